@@ -1,0 +1,21 @@
+//! What every room stands on: a clock, owned tasks, random tokens, secrets, the wiretap.
+//!
+//! # Map
+//!
+//! - [`clock`]: what time it is, as a value that tests can move.
+//! - [`tasks`]: [`Tasks`](tasks::Tasks) own every spawned task, [`Stop`](tasks::Stop) ends
+//!   them, [`Work`](tasks::Work) carries slow work off the edge threads.
+//! - [`token`]: ids and keys nobody can guess.
+//! - [`secret`]: values that must not reach a log, an error or a client.
+//! - [`wiretap`]: what went over the wire, for the sequence diagram of `weappd dev`.
+//!
+//! # Invariants
+//!
+//! `base` imports no room. Ambient time, randomness and `tokio::spawn` are used here and
+//! nowhere else.
+
+pub mod clock;
+pub mod secret;
+pub mod tasks;
+pub mod token;
+pub mod wiretap;

@@ -1,0 +1,160 @@
+//! Values that must not reach a log, an error or a client.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// A text that prints as `***`, compares in constant time and is wiped when dropped.
+///
+/// It has no `Display` and no `Serialize`: sending it anywhere takes a visible
+/// [`expose`](Secret::expose).
+#[derive(Clone, Default)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself, for the one place that must send or hash it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether no secret was given.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Compares without telling by its time where the texts differ.
+    pub fn is(&self, other: &str) -> bool {
+        same_bytes(self.0.as_bytes(), other.as_bytes())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
+    }
+}
+
+impl Eq for Secret {}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// Whether two byte strings are the same, in constant time for equal lengths.
+pub fn same_bytes(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+/// Shows enough of a secret-like text to recognise it, never enough to use it:
+/// `e3b0…(64)`.
+pub fn mask(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= 8 {
+        return format!("…({count})");
+    }
+    let head: String = text.chars().take(4).collect();
+    format!("{head}…({count})")
+}
+
+/// Names, lower case without `-` and `_`, whose values are secrets wherever they stand.
+const SECRET_NAMES: [&str; 13] = [
+    "accesstoken",
+    "appsecret",
+    "authorization",
+    "code",
+    "cookie",
+    "encodingaeskey",
+    "jscode",
+    "secret",
+    "sessionkey",
+    "skey",
+    "tckey",
+    "xwxcode",
+    "xwxskey",
+];
+
+/// Whether a header, query or JSON name holds a secret.
+pub fn is_secret_name(name: &str) -> bool {
+    let plain: String = name
+        .chars()
+        .filter(|c| !matches!(c, '-' | '_'))
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    SECRET_NAMES.contains(&plain.as_str())
+}
+
+/// Masks every secret text in a JSON tree, by the name it stands under.
+pub fn mask_json(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    serde_json::Value::String(text) if is_secret_name(name) => *text = mask(text),
+                    other => mask_json(other),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(mask_json),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_never_prints() {
+        let secret = Secret::new("session_key");
+        assert_eq!(format!("{secret:?}"), "***");
+        assert!(secret.is("session_key"));
+        assert!(!secret.is("session_kez"));
+        assert!(!secret.is("session_ke"));
+    }
+
+    #[test]
+    fn a_mask_never_shows_more_than_four_letters() {
+        assert_eq!(mask("short"), "…(5)");
+        assert_eq!(mask("0123456789"), "0123…(10)");
+        assert_eq!(mask("微信小程序服务器端"), "微信小程…(9)");
+    }
+
+    #[test]
+    fn json_is_masked_by_name_at_any_depth() {
+        let mut json = serde_json::json!({
+            "code": 0,
+            "data": [{"skey": "0123456789abcdef", "nickName": "Band"}],
+            "X-WX-Skey": "0123456789abcdef",
+        });
+        mask_json(&mut json);
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "code": 0,
+                "data": [{"skey": "0123…(16)", "nickName": "Band"}],
+                "X-WX-Skey": "0123…(16)",
+            })
+        );
+    }
+}
