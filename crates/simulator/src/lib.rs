@@ -1,1 +1,3 @@
-//! placeholder
+//! A fake WeChat and a fake phone: the tests' only fake, and a tool we ship.
+
+pub mod page;
