@@ -1,1 +1,35 @@
-//! placeholder
+//! Speaks WeChat's contract and holds no server: calls, open data, pushed messages.
+//!
+//! A mini program logs in with a code that only WeChat can read; user data reaches the
+//! server encrypted under a key that only WeChat hands out; messages arrive signed and
+//! encrypted. This room knows those formats and nothing about users, sessions or routes.
+//!
+//! # Map
+//!
+//! - [`config`]: where WeChat is and how long to wait.
+//! - [`client`]: calls WeChat's server; [`wire`] reads the answers.
+//! - [`errcode`]: WeChat's error numbers, and what a person can do.
+//! - [`open_data`]: what the phone carries encrypted; its signatures.
+//! - [`message`]: what WeChat pushes; [`envelope`] is its wrapping.
+//! - [`error`]: all of this room's failures.
+//!
+//! # Invariants
+//!
+//! This room keeps no user and no key. No error, log line or wiretap report of it holds a
+//! secret, a code or a session key. Every signature is compared in constant time. No
+//! input, however broken, makes it panic.
+
+mod armour;
+pub mod client;
+pub mod config;
+pub mod envelope;
+pub mod errcode;
+pub mod error;
+pub mod message;
+pub mod open_data;
+pub mod wire;
+
+pub use client::{Client, Credential};
+pub use config::Config;
+pub use error::Error;
+pub use wire::Login;

@@ -1,0 +1,61 @@
+//! Bytes as base64 text, read as forgivingly as phones and proxies require.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD as STRICT};
+
+/// `=` may be missing, and the bits left over in the last character may be set: an
+/// `EncodingAESKey` is any 43 characters.
+const FORGIVING: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Bytes as standard base64.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    STRICT.encode(bytes)
+}
+
+/// Reads base64. Line breaks and tabs are dropped; a space is a `+` that somebody
+/// form-decoded on the way.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let plain: Vec<u8> = text
+        .bytes()
+        .filter(|byte| *byte == b' ' || !byte.is_ascii_whitespace())
+        .map(|byte| if byte == b' ' { b'+' } else { byte })
+        .collect();
+    FORGIVING.decode(plain).ok()
+}
+
+/// Reads base64 that must hold exactly `N` bytes.
+pub(crate) fn decode_exactly<const N: usize>(text: &str) -> Option<[u8; N]> {
+    decode(text)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_are_pluses_and_line_breaks_are_nothing() {
+        assert_eq!(decode("+/+/").as_deref(), Some(&[251, 255, 191][..]));
+        assert_eq!(decode(" /\r\n /\t"), decode("+/+/"));
+    }
+
+    #[test]
+    fn padding_may_be_missing() {
+        assert_eq!(decode("QQ"), decode("QQ=="));
+        assert_eq!(decode_exactly::<1>("QR"), Some([b'A']));
+        assert_eq!(decode_exactly::<2>("QQ=="), None);
+    }
+
+    #[test]
+    fn other_letters_are_refused() {
+        assert_eq!(decode("QQ-_"), None);
+        assert_eq!(decode("微信"), None);
+        assert_eq!(decode("Q"), None);
+    }
+}

@@ -1,0 +1,100 @@
+//! Where WeChat's server is, and how long to wait for it.
+
+use http::Uri;
+use serde::Deserialize;
+
+/// The `[wechat]` section: how weappd reaches WeChat's server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where WeChat's server API stands. Change it only to use a simulator or a relay of
+    /// your own; `http://` is accepted for those.
+    pub endpoint: String,
+    /// How long one call to WeChat may take, from the first byte sent to the last byte
+    /// read, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            endpoint: "https://api.weixin.qq.com".to_owned(),
+            timeout_ms: 5000,
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong with the values: field, message, hint.
+    pub fn problems(&self) -> Vec<(&'static str, String, String)> {
+        let mut problems = Vec::new();
+        if let Err(reason) = parse_endpoint(&self.endpoint) {
+            problems.push((
+                "endpoint",
+                format!("{:?} is not an address to call: {reason}", self.endpoint),
+                "write it like https://api.weixin.qq.com".to_owned(),
+            ));
+        }
+        if !(100..=60_000).contains(&self.timeout_ms) {
+            problems.push((
+                "timeout_ms",
+                format!("{} ms is out of range", self.timeout_ms),
+                "choose 100 to 60000; a mini program itself gives up after 60 seconds".to_owned(),
+            ));
+        }
+        problems
+    }
+}
+
+/// The endpoint without its closing slash, and whether it needs TLS.
+pub(crate) fn parse_endpoint(endpoint: &str) -> Result<(String, bool), &'static str> {
+    let uri: Uri = endpoint.parse().map_err(|_| "it is not a URL")?;
+    let tls = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err("it must begin with https:// or http://"),
+    };
+    let authority = uri.authority().ok_or("it names no host")?;
+    if authority.host().is_empty() {
+        return Err("it names no host");
+    }
+    if authority.as_str().contains('@') {
+        return Err("it must not carry a user name or password");
+    }
+    if uri.query().is_some() {
+        return Err("it must not carry a query");
+    }
+    Ok((endpoint.trim_end_matches('/').to_owned(), tls))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound() {
+        assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let config = Config {
+            endpoint: "api.weixin.qq.com".to_owned(),
+            timeout_ms: 5,
+        };
+        let fields: Vec<_> = config.problems().into_iter().map(|p| p.0).collect();
+        assert_eq!(fields, ["endpoint", "timeout_ms"]);
+    }
+
+    #[test]
+    fn endpoints_keep_their_path_and_lose_their_closing_slash() {
+        assert_eq!(
+            parse_endpoint("http://127.0.0.1:8082/relay/"),
+            Ok(("http://127.0.0.1:8082/relay".to_owned(), false))
+        );
+        assert!(parse_endpoint("https://user:pw@host").is_err());
+        assert!(parse_endpoint("https://host/?a=b").is_err());
+        assert!(parse_endpoint("ftp://host").is_err());
+        assert!(parse_endpoint("").is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! The wrapping of an encrypted message: JSON or XML, as set in WeChat's console.
+
+use quick_xml::Reader;
+use quick_xml::events::Event;
+use serde_json::{Value, json};
+
+use crate::error::Error;
+
+/// How a pushed body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `{"ToUserName":"gh_...","Encrypt":"..."}`
+    Json,
+    /// `<xml><ToUserName/><Encrypt/></xml>`
+    Xml,
+}
+
+/// A pushed body, still encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// How it was written; the answer should be the same.
+    pub format: Format,
+    /// Whom it is for: the mini program's original id (`gh_...`).
+    pub to_user: Option<String>,
+    /// The encrypted message.
+    pub encrypt: String,
+}
+
+/// Reads a pushed body of either format. WeChat's content type is not to be believed: JSON
+/// arrives as `text/xml`, so the first character decides.
+pub fn read(body: &str) -> Result<Envelope, Error> {
+    let body = body.trim_start_matches('\u{feff}').trim_start();
+    if body.starts_with('{') {
+        read_json(body)
+    } else {
+        read_xml(body)
+    }
+}
+
+fn read_json(body: &str) -> Result<Envelope, Error> {
+    let fields: Value = serde_json::from_str(body).map_err(|_| Error::Envelope)?;
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+    Ok(Envelope {
+        format: Format::Json,
+        to_user: text("ToUserName"),
+        encrypt: text("Encrypt").ok_or(Error::Envelope)?,
+    })
+}
+
+/// Reads the texts of the root's children. Entities are not expanded: none is needed in
+/// an id or in base64.
+fn read_xml(body: &str) -> Result<Envelope, Error> {
+    let mut reader = Reader::from_str(body);
+    let mut path: Vec<String> = Vec::new();
+    let (mut to_user, mut encrypt) = (String::new(), String::new());
+    loop {
+        let event = reader.read_event().map_err(|_| Error::Envelope)?;
+        let text = match event {
+            Event::Start(tag) => {
+                // Deeper than any message goes: somebody builds a tower.
+                if path.len() >= 16 {
+                    return Err(Error::Envelope);
+                }
+                path.push(tag.name().as_ref().to_owned());
+                continue;
+            }
+            Event::End(_) => {
+                path.pop();
+                continue;
+            }
+            Event::Text(text) => text.xml10_content().into_owned(),
+            Event::CData(text) => text.xml10_content().into_owned(),
+            Event::Eof => break,
+            _ => continue,
+        };
+        match path.as_slice() {
+            [_, name] if name == "ToUserName" => to_user.push_str(&text),
+            [_, name] if name == "Encrypt" => encrypt.push_str(text.trim()),
+            _ => {}
+        }
+    }
+    if encrypt.is_empty() {
+        return Err(Error::Envelope);
+    }
+    Ok(Envelope {
+        format: Format::Xml,
+        to_user: Some(to_user).filter(|text| !text.is_empty()),
+        encrypt,
+    })
+}
+
+/// Writes an encrypted answer.
+pub(crate) fn write(
+    format: Format,
+    encrypt: &str,
+    signature: &str,
+    (timestamp, nonce): (i64, &str),
+) -> String {
+    match format {
+        Format::Json => json!({
+            "Encrypt": encrypt,
+            "MsgSignature": signature,
+            "TimeStamp": timestamp,
+            "Nonce": nonce,
+        })
+        .to_string(),
+        Format::Xml => format!(
+            "<xml><Encrypt><![CDATA[{encrypt}]]></Encrypt>\
+             <MsgSignature><![CDATA[{signature}]]></MsgSignature>\
+             <TimeStamp>{timestamp}</TimeStamp>\
+             <Nonce><![CDATA[{}]]></Nonce></xml>",
+            // The one text here that came from outside must not end its own section.
+            nonce.replace("]]>", "]]]]><![CDATA[>")
+        ),
+    }
+}

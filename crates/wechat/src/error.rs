@@ -1,0 +1,127 @@
+//! What can go wrong between weappd and WeChat, in words that hold no secret.
+
+use weappd_base::tasks::WorkLost;
+
+use crate::errcode;
+
+/// A call, an encrypted text or a pushed message that could not be used.
+///
+/// No variant carries a secret, a code or a session key: errors may be logged as they are.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configured endpoint cannot be called.
+    #[error("the WeChat endpoint cannot be called: {0}")]
+    Endpoint(&'static str),
+    /// The machine's trusted certificates could not be read.
+    #[error("the machine's trusted certificates could not be read")]
+    TrustRoots(#[source] std::io::Error),
+    /// No connection to WeChat, or it was closed before the answer began.
+    #[error("WeChat could not be reached")]
+    Unreachable(#[source] hyper_util::client::legacy::Error),
+    /// The answer did not come in time.
+    #[error("WeChat did not answer within {after_ms} ms")]
+    Timeout {
+        /// The configured limit.
+        after_ms: u64,
+    },
+    /// The answer broke off in the middle.
+    #[error("WeChat's answer broke off")]
+    CutShort(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The answer is longer than any answer of WeChat's.
+    #[error("WeChat's answer is longer than {limit} bytes")]
+    TooLong {
+        /// The most that is read.
+        limit: usize,
+    },
+    /// The answer is not what WeChat's contract says.
+    #[error("WeChat's answer (HTTP {status}) {what}")]
+    Malformed {
+        /// The HTTP status it came with.
+        status: u16,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// WeChat understood and said no.
+    #[error("WeChat refused: {errcode} {errmsg}")]
+    Refused {
+        /// WeChat's number; [`errcode::explain`] tells a person what to do.
+        errcode: i64,
+        /// WeChat's text, with its trace id (`rid: ...`).
+        errmsg: String,
+    },
+    /// The call was cut short because the house is closing.
+    #[error("the call to WeChat was given up")]
+    GivenUp(#[source] WorkLost),
+
+    /// The session key is not 16 bytes of base64 (official demo: -41001).
+    #[error("the session key is not 16 bytes of base64")]
+    SessionKey,
+    /// The iv is not 16 bytes of base64 (-41002).
+    #[error("the iv is not 16 bytes of base64")]
+    Iv,
+    /// The encrypted data is not base64 (-41004).
+    #[error("the encrypted data is not base64")]
+    EncryptedData,
+    /// The data does not decrypt with this session key (-41003). Mostly the phone took the
+    /// data before the login that changed the key.
+    #[error("the data does not decrypt with this session key")]
+    Decrypt,
+    /// The decrypted data is not a JSON object with a watermark (-41003).
+    #[error("the decrypted data is not a JSON object with a watermark")]
+    Watermark,
+    /// The data or message was made for another mini program (-41003, -40005).
+    #[error("this was made for another mini program")]
+    OtherApp,
+
+    /// The `EncodingAESKey` is not 43 characters of base64 (-40004).
+    #[error("the EncodingAESKey is not 43 characters of base64")]
+    EncodingAesKey,
+    /// The pushed message is not signed with our token (-40001).
+    #[error("the message signature is wrong")]
+    MessageSignature,
+    /// The pushed body holds no `Encrypt` (-40002).
+    #[error("the pushed body is neither JSON nor XML with an Encrypt field")]
+    Envelope,
+    /// The pushed message does not decrypt with this key (-40007).
+    #[error("the message does not decrypt with this EncodingAESKey")]
+    Message,
+}
+
+impl Error {
+    /// Whether the network or WeChat's health is to blame, not what was asked: another try
+    /// with a fresh code may succeed.
+    pub fn is_network(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_)
+                | Self::Timeout { .. }
+                | Self::CutShort(_)
+                | Self::GivenUp(_)
+                | Self::Refused { errcode: -1, .. }
+        )
+    }
+
+    /// What a person can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { errcode, .. } => errcode::explain(*errcode).map(|known| known.advice),
+            Self::Endpoint(_) => Some("set wechat.endpoint to https://api.weixin.qq.com"),
+            Self::TrustRoots(_) => Some("install the system's CA certificates (ca-certificates)"),
+            Self::Unreachable(_) | Self::Timeout { .. } | Self::CutShort(_) => {
+                Some("check that this machine reaches WeChat: DNS, firewall, proxy")
+            }
+            Self::Decrypt => Some(
+                "the phone must call wx.login first, send the code, and only then fetch the data",
+            ),
+            Self::OtherApp => Some("check that the appid configured here is the phone's"),
+            Self::MessageSignature => {
+                Some("compare the Token here with the one set in WeChat's console")
+            }
+            Self::EncodingAesKey | Self::Message => {
+                Some("compare the EncodingAESKey here with the one set in WeChat's console")
+            }
+            _ => None,
+        }
+    }
+}
