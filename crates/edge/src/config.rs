@@ -1,0 +1,173 @@
+//! The `[edge]` section: threads, limits and deadlines of the front door.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The `[edge]` section of weappd.toml.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How many threads serve connections; 0 means one for each processor core.
+    pub threads: usize,
+    /// How many connections one listening address holds at a time; further ones wait in
+    /// the system's queue until one ends.
+    pub max_connections: usize,
+    /// Seconds a client has for its first byte, and then for a complete request head.
+    pub head_timeout_secs: u64,
+    /// Seconds a client has for the TLS handshake.
+    pub handshake_timeout_secs: u64,
+    /// Seconds a connection may stay open between two requests.
+    pub keep_alive_secs: u64,
+    /// Seconds without a byte after which an upload is given up.
+    pub body_timeout_secs: u64,
+    /// Bytes a second an upload must bring on average while weappd waits for it.
+    pub min_upload_rate: u64,
+    /// Seconds a client may refuse to take the answer's next bytes.
+    pub send_timeout_secs: u64,
+    /// Bytes a request head may have; a longer one is answered 431.
+    pub max_head_bytes: usize,
+    /// Header lines a request may have; more are answered 431.
+    pub max_headers: usize,
+    /// Bytes a request target may have; a longer one is answered 414.
+    pub max_uri_bytes: usize,
+    /// Bytes a request body may have; a longer one is answered 413.
+    pub max_body_bytes: u64,
+    /// Milliseconds to wait for a connection to a business server.
+    pub connect_timeout_ms: u64,
+    /// Seconds to wait for the head of a business server's answer; then 504.
+    pub answer_timeout_secs: u64,
+    /// Milliseconds a request is held while its app starts again, before 503.
+    pub hold_ms: u64,
+    /// Seconds an idle connection to a business server is kept for the next request. Keep
+    /// it below the business server's own limit (5 in Node.js).
+    pub upstream_idle_secs: u64,
+    /// Idle connections kept to each business server by each thread.
+    pub upstream_idle: usize,
+    /// Whether HTTP/2 is offered over TLS.
+    pub http2: bool,
+    /// Whether every request is logged in one line.
+    pub access_log: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            max_connections: 200_000,
+            head_timeout_secs: 10,
+            handshake_timeout_secs: 10,
+            keep_alive_secs: 75,
+            body_timeout_secs: 30,
+            min_upload_rate: 64,
+            send_timeout_secs: 60,
+            max_head_bytes: 16 * 1024,
+            max_headers: 100,
+            max_uri_bytes: 8 * 1024,
+            max_body_bytes: 100 * 1024 * 1024,
+            connect_timeout_ms: 3000,
+            answer_timeout_secs: 60,
+            hold_ms: 2000,
+            upstream_idle_secs: 4,
+            upstream_idle: 64,
+            http2: true,
+            access_log: true,
+        }
+    }
+}
+
+impl Config {
+    /// What cannot work, as `(field, what is wrong, what to do)`.
+    pub fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
+        let mut problems = Vec::new();
+        let mut at_least = |field, value: u64, least: u64, hint| {
+            if value < least {
+                problems.push((
+                    field,
+                    format!("must be at least {least}, not {value}"),
+                    hint,
+                ));
+            }
+        };
+        let whole = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        at_least(
+            "max_connections",
+            whole(self.max_connections),
+            1,
+            "leave it out for 200000",
+        );
+        for (field, secs) in [
+            ("head_timeout_secs", self.head_timeout_secs),
+            ("handshake_timeout_secs", self.handshake_timeout_secs),
+            ("keep_alive_secs", self.keep_alive_secs),
+            ("body_timeout_secs", self.body_timeout_secs),
+            ("send_timeout_secs", self.send_timeout_secs),
+            ("answer_timeout_secs", self.answer_timeout_secs),
+        ] {
+            at_least(
+                field,
+                secs,
+                1,
+                "a deadline cannot be switched off: without one, silent clients fill the server",
+            );
+        }
+        at_least(
+            "connect_timeout_ms",
+            self.connect_timeout_ms,
+            1,
+            "leave it out for 3000",
+        );
+        at_least(
+            "max_head_bytes",
+            whole(self.max_head_bytes),
+            1024,
+            "browsers send about 1000 bytes; leave it out for 16384",
+        );
+        at_least(
+            "max_headers",
+            whole(self.max_headers),
+            16,
+            "browsers send about 20; leave it out for 100",
+        );
+        at_least(
+            "max_uri_bytes",
+            whole(self.max_uri_bytes),
+            128,
+            "leave it out for 8192",
+        );
+        problems
+    }
+
+    pub(crate) fn head_timeout(&self) -> Duration {
+        Duration::from_secs(self.head_timeout_secs)
+    }
+
+    pub(crate) fn keep_alive(&self) -> Duration {
+        Duration::from_secs(self.keep_alive_secs)
+    }
+
+    pub(crate) fn hold(&self) -> Duration {
+        Duration::from_millis(self.hold_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound() {
+        assert!(Config::default().problems().is_empty());
+    }
+
+    #[test]
+    fn a_deadline_cannot_be_switched_off() {
+        let config = Config {
+            head_timeout_secs: 0,
+            ..Config::default()
+        };
+        let problems = config.problems();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].0, "head_timeout_secs");
+    }
+}

@@ -1,0 +1,72 @@
+//! What can keep the front door from opening.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What can keep the front door from opening.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A certificate or key file could not be read.
+    #[error("cannot read {}", path.display())]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A certificate or key file is not what it should be.
+    #[error("{}: {what}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A site's host name is not one, or two sites claim it.
+    #[error("site {host:?}: {what}")]
+    Host {
+        /// The name.
+        host: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A route cannot work.
+    #[error("site {host:?}, route {path:?}: {what}")]
+    Route {
+        /// The first name of the site.
+        host: String,
+        /// The route's path.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The TLS library refused its settings.
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
+    /// A thread of the edge could not be started.
+    #[error("cannot start an edge thread")]
+    Thread(#[source] io::Error),
+    /// A listening socket could not be used.
+    #[error("cannot use a listening socket")]
+    Listener(#[source] io::Error),
+}
+
+impl Error {
+    /// What the operator can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Certificate { hint, .. } => Some(hint),
+            Self::ReadFile { .. } => {
+                Some("give the path as seen from weappd.toml, and let weappd's user read it")
+            }
+            Self::Host { .. }
+            | Self::Route { .. }
+            | Self::Tls(_)
+            | Self::Thread(_)
+            | Self::Listener(_) => None,
+        }
+    }
+}

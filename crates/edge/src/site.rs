@@ -1,0 +1,91 @@
+//! What the front door leads to: sites, their certificates and their routes.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use axum::Router;
+
+/// A listening socket and what is spoken on it.
+#[derive(Debug)]
+pub struct Bound {
+    /// Bound and listening.
+    pub socket: TcpListener,
+    /// With or without TLS.
+    pub kind: Kind,
+}
+
+/// What is spoken on a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Plain HTTP/1.1.
+    Http,
+    /// HTTP/1.1 and HTTP/2 over TLS 1.2 or 1.3.
+    Https,
+}
+
+/// One site: the names it answers to and where its paths lead.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Host names without port, `*.example.com` for one more label in front, or `*` for
+    /// every name that no other site has.
+    pub hosts: Vec<String>,
+    /// The certificate; without one the site is answered over plain HTTP only.
+    pub tls: Option<CertFiles>,
+    /// Sends plain HTTP requests to HTTPS at this port (443: no port in the address).
+    pub redirect: Option<u16>,
+    /// Where paths lead. The most specific one wins, in whatever order they stand.
+    pub routes: Vec<Route>,
+}
+
+/// A certificate chain and its key, as a vendor or an ACME client left them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertFiles {
+    /// PEM: the site's certificate, then the intermediate ones.
+    pub cert: PathBuf,
+    /// PEM: PKCS#8, PKCS#1 or SEC1, not encrypted.
+    pub key: PathBuf,
+}
+
+/// One path of a site and its target.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// `/api` leads `/api` and everything under `/api/`, but not `/apix`; `/api/` leads
+    /// only what is under it; `= /api` leads exactly that path; `/` leads everything.
+    pub path: String,
+    /// Where it leads.
+    pub target: Target,
+    /// Whether the caller must be logged in.
+    pub session: SessionRule,
+}
+
+/// Whether a route asks who is calling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionRule {
+    /// Anyone may come; who is known is told to the app.
+    #[default]
+    Pass,
+    /// Only a known caller may come.
+    Require,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// An app under the supervisor, by its name in the upstreams table.
+    App(String),
+    /// Business servers at `address:port` or `host:port`, taken in turn.
+    Proxy(Vec<String>),
+    /// Files: the whole request path is looked up under this directory.
+    Static(PathBuf),
+    /// Another address.
+    Redirect {
+        /// The address; `{path}` in it stands for the request's path and query.
+        to: String,
+        /// 301, 302, 303, 307 or 308.
+        code: u16,
+    },
+    /// One of weappd's own rooms. It finds the client's address as
+    /// `axum::extract::ConnectInfo<SocketAddr>` and the scheme as `http::uri::Scheme`
+    /// among the request's extensions.
+    Room(Router),
+}
