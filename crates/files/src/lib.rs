@@ -1,1 +1,4 @@
 //! placeholder
+pub mod config;
+mod kind;
+pub use config::Config;

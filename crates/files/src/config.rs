@@ -1,0 +1,130 @@
+//! The `[files]` section of weappd.toml.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// What may be uploaded, and where it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Whether `POST /weapp/upload` and `/weapp/files/...` are served at all.
+    pub enabled: bool,
+    /// The directory uploads are kept in; a relative one stands under `data_dir`.
+    pub dir: PathBuf,
+    /// The largest file accepted, in bytes. Larger ones are answered 413.
+    pub max_upload_bytes: u64,
+    /// All kept files together may not grow past this many bytes; 0 sets no limit.
+    pub max_total_bytes: u64,
+    /// The content types accepted, recognised by the file's first bytes; what the phone
+    /// calls the file does not count.
+    pub allowed_types: Vec<String>,
+    /// An upload that sends nothing for this long is given up.
+    pub upload_idle_secs: u64,
+    /// How long phones and caches may keep a downloaded file, in seconds.
+    pub cache_secs: u64,
+}
+
+/// The types the original upload endpoint took, and WebP, which it did not know yet.
+const DEFAULT_TYPES: [&str; 12] = [
+    "image/jpeg",
+    "image/jp2",
+    "image/jpm",
+    "image/jpx",
+    "image/gif",
+    "image/bmp",
+    "image/png",
+    "image/webp",
+    "audio/mpeg",
+    "audio/mp3",
+    "audio/m4a",
+    "application/pdf",
+];
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dir: PathBuf::from("files"),
+            max_upload_bytes: 10 * 1024 * 1024,
+            max_total_bytes: 0,
+            allowed_types: DEFAULT_TYPES.map(str::to_owned).to_vec(),
+            upload_idle_secs: 30,
+            cache_secs: 30 * 24 * 60 * 60,
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong with these settings: the field, what is wrong, what to do.
+    pub fn problems(&self) -> Vec<(&'static str, String, String)> {
+        let mut problems = Vec::new();
+        if self.max_upload_bytes == 0 {
+            problems.push((
+                "max_upload_bytes",
+                "no file fits into 0 bytes".to_owned(),
+                "give a size such as 10485760 (10 MiB), or enabled = false".to_owned(),
+            ));
+        }
+        if self.max_total_bytes > 0 && self.max_total_bytes < self.max_upload_bytes {
+            problems.push((
+                "max_total_bytes",
+                "all files together may be smaller than one file may be".to_owned(),
+                format!(
+                    "give at least max_upload_bytes ({}), or 0 for no limit",
+                    self.max_upload_bytes
+                ),
+            ));
+        }
+        if self.upload_idle_secs == 0 {
+            problems.push((
+                "upload_idle_secs",
+                "every upload would be given up at once".to_owned(),
+                "give a number of seconds such as 30".to_owned(),
+            ));
+        }
+        if self.allowed_types.is_empty() {
+            problems.push((
+                "allowed_types",
+                "no type of file is accepted".to_owned(),
+                "leave the line out for the usual types, or say enabled = false".to_owned(),
+            ));
+        }
+        for name in &self.allowed_types {
+            if !crate::kind::is_known(name) {
+                problems.push((
+                    "allowed_types",
+                    format!("`{name}` cannot be recognised by a file's first bytes"),
+                    "types that can: image/png, audio/mpeg, video/mp4, application/zip ..."
+                        .to_owned(),
+                ));
+            }
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_have_no_problem() {
+        assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn every_bad_setting_is_named() {
+        let config = Config {
+            max_upload_bytes: 0,
+            upload_idle_secs: 0,
+            allowed_types: vec!["text/plane".to_owned()],
+            ..Config::default()
+        };
+        let fields: Vec<_> = config.problems().iter().map(|p| p.0).collect();
+        assert_eq!(
+            fields,
+            ["max_upload_bytes", "upload_idle_secs", "allowed_types"]
+        );
+    }
+}
