@@ -1,0 +1,35 @@
+//! Who is calling, and why a caller is nobody.
+
+use crate::error::Error;
+
+/// A user of a mini program, as the holder of a valid session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The mini program.
+    pub appid: String,
+    /// The user's name within the mini program.
+    pub openid: String,
+    /// The user's name within the Open Platform account, where WeChat told it.
+    pub unionid: Option<String>,
+    /// The user's id in the Wafer 1 dialect: random, kept over all logins.
+    pub id: String,
+    /// The user object as JSON text; holds at least `openId`.
+    pub user_info_json: String,
+}
+
+/// Why a request's headers name no user.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Denied {
+    /// The request carries no session.
+    #[error("the request carries no session")]
+    Missing,
+    /// No such session: never opened, logged out, or pushed out by newer ones.
+    #[error("no such session")]
+    Unknown,
+    /// The session was too long unused, or its login is too long ago.
+    #[error("the session has expired")]
+    Expired,
+    /// The store could not be asked; the session may well be valid.
+    #[error("the session could not be checked")]
+    Failed(#[source] Error),
+}
