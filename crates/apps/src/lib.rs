@@ -1,1 +1,5 @@
-//! placeholder
+//! Keeps business processes alive.
+
+pub mod command;
+pub mod config;
+pub mod error;
