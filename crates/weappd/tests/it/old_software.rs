@@ -1,0 +1,166 @@
+//! Old software runs unchanged: the real packages of the Wafer years, driven from Rust.
+//!
+//! `old_software/` holds what a team of those years would have written: two business
+//! servers on the unchanged server SDKs ([`Wafer1Server`], [`Wafer2Server`]) and, for the
+//! unchanged client SDKs, a Node `wx` with a driver that takes orders ([`ClientDriver`]).
+//! The packages come from npm at exact versions, once, into the target directory
+//! ([`OldSoftware::install`]); nothing of them is patched.
+//!
+//! [`stories`] are the test bodies. They know a weappd only by its [`Endpoint`].
+
+mod client;
+mod server;
+pub(crate) mod stories;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha1::{Digest as _, Sha1};
+
+pub(crate) use client::ClientDriver;
+pub(crate) use server::{Wafer1Server, Wafer2Server};
+
+/// Where a weappd under test is reached, and what its configuration says.
+///
+/// The Wafer SDKs of the first generation cannot write a port into the receiveUrl they
+/// announce (`http://{server_host}/tunnel`): the weappd under test needs the real address
+/// of the callbacks as the `receive` setting of the business `server_host`.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// The public site, `https://localhost:PORT`, without a slash at the end.
+    pub(crate) site_url: String,
+    /// The simulated WeChat, both its sides.
+    pub(crate) wechat_url: String,
+    /// The internal API.
+    pub(crate) internal_url: String,
+    /// The certificate the phones must trust, if the site has HTTPS.
+    pub(crate) ca_pem_path: Option<PathBuf>,
+    /// The business host the tunnel room knows.
+    pub(crate) server_host: String,
+    /// The signature key that goes with it.
+    pub(crate) tunnel_key: String,
+    /// The mini program, for servers that talk to WeChat themselves.
+    pub(crate) appid: String,
+    /// Its secret.
+    pub(crate) app_secret: String,
+}
+
+/// Which generation of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wafer {
+    /// `/login`, `/user`, `/tunnel`; `X-WX-Id` and `X-WX-Skey`.
+    One,
+    /// The same under `/weapp`, `X-WX-Skey` alone.
+    Two,
+}
+
+impl Wafer {
+    /// Where the endpoints of this generation stand under a site.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::One => "",
+            Self::Two => "/weapp",
+        }
+    }
+}
+
+/// The installed packages.
+#[derive(Clone, Debug)]
+pub(crate) struct OldSoftware {
+    node_modules: PathBuf,
+}
+
+impl OldSoftware {
+    /// Installs the packages unless that was done before; tests in other processes wait.
+    pub(crate) fn install() -> Self {
+        let (manifest, lock) = (fixture("package.json"), fixture("package-lock.json"));
+        let mut sum = Sha1::new();
+        sum.update(fs::read(&manifest).expect("package.json"));
+        sum.update(fs::read(&lock).expect("package-lock.json"));
+        let key = hex::encode(sum.finalize());
+        let home =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("npm-old-software-{}", &key[..12]));
+        let guard = File::create(home.with_extension("lock")).expect("a lock file");
+        guard.lock().expect("the lock on the npm cache");
+        let done = home.join("complete");
+        if !done.exists() {
+            drop(fs::remove_dir_all(&home));
+            fs::create_dir_all(&home).expect("the npm cache");
+            fs::copy(manifest, home.join("package.json")).expect("package.json");
+            fs::copy(lock, home.join("package-lock.json")).expect("package-lock.json");
+            let npm = Command::new("npm")
+                .args([
+                    "ci",
+                    "--ignore-scripts",
+                    "--no-audit",
+                    "--no-fund",
+                    "--loglevel=error",
+                ])
+                .current_dir(&home)
+                .output()
+                .expect("npm (Debian packages nodejs and npm)");
+            assert!(
+                npm.status.success(),
+                "npm ci in {}: {}",
+                home.display(),
+                String::from_utf8_lossy(&npm.stderr)
+            );
+            fs::write(done, "").expect("the mark of a whole install");
+        }
+        Self {
+            node_modules: home.join("node_modules"),
+        }
+    }
+
+    /// `node SCRIPT` with the packages in reach.
+    pub(crate) fn node(&self, script: &str) -> Command {
+        let mut command = Command::new("node");
+        command
+            .arg(fixture(script))
+            .env("NODE_PATH", &self.node_modules);
+        command
+    }
+
+    /// The same as a supervisor wants it: what to run, and the packages' place.
+    pub(crate) fn run_line(&self, script: &str) -> (String, Vec<(String, String)>) {
+        let modules = self.node_modules.display().to_string();
+        (
+            format!("node {}", fixture(script).display()),
+            vec![("NODE_PATH".to_owned(), modules)],
+        )
+    }
+}
+
+/// A file of `old_software/`.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/old_software")
+        .join(name)
+}
+
+#[test]
+fn the_packages_are_the_ones_of_those_years() {
+    let software = OldSoftware::install();
+    for (package, version) in [
+        ("qcloud-weapp-server-sdk", "0.8.2"),
+        ("wafer-client-sdk", "0.8.4"),
+        ("wafer-node-sdk", "1.4.5"),
+        ("wafer2-client-sdk", "2.1.0"),
+    ] {
+        let manifest = fs::read_to_string(software.node_modules.join(package).join("package.json"));
+        let manifest: serde_json::Value =
+            serde_json::from_str(&manifest.expect(package)).expect("a package.json");
+        assert_eq!(manifest["version"], version, "{package}");
+    }
+}
+
+#[test]
+fn the_lock_names_no_host() {
+    let lock = fs::read_to_string(fixture("package-lock.json")).expect("package-lock.json");
+    assert!(
+        !lock.contains("://"),
+        "strip `resolved`, `funding` and `deprecated`"
+    );
+    assert!(lock.contains("\"integrity\""));
+}

@@ -1,0 +1,187 @@
+//! Child processes of the tests: one group each, read line by line, gone at drop.
+
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How long anything a test waits for may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a child may take to end by itself after SIGTERM.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A running child. Dropping it ends its whole process group.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Receiver<String>,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// Starts `command` with all three streams piped; `name` is for error messages.
+    pub(crate) fn spawn(name: &str, command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {name} ({command:?}): {e}"));
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (sender, stdout) = channel();
+        let out = child.stdout.take().expect("a piped stdout");
+        let err = child.stderr.take().expect("a piped stderr");
+        read_lines(out, "", Arc::clone(&said), Some(sender));
+        read_lines(err, "! ", Arc::clone(&said), None);
+        Self {
+            name: name.to_owned(),
+            stdin: child.stdin.take(),
+            child,
+            stdout,
+            said,
+        }
+    }
+
+    /// The process id, which is also the id of its group.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes one line to the child's stdin.
+    pub(crate) fn send_line(&mut self, line: &str) {
+        let sent = self
+            .stdin
+            .as_mut()
+            .map(|stdin| writeln!(stdin, "{line}").and_then(|()| stdin.flush()));
+        if !matches!(sent, Some(Ok(()))) {
+            panic!(
+                "{} does not listen to {line}\n{}",
+                self.name,
+                self.transcript()
+            );
+        }
+    }
+
+    /// The next stdout line, or `None` when `deadline` passes or the child hangs up.
+    pub(crate) fn next_line(&mut self, deadline: Instant) -> Option<String> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.stdout.recv_timeout(left) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// Reads stdout until `pick` takes something from a line; panics with everything the
+    /// child said when it does not come in time.
+    pub(crate) fn expect_line<T>(
+        &mut self,
+        what: &str,
+        mut pick: impl FnMut(&str) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(line) = self.next_line(deadline) {
+            if let Some(found) = pick(&line) {
+                return found;
+            }
+        }
+        panic!("{} never said {what}\n{}", self.name, self.transcript());
+    }
+
+    /// Everything the child said so far; stderr lines begin with `! `.
+    pub(crate) fn transcript(&self) -> String {
+        self.said.lock().expect("a whole transcript").join("\n")
+    }
+
+    /// Sends a signal to the whole group. A group that is gone already is fine.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(group) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
+            kill_process_group(group, signal).ok();
+        }
+    }
+
+    /// Waits for the end at most `patience`.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stdin = None;
+        self.signal(Signal::TERM);
+        if self.wait(GOODBYE).is_none() {
+            self.signal(Signal::KILL);
+            drop(self.child.wait());
+        }
+    }
+}
+
+fn read_lines(
+    from: impl Read + Send + 'static,
+    mark: &'static str,
+    said: Arc<Mutex<Vec<String>>>,
+    to: Option<Sender<String>>,
+) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            said.lock()
+                .expect("a whole transcript")
+                .push(format!("{mark}{line}"));
+            // A test that no longer reads is no reason to stop the child's pipe.
+            drop(to.as_ref().map(|to| to.send(line)));
+        }
+    });
+}
+
+/// A loopback port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free loopback port")
+        .port()
+}
+
+#[test]
+fn a_dropped_process_takes_its_children_along() {
+    let mut shell = Process::spawn(
+        "a shell with a child",
+        Command::new("sh").args(["-c", "sleep 600 & echo $!; wait"]),
+    );
+    let grandchild: i32 = shell.expect_line("the child's id", |line| line.parse().ok());
+    let grandchild = Pid::from_raw(grandchild).expect("a process id");
+    assert!(rustix::process::test_kill_process(grandchild).is_ok());
+    drop(shell);
+    let deadline = Instant::now() + PATIENCE;
+    while rustix::process::test_kill_process(grandchild).is_ok() && !is_zombie(grandchild) {
+        assert!(Instant::now() < deadline, "the grandchild lives on");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether the process is dead but not yet reaped, as under an init that never reaps.
+fn is_zombie(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| {
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.starts_with(" Z"))
+    })
+}
