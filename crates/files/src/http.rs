@@ -1,0 +1,217 @@
+//! The room's face to HTTP: `POST /weapp/upload`, `GET|HEAD /weapp/files/{name}`.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, BodyDataStream},
+    extract::{Path, State, rejection::PathRejection},
+    routing::{get, post},
+};
+use futures_util::StreamExt as _;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header, request, uri::Authority};
+use serde_json::json;
+
+use crate::{download, error::Error, name::FileName, store::Files, upload};
+
+/// How much of a refused upload is still read, so that the phone gets to read the answer
+/// instead of a reset connection, and for how long.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Says under which address phones reach this server, so that `imgUrl` can be absolute.
+#[derive(Clone)]
+pub struct PublicBase(Arc<BaseOf>);
+
+type BaseOf = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
+
+impl PublicBase {
+    /// Always the same address, such as `https://www.example.com`.
+    pub fn fixed(base: &str) -> Self {
+        let base = base.trim_end_matches('/').to_owned();
+        Self(Arc::new(move |_| Some(base.clone())))
+    }
+
+    /// The host the request names; `is_https` says how the request came.
+    pub fn of_request(is_https: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |parts| {
+            let scheme = if is_https(parts) { "https" } else { "http" };
+            host(parts).map(|host| format!("{scheme}://{host}"))
+        }))
+    }
+}
+
+impl fmt::Debug for PublicBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublicBase")
+    }
+}
+
+/// The host and port a request names, if they are nothing but that.
+fn host(parts: &request::Parts) -> Option<Authority> {
+    let named = match parts.uri.authority() {
+        Some(authority) => authority.clone(),
+        None => parts
+            .headers
+            .get(header::HOST)?
+            .to_str()
+            .ok()?
+            .parse()
+            .ok()?,
+    };
+    (!named.as_str().contains('@') && !named.host().is_empty()).then_some(named)
+}
+
+#[derive(Clone)]
+struct Face {
+    files: Files,
+    base: PublicBase,
+}
+
+/// `POST /weapp/upload` alone: the wiring demands a session for it.
+pub fn upload_router(files: Files, base: PublicBase) -> Router {
+    Router::new()
+        .route("/weapp/upload", post(take))
+        .with_state(Face { files, base })
+}
+
+/// `GET|HEAD /weapp/files/{name}` alone: a file's unguessable name is its key, because
+/// pictures are fetched by the phone without headers.
+pub fn download_router(files: Files) -> Router {
+    Router::new()
+        .route("/weapp/files/{name}", get(give))
+        .with_state(files)
+}
+
+async fn take(State(face): State<Face>, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let mut body = body.into_data_stream();
+    match accept(&face, &parts, &mut body).await {
+        Ok(data) => envelope(StatusCode::OK, &json!({"code": 0, "data": data})),
+        Err(error) => {
+            if may_linger(&parts.headers) {
+                face.files.tasks().spawn(linger(body));
+            }
+            refuse(&error)
+        }
+    }
+}
+
+async fn accept(
+    face: &Face,
+    parts: &request::Parts,
+    body: &mut BodyDataStream,
+) -> Result<serde_json::Value, Error> {
+    let boundary = text(&parts.headers, header::CONTENT_TYPE)
+        .and_then(|value| multer::parse_boundary(value).ok())
+        .ok_or(Error::NotMultipart)?;
+    let base = (face.base.0)(parts).ok_or(Error::NoHost)?;
+    let limit = face.files.config().max_upload_bytes;
+    let declared = text(&parts.headers, header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
+    if declared.is_some_and(|bytes| bytes > limit.saturating_add(upload::MAX_FORM_BYTES)) {
+        return Err(Error::TooLarge { limit });
+    }
+    let stored = upload::receive(&face.files, boundary, body).await?;
+    tracing::info!(file = %stored.name, bytes = stored.size, "file kept");
+    Ok(json!({
+        "imgUrl": format!("{base}/weapp/files/{}", stored.name),
+        "size": stored.size,
+        "mimeType": stored.mime,
+        "name": stored.name.as_str(),
+    }))
+}
+
+async fn give(
+    State(files): State<Files>,
+    name: Result<Path<String>, PathRejection>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let Some(name) = name.ok().and_then(|Path(name)| FileName::parse(&name)) else {
+        return refuse(&Error::NotFound);
+    };
+    match download::give(&files, name, &method, &headers).await {
+        Ok(answer) => answer,
+        Err(error) => refuse(&error),
+    }
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether the rest of a refused upload is worth reading: not if the phone waits to be
+/// told to go on, nor if it announced far too much.
+fn may_linger(headers: &HeaderMap) -> bool {
+    let declared = text(headers, header::CONTENT_LENGTH).and_then(|v| v.parse::<usize>().ok());
+    !headers.contains_key(header::EXPECT) && declared.is_none_or(|bytes| bytes <= LINGER_BYTES)
+}
+
+/// Reads what the phone still sends and forgets it.
+async fn linger(mut body: BodyDataStream) {
+    let rest = async {
+        let mut seen = 0;
+        while let Some(Ok(chunk)) = body.next().await {
+            seen += chunk.len();
+            if seen > LINGER_BYTES {
+                break;
+            }
+        }
+    };
+    // Out of patience or done: either way the connection may go now.
+    drop(tokio::time::timeout(LINGER, rest).await);
+}
+
+/// The HTTP status and the words each failure is answered with. What went wrong inside is
+/// logged here, once, and not told.
+fn refuse(error: &Error) -> Response<Body> {
+    let status = match error {
+        Error::OpenStore { .. }
+        | Error::BeginUpload(_)
+        | Error::WriteUpload(_)
+        | Error::KeepUpload(_)
+        | Error::WorkLost(_)
+        | Error::OpenFile(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Error::DiskFull(_) | Error::TotalReached { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Error::TypeRefused { .. } | Error::NotMultipart => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Error::NoHost
+        | Error::Malformed(_)
+        | Error::Interrupted(_)
+        | Error::TooMuchForm
+        | Error::NoFile
+        | Error::SecondFile => StatusCode::BAD_REQUEST,
+        Error::Stalled { .. } => StatusCode::REQUEST_TIMEOUT,
+        Error::NotFound => StatusCode::NOT_FOUND,
+    };
+    let words = if status.is_server_error() {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::error!(error = %error, cause, "files: a request failed");
+        match error {
+            Error::DiskFull(_) | Error::TotalReached { .. } => {
+                "the server has no space left for files".to_owned()
+            }
+            _ => "the server could not read or write the file".to_owned(),
+        }
+    } else {
+        tracing::debug!(error = %error, "files: a request was refused");
+        error.to_string()
+    };
+    envelope(status, &json!({"code": -1, "error": words}))
+}
+
+/// The Wafer 2 envelope.
+fn envelope(status: StatusCode, json: &serde_json::Value) -> Response<Body> {
+    let mut answer = Response::new(Body::from(json.to_string()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json; charset=utf-8"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        http::HeaderValue::from_static("no-store"),
+    );
+    answer
+}

@@ -1,0 +1,209 @@
+//! Takes wx.uploadFile's form: one file, streamed to disk.
+
+use std::{error::Error as _, future::Future, time::Duration};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use multer::{Field, Multipart};
+
+use crate::{
+    error::Error,
+    kind::{Kind, SNIFF_BYTES},
+    name::FileName,
+    sip::{Progress, Sips, Swallowed},
+    store::{Draft, Files},
+};
+
+/// The most parts a form may have.
+const MAX_PARTS: usize = 64;
+/// The most bytes of text fields, names and boundaries a form may have beside its file.
+pub(crate) const MAX_FORM_BYTES: u64 = 256 * 1024;
+/// How much is gathered before it goes to disk.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// A kept upload.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// What it is kept as.
+    pub(crate) name: FileName,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    /// Its type, judged by its content.
+    pub(crate) mime: &'static str,
+}
+
+/// Reads the form in `body` and keeps its file.
+pub(crate) async fn receive<S, E>(files: &Files, boundary: String, body: S) -> Result<Stored, Error>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut form = Form::new(files, boundary, body);
+    let mut found: Option<(Draft, Kind)> = None;
+    while let Some(mut part) = form.next_part().await? {
+        if !is_file(&part) {
+            form.skim(&mut part).await?;
+            continue;
+        }
+        match form.take_file(&mut part).await? {
+            Some(_) if found.is_some() => return Err(Error::SecondFile),
+            Some(file) => found = Some(file),
+            None => {}
+        }
+    }
+    let (draft, kind) = found.ok_or(Error::NoFile)?;
+    let stored = Stored {
+        name: draft.name().clone(),
+        size: draft.written(),
+        mime: kind.mime,
+    };
+    draft.keep().await?;
+    Ok(stored)
+}
+
+/// Whether a part is a file rather than a text field: it has a file name, or a type that
+/// no text field has.
+fn is_file(part: &Field<'_>) -> bool {
+    part.file_name().is_some() || part.content_type().is_some_and(|t| t.type_() != "text")
+}
+
+/// A form being read, and what it has cost so far.
+struct Form<'a> {
+    files: &'a Files,
+    parts: Multipart<'a>,
+    progress: Progress,
+    count: usize,
+    text_bytes: u64,
+}
+
+impl<'a> Form<'a> {
+    fn new<S, E>(files: &'a Files, boundary: String, body: S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'a,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'a,
+    {
+        let progress = Progress::default();
+        let whole = files
+            .config()
+            .max_upload_bytes
+            .saturating_add(MAX_FORM_BYTES);
+        let limits =
+            multer::Constraints::new().size_limit(multer::SizeLimit::new().whole_stream(whole));
+        let sips = Sips::new(body, progress.clone());
+        Self {
+            files,
+            parts: Multipart::with_constraints(sips, boundary, limits),
+            progress,
+            count: 0,
+            text_bytes: 0,
+        }
+    }
+
+    async fn next_part(&mut self) -> Result<Option<Field<'a>>, Error> {
+        let part = patiently(self.files, self.parts.next_field()).await?;
+        self.progress.made();
+        self.count += 1;
+        if part.is_some() && self.count > MAX_PARTS {
+            return Err(Error::TooMuchForm);
+        }
+        Ok(part)
+    }
+
+    async fn next_chunk(&self, part: &mut Field<'a>) -> Result<Option<Bytes>, Error> {
+        let chunk = patiently(self.files, part.chunk()).await?;
+        self.progress.made();
+        Ok(chunk)
+    }
+
+    /// Reads over a text field.
+    async fn skim(&mut self, part: &mut Field<'a>) -> Result<(), Error> {
+        while let Some(chunk) = self.next_chunk(part).await? {
+            self.text_bytes += chunk.len() as u64;
+            if self.text_bytes > MAX_FORM_BYTES {
+                return Err(Error::TooMuchForm);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a file to disk; `None` for the empty part of a form whose file was not chosen.
+    async fn take_file(&self, part: &mut Field<'a>) -> Result<Option<(Draft, Kind)>, Error> {
+        let mut buffer = Vec::with_capacity(SNIFF_BYTES);
+        let mut ended = false;
+        while buffer.len() < SNIFF_BYTES && !ended {
+            match self.next_chunk(part).await? {
+                Some(chunk) => self.gather(&mut buffer, 0, &chunk)?,
+                None => ended = true,
+            }
+        }
+        if buffer.is_empty() && part.file_name().is_none_or(str::is_empty) {
+            return Ok(None);
+        }
+        let kind = self.accept(&buffer)?;
+        let mut draft = self.files.begin(kind.extension).await?;
+        while let Some(chunk) = self.next_chunk(part).await? {
+            self.gather(&mut buffer, draft.written(), &chunk)?;
+            if buffer.len() >= WRITE_BYTES {
+                (draft, buffer) = draft.write(buffer).await?;
+            }
+        }
+        (draft, _) = draft.write(buffer).await?;
+        Ok(Some((draft, kind)))
+    }
+
+    /// Adds a chunk to what is not written yet, if the file stays within its limit.
+    fn gather(&self, buffer: &mut Vec<u8>, written: u64, chunk: &Bytes) -> Result<(), Error> {
+        let limit = self.files.config().max_upload_bytes;
+        let size = written + buffer.len() as u64 + chunk.len() as u64;
+        if size > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        buffer.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// Judges a file by its first bytes.
+    fn accept(&self, head: &[u8]) -> Result<Kind, Error> {
+        let kind = Kind::of(head).ok_or(Error::TypeRefused {
+            found: if head.is_empty() {
+                "an empty file"
+            } else {
+                "unknown type"
+            },
+        })?;
+        if self.files.allows(kind.mime) {
+            Ok(kind)
+        } else {
+            Err(Error::TypeRefused { found: kind.mime })
+        }
+    }
+}
+
+/// Waits for the parser, but not forever.
+async fn patiently<T>(
+    files: &Files,
+    step: impl Future<Output = Result<T, multer::Error>>,
+) -> Result<T, Error> {
+    let secs = files.config().upload_idle_secs;
+    tokio::time::timeout(Duration::from_secs(secs), step)
+        .await
+        .map_err(|_| Error::Stalled { secs })?
+        .map_err(|error| broken(files, error))
+}
+
+/// Sorts the parser's failures.
+fn broken(files: &Files, error: multer::Error) -> Error {
+    match error {
+        multer::Error::StreamSizeExceeded { .. } => Error::TooLarge {
+            limit: files.config().max_upload_bytes,
+        },
+        multer::Error::StreamReadFailed(_) => {
+            if matches!(error.source(), Some(source) if source.is::<Swallowed>()) {
+                Error::TooMuchForm
+            } else {
+                Error::Interrupted(error)
+            }
+        }
+        other => Error::Malformed(other),
+    }
+}
