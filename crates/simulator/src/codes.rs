@@ -1,0 +1,126 @@
+//! The codes of `wx.login`: five minutes, one use, one mini program.
+
+use std::collections::{HashMap, VecDeque};
+
+use weappd_base::secret::Secret;
+
+use crate::user::UserName;
+
+/// How long a code lives, in seconds.
+pub(crate) const CODE_SECS: i64 = 300;
+/// The most codes kept at a time; beyond it the oldest are forgotten.
+const MAX_CODES: usize = 200_000;
+
+/// What a code stands for.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) appid: String,
+    pub(crate) user: UserName,
+    pub(crate) session_key: Secret,
+}
+
+/// Why a code is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadCode {
+    /// Unknown, too old, or another mini program's.
+    Invalid,
+    /// Redeemed before.
+    Used,
+}
+
+/// All codes that may still be asked about.
+#[derive(Debug, Default)]
+pub(crate) struct Codes {
+    /// `None`: redeemed.
+    grants: HashMap<String, Option<Grant>>,
+    /// When each code ends, oldest first.
+    ends: VecDeque<(i64, String)>,
+}
+
+impl Codes {
+    pub(crate) fn add(&mut self, code: String, grant: Grant, now: i64) {
+        self.forget_old(now);
+        if self.ends.len() >= MAX_CODES
+            && let Some((_, oldest)) = self.ends.pop_front()
+        {
+            self.grants.remove(&oldest);
+        }
+        self.ends.push_back((now + CODE_SECS, code.clone()));
+        self.grants.insert(code, Some(grant));
+    }
+
+    /// Takes what the code stands for. Another mini program's try does not use it up.
+    pub(crate) fn redeem(&mut self, appid: &str, code: &str, now: i64) -> Result<Grant, BadCode> {
+        self.forget_old(now);
+        let slot = self.grants.get_mut(code).ok_or(BadCode::Invalid)?;
+        match slot {
+            None => Err(BadCode::Used),
+            Some(grant) if grant.appid != appid => Err(BadCode::Invalid),
+            Some(_) => slot.take().ok_or(BadCode::Used),
+        }
+    }
+
+    fn forget_old(&mut self, now: i64) {
+        while self.ends.front().is_some_and(|(end, _)| *end <= now) {
+            if let Some((_, code)) = self.ends.pop_front() {
+                self.grants.remove(&code);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant() -> Grant {
+        Grant {
+            appid: "wx1".to_owned(),
+            user: UserName::parse("alice").expect("a name"),
+            session_key: Secret::new("k"),
+        }
+    }
+
+    #[test]
+    fn a_code_works_once() {
+        let mut codes = Codes::default();
+        codes.add("c".to_owned(), grant(), 0);
+        assert!(codes.redeem("wx1", "c", 1).is_ok());
+        assert_eq!(codes.redeem("wx1", "c", 2).err(), Some(BadCode::Used));
+    }
+
+    #[test]
+    fn a_code_lives_five_minutes_used_or_not() {
+        let mut codes = Codes::default();
+        codes.add("used".to_owned(), grant(), 0);
+        codes.add("new".to_owned(), grant(), 0);
+        assert!(codes.redeem("wx1", "used", 299).is_ok());
+        assert_eq!(
+            codes.redeem("wx1", "new", 300).err(),
+            Some(BadCode::Invalid)
+        );
+        assert_eq!(
+            codes.redeem("wx1", "used", 300).err(),
+            Some(BadCode::Invalid)
+        );
+        assert!(codes.grants.is_empty() && codes.ends.is_empty());
+    }
+
+    #[test]
+    fn another_mini_program_neither_gets_nor_spends_a_code() {
+        let mut codes = Codes::default();
+        codes.add("c".to_owned(), grant(), 0);
+        assert_eq!(codes.redeem("wx2", "c", 1).err(), Some(BadCode::Invalid));
+        assert!(codes.redeem("wx1", "c", 1).is_ok());
+    }
+
+    #[test]
+    fn codes_are_bounded() {
+        let mut codes = Codes::default();
+        for n in 0..=MAX_CODES {
+            codes.add(n.to_string(), grant(), 0);
+        }
+        assert_eq!(codes.grants.len(), MAX_CODES);
+        assert_eq!(codes.redeem("wx1", "0", 1).err(), Some(BadCode::Invalid));
+    }
+}
