@@ -114,3 +114,66 @@ pub(crate) fn write(
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn json_is_read_whatever_else_it_holds() {
+        let read = read("\u{feff} {\"ToUserName\":\"gh_1\",\"Encrypt\":\"QQ==\",\"MsgId\":1}");
+        assert_eq!(
+            read.ok(),
+            Some(Envelope {
+                format: Format::Json,
+                to_user: Some("gh_1".to_owned()),
+                encrypt: "QQ==".to_owned(),
+            })
+        );
+    }
+
+    #[test]
+    fn xml_is_read_with_and_without_cdata() {
+        for body in [
+            "<xml><ToUserName><![CDATA[gh_1]]></ToUserName><Encrypt><![CDATA[QQ==]]></Encrypt></xml>",
+            "<?xml version=\"1.0\"?>\n<xml>\n <Encrypt>\n  QQ==\n </Encrypt>\n <ToUserName>gh_1</ToUserName>\n</xml>\n",
+        ] {
+            let read = read(body).expect(body);
+            assert_eq!((read.format, read.encrypt.as_str()), (Format::Xml, "QQ=="));
+            assert_eq!(read.to_user.as_deref(), Some("gh_1"));
+        }
+    }
+
+    #[test]
+    fn only_the_roots_own_encrypt_counts() {
+        for body in [
+            "",
+            "plain",
+            "{}",
+            r#"{"Encrypt":7}"#,
+            "<Encrypt>QQ==</Encrypt>",
+            "<xml><a><Encrypt>QQ==</Encrypt></a></xml>",
+            "<xml><Encrypt></Encrypt></xml>",
+            "<xml><Encrypt>QQ==</Wrong></xml>",
+        ] {
+            assert!(matches!(read(body), Err(Error::Envelope)), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_tower_of_tags_is_not_climbed() {
+        let body = format!("{}x", "<a>".repeat(100_000));
+        assert!(matches!(read(&body), Err(Error::Envelope)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body: String) {
+            drop(read(&body));
+            drop(read(&format!("<xml>{body}</xml>")));
+            drop(read(&format!("{{{body}}}")));
+        }
+    }
+}

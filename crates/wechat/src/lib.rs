@@ -27,6 +27,8 @@ pub mod errcode;
 pub mod error;
 pub mod message;
 pub mod open_data;
+#[cfg(test)]
+mod vectors;
 pub mod wire;
 
 pub use client::{Client, Credential};

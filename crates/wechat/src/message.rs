@@ -193,3 +193,237 @@ impl Mailbox {
         envelope::write(format, &encrypt, &signature, (timestamp, nonce))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::vectors::{secret, text};
+
+    fn mailbox(vector: &str) -> Mailbox {
+        Mailbox {
+            appid: text(&format!("{vector}/appid")),
+            token: secret(&format!("{vector}/token")),
+            key: MessageKey::parse(&secret(&format!("{vector}/encoding_aes_key"))).expect("a key"),
+        }
+    }
+
+    fn random(pointer: &str) -> [u8; 16] {
+        text(pointer).into_bytes().try_into().expect("16 bytes")
+    }
+
+    fn key(bytes: [u8; 32]) -> MessageKey {
+        MessageKey(bytes)
+    }
+
+    #[test]
+    fn url_checks_and_plain_pushes_are_signed_with_the_token() {
+        let token = secret("/message_push/token");
+        for vector in ["get", "plain", "safe"] {
+            let of = |name: &str| text(&format!("/message_push/{vector}/{name}"));
+            let (timestamp, nonce, given) = (of("timestamp"), of("nonce"), of("signature"));
+            assert!(is_signed(&token, &timestamp, &nonce, &given), "{vector}");
+            assert!(!is_signed(&token, &nonce, "1", &given), "{vector}");
+            assert!(!is_signed(
+                &Secret::new("BBBBB"),
+                &timestamp,
+                &nonce,
+                &given
+            ));
+            assert!(!is_signed(&token, &timestamp, &nonce, ""), "{vector}");
+        }
+    }
+
+    /// The push of the official page: padded with 19 bytes, which no 16-byte block has.
+    #[test]
+    fn the_official_json_push_opens() {
+        let of = |name: &str| text(&format!("/message_push/safe/{name}"));
+        let body = json!({"ToUserName": "gh_97417a04a28d", "Encrypt": of("encrypt")}).to_string();
+        let (timestamp, nonce, msg_signature) = (of("timestamp"), of("nonce"), of("msg_signature"));
+        let stamp = Stamp {
+            timestamp: &timestamp,
+            nonce: &nonce,
+            msg_signature: &msg_signature,
+        };
+        let mailbox = mailbox("/message_push");
+        assert_eq!(mailbox.open(stamp, &body).ok(), Some(of("msg")));
+
+        let again = encrypt(
+            &mailbox.key,
+            &mailbox.appid,
+            &of("msg"),
+            random("/message_push/safe/random"),
+        );
+        assert_eq!(again, of("encrypt"));
+        let length = armour::decode(&again).expect("base64").len();
+        assert_eq!(length - (HEAD + of("msg").len() + mailbox.appid.len()), 19);
+
+        // `signature` stands beside `msg_signature` in the query and must not do for it.
+        let plain = of("signature");
+        let wrong = Stamp {
+            msg_signature: &plain,
+            ..stamp
+        };
+        let refused = mailbox.open(wrong, &body);
+        assert!(matches!(refused, Err(Error::MessageSignature)));
+        let late = Stamp {
+            timestamp: "1714112446",
+            ..stamp
+        };
+        assert!(matches!(
+            mailbox.open(late, &body),
+            Err(Error::MessageSignature)
+        ));
+    }
+
+    #[test]
+    fn the_official_reply_is_sealed_letter_by_letter() {
+        let of = |name: &str| text(&format!("/message_push/reply/{name}"));
+        let timestamp = of("timestamp").parse().expect("a number");
+        let sealed = mailbox("/message_push").seal(
+            Format::Json,
+            &of("msg"),
+            (timestamp, &of("nonce")),
+            random("/message_push/reply/random"),
+        );
+        let sealed: Value = serde_json::from_str(&sealed).expect("JSON");
+        assert_eq!(
+            sealed,
+            json!({
+                "Encrypt": of("encrypt"),
+                "MsgSignature": of("msg_signature"),
+                "TimeStamp": timestamp,
+                "Nonce": of("nonce"),
+            })
+        );
+    }
+
+    #[test]
+    fn the_classic_xml_examples_hold_both_ways() {
+        let mailbox = mailbox("/wxbizmsgcrypt_classic");
+        for vector in ["enc1", "enc2", "dec"] {
+            let of = |name: &str| text(&format!("/wxbizmsgcrypt_classic/{vector}/{name}"));
+            let back = decrypt(&mailbox.key, &mailbox.appid, &of("encrypt"));
+            assert_eq!(back.ok(), Some(of("msg")), "{vector}");
+            let random = random(&format!("/wxbizmsgcrypt_classic/{vector}/random"));
+            let again = encrypt(&mailbox.key, &mailbox.appid, &of("msg"), random);
+            assert_eq!(again, of("encrypt"), "{vector}");
+        }
+    }
+
+    #[test]
+    fn the_classic_xml_push_opens() {
+        let of = |name: &str| text(&format!("/wxbizmsgcrypt_classic/dec/{name}"));
+        let body = format!(
+            "<xml><ToUserName><![CDATA[asdasdasd]]></ToUserName>\n\
+             <Encrypt><![CDATA[{}]]></Encrypt></xml>",
+            of("encrypt")
+        );
+        let (timestamp, nonce, msg_signature) = (of("timestamp"), of("nonce"), of("msg_signature"));
+        let stamp = Stamp {
+            timestamp: &timestamp,
+            nonce: &nonce,
+            msg_signature: &msg_signature,
+        };
+        let opened = mailbox("/wxbizmsgcrypt_classic").open(stamp, &body);
+        assert_eq!(opened.ok(), Some(of("msg")));
+    }
+
+    #[test]
+    fn a_sealed_answer_opens_in_both_formats() {
+        let mailbox = mailbox("/wxbizmsgcrypt_classic");
+        for format in [Format::Json, Format::Xml] {
+            let body = mailbox.seal(format, "微信 ]]> & <b>", (1, "n]]>1"), [5; 16]);
+            let encrypt = envelope::read(&body).expect("an envelope").encrypt;
+            let signature = msg_signature(&mailbox.token, "1", "n]]>1", &encrypt);
+            let stamp = Stamp {
+                timestamp: "1",
+                nonce: "n]]>1",
+                msg_signature: &signature,
+            };
+            let opened = mailbox.open(stamp, &body);
+            assert_eq!(opened.ok().as_deref(), Some("微信 ]]> & <b>"), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_for_another_app_is_refused() {
+        let mailbox = mailbox("/message_push");
+        let encrypt = text("/message_push/safe/encrypt");
+        for appid in ["wxba5fad812f8e6fb8", "", "wxba5fad812f8e6fb9x"] {
+            let refused = decrypt(&mailbox.key, appid, &encrypt);
+            assert!(matches!(refused, Err(Error::OtherApp)), "{appid}");
+        }
+    }
+
+    #[test]
+    fn tampered_messages_are_refused() {
+        let mailbox = mailbox("/message_push");
+        let mut bytes = armour::decode(&text("/message_push/safe/encrypt")).expect("base64");
+        let last = bytes.len() - 1;
+        // The second block holds the length.
+        for at in [16, last] {
+            bytes[at] ^= 0x40;
+            let refused = decrypt(&mailbox.key, &mailbox.appid, &armour::encode(&bytes));
+            bytes[at] ^= 0x40;
+            assert!(refused.is_err(), "byte {at}");
+        }
+        for short in [&bytes[..last], &bytes[..16], &[]] {
+            let refused = decrypt(&mailbox.key, &mailbox.appid, &armour::encode(short));
+            assert!(
+                matches!(refused, Err(Error::Message)),
+                "{} bytes",
+                short.len()
+            );
+        }
+    }
+
+    #[test]
+    fn padding_is_one_to_thirty_two_and_all_alike() {
+        assert_eq!(unpad(&[9, 1]).ok(), Some(&[9][..]));
+        assert_eq!(unpad(&[32; 32]).ok(), Some(&[][..]));
+        for bad in [&[9, 0][..], &[33; 33], &[2], &[1, 3, 3], &[]] {
+            assert!(unpad(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_message_is_refused() {
+        let mut body = [0; 24];
+        body[16] = 0xFF;
+        assert!(unpack(&body).is_err());
+        assert!(unpack(&body[..19]).is_err());
+    }
+
+    #[test]
+    fn a_key_is_43_characters() {
+        for bad in ["", "A", &"A".repeat(42), &"A".repeat(44), &"-".repeat(43)] {
+            let refused = MessageKey::parse(&Secret::new(bad));
+            assert!(matches!(refused, Err(Error::EncodingAesKey)), "{bad}");
+        }
+        let key = MessageKey::parse(&Secret::new("A".repeat(43))).expect("a key");
+        assert_eq!(format!("{key:?}"), "***");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encrypted_decrypts(
+            bytes: [u8; 32],
+            random: [u8; 16],
+            appid: String,
+            message: String,
+        ) {
+            let sealed = encrypt(&key(bytes), &appid, &message, random);
+            prop_assert_eq!(armour::decode(&sealed).expect("base64").len() % PAD_BLOCK, 0);
+            prop_assert_eq!(decrypt(&key(bytes), &appid, &sealed).ok(), Some(message));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: [u8; 32], data: Vec<u8>) {
+            drop(decrypt(&key(bytes), "wx", &armour::encode(&data)));
+            drop(unpad(&data).and_then(unpack));
+        }
+    }
+}

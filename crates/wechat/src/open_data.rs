@@ -104,3 +104,191 @@ pub fn login_state_signature(session_key: &Secret, body: &str) -> String {
 fn key_bytes(session_key: &Secret) -> Result<[u8; 16], Error> {
     armour::decode_exactly(session_key.expose()).ok_or(Error::SessionKey)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vectors::{secret, text};
+
+    const APPID: &str = "wx4f4bc4dec97d474b";
+
+    struct Sealed {
+        key: Secret,
+        data: String,
+        iv: String,
+    }
+
+    fn official() -> Sealed {
+        Sealed {
+            key: secret("/wxbizdatacrypt/session_key"),
+            data: text("/wxbizdatacrypt/encryptedData"),
+            iv: text("/wxbizdatacrypt/iv"),
+        }
+    }
+
+    impl Sealed {
+        fn open(&self) -> Result<Value, Error> {
+            open(APPID, &self.key, &self.data, Some(&self.iv))
+        }
+    }
+
+    #[test]
+    fn the_official_example_opens_and_closes_again() {
+        let sealed = official();
+        let plain = decrypt(&sealed.key, &sealed.data, Some(&sealed.iv)).expect("it decrypts");
+        assert_eq!(plain, text("/wxbizdatacrypt/plaintext"));
+        let iv = armour::decode_exactly(&sealed.iv).expect("an iv");
+        assert_eq!(encrypt(&sealed.key, &plain, iv).ok(), Some(sealed.data));
+        assert_eq!(iv_text(iv), sealed.iv);
+    }
+
+    #[test]
+    fn the_watermark_tells_app_and_time() {
+        assert_eq!(text("/wxbizdatacrypt/appid"), APPID);
+        let data = official().open().expect("it is ours");
+        assert_eq!(data["nickName"], "Band");
+        assert_eq!(made_at(&data), Some(1_477_314_187));
+    }
+
+    #[test]
+    fn names_beyond_ascii_survive() {
+        let plain = decrypt(
+            &secret("/senparc_userinfo/session_key"),
+            &text("/senparc_userinfo/encryptedData"),
+            Some(&text("/senparc_userinfo/iv")),
+        );
+        assert_eq!(plain.ok(), Some(text("/senparc_userinfo/plaintext")));
+    }
+
+    #[test]
+    fn form_decoded_pluses_and_line_breaks_do_no_harm() {
+        let mut sealed = official();
+        assert!(sealed.data.contains('+'));
+        sealed.data = sealed.data.replace('+', " ");
+        sealed.data.insert_str(76, "\r\n");
+        assert!(sealed.open().is_ok());
+    }
+
+    #[test]
+    fn anothers_data_is_refused() {
+        let sealed = official();
+        let opened = open(
+            "wx0000000000000000",
+            &sealed.key,
+            &sealed.data,
+            Some(&sealed.iv),
+        );
+        assert!(matches!(opened, Err(Error::OtherApp)));
+    }
+
+    #[test]
+    fn tampered_data_is_refused() {
+        let sealed = official();
+        let mut bytes = armour::decode(&sealed.data).expect("base64");
+        // The first block damaged decrypts, but to no JSON; the last breaks the padding.
+        for at in [0, bytes.len() - 1] {
+            bytes[at] ^= 0x80;
+            let opened = Sealed {
+                data: armour::encode(&bytes),
+                ..official()
+            }
+            .open();
+            bytes[at] ^= 0x80;
+            assert!(
+                matches!(opened, Err(Error::Decrypt | Error::Watermark)),
+                "byte {at}: {opened:?}"
+            );
+        }
+        let cut = Sealed {
+            data: armour::encode(&bytes[..bytes.len() - 1]),
+            ..official()
+        };
+        assert!(matches!(cut.open(), Err(Error::Decrypt)));
+    }
+
+    #[test]
+    fn each_part_is_named_when_it_is_wrong() {
+        let mut sealed = official();
+        sealed.iv = "r7BXXKkLb8qrSNn05n0q".to_owned();
+        assert!(matches!(sealed.open(), Err(Error::Iv)));
+        let mut sealed = official();
+        sealed.key = Secret::new("short");
+        assert!(matches!(sealed.open(), Err(Error::SessionKey)));
+        let mut sealed = official();
+        sealed.data = "*".to_owned();
+        assert!(matches!(sealed.open(), Err(Error::EncryptedData)));
+        sealed.data = String::new();
+        assert!(matches!(sealed.open(), Err(Error::Decrypt)));
+    }
+
+    #[test]
+    fn another_users_key_does_not_open() {
+        let mut sealed = official();
+        sealed.key = secret("/rawdata_signature/session_key");
+        assert!(sealed.open().is_err());
+    }
+
+    #[test]
+    fn data_without_a_watermark_is_refused() {
+        let key = session_key_text([7; 16]);
+        for plain in ["{}", "[]", "not json", r#"{"watermark":{"appid":7}}"#] {
+            let data = encrypt(&key, plain, [1; 16]).expect("it encrypts");
+            let opened = open("wx", &key, &data, Some(&iv_text([1; 16])));
+            assert!(matches!(opened, Err(Error::Watermark)), "{plain}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_form_has_the_key_as_iv() {
+        let key = session_key_text([7; 16]);
+        let data = encrypt(&key, "plain", [7; 16]).expect("it encrypts");
+        assert_eq!(decrypt(&key, &data, None).ok().as_deref(), Some("plain"));
+    }
+
+    #[test]
+    fn raw_data_is_signed_with_the_keys_text() {
+        for vector in ["/rawdata_signature", "/rawdata_signature_utf8"] {
+            let raw = text(&format!("{vector}/rawData"));
+            let key = secret(&format!("{vector}/session_key"));
+            let signature = text(&format!("{vector}/signature"));
+            assert_eq!(raw_data_signature(&raw, &key), signature);
+            assert!(is_raw_data_signed(&raw, &key, &signature));
+            assert!(!is_raw_data_signed(&format!("{raw} "), &key, &signature));
+            assert!(!is_raw_data_signed(&raw, &key, &signature[1..]));
+        }
+    }
+
+    #[test]
+    fn the_login_state_is_signed_with_the_keys_text() {
+        let key = secret("/login_state_signature/session_key");
+        let sign = |body: &str| login_state_signature(&key, body);
+        assert_eq!(
+            sign(&text("/login_state_signature/post_data")),
+            text("/login_state_signature/signature")
+        );
+        assert_eq!(sign(""), text("/login_state_signature/empty_signature"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encrypted_decrypts(key: [u8; 16], iv: [u8; 16], plain: String) {
+            let key = session_key_text(key);
+            let data = encrypt(&key, &plain, iv).expect("it encrypts");
+            let back = decrypt(&key, &data, Some(&iv_text(iv)));
+            prop_assert_eq!(back.ok(), Some(plain));
+        }
+
+        #[test]
+        fn no_input_panics(key: String, data: String, iv in proptest::option::of(".*")) {
+            drop(open("wx", &Secret::new(key), &data, iv.as_deref()));
+        }
+
+        #[test]
+        fn no_bytes_panic(key: [u8; 16], data: Vec<u8>, iv: [u8; 16]) {
+            let data = armour::encode(&data);
+            drop(open("wx", &session_key_text(key), &data, Some(&iv_text(iv))));
+        }
+    }
+}
