@@ -66,6 +66,9 @@ enum Road {
     Tls(legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>),
 }
 
+/// What of a question must not be told to anybody else.
+type Secrets<'a> = [&'a str; 2];
+
 /// What came back, before anybody believes it.
 struct Answer {
     status: StatusCode,
@@ -114,13 +117,14 @@ impl Shared {
             ("js_code", code.expose()),
             ("grant_type", "authorization_code"),
         ];
+        let secrets = [credential.secret.expose(), code.expose()];
         let uri = self.uri("/sns/jscode2session", &query)?;
         let deadline = Duration::from_millis(self.timeout_ms);
         let asked = tokio::time::timeout(deadline, async {
-            match self.login_once(&uri, &query).await {
+            match self.login_once(&uri, &query, secrets).await {
                 Err(Error::Refused { errcode: -1, .. }) => {
                     tokio::time::sleep(BUSY_PAUSE).await;
-                    self.login_once(&uri, &query).await
+                    self.login_once(&uri, &query, secrets).await
                 }
                 answer => answer,
             }
@@ -134,10 +138,21 @@ impl Shared {
             self.tell_failure(&error);
             Err(error)
         };
-        login.map_err(|error| without_secrets(error, [credential.secret.expose(), code.expose()]))
+        login.map_err(|error| match error {
+            Error::Refused { errcode, errmsg } => Error::Refused {
+                errcode,
+                errmsg: without_secrets(&errmsg, secrets),
+            },
+            other => other,
+        })
     }
 
-    async fn login_once(&self, uri: &Uri, query: &[(&str, &str)]) -> Result<Login, Error> {
+    async fn login_once(
+        &self,
+        uri: &Uri,
+        query: &[(&str, &str)],
+        secrets: Secrets<'_>,
+    ) -> Result<Login, Error> {
         self.tell_request(query);
         let answer = match self.get(uri).await {
             Ok(answer) => answer,
@@ -146,7 +161,7 @@ impl Shared {
                 return Err(error);
             }
         };
-        self.tell_answer(&answer);
+        self.tell_answer(&answer, secrets);
         let status = answer.status.as_u16();
         wire::read_answer(status, &answer.body).and_then(|fields| wire::read_login(status, fields))
     }
@@ -205,13 +220,16 @@ impl Shared {
         });
     }
 
-    fn tell_answer(&self, answer: &Answer) {
+    fn tell_answer(&self, answer: &Answer, secrets: Secrets<'_>) {
         self.wiretap.hop(|| {
             let mut body = serde_json::from_slice(&answer.body).unwrap_or_else(|_| {
                 // What is not JSON cannot be masked by name.
                 json!(format!("{} bytes that are not JSON", answer.body.len()))
             });
             mask_json(&mut body);
+            if let Some(Value::String(errmsg)) = body.get_mut("errmsg") {
+                *errmsg = without_secrets(errmsg, secrets);
+            }
             answered(
                 body.get("openid").and_then(Value::as_str),
                 json!({"status": answer.status.as_u16(), "body": body}),
@@ -259,19 +277,233 @@ impl Road {
 }
 
 /// WeChat's text is not known to repeat what it was sent, but a relay's might.
-fn without_secrets(error: Error, secrets: [&str; 2]) -> Error {
-    match error {
-        Error::Refused {
-            errcode,
-            mut errmsg,
-        } => {
-            for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
-                if errmsg.contains(secret) {
-                    errmsg = errmsg.replace(secret, "***");
-                }
-            }
-            Error::Refused { errcode, errmsg }
+fn without_secrets(text: &str, secrets: Secrets<'_>) -> String {
+    let given = secrets.into_iter().filter(|secret| !secret.is_empty());
+    given.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::extract::Query;
+    use axum::routing::get;
+    use http::header::CONTENT_TYPE;
+    use weappd_base::clock::Clock;
+    use weappd_base::tasks::Tasks;
+
+    use super::*;
+
+    const GOOD: &str =
+        r#"{"session_key":"tiihtNczf5v6AKRyjwEUhQ==","openid":"oGZUI0egBJY1zhBYw2KhdUfwVJJE"}"#;
+    const SECRET: &str = "s+e c/r&e=t微";
+    const CODE: &str = "0a3xVHkl2mQ&code";
+
+    fn credential() -> Credential {
+        Credential {
+            appid: "wx4f4bc4dec97d474b".to_owned(),
+            secret: Secret::new(SECRET),
         }
-        other => other,
+    }
+
+    fn listener() -> std::net::TcpListener {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a listener");
+        listener
+    }
+
+    fn client_to(endpoint: String, timeout_ms: u64, wiretap: Wiretap) -> Client {
+        let config = Config {
+            endpoint,
+            timeout_ms,
+        };
+        Client::new(&config, Work::current(), wiretap).expect("a client")
+    }
+
+    /// Serves `answers` for good and gives its address.
+    fn serve(answers: Router) -> String {
+        let listener = listener();
+        let address = listener.local_addr().expect("an address");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+        Tasks::new().spawn(async move {
+            axum::serve(listener, answers).await.expect("it serves");
+        });
+        format!("http://{address}")
+    }
+
+    /// Serves the same text every time, counting.
+    fn saying(text: String) -> (String, Arc<AtomicUsize>) {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&calls);
+        let answer = move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(text.clone())
+        };
+        (
+            serve(Router::new().route("/sns/jscode2session", get(answer))),
+            calls,
+        )
+    }
+
+    async fn ask(endpoint: String) -> Result<Login, Error> {
+        client_to(endpoint, 5000, Wiretap::off())
+            .code_to_session(&credential(), CODE)
+            .await
+    }
+
+    #[tokio::test]
+    async fn the_question_is_the_contracts() {
+        let answer = |Query(asked): Query<HashMap<String, String>>| async move {
+            let wanted = HashMap::from(
+                [
+                    ("appid", "wx4f4bc4dec97d474b"),
+                    ("secret", SECRET),
+                    ("js_code", CODE),
+                    ("grant_type", "authorization_code"),
+                ]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            );
+            if asked == wanted { GOOD } else { "{}" }
+        };
+        let endpoint = serve(Router::new().route("/relay/sns/jscode2session", get(answer)));
+        let login = ask(format!("{endpoint}/relay/")).await.expect("a login");
+        assert_eq!(login.openid, "oGZUI0egBJY1zhBYw2KhdUfwVJJE");
+        assert!(login.session_key.is("tiihtNczf5v6AKRyjwEUhQ=="));
+        assert_eq!((login.unionid, login.expires_in), (None, None));
+    }
+
+    #[tokio::test]
+    async fn status_and_content_type_decide_nothing() {
+        let answer = || async { (StatusCode::BAD_GATEWAY, [(CONTENT_TYPE, "text/html")], GOOD) };
+        let endpoint = serve(Router::new().route("/sns/jscode2session", get(answer)));
+        assert!(ask(endpoint).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_busy_wechat_is_asked_once_more_and_no_oftener() {
+        let (endpoint, calls) = saying(r#"{"errcode":-1,"errmsg":"system error"}"#.to_owned());
+        let error = ask(endpoint).await.expect_err("busy");
+        assert!(matches!(error, Error::Refused { errcode: -1, .. }));
+        assert!(error.is_network());
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_refused_code_is_not_sent_again() {
+        let (endpoint, calls) = saying(r#"{"errcode":40029,"errmsg":"invalid code"}"#.to_owned());
+        let error = ask(endpoint).await.expect_err("refused");
+        assert!(matches!(&error, Error::Refused { errcode: 40029, .. }));
+        assert!(!error.is_network());
+        assert!(error.hint().is_some_and(|hint| hint.contains("fresh")));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn an_echoed_secret_stops_here() {
+        let (endpoint, _) = saying(format!(
+            r#"{{"errcode":40125,"errmsg":"bad {SECRET} for {CODE}"}}"#
+        ));
+        let wiretap = Wiretap::on(Clock::manual(0).0);
+        let mut heard = wiretap.listen().expect("a tap that is on");
+        let client = client_to(endpoint, 5000, wiretap);
+        let refused = client.code_to_session(&credential(), CODE).await;
+        let told = refused.expect_err("refused").to_string();
+        assert_eq!(told, "WeChat refused: 40125 bad *** for ***");
+        drop(heard.recv().await.expect("the question"));
+        let answer = heard.recv().await.expect("the answer");
+        assert_eq!(answer.detail["body"]["errmsg"], "bad *** for ***");
+    }
+
+    #[tokio::test]
+    async fn silence_ends_at_the_deadline() {
+        // It listens and never accepts: the connection stands, the answer never comes.
+        let silent = listener();
+        let address = silent.local_addr().expect("an address");
+        let client = client_to(format!("http://{address}"), 100, Wiretap::off());
+        let error = client.code_to_session(&credential(), CODE).await;
+        assert!(matches!(error, Err(Error::Timeout { after_ms: 100 })));
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_unreachable_and_named_without_secrets() {
+        let closed = listener();
+        let address = closed.local_addr().expect("an address");
+        drop(closed);
+        let error = ask(format!("http://{address}")).await.expect_err("closed");
+        assert!(matches!(error, Error::Unreachable(_)) && error.is_network());
+        let told = format!("{error:?} {error}");
+        assert!(!told.contains("s%2B") && !told.contains(SECRET) && !told.contains(CODE));
+    }
+
+    #[tokio::test]
+    async fn no_answer_is_read_without_end() {
+        let (endpoint, _) = saying(" ".repeat(MAX_ANSWER + 1));
+        let error = ask(endpoint).await;
+        assert!(matches!(error, Err(Error::TooLong { limit: MAX_ANSWER })));
+        let (endpoint, _) = saying(format!("{GOOD}{}", " ".repeat(MAX_ANSWER - GOOD.len())));
+        assert!(ask(endpoint).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_https_endpoint_hears_no_plain_secret() {
+        use tokio::io::AsyncReadExt as _;
+        let listener = tokio::net::TcpListener::from_std(listener()).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let client = client_to(format!("https://{address}"), 5000, Wiretap::off());
+        let first = async {
+            let (mut socket, _) = listener.accept().await.expect("a caller");
+            socket.read_u8().await.expect("a byte")
+        };
+        let credential = credential();
+        let (error, first) = tokio::join!(client.code_to_session(&credential, CODE), first);
+        assert_eq!(first, 0x16, "a TLS handshake");
+        assert!(matches!(error, Err(Error::Unreachable(_))));
+    }
+
+    #[tokio::test]
+    async fn the_wiretap_hears_both_ways_with_secrets_masked() {
+        let (endpoint, _) = saying(GOOD.to_owned());
+        let wiretap = Wiretap::on(Clock::manual(0).0);
+        let mut heard = wiretap.listen().expect("a tap that is on");
+        let client = client_to(endpoint, 5000, wiretap);
+        let login = client.code_to_session(&credential(), CODE).await;
+        let asked = heard.recv().await.expect("the question");
+        let answered = heard.recv().await.expect("the answer");
+        assert_eq!((asked.from, asked.to), (Party::Weappd, Party::Wechat));
+        assert_eq!((answered.from, answered.to), (Party::Wechat, Party::Weappd));
+        assert_eq!((asked.answer, answered.answer), (false, true));
+        assert_eq!(asked.name, "jscode2session");
+        assert_eq!(asked.detail["query"]["appid"], "wx4f4bc4dec97d474b");
+        assert_eq!(answered.who, login.ok().map(|login| login.openid));
+        let told = format!("{} {}", asked.detail, answered.detail);
+        for secret in [SECRET, CODE, "tiihtNczf5v6AKRyjwEUhQ=="] {
+            assert!(!told.contains(secret), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_wiretap_hears_failures_too() {
+        let (endpoint, _) = saying("<html>".to_owned());
+        let wiretap = Wiretap::on(Clock::manual(0).0);
+        let mut heard = wiretap.listen().expect("a tap that is on");
+        let client = client_to(endpoint, 5000, wiretap.clone());
+        let error = client.code_to_session(&credential(), CODE).await;
+        assert!(matches!(error, Err(Error::Malformed { status: 200, .. })));
+        drop(heard.recv().await.expect("the question"));
+        let answer = heard.recv().await.expect("the answer");
+        assert_eq!(answer.detail["body"], "6 bytes that are not JSON");
+
+        let silent = listener();
+        let address = silent.local_addr().expect("an address");
+        let client = client_to(format!("http://{address}"), 100, wiretap);
+        drop(client.code_to_session(&credential(), CODE).await);
+        drop(heard.recv().await.expect("the question"));
+        let failure = heard.recv().await.expect("the failure");
+        assert_eq!(
+            failure.detail["error"],
+            "WeChat did not answer within 100 ms"
+        );
     }
 }
