@@ -1,2 +1,40 @@
-//! x
-fn main() {}
+//! Everything automated: `cargo xtask test`, `tidy`, `bench`, `install`.
+//!
+//! Automation is Rust, so that it runs wherever the project builds and is checked by the
+//! same lints.
+
+mod arrows;
+mod install;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  test     install what the tests need where it may, then format check, lints, tidy and all tests
+           (test --quick: neither installs nor runs what needs other programs)
+  tidy     the house rules: arrows between rooms, module docs, lints, README commands
+  install  only install what tests and benchmarks need (Debian, Ubuntu; root or sudo)
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test"] => test::all(),
+        ["test", "--quick"] => test::quick(),
+        ["tidy"] => tidy::check(),
+        ["install"] => install::everything(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(words) => {
+            run::say(words.trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}

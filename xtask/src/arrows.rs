@@ -1,0 +1,92 @@
+//! Which room may import which, and which outside crate belongs to one room only.
+//!
+//! A new arrow is a new line here, and therefore a conversation.
+
+use serde_json::Value;
+
+use crate::run::output;
+
+/// Each room and the rooms it may import. Rooms on one floor never import each other.
+const ROOMS: [(&str, &[&str]); 9] = [
+    ("base", &[]),
+    ("wechat", &["base"]),
+    ("edge", &["base"]),
+    ("tunnel", &["base"]),
+    ("apps", &["base"]),
+    ("files", &["base"]),
+    ("session", &["base", "wechat"]),
+    ("simulator", &["base", "wechat"]),
+    (
+        "weappd",
+        &[
+            "base",
+            "wechat",
+            "edge",
+            "tunnel",
+            "apps",
+            "files",
+            "session",
+            "simulator",
+        ],
+    ),
+];
+
+/// Outside crates that only the named rooms may use.
+const GUESTS: [(&str, &[&str]); 7] = [
+    ("sqlx", &["session"]),
+    ("process-wrap", &["apps"]),
+    ("clap", &["weappd"]),
+    ("miette", &["weappd"]),
+    ("multer", &["files"]),
+    ("rustls", &["edge"]),
+    ("tracing-subscriber", &["weappd"]),
+];
+
+/// What the workspace's manifests break of the tables above.
+pub(crate) fn problems() -> Result<Vec<String>, String> {
+    let text = output("cargo", &["metadata", "--no-deps", "--format-version", "1"])
+        .ok_or("cargo metadata failed")?;
+    let metadata: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
+    let mut problems = Vec::new();
+    for package in &packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        if name == "xtask" {
+            continue;
+        }
+        let room = name.strip_prefix("weappd-").unwrap_or(name);
+        let Some((_, allowed)) = ROOMS.iter().find(|(known, _)| *known == room) else {
+            problems.push(format!(
+                "crates/{room}: a room that xtask/src/arrows.rs does not know"
+            ));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            // A test may build its world from anything.
+            if dependency["kind"] == "dev" {
+                continue;
+            }
+            let to = dependency["name"].as_str().unwrap_or_default();
+            if let Some(to) = to.strip_prefix("weappd-")
+                && !allowed.contains(&to)
+            {
+                problems.push(format!(
+                    "crates/{room} imports {to}: no such arrow in the house"
+                ));
+            }
+            if let Some((_, hosts)) = GUESTS.iter().find(|(guest, _)| *guest == to)
+                && !hosts.contains(&room)
+            {
+                problems.push(format!("crates/{room} uses {to}, which only {hosts:?} may"));
+            }
+        }
+    }
+    if packages.len() != ROOMS.len() + 1 {
+        problems.push(format!(
+            "{} packages, but xtask/src/arrows.rs knows {} rooms and xtask",
+            packages.len(),
+            ROOMS.len()
+        ));
+    }
+    Ok(problems)
+}

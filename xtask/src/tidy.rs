@@ -1,0 +1,168 @@
+//! `cargo xtask tidy`: the house rules that the compiler does not know.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::arrows;
+use crate::run::{output, root, say};
+
+/// A file's budget of lines before its tests.
+const FILE_LINES: usize = 450;
+
+/// Checks every rule and names every breach.
+pub(crate) fn check() -> Result<(), String> {
+    let mut problems = arrows::problems()?;
+    for file in rust_files(&root().join("crates"))
+        .into_iter()
+        .chain(rust_files(&root().join("xtask")))
+    {
+        source(&file, &mut problems);
+    }
+    for member in members() {
+        manifest(&member, &mut problems);
+    }
+    for readme in ["README.md", "README.zh-CN.md"] {
+        commands(readme, &mut problems);
+    }
+    if problems.is_empty() {
+        say("tidy");
+        return Ok(());
+    }
+    problems.sort();
+    Err(format!(
+        "{}\n{} breaches of the house rules",
+        problems.join("\n"),
+        problems.len()
+    ))
+}
+
+/// The first line tells what the file is; the file stays small enough to read; only the
+/// apps room starts processes.
+fn source(file: &Path, problems: &mut Vec<String>) {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let name = shown(file);
+    if !text.starts_with("//! ") {
+        problems.push(format!("{name}:1: begin with `//!` and what this file is"));
+    }
+    let before_tests = text
+        .lines()
+        .take_while(|line| !line.starts_with("#[cfg(test)]"))
+        .count();
+    let is_test = name.contains("/tests/") || name.ends_with("tests.rs");
+    if before_tests > FILE_LINES && !is_test {
+        problems.push(format!(
+            "{name}: {before_tests} lines before its tests; the budget is {FILE_LINES}"
+        ));
+    }
+    let may_start = ["crates/apps/", "xtask/", "crates/weappd/tests/"];
+    if text.contains("process::Command") && !may_start.iter().any(|place| name.starts_with(place)) {
+        problems.push(format!("{name}: only crates/apps starts processes"));
+    }
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line.starts_with("use crate::{") && !name.ends_with("lib.rs") {
+            problems.push(format!(
+                "{name}:{}: import from the module, not through the roof",
+                number + 1
+            ));
+        }
+    }
+}
+
+/// Every member takes the workspace's lints, and every dependency from the one list.
+fn manifest(member: &Path, problems: &mut Vec<String>) {
+    let file = member.join("Cargo.toml");
+    let name = shown(&file);
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    if !text.contains("[lints]\nworkspace = true") {
+        problems.push(format!("{name}: add `[lints]` with `workspace = true`"));
+    }
+    let mut inside = false;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            inside = line.contains("dependencies]");
+        } else if inside && !line.trim().is_empty() && !line.contains("workspace = true") {
+            problems.push(format!(
+                "{name}: `{line}` belongs into the workspace's [workspace.dependencies]"
+            ));
+        }
+    }
+}
+
+/// Every command a README shows exists.
+fn commands(readme: &str, problems: &mut Vec<String>) {
+    let text = fs::read_to_string(root().join(readme)).unwrap_or_default();
+    if text.is_empty() {
+        problems.push(format!("{readme} is missing"));
+    }
+    let mut inside = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            inside = !inside;
+            continue;
+        }
+        if !inside {
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let known = match words.as_slice() {
+            ["cargo", "xtask", task, ..] => ["test", "tidy", "bench", "install"].contains(task),
+            ["cargo", "run", "--release", "--", sub, ..] | ["weappd", sub, ..] => exists(sub),
+            _ => true,
+        };
+        if !known {
+            problems.push(format!(
+                "{readme}: `{line}` names a command that does not exist"
+            ));
+        }
+    }
+}
+
+fn exists(subcommand: &str) -> bool {
+    output(
+        "cargo",
+        &[
+            "run",
+            "--quiet",
+            "--package",
+            "weappd",
+            "--",
+            subcommand,
+            "--help",
+        ],
+    )
+    .is_some()
+}
+
+fn members() -> Vec<PathBuf> {
+    let mut members: Vec<PathBuf> = fs::read_dir(root().join("crates"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("Cargo.toml").is_file())
+        .collect();
+    members.push(root().join("xtask"));
+    members
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if !path.ends_with("node_modules") {
+                files.extend(rust_files(&path));
+            }
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root())
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
