@@ -108,15 +108,15 @@ fn as_root() -> Option<&'static str> {
 }
 
 fn init_sql(databases: &[&str]) -> String {
-    let mut sql = String::new();
-    for database in databases {
-        sql += &format!(
-            "CREATE DATABASE `{database}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;\n"
-        );
-    }
-    sql += &format!("CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n");
-    sql += &format!("GRANT ALL ON *.* TO '{USER}'@'127.0.0.1';\n");
-    sql
+    let made = databases.iter().map(|database| {
+        format!("CREATE DATABASE `{database}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;")
+    });
+    let account = [
+        format!("CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';"),
+        format!("GRANT ALL ON *.* TO '{USER}'@'127.0.0.1';\n"),
+    ];
+    // One statement a line: that is how an init file is read.
+    made.chain(account).collect::<Vec<_>>().join("\n")
 }
 
 fn spawn_server(home: &TempDir, port: u16) -> Process {

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,22 +62,18 @@ impl Process {
             .stdin
             .as_mut()
             .map(|stdin| writeln!(stdin, "{line}").and_then(|()| stdin.flush()));
-        if !matches!(sent, Some(Ok(()))) {
-            panic!(
-                "{} does not listen to {line}\n{}",
-                self.name,
-                self.transcript()
-            );
-        }
+        assert!(
+            matches!(sent, Some(Ok(()))),
+            "{} does not listen to {line}\n{}",
+            self.name,
+            self.transcript()
+        );
     }
 
     /// The next stdout line, or `None` when `deadline` passes or the child hangs up.
     pub(crate) fn next_line(&mut self, deadline: Instant) -> Option<String> {
         let left = deadline.saturating_duration_since(Instant::now());
-        match self.stdout.recv_timeout(left) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.stdout.recv_timeout(left).ok()
     }
 
     /// Reads stdout until `pick` takes something from a line; panics with everything the
