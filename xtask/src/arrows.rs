@@ -38,7 +38,7 @@ const GUESTS: [(&str, &[&str]); 7] = [
     ("clap", &["weappd"]),
     ("miette", &["weappd"]),
     ("multer", &["files"]),
-    ("rustls", &["edge"]),
+    ("rustls", &["edge", "wechat", "tunnel"]),
     ("tracing-subscriber", &["weappd"]),
 ];
 
