@@ -1,0 +1,190 @@
+// The page in two languages. A text lives in the DOM as its key, so a switch changes it in place.
+
+const WORDS = {
+  en: {
+    title: 'weappd dev: two phones and the wire',
+    tagline: 'Everything here runs on this machine. WeChat is simulated.',
+    language: '中文', languageLabel: '切换到中文',
+    themeAuto: 'Colours: as the system. Switch to light.',
+    themeLight: 'Colours: light. Switch to dark.',
+    themeDark: 'Colours: dark. Switch to automatic.',
+    stage: 'The phones', skip: 'Skip to the wire',
+    alice: 'Alice', bob: 'Bob', phoneOf: '{name}’s phone',
+    appTitle: 'My mini program', hello: 'This is {name}’s phone',
+    helloNote: 'The mini program does not know who is holding it yet.',
+    logIn: 'Log in with WeChat', working: 'One moment …',
+    refuse: 'Refuse to share my profile', refuseNote: 'wx.getUserInfo then fails: auth deny',
+    someone: 'WeChat user', loggedIn: 'Logged in', outdated: 'Session expired', openid: 'openid {id}',
+    user: 'Who am I?', userNote: 'GET /weapp/user', ask: 'Ask',
+    chat: 'Chat room', chatNote: 'a tunnel over WebSocket', join: 'Join',
+    picture: 'Send a picture', pictureNote: 'wx.uploadFile, then fetched back', sample: 'Sample', file: 'File …',
+    fileLabel: 'Choose a picture file', pictureAlt: 'The picture as it came back from the server', sampleLabel: 'Send a sample picture',
+    expire: 'Expire my session', expireNote: 'then press Ask and watch', expireDo: 'Expire',
+    clear: 'Clear storage', clearNote: 'wx.clearStorage', clearDo: 'Clear',
+    room: 'Chat room', roomOf: 'Chat room ({count})', leave: 'Leave', send: 'Send', say: 'Say something', sayTo: '{name}’s message',
+    log: 'Chat messages', entered: '{name} joined', left: '{name} left', youEntered: 'You joined',
+    reconnecting: 'Connection lost, reconnecting …', reconnected: 'Connected again',
+
+    idle: 'Press the green button: the login everyone draws on whiteboards, for real.',
+    now_login: 'wx.login: asking WeChat for a code …',
+    ok_login: 'Logged in. The server turned the code into openid + session_key; the phone keeps only an skey.',
+    ok_login_refused: 'You refused (getUserInfo:fail auth deny) and are logged in all the same: the code alone tells the server your openid, not your name.',
+    ok_resume: 'Still logged in: the skey was in storage, and wx.checkSession says it is fine.',
+    ok_user: 'The skey travelled in X-WX-Skey, and the server answered: you are {name}.',
+    now_chat: 'Asking for a tunnel: the business server will hand out a WebSocket address …',
+    ok_chat: 'Connected. What you say goes phone, tunnel, business server, and back to everyone.',
+    ok_chat_first: 'Connected, and alone in the room. Let the other phone join, then say something.',
+    ok_leave: 'You left. The tunnel told the business server, and the other phone saw it.',
+    now_upload: 'Uploading the picture …',
+    ok_upload: 'Uploaded ({size}), then fetched back with wx.downloadFile. What you see came from the server.',
+    ok_expire: 'Your session has expired, and the phone does not know it. Press Ask and watch the wire.',
+    now_renew: 'The server refused the old skey; the phone is logging in again by itself …',
+    ok_renew: 'The old skey was refused, so the phone logged in again and asked once more. The user noticed nothing.',
+    ok_clear: 'Storage cleared: the phone has forgotten its skey, the server has not forgotten you.',
+    ok_refuse_on: 'From now on this phone refuses to share its profile. Log in to see what that changes.',
+    ok_refuse_off: 'From now on this phone shares its profile when asked.',
+
+    e_wechat: 'The simulated WeChat at {url} does not answer. See that weappd dev is still running, then press again.',
+    e_wechat_said: 'WeChat said no: {text}. Press again; if it stays so, restart weappd dev.',
+    e_server: 'The server does not answer. See that weappd dev is still running, then press again.',
+    e_server_said: 'The server answered: {text}. Press again; the wire shows the whole answer.',
+    e_login: 'The server refused the login: {text}. Press again, each code is good for one login only.',
+    e_session: 'The server refused the new session as well: {text}. Clear the storage and log in again.',
+    e_app: 'The chat’s business server is not up yet ({text}). weappd starts it again by itself; join in a moment.',
+    e_tunnel: 'The tunnel could not be opened ({text}). Press Join to try again.',
+    e_lost: 'The chat broke off, and five tries did not bring it back. Press Join to try again.',
+    e_upload: 'The server did not take the picture: {text}. It takes JPEG, PNG, GIF and BMP up to 10 MB.',
+
+    wire: 'The wire', wireNote: 'what really went over it, as it happens',
+    all: 'All', show: 'Show hops of', pause: 'Pause', resume: 'Go on', held: 'Go on ({count})', wipe: 'Clear',
+    weappd: 'weappd', wechat: 'WeChat', app: 'Business server', phones: 'Phones', simulated: 'simulated',
+    cut: 'The wire is cut: weappd does not answer. This page reconnects by itself.',
+    untapped: 'This weappd does not report its wire. Start it with weappd dev to watch.',
+    lostHops: '{count} hops went by too fast to show',
+    hint: 'This is the login sequence. Press a green button and it happens here, step by step.',
+    newer: '{count} new', lane: 'Sequence diagram', arrowLabel: '{name}, from {from} to {to}',
+    detail: 'What this hop carried', close: 'Close', copy: 'Copy', copied: 'Copied', request: 'request', answer: 'answer',
+    empty: 'This hop carried nothing else.', masked: 'Secret, masked by the server', jsonText: 'JSON text',
+    ms: '{count} ms',
+  },
+  zh: {
+    title: 'weappd dev：两部手机，一条线',
+    tagline: '一切都在这台电脑上运行，微信由 weappd 模拟。',
+    language: 'English', languageLabel: 'Switch to English',
+    themeAuto: '配色：跟随系统。切换到浅色。',
+    themeLight: '配色：浅色。切换到深色。',
+    themeDark: '配色：深色。切换到自动。',
+    stage: '手机', skip: '跳到线路图',
+    alice: '小红', bob: '小明', phoneOf: '{name}的手机',
+    appTitle: '我的小程序', hello: '这是{name}的手机',
+    helloNote: '小程序还不知道是谁在用它。',
+    logIn: '微信登录', working: '请稍候…',
+    refuse: '拒绝授权用户信息', refuseNote: 'wx.getUserInfo 将返回 auth deny',
+    someone: '微信用户', loggedIn: '已登录', outdated: '登录态已过期', openid: 'openid {id}',
+    user: '我是谁？', userNote: 'GET /weapp/user', ask: '问一下',
+    chat: '聊天室', chatNote: 'WebSocket 信道', join: '加入',
+    picture: '发一张图片', pictureNote: 'wx.uploadFile，再取回来', sample: '示例图', file: '文件…',
+    fileLabel: '选择图片文件', pictureAlt: '从服务器取回的图片', sampleLabel: '发送示例图片',
+    expire: '让登录态过期', expireNote: '然后点“问一下”看线路', expireDo: '过期',
+    clear: '清除缓存', clearNote: 'wx.clearStorage', clearDo: '清除',
+    room: '聊天室', roomOf: '聊天室（{count}）', leave: '离开', send: '发送', say: '说点什么', sayTo: '{name}要说的话',
+    log: '聊天记录', entered: '{name} 加入了聊天', left: '{name} 离开了聊天', youEntered: '你加入了聊天',
+    reconnecting: '连接断开，正在重连…', reconnected: '已重新连接',
+
+    idle: '点绿色按钮：白板上画过无数遍的登录流程，这次是真的。',
+    now_login: 'wx.login：正在向微信要 code…',
+    ok_login: '登录成功。服务器用 code 换到了 openid + session_key，手机只保存 skey。',
+    ok_login_refused: '你拒绝了授权（getUserInfo:fail auth deny），但仍然登录了：只凭 code，服务器知道你的 openid，不知道你的名字。',
+    ok_resume: '仍在登录中：缓存里有 skey，wx.checkSession 也说没问题。',
+    ok_user: 'skey 放在 X-WX-Skey 里带了过去，服务器回答：你是{name}。',
+    now_chat: '正在申请信道：业务服务器会给出一个 WebSocket 地址…',
+    ok_chat: '已连接。你说的话经过信道到业务服务器，再发给所有人。',
+    ok_chat_first: '已连接，房间里只有你。让另一部手机也加入，再说句话。',
+    ok_leave: '你离开了。信道通知了业务服务器，另一部手机也看到了。',
+    now_upload: '正在上传图片…',
+    ok_upload: '已上传（{size}），又用 wx.downloadFile 取了回来。你看到的就是服务器上的那一张。',
+    ok_expire: '登录态已过期，而手机还不知道。点“问一下”，看看线路上发生什么。',
+    now_renew: '服务器拒绝了旧的 skey，手机正在自动重新登录…',
+    ok_renew: '旧 skey 被拒绝，手机自动重新登录并重试了一次。用户毫无察觉。',
+    ok_clear: '缓存已清除：手机忘了 skey，服务器没有忘记你。',
+    ok_refuse_on: '从现在起这部手机拒绝授权用户信息。登录一次，看看有什么不同。',
+    ok_refuse_off: '从现在起这部手机允许授权用户信息。',
+
+    e_wechat: '模拟的微信（{url}）没有回应。请确认 weappd dev 还在运行，然后再点一次。',
+    e_wechat_said: '微信拒绝了：{text}。请再点一次；如果还不行，请重启 weappd dev。',
+    e_server: '服务器没有回应。请确认 weappd dev 还在运行，然后再点一次。',
+    e_server_said: '服务器回答：{text}。请再点一次；完整的回答在线路图里。',
+    e_login: '服务器拒绝了登录：{text}。请再点一次，每个 code 只能用一次。',
+    e_session: '新的登录态也被拒绝：{text}。请清除缓存后重新登录。',
+    e_app: '聊天的业务服务器还没就绪（{text}）。weappd 会自动拉起它，稍后再点加入。',
+    e_tunnel: '信道没有建立（{text}）。请点加入再试一次。',
+    e_lost: '聊天断开了，重连五次都没有成功。请点加入再试一次。',
+    e_upload: '服务器没有接收这张图片：{text}。支持 JPEG、PNG、GIF、BMP，最大 10 MB。',
+
+    wire: '线路', wireNote: '真实发生的每一步',
+    all: '全部', show: '显示谁的线路', pause: '暂停', resume: '继续', held: '继续（{count}）', wipe: '清空',
+    weappd: 'weappd', wechat: '微信', app: '业务服务器', phones: '手机', simulated: '模拟',
+    cut: '线路断了：weappd 没有回应。页面会自动重连。',
+    untapped: '这个 weappd 不报告线路。请用 weappd dev 启动。',
+    lostHops: '有 {count} 步太快，没有显示',
+    hint: '这是登录时序图。点任意一个绿色按钮，它就会在这里一步步发生。',
+    newer: '{count} 条新消息', lane: '时序图', arrowLabel: '{name}，从{from}到{to}',
+    detail: '这一步带了什么', close: '关闭', copy: '复制', copied: '已复制', request: '请求', answer: '应答',
+    empty: '这一步没有携带其他内容。', masked: '敏感信息，已由服务器打码', jsonText: 'JSON 文本',
+    ms: '{count} 毫秒',
+  },
+};
+
+let language = 'en';
+const listeners = new Set();
+
+/** A text in the chosen language; `{name}` is filled from `values`. */
+export function t(key, values = {}) {
+  const text = WORDS[language][key] ?? WORDS.en[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (all, name) => {
+    const value = values[name] ?? all;
+    // A value that is itself a key follows the language: {word: 'alice'}.
+    return value && value.word ? t(value.word) : value;
+  });
+}
+
+export const has = (key) => key in WORDS.en;
+export const currentLanguage = () => language;
+export const onLanguage = (listener) => listeners.add(listener);
+
+/** Gives an element a text that follows the language. */
+export function word(element, key, values) {
+  element.dataset.word = key;
+  if (values) element.dataset.values = JSON.stringify(values);
+  else delete element.dataset.values;
+  element.textContent = t(key, values);
+  return element;
+}
+
+/** Gives an element an accessible name (or another attribute) that follows the language. */
+export function label(element, key, values, attribute = 'aria-label') {
+  const labels = { ...JSON.parse(element.dataset.labels || '{}'), [attribute]: [key, values] };
+  element.dataset.labels = JSON.stringify(labels);
+  element.setAttribute(attribute, t(key, values));
+  return element;
+}
+
+export function firstLanguage() {
+  const wanted = navigator.languages || [navigator.language || 'en'];
+  return /^zh\b/i.test(wanted[0] || '') ? 'zh' : 'en';
+}
+
+export function setLanguage(wanted) {
+  language = WORDS[wanted] ? wanted : 'en';
+  document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
+  document.title = t('title');
+  for (const element of document.querySelectorAll('[data-word]')) {
+    element.textContent = t(element.dataset.word, JSON.parse(element.dataset.values || '{}'));
+  }
+  for (const element of document.querySelectorAll('[data-labels]')) {
+    for (const [attribute, [key, values]] of Object.entries(JSON.parse(element.dataset.labels))) {
+      element.setAttribute(attribute, t(key, values || {}));
+    }
+  }
+  listeners.forEach((listener) => listener());
+}

@@ -1,0 +1,460 @@
+// The `wx` a mini program sees, over fetch and WebSocket: no DOM, so it also runs in Node.
+//
+// Faithful where client code can tell: callbacks come later, never during the call; `success`
+// or `fail`, then `complete`; every result carries `errMsg` in WeChat's words; any HTTP status
+// is a success of wx.request. Without callbacks most calls give a promise, as base library
+// 2.10.2 and later do.
+//
+// `wx.owner` is no part of WeChat: it is what the person holding the phone does.
+
+const MAX_SOCKETS = 5;
+const DEFAULT_TIMEOUT_MS = 60000;
+
+/**
+ * @param {object} parts
+ * @param {string} parts.user           whose phone: [a-z0-9_-]{1,32}
+ * @param {string} parts.wechatUrl      the simulated WeChat
+ * @param {string} [parts.storagePrefix]
+ * @param {Storage} [parts.storage]     getItem/setItem/removeItem/key/length; localStorage, or memory
+ * @param {Function} [parts.fetch]
+ * @param {Function} [parts.WebSocket]
+ * @param {(toast: {title: string}) => void} [parts.onToast]
+ * @param {() => Promise<Blob[]>} [parts.pickImages]  what wx.chooseImage gives
+ * @param {(call: {api: string, phase: string, url?: string, result?: object}) => void} [parts.onCall]
+ *        hears of every network call: `start` and `end`
+ */
+export function createWx(parts) {
+  const phone = {
+    user: parts.user,
+    wechatUrl: parts.wechatUrl.replace(/\/+$/, ''),
+    fetch: parts.fetch || ((...args) => globalThis.fetch(...args)),
+    WebSocket: parts.WebSocket || globalThis.WebSocket,
+    onCall: parts.onCall || (() => {}),
+    files: createFiles(),
+    mayShare: true,
+  };
+  return {
+    ...identity(phone),
+    ...network(phone),
+    ...sockets(phone),
+    ...storage(parts.storage || defaultStorage(), parts.storagePrefix || `wx:${parts.user}:`),
+    ...screen(phone, parts),
+    owner: owner(phone),
+  };
+}
+
+// ---- how every call ends -------------------------------------------------------------------
+
+/** Runs `work`, then success/fail and complete; a promise when no callback was given. */
+function settle(api, options, work) {
+  const { success, fail, complete } = options || {};
+  const wantsPromise = !success && !fail && !complete;
+  const done = Promise.resolve().then(work).then(
+    (result) => ({ ok: true, result: { ...result, errMsg: `${api}:ok` } }),
+    (error) => ({ ok: false, result: failure(api, error) }),
+  );
+  if (wantsPromise) {
+    return done.then(({ ok, result }) => {
+      if (ok) return result;
+      throw Object.assign(new Error(result.errMsg), result);
+    });
+  }
+  done.then(({ ok, result }) => {
+    // A throwing callback is the mini program's error, and must not swallow `complete`.
+    guarded(ok ? success : fail, result);
+    guarded(complete, result);
+  });
+  return undefined;
+}
+
+function guarded(callback, result) {
+  if (typeof callback !== 'function') return;
+  try {
+    callback(result);
+  } catch (error) {
+    setTimeout(() => { throw error; });
+  }
+}
+
+class Fail extends Error {
+  constructor(reason, more) {
+    super(reason);
+    this.more = more || {};
+  }
+}
+
+function failure(api, error) {
+  return { ...(error.more || {}), errMsg: `${api}:fail ${error.message || error}` };
+}
+
+// ---- who the user is -----------------------------------------------------------------------
+
+function identity(phone) {
+  const profile = (api, options, withCredentials) => settle(api, options, async () => {
+    const got = await ask(phone, api, 'user_info', {});
+    if (!got.userInfo) throw new Fail(reasonOf(got.errMsg, 'auth deny'));
+    const { userInfo, rawData, signature, encryptedData, iv } = got;
+    return withCredentials === false
+      ? { userInfo, rawData }
+      : { userInfo, rawData, signature, encryptedData, iv };
+  });
+  return {
+    login: (options = {}) => settle('login', options, async () => {
+      const { code, errMsg } = await ask(phone, 'login', 'login', {});
+      if (!code) throw new Fail(reasonOf(errMsg, 'no code'));
+      return { code };
+    }),
+    checkSession: (options = {}) => settle('checkSession', options, async () => {
+      const { valid } = await ask(phone, 'checkSession', 'check_session', {});
+      if (!valid) throw new Fail('session_key expired');
+      return {};
+    }),
+    getUserInfo: (options = {}) => profile('getUserInfo', options, options.withCredentials),
+    getUserProfile: (options = {}) => profile('getUserProfile', options, true),
+    getSetting: (options = {}) => settle('getSetting', options, async () => (
+      { authSetting: { 'scope.userInfo': phone.mayShare } }
+    )),
+    authorize: (options = {}) => settle('authorize', options, async () => {
+      if (!phone.mayShare) throw new Fail('auth deny');
+      return {};
+    }),
+  };
+}
+
+/** What the person holding the phone does; a mini program cannot. */
+function owner(phone) {
+  return {
+    /** Answers WeChat's question whether the mini program may see the profile. */
+    async authorize(allow) {
+      await ask(phone, 'authorize', 'authorize', { allow });
+      phone.mayShare = allow;
+    },
+    /** Lets WeChat forget the session_key, as it does after some idle days. */
+    expireSession: () => ask(phone, 'expireSession', 'expire_session', {}),
+    /** `{openid, nickName, avatarUrl, ...}` as WeChat knows this user. */
+    about: () => ask(phone, 'about', '', undefined),
+  };
+}
+
+async function ask(phone, api, verb, body) {
+  const url = `${phone.wechatUrl}/phone/${encodeURIComponent(phone.user)}${verb && '/'}${verb}`;
+  phone.onCall({ api, phase: 'start', url });
+  let result;
+  try {
+    const answer = await phone.fetch(url, body === undefined ? {} : {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(body),
+      credentials: 'omit',
+    });
+    if (!answer.ok) throw new Fail(`WeChat answered ${answer.status}`);
+    result = await answer.json();
+    return result;
+  } catch (error) {
+    if (error instanceof Fail) throw error;
+    throw new Fail('WeChat is unreachable', { unreachable: true });
+  } finally {
+    phone.onCall({ api, phase: 'end', url, result });
+  }
+}
+
+const reasonOf = (errMsg, otherwise) => (errMsg || '').split(':fail ')[1] || otherwise;
+
+// ---- request, upload, download -------------------------------------------------------------
+
+function network(phone) {
+  return {
+    request(options) {
+      const method = (options.method || 'GET').toUpperCase();
+      return task(phone, 'request', options, async (signal) => {
+        const { url, body, header } = encode(options, method);
+        const answer = await phone.fetch(url, { ...plain(signal), method, headers: header, body });
+        return { data: await decode(answer, options), ...headOf(answer), cookies: [] };
+      });
+    },
+
+    uploadFile(options) {
+      return task(phone, 'uploadFile', options, async (signal, progress) => {
+        const { blob, name } = phone.files.find(options.filePath);
+        const form = new FormData();
+        for (const [key, value] of Object.entries(options.formData || {})) form.append(key, value);
+        form.append(options.name || 'file', blob, name);
+        const answer = await phone.fetch(checkedUrl(options.url), {
+          ...plain(signal), method: 'POST', headers: sendable(options.header), body: form,
+        });
+        progress({ progress: 100, totalBytesSent: blob.size, totalBytesExpectedToSend: blob.size });
+        // The answer of an upload stays text: mini programs parse it themselves.
+        return { data: await answer.text(), ...headOf(answer) };
+      });
+    },
+
+    downloadFile(options) {
+      return task(phone, 'downloadFile', options, async (signal, progress) => {
+        const answer = await phone.fetch(checkedUrl(options.url), {
+          ...plain(signal), headers: sendable(options.header),
+        });
+        const blob = await answer.blob();
+        progress({ progress: 100, totalBytesWritten: blob.size, totalBytesExpectedToWrite: blob.size });
+        const tempFilePath = phone.files.keep(blob, nameOf(options.url));
+        return { tempFilePath, dataLength: blob.size, ...headOf(answer) };
+      });
+    },
+  };
+}
+
+/** Starts a call that can be aborted and times out; gives WeChat's RequestTask. */
+function task(phone, api, options, work) {
+  const control = new AbortController();
+  const watchers = { headers: new Set(), progress: new Set() };
+  let over = '';
+  const end = (why) => { over = over || why; control.abort(); };
+  const timer = setTimeout(() => end('timeout'), options.timeout || DEFAULT_TIMEOUT_MS);
+  // Callbacks are given even when the mini program gave none: a task is no promise.
+  const heard = { ...options, complete: options.complete || (() => {}) };
+  settle(api, heard, async () => {
+    phone.onCall({ api, phase: 'start', url: String(options.url) });
+    let result;
+    try {
+      result = await work(control.signal, (at) => watchers.progress.forEach((f) => f(at)));
+      watchers.headers.forEach((f) => f({ header: result.header }));
+      return result;
+    } catch (error) {
+      if (over) throw new Fail(over);
+      if (error instanceof Fail) throw error;
+      throw new Fail('the server is unreachable', { unreachable: true });
+    } finally {
+      clearTimeout(timer);
+      phone.onCall({ api, phase: 'end', url: String(options.url), result });
+    }
+  });
+  return {
+    abort: () => end('abort'),
+    onHeadersReceived: (f) => watchers.headers.add(f),
+    offHeadersReceived: (f) => watchers.headers.delete(f),
+    onProgressUpdate: (f) => watchers.progress.add(f),
+    offProgressUpdate: (f) => watchers.progress.delete(f),
+  };
+}
+
+const plain = (signal) => ({ signal, credentials: 'omit', cache: 'no-store' });
+
+function headOf(answer) {
+  return { statusCode: answer.status, header: Object.fromEntries(answer.headers.entries()) };
+}
+
+/** Data goes into the query of a GET, and into the body of anything else. */
+function encode(options, method) {
+  const header = sendable(options.header);
+  const url = checkedUrl(options.url);
+  const { data } = options;
+  if (data === undefined || data === null || data === '') return { url, header };
+  if (method === 'GET' || method === 'HEAD') {
+    const query = typeof data === 'string' ? data : new URLSearchParams(data).toString();
+    return { url: query ? `${url}${url.includes('?') ? '&' : '?'}${query}` : url, header };
+  }
+  const named = Object.keys(header).find((name) => name.toLowerCase() === 'content-type');
+  if (!named) header['content-type'] = 'application/json';
+  if (typeof data === 'string' || data instanceof ArrayBuffer || ArrayBuffer.isView(data)) {
+    return { url, header, body: data };
+  }
+  const asForm = /x-www-form-urlencoded/.test(header[named] || '');
+  return { url, header, body: asForm ? new URLSearchParams(data).toString() : JSON.stringify(data) };
+}
+
+async function decode(answer, options) {
+  if (options.responseType === 'arraybuffer') return answer.arrayBuffer();
+  const text = await answer.text();
+  if ((options.dataType || 'json') !== 'json') return text;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** WeChat sends every header as text and never a Referer of the mini program's choosing. */
+function sendable(header) {
+  const kept = Object.entries(header || {})
+    .filter(([name, value]) => name.toLowerCase() !== 'referer' && value !== undefined && value !== null);
+  return Object.fromEntries(kept.map(([name, value]) => [name, String(value)]));
+}
+
+function checkedUrl(url) {
+  if (!/^https?:\/\//i.test(String(url))) throw new Fail(`invalid url "${url}"`);
+  return String(url);
+}
+
+const nameOf = (url) => decodeURIComponent(String(url).split(/[?#]/)[0].split('/').pop() || 'file');
+
+/** Temporary files: what a path of this phone stands for. */
+function createFiles() {
+  const kept = new Map();
+  let count = 0;
+  const keep = (blob, name) => {
+    count += 1;
+    const path = typeof URL.createObjectURL === 'function'
+      ? URL.createObjectURL(blob)
+      : `wxfile:tmp_${count}`;
+    kept.set(path, { blob, name: blob.name || name || `tmp_${count}` });
+    return path;
+  };
+  const find = (file) => {
+    if (file instanceof Blob) return { blob: file, name: file.name || 'file' };
+    if (file && file.path) return find(file.path);
+    const found = kept.get(file);
+    if (!found) throw new Fail(`file not found "${file}"`);
+    return found;
+  };
+  return { keep, find };
+}
+
+// ---- sockets -------------------------------------------------------------------------------
+
+function sockets(phone) {
+  const open = new Set();
+  // The old global calls mean the newest socket; each keeps one listener, as WeChat does.
+  const listeners = { open: null, message: null, close: null, error: null };
+  let newest = null;
+
+  function connectSocket(options = {}) {
+    if (open.size >= MAX_SOCKETS) {
+      settle('connectSocket', withCallback(options), async () => {
+        throw new Fail(`exceed max socket count ${MAX_SOCKETS}`);
+      });
+      return undefined;
+    }
+    let socket;
+    try {
+      socket = new phone.WebSocket(options.url, options.protocols || []);
+    } catch {
+      settle('connectSocket', withCallback(options), async () => {
+        throw new Fail(`invalid url "${options.url}"`);
+      });
+      return undefined;
+    }
+    const made = socketTask(socket, (kind, event) => {
+      if (kind === 'close') open.delete(made);
+      if (made === newest) guarded(listeners[kind], event);
+    });
+    open.add(made);
+    newest = made;
+    settle('connectSocket', withCallback(options), async () => ({ socketTaskId: open.size }));
+    return made;
+  }
+
+  const newestDoes = (api, options, act) => {
+    if (newest) return act(newest);
+    return settle(api, withCallback(options), async () => {
+      throw new Fail('WebSocket is not connected');
+    });
+  };
+  return {
+    connectSocket,
+    sendSocketMessage: (options = {}) => newestDoes('sendSocketMessage', options, (one) => one.send(options)),
+    closeSocket: (options = {}) => newestDoes('closeSocket', options, (one) => one.close(options)),
+    onSocketOpen: (f) => { listeners.open = f; },
+    onSocketMessage: (f) => { listeners.message = f; },
+    onSocketClose: (f) => { listeners.close = f; },
+    onSocketError: (f) => { listeners.error = f; },
+  };
+}
+
+/** One socket as WeChat's SocketTask; `tell` hears what the task's own listeners hear. */
+function socketTask(socket, tell) {
+  const listeners = { open: new Set(), message: new Set(), close: new Set(), error: new Set() };
+  const heard = (kind, event) => {
+    listeners[kind].forEach((f) => guarded(f, event));
+    tell(kind, event);
+  };
+  socket.binaryType = 'arraybuffer';
+  socket.onopen = () => heard('open', { header: {} });
+  socket.onmessage = (event) => heard('message', { data: event.data });
+  socket.onerror = () => heard('error', { errMsg: 'connectSocket:fail the connection broke or was refused' });
+  socket.onclose = (event) => heard('close', { code: event.code, reason: event.reason });
+  const made = {
+    CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3,
+    get readyState() { return socket.readyState; },
+    send: (options = {}) => settle('sendSocketMessage', withCallback(options), async () => {
+      if (socket.readyState !== 1) throw new Fail('WebSocket is not connected');
+      socket.send(options.data);
+      return {};
+    }),
+    close: (options = {}) => settle('closeSocket', withCallback(options), async () => {
+      if (socket.readyState > 1) throw new Fail('WebSocket is not connected');
+      // Other codes than 1000 and 3000 to 4999 are not ours to send.
+      const code = options.code === 1000 || options.code >= 3000 ? options.code : 1000;
+      socket.close(code, options.reason || '');
+      return {};
+    }),
+  };
+  for (const kind of Object.keys(listeners)) {
+    const name = kind[0].toUpperCase() + kind.slice(1);
+    made[`on${name}`] = (f) => listeners[kind].add(f);
+    made[`off${name}`] = (f) => listeners[kind].delete(f);
+  }
+  return made;
+}
+
+// Socket calls never give promises: old client code ignores what they return.
+const withCallback = (options) => ({ ...options, complete: options.complete || (() => {}) });
+
+// ---- storage -------------------------------------------------------------------------------
+
+function storage(store, prefix) {
+  const keys = () => {
+    const all = [];
+    for (let at = 0; at < store.length; at += 1) all.push(store.key(at));
+    return all.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+  };
+  const sync = {
+    setStorageSync: (key, data) => store.setItem(prefix + key, JSON.stringify({ data })),
+    getStorageSync: (key) => {
+      const text = store.getItem(prefix + key);
+      return text === null ? '' : JSON.parse(text).data;
+    },
+    removeStorageSync: (key) => store.removeItem(prefix + key),
+    clearStorageSync: () => keys().forEach((key) => store.removeItem(prefix + key)),
+    getStorageInfoSync: () => ({ keys: keys(), currentSize: 0, limitSize: 10240 }),
+  };
+  return {
+    ...sync,
+    setStorage: (options) => settle('setStorage', options, () => sync.setStorageSync(options.key, options.data)),
+    getStorage: (options) => settle('getStorage', options, () => {
+      if (!keys().includes(options.key)) throw new Fail('data not found');
+      return { data: sync.getStorageSync(options.key) };
+    }),
+    removeStorage: (options) => settle('removeStorage', options, () => sync.removeStorageSync(options.key)),
+    clearStorage: (options) => settle('clearStorage', options, () => sync.clearStorageSync()),
+    getStorageInfo: (options) => settle('getStorageInfo', options, () => sync.getStorageInfoSync()),
+  };
+}
+
+/** The browser's storage, or memory where there is none or it is forbidden. */
+function defaultStorage() {
+  try {
+    if (globalThis.localStorage) return globalThis.localStorage;
+  } catch { /* forbidden: memory, then */ }
+  const kept = new Map();
+  return {
+    get length() { return kept.size; },
+    key: (at) => [...kept.keys()][at],
+    getItem: (key) => (kept.has(key) ? kept.get(key) : null),
+    setItem: (key, text) => { kept.set(key, text); },
+    removeItem: (key) => { kept.delete(key); },
+  };
+}
+
+// ---- screen --------------------------------------------------------------------------------
+
+function screen(phone, parts) {
+  return {
+    showToast: (options = {}) => settle('showToast', options, () => (parts.onToast || (() => {}))(options)),
+    hideToast: (options = {}) => settle('hideToast', options, () => (parts.onToast || (() => {}))({ title: '' })),
+    chooseImage: (options = {}) => settle('chooseImage', options, async () => {
+      const blobs = parts.pickImages ? await parts.pickImages() : [];
+      if (!blobs.length) throw new Fail('cancel');
+      const tempFiles = blobs.map((blob) => ({ path: phone.files.keep(blob), size: blob.size }));
+      return { tempFiles, tempFilePaths: tempFiles.map(({ path }) => path) };
+    }),
+  };
+}
