@@ -23,9 +23,9 @@ pub(crate) use server::{Wafer1Server, Wafer2Server};
 
 /// Where a weappd under test is reached, and what its configuration says.
 ///
-/// The Wafer SDKs of the first generation cannot write a port into the receiveUrl they
-/// announce (`http://{server_host}/tunnel`): the weappd under test needs the real address
-/// of the callbacks as the `receive` setting of the business `server_host`.
+/// The SDKs of the first generation know no port: given `127.0.0.1:8080` as their host,
+/// they announce `http://[127.0.0.1:8080]/tunnel`, which the tunnel room understands. A
+/// `server_host` without a port needs the `receive` setting of its business instead.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     /// The public site, `https://localhost:PORT`, without a slash at the end.
