@@ -32,6 +32,7 @@ use weappd_base::tasks::Tasks;
 
 use self::room::{Person, Push, Room};
 use self::weappd::Weappd;
+use crate::exit::Failure;
 
 /// What the supervisor tells every app through its environment.
 #[derive(Clone, Debug)]
@@ -49,6 +50,9 @@ pub(crate) struct DemoEnv {
 /// Why the chat room could not open, or had to close.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
+    /// Nobody said where to listen, or whom to ask.
+    #[error("{0} is not set, or not to be understood")]
+    ReadEnvironment(&'static str),
     /// The port the supervisor chose is not to be had.
     #[error("cannot listen on 127.0.0.1:{port}")]
     Listen {
@@ -78,6 +82,35 @@ struct Chat {
     // Held while a push is queued, so that the queue keeps the order of what happened.
     room: Mutex<Room>,
     pushes: mpsc::Sender<Push>,
+}
+
+/// `weappd demo-chat`: reads what the supervisor said, and serves.
+pub(crate) async fn main() -> Result<(), Failure> {
+    let hint = "`weappd dev` starts this server and sets its environment";
+    let env = DemoEnv::read().map_err(|error| Failure::new(&error, hint))?;
+    run(env).await.map_err(|error| Failure::new(&error, ""))
+}
+
+impl DemoEnv {
+    fn read() -> Result<Self, DemoError> {
+        let port = variable("PORT")?;
+        Ok(Self {
+            port: port
+                .parse()
+                .map_err(|_| DemoError::ReadEnvironment("PORT"))?,
+            internal_url: variable("WEAPPD_INTERNAL_URL")?,
+            server_host: variable("WEAPPD_SERVER_HOST")?,
+            tunnel_key: Secret::new(variable("WEAPPD_TUNNEL_KEY")?),
+        })
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an app's settings come through its environment"
+)]
+fn variable(name: &'static str) -> Result<String, DemoError> {
+    std::env::var(name).map_err(|_| DemoError::ReadEnvironment(name))
 }
 
 /// Serves the chat room until SIGTERM.

@@ -1,8 +1,67 @@
 //! What the users of those years did, told once for both generations.
+//!
+//! The first five functions are whole tests but for the weappd they run against.
 
 use serde_json::{Value, json};
 
-use super::{ClientDriver, Wafer};
+use super::{ClientDriver, Endpoint, OldSoftware, Wafer, Wafer1Server, Wafer2Server};
+use crate::mariadb::MariaDb;
+
+/// Express and the Wafer 1 SDKs, with weappd as session server and tunnel server.
+///
+/// The site must hand `/login`, `/user` and `/tunnel` to 127.0.0.1:`port`.
+pub(crate) fn wafer1_runs_unchanged(endpoint: &Endpoint, port: u16) {
+    let software = OldSoftware::install();
+    let mut server = Wafer1Server::start(&software, endpoint, port);
+    let mut alice = ClientDriver::spawn(&software, Wafer::One, endpoint, "alice");
+    let mut bob = ClientDriver::spawn(&software, Wafer::One, endpoint, "bob");
+    logs_in_and_in_again(Wafer::One, &mut alice);
+    let nick = two_users_chat(&mut alice, &mut bob);
+    server.expect_log(&format!("leave {nick}"));
+}
+
+/// Koa and the Wafer 2 SDKs, with sessions of their own and weappd as tunnel server.
+///
+/// The site must hand `/weapp/login`, `/weapp/user` and `/weapp/tunnel` to
+/// 127.0.0.1:`port`.
+pub(crate) fn wafer2_runs_unchanged(endpoint: &Endpoint, port: u16) {
+    let software = OldSoftware::install();
+    let store = MariaDb::start(&["cAuth"]);
+    let mut server = Wafer2Server::start(&software, endpoint, &store, port);
+    let mut alice = ClientDriver::spawn(&software, Wafer::Two, endpoint, "alice");
+    let mut bob = ClientDriver::spawn(&software, Wafer::Two, endpoint, "bob");
+    logs_in_and_in_again(Wafer::Two, &mut alice);
+    let nick = two_users_chat(&mut alice, &mut bob);
+    server.expect_log(&format!("leave {nick}"));
+    let users = store.query("cAuth", "SELECT count(*) FROM cSessionInfo");
+    assert_eq!(users, "2");
+}
+
+/// The Wafer 1 client SDK at weappd's own `/login` and `/user`; the site turns them on.
+pub(crate) fn wafer1_logs_in_at_weappd(endpoint: &Endpoint) {
+    let software = OldSoftware::install();
+    let mut alice = ClientDriver::spawn(&software, Wafer::One, endpoint, "alice");
+    logs_in_and_in_again(Wafer::One, &mut alice);
+}
+
+/// The Wafer 2 client SDK at weappd's own `/weapp/login` and `/weapp/user`.
+pub(crate) fn wafer2_logs_in_at_weappd(endpoint: &Endpoint) {
+    let software = OldSoftware::install();
+    let mut alice = ClientDriver::spawn(&software, Wafer::Two, endpoint, "alice");
+    logs_in_and_in_again(Wafer::Two, &mut alice);
+}
+
+/// The Wafer 2 client SDK in weappd's own chat room, as `weappd dev` runs it.
+pub(crate) fn wafer2_chats_in_the_demo_room(endpoint: &Endpoint) {
+    let software = OldSoftware::install();
+    let mut alice = ClientDriver::spawn(&software, Wafer::Two, endpoint, "alice");
+    let mut bob = ClientDriver::spawn(&software, Wafer::Two, endpoint, "bob");
+    let (a, b) = (nick_after_login(&mut alice), nick_after_login(&mut bob));
+    meet_and_speak(&mut alice, &a, &mut bob, &b);
+    drive_through_a_tunnel(&mut alice, &a, &mut bob);
+    alice.close_tunnel();
+    assert_eq!(bob.expect_people("leave", &a), 1);
+}
 
 /// Logs in, asks who it is, loses the session, and is logged in again by its SDK without
 /// noticing; then refuses authorisation and cannot log in anew.
@@ -36,21 +95,14 @@ pub(crate) fn logs_in_and_in_again(wafer: Wafer, phone: &mut ClientDriver) {
     phone.log_in();
 }
 
-/// Two users meet in the chat room, speak, one drives through a tunnel under a mountain
-/// and comes back, is thrown out by the server, and the other leaves by itself.
+/// Two users meet in the chat room and speak; one loses the wire, comes back, and is
+/// thrown out by the server; the other leaves by itself. The name of the other.
 ///
 /// Needs the chat room of `old_software/chat-room.js` behind the tunnel.
-pub(crate) fn two_users_chat(alice: &mut ClientDriver, bob: &mut ClientDriver) {
+pub(crate) fn two_users_chat(alice: &mut ClientDriver, bob: &mut ClientDriver) -> String {
     let (a, b) = (nick_after_login(alice), nick_after_login(bob));
     meet_and_speak(alice, &a, bob, &b);
-
-    alice.cut();
-    alice.expect_tunnel("reconnecting");
-    assert_eq!(bob.expect_people("leave", &a), 1);
-    alice.expect_tunnel("reconnect");
-    assert_eq!(bob.expect_people("enter", &a), 2);
-    alice.speak("我回来了");
-    bob.expect_word(&a, "我回来了");
+    drive_through_a_tunnel(alice, &a, bob);
 
     alice.order(&json!({"do": "emit", "type": "kick_me"}));
     alice.expect_tunnel("close");
@@ -58,6 +110,19 @@ pub(crate) fn two_users_chat(alice: &mut ClientDriver, bob: &mut ClientDriver) {
     assert_eq!(bob.expect_people("leave", &a), 1);
     bob.close_tunnel();
     assert_eq!(bob.tunnel_status(), "CLOSED");
+    b
+}
+
+/// Alice's socket is cut without a goodbye: Bob sees her go, her SDK fetches a new tunnel
+/// by itself, and she is heard again.
+pub(crate) fn drive_through_a_tunnel(alice: &mut ClientDriver, a: &str, bob: &mut ClientDriver) {
+    alice.cut();
+    alice.expect_tunnel("reconnecting");
+    assert_eq!(bob.expect_people("leave", a), 1);
+    alice.expect_tunnel("reconnect");
+    assert_eq!(bob.expect_people("enter", a), 2);
+    alice.speak("我回来了");
+    bob.expect_word(a, "我回来了");
 }
 
 /// Both enter, speak in an order that both hear, with everything JSON has to escape.
