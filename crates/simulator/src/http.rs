@@ -94,8 +94,12 @@ async fn misbehave(State(simulator): State<Simulator>, request: Request, next: N
         Some(Fault::Errcode(errcode)) => {
             wechat_answer(&simulator.refuse(Refusal::Simulated(errcode)))
         }
-        Some(Fault::Reset) => cut_after(next.run(request).await, |_| 0).await,
-        Some(Fault::Half) => cut_after(next.run(request).await, |whole| whole / 2).await,
+        Some(Fault::Reset) => {
+            drop(next.run(request).await);
+            // An error before the first byte: the server closes without sending the head.
+            Body::from_stream(stream::iter([Err::<Bytes, _>(cut())])).into_response()
+        }
+        Some(Fault::Half) => halve(next.run(request).await).await,
         Some(Fault::WrongJson) => {
             drop(next.run(request).await);
             let page = "<html><body><h1>502 Bad Gateway</h1></body></html>";
@@ -104,8 +108,8 @@ async fn misbehave(State(simulator): State<Simulator>, request: Request, next: N
     }
 }
 
-/// Sends as many bytes of the answer as `keep` says and breaks the connection then.
-async fn cut_after(answer: Response, keep: fn(usize) -> usize) -> Response {
+/// Sends the first half of the answer and breaks the connection then.
+async fn halve(answer: Response) -> Response {
     let (mut parts, body) = answer.into_parts();
     let whole = axum::body::to_bytes(body, usize::MAX)
         .await
@@ -113,18 +117,21 @@ async fn cut_after(answer: Response, keep: fn(usize) -> usize) -> Response {
     parts
         .headers
         .insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
-    let kept = whole.slice(..keep(whole.len()));
-    let cut = stream::unfold(Some(kept), |left| async move {
-        let kept = left?;
-        if kept.is_empty() {
-            // Lets the server send what it has; an error at once would discard it.
+    let half = whole.slice(..whole.len() / 2);
+    let broken = stream::unfold(Some(half), |left| async move {
+        let half = left?;
+        if half.is_empty() {
+            // Lets the server send what it has: an error at once would discard it.
             tokio::task::yield_now().await;
-            let cut = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-            return Some((Err(cut), None));
+            return Some((Err(cut()), None));
         }
-        Some((Ok(kept), Some(Bytes::new())))
+        Some((Ok(half), Some(Bytes::new())))
     });
-    Response::from_parts(parts, Body::from_stream(cut))
+    Response::from_parts(parts, Body::from_stream(broken))
+}
+
+fn cut() -> std::io::Error {
+    std::io::Error::from(std::io::ErrorKind::ConnectionReset)
 }
 
 // The phone side.
@@ -312,7 +319,421 @@ fn is_loopback(origin: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tower::ServiceExt as _;
+    use weappd_base::clock::{Clock, ManualClock};
+    use weappd_base::secret::Secret;
+    use weappd_base::tasks::{Tasks, Work};
+    use weappd_base::token::Tokens;
+    use weappd_base::wiretap::Wiretap;
+    use weappd_wechat::{Client, Config, Credential, Error as WechatError, open_data};
+
     use super::*;
+    use crate::simulator::{MiniApp, Parts};
+
+    const QUERY: &str = "appid=wx1&secret=s1&grant_type=authorization_code";
+
+    fn credential(n: u8) -> Credential {
+        Credential {
+            appid: format!("wx{n}"),
+            secret: Secret::new(format!("s{n}")),
+        }
+    }
+
+    /// A simulator with its router, and the hand that moves its time.
+    struct World {
+        simulator: Simulator,
+        router: Router,
+        hand: ManualClock,
+    }
+
+    fn world() -> World {
+        let (clock, hand) = Clock::manual(1_800_000_000);
+        let mini_app = |n| MiniApp {
+            credential: credential(n),
+            has_unionid: n == 2,
+        };
+        let simulator = Simulator::new(Parts {
+            mini_apps: vec![mini_app(1), mini_app(2)],
+            public_url: "http://127.0.0.1:8082".to_owned(),
+            clock,
+            tokens: Tokens::system(),
+            wiretap: Wiretap::off(),
+        })
+        .expect("a simulator");
+        World {
+            router: router(simulator.clone()),
+            simulator,
+            hand,
+        }
+    }
+
+    impl World {
+        async fn send(&self, request: http::request::Builder, body: &'static str) -> Response {
+            let request = request.body(Body::from(body)).expect("a request");
+            let answered = self.router.clone().oneshot(request).await;
+            answered.expect("an answer")
+        }
+
+        async fn post(&self, path: &str, body: &'static str) -> (StatusCode, Value) {
+            let answer = self.send(Request::post(path), body).await;
+            (answer.status(), json_of(answer).await)
+        }
+
+        async fn get(&self, path: &str) -> Response {
+            self.send(Request::get(path), "").await
+        }
+
+        /// WeChat's errcode and errmsg for a query.
+        async fn refused(&self, query: &str) -> (i64, String) {
+            let answer = self.get(&format!("/sns/jscode2session?{query}")).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/plain");
+            let body = json_of(answer).await;
+            let errmsg = body["errmsg"].as_str().expect("an errmsg");
+            (
+                body["errcode"].as_i64().expect("a number"),
+                errmsg.to_owned(),
+            )
+        }
+
+        async fn code(&self) -> String {
+            let (status, body) = self.post("/phone/alice/login", "").await;
+            assert_eq!(status, StatusCode::OK);
+            body["code"].as_str().expect("a code").to_owned()
+        }
+
+        /// A production client and, behind a real socket, this world.
+        fn client(&self, timeout_ms: u64) -> Client {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+            listener.set_nonblocking(true).expect("a listener");
+            let address = listener.local_addr().expect("an address");
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            let router = self.router.clone();
+            Tasks::new().spawn(async move {
+                axum::serve(listener, router).await.expect("it serves");
+            });
+            let config = Config {
+                endpoint: format!("http://{address}"),
+                timeout_ms,
+            };
+            Client::new(&config, Work::current(), Wiretap::off()).expect("a client")
+        }
+    }
+
+    async fn json_of(answer: Response) -> Value {
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await;
+        serde_json::from_slice(&body.expect("a body")).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn wechat_refuses_in_its_own_numbers() {
+        let world = world();
+        let code = world.code().await;
+        for (query, errcode, errmsg) in [
+            ("", 41002, "appid missing, rid: "),
+            ("appid=wx1", 41004, "appsecret missing, rid: "),
+            ("appid=wx1&secret=s1", 41008, "missing code, rid: "),
+            (
+                "appid=wx1&secret=s1&js_code=c",
+                40002,
+                "invalid grant_type, rid: ",
+            ),
+            (
+                &format!("{}&js_code=c", QUERY.replace("wx1", "wx9")),
+                40013,
+                "invalid appid, rid: ",
+            ),
+            (
+                &format!("{}&js_code={code}", QUERY.replace("s1", "s2")),
+                40125,
+                "invalid appsecret, rid: ",
+            ),
+            (
+                &format!("{QUERY}&js_code=unknown"),
+                40029,
+                "invalid code, rid: ",
+            ),
+            (
+                &format!("appid=wx2&secret=s2&grant_type=authorization_code&js_code={code}"),
+                40029,
+                "invalid code, rid: ",
+            ),
+        ] {
+            let (got, told) = world.refused(query).await;
+            assert_eq!(got, errcode, "{query}");
+            let rid = told.strip_prefix(errmsg).expect(&told);
+            assert!(rid.starts_with("6b49d200-") && rid.len() == 26, "{rid}");
+        }
+        // None of these used the code up.
+        let good = world
+            .get(&format!("/sns/jscode2session?{QUERY}&js_code={code}"))
+            .await;
+        assert_eq!(good.headers()[header::CONTENT_TYPE], "text/plain");
+        let good = json_of(good).await;
+        assert_eq!(good.get("errcode"), None);
+        assert_eq!(good["session_key"].as_str().map(str::len), Some(24));
+        let (again, _) = world.refused(&format!("{QUERY}&js_code={code}")).await;
+        assert_eq!(again, 40163);
+    }
+
+    #[tokio::test]
+    async fn wechat_wants_get() {
+        let (status, body) = world()
+            .post(&format!("/sns/jscode2session?{QUERY}"), "")
+            .await;
+        assert_eq!(
+            (status, body["errcode"].as_i64()),
+            (StatusCode::OK, Some(43001))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_code_is_over_after_five_minutes() {
+        let world = world();
+        let (young, old) = (world.code().await, world.code().await);
+        world.hand.advance(299);
+        let answer = world
+            .get(&format!("/sns/jscode2session?{QUERY}&js_code={young}"))
+            .await;
+        assert!(json_of(answer).await["openid"].is_string());
+        world.hand.advance(1);
+        let (errcode, _) = world.refused(&format!("{QUERY}&js_code={old}")).await;
+        assert_eq!(errcode, 40029);
+    }
+
+    #[tokio::test]
+    async fn the_production_client_logs_in_and_reads_the_users_data() {
+        let world = world();
+        let client = world.client(5000);
+        let (_, login) = world.post("/phone/bob/login", r#"{"appid":"wx2"}"#).await;
+        let code = login["code"].as_str().expect("a code");
+        let session = client
+            .code_to_session(&credential(2), code)
+            .await
+            .expect("a session");
+        let who = json_of(world.get("/phone/bob?appid=wx2").await).await;
+        assert_eq!(who["openid"], session.openid.as_str());
+        assert_eq!(who["unionid"].as_str(), session.unionid.as_deref());
+        assert_eq!(who["nickName"], "Bob 小波");
+
+        let (_, data) = world
+            .post("/phone/bob/user_info", r#"{"appid":"wx2"}"#)
+            .await;
+        let text = |name: &str| data[name].as_str().expect(name);
+        let open = open_data::open(
+            "wx2",
+            &session.session_key,
+            text("encryptedData"),
+            Some(text("iv")),
+        );
+        assert_eq!(open.expect("it opens")["openId"], session.openid.as_str());
+        assert!(open_data::is_raw_data_signed(
+            text("rawData"),
+            &session.session_key,
+            text("signature")
+        ));
+
+        let again = client.code_to_session(&credential(2), code).await;
+        assert!(matches!(
+            again,
+            Err(WechatError::Refused { errcode: 40163, .. })
+        ));
+        let wrong = Credential {
+            secret: Secret::new("x"),
+            ..credential(2)
+        };
+        let refused = client.code_to_session(&wrong, code).await;
+        assert!(matches!(
+            refused,
+            Err(WechatError::Refused { errcode: 40125, .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_phone_side_keeps_its_contract() {
+        let world = world();
+        let ok = |body: Value| (StatusCode::OK, body);
+        let path = |verb: &str| format!("/phone/alice/{verb}");
+        let valid = |valid: bool| ok(json!({ "valid": valid }));
+        assert_eq!(world.post(&path("check_session"), "").await, valid(false));
+        world.code().await;
+        assert_eq!(world.post(&path("check_session"), "{}").await, valid(true));
+        let (_, number) = world.post(&path("phone_number"), "").await;
+        assert!(
+            ["code", "encryptedData", "iv"]
+                .iter()
+                .all(|name| number[name].is_string())
+        );
+        assert_eq!(
+            world.post(&path("authorize"), r#"{"allow":false}"#).await,
+            ok(json!({}))
+        );
+        assert_eq!(
+            world.post(&path("user_info"), "").await,
+            ok(json!({"errMsg": "getUserInfo:fail auth deny"}))
+        );
+        assert_eq!(
+            world.post(&path("authorize"), r#"{"allow":true}"#).await,
+            ok(json!({}))
+        );
+        let (_, data) = world.post(&path("user_info"), "").await;
+        assert_eq!(data["userInfo"]["nickName"], "Alice 爱丽丝");
+        assert_eq!(world.post(&path("expire_session"), "").await, ok(json!({})));
+        assert_eq!(world.post(&path("check_session"), "").await, valid(false));
+    }
+
+    #[tokio::test]
+    async fn the_phone_side_says_what_is_wrong() {
+        let world = world();
+        for (path, body) in [
+            ("/phone/Alice/login", ""),
+            ("/phone/alice/login", "{"),
+            ("/phone/alice/login", r#"{"appid":"wx9"}"#),
+            ("/phone/alice/authorize", ""),
+        ] {
+            let (status, answer) = world.post(path, body).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}");
+            assert!(answer["errMsg"].is_string(), "{path} {body}");
+        }
+        let long = Box::leak(" ".repeat(MAX_BODY + 1).into_boxed_str());
+        let answer = world.send(Request::post("/phone/alice/login"), long).await;
+        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test]
+    async fn avatars_are_drawn_here() {
+        let world = world();
+        let answer = world.get("/avatar/alice.svg").await;
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "image/svg+xml");
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20)
+            .await
+            .expect("a body");
+        let svg = String::from_utf8(body.to_vec()).expect("a text");
+        assert!(svg.starts_with("<svg") && svg.contains(">A</text>"));
+        // Its own name space is the one address in it.
+        assert_eq!(svg.matches("http").count(), 1);
+        for path in [
+            "/avatar/alice.png",
+            "/avatar/%3Cscript%3E.svg",
+            "/avatar/.svg",
+        ] {
+            assert_eq!(
+                world.get(path).await.status(),
+                StatusCode::BAD_REQUEST,
+                "{path}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn phones_answer_pages_of_this_machine_and_no_others() {
+        let world = world();
+        let near = "http://127.0.0.1:8080";
+        let from = |method, path, origin| {
+            Request::builder()
+                .method(method)
+                .uri(path)
+                .header(header::ORIGIN, origin)
+        };
+        let login = "/phone/alice/login";
+        let allow = header::ACCESS_CONTROL_ALLOW_ORIGIN;
+
+        let preflight = world.send(from("OPTIONS", login, near), "").await;
+        assert_eq!(preflight.status(), StatusCode::NO_CONTENT);
+        assert_eq!(preflight.headers()[&allow], near);
+        let answer = world.send(from("POST", login, near), "").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()[&allow], near);
+
+        for far in ["https://example.com", "null"] {
+            for (method, path) in [("OPTIONS", login), ("POST", login), ("POST", "/faults")] {
+                let answer = world.send(from(method, path, far), "{}").await;
+                assert_eq!(
+                    answer.status(),
+                    StatusCode::FORBIDDEN,
+                    "{method} {path} {far}"
+                );
+                assert!(!answer.headers().contains_key(&allow));
+            }
+        }
+        // WeChat answers no page at all.
+        let wechat = world
+            .send(from("GET", "/sns/jscode2session", near), "")
+            .await;
+        assert!(!wechat.headers().contains_key(&allow));
+    }
+
+    #[tokio::test]
+    async fn faults_are_set_shown_and_healed_over_http() {
+        let world = world();
+        let (status, set) = world
+            .post("/faults", r#"{"fault":{"errcode":45011},"next":2}"#)
+            .await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(
+            set,
+            json!({"latency_ms": 0, "fault": {"errcode": 45011}, "next": 2})
+        );
+        assert_eq!(world.refused(QUERY).await.0, 45011);
+        assert_eq!(json_of(world.get("/faults").await).await["next"], 1);
+        assert_eq!(world.post("/faults", "{}").await.0, StatusCode::OK);
+        assert_eq!(world.refused(QUERY).await.0, 41008);
+        assert_eq!(
+            world.post("/faults", r#"{"falt":1}"#).await.0,
+            StatusCode::BAD_REQUEST
+        );
+        // The phones are well meanwhile.
+        world.simulator.set_faults(Faults::once(Fault::Errcode(-1)));
+        world.code().await;
+        assert_eq!(world.simulator.faults().next, 1);
+    }
+
+    #[tokio::test]
+    async fn each_fault_is_what_the_client_calls_it() {
+        let world = world();
+        let client = world.client(5000);
+        for (fault, used_up) in [
+            (Fault::Errcode(45011), false),
+            (Fault::Reset, true),
+            (Fault::Half, true),
+            (Fault::WrongJson, true),
+        ] {
+            let code = world.code().await;
+            world.simulator.set_faults(Faults::once(fault));
+            let got = client.code_to_session(&credential(1), &code).await;
+            let got = got.expect_err("a fault");
+            let as_named = match fault {
+                Fault::Errcode(_) => matches!(got, WechatError::Refused { errcode: 45011, .. }),
+                Fault::Reset => matches!(got, WechatError::Unreachable(_)),
+                Fault::Half => matches!(got, WechatError::CutShort(_)),
+                Fault::WrongJson => matches!(got, WechatError::Malformed { status: 200, .. }),
+            };
+            assert!(as_named, "{fault:?}: {got:?}");
+            let again = client.code_to_session(&credential(1), &code).await;
+            assert_eq!(again.is_err(), used_up, "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_short_fit_of_business_is_not_noticed() {
+        let world = world();
+        let client = world.client(5000);
+        let code = world.code().await;
+        world.simulator.set_faults(Faults::once(Fault::Errcode(-1)));
+        assert!(client.code_to_session(&credential(1), &code).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_slow_wechat_runs_into_the_clients_deadline() {
+        let world = world();
+        let client = world.client(100);
+        world.simulator.set_faults(Faults {
+            latency_ms: 60_000,
+            ..Faults::default()
+        });
+        let late = client.code_to_session(&credential(1), "c").await;
+        assert!(matches!(late, Err(WechatError::Timeout { after_ms: 100 })));
+    }
 
     #[test]
     fn only_pages_of_this_machine_are_loopback() {

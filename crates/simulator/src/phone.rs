@@ -288,3 +288,249 @@ fn told<T: Serialize>(given: &Result<T, Error>) -> Value {
         Err(error) => json!({ "errMsg": error.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use weappd_base::clock::{Clock, ManualClock};
+    use weappd_base::token::Tokens;
+    use weappd_base::wiretap::Wiretap;
+    use weappd_wechat::{Credential, Error as WechatError};
+
+    use super::*;
+    use crate::platform::{CodeToSession, Refusal};
+    use crate::simulator::Parts;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn mini_app(appid: &str, has_unionid: bool) -> MiniApp {
+        MiniApp {
+            credential: Credential {
+                appid: appid.to_owned(),
+                secret: Secret::new("the secret"),
+            },
+            has_unionid,
+        }
+    }
+
+    fn simulator_with(wiretap: Wiretap) -> (Simulator, ManualClock) {
+        let (clock, hand) = Clock::manual(NOW);
+        let simulator = Simulator::new(Parts {
+            mini_apps: vec![mini_app("wx1", false), mini_app("wx2", true)],
+            public_url: "http://127.0.0.1:8082/".to_owned(),
+            clock,
+            tokens: Tokens::system(),
+            wiretap,
+        });
+        (simulator.expect("a simulator"), hand)
+    }
+
+    fn simulator() -> (Simulator, ManualClock) {
+        simulator_with(Wiretap::off())
+    }
+
+    /// What a server does with a code.
+    fn redeem(simulator: &Simulator, appid: &str, code: &str) -> Result<Value, Refusal> {
+        simulator.code_to_session(&CodeToSession {
+            appid: appid.to_owned(),
+            secret: "the secret".to_owned(),
+            js_code: code.to_owned(),
+            grant_type: "authorization_code".to_owned(),
+        })
+    }
+
+    fn log_in(simulator: &Simulator, phone: &Phone) -> Secret {
+        let code = phone.login().expect("a code");
+        let answer = redeem(simulator, phone.appid(), &code).expect("a session");
+        Secret::new(answer["session_key"].as_str().expect("a session key"))
+    }
+
+    #[test]
+    fn a_server_can_read_and_check_what_the_phone_gives() {
+        let (simulator, _) = simulator();
+        let alice = simulator.phone("alice", None).expect("alice");
+        let key = log_in(&simulator, &alice);
+        let data = alice.user_info().expect("she allows");
+        assert!(open_data::is_raw_data_signed(
+            &data.raw_data,
+            &key,
+            &data.signature
+        ));
+        assert_eq!(
+            serde_json::from_str::<Value>(&data.raw_data).ok(),
+            Some(data.user_info.clone())
+        );
+        let open = open_data::open("wx1", &key, &data.encrypted_data, Some(&data.iv));
+        let open = open.expect("it opens");
+        let profile = alice.profile().expect("a profile");
+        assert_eq!(open["openId"], profile.openid.as_str());
+        assert_eq!(open["nickName"], "Alice 爱丽丝");
+        assert_eq!(open["avatarUrl"], "http://127.0.0.1:8082/avatar/alice.svg");
+        assert_eq!(open.get("unionId"), None);
+        assert_eq!(open_data::made_at(&open), Some(NOW));
+    }
+
+    #[test]
+    fn a_bound_mini_program_learns_the_same_unionid_both_ways() {
+        let (simulator, _) = simulator();
+        let bob = simulator.phone("bob", Some("wx2")).expect("bob");
+        let code = bob.login().expect("a code");
+        let answer = redeem(&simulator, "wx2", &code).expect("a session");
+        let key = Secret::new(answer["session_key"].as_str().expect("a key"));
+        let data = bob.user_info().expect("he allows");
+        let open = open_data::open("wx2", &key, &data.encrypted_data, Some(&data.iv));
+        assert_eq!(open.expect("it opens")["unionId"], answer["unionid"]);
+        assert_eq!(
+            answer["unionid"].as_str(),
+            bob.profile().expect("bob").unionid.as_deref()
+        );
+        let elsewhere = simulator.phone("bob", Some("wx1")).expect("bob");
+        assert_ne!(elsewhere.openid(), bob.openid());
+    }
+
+    #[test]
+    fn data_taken_before_the_next_login_is_lost_to_its_key() {
+        let (simulator, _) = simulator();
+        let alice = simulator.phone("alice", None).expect("alice");
+        let first = log_in(&simulator, &alice);
+        let early = alice.user_info().expect("she allows");
+        let second = log_in(&simulator, &alice);
+        assert_ne!(first, second);
+        let opened = open_data::open("wx1", &second, &early.encrypted_data, Some(&early.iv));
+        assert!(matches!(
+            opened,
+            Err(WechatError::Decrypt | WechatError::Watermark)
+        ));
+    }
+
+    #[test]
+    fn a_phone_number_is_no_login_code() {
+        let (simulator, _) = simulator();
+        let alice = simulator.phone("alice", None).expect("alice");
+        let key = log_in(&simulator, &alice);
+        let given = alice.phone_number().expect("she allows");
+        let open = open_data::open("wx1", &key, &given.encrypted_data, Some(&given.iv));
+        let open = open.expect("it opens");
+        assert_eq!(open["purePhoneNumber"], open["phoneNumber"]);
+        assert_eq!(open["countryCode"], "86");
+        assert_eq!(redeem(&simulator, "wx1", &given.code), Err(Refusal::Code));
+    }
+
+    #[test]
+    fn a_refusal_reaches_the_phone_in_its_words_and_can_be_taken_back() {
+        let (simulator, _) = simulator();
+        let alice = simulator.phone("alice", None).expect("alice");
+        alice.login().expect("a code");
+        alice.authorize(false).expect("she may");
+        let refused = alice.user_info().expect_err("she refused");
+        assert_eq!(refused.to_string(), "getUserInfo:fail auth deny");
+        assert!(matches!(alice.phone_number(), Err(Error::Denied { .. })));
+        assert!(!alice.profile().expect("alice").allows);
+        alice.authorize(true).expect("she may");
+        assert!(alice.user_info().is_ok());
+    }
+
+    #[test]
+    fn a_login_lives_while_it_is_used() {
+        let (simulator, hand) = simulator();
+        let alice = simulator.phone("alice", None).expect("alice");
+        assert_eq!(alice.check_session().ok(), Some(false));
+        assert!(matches!(alice.user_info(), Err(Error::NotLoggedIn { .. })));
+        alice.login().expect("a code");
+        hand.advance(LOGIN_SECS - 1);
+        assert_eq!(alice.check_session().ok(), Some(true));
+        hand.advance(LOGIN_SECS - 1);
+        assert!(alice.user_info().is_ok(), "asking kept it alive");
+        hand.advance(LOGIN_SECS);
+        assert_eq!(alice.check_session().ok(), Some(false));
+
+        alice.login().expect("a code");
+        assert!(alice.profile().expect("alice").logged_in);
+        alice.expire_session().expect("it ends");
+        assert_eq!(alice.check_session().ok(), Some(false));
+    }
+
+    #[test]
+    fn logins_of_two_mini_programs_are_apart() {
+        let (simulator, _) = simulator();
+        let first = simulator.phone("alice", Some("wx1")).expect("alice");
+        let second = simulator.phone("alice", Some("wx2")).expect("alice");
+        first.login().expect("a code");
+        second.login().expect("a code");
+        first.expire_session().expect("it ends");
+        assert_eq!(second.check_session().ok(), Some(true));
+    }
+
+    #[test]
+    fn a_code_names_who_logged_in() {
+        let (simulator, _) = simulator();
+        let alice = simulator.phone("alice", None).expect("alice");
+        let bob = simulator.phone("bob", None).expect("bob");
+        let (hers, his) = (alice.login().expect("a code"), bob.login().expect("a code"));
+        let openid = |code| redeem(&simulator, "wx1", code).expect("a session")["openid"].clone();
+        assert_eq!(openid(&his), bob.openid().as_str());
+        assert_eq!(openid(&hers), alice.openid().as_str());
+    }
+
+    #[test]
+    fn strangers_and_strange_apps_have_no_phone() {
+        let (simulator, _) = simulator();
+        assert!(matches!(
+            simulator.phone("../x", None),
+            Err(Error::UserName)
+        ));
+        let unknown = simulator.phone("alice", Some("wx3"));
+        assert!(matches!(unknown, Err(Error::UnknownApp)));
+        let empty = Simulator::new(Parts {
+            mini_apps: Vec::new(),
+            public_url: String::new(),
+            clock: Clock::system(),
+            tokens: Tokens::system(),
+            wiretap: Wiretap::off(),
+        });
+        assert!(matches!(empty, Err(Error::NoMiniApp)));
+    }
+
+    #[tokio::test]
+    async fn the_wiretap_hears_calls_and_answers_without_codes() {
+        let wiretap = Wiretap::on(Clock::manual(0).0);
+        let mut heard = wiretap.listen().expect("a tap that is on");
+        let (simulator, _) = simulator_with(wiretap);
+        let alice = simulator.phone("alice", None).expect("alice");
+        let code = alice.login().expect("a code");
+        alice.authorize(false).expect("she may");
+        drop(alice.user_info());
+        let asked = heard.recv().await.expect("wx.login");
+        assert_eq!(
+            (asked.name.as_str(), asked.from, asked.to),
+            ("wx.login", Party::Phone, Party::Wechat)
+        );
+        assert_eq!(asked.who, Some(alice.openid()));
+        let answered = heard.recv().await.expect("its answer");
+        assert!(answered.answer && answered.from == Party::Wechat);
+        assert!(!answered.detail.to_string().contains(&code));
+        drop(heard.recv().await.expect("wx.getUserInfo"));
+        let refused = heard.recv().await.expect("its answer");
+        assert_eq!(refused.detail["errMsg"], "getUserInfo:fail auth deny");
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_it_is_the_server_can_read_it(name in "[a-z0-9_-]{1,32}") {
+            let (simulator, _) = simulator();
+            let phone = simulator.phone(&name, Some("wx2")).expect("a user");
+            let key = log_in(&simulator, &phone);
+            let data = phone.user_info().expect("allowed");
+            let open = open_data::open("wx2", &key, &data.encrypted_data, Some(&data.iv));
+            let open = open.expect("it opens");
+            prop_assert_eq!(&open["openId"], &Value::from(phone.openid()));
+            prop_assert_eq!(&open["nickName"], &data.user_info["nickName"]);
+        }
+
+        #[test]
+        fn no_name_panics(name: String) {
+            let (simulator, _) = simulator();
+            drop(simulator.phone(&name, None));
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! Calls WeChat's server.
 //!
 //! All calls run on the `Work` runtime and share one connection pool. One deadline covers
-//! a whole call. A busy WeChat (`errcode` -1) is asked once more, because it did not take
-//! the code; nothing else is repeated, because a code works once and a lost answer may
-//! have used it up.
+//! a whole call. A call is made twice in two cases only: WeChat is busy (`errcode` -1), and
+//! so did not take the code; or the connection was closed before any answer, as happens
+//! when WeChat ends an idle connection just then. If the second try hears that the code was
+//! used, the first one used it up and the answer is lost: that is told as what it was.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,10 @@ use crate::wire::{self, Login};
 
 /// The most that is read of an answer.
 const MAX_ANSWER: usize = 1024 * 1024;
+/// The longest code that is sent on; WeChat's have 32 characters.
+const MAX_CODE: usize = 512;
+/// WeChat's word that a code was redeemed before.
+const CODE_USED: i64 = 40163;
 /// How long a busy WeChat is left alone before the second try.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// Everything but RFC 3986's unreserved characters is encoded in a query.
@@ -88,12 +93,19 @@ impl Client {
         })))
     }
 
-    /// Trades a `wx.login` code for who logged in (`GET /sns/jscode2session`).
+    /// Trades a `wx.login` code for who logged in (`GET /sns/jscode2session`). What is far
+    /// too long for a code is refused here as WeChat would refuse it.
     pub async fn code_to_session(
         &self,
         credential: &Credential,
         code: &str,
     ) -> Result<Login, Error> {
+        if code.len() > MAX_CODE {
+            return Err(Error::Refused {
+                errcode: 40029,
+                errmsg: "invalid code, too long to be one".to_owned(),
+            });
+        }
         let shared = Arc::clone(&self.0);
         let credential = credential.clone();
         let code = Secret::new(code);
@@ -120,15 +132,7 @@ impl Shared {
         let secrets = [credential.secret.expose(), code.expose()];
         let uri = self.uri("/sns/jscode2session", &query)?;
         let deadline = Duration::from_millis(self.timeout_ms);
-        let asked = tokio::time::timeout(deadline, async {
-            match self.login_once(&uri, &query, secrets).await {
-                Err(Error::Refused { errcode: -1, .. }) => {
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                    self.login_once(&uri, &query, secrets).await
-                }
-                answer => answer,
-            }
-        });
+        let asked = tokio::time::timeout(deadline, self.log_in(&uri, &query, secrets));
         let login = if let Ok(login) = asked.await {
             login
         } else {
@@ -145,6 +149,26 @@ impl Shared {
             },
             other => other,
         })
+    }
+
+    async fn log_in(
+        &self,
+        uri: &Uri,
+        query: &[(&str, &str)],
+        secrets: Secrets<'_>,
+    ) -> Result<Login, Error> {
+        let first = self.login_once(uri, query, secrets).await;
+        match &first {
+            Err(Error::Refused { errcode: -1, .. }) => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(Error::Unreachable(cause)) if !cause.is_connect() => {}
+            _ => return first,
+        }
+        match self.login_once(uri, query, secrets).await {
+            Err(Error::Refused {
+                errcode: CODE_USED, ..
+            }) => first,
+            second => second,
+        }
     }
 
     async fn login_once(
@@ -263,6 +287,8 @@ impl Road {
         http.enforce_http(!tls);
         let mut client = legacy::Client::builder(TokioExecutor::new());
         client.pool_timer(TokioTimer::new());
+        // Shorter than any server's patience, so that few calls meet a closing connection.
+        client.pool_idle_timeout(Duration::from_secs(15));
         if !tls {
             return Ok(Self::Plain(client.build(http)));
         }
@@ -398,6 +424,61 @@ mod tests {
         assert!(!error.is_network());
         assert!(error.hint().is_some_and(|hint| hint.contains("fresh")));
         assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    /// A WeChat that hangs up on the first caller and answers the others with `then`.
+    async fn hanging_up_once(then: &'static str) -> (Result<Login, Error>, usize) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::from_std(listener()).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let calls = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&calls);
+        Tasks::new().spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.expect("a caller");
+                let mut question = [0; 2048];
+                let read = socket.read(&mut question).await.expect("a question");
+                assert!(question[..read].starts_with(b"GET /sns/jscode2session?"));
+                if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+                    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
+                    let answer = format!("{head}content-length: {}\r\n\r\n{then}", then.len());
+                    socket.write_all(answer.as_bytes()).await.expect("heard");
+                }
+            }
+        });
+        let login = ask(format!("http://{address}")).await;
+        (login, calls.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn a_connection_closed_before_the_answer_is_tried_once_more() {
+        let (login, calls) = hanging_up_once(GOOD).await;
+        assert!(login.is_ok());
+        assert_eq!(calls, 2);
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_not_told_as_a_used_code() {
+        let used = r#"{"errcode":40163,"errmsg":"code been used"}"#;
+        let (login, calls) = hanging_up_once(used).await;
+        assert!(matches!(login, Err(Error::Unreachable(_))));
+        assert_eq!(calls, 2);
+    }
+
+    #[tokio::test]
+    async fn an_endless_code_is_refused_without_asking() {
+        let (endpoint, calls) = saying(GOOD.to_owned());
+        let client = client_to(endpoint, 5000, Wiretap::off());
+        let (credential, longest) = (credential(), "微".repeat(MAX_CODE / 3));
+        let refused = client
+            .code_to_session(&credential, &"c".repeat(100_000))
+            .await;
+        assert!(matches!(
+            refused,
+            Err(Error::Refused { errcode: 40029, .. })
+        ));
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
+        assert!(client.code_to_session(&credential, &longest).await.is_ok());
     }
 
     #[tokio::test]
