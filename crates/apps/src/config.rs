@@ -291,6 +291,9 @@ impl AppConfig {
             );
         }
         self.problems_of_log(&mut found);
+        if self.env.contains_key("PORT") {
+            found.add("env", "sets PORT", "write port = 5757 instead");
+        }
         for name in self.env.keys() {
             if name.is_empty() || name.contains(['=', '\0']) {
                 found.add(

@@ -112,15 +112,6 @@ pub enum StartError {
     /// No port is free.
     #[error("find a free port")]
     FindPort(#[source] io::Error),
-    /// The journal that finds leftovers again cannot be written.
-    #[error("write down the start in {path}")]
-    WriteJournal {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// The operating system refused.
     #[error("start {file}")]
     Spawn {
@@ -148,9 +139,7 @@ impl StartError {
             Self::PortTaken { .. } => {
                 Some("end that program, or leave port out so that weappd chooses a free one")
             }
-            Self::FindPort(_) | Self::WriteJournal { .. } | Self::Spawn { .. } | Self::Closed => {
-                None
-            }
+            Self::FindPort(_) | Self::Spawn { .. } | Self::Closed => None,
         }
     }
 }

@@ -1,5 +1,49 @@
-//! Keeps business processes alive.
+//! Keeps business processes alive: starts them, knows when they are ready, starts them
+//! again when they end, keeps their logs, ends them and everything they started.
+//!
+//! # Map
+//!
+//! - [`config`]: the `[apps.name]` sections; `command` splits `run` and finds the program,
+//!   `environment` says which variables a child gets.
+//! - `supervisor`: the head, [`Apps`]; `unit`: one instance's life, as a task; `restart`:
+//!   when to start again, a pure function; `app`: what is known of an app.
+//! - `spawner`: the thread that starts processes; `launch`: what ties a child's life to
+//!   weappd's; `process`: one child and its group; `journal` and `procfs`: finding and
+//!   ending what a killed weappd left.
+//! - `ready`: whether a child is ready; `spool` and `logs`: its output, on disk.
+//! - [`http`]: the control API.
+//!
+//! # Invariants
+//!
+//! - A process is signalled only while it cannot be mistaken for another one: unreaped
+//!   children by their group, all others by a handle checked against pid and start time.
+//! - An address is up only while its process is ready.
+//! - A child never waits for its log, and memory and disk for logs are bounded.
+//! - Nothing but this room starts processes; it binds no port for itself.
 
-pub mod command;
+mod app;
+mod command;
 pub mod config;
-pub mod error;
+mod environment;
+mod error;
+pub mod http;
+mod journal;
+mod launch;
+mod logs;
+mod process;
+mod procfs;
+mod ready;
+mod restart;
+mod spawner;
+mod spool;
+mod supervisor;
+mod unit;
+
+pub use app::{Addresses, AppView, Ending, InstanceView, State};
+pub use command::{SplitError, split};
+pub use config::{AppConfig, problem_of_name};
+pub use environment::{DENY_ENV, Variables};
+pub use error::{Error, StartError};
+pub use launch::launch;
+pub use logs::LogStream;
+pub use supervisor::{Apps, AppsParts};

@@ -1,0 +1,333 @@
+//! What is known of an app: how its processes ended, how they are, where they listen.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// The ready addresses of each app. An app without a ready process has an empty list.
+pub type Addresses = HashMap<String, Vec<SocketAddr>>;
+
+/// How a process ended. Every ending is one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Ending {
+    /// It never ran: the program was not found, its port was taken, ...
+    NeverStarted {
+        /// What was in the way.
+        why: String,
+        /// What to do about it, where that is known.
+        hint: Option<String>,
+    },
+    /// It left by itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// A signal that was not ours ended it: it crashed, or somebody else ended it.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It ran, but was not ready in time, and was ended.
+    HungAtStart {
+        /// How long it was waited for.
+        after_ms: u64,
+    },
+    /// It was asked to end and did.
+    Stopped,
+    /// It was asked to end, did not, and was killed.
+    Killed,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverStarted { why, hint: None } => write!(f, "could not start: {why}"),
+            Self::NeverStarted {
+                why,
+                hint: Some(hint),
+            } => write!(f, "could not start: {why} (hint: {hint})"),
+            Self::Exited { code } => write!(f, "exited with code {code}"),
+            Self::Signalled { signal } => match signal_name(*signal) {
+                Some(name) => write!(f, "ended by {name}"),
+                None => write!(f, "ended by signal {signal}"),
+            },
+            Self::HungAtStart { after_ms } => {
+                write!(f, "was not ready after {}", Span(*after_ms))
+            }
+            Self::Stopped => f.write_str("stopped"),
+            Self::Killed => f.write_str("killed: it did not stop when asked"),
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        8 => "SIGFPE",
+        9 => "SIGKILL (killed from outside, or out of memory)",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        _ => return None,
+    })
+}
+
+/// Milliseconds as people say them: `35 ms`, `12 s`, `3 min`.
+pub(crate) struct Span(pub(crate) u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms @ 0..1_000 => write!(f, "{ms} ms"),
+            ms @ 1_000..10_000 => write!(f, "{}.{} s", ms / 1_000, ms % 1_000 / 100),
+            ms @ 10_000..120_000 => write!(f, "{} s", ms / 1_000),
+            ms => write!(f, "{} min", ms / 60_000),
+        }
+    }
+}
+
+/// What one instance is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum State {
+    /// Nobody asked for it, or it was stopped.
+    Stopped,
+    /// It runs and is not ready yet.
+    Starting,
+    /// It is ready for requests.
+    Ready,
+    /// It was asked to end.
+    Stopping,
+    /// It ended and waits for the next try.
+    Waiting {
+        /// When that is: milliseconds since 1970.
+        next_try_at: i64,
+        /// How many tries in a row have failed.
+        failures: u32,
+    },
+    /// It ended and is not started again.
+    Down {
+        /// Which rule says so.
+        why: String,
+    },
+}
+
+/// One instance, as it is now.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstanceView {
+    /// Counted from 0.
+    pub index: u16,
+    /// What it is doing.
+    pub state: State,
+    /// The same in words: `crash-looping, next try in 12 s`.
+    pub summary: String,
+    /// The process, if one runs.
+    pub pid: Option<u32>,
+    /// The port it was given.
+    pub port: Option<u16>,
+    /// Where it accepts connections, once ready.
+    pub address: Option<SocketAddr>,
+    /// How often it was started again since weappd runs.
+    pub restarts: u32,
+    /// Since when the process runs: milliseconds since 1970.
+    pub started_at: Option<i64>,
+    /// How long the process runs.
+    pub uptime_ms: Option<u64>,
+    /// How long the last start took until ready.
+    pub ready_after_ms: Option<u64>,
+    /// Memory of the process and what it started, in bytes (resident).
+    pub memory_bytes: Option<u64>,
+    /// Processor time of the process and what it started, in percent of one core, since
+    /// the last look (at the first look: since it started).
+    pub cpu_percent: Option<f32>,
+    /// How many processes these are.
+    pub processes: Option<u32>,
+    /// How the process before this one ended.
+    pub last_ending: Option<Ending>,
+}
+
+/// One app, as it is now.
+#[derive(Clone, Debug, Serialize)]
+pub struct AppView {
+    /// Its name in weappd.toml.
+    pub name: String,
+    /// The program, without its arguments: they may hold secrets.
+    pub program: String,
+    /// The worst of its instances, in words.
+    pub summary: String,
+    /// Its instances.
+    pub instances: Vec<InstanceView>,
+    /// Its log file.
+    pub log: PathBuf,
+}
+
+/// What an instance's task tells about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    pub(crate) state: State,
+    pub(crate) pid: Option<u32>,
+    pub(crate) port: Option<u16>,
+    pub(crate) address: Option<SocketAddr>,
+    /// Starts tried so far.
+    pub(crate) tries: u32,
+    pub(crate) started_at: Option<i64>,
+    pub(crate) ready_after_ms: Option<u64>,
+    pub(crate) last_ending: Option<Ending>,
+}
+
+impl Status {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::Stopped,
+            pid: None,
+            port: None,
+            address: None,
+            tries: 0,
+            started_at: None,
+            ready_after_ms: None,
+            last_ending: None,
+        }
+    }
+
+    /// The state in words.
+    pub(crate) fn summary(&self, now: i64) -> String {
+        match &self.state {
+            State::Stopped => "stopped".to_owned(),
+            State::Starting => "starting".to_owned(),
+            State::Ready => "ready".to_owned(),
+            State::Stopping => "stopping".to_owned(),
+            State::Waiting {
+                next_try_at,
+                failures,
+            } => {
+                let left = Span(u64::try_from(next_try_at - now).unwrap_or(0));
+                let word = if *failures > 2 {
+                    "crash-looping"
+                } else {
+                    "restarting"
+                };
+                format!("{word}, next try in {left}")
+            }
+            State::Down { why } => format!("down: {why}"),
+        }
+    }
+}
+
+/// Where ready addresses are put up and taken down. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Board(Arc<BoardInner>);
+
+#[derive(Debug)]
+struct BoardInner {
+    /// Held while publishing too, so that no older list overwrites a newer one.
+    ready: Mutex<BTreeMap<(String, u16), SocketAddr>>,
+    names: Vec<String>,
+    published: watch::Sender<Arc<Addresses>>,
+}
+
+impl Board {
+    pub(crate) fn new(names: Vec<String>) -> Self {
+        let empty = names
+            .iter()
+            .map(|name| (name.clone(), Vec::new()))
+            .collect();
+        Self(Arc::new(BoardInner {
+            ready: Mutex::default(),
+            names,
+            published: watch::Sender::new(Arc::new(empty)),
+        }))
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Addresses>> {
+        self.0.published.subscribe()
+    }
+
+    /// Puts up the address of an instance, or takes it down.
+    pub(crate) fn set(&self, app: &str, index: u16, address: Option<SocketAddr>) {
+        let mut ready = self.0.ready.lock();
+        let key = (app.to_owned(), index);
+        let before = match address {
+            Some(address) => ready.insert(key, address),
+            None => ready.remove(&key),
+        };
+        if before == address {
+            return;
+        }
+        let mut list: Addresses = (self.0.names.iter())
+            .map(|name| (name.clone(), Vec::new()))
+            .collect();
+        for ((app, _), address) in ready.iter() {
+            list.entry(app.clone()).or_default().push(*address);
+        }
+        drop(self.0.published.send_replace(Arc::new(list)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_board_lists_every_app_and_only_ready_addresses() {
+        let board = Board::new(vec!["a".to_owned(), "b".to_owned()]);
+        let mut watch = board.watch();
+        assert_eq!(watch.borrow_and_update()["b"], []);
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        board.set("a", 1, Some(at(2)));
+        board.set("a", 0, Some(at(1)));
+        assert_eq!(watch.borrow_and_update()["a"], [at(1), at(2)]);
+        board.set("a", 1, Some(at(2)));
+        assert!(!watch.has_changed().expect("open"), "no change, no news");
+        board.set("a", 0, None);
+        assert_eq!(watch.borrow_and_update()["a"], [at(2)]);
+        assert_eq!(watch.borrow()["b"], []);
+    }
+
+    #[test]
+    fn a_crash_loop_says_when_the_next_try_is() {
+        let status = |failures| Status {
+            state: State::Waiting {
+                next_try_at: 13_000,
+                failures,
+            },
+            ..Status::new()
+        };
+        assert_eq!(status(7).summary(1_000), "crash-looping, next try in 12 s");
+        assert_eq!(status(2).summary(12_800), "restarting, next try in 200 ms");
+        assert_eq!(status(9).summary(99_000), "crash-looping, next try in 0 ms");
+    }
+
+    #[test]
+    fn endings_are_sentences() {
+        let hint = Some("install Node.js".to_owned());
+        let why = "no node".to_owned();
+        let never = Ending::NeverStarted { why, hint };
+        assert_eq!(
+            never.to_string(),
+            "could not start: no node (hint: install Node.js)"
+        );
+        assert_eq!(
+            Ending::Signalled { signal: 11 }.to_string(),
+            "ended by SIGSEGV"
+        );
+        assert_eq!(
+            Ending::Signalled { signal: 64 }.to_string(),
+            "ended by signal 64"
+        );
+        let hung = Ending::HungAtStart { after_ms: 30_000 };
+        assert_eq!(hung.to_string(), "was not ready after 30 s");
+        let json = serde_json::to_value(Ending::Exited { code: 3 }).expect("json");
+        assert_eq!(json, serde_json::json!({"kind": "exited", "code": 3}));
+    }
+}

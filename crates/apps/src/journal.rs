@@ -1,0 +1,264 @@
+//! Written before each start, so that a weappd that was killed finds and ends what it left
+//! running, and nothing else.
+//!
+//! Each start has a *marker*: a random text in the process's environment and the name of
+//! its journal file. Whoever carries the marker was started by that process, even if it
+//! left the process group. The leader is also known by pid and start time, for programs
+//! that wipe their environment; both mean nothing after a reboot, which is checked.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::procfs::{self, Entry, Identity};
+
+/// The environment variable that holds the marker.
+pub(crate) const MARKER: &str = "WEAPPD_RUN";
+
+/// The folder of markers, locked against a second weappd.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    dir: PathBuf,
+    boot: String,
+    _lock: File,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    app: String,
+    boot: String,
+    /// Pid and start time of the process; `None` if weappd fell before it knew them.
+    leader: Option<(i32, u64)>,
+}
+
+impl Journal {
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, Error> {
+        let dir = data_dir.join("run");
+        fs::create_dir_all(&dir).map_err(|source| Error::MakeDirectory {
+            path: dir.clone(),
+            source,
+        })?;
+        let path = dir.join("lock");
+        let lock_error = |source| Error::LockDataDir {
+            path: path.clone(),
+            source,
+        };
+        let lock = (File::options().create(true).append(true).open(&path)).map_err(lock_error)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let path = data_dir.to_owned();
+                return Err(Error::DataDirInUse { path });
+            }
+            Err(TryLockError::Error(source)) => return Err(lock_error(source)),
+        }
+        Ok(Self {
+            dir,
+            boot: procfs::boot_id(),
+            _lock: lock,
+        })
+    }
+
+    /// Where the start with this marker is written down.
+    fn path(&self, marker: &str) -> PathBuf {
+        self.dir.join(format!("{marker}.json"))
+    }
+
+    /// Writes a start down: before it happens without, then with its leader.
+    pub(crate) fn write(
+        &self,
+        marker: &str,
+        app: &str,
+        leader: Option<Identity>,
+    ) -> io::Result<()> {
+        let record = Record {
+            app: app.to_owned(),
+            boot: self.boot.clone(),
+            leader: leader.map(|leader| (leader.pid, leader.start)),
+        };
+        let path = self.path(marker);
+        let new = path.with_extension("new");
+        fs::write(&new, serde_json::to_vec(&record)?)?;
+        fs::rename(new, path)
+    }
+
+    /// Strikes out a start whose processes are gone.
+    pub(crate) fn forget(&self, marker: &str) {
+        // A file that stays is found at the next start of weappd, and means nobody then.
+        drop(fs::remove_file(self.path(marker)));
+    }
+
+    /// Ends what earlier runs of weappd left: asks first, kills after `grace`. Blocks.
+    /// Returns (app, processes ended).
+    pub(crate) fn end_leftovers(&self, grace: Duration) -> Vec<(String, usize)> {
+        let Ok(folder) = fs::read_dir(&self.dir) else {
+            return Vec::new();
+        };
+        let table = procfs::table();
+        let mut ended = Vec::new();
+        let mut all = Vec::new();
+        for path in folder.flatten().map(|entry| entry.path()) {
+            if path
+                .extension()
+                .is_none_or(|end| end != "json" && end != "new")
+            {
+                continue;
+            }
+            let record = fs::read(&path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+            let marker = path.file_stem().and_then(|stem| stem.to_str());
+            if let (Some(record), Some(marker)) = (record, marker)
+                && record.boot == self.boot
+            {
+                let found = belonging(&table, marker, record.leader);
+                if !found.is_empty() {
+                    ended.push((record.app, found.len()));
+                }
+                all.extend(found);
+            }
+            drop(fs::remove_file(&path));
+        }
+        end_all(&all, grace);
+        ended
+    }
+
+    /// Kills whoever carries the marker and left the process group. Blocks.
+    pub(crate) fn kill_escaped(marker: &str, since: u64) -> usize {
+        let young: Vec<Entry> = (procfs::table().into_iter())
+            .filter(|entry| entry.identity.start >= since)
+            .collect();
+        let escaped = belonging(&young, marker, None);
+        end_all(&escaped, Duration::ZERO);
+        escaped.len()
+    }
+}
+
+/// The living processes of one start.
+fn belonging(table: &[Entry], marker: &str, leader: Option<(i32, u64)>) -> Vec<Identity> {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    // The group is the leader's only while the leader is the one that was started.
+    let group = leader.filter(|&(pid, start)| {
+        let leader = Identity { pid, start };
+        table.iter().any(|entry| entry.identity == leader)
+    });
+    (table.iter())
+        .filter(|entry| !entry.zombie && entry.identity.pid != own)
+        .filter(|entry| {
+            group.is_some_and(|(pid, _)| entry.group == pid)
+                || procfs::has_variable(entry.identity.pid, MARKER, marker)
+        })
+        .map(|entry| entry.identity)
+        .collect()
+}
+
+fn end_all(all: &[Identity], grace: Duration) {
+    const STEP: Duration = Duration::from_millis(5);
+    if !grace.is_zero() {
+        for &one in all {
+            // Already gone is as good as ended.
+            drop(procfs::signal(one, Signal::TERM));
+            drop(procfs::signal(one, Signal::CONT));
+        }
+        let mut left = grace;
+        while !left.is_zero() && all.iter().any(|&one| lives(one)) {
+            thread::sleep(STEP);
+            left = left.saturating_sub(STEP);
+        }
+    }
+    for &one in all {
+        drop(procfs::signal(one, Signal::KILL));
+    }
+}
+
+fn lives(one: Identity) -> bool {
+    procfs::entry(one.pid).is_some_and(|entry| entry.identity == one && !entry.zombie)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command, Stdio};
+
+    fn sleeper(marker: Option<&str>) -> (Child, Identity) {
+        let mut command = Command::new("sleep");
+        command.arg("600").process_group(0).stdin(Stdio::null());
+        if let Some(marker) = marker {
+            command.env(MARKER, marker);
+        }
+        let child = command.spawn().expect("sleep starts");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        let identity = procfs::entry(pid).expect("it runs").identity;
+        (child, identity)
+    }
+
+    #[test]
+    fn leftovers_are_ended_and_innocents_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let journal = Journal::open(dir.path()).expect("a journal");
+        let (mut marked, _) = sleeper(Some("m1"));
+        let (mut plain, leader) = sleeper(None);
+        let (mut innocent, other) = sleeper(Some("m9"));
+        let recycled = Identity {
+            start: other.start - 1,
+            ..other
+        };
+        journal.write("m1", "by-marker", None).expect("written");
+        journal
+            .write("m2", "by-leader", Some(leader))
+            .expect("written");
+        journal
+            .write("m3", "recycled-pid", Some(recycled))
+            .expect("written");
+        fs::write(journal.path("m4"), "{half").expect("written");
+
+        let mut ended = journal.end_leftovers(Duration::from_secs(5));
+        ended.sort();
+        assert_eq!(
+            ended,
+            [("by-leader".to_owned(), 1), ("by-marker".to_owned(), 1)]
+        );
+        marked.wait().expect("reaped");
+        plain.wait().expect("reaped");
+        assert!(innocent.try_wait().expect("asked").is_none());
+        innocent.kill().expect("killed");
+        innocent.wait().expect("reaped");
+        let left: Vec<_> = fs::read_dir(dir.path().join("run"))
+            .expect("a folder")
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        assert_eq!(left, ["lock"]);
+    }
+
+    #[test]
+    fn a_reboot_makes_a_journal_meaningless() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut journal = Journal::open(dir.path()).expect("a journal");
+        let (mut child, leader) = sleeper(Some("m5"));
+        journal.boot = "another boot".to_owned();
+        journal.write("m5", "a", Some(leader)).expect("written");
+        journal.boot = procfs::boot_id();
+        assert_eq!(journal.end_leftovers(Duration::ZERO), []);
+        assert!(child.try_wait().expect("asked").is_none());
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+    }
+
+    #[test]
+    fn one_data_directory_has_one_master() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = Journal::open(dir.path()).expect("a journal");
+        let second = Journal::open(dir.path()).expect_err("locked");
+        assert!(matches!(second, Error::DataDirInUse { .. }));
+        drop(first);
+        Journal::open(dir.path()).expect("free again");
+    }
+}

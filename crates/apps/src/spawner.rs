@@ -1,0 +1,194 @@
+//! The thread that starts processes.
+//!
+//! One thread starts all of them and lives as long as the supervisor, because a child that
+//! asked to die with its parent dies with the *thread* that started it: threads of a pool
+//! come and go. It also does the blocking work around a start.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, mpsc};
+use std::{fs, thread};
+
+use tokio::sync::oneshot;
+use weappd_base::token::Tokens;
+
+use crate::command;
+use crate::error::{Error, StartError};
+use crate::journal::Journal;
+use crate::launch;
+use crate::procfs::{self, Identity};
+
+/// What to start.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) app: String,
+    pub(crate) words: Arc<[String]>,
+    pub(crate) dir: PathBuf,
+    /// All of the environment but `PORT`.
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) port: Port,
+    pub(crate) marker: String,
+}
+
+/// The port a process gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Port {
+    None,
+    Free,
+    Fixed(u16),
+}
+
+/// What was started.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) identity: Identity,
+    pub(crate) port: Option<u16>,
+}
+
+type Job = (Plan, oneshot::Sender<Result<Started, StartError>>);
+
+/// Starts processes, one after the other. The thread ends with the last clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Spawner(mpsc::Sender<Job>);
+
+impl Spawner {
+    pub(crate) fn new(
+        journal: Arc<Journal>,
+        launcher: Option<Vec<OsString>>,
+        tokens: Tokens,
+    ) -> Result<Self, Error> {
+        let (jobs, todo) = mpsc::channel::<Job>();
+        let starter = Starter {
+            journal,
+            launcher: launcher.filter(|words| !words.is_empty()),
+            tokens,
+            low: lowest_ephemeral_port(),
+        };
+        thread::Builder::new()
+            .name("weappd-spawner".to_owned())
+            .spawn(move || {
+                for (plan, answer) in todo {
+                    if let Err(Ok(unwanted)) = answer.send(starter.start(&plan)) {
+                        drop(crate::process::Process::adopt(unwanted));
+                    }
+                }
+            })
+            .map_err(Error::MakeSpawner)?;
+        Ok(Self(jobs))
+    }
+
+    pub(crate) async fn start(&self, plan: Plan) -> Result<Started, StartError> {
+        let (answer, started) = oneshot::channel();
+        if self.0.send((plan, answer)).is_err() {
+            return Err(StartError::Closed);
+        }
+        started.await.unwrap_or(Err(StartError::Closed))
+    }
+}
+
+struct Starter {
+    journal: Arc<Journal>,
+    launcher: Option<Vec<OsString>>,
+    tokens: Tokens,
+    low: u16,
+}
+
+impl Starter {
+    fn start(&self, plan: &Plan) -> Result<Started, StartError> {
+        if !fs::metadata(&plan.dir).is_ok_and(|meta| meta.is_dir()) {
+            let dir = plan.dir.clone();
+            return Err(StartError::NoSuchDirectory { dir });
+        }
+        let path = (plan.env.iter().rev()).find(|(name, _)| name == "PATH");
+        let path = path.map(|(_, value)| value.as_os_str());
+        let (name, rest) = plan.words.split_first().ok_or(StartError::NotInPath {
+            program: String::new(),
+            hint: "write the command that starts your server into run",
+        })?;
+        let file = command::find(name, &plan.dir, path)?;
+        let port = match plan.port {
+            Port::None => None,
+            Port::Fixed(port) if is_free(port) => Some(port),
+            Port::Fixed(port) => return Err(StartError::PortTaken { port }),
+            Port::Free => Some(self.free_port().map_err(StartError::FindPort)?),
+        };
+        let mut command = match self.launcher.as_deref() {
+            Some([launcher, words @ ..]) => {
+                let mut command = Command::new(launcher);
+                command.args(words).args(launch::arguments(name, &file));
+                command
+            }
+            _ => {
+                let mut command = Command::new(&file);
+                command.arg0(name);
+                command
+            }
+        };
+        command
+            .args(rest)
+            .current_dir(&plan.dir)
+            .env_clear()
+            .envs(plan.env.iter().map(|(name, value)| (name, value)))
+            .envs(port.map(|port| ("PORT", port.to_string())))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        self.note(plan, None);
+        let child = command.spawn().map_err(|source| {
+            self.journal.forget(&plan.marker);
+            StartError::Spawn { file, source }
+        })?;
+        let pid = i32::try_from(child.id()).unwrap_or(0);
+        let start = procfs::entry(pid).map_or(0, |entry| entry.identity.start);
+        let identity = Identity { pid, start };
+        self.note(plan, Some(identity));
+        Ok(Started {
+            child,
+            identity,
+            port,
+        })
+    }
+
+    /// A full disk must not keep an app down: without a note, the worst is a leftover
+    /// after a `kill -9` of weappd.
+    fn note(&self, plan: &Plan, leader: Option<Identity>) {
+        if let Err(error) = self.journal.write(&plan.marker, &plan.app, leader) {
+            tracing::warn!(app.name = plan.app, %error, "a start could not be written down");
+        }
+    }
+
+    /// A port nobody listens on, chosen below the range from which the system takes the
+    /// ports of outgoing connections: those could take it before the app does.
+    fn free_port(&self) -> io::Result<u16> {
+        const FLOOR: u16 = 20_000;
+        let choice = self.low.saturating_sub(FLOOR);
+        for _ in 0..if choice > 1_000 { 64 } else { 0 } {
+            let port = FLOOR + u16::from_le_bytes(self.tokens.bytes()) % choice;
+            if is_free(port) {
+                return Ok(port);
+            }
+        }
+        // Bound only to be let go again: the app binds it.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Ok(listener.local_addr()?.port())
+    }
+}
+
+/// Whether nobody listens on the port: it is bound for a moment.
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// The lowest port the system gives to outgoing connections.
+fn lowest_ephemeral_port() -> u16 {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse().ok())
+        .unwrap_or(32_768)
+}

@@ -1,0 +1,410 @@
+//! Between a child's output and its log file: lines, cut and stamped, in bounded memory.
+//!
+//! The pipe of a child is read as fast as it writes, whatever the disk does: a child never
+//! waits for its log. What does not fit is dropped, counted, and told in the log.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use memchr::memchr;
+use parking_lot::Mutex;
+use time::OffsetDateTime;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use weappd_base::clock::Clock;
+
+use crate::config::LogConfig;
+
+/// The most that waits for the disk.
+const MOST_WAITING: usize = 1024 * 1024;
+/// How much is read from a pipe at once.
+const READ: usize = 64 * 1024;
+
+/// Where a line comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// The child's standard output.
+    Out,
+    /// The child's standard error.
+    Err,
+    /// weappd itself.
+    Sys,
+}
+
+impl Source {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::Err => "err",
+            Self::Sys => "sys",
+        }
+    }
+}
+
+/// Lines that wait to be written. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Spool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    waiting: Mutex<Waiting>,
+    fresh: Notify,
+    clock: Clock,
+    max_line: usize,
+    per_sec: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: Vec<u8>,
+    dropped_lines: u64,
+    dropped_bytes: u64,
+    /// How many bytes may still be kept, refilled with time.
+    allowance: u64,
+    refilled: Instant,
+    closed: bool,
+}
+
+impl Spool {
+    pub(crate) fn new(config: &LogConfig, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            waiting: Mutex::new(Waiting {
+                bytes: Vec::new(),
+                dropped_lines: 0,
+                dropped_bytes: 0,
+                allowance: config.max_bytes_per_sec,
+                refilled: Instant::now(),
+                closed: false,
+            }),
+            fresh: Notify::new(),
+            clock,
+            max_line: config.max_line_bytes,
+            per_sec: config.max_bytes_per_sec,
+        }))
+    }
+
+    /// Notes what weappd itself has to say.
+    pub(crate) fn note(&self, text: &str) {
+        let prefix = prefix(&self.0.clock, Source::Sys, None);
+        self.0.waiting.lock().keep(&prefix, text.as_bytes(), 0);
+        self.0.fresh.notify_one();
+    }
+
+    /// No more lines will come.
+    pub(crate) fn close(&self) {
+        self.0.waiting.lock().closed = true;
+        self.0.fresh.notify_one();
+    }
+
+    /// Waits for lines and takes them all; `None` once closed and empty.
+    pub(crate) async fn take(&self) -> Option<Vec<u8>> {
+        loop {
+            {
+                let mut waiting = self.0.waiting.lock();
+                let lost = waiting.tell_loss();
+                let mut bytes = std::mem::take(&mut waiting.bytes);
+                if let Some(lost) = lost {
+                    bytes.extend_from_slice(&prefix(&self.0.clock, Source::Sys, None));
+                    bytes.extend_from_slice(lost.as_bytes());
+                }
+                if !bytes.is_empty() {
+                    return Some(bytes);
+                }
+                if waiting.closed {
+                    return None;
+                }
+            }
+            self.0.fresh.notified().await;
+        }
+    }
+
+    /// Reads `pipe` to its end. Once `ended` is cancelled the child is gone: what it wrote
+    /// is still read, but nobody who inherited the pipe is waited for.
+    pub(crate) async fn pump(
+        self,
+        source: Source,
+        instance: Option<u16>,
+        mut pipe: impl AsyncRead + Unpin,
+        ended: CancellationToken,
+    ) {
+        let mut cutter = Cutter::new(self.0.max_line);
+        let mut chunk = vec![0; READ];
+        let mut last_call = None;
+        loop {
+            let read = match last_call {
+                None => tokio::select! {
+                    biased;
+                    read = pipe.read(&mut chunk) => read.unwrap_or(0),
+                    () = ended.cancelled() => {
+                        last_call = Some(Instant::now() + Duration::from_millis(300));
+                        continue;
+                    }
+                },
+                Some(until) if Instant::now() < until => {
+                    let read = timeout(Duration::from_millis(50), pipe.read(&mut chunk)).await;
+                    read.map_or(0, |read| read.unwrap_or(0))
+                }
+                Some(_) => 0,
+            };
+            let prefix = prefix(&self.0.clock, source, instance);
+            let mut waiting = self.0.waiting.lock();
+            waiting.refill(self.0.per_sec);
+            let before = waiting.bytes.len();
+            let mut keep = |line: &[u8], cut: usize| waiting.keep(&prefix, line, cut);
+            if read == 0 {
+                cutter.finish(&mut keep);
+            } else {
+                cutter.feed(&chunk[..read], &mut keep);
+            }
+            if waiting.bytes.len() > before {
+                self.0.fresh.notify_one();
+            }
+            drop(waiting);
+            if read == 0 {
+                return;
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn keep(&mut self, prefix: &[u8], line: &[u8], cut: usize) {
+        let size = prefix.len() + line.len() + 1;
+        if self.bytes.len() + size > MOST_WAITING || self.allowance < size as u64 {
+            self.dropped_lines += 1;
+            self.dropped_bytes += (line.len() + cut) as u64;
+            return;
+        }
+        self.allowance -= size as u64;
+        self.bytes.extend_from_slice(prefix);
+        self.bytes.extend_from_slice(line);
+        if cut > 0 {
+            self.bytes
+                .extend_from_slice(format!(" …[{cut} bytes cut]").as_bytes());
+        }
+        self.bytes.push(b'\n');
+    }
+
+    fn refill(&mut self, per_sec: u64) {
+        let now = Instant::now();
+        let micros = now.duration_since(self.refilled).as_micros();
+        let fresh = u64::try_from(micros * u128::from(per_sec) / 1_000_000).unwrap_or(u64::MAX);
+        // Small gains are left to grow, or rounding would eat them.
+        if fresh > 0 {
+            self.allowance = self.allowance.saturating_add(fresh).min(per_sec);
+            self.refilled = now;
+        }
+    }
+
+    fn tell_loss(&mut self) -> Option<String> {
+        let lines = std::mem::take(&mut self.dropped_lines);
+        let bytes = std::mem::take(&mut self.dropped_bytes);
+        (lines > 0).then(|| {
+            format!("{lines} lines ({bytes} bytes) came faster than the log may grow: dropped\n")
+        })
+    }
+}
+
+/// `2026-11-20T08:00:00.000Z out `, or `… out.2 ` for the third of several instances.
+fn prefix(clock: &Clock, source: Source, instance: Option<u16>) -> Vec<u8> {
+    let millis = clock.unix_millis();
+    let at = OffsetDateTime::from_unix_timestamp(millis.div_euclid(1_000))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (date, time) = (at.date(), at.time());
+    let mut text = format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z {}",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        millis.rem_euclid(1_000),
+        source.word(),
+    );
+    if let Some(instance) = instance {
+        // Writing to a String cannot fail.
+        let _: std::fmt::Result = write!(text, ".{instance}");
+    }
+    text.push(' ');
+    text.into_bytes()
+}
+
+/// Cuts a stream of bytes into lines no longer than `max`.
+#[derive(Debug)]
+struct Cutter {
+    /// The begun line, as far as it is kept.
+    line: Vec<u8>,
+    /// How much of it was not kept.
+    cut: usize,
+    max: usize,
+}
+
+impl Cutter {
+    fn new(max: usize) -> Self {
+        Self {
+            line: Vec::new(),
+            cut: 0,
+            max,
+        }
+    }
+
+    /// Calls `keep` with every line that ends in `bytes` and how much of it was cut off.
+    fn feed(&mut self, mut bytes: &[u8], keep: &mut impl FnMut(&[u8], usize)) {
+        while let Some(end) = memchr(b'\n', bytes) {
+            let (line, rest) = bytes.split_at(end);
+            bytes = &rest[1..];
+            if self.line.is_empty() && self.cut == 0 && line.len() <= self.max {
+                keep(trimmed(line), 0);
+            } else {
+                self.begin(line);
+                self.finish(keep);
+            }
+        }
+        self.begin(bytes);
+    }
+
+    /// Ends a begun line.
+    fn finish(&mut self, keep: &mut impl FnMut(&[u8], usize)) {
+        if !self.line.is_empty() || self.cut > 0 {
+            keep(trimmed(&self.line), self.cut);
+            self.line.clear();
+            self.cut = 0;
+        }
+    }
+
+    fn begin(&mut self, bytes: &[u8]) {
+        let kept = bytes.len().min(self.max - self.line.len());
+        self.line.extend_from_slice(&bytes[..kept]);
+        self.cut += bytes.len() - kept;
+    }
+}
+
+fn trimmed(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cut(max: usize, chunks: &[&[u8]]) -> Vec<(Vec<u8>, usize)> {
+        let mut lines = Vec::new();
+        let mut cutter = Cutter::new(max);
+        let mut keep = |line: &[u8], cut| lines.push((line.to_vec(), cut));
+        for chunk in chunks {
+            cutter.feed(chunk, &mut keep);
+        }
+        cutter.finish(&mut keep);
+        lines
+    }
+
+    #[test]
+    fn lines_are_put_together_and_cut() {
+        let line = |text: &str, cut| (text.as_bytes().to_vec(), cut);
+        assert_eq!(
+            cut(9, &[b"ab\r\nc", b"d\n\n", b"\ne"]),
+            [
+                line("ab", 0),
+                line("cd", 0),
+                line("", 0),
+                line("", 0),
+                line("e", 0),
+            ]
+        );
+        assert_eq!(
+            cut(3, &[b"abcdef\nxy", b"zabc", b"\nq"]),
+            [line("abc", 3), line("xyz", 3), line("q", 0),]
+        );
+        assert_eq!(cut(3, &[]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_byte_is_lost_and_no_line_too_long(text in "[a\n]{0,200}", max in 1_usize..9, step in 1_usize..50) {
+            let chunks: Vec<&[u8]> = text.as_bytes().chunks(step).collect();
+            let lines = cut(max, &chunks);
+            let whole = cut(usize::MAX / 2, &[text.as_bytes()]);
+            prop_assert_eq!(lines.len(), whole.len());
+            for ((line, cut), (all, _)) in lines.iter().zip(&whole) {
+                prop_assert!(line.len() <= max);
+                prop_assert_eq!(line.len() + cut, all.len());
+            }
+        }
+    }
+
+    fn spool(per_sec: u64) -> Spool {
+        let config = LogConfig {
+            max_bytes_per_sec: per_sec,
+            ..LogConfig::default()
+        };
+        Spool::new(&config, Clock::manual(1_800_000_000).0)
+    }
+
+    #[tokio::test]
+    async fn lines_are_stamped_and_tell_their_source() {
+        let spool = spool(1 << 20);
+        let ended = CancellationToken::new();
+        let pump = |source, instance, text| {
+            let pipe: &[u8] = text;
+            spool.clone().pump(source, instance, pipe, ended.clone())
+        };
+        pump(Source::Out, None, b"hello\nthere").await;
+        pump(Source::Err, Some(2), b"oh\n").await;
+        spool.note("done");
+        spool.close();
+        let text = spool.take().await.expect("lines");
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            "2027-01-15T08:00:00.000Z out hello\n\
+             2027-01-15T08:00:00.000Z out there\n\
+             2027-01-15T08:00:00.000Z err.2 oh\n\
+             2027-01-15T08:00:00.000Z sys done\n"
+        );
+        assert_eq!(spool.take().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_bounded_counted_and_over_one_day() {
+        let spool = spool(64 * 1024);
+        let flood = vec![b'x'; 200].join(&b"xxxxxxxxx\n"[..]).repeat(1_000);
+        let lines = flood.iter().filter(|&&byte| byte == b'\n').count();
+        let ended = CancellationToken::new();
+        (spool
+            .clone()
+            .pump(Source::Out, None, &flood[..], ended.clone()))
+        .await;
+        let kept = spool.take().await.expect("lines");
+        assert!(kept.len() <= 64 * 1024 + 200, "{}", kept.len());
+        let kept = String::from_utf8_lossy(&kept);
+        let last = kept.lines().last().expect("a line");
+        assert!(last.contains("sys") && last.contains("dropped"), "{last}");
+        assert!(kept.lines().count() < lines);
+
+        tokio::time::advance(Duration::from_secs(1)).await;
+        (spool
+            .clone()
+            .pump(Source::Out, None, &b"again\n"[..], ended))
+        .await;
+        let after = spool.take().await.expect("lines");
+        assert!(after.ends_with(b" out again\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pipe_somebody_else_keeps_open_is_let_go() {
+        let spool = spool(1 << 20);
+        let (mut theirs, ours) = tokio::io::duplex(64);
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, b"last words")
+            .await
+            .expect("written");
+        let ended = CancellationToken::new();
+        ended.cancel();
+        spool.clone().pump(Source::Out, None, ours, ended).await;
+        let text = spool.take().await.expect("lines");
+        assert!(text.ends_with(b" out last words\n"));
+    }
+}
