@@ -5,7 +5,7 @@ import { label, word } from './words.js';
 
 const MOST_ENTRIES = 300;
 
-export function createChat({ user, name, id, may, me, onSend, onLeave, onEvent }) {
+export function createChat({ user, name, id, may, whose, me, onSend, onLeave, onEvent }) {
   let tunnel = null;
   let open = false;
   const waiting = [];
@@ -91,9 +91,8 @@ export function createChat({ user, name, id, may, me, onSend, onLeave, onEvent }
   const isMe = (who) => Boolean(who && me() && who.openId && who.openId === me().openId);
 
   function bubble(who, text, isWaiting) {
-    const owner = who.mine ? user : undefined;
     const made = h('div', { class: `line ${who.mine ? 'mine' : ''} ${isWaiting ? 'waiting' : ''}`, 'data-testid': id('bubble'), 'data-mine': String(Boolean(who.mine)) },
-      portrait(who.nickName || '', who.avatarUrl, owner || 'other', may),
+      portrait(who.nickName || '', who.avatarUrl, who.mine ? user : whose.named(who.openId), may),
       h('div', { class: 'said' },
         who.mine ? null : h('span', { class: 'speaker' }, who.nickName || ''),
         h('span', { class: 'bubble' }, text)));

@@ -134,7 +134,8 @@ export function createClient(wx, { base, onRenew = () => {} }) {
   };
 }
 
-const isRefused = ({ statusCode, data }) => statusCode === 401 || Boolean(data && data.code === -1);
+// Code -1 with another status than 200 is about the request, not about who sent it.
+const isRefused = ({ statusCode, data }) => statusCode === 401 || (statusCode === 200 && Boolean(data && data.code === -1));
 
 function envelope({ statusCode, data }) {
   if (statusCode !== 200 || !data || data.code !== 0) {

@@ -55,7 +55,15 @@ function themeButton() {
   return button;
 }
 
+/** After a press by pointer the focus still moves on, but needs no ring to be found. */
+function watchHands() {
+  const by = (what) => () => { document.documentElement.dataset.by = what; };
+  addEventListener('pointerdown', by('pointer'), true);
+  addEventListener('keydown', by('keys'), true);
+}
+
 async function start() {
+  watchHands();
   setLanguage(recall(KEPT.language) || firstLanguage());
   document.querySelector('#tools').append(languageButton(), themeButton());
   const config = await (await fetch('/_dev/config.json')).json();

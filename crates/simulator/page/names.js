@@ -30,11 +30,13 @@ export function nameOf(hop) {
   const way = hop.answer ? `${hop.to}>${hop.from}` : `${hop.from}>${hop.to}`;
   const row = TABLE.find(([ends, looks]) => ends === way && looks.test(name));
   const given = row && row[hop.answer ? 3 : 2];
+  const failed = failureOf(hop);
   return {
-    label: given || shown(hop.name),
+    // A refusal does not carry what the answer is named after: it is named by its own words.
+    label: (failed && reasonIn(hop.detail)) || given || shown(hop.name),
     aside: asideOf(hop, name),
     beat: /^(ping|pong)$/.test(name),
-    failed: failureOf(hop),
+    failed,
   };
 }
 
@@ -74,6 +76,14 @@ function failureOf({ answer, detail }) {
   if (body) return String(refuses(body.code) ? body.code : body.errcode);
   const words = [detail, unfold(detail.body)].find((one) => one && /:fail/.test(one.errMsg || ''));
   return words ? words.errMsg.split(':fail ')[1] || 'fail' : '';
+}
+
+/** The server's own short word for a refusal: `ERR_SKEY_INVALID`. */
+function reasonIn(detail) {
+  const words = [detail, unfold(detail.body), unfold(detail.response?.body)]
+    .map((one) => one && typeof one === 'object' && (one.error || one.errmsg || one.message))
+    .find((one) => typeof one === 'string' && one);
+  return words ? shown(words.split('\n')[0]) : '';
 }
 
 const refuses = (code) => typeof code === 'number' && code !== 0 && !(code >= 200 && code < 400);

@@ -60,7 +60,7 @@ export function createPhone({ user, config, whose }) {
   };
   label(buttons.picture, 'sampleLabel');
 
-  const chat = createChat({ user, name, id, may, me: () => state.who, onSend: () => say('ok', 'ok_chat'), onLeave: doLeave, onEvent: chatEvent });
+  const chat = createChat({ user, name, id, may, whose, me: () => state.who, onSend: () => say('ok', 'ok_chat'), onLeave: doLeave, onEvent: chatEvent });
 
   // ---- screens ----
   const outside = h('div', { class: 'screen out' },
@@ -153,7 +153,7 @@ export function createPhone({ user, config, whose }) {
   async function doUser() {
     const got = await client.user();
     learn({ userinfo: got && (got.userInfo || got.userinfo || got) });
-    word(userAnswer, 'openid', { id: shortId(state.who.openId) || '?' });
+    word(userAnswer, 'userAnswer', { name: calledBy(state.who) });
     say('ok', 'ok_user', { name: calledBy(state.who) });
   }
 
@@ -307,7 +307,7 @@ export function createPhone({ user, config, whose }) {
       const about = await wx.owner.about();
       whose.learn(user, about.openid);
       helloFace.replaceChildren(portrait(about.nickName || user, about.avatarUrl, user, may));
-      if (about.allow === false || about.authorized === false) await wx.owner.authorize(false).then(() => refuses.forEach((one) => one.setAttribute('aria-checked', 'true')));
+      refuses.forEach((one) => one.setAttribute('aria-checked', String(about.allows === false)));
       const stored = await client.resume();
       if (stored) {
         learn(stored);

@@ -6,7 +6,7 @@ let made = 0;
 export async function samplePicture(who) {
   const canvas = document.createElement('canvas');
   Object.assign(canvas, SIZE);
-  const hue = ({ alice: 245, bob: 24 }[who] ?? 150) + made * 34;
+  const hue = ({ alice: 320, bob: 200 }[who] ?? 150) + made * 34;
   made += 1;
   draw(canvas.getContext('2d'), hue);
   const blob = await new Promise((done) => canvas.toBlob(done, 'image/png'));

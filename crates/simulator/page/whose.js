@@ -40,13 +40,14 @@ export function createWhose(users, now = () => Date.now()) {
       one.calls = Math.max(0, one.calls + step);
       one.until = now() + LINGER_MS;
     },
+    /** Whose openid (or other known text) this is, or null. */
+    named: (text) => users.find((user) => text && known.get(user).has(text)) || null,
     /** The user, or null when it is nobody's on this page or several's. */
     of(hop) {
-      if (hop.who) {
-        for (const [user, texts] of known) if (texts.has(hop.who)) return user;
-      }
-      const named = found(hop.detail);
-      if (named.size) return named.size === 1 ? [...named][0] : null;
+      const named = this.named(hop.who);
+      if (named) return named;
+      const told = found(hop.detail);
+      if (told.size) return told.size === 1 ? [...told][0] : null;
       const active = users.filter((user) => busy.get(user).calls > 0 || busy.get(user).until > now());
       return active.length === 1 ? active[0] : null;
     },

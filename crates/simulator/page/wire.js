@@ -6,7 +6,7 @@ import { LOGIN_SEQUENCE, nameOf } from './names.js';
 import { has, label, onLanguage, t, word } from './words.js';
 
 const MOST_ROWS = 600;
-const NEW_BURST_MS = 1500;
+const NEW_BURST_MS = 700;
 const AT_BOTTOM_PX = 48;
 
 export function createWire({ users, whose }) {

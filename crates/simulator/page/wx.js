@@ -131,8 +131,12 @@ function owner(phone) {
     },
     /** Lets WeChat forget the session_key, as it does after some idle days. */
     expireSession: () => ask(phone, 'expireSession', 'expire_session', {}),
-    /** `{openid, nickName, avatarUrl, ...}` as WeChat knows this user. */
-    about: () => ask(phone, 'about', '', undefined),
+    /** `{openid, nickName, avatarUrl, allows, ...}` as WeChat knows this user. */
+    async about() {
+      const about = await ask(phone, 'about', '', undefined);
+      phone.mayShare = about.allows !== false;
+      return about;
+    },
   };
 }
 
