@@ -121,3 +121,15 @@ impl From<WorkLost> for Error {
         Self::CutShort(Arc::new(lost))
     }
 }
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        text.push_str(": ");
+        text.push_str(&err.to_string());
+        cause = err.source();
+    }
+    text
+}

@@ -6,13 +6,40 @@
 //! # Map
 //!
 //! - [`config`]: the `[session]` section and the mini programs.
-//! - [`error`]: what can go wrong.
-//! - [`identity`]: the answer to "who is calling?", and the ways to be nobody.
+//! - [`sessions`]: [`Sessions`], the head of the room.
+//! - `login`: a code becomes an skey; `flight` sees that a code is exchanged once.
+//! - `check`: an skey becomes an [`Identity`], mostly from the `cache`; `visits` are
+//!   written behind.
+//! - `store`: where users and sessions are kept; the SQL stands in `schema/`.
+//! - `dialect`: Wafer 1, Wafer 2, the session server's RPC, and our own, as bytes.
+//! - [`http`]: the routers and the layer that demands a session.
+//! - [`identity`], [`error`]: who it is, why it is nobody, and what can go wrong.
+//!
+//! # Invariants
+//!
+//! Only this room opens the database of users and sessions. No skey is kept: the store and
+//! the cache know its SHA-256, the log nothing. A login that was answered is on the disk. A
+//! session that was ended is found nowhere from the moment its ending is answered. Which
+//! mini program a request belongs to is the site's choice, never a header's.
 
+mod apps;
+mod cache;
+mod check;
 pub mod config;
+mod dialect;
 pub mod error;
+mod flight;
+pub mod http;
 pub mod identity;
+mod login;
+mod session;
+pub mod sessions;
+mod skey;
+mod store;
+mod tap;
+mod visits;
 
 pub use config::{Config, MiniApp};
 pub use error::Error;
 pub use identity::{Denied, Identity};
+pub use sessions::{Sessions, SessionsParts};

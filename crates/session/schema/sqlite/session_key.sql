@@ -1,0 +1,1 @@
+SELECT session_key FROM users WHERE user = ?1

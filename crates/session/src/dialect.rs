@@ -1,0 +1,91 @@
+//! The dialects: how logins, users and refusals are said on the wire.
+//!
+//! To add one: a file here with pure functions from what happened to bytes, a line in the
+//! list below, and its routes in `http.rs`. Every failed login reaches a dialect as a
+//! [`Fault`]; its `match` has no `_`, so that a new fault does not compile until each
+//! dialect has words for it.
+
+pub(crate) mod native;
+pub(crate) mod rpc;
+pub(crate) mod wafer1;
+pub(crate) mod wafer2;
+
+use std::fmt;
+
+use crate::error::Error;
+
+/// Why a login failed, as far as it concerns the other side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The request lacks something or is beyond a limit.
+    Input(&'static str),
+    /// There is no such mini program here.
+    NoApp,
+    /// WeChat could not be asked.
+    Net { timed_out: bool },
+    /// WeChat said no.
+    Refused { errcode: i64, errmsg: String },
+    /// WeChat's answer makes no sense.
+    Answer,
+    /// The encrypted data does not open, or is of somebody else.
+    Data(String),
+    /// The house itself failed.
+    House,
+}
+
+impl From<&Error> for Fault {
+    fn from(err: &Error) -> Self {
+        use weappd_wechat::Error as Wechat;
+        match err {
+            Error::Input(what) => Self::Input(what),
+            Error::UnknownApp { .. } => Self::NoApp,
+            Error::Exchange(cause) => match &**cause {
+                Wechat::Timeout { .. } => Self::Net { timed_out: true },
+                Wechat::Unreachable(_)
+                | Wechat::CutShort(_)
+                | Wechat::TrustRoots(_)
+                | Wechat::Endpoint(_) => Self::Net { timed_out: false },
+                Wechat::Refused { errcode, errmsg } => Self::Refused {
+                    errcode: *errcode,
+                    errmsg: errmsg.clone(),
+                },
+                Wechat::GivenUp(_) => Self::House,
+                // The rest tells of answers that are not WeChat's contract.
+                _ => Self::Answer,
+            },
+            Error::OpenData(cause) => Self::Data(cause.to_string()),
+            Error::NotTheirs(why) => Self::Data((*why).to_owned()),
+            Error::StoreKind(_)
+            | Error::CreateStore { .. }
+            | Error::OpenStore { .. }
+            | Error::ForeignStore { .. }
+            | Error::NewerStore { .. }
+            | Error::ReadStore { .. }
+            | Error::WriteStore { .. }
+            | Error::Closed
+            | Error::CutShort(_) => Self::House,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input(what) => f.write_str(what),
+            Self::NoApp => f.write_str("no mini program is configured here"),
+            Self::Net { timed_out: true } => f.write_str("WeChat did not answer in time"),
+            Self::Net { timed_out: false } => f.write_str("WeChat could not be reached"),
+            Self::Refused { errcode, errmsg } => {
+                write!(f, "WeChat refused the login: {errcode} {errmsg}")
+            }
+            Self::Answer => f.write_str("WeChat's answer was not understood"),
+            Self::Data(why) => write!(f, "the user data cannot be used: {why}"),
+            Self::House => f.write_str("the session store failed, try again"),
+        }
+    }
+}
+
+/// A JSON value as bytes.
+fn bytes(value: &serde_json::Value) -> bytes::Bytes {
+    value.to_string().into()
+}

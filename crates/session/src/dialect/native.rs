@@ -1,0 +1,145 @@
+//! weappd's own dialect at `/weapp/session`: HTTP statuses, and errors with a code for
+//! programs and a sentence for people.
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::dialect::{Fault, bytes};
+use crate::identity::{Denied, Identity};
+
+/// The body of `POST /weapp/session`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LoginBody {
+    pub(crate) code: String,
+    #[serde(default)]
+    pub(crate) encrypted_data: Option<String>,
+    #[serde(default)]
+    pub(crate) iv: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SessionBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skey: Option<&'a str>,
+    expires_at: i64,
+    user: UserBody<'a>,
+}
+
+#[derive(Serialize)]
+struct UserBody<'a> {
+    id: &'a str,
+    appid: &'a str,
+    openid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unionid: Option<&'a str>,
+    info: Option<&'a RawValue>,
+}
+
+/// A session: with its skey to the phone that logged in, without it to one that asks.
+pub(crate) fn session(skey: Option<&str>, expires_at: i64, identity: &Identity) -> Bytes {
+    let body = SessionBody {
+        skey,
+        expires_at,
+        user: UserBody {
+            id: &identity.id,
+            appid: &identity.appid,
+            openid: &identity.openid,
+            unionid: identity.unionid.as_deref(),
+            info: serde_json::from_str(&identity.user_info_json).ok(),
+        },
+    };
+    // Texts, numbers and JSON that was parsed just now: nothing that cannot be written.
+    serde_json::to_vec(&body).unwrap_or_default().into()
+}
+
+/// The status and body for a failed login.
+pub(crate) fn login_failed(fault: &Fault) -> (StatusCode, Bytes) {
+    let (status, code) = match fault {
+        Fault::Input(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+        Fault::NoApp => (StatusCode::NOT_FOUND, "no_mini_program"),
+        Fault::Net { timed_out: true } => (StatusCode::GATEWAY_TIMEOUT, "wechat_timeout"),
+        Fault::Net { timed_out: false } => (StatusCode::BAD_GATEWAY, "wechat_unreachable"),
+        Fault::Answer => (StatusCode::BAD_GATEWAY, "wechat_malformed"),
+        Fault::Data(_) => (StatusCode::BAD_REQUEST, "bad_user_data"),
+        Fault::House => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
+        Fault::Refused { errcode, .. } => refused(*errcode),
+    };
+    let mut error = json!({"code": code, "message": fault.to_string()});
+    if let Fault::Refused { errcode, .. } = fault {
+        error["errcode"] = json!(errcode);
+    }
+    (status, bytes(&json!({"error": error})))
+}
+
+/// WeChat's numbers for a login (the page on code2Session).
+fn refused(errcode: i64) -> (StatusCode, &'static str) {
+    match errcode {
+        40029 | 40163 | 41008 => (StatusCode::UNAUTHORIZED, "bad_code"),
+        40226 => (StatusCode::FORBIDDEN, "user_blocked"),
+        45011 => (StatusCode::TOO_MANY_REQUESTS, "too_many_logins"),
+        -1 => (StatusCode::SERVICE_UNAVAILABLE, "wechat_busy"),
+        _ => (StatusCode::BAD_GATEWAY, "wechat_refused"),
+    }
+}
+
+/// The status and body for a request whose session does not hold.
+pub(crate) fn denied(denied: &Denied) -> (StatusCode, Bytes) {
+    let (status, code) = match denied {
+        Denied::Missing => (StatusCode::UNAUTHORIZED, "session_missing"),
+        Denied::Unknown => (StatusCode::UNAUTHORIZED, "session_unknown"),
+        Denied::Expired => (StatusCode::UNAUTHORIZED, "session_expired"),
+        Denied::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
+    };
+    (status, error(code, &denied.to_string()))
+}
+
+/// `{"error": {...}}`
+pub(crate) fn error(code: &str, message: &str) -> Bytes {
+    bytes(&json!({"error": {"code": code, "message": message}}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_shown_with_its_user() {
+        let identity = Identity {
+            appid: "wx1".to_owned(),
+            openid: "o".to_owned(),
+            unionid: None,
+            id: "i".to_owned(),
+            user_info_json: r#"{"nickName":"Band"}"#.to_owned(),
+        };
+        assert_eq!(
+            session(Some("s"), 7, &identity),
+            r#"{"skey":"s","expires_at":7,"user":{"id":"i","appid":"wx1","openid":"o","info":{"nickName":"Band"}}}"#
+        );
+        assert!(session(None, 7, &identity).starts_with(br#"{"expires_at""#));
+    }
+
+    #[test]
+    fn wechats_refusals_have_statuses_of_their_own() {
+        for (errcode, status, code) in [
+            (40029, 401, "bad_code"),
+            (40163, 401, "bad_code"),
+            (40226, 403, "user_blocked"),
+            (45011, 429, "too_many_logins"),
+            (-1, 503, "wechat_busy"),
+            (40125, 502, "wechat_refused"),
+        ] {
+            let (found, body) = login_failed(&Fault::Refused {
+                errcode,
+                errmsg: "no".to_owned(),
+            });
+            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(found.as_u16(), status);
+            assert_eq!(body["error"]["code"], code);
+            assert_eq!(body["error"]["errcode"], errcode);
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The session server's RPC ("mina_auth"): what a business server of Wafer 1 calls.
+//!
+//! Read in tencentyun/wafer-session-server and in the calls of `wafer-node-server-sdk`
+//! 0.8.2: a JSON body of any content type, HTTP 200 always, the outcome in `returnCode`.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::dialect::Fault;
+use crate::identity::Denied;
+
+/// What a call asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// `qcloud.cam.id_skey`
+    LogIn {
+        code: String,
+        encrypt_data: String,
+        iv: Option<String>,
+    },
+    /// `qcloud.cam.auth`
+    Check { id: String, skey: String },
+    /// `qcloud.cam.decrypt`
+    Decrypt {
+        id: String,
+        skey: String,
+        encrypt_data: String,
+        iv: Option<String>,
+    },
+    /// `qcloud.cam.initdata`
+    Register { appid: String, secret: String },
+}
+
+/// A return code and its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal(pub(crate) i64, pub(crate) &'static str);
+
+pub(crate) const MYSQL_ERR: Refusal = Refusal(1001, "MYSQL_ERR");
+pub(crate) const NO_INTERFACENAME_PARA: Refusal = Refusal(1002, "NO_INTERFACENAME_PARA");
+pub(crate) const PARA_ERR: Refusal = Refusal(1003, "PARA_ERR");
+pub(crate) const WEIXIN_NET_ERR: Refusal = Refusal(1005, "WEIXIN_NET_ERR");
+pub(crate) const CHANGE_SESSION_ERR: Refusal = Refusal(1006, "CHANGE_SESSION_ERR");
+pub(crate) const WEIXIN_RETURN_ERR: Refusal = Refusal(1007, "WEIXIN_RETURN_ERR");
+pub(crate) const REQUEST_IS_NOT_JSON: Refusal = Refusal(1009, "REQUEST_IS_NOT_JSON");
+/// Ours: the original had no limit.
+pub(crate) const REQUEST_TOO_LARGE: Refusal = Refusal(1009, "REQUEST_TOO_LARGE");
+/// Ours: the original waited.
+pub(crate) const REQUEST_TOO_SLOW: Refusal = Refusal(1009, "REQUEST_TOO_SLOW");
+pub(crate) const INTERFACENAME_PARA_ERR: Refusal = Refusal(1010, "INTERFACENAME_PARA_ERR");
+pub(crate) const NO_PARA: Refusal = Refusal(1011, "NO_PARA");
+pub(crate) const NO_APPID: Refusal = Refusal(1012, "NO_APPID");
+pub(crate) const INIT_APPINFO_FAIL: Refusal = Refusal(1013, "INIT_APPINFO_FAIL");
+pub(crate) const WEIXIN_CODE_ERR: Refusal = Refusal(40029, "WEIXIN_CODE_ERR");
+pub(crate) const AUTH_FAIL: Refusal = Refusal(60012, "AUTH_FAIL");
+pub(crate) const DECRYPT_FAIL: Refusal = Refusal(60021, "DECRYPT_FAIL");
+pub(crate) const GET_SESSION_KEY_FAIL: Refusal = Refusal(60021, "GET_SESSION_KEY_FAIL");
+pub(crate) const STILL_NOT_DECRYPTED: Refusal =
+    Refusal(60021, "GET_SESSION_KEY_SUCCESS_BUT_DECRYPT_FAIL");
+
+/// Reads a call, with the original's checks in the original's order.
+pub(crate) fn read(body: &[u8]) -> Result<Call, Refusal> {
+    let body: Value = serde_json::from_slice(body).map_err(|_| REQUEST_IS_NOT_JSON)?;
+    let interface = body.get("interface");
+    let set = |name: &str| {
+        let value = interface.and_then(|interface| interface.get(name));
+        value.filter(|value| !value.is_null())
+    };
+    let name = set("interfaceName").ok_or(NO_INTERFACENAME_PARA)?;
+    let para = set("para").ok_or(NO_PARA)?;
+    let para = Para(para.as_object());
+    match name.as_str() {
+        Some("qcloud.cam.id_skey") => Ok(Call::LogIn {
+            code: para.text("code")?,
+            encrypt_data: para.text("encrypt_data")?,
+            iv: para.optional("iv")?,
+        }),
+        Some("qcloud.cam.auth") => Ok(Call::Check {
+            id: para.text("id")?,
+            skey: para.text("skey")?,
+        }),
+        Some("qcloud.cam.decrypt") => Ok(Call::Decrypt {
+            id: para.text("id")?,
+            skey: para.text("skey")?,
+            encrypt_data: para.text("encrypt_data")?,
+            iv: para.optional("iv")?,
+        }),
+        // The original also demanded its database's address and the server's: they are
+        // accepted and not looked at.
+        Some("qcloud.cam.initdata") => Ok(Call::Register {
+            appid: para.text("appid")?,
+            secret: para.text("secret")?,
+        }),
+        _ => Err(INTERFACENAME_PARA_ERR),
+    }
+}
+
+struct Para<'a>(Option<&'a Map<String, Value>>);
+
+impl Para<'_> {
+    fn text(&self, name: &str) -> Result<String, Refusal> {
+        self.optional(name)?.ok_or(PARA_ERR)
+    }
+
+    fn optional(&self, name: &str) -> Result<Option<String>, Refusal> {
+        match self.0.and_then(|para| para.get(name)) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(PARA_ERR),
+        }
+    }
+}
+
+impl From<&Fault> for Refusal {
+    fn from(fault: &Fault) -> Self {
+        match fault {
+            Fault::Input(_) => PARA_ERR,
+            Fault::NoApp => NO_APPID,
+            Fault::Net { .. } => WEIXIN_NET_ERR,
+            Fault::Refused { .. } => WEIXIN_CODE_ERR,
+            Fault::Answer => WEIXIN_RETURN_ERR,
+            Fault::Data(_) => DECRYPT_FAIL,
+            Fault::House => CHANGE_SESSION_ERR,
+        }
+    }
+}
+
+impl From<&Denied> for Refusal {
+    fn from(denied: &Denied) -> Self {
+        match denied {
+            Denied::Missing | Denied::Unknown | Denied::Expired => AUTH_FAIL,
+            // Not the user's fault: the business server must not log the user out.
+            Denied::Failed(_) => MYSQL_ERR,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a, T> {
+    return_code: i64,
+    return_message: &'a str,
+    return_data: T,
+    version: u8,
+    component_name: &'a str,
+}
+
+#[derive(Serialize)]
+struct LoggedIn<'a> {
+    id: &'a str,
+    skey: &'a str,
+    user_info: Option<&'a RawValue>,
+    duration: i64,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    user_info: Option<&'a RawValue>,
+}
+
+/// The answer to `qcloud.cam.id_skey`; `user_info` is JSON text, `duration` seconds.
+pub(crate) fn logged_in(
+    is_new_user: bool,
+    (id, skey): (&str, &str),
+    user_info: &str,
+    duration: i64,
+) -> Bytes {
+    let message = if is_new_user {
+        "NEW_SESSION_SUCCESS"
+    } else {
+        "UPDATE_SESSION_SUCCESS"
+    };
+    let data = LoggedIn {
+        id,
+        skey,
+        user_info: serde_json::from_str(user_info).ok(),
+        duration,
+    };
+    answer(0, message, data)
+}
+
+/// The answer to `qcloud.cam.auth`; `user_info` is JSON text.
+pub(crate) fn checked(user_info: &str) -> Bytes {
+    let user_info = serde_json::from_str(user_info).ok();
+    answer(0, "AUTH_SUCCESS", Checked { user_info })
+}
+
+/// The answer to `qcloud.cam.decrypt`: the decrypted text, as a text.
+pub(crate) fn decrypted(text: &str) -> Bytes {
+    answer(0, "DECRYPT_SUCCESS", text)
+}
+
+/// The answer to `qcloud.cam.initdata`.
+pub(crate) fn registered() -> Bytes {
+    answer(0, "INIT_APPINFO_SUCCESS", "")
+}
+
+/// The answer to a call that failed.
+pub(crate) fn refused(refusal: Refusal) -> Bytes {
+    answer(refusal.0, refusal.1, "")
+}
+
+fn answer<T: Serialize>(code: i64, message: &str, data: T) -> Bytes {
+    let body = Answer {
+        return_code: code,
+        return_message: message,
+        return_data: data,
+        version: 1,
+        component_name: "MA",
+    };
+    // Texts, numbers and JSON that was parsed just now: nothing that cannot be written.
+    serde_json::to_vec(&body).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn call(name: &str, para: Value) -> Result<Call, Refusal> {
+        let body = json!({
+            "version": 1, "componentName": "MA",
+            "interface": {"interfaceName": name, "para": para},
+        });
+        read(body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_checks_come_in_the_originals_order() {
+        for (body, refusal) in [
+            ("", REQUEST_IS_NOT_JSON),
+            ("{", REQUEST_IS_NOT_JSON),
+            ("\u{feff}{}", REQUEST_IS_NOT_JSON),
+            ("7", NO_INTERFACENAME_PARA),
+            ("{}", NO_INTERFACENAME_PARA),
+            (r#"{"interface":{"para":{}}}"#, NO_INTERFACENAME_PARA),
+            (
+                r#"{"interface":{"interfaceName":null,"para":{}}}"#,
+                NO_INTERFACENAME_PARA,
+            ),
+            (r#"{"interface":{"interfaceName":"nobody"}}"#, NO_PARA),
+            (
+                r#"{"interface":{"interfaceName":"nobody","para":{}}}"#,
+                INTERFACENAME_PARA_ERR,
+            ),
+            (
+                r#"{"interface":{"interfaceName":7,"para":{}}}"#,
+                INTERFACENAME_PARA_ERR,
+            ),
+            (
+                r#"{"interface":{"interfaceName":"qcloud.cam.auth","para":[]}}"#,
+                PARA_ERR,
+            ),
+        ] {
+            assert_eq!(read(body.as_bytes()), Err(refusal), "{body}");
+        }
+    }
+
+    #[test]
+    fn every_parameter_is_demanded() {
+        for (name, para) in [
+            (
+                "qcloud.cam.id_skey",
+                json!({"code": "c", "encrypt_data": "d"}),
+            ),
+            ("qcloud.cam.auth", json!({"id": "i", "skey": "s"})),
+            (
+                "qcloud.cam.decrypt",
+                json!({"id": "i", "skey": "s", "encrypt_data": "d"}),
+            ),
+            ("qcloud.cam.initdata", json!({"appid": "a", "secret": "s"})),
+        ] {
+            assert!(call(name, para.clone()).is_ok(), "{name}");
+            for field in para.as_object().expect("an object").keys() {
+                let mut less = para.clone();
+                less.as_object_mut().expect("an object").remove(field);
+                assert_eq!(call(name, less), Err(PARA_ERR), "{name} without {field}");
+                let mut other = para.clone();
+                other[field] = json!(7);
+                assert_eq!(
+                    call(name, other),
+                    Err(PARA_ERR),
+                    "{name} with number {field}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn envelopes_are_byte_for_byte_the_originals() {
+        assert_eq!(
+            logged_in(true, ("i", "s"), r#"{"nickName":"Band"}"#, 2_592_000),
+            r#"{"returnCode":0,"returnMessage":"NEW_SESSION_SUCCESS","returnData":{"id":"i","skey":"s","user_info":{"nickName":"Band"},"duration":2592000},"version":1,"componentName":"MA"}"#
+        );
+        assert_eq!(
+            checked("{}"),
+            r#"{"returnCode":0,"returnMessage":"AUTH_SUCCESS","returnData":{"user_info":{}},"version":1,"componentName":"MA"}"#
+        );
+        assert_eq!(
+            decrypted(r#"{"a":1}"#),
+            r#"{"returnCode":0,"returnMessage":"DECRYPT_SUCCESS","returnData":"{\"a\":1}","version":1,"componentName":"MA"}"#
+        );
+        assert_eq!(
+            refused(AUTH_FAIL),
+            r#"{"returnCode":60012,"returnMessage":"AUTH_FAIL","returnData":"","version":1,"componentName":"MA"}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = read(&body);
+        }
+
+        #[test]
+        fn logins_round_trip(code in ".*", data in ".*", iv in proptest::option::of(".*")) {
+            let mut para = json!({"code": code, "encrypt_data": data});
+            if let Some(iv) = &iv {
+                para["iv"] = json!(iv);
+            }
+            prop_assert_eq!(
+                call("qcloud.cam.id_skey", para),
+                Ok(Call::LogIn { code, encrypt_data: data, iv })
+            );
+        }
+
+        #[test]
+        fn answers_round_trip(id in ".*", skey in ".*", name in ".*") {
+            let info = json!({"nickName": name});
+            let body = logged_in(false, (&id, &skey), &info.to_string(), 7);
+            let body: Value = serde_json::from_slice(&body).expect("JSON");
+            prop_assert_eq!(&body["returnData"]["id"], &json!(id));
+            prop_assert_eq!(&body["returnData"]["skey"], &json!(skey));
+            prop_assert_eq!(&body["returnData"]["user_info"], &info);
+        }
+    }
+}

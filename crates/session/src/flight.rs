@@ -1,0 +1,218 @@
+//! One exchange per code: a code works once, but requests are sent twice.
+//!
+//! A phone that repeats its login (a double tap, a lost answer, a retry) would be told
+//! 40163 by WeChat, though nothing went wrong. So the exchange of a code is flown once,
+//! everybody who brings the code meanwhile waits for it, and for a few seconds afterwards
+//! it still gives the same session. A failed exchange is told to all who waited for it,
+//! and forgotten.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use weappd_base::secret::Secret;
+use weappd_wechat::Login;
+
+use crate::error::Error;
+use crate::skey::SkeyHash;
+
+/// How long after its exchange a code still gives the same session.
+const REPEAT_MILLIS: i64 = 10_000;
+/// How often the landed flights are cleared away.
+const SWEEP_MILLIS: i64 = 1000;
+/// How many codes are remembered at most; beyond it a code is exchanged but not kept.
+const MAX_FLIGHTS: usize = 65_536;
+
+/// The exchange of a code with WeChat.
+pub(crate) type Exchange = BoxFuture<'static, Result<Arc<Login>, Error>>;
+
+/// The codes that are being exchanged or were just now.
+#[derive(Default)]
+pub(crate) struct Flights(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    flights: HashMap<[u8; 32], Arc<Flight>>,
+    swept_at: i64,
+}
+
+/// A code on its way to a session.
+pub(crate) struct Flight {
+    key: [u8; 32],
+    exchange: Shared<Exchange>,
+    /// When WeChat had answered, in milliseconds; far in the future until then.
+    landed_at: AtomicI64,
+    /// The session this code has led to.
+    pub(crate) made: tokio::sync::Mutex<Option<Made>>,
+}
+
+/// The session a code has led to.
+#[derive(Clone)]
+pub(crate) struct Made {
+    pub(crate) skey: Secret,
+    pub(crate) hash: SkeyHash,
+    pub(crate) is_new_user: bool,
+    /// SHA-256 of the encrypted user data that came with the code.
+    pub(crate) data: Option<[u8; 32]>,
+}
+
+impl Flights {
+    /// The flight of this code: the one in the air or just landed, or a new one.
+    pub(crate) fn board(
+        &self,
+        appid: &str,
+        code: &str,
+        now_millis: i64,
+        exchange: impl FnOnce() -> Exchange,
+    ) -> Arc<Flight> {
+        let key = key(appid, code);
+        let mut state = self.0.lock();
+        if (now_millis - state.swept_at).abs() >= SWEEP_MILLIS {
+            state.swept_at = now_millis;
+            state.flights.retain(|_, flight| flight.is_good(now_millis));
+        }
+        if let Some(flight) = state.flights.get(&key)
+            && flight.is_good(now_millis)
+        {
+            return Arc::clone(flight);
+        }
+        let flight = Arc::new(Flight {
+            key,
+            exchange: exchange().shared(),
+            landed_at: AtomicI64::new(i64::MAX),
+            made: tokio::sync::Mutex::new(None),
+        });
+        if state.flights.len() < MAX_FLIGHTS {
+            state.flights.insert(key, Arc::clone(&flight));
+        }
+        flight
+    }
+
+    /// Waits for WeChat's answer. A failure is forgotten: the code may still be good.
+    pub(crate) async fn land(
+        &self,
+        flight: &Arc<Flight>,
+        now_millis: impl Fn() -> i64,
+    ) -> Result<Arc<Login>, Error> {
+        let answer = flight.exchange.clone().await;
+        match &answer {
+            Ok(_) => {
+                // The first to land sets the time; all others find it set.
+                let _first = flight.landed_at.compare_exchange(
+                    i64::MAX,
+                    now_millis(),
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
+            }
+            Err(_) => {
+                let mut state = self.0.lock();
+                let is_this = |kept: &Arc<Flight>| Arc::ptr_eq(kept, flight);
+                if state.flights.get(&flight.key).is_some_and(is_this) {
+                    state.flights.remove(&flight.key);
+                }
+            }
+        }
+        answer
+    }
+}
+
+impl Flight {
+    /// Whether the flight is in the air or landed just now.
+    fn is_good(&self, now_millis: i64) -> bool {
+        let landed_at = self.landed_at.load(Ordering::Acquire);
+        now_millis <= landed_at.saturating_add(REPEAT_MILLIS)
+    }
+}
+
+fn key(appid: &str, code: &str) -> [u8; 32] {
+    let mut sha = Sha256::new();
+    sha.update(appid.as_bytes());
+    sha.update([0]);
+    sha.update(code.as_bytes());
+    sha.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    fn login() -> Arc<Login> {
+        Arc::new(Login {
+            openid: "o".to_owned(),
+            session_key: Secret::new("k"),
+            unionid: None,
+            expires_in: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_code_flies_once_and_is_remembered_for_ten_seconds() {
+        let flights = Flights::default();
+        let flown = Arc::new(AtomicUsize::new(0));
+        let fly = |now: i64| {
+            let flown = Arc::clone(&flown);
+            flights.board("wx", "code", now, move || {
+                async move {
+                    flown.fetch_add(1, Ordering::SeqCst);
+                    Ok(login())
+                }
+                .boxed()
+            })
+        };
+        let (a, b) = (fly(0), fly(0));
+        assert!(Arc::ptr_eq(&a, &b), "one flight for two passengers");
+        flights.land(&a, || 5000).await.expect("a login");
+        flights.land(&b, || 6000).await.expect("a login");
+        assert!(Arc::ptr_eq(&a, &fly(15_000)), "still remembered");
+        let later = fly(15_001);
+        assert!(!Arc::ptr_eq(&a, &later), "forgotten");
+        flights.land(&later, || 15_001).await.expect("a login");
+        assert_eq!(flown.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_failed_flight_is_told_to_all_and_forgotten() {
+        let flights = Flights::default();
+        let crash = || async { Err(Error::Closed) }.boxed();
+        let (a, b) = (
+            flights.board("wx", "code", 0, crash),
+            flights.board("wx", "code", 0, crash),
+        );
+        assert!(Arc::ptr_eq(&a, &b));
+        assert!(flights.land(&a, || 0).await.is_err());
+        assert!(flights.land(&b, || 0).await.is_err());
+        let again = flights.board("wx", "code", 0, || async { Ok(login()) }.boxed());
+        assert!(flights.land(&again, || 0).await.is_ok());
+    }
+
+    #[test]
+    fn codes_of_two_mini_programs_do_not_meet() {
+        assert_ne!(key("wx1", "2"), key("wx", "12"));
+        let flights = Flights::default();
+        let fly = || async { Err(Error::Closed) }.boxed();
+        let (a, b) = (
+            flights.board("wx1", "c", 0, fly),
+            flights.board("wx2", "c", 0, fly),
+        );
+        assert!(!Arc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn landed_flights_are_cleared_away() {
+        let flights = Flights::default();
+        for n in 0..100 {
+            let fly = || async { Err(Error::Closed) }.boxed();
+            let flight = flights.board("wx", &n.to_string(), 0, fly);
+            flight.landed_at.store(0, Ordering::Relaxed);
+        }
+        let fly = || async { Err(Error::Closed) }.boxed();
+        flights.board("wx", "last", 10_001, fly);
+        assert_eq!(flights.0.lock().flights.len(), 1);
+    }
+}

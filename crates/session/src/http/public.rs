@@ -1,0 +1,342 @@
+//! What phones call: the Wafer dialects and weappd's own, under a site.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::json;
+
+use crate::dialect::{Fault, native, wafer1, wafer2};
+use crate::error::{Error, chain};
+use crate::http::answer::{json, log_denied, ok};
+use crate::http::body::{self, BodyFault};
+use crate::identity::Denied;
+use crate::login::{Attempt, LoggedIn, UserData};
+use crate::session::Session;
+use crate::sessions::Sessions;
+use crate::tap::{self, Arrow};
+
+/// Which mini program a site is of, and which dialects it speaks. The site decides; no
+/// header of a phone does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteChoice {
+    /// The mini program's AppID.
+    pub appid: String,
+    /// Whether `/login` and `/user` are answered.
+    pub wafer1: bool,
+    /// Whether `/weapp/login` and `/weapp/user` are answered.
+    pub wafer2: bool,
+}
+
+/// What phones call on a site: `/weapp/session` always, the Wafer paths as chosen.
+pub fn public_router(sessions: Sessions, choice: SiteChoice) -> Router {
+    let mut router = Router::new().route(
+        "/weapp/session",
+        get(who_am_i).post(native_login).delete(log_out),
+    );
+    if choice.wafer2 {
+        router = router
+            .route("/weapp/login", get(wafer2_login).post(wafer2_login))
+            .route("/weapp/user", get(wafer2_user).post(wafer2_user));
+    }
+    if choice.wafer1 {
+        router = router
+            .route("/login", get(wafer1_login).post(wafer1_login))
+            .route("/user", get(wafer1_user).post(wafer1_user));
+    }
+    router.with_state(Site {
+        sessions,
+        appid: choice.appid.into(),
+    })
+}
+
+#[derive(Clone)]
+struct Site {
+    sessions: Sessions,
+    appid: Arc<str>,
+}
+
+impl Site {
+    /// The session of the request, if it is one of this site's mini program.
+    async fn check(&self, headers: &HeaderMap) -> Result<Arc<Session>, Denied> {
+        let session = self.sessions.check(headers).await?;
+        if session.identity.appid == *self.appid {
+            Ok(session)
+        } else {
+            Err(Denied::Unknown)
+        }
+    }
+
+    async fn log_in(&self, code: String, data: Option<UserData>) -> Result<LoggedIn, Fault> {
+        let attempt = Attempt {
+            appid: self.appid.to_string(),
+            code,
+            data,
+        };
+        let logged_in = self.sessions.log_in(attempt).await.map_err(|err| {
+            log_failed(&self.appid, &err);
+            Fault::from(&err)
+        })?;
+        let identity = &logged_in.session.identity;
+        tracing::debug!(openid = %identity.openid, appid = %identity.appid, "logged in");
+        Ok(logged_in)
+    }
+
+    /// Draws an arrow between the phone and weappd.
+    fn tell(&self, arrow: Arrow, who: Option<&str>, detail: impl FnOnce() -> serde_json::Value) {
+        tap::tell(&self.sessions.shared().wiretap, arrow, who, detail);
+    }
+}
+
+/// Logs a failed login once: what a phone or WeChat did is a warning, what the house did
+/// is an error.
+pub(crate) fn log_failed(appid: &str, err: &Error) {
+    match Fault::from(err) {
+        Fault::House | Fault::NoApp => {
+            tracing::error!(appid, error = chain(err), "a login failed");
+        }
+        Fault::Input(_)
+        | Fault::Net { .. }
+        | Fault::Refused { .. }
+        | Fault::Answer
+        | Fault::Data(_) => {
+            tracing::warn!(appid, error = chain(err), "a login failed");
+        }
+    }
+}
+
+/// What the login headers bring; nothing in their place is the empty text.
+struct LoginHeaders {
+    code: String,
+    data: Result<Option<UserData>, &'static str>,
+}
+
+impl LoginHeaders {
+    fn read(headers: &HeaderMap) -> Self {
+        let text = |name: &str| {
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            value.unwrap_or("").to_owned()
+        };
+        let (encrypted, iv) = (text("x-wx-encrypted-data"), text("x-wx-iv"));
+        let data = match (encrypted.is_empty(), iv.is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => Ok(Some(UserData {
+                encrypted,
+                iv: Some(iv),
+            })),
+            _ => Err("X-WX-Encrypted-Data and X-WX-IV belong together"),
+        };
+        Self {
+            code: text("x-wx-code"),
+            data,
+        }
+    }
+}
+
+async fn wafer1_login(State(site): State<Site>, request: Request) -> Response {
+    tell_login(&site, &request);
+    let login = LoginHeaders::read(request.headers());
+    let outcome = if login.code.is_empty() {
+        Err(Fault::Input("the request lacks X-WX-Code"))
+    } else {
+        match login.data {
+            Ok(data) => site.log_in(login.code, data).await,
+            Err(why) => Err(Fault::Input(why)),
+        }
+    };
+    let body = match &outcome {
+        Ok(done) => wafer1::logged_in(&done.session.identity.id, done.skey.expose()),
+        Err(fault) => wafer1::login_failed(fault),
+    };
+    site.tell(Arrow::answer("skey"), openid(&outcome), || tap::body(&body));
+    ok(body)
+}
+
+async fn wafer2_login(State(site): State<Site>, request: Request) -> Response {
+    tell_login(&site, &request);
+    let login = LoginHeaders::read(request.headers());
+    if login.code.is_empty() {
+        let body = wafer2::header_missed();
+        site.tell(Arrow::answer("skey"), None, || tap::body(&body));
+        return ok(body);
+    }
+    let outcome = match login.data {
+        Ok(data) => site.log_in(login.code, data).await,
+        Err(why) => Err(Fault::Data(why.to_owned())),
+    };
+    let body = match &outcome {
+        Ok(done) => {
+            let user_info = &done.session.identity.user_info_json;
+            wafer2::logged_in(done.skey.expose(), user_info)
+        }
+        Err(fault) => wafer2::login_failed(fault),
+    };
+    site.tell(Arrow::answer("skey"), openid(&outcome), || tap::body(&body));
+    ok(body)
+}
+
+async fn wafer1_user(State(site): State<Site>, request: Request) -> Response {
+    // Wafer 1 shows its sessions by id and skey; an skey alone is not its way.
+    let checked = if request.headers().contains_key("x-wx-id") {
+        site.check(request.headers()).await
+    } else {
+        Err(Denied::Missing)
+    };
+    let body = match &checked {
+        Ok(session) => session.wafer1_user(),
+        Err(denied) => {
+            log_denied(denied);
+            wafer1::denied(denied)
+        }
+    };
+    tell_user(&site, &request, &checked, || tap::body(&body));
+    ok(body)
+}
+
+async fn wafer2_user(State(site): State<Site>, request: Request) -> Response {
+    let checked = site.check(request.headers()).await;
+    let (status, body) = match &checked {
+        Ok(session) => (StatusCode::OK, session.wafer2_user()),
+        Err(denied @ Denied::Failed(_)) => {
+            log_denied(denied);
+            (StatusCode::SERVICE_UNAVAILABLE, wafer2::user_denied(denied))
+        }
+        Err(denied) => (StatusCode::OK, wafer2::user_denied(denied)),
+    };
+    tell_user(&site, &request, &checked, || tap::body(&body));
+    json(status, body)
+}
+
+async fn native_login(State(site): State<Site>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let read = body::read(body).await;
+    site.tell(Arrow::request("code"), None, || {
+        let text = read.as_deref().unwrap_or_default();
+        json!({"method": parts.method.as_str(), "path": parts.uri.path(), "body": tap::body(text)})
+    });
+    let (outcome, (status, body)) = match read {
+        Ok(text) => native_log_in(&site, &text).await,
+        Err(fault) => (None, body_failed(fault)),
+    };
+    site.tell(Arrow::answer("skey"), outcome.as_deref(), || {
+        tap::body(&body)
+    });
+    json(status, body)
+}
+
+/// Logs in by a JSON body; gives the openid, if it went well, and the answer.
+async fn native_log_in(site: &Site, text: &[u8]) -> (Option<String>, (StatusCode, bytes::Bytes)) {
+    let body: native::LoginBody = match serde_json::from_slice(text) {
+        Ok(body) => body,
+        Err(_) => {
+            let why = "the body must be JSON: {\"code\", \"encryptedData\"?, \"iv\"?}";
+            let body = native::error("bad_request", why);
+            return (None, (StatusCode::BAD_REQUEST, body));
+        }
+    };
+    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let outcome = match (some(body.encrypted_data), some(body.iv)) {
+        (None, None) => site.log_in(body.code, None).await,
+        (Some(encrypted), Some(iv)) => {
+            let iv = Some(iv);
+            site.log_in(body.code, Some(UserData { encrypted, iv }))
+                .await
+        }
+        _ => Err(Fault::Input("encryptedData and iv belong together")),
+    };
+    match outcome {
+        Ok(done) => {
+            let session = &done.session;
+            let skey = Some(done.skey.expose());
+            let body = native::session(skey, session.expires_at(), &session.identity);
+            let openid = session.identity.openid.clone();
+            (Some(openid), (StatusCode::OK, body))
+        }
+        Err(fault) => (None, native::login_failed(&fault)),
+    }
+}
+
+fn body_failed(fault: BodyFault) -> (StatusCode, bytes::Bytes) {
+    let (status, code, why) = match fault {
+        BodyFault::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "the body is longer than 64 KiB",
+        ),
+        BodyFault::TooSlow => (
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            "the body did not arrive within 10 seconds",
+        ),
+        BodyFault::Broken => (StatusCode::BAD_REQUEST, "bad_request", "the body broke off"),
+    };
+    (status, native::error(code, why))
+}
+
+async fn who_am_i(State(site): State<Site>, request: Request) -> Response {
+    let checked = site.check(request.headers()).await;
+    let (status, body) = match &checked {
+        Ok(session) => {
+            let body = native::session(None, session.expires_at(), &session.identity);
+            (StatusCode::OK, body)
+        }
+        Err(denied) => {
+            log_denied(denied);
+            native::denied(denied)
+        }
+    };
+    tell_user(&site, &request, &checked, || tap::body(&body));
+    json(status, body)
+}
+
+async fn log_out(State(site): State<Site>, request: Request) -> Response {
+    let session = match site.check(request.headers()).await {
+        Ok(session) => session,
+        Err(denied) => {
+            log_denied(&denied);
+            let (status, body) = native::denied(&denied);
+            return json(status, body);
+        }
+    };
+    if let Err(err) = site.sessions.log_out(session.hash).await {
+        let openid = &session.identity.openid;
+        tracing::error!(%openid, error = chain(&err), "a logout failed");
+        let (status, body) = native::login_failed(&Fault::House);
+        return json(status, body);
+    }
+    let who = Some(session.identity.openid.as_str());
+    site.tell(Arrow::request("log out"), who, || {
+        tap::request(request.method(), request.uri(), request.headers())
+    });
+    let mut response = Response::new(axum::body::Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn tell_login(site: &Site, request: &Request) {
+    site.tell(Arrow::request("code"), None, || {
+        tap::request(request.method(), request.uri(), request.headers())
+    });
+}
+
+fn tell_user(
+    site: &Site,
+    request: &Request,
+    checked: &Result<Arc<Session>, Denied>,
+    body: impl FnOnce() -> serde_json::Value,
+) {
+    let who = checked.as_ref().ok();
+    let who = who.map(|session| session.identity.openid.as_str());
+    site.tell(Arrow::request("who am I?"), who, || {
+        tap::request(request.method(), request.uri(), request.headers())
+    });
+    site.tell(Arrow::answer("userInfo"), who, body);
+}
+
+fn openid(outcome: &Result<LoggedIn, Fault>) -> Option<&str> {
+    let done = outcome.as_ref().ok()?;
+    Some(done.session.identity.openid.as_str())
+}

@@ -1,0 +1,259 @@
+//! What business servers of Wafer 1 call: the session server's RPC.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use serde_json::Value;
+use weappd_base::secret::Secret;
+use weappd_wechat::open_data;
+
+use crate::config::MiniApp;
+use crate::dialect::Fault;
+use crate::dialect::rpc::{self, Call, Refusal};
+use crate::error::chain;
+use crate::http::answer::{log_denied, ok};
+use crate::http::body::{self, BodyFault};
+use crate::http::public::log_failed;
+use crate::identity::Denied;
+use crate::login::{Attempt, UserData};
+use crate::session::Session;
+use crate::sessions::Sessions;
+use crate::tap::{self, Arrow};
+
+/// The session server's RPC at `/mina_auth/`. A business server of one mini program among
+/// several names it in its `authServerUrl`: `/mina_auth/{appid}/`. For the internal
+/// listener only: whoever reaches it can log anybody in.
+pub fn rpc_router(sessions: Sessions) -> Router {
+    Router::new()
+        .route("/mina_auth", any(unnamed))
+        .route("/mina_auth/", any(unnamed))
+        .route("/mina_auth/{appid}", any(named))
+        .route("/mina_auth/{appid}/", any(named))
+        .with_state(sessions)
+}
+
+async fn unnamed(State(sessions): State<Sessions>, request: Request) -> Response {
+    let app = sessions.shared().apps.unnamed();
+    Desk {
+        sessions,
+        app,
+        is_named: false,
+    }
+    .serve(request)
+    .await
+}
+
+async fn named(
+    State(sessions): State<Sessions>,
+    Path(appid): Path<String>,
+    request: Request,
+) -> Response {
+    let app = sessions.shared().apps.get(&appid);
+    Desk {
+        sessions,
+        app,
+        is_named: true,
+    }
+    .serve(request)
+    .await
+}
+
+/// Where one call is served.
+struct Desk {
+    sessions: Sessions,
+    /// The mini program the call is about, where that is known.
+    app: Option<Arc<MiniApp>>,
+    /// Whether the path named it.
+    is_named: bool,
+}
+
+/// An answer, and whom it was about.
+struct Served {
+    body: Bytes,
+    openid: Option<String>,
+}
+
+impl From<Refusal> for Served {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            body: rpc::refused(refusal),
+            openid: None,
+        }
+    }
+}
+
+impl Desk {
+    async fn serve(self, request: Request) -> Response {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let is_near = peer.is_none_or(|peer| peer.0.ip().is_loopback());
+        let wiretap = self.sessions.shared().wiretap.clone();
+        let served = match body::read(request.into_body()).await {
+            Ok(text) => {
+                let arrow = Arrow::request("mina_auth").of_app();
+                tap::tell(&wiretap, arrow, None, || told(&text));
+                match rpc::read(&text) {
+                    Ok(call) => self.answer(call, is_near).await,
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Err(BodyFault::TooLarge) => Err(rpc::REQUEST_TOO_LARGE),
+            Err(BodyFault::TooSlow) => Err(rpc::REQUEST_TOO_SLOW),
+            Err(BodyFault::Broken) => Err(rpc::REQUEST_IS_NOT_JSON),
+        };
+        let served = served.unwrap_or_else(Served::from);
+        let arrow = Arrow::answer("mina_auth").of_app();
+        tap::tell(&wiretap, arrow, served.openid.as_deref(), || {
+            tap::body(&served.body)
+        });
+        ok(served.body)
+    }
+
+    async fn answer(&self, call: Call, is_near: bool) -> Result<Served, Refusal> {
+        match call {
+            Call::LogIn {
+                code,
+                encrypt_data,
+                iv,
+            } => {
+                let data = UserData {
+                    encrypted: encrypt_data,
+                    iv,
+                };
+                self.log_in(code, data).await
+            }
+            Call::Check { id, skey } => {
+                if self.is_named && self.app.is_none() || self.sessions.shared().apps.is_empty() {
+                    return Err(rpc::NO_APPID);
+                }
+                let session = self.check(&id, &skey).await.map_err(|denied| {
+                    log_denied(&denied);
+                    Refusal::from(&denied)
+                })?;
+                Ok(Served {
+                    body: rpc::checked(&session.identity.user_info_json),
+                    openid: Some(session.identity.openid.clone()),
+                })
+            }
+            Call::Decrypt {
+                id,
+                skey,
+                encrypt_data,
+                iv,
+            } => {
+                let session = self.check(&id, &skey).await.map_err(|denied| {
+                    log_denied(&denied);
+                    rpc::GET_SESSION_KEY_FAIL
+                })?;
+                self.decrypt(&session, &encrypt_data, iv.as_deref()).await
+            }
+            Call::Register { appid, secret } => {
+                if !is_near {
+                    tracing::warn!(appid, "initdata from afar was refused");
+                    return Err(rpc::INIT_APPINFO_FAIL);
+                }
+                self.register(appid, secret).await
+            }
+        }
+    }
+
+    async fn log_in(&self, code: String, data: UserData) -> Result<Served, Refusal> {
+        let app = self.app.as_ref().ok_or(rpc::NO_APPID)?;
+        let attempt = Attempt {
+            appid: app.appid.clone(),
+            code,
+            data: Some(data),
+        };
+        let done = self.sessions.log_in(attempt).await.map_err(|err| {
+            log_failed(&app.appid, &err);
+            Refusal::from(&Fault::from(&err))
+        })?;
+        let identity = &done.session.identity;
+        Ok(Served {
+            body: rpc::logged_in(
+                done.is_new_user,
+                (&identity.id, done.skey.expose()),
+                &identity.user_info_json,
+                done.session.idle_secs(),
+            ),
+            openid: Some(identity.openid.clone()),
+        })
+    }
+
+    /// The session, if it is of the mini program the path named.
+    async fn check(&self, id: &str, skey: &str) -> Result<Arc<Session>, Denied> {
+        let session = self.sessions.check_pair(id, skey).await?;
+        let named = self.app.as_ref().filter(|_| self.is_named);
+        match named {
+            Some(app) if app.appid != session.identity.appid => Err(Denied::Unknown),
+            None if self.is_named => Err(Denied::Unknown),
+            _ => Ok(session),
+        }
+    }
+
+    async fn decrypt(
+        &self,
+        session: &Session,
+        encrypt_data: &str,
+        iv: Option<&str>,
+    ) -> Result<Served, Refusal> {
+        let (shared, user) = (self.sessions.shared(), session.user);
+        let store = shared.store.clone();
+        let key = shared
+            .work
+            .run(async move { store.session_key(user).await });
+        let key = key.await.map_err(Into::into).flatten().map_err(|err| {
+            tracing::error!(error = chain(&err), "a session key could not be read");
+            rpc::GET_SESSION_KEY_FAIL
+        })?;
+        let key = key.ok_or(rpc::GET_SESSION_KEY_FAIL)?;
+        let text = open_data::decrypt(&key, encrypt_data, iv).map_err(|err| {
+            let openid = &session.identity.openid;
+            tracing::warn!(%openid, error = chain(&err), "user data was not decrypted");
+            rpc::STILL_NOT_DECRYPTED
+        })?;
+        Ok(Served {
+            body: rpc::decrypted(&text),
+            openid: Some(session.identity.openid.clone()),
+        })
+    }
+
+    async fn register(&self, appid: String, secret: String) -> Result<Served, Refusal> {
+        let shared = self.sessions.shared();
+        let is_name = !appid.is_empty() && appid.len() <= 200;
+        if !shared.config.rpc_initdata || !is_name || secret.is_empty() || secret.len() > 300 {
+            tracing::warn!(appid, "initdata was refused; see [session] rpc_initdata");
+            return Err(rpc::INIT_APPINFO_FAIL);
+        }
+        let app = MiniApp::new(appid, Secret::new(secret));
+        let (store, now) = (shared.store.clone(), shared.clock.unix_secs());
+        let kept = app.clone();
+        let put = shared
+            .work
+            .run(async move { store.put_mini_app(kept, now).await });
+        put.await.map_err(Into::into).flatten().map_err(|err| {
+            tracing::error!(error = chain(&err), "a mini program could not be kept");
+            rpc::MYSQL_ERR
+        })?;
+        tracing::info!(appid = app.appid, "a mini program was registered");
+        shared.apps.register(app);
+        Ok(Served {
+            body: rpc::registered(),
+            openid: None,
+        })
+    }
+}
+
+/// A call as the sequence diagram shows it: its name and parameters, secrets masked; not
+/// the database password that `initdata` carries.
+fn told(text: &[u8]) -> Value {
+    let mut call = tap::body(text);
+    if let Some(Value::Object(para)) = call.pointer_mut("/interface/para") {
+        para.retain(|name, _| !name.starts_with("cdb_"));
+    }
+    call.pointer("/interface").cloned().unwrap_or(call)
+}

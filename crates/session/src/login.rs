@@ -1,0 +1,244 @@
+//! Login: a code becomes a user, a session, and an skey that only the phone knows.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use weappd_base::secret::Secret;
+use weappd_wechat::{Credential, Login, open_data};
+
+use crate::config::MiniApp;
+use crate::error::Error;
+use crate::flight::{Exchange, Made};
+use crate::session::{Limits, Session, name_user};
+use crate::sessions::Sessions;
+use crate::skey::SkeyHash;
+use crate::store::NewLogin;
+
+/// WeChat's codes have 32 characters; this leaves room for any to come.
+const MAX_CODE: usize = 512;
+/// The longest encrypted user data taken: a user object is about 400 bytes.
+const MAX_DATA: usize = 32 * 1024;
+
+/// What a phone brings to log in.
+pub(crate) struct Attempt {
+    /// The mini program, as the site chose it.
+    pub(crate) appid: String,
+    pub(crate) code: String,
+    pub(crate) data: Option<UserData>,
+}
+
+/// The encrypted user object.
+pub(crate) struct UserData {
+    pub(crate) encrypted: String,
+    /// Missing in the oldest form, where the key is the iv.
+    pub(crate) iv: Option<String>,
+}
+
+/// What the phone gets.
+#[derive(Clone)]
+pub(crate) struct LoggedIn {
+    pub(crate) skey: Secret,
+    pub(crate) session: Arc<Session>,
+    pub(crate) is_new_user: bool,
+}
+
+impl Attempt {
+    fn check(&self) -> Result<(), Error> {
+        if self.code.is_empty() {
+            return Err(Error::Input("the login brings no code"));
+        }
+        if self.code.len() > MAX_CODE {
+            return Err(Error::Input("the code is longer than 512 bytes"));
+        }
+        match &self.data {
+            Some(data) if data.encrypted.len() > MAX_DATA => {
+                Err(Error::Input("the encrypted data is longer than 32 KiB"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl UserData {
+    fn digest(&self) -> [u8; 32] {
+        let mut sha = Sha256::new();
+        sha.update(self.encrypted.as_bytes());
+        sha.update([0]);
+        sha.update(self.iv.as_deref().unwrap_or("").as_bytes());
+        sha.finalize().into()
+    }
+
+    /// Decrypts the user object and makes sure that it is this user's.
+    fn open(&self, appid: &str, login: &Login) -> Result<String, Error> {
+        let key = &login.session_key;
+        let failed = |err| Error::OpenData(Arc::new(err));
+        let data = match &self.iv {
+            Some(iv) => open_data::open(appid, key, &self.encrypted, Some(iv)).map_err(failed)?,
+            // The oldest form is older than the watermark.
+            None => {
+                let text = open_data::decrypt(key, &self.encrypted, None).map_err(failed)?;
+                serde_json::from_str(&text)
+                    .map_err(|_| Error::NotTheirs("it holds no JSON object"))?
+            }
+        };
+        let Value::Object(mut fields) = data else {
+            return Err(Error::NotTheirs("it holds no JSON object"));
+        };
+        let made_for = fields.get("watermark").and_then(|mark| mark.get("appid"));
+        if made_for.is_some_and(|made_for| made_for != appid) {
+            return Err(Error::NotTheirs("it was made for another mini program"));
+        }
+        let openid = fields.get("openId");
+        if openid.is_some_and(|openid| openid != login.openid.as_str()) {
+            return Err(Error::NotTheirs("it names another user"));
+        }
+        name_user(&mut fields, &login.openid, unionid(login, None));
+        Ok(Value::Object(fields).to_string())
+    }
+}
+
+/// The unionid, as WeChat's answer or the user object tells it.
+fn unionid<'a>(login: &'a Login, fields: Option<&'a Map<String, Value>>) -> Option<&'a str> {
+    let told = || fields?.get("unionId")?.as_str().filter(|id| !id.is_empty());
+    login.unionid.as_deref().or_else(told)
+}
+
+impl Sessions {
+    /// Logs a phone in. Goes on when the phone hangs up: its repetition finds the session.
+    pub(crate) async fn log_in(&self, attempt: Attempt) -> Result<LoggedIn, Error> {
+        attempt.check()?;
+        let sessions = self.clone();
+        self.shared()
+            .work
+            .run(async move { sessions.log_in_here(attempt).await })
+            .await?
+    }
+
+    async fn log_in_here(&self, attempt: Attempt) -> Result<LoggedIn, Error> {
+        let shared = self.shared();
+        let app = shared
+            .apps
+            .get(&attempt.appid)
+            .ok_or_else(|| Error::UnknownApp {
+                appid: attempt.appid.clone(),
+            })?;
+        let now = shared.clock.unix_millis();
+        let flight = shared.flights.board(&app.appid, &attempt.code, now, || {
+            self.exchange(&app, &attempt.code)
+        });
+        let login = shared
+            .flights
+            .land(&flight, || shared.clock.unix_millis())
+            .await?;
+        let mut made = flight.made.lock().await;
+        let standing = self.still_standing(made.as_ref()).await?;
+        let digest = attempt.data.as_ref().map(UserData::digest);
+        if let Some((made, session)) = &standing
+            && (digest.is_none() || digest == made.data)
+        {
+            return Ok(LoggedIn {
+                skey: made.skey.clone(),
+                session: Arc::clone(session),
+                is_new_user: made.is_new_user,
+            });
+        }
+        let user_info = match &attempt.data {
+            Some(data) => Some(data.open(&app.appid, &login)?),
+            None => None,
+        };
+        let before = standing.map(|(made, _)| made);
+        let logged_in = self.write(&app, &login, user_info, before).await?;
+        *made = Some(Made {
+            skey: logged_in.skey.clone(),
+            hash: logged_in.session.hash,
+            is_new_user: logged_in.is_new_user,
+            data: digest,
+        });
+        Ok(logged_in)
+    }
+
+    fn exchange(&self, app: &MiniApp, code: &str) -> Exchange {
+        let wechat = self.shared().wechat.clone();
+        let credential = Credential {
+            appid: app.appid.clone(),
+            secret: app.secret.clone(),
+        };
+        let code = Secret::new(code);
+        async move {
+            let login = wechat
+                .code_to_session(&credential, code.expose())
+                .await
+                .map_err(|err| Error::Exchange(Arc::new(err)))?;
+            // A name goes into headers, logs and the database.
+            if login.openid.len() > 128 || !login.openid.bytes().all(|c| c.is_ascii_graphic()) {
+                return Err(Error::Exchange(Arc::new(weappd_wechat::Error::Malformed {
+                    status: 200,
+                    what: "has an openid that is no name",
+                })));
+            }
+            Ok(Arc::new(login))
+        }
+        .boxed()
+    }
+
+    /// The session this code has led to, unless it was logged out or pushed out since.
+    async fn still_standing(
+        &self,
+        made: Option<&Made>,
+    ) -> Result<Option<(Made, Arc<Session>)>, Error> {
+        let Some(made) = made else {
+            return Ok(None);
+        };
+        let session = self.remember(made.hash).await?;
+        Ok(session.map(|session| (made.clone(), session)))
+    }
+
+    /// Writes the login: a new session, or new user data for the one `before`.
+    async fn write(
+        &self,
+        app: &MiniApp,
+        login: &Login,
+        user_info: Option<String>,
+        before: Option<Made>,
+    ) -> Result<LoggedIn, Error> {
+        let shared = self.shared();
+        let fields: Option<Map<String, Value>> = user_info
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok());
+        let unionid = unionid(login, fields.as_ref()).map(str::to_owned);
+        let skey = match &before {
+            Some(made) => made.skey.clone(),
+            None => Secret::new(shared.tokens.hex256()),
+        };
+        let opened = shared
+            .store
+            .log_in(NewLogin {
+                appid: app.appid.clone(),
+                openid: login.openid.clone(),
+                unionid,
+                new_id: shared.tokens.hex256(),
+                user_info,
+                session_key: login.session_key.clone(),
+                hash: SkeyHash::of(skey.expose()),
+                now: shared.clock.unix_secs(),
+                limits: Limits::from(app),
+            })
+            .await?;
+        Ok(LoggedIn {
+            skey,
+            session: opened.session,
+            is_new_user: before.map_or(opened.is_new_user, |made| made.is_new_user),
+        })
+    }
+
+    /// Ends a session.
+    pub(crate) async fn log_out(&self, hash: SkeyHash) -> Result<bool, Error> {
+        let store = self.shared().store.clone();
+        self.shared()
+            .work
+            .run(async move { store.log_out(hash).await })
+            .await?
+    }
+}

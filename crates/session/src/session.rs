@@ -1,0 +1,240 @@
+//! One session in memory: who, until when, and the answers it gets most often.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::config::MiniApp;
+use crate::dialect::{wafer1, wafer2};
+use crate::identity::{Denied, Identity};
+use crate::skey::SkeyHash;
+
+/// A session as the store keeps it, with its user.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) seq: i64,
+    pub(crate) created: i64,
+    pub(crate) last_visit: i64,
+    /// The user's row.
+    pub(crate) user: i64,
+    pub(crate) appid: String,
+    pub(crate) openid: String,
+    pub(crate) unionid: Option<String>,
+    pub(crate) id: String,
+    pub(crate) user_info: Option<String>,
+}
+
+/// How long the sessions of one mini program live, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) login_secs: i64,
+    pub(crate) idle_secs: i64,
+}
+
+impl From<&MiniApp> for Limits {
+    fn from(app: &MiniApp) -> Self {
+        Self {
+            login_secs: i64::from(app.login_duration_days) * 86_400,
+            idle_secs: i64::try_from(app.session_duration_secs).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// A session in memory. Shared by the cache, the requests that use it and the list of
+/// visits to be written.
+pub(crate) struct Session {
+    pub(crate) hash: SkeyHash,
+    pub(crate) seq: i64,
+    pub(crate) user: i64,
+    pub(crate) identity: Arc<Identity>,
+    created: i64,
+    limits: Limits,
+    last_visit: AtomicI64,
+    /// Whether the last visit stands in the list of visits to be written.
+    listed: AtomicBool,
+    wafer2_user: Bytes,
+    wafer1_user: OnceLock<Bytes>,
+}
+
+impl Session {
+    pub(crate) fn new(hash: SkeyHash, found: Found, limits: Limits) -> Self {
+        let user_info_json = user_info(&found);
+        Self {
+            hash,
+            seq: found.seq,
+            user: found.user,
+            created: found.created,
+            limits,
+            last_visit: AtomicI64::new(found.last_visit),
+            listed: AtomicBool::new(false),
+            wafer2_user: wafer2::user(&user_info_json),
+            wafer1_user: OnceLock::new(),
+            identity: Arc::new(Identity {
+                appid: found.appid,
+                openid: found.openid,
+                unionid: found.unionid,
+                id: found.id,
+                user_info_json,
+            }),
+        }
+    }
+
+    /// Marks a visit at `now`, unless the session has expired. Says whether the visit is
+    /// to be listed for writing.
+    pub(crate) fn visit(&self, now: i64) -> Result<bool, Denied> {
+        let last = self.last_visit.load(Ordering::Relaxed);
+        if self.is_expired(now, last) {
+            return Err(Denied::Expired);
+        }
+        if now <= last {
+            return Ok(false);
+        }
+        self.last_visit.fetch_max(now, Ordering::Relaxed);
+        Ok(!self.listed.swap(true, Ordering::AcqRel))
+    }
+
+    fn is_expired(&self, now: i64, last_visit: i64) -> bool {
+        now.saturating_sub(self.created) > self.limits.login_secs
+            || now.saturating_sub(last_visit) > self.limits.idle_secs
+    }
+
+    /// The last visit, about to be written: the next one is listed anew.
+    pub(crate) fn take_visit(&self) -> (i64, i64) {
+        self.listed.store(false, Ordering::Release);
+        (self.seq, self.last_visit.load(Ordering::Acquire))
+    }
+
+    /// The last visit could not be written and is listed again.
+    pub(crate) fn relist(&self) -> bool {
+        !self.listed.swap(true, Ordering::AcqRel)
+    }
+
+    /// When the session ends if nobody visits again.
+    pub(crate) fn expires_at(&self) -> i64 {
+        let idle_end = self
+            .last_visit
+            .load(Ordering::Relaxed)
+            .saturating_add(self.limits.idle_secs);
+        idle_end.min(self.created.saturating_add(self.limits.login_secs))
+    }
+
+    /// How many seconds the session lives without a visit.
+    pub(crate) fn idle_secs(&self) -> i64 {
+        self.limits.idle_secs
+    }
+
+    /// The ready answer of `GET /weapp/user`.
+    pub(crate) fn wafer2_user(&self) -> Bytes {
+        self.wafer2_user.clone()
+    }
+
+    /// The ready answer of Wafer 1's `GET /user`.
+    pub(crate) fn wafer1_user(&self) -> Bytes {
+        self.wafer1_user
+            .get_or_init(|| wafer1::user(&self.identity.user_info_json))
+            .clone()
+    }
+
+    /// About how many bytes of memory the session holds.
+    pub(crate) fn weight(&self) -> u64 {
+        // The user object stands in the identity and in up to two ready answers.
+        (512 + 3 * self.identity.user_info_json.len()) as u64
+    }
+}
+
+/// The user object: what was decrypted, or what a code alone tells.
+fn user_info(found: &Found) -> String {
+    let known = found
+        .user_info
+        .as_deref()
+        .filter(|text| serde_json::from_str::<Map<String, Value>>(text).is_ok());
+    if let Some(text) = known {
+        return text.to_owned();
+    }
+    let mut fields = Map::new();
+    name_user(&mut fields, &found.openid, found.unionid.as_deref());
+    Value::Object(fields).to_string()
+}
+
+/// Adds `openId` and `unionId` where WeChat left them out.
+pub(crate) fn name_user(fields: &mut Map<String, Value>, openid: &str, unionid: Option<&str>) {
+    fields
+        .entry("openId")
+        .or_insert_with(|| Value::from(openid));
+    if let Some(unionid) = unionid {
+        fields
+            .entry("unionId")
+            .or_insert_with(|| Value::from(unionid));
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn found() -> Found {
+        Found {
+            seq: 1,
+            created: 1000,
+            last_visit: 1000,
+            user: 1,
+            appid: "wx1".to_owned(),
+            openid: "o1".to_owned(),
+            unionid: None,
+            id: "id1".to_owned(),
+            user_info: Some(r#"{"openId":"o1","nickName":"Band"}"#.to_owned()),
+        }
+    }
+
+    pub(crate) fn session(hash: SkeyHash) -> Session {
+        let limits = Limits {
+            login_secs: 100,
+            idle_secs: 30,
+        };
+        Session::new(hash, found(), limits)
+    }
+
+    #[test]
+    fn a_session_slides_with_its_visits_and_ends_with_its_login() {
+        let session = session(SkeyHash([0; 32]));
+        assert_eq!(session.expires_at(), 1030);
+        assert!(session.visit(1030).expect("the last second"));
+        assert_eq!(session.expires_at(), 1060);
+        assert!(matches!(session.visit(1061), Err(Denied::Expired)));
+        assert!(!session.visit(1060).expect("slid, and already listed"));
+        assert!(!session.visit(1085).expect("slid"));
+        assert_eq!(session.expires_at(), 1100);
+        assert!(!session.visit(1100).expect("the last second of the login"));
+        assert!(matches!(session.visit(1101), Err(Denied::Expired)));
+    }
+
+    #[test]
+    fn a_visit_is_listed_once_until_it_is_taken() {
+        let session = session(SkeyHash([0; 32]));
+        assert!(!session.visit(1000).expect("no later than the login"));
+        assert!(session.visit(1001).expect("a visit"));
+        assert!(!session.visit(1002).expect("a visit"));
+        assert_eq!(session.take_visit(), (1, 1002));
+        assert!(session.visit(1003).expect("a visit"));
+    }
+
+    #[test]
+    fn a_clock_set_back_expires_nobody() {
+        let session = session(SkeyHash([0; 32]));
+        assert!(!session.visit(0).expect("long before the login"));
+        assert_eq!(session.expires_at(), 1030);
+    }
+
+    #[test]
+    fn a_user_known_by_code_alone_is_named() {
+        let mut found = found();
+        found.unionid = Some("u1".to_owned());
+        for broken in [None, Some("nonsense".to_owned()), Some("[]".to_owned())] {
+            found.user_info = broken;
+            assert_eq!(user_info(&found), r#"{"openId":"o1","unionId":"u1"}"#);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The head of the room: a handle over everything that belongs to sessions.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use weappd_base::clock::Clock;
+use weappd_base::tasks::{Stop, Tasks, Work};
+use weappd_base::token::Tokens;
+use weappd_base::wiretap::Wiretap;
+use weappd_wechat::Client;
+
+use crate::apps::MiniApps;
+use crate::cache::Cache;
+use crate::config::{Config, MiniApp};
+use crate::error::{Error, chain};
+use crate::flight::Flights;
+use crate::store::{Store, StoreParts};
+use crate::visits::Visits;
+
+/// How often visits are written.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
+/// How many writings pass between two looks for sessions that ended long ago.
+const PRUNE_EVERY: u32 = 720;
+/// How long closing waits for the room's tasks.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What the room needs from the house.
+#[derive(Debug)]
+pub struct SessionsParts {
+    /// The `[session]` section.
+    pub config: Config,
+    /// Where a relative database file stands.
+    pub data_dir: PathBuf,
+    /// The mini programs whose users may log in.
+    pub mini_apps: Vec<MiniApp>,
+    /// The way to WeChat.
+    pub wechat: Client,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where skeys come from.
+    pub tokens: Tokens,
+    /// Where the database and the calls to WeChat live.
+    pub work: Work,
+    /// Where logins are drawn.
+    pub wiretap: Wiretap,
+}
+
+/// Who is calling. Cheap to clone; all clones share one store and one memory.
+#[derive(Clone)]
+pub struct Sessions(Arc<Shared>);
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) apps: MiniApps,
+    pub(crate) wechat: Client,
+    pub(crate) clock: Clock,
+    pub(crate) tokens: Tokens,
+    pub(crate) work: Work,
+    pub(crate) wiretap: Wiretap,
+    pub(crate) store: Store,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) visits: Visits,
+    pub(crate) flights: Flights,
+    tasks: Tasks,
+    stop: Stop,
+}
+
+impl Sessions {
+    /// Opens the store, and makes it if it is not there.
+    pub async fn open(parts: SessionsParts) -> Result<Self, Error> {
+        let work = parts.work.clone();
+        work.run(Self::open_here(parts)).await?
+    }
+
+    async fn open_here(parts: SessionsParts) -> Result<Self, Error> {
+        let cache = Arc::new(Cache::new(parts.config.cache_bytes));
+        let tasks = Tasks::new();
+        let store = Store::open(StoreParts {
+            config: &parts.config,
+            data_dir: &parts.data_dir,
+            cache: Arc::clone(&cache),
+            tasks: &tasks,
+            work: &parts.work,
+        })
+        .await?;
+        let apps = MiniApps::new(parts.mini_apps);
+        if parts.config.rpc_initdata {
+            for app in store.mini_apps().await? {
+                apps.register(app);
+            }
+        }
+        let shared = Arc::new(Shared {
+            config: parts.config,
+            apps,
+            wechat: parts.wechat,
+            clock: parts.clock,
+            tokens: parts.tokens,
+            work: parts.work,
+            wiretap: parts.wiretap,
+            store,
+            cache,
+            visits: Visits::default(),
+            flights: Flights::default(),
+            tasks,
+            stop: Stop::new(),
+        });
+        let behind = write_behind(Arc::downgrade(&shared), shared.stop.clone());
+        shared.tasks.spawn_on(&shared.work, behind);
+        Ok(Self(shared))
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// Writes the visits that wait to be written.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.0);
+        self.0
+            .work
+            .run(async move { shared.visits.write(&shared.store).await })
+            .await?
+    }
+
+    /// Writes what waits and closes the store; logins fail from here on. Says whether all
+    /// was written.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.0.stop.ask();
+        let written = self.flush().await;
+        let shared = Arc::clone(&self.0);
+        self.0
+            .work
+            .run(async move {
+                shared.store.close().await;
+                shared.tasks.finish(GRACE).await;
+            })
+            .await?;
+        written
+    }
+
+    /// Drops sessions whose login is too long ago for any mini program; says how many.
+    pub(crate) async fn prune(&self) -> Result<u64, Error> {
+        let longest = i64::from(self.0.apps.longest_login_days()) * 86_400;
+        self.0
+            .store
+            .prune(self.0.clock.unix_secs().saturating_sub(longest))
+            .await
+    }
+}
+
+/// Writes visits every few seconds, and now and then drops what ended long ago.
+async fn write_behind(sessions: Weak<Shared>, stop: Stop) {
+    let mut until_prune = 0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(WRITE_EVERY) => {}
+            () = stop.asked() => return,
+        }
+        let Some(sessions) = sessions.upgrade().map(Sessions) else {
+            return;
+        };
+        let shared = sessions.shared();
+        if let Err(err) = shared.visits.write(&shared.store).await {
+            tracing::warn!(error = chain(&err), "visits wait to be written");
+            continue;
+        }
+        if until_prune > 0 {
+            until_prune -= 1;
+            continue;
+        }
+        match sessions.prune().await {
+            // There may be more: the next turn goes on.
+            Ok(dropped) if dropped > 0 => {}
+            Ok(_) => until_prune = PRUNE_EVERY,
+            Err(err) => {
+                until_prune = PRUNE_EVERY;
+                tracing::warn!(error = chain(&err), "ended sessions were not dropped");
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Skeys as they are presented and as they are kept: never in clear.
+
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use http::{HeaderMap, header};
+use sha2::{Digest, Sha256};
+
+use crate::identity::Denied;
+
+/// The longest skey and id that the dialects allow.
+const MAX_LEN: usize = 100;
+
+/// The SHA-256 of an skey: all that the cache and the store know of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SkeyHash(pub(crate) [u8; 32]);
+
+impl SkeyHash {
+    pub(crate) fn of(skey: &str) -> Self {
+        Self(Sha256::digest(skey.as_bytes()).into())
+    }
+
+    /// Eight bytes of the hash, which are as random as any.
+    pub(crate) fn word(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl Hash for SkeyHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.word());
+    }
+}
+
+/// Takes the word of a [`SkeyHash`] as it is: hashing a hash again gains nothing.
+#[derive(Default)]
+pub(crate) struct AsIs(u64);
+
+pub(crate) type BuildAsIs = BuildHasherDefault<AsIs>;
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+}
+
+/// A session as the headers of a request show it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Presented<'a> {
+    pub(crate) skey: &'a str,
+    /// The Wafer 1 id beside the skey.
+    pub(crate) id: Option<&'a str>,
+}
+
+impl<'a> Presented<'a> {
+    /// An skey and the id beside it, as a call's parameters show them.
+    pub(crate) fn pair(id: &'a str, skey: &'a str) -> Result<Self, Denied> {
+        if skey.is_empty() || skey.len() > MAX_LEN {
+            return Err(Denied::Unknown);
+        }
+        Ok(Self { skey, id: Some(id) })
+    }
+
+    /// Reads `X-WX-Skey` (with `X-WX-Id`, where it is sent) or `Authorization: Bearer`.
+    pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Denied> {
+        if let Some(skey) = headers.get("x-wx-skey").filter(|value| !value.is_empty()) {
+            let skey = skey.to_str().map_err(|_| Denied::Unknown)?;
+            if skey.len() > MAX_LEN {
+                return Err(Denied::Unknown);
+            }
+            let id = match headers.get("x-wx-id").filter(|value| !value.is_empty()) {
+                Some(id) => Some(id.to_str().map_err(|_| Denied::Unknown)?),
+                None => None,
+            };
+            return Ok(Self { skey, id });
+        }
+        let bearer = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.as_bytes().split_at_checked(7))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+            .ok_or(Denied::Missing)?
+            .1;
+        // A business server may have bearer tokens of its own: what is no skey of ours
+        // does not cost a look into the database.
+        match str::from_utf8(bearer) {
+            Ok(skey) if is_ours(skey) => Ok(Self { skey, id: None }),
+            _ => Err(Denied::Unknown),
+        }
+    }
+}
+
+/// Whether the text has the shape of the skeys weappd gives out.
+fn is_ours(skey: &str) -> bool {
+    skey.len() == 64 && skey.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    http::HeaderName::from_static(name),
+                    value.parse().expect("a header value"),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_three_ways_to_show_a_session() {
+        let skey = "0a".repeat(32);
+        let bearer = format!("bEaReR {skey}");
+        let shown = headers(&[("x-wx-skey", "s"), ("x-wx-id", "i")]);
+        let both = Presented::read(&shown).expect("both");
+        assert_eq!((both.skey, both.id), ("s", Some("i")));
+        let shown = headers(&[("x-wx-skey", "s"), ("x-wx-id", "")]);
+        assert_eq!(Presented::read(&shown).expect("alone").id, None);
+        let shown = headers(&[("authorization", &bearer)]);
+        assert_eq!(Presented::read(&shown).expect("bearer").skey, skey);
+    }
+
+    #[test]
+    fn what_is_no_session_is_told_from_no_session_at_all() {
+        let missing = [
+            vec![],
+            vec![("x-wx-skey", "")],
+            vec![("x-wx-id", "1")],
+            vec![("authorization", "Basic Zm9v")],
+        ];
+        for shown in missing {
+            let denied = Presented::read(&headers(&shown)).expect_err("no session");
+            assert!(matches!(denied, Denied::Missing), "{shown:?}");
+        }
+        let long = "k".repeat(101);
+        let foreign = format!("Bearer {}", "Z".repeat(64));
+        for shown in [
+            [("x-wx-skey", long.as_str())],
+            [("authorization", "Bearer eyJhbGciOi.J9.x")],
+            [("authorization", foreign.as_str())],
+        ] {
+            let denied = Presented::read(&headers(&shown)).expect_err("no session of ours");
+            assert!(matches!(denied, Denied::Unknown), "{shown:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_value_panics(name in 0..3usize, value in prop::collection::vec(any::<u8>(), 0..300)) {
+            let name = ["x-wx-skey", "x-wx-id", "authorization"][name];
+            if let Ok(value) = http::HeaderValue::from_bytes(&value) {
+                let mut map = headers(&[("x-wx-skey", "s")]);
+                map.insert(name, value);
+                let _ = Presented::read(&map);
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What a database file is refused for, and what it keeps.

@@ -1,0 +1,110 @@
+//! The one writer: what arrives while a transaction is on its way to the disk goes into
+//! the next one, and is acknowledged after its COMMIT.
+//!
+//! One disk flush serves as many logins as were waiting. The cache is told before the
+//! callers are, in the order of the transactions: see [`Cache::opened`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cache::Cache;
+use crate::config::MiniApp;
+use crate::error::Error;
+use crate::skey::SkeyHash;
+use crate::store::batch::{self, Batch};
+use crate::store::sqlite::hint;
+use crate::store::{NewLogin, Opened};
+
+/// How many jobs share one transaction at most.
+const MAX_BATCH: usize = 512;
+
+/// Where the answer to a job goes.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, Error>>;
+
+/// Something to be written.
+pub(crate) enum Job {
+    LogIn(Box<NewLogin>, Answer<Opened>),
+    LogOut(SkeyHash, Answer<bool>),
+    Visits(Vec<(i64, i64)>, Answer<()>),
+    Prune(i64, Answer<u64>),
+    MiniApp(Box<MiniApp>, i64, Answer<()>),
+    Close(Answer<()>),
+}
+
+/// The task that owns the writing connection.
+pub(crate) struct Writer {
+    pub(crate) conn: SqliteConnection,
+    pub(crate) queue: mpsc::Receiver<Job>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) max_sessions: usize,
+    pub(crate) path: Arc<Path>,
+}
+
+impl Writer {
+    /// Writes until the store is closed or nobody is left to ask.
+    pub(crate) async fn run(mut self) {
+        let mut closed = None;
+        while closed.is_none() {
+            let Some(first) = self.queue.recv().await else {
+                break;
+            };
+            let mut batch = Batch::default();
+            let mut next = Some(first);
+            while let Some(job) = next.take() {
+                if let Job::Close(answer) = job {
+                    // Whoever comes later is told that the store is closed.
+                    self.queue.close();
+                    closed = Some(answer);
+                } else {
+                    batch.add(job);
+                }
+                if batch.len() < MAX_BATCH {
+                    next = self.queue.try_recv().ok();
+                }
+            }
+            self.write(batch).await;
+        }
+        while let Ok(job) = self.queue.try_recv() {
+            let mut batch = Batch::default();
+            batch.add(job);
+            self.write(batch).await;
+        }
+        // Closing folds the write-ahead log into the file; if that fails, the next start
+        // does it.
+        if let Err(err) = self.conn.close().await {
+            tracing::warn!(error = %err, "the session database was not closed cleanly");
+        }
+        if let Some(answer) = closed {
+            drop(answer.send(Ok(())));
+        }
+    }
+
+    async fn write(&mut self, batch: Batch) {
+        if batch.len() == 0 {
+            return;
+        }
+        match commit(&mut self.conn, &batch, self.max_sessions).await {
+            Ok(done) => batch.acknowledge(done, &self.cache),
+            Err(err) => batch.refuse(&Error::WriteStore {
+                path: self.path.to_path_buf(),
+                hint: hint(&err),
+                source: Arc::new(err),
+            }),
+        }
+    }
+}
+
+/// Writes the batch in one transaction; on return it is on the disk.
+async fn commit(
+    conn: &mut SqliteConnection,
+    batch: &Batch,
+    max_sessions: usize,
+) -> Result<batch::Done, sqlx::Error> {
+    let mut change = conn.begin_with("BEGIN IMMEDIATE").await?;
+    let done = batch.write(&mut change, max_sessions).await?;
+    change.commit().await?;
+    Ok(done)
+}
