@@ -1,0 +1,239 @@
+//! The business servers that may use tunnels, and where their callbacks may go.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use http::Uri;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use weappd_base::secret::Secret;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::signature;
+
+/// Most receive URLs remembered per business; further ones work but share no memory.
+const MAX_ROUTES: usize = 64;
+
+/// A business server, ready for use.
+pub(crate) struct Business {
+    pub(crate) host: String,
+    pub(crate) key: Secret,
+    /// Whether uncertain messages are sent again.
+    pub(crate) dedupe: bool,
+    /// Bounds the callbacks under way, first come first served.
+    pub(crate) gate: Semaphore,
+    receive: Option<Uri>,
+    receive_hosts: Vec<String>,
+    allow_http: bool,
+    routes: Mutex<HashMap<String, Arc<Route>>>,
+}
+
+/// Where the callbacks of a tunnel go.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) business: Arc<Business>,
+    pub(crate) url: Uri,
+}
+
+impl Business {
+    /// The route to the URL an SDK named, if callbacks may go there.
+    pub(crate) fn route(self: &Arc<Self>, named: &str) -> Result<Arc<Route>, Error> {
+        let refused = || Error::ReceiveNotAllowed(named.chars().take(200).collect());
+        if let Some(route) = self.routes.lock().get(named) {
+            return Ok(Arc::clone(route));
+        }
+        let url = match &self.receive {
+            Some(url) => url.clone(),
+            None => self.allowed(named).ok_or_else(refused)?,
+        };
+        let route = Arc::new(Route {
+            business: Arc::clone(self),
+            url,
+        });
+        let mut routes = self.routes.lock();
+        if routes.len() < MAX_ROUTES && named.len() <= 1024 {
+            routes.insert(named.to_owned(), Arc::clone(&route));
+        }
+        Ok(route)
+    }
+
+    /// The route of tunnels this server opens by itself.
+    pub(crate) fn own_route(self: &Arc<Self>) -> Result<Arc<Route>, Error> {
+        self.route(&format!("https://{}/weapp/tunnel", self.host))
+    }
+
+    fn allowed(&self, named: &str) -> Option<Uri> {
+        let url: Uri = unbracket(named).parse().ok()?;
+        let authority = url.authority()?.as_str();
+        let scheme_fits = match url.scheme_str() {
+            Some("https") => true,
+            Some("http") => self.allow_http,
+            _ => false,
+        };
+        let host = url.host()?;
+        let host_fits = std::iter::once(&self.host)
+            .chain(&self.receive_hosts)
+            .any(|ours| ours.eq_ignore_ascii_case(authority) || ours.eq_ignore_ascii_case(host));
+        (scheme_fits && host_fits && !authority.contains('@')).then_some(url)
+    }
+}
+
+/// `url.format` of Node, given a host with a port, writes `http://[127.0.0.1:8080]/`: the
+/// old SDKs send that when `serverHost` has a port. What was meant is plain.
+fn unbracket(url: &str) -> String {
+    let meant = url.split_once("://[").and_then(|(scheme, rest)| {
+        let (host, rest) = rest.split_once(']')?;
+        let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
+        (!is_ipv6).then(|| format!("{scheme}://{host}{rest}"))
+    });
+    meant.unwrap_or_else(|| url.to_owned())
+}
+
+impl fmt::Debug for Business {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Business({})", self.host)
+    }
+}
+
+/// All of them, by both their names.
+#[derive(Debug)]
+pub(crate) struct Businesses {
+    by_tc_id: HashMap<String, Arc<Business>>,
+    by_host: HashMap<String, Arc<Business>>,
+}
+
+impl Businesses {
+    /// Reads them from settings that have no problem.
+    pub(crate) fn new(config: &Config) -> Self {
+        let all: Vec<_> = config
+            .businesses
+            .iter()
+            .map(|business| {
+                Arc::new(Business {
+                    host: business.host.clone(),
+                    key: business.key.clone(),
+                    dedupe: business.dedupe,
+                    gate: Semaphore::new(config.callback_concurrency),
+                    receive: business.receive.as_ref().and_then(|url| url.parse().ok()),
+                    receive_hosts: business.receive_hosts.clone(),
+                    allow_http: config.allow_http_receive,
+                    routes: Mutex::default(),
+                })
+            })
+            .collect();
+        let named = |name: fn(&Business) -> String| {
+            all.iter().map(|one| (name(one), Arc::clone(one))).collect()
+        };
+        Self {
+            by_tc_id: named(|business| signature::tc_id(&business.host)),
+            by_host: named(|business| business.host.clone()),
+        }
+    }
+
+    /// The one an SDK calls `tc_id`.
+    pub(crate) fn by_tc_id(&self, tc_id: &str) -> Option<&Arc<Business>> {
+        self.by_tc_id.get(tc_id)
+    }
+
+    /// The one with this host.
+    pub(crate) fn by_host(&self, host: &str) -> Option<&Arc<Business>> {
+        self.by_host.get(host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn business(change: impl FnOnce(&mut Config)) -> Arc<Business> {
+        let mut config = Config {
+            businesses: vec![config::Business {
+                host: "www.example.com".to_owned(),
+                key: Secret::new("key"),
+                ..config::Business::default()
+            }],
+            ..Config::default()
+        };
+        change(&mut config);
+        let host = config.businesses[0].host.clone();
+        let all = Businesses::new(&config);
+        Arc::clone(all.by_host(&host).expect("configured"))
+    }
+
+    fn routed(business: &Arc<Business>, url: &str) -> Option<String> {
+        business.route(url).ok().map(|route| route.url.to_string())
+    }
+
+    #[test]
+    fn callbacks_go_to_the_business_alone() {
+        let business = business(|_| {});
+        let good = [
+            "https://www.example.com/tunnel",
+            "https://WWW.example.com/tunnel",
+            "https://www.example.com:8443/tunnel?x=1",
+        ];
+        for url in good {
+            assert!(routed(&business, url).is_some(), "{url}");
+        }
+        for url in [
+            "http://www.example.com/tunnel",
+            "https://evil.example.com/tunnel",
+            "https://www.example.com@evil.example.com/",
+            "https://user@www.example.com/",
+            "https://www.example.com.evil.example.com/",
+            "ftp://www.example.com/",
+            "/tunnel",
+            "",
+            "https://[www.example.com",
+        ] {
+            assert_eq!(routed(&business, url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_host_with_a_port_means_that_port() {
+        let business = business(|config| {
+            config.allow_http_receive = true;
+            config.businesses[0].host = "127.0.0.1:8080".to_owned();
+        });
+        let url = "http://127.0.0.1:8080/tunnel";
+        assert_eq!(routed(&business, url).as_deref(), Some(url));
+        assert_eq!(
+            routed(&business, "http://[127.0.0.1:8080]/tunnel").as_deref(),
+            Some(url)
+        );
+        assert_eq!(routed(&business, "http://127.0.0.1:9/tunnel"), None);
+    }
+
+    #[test]
+    fn settings_may_name_other_hosts_or_the_very_url() {
+        let hosts = business(|config| {
+            config.businesses[0].receive_hosts = vec!["hooks.example.com".to_owned()];
+        });
+        assert!(routed(&hosts, "https://hooks.example.com/a").is_some());
+        let fixed = business(|config| {
+            config.businesses[0].receive = Some("https://10.0.0.1/hook".to_owned());
+        });
+        assert_eq!(
+            routed(&fixed, "http://anything/").as_deref(),
+            Some("https://10.0.0.1/hook")
+        );
+        assert!(fixed.own_route().is_ok());
+    }
+
+    #[test]
+    fn one_url_is_kept_once() {
+        let business = business(|_| {});
+        let url = "https://www.example.com/tunnel";
+        let (a, b) = (business.route(url), business.route(url));
+        assert!(matches!((a, b), (Ok(a), Ok(b)) if Arc::ptr_eq(&a, &b)));
+        for at in 0..200 {
+            assert!(business.route(&format!("{url}/{at}")).is_ok());
+        }
+        assert_eq!(business.routes.lock().len(), MAX_ROUTES);
+    }
+}

@@ -1,0 +1,447 @@
+//! Telling business servers: `connect`, then each `message`, then `close`, one after the
+//! other for each tunnel, each answered or given up before the next.
+//!
+//! A lane is a task on the work runtime that lives while a tunnel has something to tell.
+//! What may be sent again follows from what is known about the last try: never arrived (no
+//! connection) is always safe; arrived perhaps (timeout, 5xx) is safe for `connect` and
+//! `close`, which say the same twice, but not for a `message`, unless the business server
+//! tells repeats apart.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use weappd_base::clock::Clock;
+use weappd_base::secret::{Secret, mask, mask_json};
+use weappd_base::tasks::Stop;
+use weappd_base::token::Tokens;
+use weappd_base::wiretap::{Party, Report, Wiretap};
+
+use crate::bell::Wakes;
+use crate::config::Config;
+use crate::error::Error;
+use crate::hub::{Hub, add};
+use crate::id::TunnelId;
+use crate::signature;
+use crate::tunnel::{Event, Kind, Tunnel};
+
+/// The most that is read of an answer.
+const MAX_ANSWER: usize = 64 * 1024;
+/// How long connections wait for the next callback: less than the five seconds after which
+/// Node hangs up, so that no callback runs into a closing connection.
+const IDLE: Duration = Duration::from_secs(4);
+/// The first back-off and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How long a connect or message may be late.
+const BUDGET: Duration = Duration::from_secs(60);
+/// How long a close may be late: a business server must not keep ghosts.
+const CLOSE_BUDGET: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Carries callbacks to business servers.
+pub(crate) struct Courier {
+    road: Road,
+    timeout: Duration,
+    clock: Clock,
+    tokens: Tokens,
+    stop: Stop,
+    wiretap: Wiretap,
+    hub: Arc<Hub>,
+}
+
+/// What a courier is made of.
+pub(crate) struct CourierParts {
+    pub(crate) clock: Clock,
+    pub(crate) tokens: Tokens,
+    pub(crate) stop: Stop,
+    pub(crate) wiretap: Wiretap,
+    pub(crate) hub: Arc<Hub>,
+}
+
+/// Pooled connections, with or without TLS.
+enum Road {
+    Plain(legacy::Client<HttpConnector, Full<Bytes>>),
+    Tls(legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
+/// What came of one try.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The business server has it.
+    Heard,
+    /// It will never take it.
+    Refused(String),
+    /// It may or may not have it; `safe` if it surely has not.
+    Lost { safe: bool, why: String },
+}
+
+/// A callback as it goes over the wire, the same at each try.
+struct Letter {
+    body: Bytes,
+    id: String,
+    seq: u32,
+    name: &'static str,
+}
+
+impl Courier {
+    pub(crate) fn new(config: &Config, parts: CourierParts) -> Result<Self, Error> {
+        Ok(Self {
+            road: Road::build(config)?,
+            timeout: Duration::from_millis(config.callback_timeout_ms),
+            clock: parts.clock,
+            tokens: parts.tokens,
+            stop: parts.stop,
+            wiretap: parts.wiretap,
+            hub: parts.hub,
+        })
+    }
+
+    /// Tells everything that waits on a tunnel, in order, until nothing does.
+    pub(crate) async fn serve(&self, tunnel: &Tunnel) {
+        loop {
+            let event = {
+                let mut wakes = Wakes::default();
+                tunnel.next_event(&mut wakes)
+            };
+            let Some(event) = event else {
+                return;
+            };
+            if self.deliver(tunnel, &event).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Tells one event, as often as it is safe and worth it. `None` if time is up for the
+    /// whole house.
+    async fn deliver(&self, tunnel: &Tunnel, event: &Event) -> Option<()> {
+        let business = &tunnel.route.business;
+        let letter = self.write(tunnel.id, event, &business.key);
+        let budget = if event.kind == Kind::Close {
+            CLOSE_BUDGET
+        } else {
+            BUDGET
+        };
+        let repeatable = business.dedupe || !matches!(event.kind, Kind::Message(_));
+        for tries in 0.. {
+            let outcome = tokio::select! {
+                outcome = self.attempt(tunnel, &letter) => outcome,
+                () = self.stop.forced() => return self.give_up(tunnel, &letter, "weappd ended"),
+            };
+            add(&self.hub.counts.callbacks, 1);
+            let (safe, why) = match outcome {
+                Outcome::Heard => return Some(()),
+                Outcome::Refused(why) => {
+                    drop(self.give_up(tunnel, &letter, &why));
+                    return Some(());
+                }
+                Outcome::Lost { safe, why } => (safe, why),
+            };
+            let pause = self.pause(tries);
+            if !(safe || repeatable) || event.at.elapsed() + pause > budget {
+                drop(self.give_up(tunnel, &letter, &why));
+                return Some(());
+            }
+            add(&self.hub.counts.callback_retries, 1);
+            tracing::debug!(tunnel.id = %tunnel.id, callback = letter.name, why, "callback goes again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.forced() => return self.give_up(tunnel, &letter, "weappd ended"),
+            }
+        }
+        None
+    }
+
+    fn give_up(&self, tunnel: &Tunnel, letter: &Letter, why: &str) -> Option<()> {
+        add(&self.hub.counts.callback_failures, 1);
+        tracing::warn!(
+            tunnel.id = %tunnel.id,
+            business = tunnel.route.business.host,
+            callback = letter.name,
+            seq = letter.seq,
+            why,
+            "callback not delivered"
+        );
+        None
+    }
+
+    /// One try, at most `timeout` long, once it is its turn.
+    async fn attempt(&self, tunnel: &Tunnel, letter: &Letter) -> Outcome {
+        // The gate is never closed; were it, the callback would go unbounded, not be lost.
+        let _turn = tunnel.route.business.gate.acquire().await.ok();
+        let started = Instant::now();
+        self.wiretap.hop(|| sent(tunnel, letter));
+        let request = match self.request(tunnel, letter) {
+            Ok(request) => request,
+            Err(problem) => return Outcome::Refused(problem.to_string()),
+        };
+        let outcome = tokio::time::timeout(self.timeout, self.post(tunnel, letter, request))
+            .await
+            .unwrap_or_else(|_| Outcome::Lost {
+                safe: false,
+                why: "no answer in time".to_owned(),
+            });
+        tracing::debug!(
+            tunnel.id = %tunnel.id,
+            callback = letter.name,
+            took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ?outcome,
+            "callback"
+        );
+        outcome
+    }
+
+    async fn post(
+        &self,
+        tunnel: &Tunnel,
+        letter: &Letter,
+        request: Request<Full<Bytes>>,
+    ) -> Outcome {
+        let answer = match self.road.send(request).await {
+            Ok(answer) => answer,
+            Err(problem) => {
+                return Outcome::Lost {
+                    safe: problem.is_connect(),
+                    why: chain(&problem),
+                };
+            }
+        };
+        let status = answer.status();
+        let body = match Limited::new(answer.into_body(), MAX_ANSWER).collect().await {
+            Ok(body) => body.to_bytes(),
+            // The status tells enough; a body that long is no envelope.
+            Err(_) => Bytes::new(),
+        };
+        self.wiretap.hop(|| answered(tunnel, letter, status, &body));
+        judge(status, &body)
+    }
+
+    fn request(
+        &self,
+        tunnel: &Tunnel,
+        letter: &Letter,
+    ) -> Result<Request<Full<Bytes>>, http::Error> {
+        let timestamp = self.clock.unix_secs();
+        let key = &tunnel.route.business.key;
+        let signed = signature::webhook(&letter.id, timestamp, &letter.body, key);
+        Request::builder()
+            .method(Method::POST)
+            .uri(tunnel.route.url.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(USER_AGENT, HeaderValue::from_static("weappd"))
+            .header("webhook-id", &letter.id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signed)
+            .header("x-weappd-seq", letter.seq)
+            .body(Full::new(letter.body.clone()))
+    }
+
+    /// Writes a callback down.
+    fn write(&self, id: TunnelId, event: &Event, key: &Secret) -> Letter {
+        let (name, content) = match &event.kind {
+            Kind::Connect => ("connect", None),
+            Kind::Message(content) => ("message", Some(&**content)),
+            Kind::Close => ("close", None),
+        };
+        let data = data_text(&id.to_string(), name, content);
+        Letter {
+            body: Bytes::from(envelope_text(&data, key)),
+            id: self.letter_id(),
+            seq: event.seq,
+            name,
+        }
+    }
+
+    /// An id that stays the same over repeats and sorts by time.
+    fn letter_id(&self) -> String {
+        let millis = u64::try_from(self.clock.unix_millis()).unwrap_or(0);
+        let chance: [u8; 10] = self.tokens.bytes();
+        uuid::Builder::from_unix_timestamp_millis(millis, &chance)
+            .into_uuid()
+            .to_string()
+    }
+
+    /// A random pause that may grow with each try.
+    fn pause(&self, tries: u32) -> Duration {
+        let (first, longest) = PAUSES;
+        let most = first.saturating_mul(1 << tries.min(16)).min(longest);
+        let chance = u32::from_be_bytes(self.tokens.bytes());
+        most.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+    }
+}
+
+impl fmt::Debug for Courier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Courier")
+    }
+}
+
+impl Road {
+    fn build(config: &Config) -> Result<Self, Error> {
+        let mut http = HttpConnector::new();
+        http.set_connect_timeout(Some(Duration::from_millis(config.callback_timeout_ms)));
+        http.set_nodelay(true);
+        http.enforce_http(false);
+        let mut client = legacy::Client::builder(TokioExecutor::new());
+        client
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(config.callback_concurrency);
+        let trusted = HttpsConnectorBuilder::new()
+            .with_provider_and_platform_verifier(rustls::crypto::aws_lc_rs::default_provider());
+        match trusted {
+            Ok(builder) => {
+                let https = builder
+                    .https_or_http()
+                    .enable_all_versions()
+                    .wrap_connector(http);
+                Ok(Self::Tls(client.build(https)))
+            }
+            Err(problem) if config.allow_http_receive => {
+                tracing::warn!(%problem, "no trusted certificates: callbacks go over http only");
+                http.enforce_http(true);
+                Ok(Self::Plain(client.build(http)))
+            }
+            Err(problem) => Err(Error::LoadTrust(problem)),
+        }
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        match self {
+            Self::Plain(client) => client.request(request).await,
+            Self::Tls(client) => client.request(request).await,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    tunnel_id: &'a str,
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    data: &'a str,
+    data_encode: &'a str,
+    signature: &'a str,
+}
+
+/// The data text of a callback.
+fn data_text(tunnel_id: &str, kind: &str, content: Option<&str>) -> String {
+    let data = Data {
+        tunnel_id,
+        r#type: kind,
+        content,
+    };
+    // Texts always have a JSON form.
+    serde_json::to_string(&data).unwrap_or_default()
+}
+
+/// The body of a callback.
+fn envelope_text(data: &str, key: &Secret) -> String {
+    let envelope = Envelope {
+        data,
+        data_encode: "json",
+        signature: &signature::sign(data, key),
+    };
+    serde_json::to_string(&envelope).unwrap_or_default()
+}
+
+/// What an answer means: 2xx and `code` 0 or none is heard.
+fn judge(status: StatusCode, body: &[u8]) -> Outcome {
+    if status.is_success() {
+        let code = serde_json::from_slice::<Value>(body)
+            .ok()
+            .and_then(|body| body.get("code").and_then(Value::as_i64));
+        return match code {
+            None | Some(0) => Outcome::Heard,
+            Some(9003) => {
+                Outcome::Refused("code 9003: the signature keys on both sides differ".to_owned())
+            }
+            Some(code) => Outcome::Refused(format!("code {code}")),
+        };
+    }
+    let why = format!("status {}", status.as_u16());
+    let again = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        );
+    if again {
+        Outcome::Lost { safe: false, why }
+    } else {
+        Outcome::Refused(why)
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(problem: &dyn std::error::Error) -> String {
+    let mut text = problem.to_string();
+    let mut source = problem.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn sent(tunnel: &Tunnel, letter: &Letter) -> Report {
+    let mut body = serde_json::from_slice(&letter.body).unwrap_or(Value::Null);
+    if let Some(Value::String(signature)) = body.get_mut("signature") {
+        *signature = mask(signature);
+    }
+    Report {
+        from: Party::Weappd,
+        to: Party::App,
+        name: letter.name.to_owned(),
+        answer: false,
+        who: Some(tunnel.id.to_string()),
+        detail: json!({
+            "url": tunnel.route.url.to_string(),
+            "webhookId": letter.id,
+            "seq": letter.seq,
+            "body": body,
+        }),
+    }
+}
+
+fn answered(tunnel: &Tunnel, letter: &Letter, status: StatusCode, body: &[u8]) -> Report {
+    let mut body = serde_json::from_slice(body).unwrap_or_else(|_| {
+        Value::String(String::from_utf8_lossy(body).chars().take(1000).collect())
+    });
+    mask_json(&mut body);
+    Report {
+        from: Party::App,
+        to: Party::Weappd,
+        name: letter.name.to_owned(),
+        answer: true,
+        who: Some(tunnel.id.to_string()),
+        detail: json!({ "status": status.as_u16(), "body": body }),
+    }
+}
+
+#[cfg(test)]
+#[path = "callback_tests.rs"]
+mod tests;

@@ -1,0 +1,275 @@
+//! The `[tunnel]` section of weappd.toml.
+
+use http::Uri;
+use serde::Deserialize;
+use weappd_base::secret::Secret;
+
+/// Live sockets between phones and business servers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How often a phone pings, in seconds. A phone silent for 2.5 times as long is gone.
+    pub heartbeat_secs: u32,
+    /// How long a connect URL waits for its phone, in seconds.
+    pub connect_ttl_secs: u32,
+    /// The longest message a phone may send, in bytes. Business servers on Node refuse
+    /// bodies over 100 kB, and quotes grow fourfold on the way.
+    pub max_message_bytes: usize,
+    /// What may wait for a phone that does not read, in bytes, before it is let go.
+    pub max_queue_bytes: usize,
+    /// The longest body of a push, in bytes. A push to 100,000 tunnels takes about 4 MB.
+    pub push_body_bytes: usize,
+    /// How many tunnels may be issued or open at a time.
+    pub max_tunnels: usize,
+    /// How long a business server may take to answer a callback, in milliseconds.
+    pub callback_timeout_ms: u64,
+    /// How many callbacks may be under way to one business server at a time.
+    pub callback_concurrency: usize,
+    /// Over how many seconds open tunnels are let go when weappd stops, so that phones do
+    /// not come back all at once.
+    pub drain_secs: u32,
+    /// This node's number, 0 to 4095; it stands in every tunnelId. Only matters when
+    /// several nodes run.
+    pub node: u16,
+    /// Where phones reach this server, `wss://host` or (in development) `ws://host:port`.
+    /// Empty: `wss://` and the business server's host.
+    pub public_url: String,
+    /// Signs connect URLs, so that forged ones are told from expired ones. Empty: a random
+    /// one at each start, which suits a single node.
+    pub token_key: Secret,
+    /// Whether callbacks may go over plain http. Only for development and for business
+    /// servers on this machine.
+    pub allow_http_receive: bool,
+    /// The business servers that may use tunnels.
+    pub businesses: Vec<Business>,
+}
+
+/// A business server that may open tunnels and push to them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Business {
+    /// Its host, exactly as its SDK is told (`serverHost`); a port only if the SDK has one.
+    pub host: String,
+    /// Its signature key (`tunnelSignatureKey`).
+    pub key: Secret,
+    /// Where callbacks go, whatever URL the SDK names. Empty: the URL the SDK names, if it
+    /// lies on `host` or on one of `receive_hosts`.
+    pub receive: Option<String>,
+    /// Further hosts the SDK may name for callbacks.
+    pub receive_hosts: Vec<String>,
+    /// Whether a message is sent again when nobody knows if it arrived (timeout, 5xx). Turn
+    /// on if the business server tells repeats by their `webhook-id`.
+    pub dedupe: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat_secs: 15,
+            connect_ttl_secs: 120,
+            max_message_bytes: 32 * 1024,
+            max_queue_bytes: 64 * 1024,
+            push_body_bytes: 8 * 1024 * 1024,
+            max_tunnels: 1_000_000,
+            callback_timeout_ms: 10_000,
+            callback_concurrency: 64,
+            drain_secs: 5,
+            node: 0,
+            public_url: String::new(),
+            token_key: Secret::default(),
+            allow_http_receive: false,
+            businesses: Vec::new(),
+        }
+    }
+}
+
+/// A setting that cannot work: where it stands, what is wrong, what would be right.
+pub type Problem = (String, String, String);
+
+impl Config {
+    /// Everything in this section that cannot work.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.check_numbers(&mut problems);
+        if !self.public_url.is_empty() && !is_ws_base(&self.public_url) {
+            problems.push((
+                "public_url".to_owned(),
+                format!("`{}` is not a WebSocket address", self.public_url),
+                "write wss://host, or ws://host:port in development".to_owned(),
+            ));
+        }
+        for (at, business) in self.businesses.iter().enumerate() {
+            self.check_business(at, business, &mut problems);
+        }
+        problems
+    }
+
+    fn check_numbers(&self, problems: &mut Vec<Problem>) {
+        let positive = [
+            ("heartbeat_secs", self.heartbeat_secs as usize),
+            ("connect_ttl_secs", self.connect_ttl_secs as usize),
+            ("max_message_bytes", self.max_message_bytes),
+            ("max_queue_bytes", self.max_queue_bytes),
+            ("push_body_bytes", self.push_body_bytes),
+            ("max_tunnels", self.max_tunnels),
+            (
+                "callback_timeout_ms",
+                usize::try_from(self.callback_timeout_ms).unwrap_or(usize::MAX),
+            ),
+            ("callback_concurrency", self.callback_concurrency),
+        ];
+        for (field, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
+            problems.push((
+                field.to_owned(),
+                "0 would let nothing through".to_owned(),
+                "leave it out for the default".to_owned(),
+            ));
+        }
+        let bounded = [
+            ("heartbeat_secs", self.heartbeat_secs as usize, 86_400),
+            ("connect_ttl_secs", self.connect_ttl_secs as usize, 86_400),
+            ("max_queue_bytes", self.max_queue_bytes, 1 << 26),
+            ("max_message_bytes", self.max_message_bytes, 1 << 26),
+            ("node", usize::from(self.node), 4095),
+        ];
+        for (field, value, most) in bounded {
+            if value > most {
+                problems.push((
+                    field.to_owned(),
+                    format!("{value} is more than {most}"),
+                    format!("choose at most {most}"),
+                ));
+            }
+        }
+    }
+
+    fn check_business(&self, at: usize, business: &Business, problems: &mut Vec<Problem>) {
+        let mut wrong = |field: &str, message: String, hint: &str| {
+            problems.push((
+                format!("businesses[{at}].{field}"),
+                message,
+                hint.to_owned(),
+            ));
+        };
+        if !is_host(&business.host) {
+            wrong(
+                "host",
+                format!("`{}` is not a host name", business.host),
+                "write the host alone, without https:// and path, as in www.example.com",
+            );
+        }
+        if business.key.is_empty() {
+            wrong(
+                "key",
+                "the signature key is missing".to_owned(),
+                "give the same text as the SDK's tunnelSignatureKey",
+            );
+        }
+        let twice = self.businesses.iter().take(at);
+        if twice.clone().any(|other| other.host == business.host) {
+            wrong(
+                "host",
+                format!("`{}` stands here twice", business.host),
+                "one entry per host",
+            );
+        }
+        match business.receive.as_deref().map(str::parse::<Uri>) {
+            None => {}
+            Some(Ok(url)) if url.scheme_str() == Some("https") && url.host().is_some() => {}
+            Some(Ok(url)) if url.scheme_str() == Some("http") && url.host().is_some() => {
+                if !self.allow_http_receive {
+                    wrong(
+                        "receive",
+                        "callbacks over plain http are not allowed".to_owned(),
+                        "use https, or set allow_http_receive for a server on this machine",
+                    );
+                }
+            }
+            Some(_) => wrong(
+                "receive",
+                "not an http or https address".to_owned(),
+                "write the whole address, as in https://www.example.com/weapp/tunnel",
+            ),
+        }
+    }
+}
+
+/// Whether `text` is a host with an optional port and nothing else.
+fn is_host(text: &str) -> bool {
+    text.parse::<http::uri::Authority>()
+        .is_ok_and(|authority| !authority.host().is_empty() && !text.contains('@'))
+}
+
+/// Whether `text` is `ws://` or `wss://` with a host.
+fn is_ws_base(text: &str) -> bool {
+    text.parse::<Uri>().is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("ws" | "wss"))
+            && url.host().is_some()
+            && url.query().is_none()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn business(host: &str) -> Business {
+        Business {
+            host: host.to_owned(),
+            key: Secret::new("0123456789abcdef"),
+            ..Business::default()
+        }
+    }
+
+    #[test]
+    fn the_default_has_no_problem() {
+        assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_its_place() {
+        let config = Config {
+            heartbeat_secs: 0,
+            node: 5000,
+            public_url: "https://www.example.com".to_owned(),
+            businesses: vec![
+                business("www.example.com"),
+                business("www.example.com"),
+                Business {
+                    receive: Some("http://127.0.0.1/tunnel".to_owned()),
+                    ..business("https://other.example.com/")
+                },
+                Business {
+                    key: Secret::default(),
+                    receive: Some("nowhere".to_owned()),
+                    ..business("third.example.com")
+                },
+            ],
+            ..Config::default()
+        };
+        let fields: Vec<String> = config.problems().into_iter().map(|p| p.0).collect();
+        assert_eq!(
+            fields,
+            [
+                "heartbeat_secs",
+                "node",
+                "public_url",
+                "businesses[1].host",
+                "businesses[2].host",
+                "businesses[2].receive",
+                "businesses[3].key",
+                "businesses[3].receive",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let read = serde_json::from_str::<Config>(r#"{"heartbeat": 3}"#);
+        assert!(read.is_err());
+        let read = serde_json::from_str::<Config>(
+            r#"{"heartbeat_secs": 3, "businesses": [{"host": "a", "key": "k"}]}"#,
+        );
+        assert_eq!(read.map(|c| c.heartbeat_secs).ok(), Some(3));
+    }
+}

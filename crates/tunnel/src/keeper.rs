@@ -1,0 +1,102 @@
+//! Keeps the tunnels' time: lets go of silent, stuck and never opened ones, and of all when
+//! weappd goes down. One task; no tunnel owns a timer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::bell::Wakes;
+use crate::id::SHARDS;
+use crate::tunnel::{Goodbye, Tunnel, Verdict};
+use crate::tunnels::Tunnels;
+
+/// How often tunnels are let go while weappd goes down.
+const DRAIN_STEP: Duration = Duration::from_millis(100);
+
+/// Runs until weappd goes down and the last tunnel is let go.
+pub(crate) async fn keep(tunnels: Tunnels) {
+    let started = Instant::now();
+    let hub = tunnels.hub();
+    let mut ticks = tokio::time::interval(pace(tunnels.config().heartbeat_secs));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for shard in (0..SHARDS).cycle() {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = tunnels.stop().asked() => break,
+        }
+        // Wraps after 49 days; ages are told by wrapping subtraction.
+        hub.set_now(started.elapsed().as_millis() as u32);
+        sweep(&tunnels, shard);
+    }
+    drain(&tunnels).await;
+}
+
+/// One shard a tick, all shards within a tenth of a heartbeat.
+fn pace(heartbeat_secs: u32) -> Duration {
+    Duration::from_millis(u64::from(heartbeat_secs) * 1000 / 10 / SHARDS as u64)
+        .clamp(Duration::from_millis(5), Duration::from_millis(250))
+}
+
+/// Lets go of the tunnels of one shard whose time is over.
+fn sweep(tunnels: &Tunnels, shard: usize) {
+    let (hub, limits) = (tunnels.hub(), tunnels.limits());
+    let now = hub.now();
+    let over = hub.sweep(shard, |tunnel| tunnel.check(now, limits) != Verdict::Fine);
+    let mut wakes = Wakes::default();
+    for tunnel in over {
+        if let Verdict::End(goodbye) = tunnel.check(now, limits) {
+            tracing::debug!(tunnel.id = %tunnel.id, ?goodbye, "tunnel let go");
+            tunnels.close(&tunnel, None, Some(goodbye), &mut wakes);
+        }
+    }
+}
+
+/// Lets go of all tunnels, spread over `drain_secs`, or at once when time is up.
+async fn drain(tunnels: &Tunnels) {
+    let all: Vec<Arc<Tunnel>> = (0..SHARDS)
+        .flat_map(|shard| tunnels.hub().sweep(shard, |_| true))
+        .collect();
+    let steps = usize::try_from(tunnels.config().drain_secs)
+        .unwrap_or(1)
+        .saturating_mul(10)
+        .max(1);
+    let share = all.len().div_ceil(steps).max(1);
+    let mut hurry = false;
+    for some in all.chunks(share) {
+        let mut wakes = Wakes::default();
+        for tunnel in some {
+            tunnels.close(tunnel, None, Some(Goodbye::Draining), &mut wakes);
+        }
+        drop(wakes);
+        if !hurry {
+            tokio::select! {
+                () = tokio::time::sleep(DRAIN_STEP) => {}
+                () = tunnels.stop().forced() => hurry = true,
+            }
+        }
+    }
+    // One that was being issued while the others were gathered.
+    let mut wakes = Wakes::default();
+    for shard in 0..SHARDS {
+        for tunnel in tunnels.hub().sweep(shard, |_| true) {
+            tunnels.close(&tunnel, None, Some(Goodbye::Draining), &mut wakes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_takes_a_tenth_of_a_heartbeat() {
+        for secs in [1, 2, 15, 30] {
+            let round = pace(secs) * SHARDS as u32;
+            assert!(
+                round <= Duration::from_millis(u64::from(secs) * 100),
+                "{secs}"
+            );
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! One phone's connection, on its edge thread, from the upgrade to the last byte.
+//!
+//! An idle socket is this struct and nothing else: it reads into a buffer its thread
+//! shares, keeps bytes only of frames that came in part, and has no timer (the keeper
+//! tells it when its time is over). What happens once at the end is boxed.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::rt::{Read as _, ReadBuf, Write as _};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use serde_json::{Value, json};
+use weappd_base::wiretap::{Party, Report};
+
+use crate::bell::Wakes;
+use crate::farewell;
+use crate::frame::{self, Decoder, Event, Violation, code};
+use crate::hub::add;
+use crate::id::TunnelId;
+use crate::outbox::Outbox;
+use crate::packet::{self, FromPhone};
+use crate::tunnel::{Goodbye, Tunnel};
+use crate::tunnels::Tunnels;
+
+/// What one read takes at most.
+const SCRATCH: usize = 64 * 1024;
+/// How many frames one write takes at most.
+const SLICES: usize = 64;
+/// How often a socket turns before it lets others go on.
+const TURNS: usize = 16;
+/// How long the last words may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static SHARED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lives a phone's connection. Every upgrade of a genuine token comes here: refusing the
+/// upgrade itself would leave an old client stuck for ever.
+pub(crate) async fn live(tunnels: Tunnels, id: TunnelId, upgrade: OnUpgrade) {
+    let Ok(io) = upgrade.await else {
+        return;
+    };
+    match tunnels.open(id) {
+        Ok((tunnel, epoch)) => {
+            let mut socket = Socket::new(io, tunnels, tunnel, epoch);
+            let ending = poll_fn(|cx| socket.poll_live(cx)).await;
+            Box::pin(socket.end(ending)).await;
+        }
+        Err(goodbye) => {
+            Box::pin(refuse(tunnels, id, io, goodbye)).await;
+        }
+    }
+}
+
+/// Says goodbye to a phone that came too late.
+async fn refuse(tunnels: Tunnels, id: TunnelId, io: Upgraded, goodbye: Goodbye) {
+    let (code, reason) = goodbye.words();
+    tunnels
+        .wiretap()
+        .hop(|| to_phone(id, "close", json!({ "code": code, "reason": reason })));
+    let mut out = Outbox::default();
+    out.push(frame::close(code, reason));
+    farewell::say(io, out, true, LAST_WORDS).await;
+}
+
+/// One phone's connection while it lives.
+struct Socket {
+    io: Upgraded,
+    tunnels: Tunnels,
+    tunnel: Arc<Tunnel>,
+    decoder: Decoder,
+    out: Outbox,
+    /// Bytes read but not looked at, because the business server does not keep up.
+    held: Option<Box<Vec<u8>>>,
+    /// The answer to the latest WebSocket ping.
+    echo: Option<Box<Bytes>>,
+    epoch: u32,
+    /// Whether the latest `ping` is unanswered.
+    owes_pong: bool,
+    /// Whether answers wait in `out`: further pings share the next ones.
+    pongs_wait: bool,
+    unflushed: bool,
+}
+
+/// Why a connection ends.
+enum Ending {
+    /// The phone or the network is gone.
+    Gone,
+    /// weappd ends it.
+    Told(Goodbye),
+    /// The phone said `close`.
+    Left,
+    /// The phone closed the WebSocket.
+    Closed(Option<u16>),
+    /// The phone broke the rules.
+    Broke(Violation),
+    /// The phone sent binary data.
+    Binary,
+}
+
+/// What follows from one event.
+enum Flow {
+    On,
+    Pause,
+    End(Ending),
+}
+
+impl Socket {
+    fn new(io: Upgraded, tunnels: Tunnels, tunnel: Arc<Tunnel>, epoch: u32) -> Self {
+        let mut out = Outbox::default();
+        let heartbeat = tunnels.config().heartbeat_secs;
+        out.push(packet::timeout(heartbeat));
+        tunnels.wiretap().hop(|| {
+            to_phone(
+                tunnel.id,
+                "timeout",
+                json!({ "packet": format!("timeout:{heartbeat}") }),
+            )
+        });
+        Self {
+            io,
+            tunnels,
+            tunnel,
+            decoder: Decoder::default(),
+            out,
+            held: None,
+            echo: None,
+            epoch,
+            owes_pong: false,
+            pongs_wait: false,
+            unflushed: false,
+        }
+    }
+
+    /// Lives until something ends it.
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        for turn in 0..TURNS {
+            if self.poll_out(cx).is_err() {
+                return Poll::Ready(Ending::Gone);
+            }
+            let now = self.tunnels.hub().now();
+            let held = self.out.bytes();
+            let orders = self.tunnel.look(self.epoch, held, now, cx.waker());
+            let fresh = !orders.frames.is_empty();
+            self.out.append(orders.frames);
+            if let Some(goodbye) = orders.goodbye {
+                return Poll::Ready(Ending::Told(goodbye));
+            }
+            if fresh && turn == 0 {
+                continue;
+            }
+            let read = if orders.read {
+                self.poll_in(cx)
+            } else {
+                Poll::Pending
+            };
+            match read {
+                Poll::Ready(Some(ending)) => return Poll::Ready(ending),
+                Poll::Ready(None) => {}
+                Poll::Pending if fresh => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes what there is to write, answers to pings first, as far as the phone takes it.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            if !self.pongs_wait {
+                if std::mem::take(&mut self.owes_pong) {
+                    self.out.push_ahead(packet::PONG);
+                    self.pongs_wait = true;
+                }
+                if let Some(echo) = self.echo.take() {
+                    self.out.push_ahead(*echo);
+                    self.pongs_wait = true;
+                }
+            }
+            if self.out.is_empty() {
+                break;
+            }
+            let written = match write_some(&mut self.io, cx, &self.out) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => break,
+            };
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.out.advance(written);
+            self.unflushed = true;
+            if self.out.is_empty() {
+                self.pongs_wait = false;
+            }
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.io).poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
+    /// Reads once and acts on it: `Ready(None)` when there may be more.
+    fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ending>> {
+        if let Some(mut held) = self.held.take() {
+            return Poll::Ready(self.take_in(&mut held));
+        }
+        SHARED.with_borrow_mut(|shared| {
+            if shared.is_empty() {
+                shared.resize(SCRATCH, 0);
+            }
+            let mut buffer = ReadBuf::new(shared);
+            match Pin::new(&mut self.io).poll_read(cx, buffer.unfilled()) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(Some(Ending::Gone)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let count = buffer.filled().len();
+            if count == 0 {
+                return Poll::Ready(Some(Ending::Gone));
+            }
+            self.tunnel.heard(self.tunnels.hub().now());
+            let input = &mut shared[..count];
+            Poll::Ready(self.take_in(input))
+        })
+    }
+
+    /// Acts on bytes that came, until the business server must catch up first.
+    fn take_in(&mut self, mut input: &mut [u8]) -> Option<Ending> {
+        let most = self.tunnels.config().max_message_bytes;
+        // `message:` is ours, not the phone's.
+        let most = most.saturating_add("message:".len());
+        while !input.is_empty() {
+            let mut decoder = std::mem::take(&mut self.decoder);
+            let step = decoder.step(input, most);
+            self.decoder = decoder;
+            let (used, flow) = match step {
+                Ok(step) => (
+                    step.used,
+                    step.event.map_or(Flow::On, |event| self.act(&event)),
+                ),
+                Err(violation) => return Some(Ending::Broke(violation)),
+            };
+            input = &mut input[used..];
+            match flow {
+                Flow::On => {}
+                Flow::End(ending) => return Some(ending),
+                Flow::Pause => {
+                    self.held = (!input.is_empty()).then(|| Box::new(input.to_vec()));
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// Acts on one event.
+    fn act(&mut self, event: &Event<'_>) -> Flow {
+        match event {
+            Event::Text(text) => self.act_on_packet(text),
+            Event::Binary => Flow::End(Ending::Binary),
+            Event::Ping(payload) => {
+                self.echo = Some(Box::new(frame::pong(payload)));
+                Flow::On
+            }
+            Event::Pong => Flow::On,
+            Event::Close(code) => Flow::End(Ending::Closed(*code)),
+        }
+    }
+
+    fn act_on_packet(&mut self, text: &str) -> Flow {
+        let packet = FromPhone::parse(text);
+        let id = self.tunnel.id;
+        self.tunnels.wiretap().hop(|| from_phone(id, &packet, text));
+        match packet {
+            FromPhone::Ping => {
+                self.owes_pong = true;
+                self.tunnels
+                    .wiretap()
+                    .hop(|| to_phone(id, "pong", json!({ "packet": "pong" })));
+                Flow::On
+            }
+            FromPhone::Message(content) => {
+                match self.tunnels.said(&self.tunnel, self.epoch, content) {
+                    Some(said) if !said.room => Flow::Pause,
+                    // A phone that no longer speaks for its tunnel is told so next.
+                    Some(_) | None => Flow::On,
+                }
+            }
+            FromPhone::Close => Flow::End(Ending::Left),
+            FromPhone::Unknown => Flow::On,
+        }
+    }
+
+    /// Closes the tunnel, if nobody did, and says what is left to say.
+    async fn end(mut self, ending: Ending) {
+        let told = match ending {
+            Ending::Told(goodbye) => Some(goodbye),
+            _ => None,
+        };
+        if told.is_none() {
+            let mut wakes = Wakes::default();
+            self.tunnels
+                .close(&self.tunnel, Some(self.epoch), None, &mut wakes);
+        }
+        let id = self.tunnel.id;
+        let (code, reason) = match ending {
+            Ending::Gone => return,
+            Ending::Told(goodbye) => goodbye.words(),
+            Ending::Left => (code::NORMAL, "bye"),
+            Ending::Closed(code) => (code.unwrap_or(code::NORMAL), ""),
+            Ending::Binary => (code::UNSUPPORTED, "text only"),
+            Ending::Broke(violation) => {
+                add(&self.tunnels.hub().counts.violations, 1);
+                tracing::debug!(tunnel.id = %id, ?violation, "phone broke the WebSocket rules");
+                (violation.code(), violation.reason())
+            }
+        };
+        if told == Some(Goodbye::Asked) {
+            self.out.push(packet::CLOSE);
+            self.tunnels
+                .wiretap()
+                .hop(|| to_phone(id, "close", json!({ "packet": "close" })));
+        }
+        let closing = json!({ "code": code, "reason": reason });
+        self.tunnels
+            .wiretap()
+            .hop(|| to_phone(id, "websocket close", closing));
+        self.out.push(frame::close(code, reason));
+        let wait = !matches!(ending, Ending::Closed(_));
+        let Self { io, out, .. } = self;
+        farewell::say(io, out, wait, LAST_WORDS).await;
+    }
+}
+
+/// Writes once.
+fn write_some(io: &mut Upgraded, cx: &mut Context<'_>, out: &Outbox) -> Poll<io::Result<usize>> {
+    let io = Pin::new(io);
+    if let Some(single) = out.single() {
+        return io.poll_write(cx, single);
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let filled = out.fill(&mut slices);
+    io.poll_write_vectored(cx, &slices[..filled])
+}
+
+fn from_phone(id: TunnelId, packet: &FromPhone<'_>, text: &str) -> Report {
+    Report {
+        from: Party::Phone,
+        to: Party::Weappd,
+        name: packet.name().to_owned(),
+        answer: false,
+        who: Some(id.to_string()),
+        detail: json!({ "packet": text }),
+    }
+}
+
+/// A packet to the phone, for the sequence diagram.
+pub(crate) fn to_phone(id: TunnelId, name: &str, detail: Value) -> Report {
+    Report {
+        from: Party::Weappd,
+        to: Party::Phone,
+        name: name.to_owned(),
+        answer: name == "pong",
+        who: Some(id.to_string()),
+        detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of a future is what every idle tunnel costs for ever.
+    #[test]
+    fn an_idle_socket_is_small() {
+        fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size_of::<Socket>() <= 176, "{}", size_of::<Socket>());
+        let future = size_of_future(live);
+        assert!(future <= 288, "{future}");
+        assert!(size_of::<Tunnel>() <= 288, "{}", size_of::<Tunnel>());
+    }
+}

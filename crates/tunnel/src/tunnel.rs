@@ -1,0 +1,430 @@
+//! One tunnel: issued -> open -> closed, what waits for its phone, what waits for its
+//! business server.
+//!
+//! The socket on its edge thread, pushes from anywhere, the keeper and the callback lane
+//! meet here under one short lock, never held over IO. Each method is one move; what must
+//! follow it outside the lock (waking a socket, starting a lane) is in its answer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::bell::{Bell, Wakes};
+use crate::business::Route;
+use crate::frame::code;
+use crate::id::TunnelId;
+use crate::outbox::Outbox;
+
+/// Most events waiting for a business server before its phone is no longer read.
+const LANE_EVENTS: usize = 256;
+/// Most bytes of them.
+const LANE_BYTES: usize = 256 * 1024;
+/// How much more than the queue limit may wait while only our own thread is late.
+const LATE_FACTOR: usize = 16;
+
+/// One tunnel.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) id: TunnelId,
+    pub(crate) route: Arc<Route>,
+    /// When the phone was last heard, or the tunnel issued.
+    seen: AtomicU32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Which of the phones that opened this URL one after the other.
+    epoch: u32,
+    /// When the phone last took bytes.
+    progress: u32,
+    /// Bytes the socket holds.
+    in_flight: usize,
+    /// Whether the phone refused bytes at the last try.
+    blocked: bool,
+    /// Whether the socket waits for the lane before it reads on.
+    read_paused: bool,
+    outbox: Outbox,
+    /// Present while the socket sleeps.
+    waker: Option<Waker>,
+    bell: Option<Arc<Bell>>,
+    goodbye: Option<Goodbye>,
+    /// Present while the business server has something to hear.
+    lane: Option<Box<Lane>>,
+    /// Callbacks so far.
+    seq: u32,
+}
+
+/// Where a tunnel is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Has a URL, waits for its phone.
+    Issued,
+    /// Has a phone.
+    Open,
+    /// Had one, or waited too long.
+    Closed,
+}
+
+/// Why weappd ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goodbye {
+    /// The business server asked for it; the phone shall not come back.
+    Asked,
+    /// The phone does not read.
+    Slow,
+    /// Nothing was heard of the phone for too long.
+    Silent,
+    /// The business server does not keep up with this phone.
+    Unheard,
+    /// weappd is going down.
+    Draining,
+    /// The phone's URL was opened again.
+    Replaced,
+    /// The URL's time is over.
+    Expired,
+}
+
+impl Goodbye {
+    /// What the close frame says.
+    pub(crate) fn words(self) -> (u16, &'static str) {
+        match self {
+            Self::Asked => (code::NORMAL, "closed by the business server"),
+            Self::Slow => (code::TRY_AGAIN, "too slow"),
+            Self::Silent => (code::GOING_AWAY, "silent for too long"),
+            Self::Unheard => (code::TRY_AGAIN, "business server is busy"),
+            Self::Draining => (code::GOING_AWAY, "going away"),
+            Self::Replaced => (code::POLICY, "opened elsewhere"),
+            Self::Expired => (code::POLICY, "url expired"),
+        }
+    }
+}
+
+/// Something a business server should hear.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) kind: Kind,
+    /// Counts the callbacks of one tunnel, from 1.
+    pub(crate) seq: u32,
+    /// When it happened.
+    pub(crate) at: Instant,
+}
+
+/// What happened.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A phone opened the tunnel.
+    Connect,
+    /// It sent this.
+    Message(Box<str>),
+    /// It is gone.
+    Close,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: VecDeque<Event>,
+    bytes: usize,
+}
+
+impl Lane {
+    fn has_room(&self) -> bool {
+        self.waiting.len() < LANE_EVENTS && self.bytes < LANE_BYTES
+    }
+}
+
+/// What times and sizes a tunnel must keep to, in milliseconds and bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) ttl: u32,
+    pub(crate) silence: u32,
+    pub(crate) stall: u32,
+    pub(crate) queue: usize,
+}
+
+/// What came of a frame offered to a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// It is on its way or waits for the phone.
+    Taken,
+    /// The tunnel waits for its phone and no more fits.
+    Full,
+    /// The phone does not read: close it.
+    Slow,
+    /// The tunnel is closed.
+    Dead,
+}
+
+/// What a socket is told when it looks.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    /// To be written.
+    pub(crate) frames: Outbox,
+    /// To be said, and then no more.
+    pub(crate) goodbye: Option<Goodbye>,
+    /// Whether the phone may be read.
+    pub(crate) read: bool,
+}
+
+/// What came of a phone's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Whether a lane must be started.
+    pub(crate) start_lane: bool,
+    /// Whether the phone may say more.
+    pub(crate) room: bool,
+}
+
+/// What a look at a tunnel's clocks tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// All is well.
+    Fine,
+    /// Close it, saying this.
+    End(Goodbye),
+}
+
+impl Tunnel {
+    /// A tunnel that waits for its phone from `now`.
+    pub(crate) fn new(id: TunnelId, route: Arc<Route>, now: u32) -> Self {
+        Self {
+            id,
+            route,
+            seen: AtomicU32::new(now),
+            state: Mutex::new(State {
+                phase: Phase::Issued,
+                epoch: 0,
+                progress: now,
+                in_flight: 0,
+                blocked: false,
+                read_paused: false,
+                outbox: Outbox::default(),
+                waker: None,
+                bell: None,
+                goodbye: None,
+                lane: None,
+                seq: 0,
+            }),
+        }
+    }
+
+    /// The phone was heard.
+    pub(crate) fn heard(&self, now: u32) {
+        self.seen.store(now, Ordering::Relaxed);
+    }
+
+    /// A phone opens the tunnel: which epoch it is, and whether it is the first, for whom a
+    /// lane must be started. An earlier phone is told to go. `None` if it is too late.
+    pub(crate) fn open(&self, bell: Arc<Bell>, now: u32, ttl: u32) -> Option<(u32, bool)> {
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        let first = match state.phase {
+            Phase::Closed => return None,
+            Phase::Issued if now.wrapping_sub(self.seen.load(Ordering::Relaxed)) > ttl => {
+                return None;
+            }
+            Phase::Issued => true,
+            Phase::Open => false,
+        };
+        state.wake(&mut wakes);
+        state.phase = Phase::Open;
+        state.epoch += 1;
+        state.progress = now;
+        state.in_flight = 0;
+        state.blocked = false;
+        state.bell = Some(bell);
+        self.heard(now);
+        let epoch = state.epoch;
+        let start_lane = first && state.tell(Kind::Connect);
+        drop(state);
+        Some((epoch, start_lane))
+    }
+
+    /// Gives a frame to the phone, now or as soon as it opens.
+    pub(crate) fn offer(&self, frame: &Bytes, queue: usize, wakes: &mut Wakes) -> Offer {
+        let mut state = self.state.lock();
+        let total = state.outbox.bytes() + state.in_flight + frame.len();
+        match state.phase {
+            Phase::Closed => return Offer::Dead,
+            Phase::Issued if total > queue => return Offer::Full,
+            Phase::Open
+                if total > queue
+                    && (state.blocked || total > queue.saturating_mul(LATE_FACTOR)) =>
+            {
+                return Offer::Slow;
+            }
+            Phase::Issued | Phase::Open => {}
+        }
+        state.outbox.push(frame.clone());
+        // A blocked socket is woken by its phone.
+        if !state.blocked {
+            state.wake(wakes);
+        }
+        Offer::Taken
+    }
+
+    /// The socket of `epoch` looks what to do, still holding `held` bytes unwritten; it
+    /// will be woken through `waker` when that changes.
+    pub(crate) fn look(&self, epoch: u32, held: usize, now: u32, waker: &Waker) -> Orders {
+        let mut state = self.state.lock();
+        if state.epoch != epoch {
+            return Orders {
+                frames: Outbox::default(),
+                goodbye: Some(Goodbye::Replaced),
+                read: false,
+            };
+        }
+        if held == 0 || held < state.in_flight {
+            state.progress = now;
+        }
+        state.blocked = held > 0;
+        state.in_flight = held;
+        let mut frames = Outbox::default();
+        if held == 0 || state.goodbye.is_some() {
+            frames = std::mem::take(&mut state.outbox);
+            state.in_flight += frames.bytes();
+        }
+        let read = state.lane.as_ref().is_none_or(|lane| lane.has_room());
+        state.read_paused = !read;
+        // A socket with something to write will look again before it sleeps.
+        let sleeps = frames.is_empty() && state.goodbye.is_none();
+        if sleeps && !state.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        Orders {
+            frames,
+            goodbye: state.goodbye,
+            read,
+        }
+    }
+
+    /// The phone of `epoch` sent a message. `None` if it no longer speaks for the tunnel.
+    pub(crate) fn said(&self, epoch: u32, content: &str) -> Option<Said> {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open || state.epoch != epoch {
+            return None;
+        }
+        let start_lane = state.tell(Kind::Message(content.into()));
+        let room = state.lane.as_ref().is_none_or(|lane| lane.has_room());
+        Some(Said { start_lane, room })
+    }
+
+    /// Closes the tunnel, if it was not closed and `by` (the epoch of a socket, or nobody's)
+    /// may; says whether a lane must be started.
+    pub(crate) fn close(
+        &self,
+        by: Option<u32>,
+        goodbye: Option<Goodbye>,
+        wakes: &mut Wakes,
+    ) -> Option<Closed> {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Closed || by.is_some_and(|epoch| epoch != state.epoch) {
+            return None;
+        }
+        let was = std::mem::replace(&mut state.phase, Phase::Closed);
+        state.goodbye = goodbye;
+        if goodbye != Some(Goodbye::Asked) {
+            state.outbox = Outbox::default();
+        }
+        let start_lane = was == Phase::Open && state.tell(Kind::Close);
+        state.wake(wakes);
+        state.bell = None;
+        Some(Closed { was, start_lane })
+    }
+
+    /// The next thing the business server should hear. `None` ends the lane.
+    pub(crate) fn next_event(&self, wakes: &mut Wakes) -> Option<Event> {
+        let mut state = self.state.lock();
+        let lane = state.lane.as_mut()?;
+        let Some(event) = lane.waiting.pop_front() else {
+            state.lane = None;
+            return None;
+        };
+        if let Kind::Message(content) = &event.kind {
+            lane.bytes = lane.bytes.saturating_sub(content.len());
+        }
+        if lane.has_room() && std::mem::take(&mut state.read_paused) {
+            state.wake(wakes);
+        }
+        Some(event)
+    }
+
+    /// Looks at the tunnel's clocks.
+    pub(crate) fn check(&self, now: u32, limits: &Limits) -> Verdict {
+        let silence = now.wrapping_sub(self.seen.load(Ordering::Relaxed));
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Issued if silence > limits.ttl => Verdict::End(Goodbye::Expired),
+            Phase::Open if silence >= limits.silence && state.read_paused => {
+                Verdict::End(Goodbye::Unheard)
+            }
+            Phase::Open if silence >= limits.silence => Verdict::End(Goodbye::Silent),
+            Phase::Open if state.blocked && now.wrapping_sub(state.progress) >= limits.stall => {
+                Verdict::End(Goodbye::Slow)
+            }
+            Phase::Issued | Phase::Open | Phase::Closed => Verdict::Fine,
+        }
+    }
+
+    /// What the operator sees of it: phase, silence, bytes for the phone, events for the
+    /// business server.
+    pub(crate) fn glance(&self, now: u32) -> Glance {
+        let silence_ms = now.wrapping_sub(self.seen.load(Ordering::Relaxed));
+        let state = self.state.lock();
+        Glance {
+            phase: state.phase,
+            silence_ms,
+            queued_bytes: state.outbox.bytes() + state.in_flight,
+            waiting_callbacks: state.lane.as_ref().map_or(0, |lane| lane.waiting.len()),
+        }
+    }
+}
+
+/// What came of closing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// What it was before.
+    pub(crate) was: Phase,
+    /// Whether a lane must be started.
+    pub(crate) start_lane: bool,
+}
+
+/// What the operator sees of a tunnel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Glance {
+    pub(crate) phase: Phase,
+    pub(crate) silence_ms: u32,
+    pub(crate) queued_bytes: usize,
+    pub(crate) waiting_callbacks: usize,
+}
+
+impl State {
+    /// Hands the sleeping socket over to be woken.
+    fn wake(&mut self, wakes: &mut Wakes) {
+        if let (Some(bell), Some(waker)) = (&self.bell, self.waker.take()) {
+            wakes.add(bell, waker);
+        }
+    }
+
+    /// Lines up something for the business server; says whether a lane must be started.
+    fn tell(&mut self, kind: Kind) -> bool {
+        self.seq += 1;
+        let start = self.lane.is_none();
+        let lane = self.lane.get_or_insert_default();
+        if let Kind::Message(content) = &kind {
+            lane.bytes += content.len();
+        }
+        lane.waiting.push_back(Event {
+            kind,
+            seq: self.seq,
+            at: Instant::now(),
+        });
+        start
+    }
+}
