@@ -10,12 +10,12 @@ const TABLE = [
   ['phone>wechat', /user_?(info|profile)/, 'wx.getUserInfo', 'encryptedData + iv'],
   ['phone>wechat', /phone_?number/, 'getPhoneNumber', 'encryptedData + iv'],
   ['phone>wechat', /authorize/, 'wx.authorize', 'wx.authorize'],
-  ['phone>weappd', /(^|[/. ])login$/, 'code → /login', 'skey'],
-  ['phone>weappd', /(^|[/. ])user$/, 'skey → /user', 'userInfo'],
+  ['phone>weappd', /(^|[/. ])login$|^code$|^skey$/, 'code → /login', 'skey'],
+  ['phone>weappd', /(^|[/. ])user$|^who am i|^userinfo$/, 'skey → /user', 'userInfo'],
   ['phone>weappd', /(^|[/. ])session$/, 'code → /session', 'skey'],
   ['phone>weappd', /upload/, 'wx.uploadFile', 'imgUrl'],
   ['phone>weappd', /files|download/, 'wx.downloadFile', 'picture'],
-  ['phone>weappd', /(ws\/|websocket|upgrade|connect_?socket|^connect$|^open$)/, 'wx.connectSocket', '101'],
+  ['phone>weappd', /(^ws$|ws\/|websocket(?! close)|upgrade|connect_?socket|^connect$|^open$)/, 'wx.connectSocket', '101'],
   ['phone>weappd', /tunnel/, 'skey → /tunnel', 'connectUrl'],
   ['weappd>wechat', /code_?2_?session/, 'code2Session', 'openid + session_key'],
   ['app>weappd', /wsurl/, '/get/wsurl', 'tunnelId + connectUrl'],
@@ -42,6 +42,9 @@ export function nameOf(hop) {
 
 const plain = (name) => String(name).trim().toLowerCase().replace(/^(get|post|put|delete|head) +/, '').replace(/[?#].*$/, '').replace(/\/$/, '');
 const shown = (name) => (String(name).length > 34 ? `${String(name).slice(0, 33)}…` : String(name));
+
+/** Whether a hop is only this page fetching itself. */
+export const isOfPage = ({ name }) => /^(\w+ )?\/(_dev\/|favicon|$)/.test(String(name));
 
 /** Inside a message or a push: which kind of message. */
 function asideOf(hop, name) {

@@ -175,7 +175,7 @@ export function createPhone({ user, config, whose }) {
   }
 
   function chatEvent(what) {
-    if (what === 'reconnecting') say('error', 'reconnecting');
+    if (what === 'reconnecting') say('note', 'reconnecting');
     else if (what === 'reconnected') say('ok', 'reconnected');
     else {
       state.chatting = false;

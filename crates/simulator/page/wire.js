@@ -2,7 +2,7 @@
 
 import { bubbles, h, icon } from './dom.js';
 import { jsonView } from './json.js';
-import { LOGIN_SEQUENCE, nameOf } from './names.js';
+import { LOGIN_SEQUENCE, isOfPage, nameOf } from './names.js';
 import { has, label, onLanguage, t, word } from './words.js';
 
 const MOST_ROWS = 600;
@@ -34,8 +34,7 @@ export function createWire({ users, whose }) {
       h('div', { class: 'wire-title' }, word(h('h2'), 'wire'), word(h('p', { class: 'dim' }), 'wireNote')),
       h('div', { class: 'tools' }, filters, pause, clear)),
     h('div', { class: 'heads', 'aria-hidden': 'true' }, h('span', { class: 'gutter' }), h('div', { class: 'lane-heads' }, ...lanes.map(laneHead))),
-    trouble,
-    h('div', { class: 'wire-middle' }, body, newer),
+    h('div', { class: 'wire-middle' }, body, trouble, newer),
     detail);
   label(element, 'wire');
   label(rows, 'lane');
@@ -83,7 +82,7 @@ export function createWire({ users, whose }) {
 
   function add(hop) {
     const named = nameOf(hop);
-    if (named.beat) return;
+    if (named.beat || isOfPage(hop)) return;
     if (state.paused) {
       state.held.push(hop);
       if (state.held.length > MOST_ROWS) state.held.shift();

@@ -7,7 +7,9 @@
 //
 // `wx.owner` is no part of WeChat: it is what the person holding the phone does.
 
-const MAX_SOCKETS = 5;
+import { Fail, settle } from './wx-calls.js';
+import { sockets } from './wx-sockets.js';
+
 const DEFAULT_TIMEOUT_MS = 60000;
 
 /**
@@ -41,50 +43,6 @@ export function createWx(parts) {
     ...screen(phone, parts),
     owner: owner(phone),
   };
-}
-
-// ---- how every call ends -------------------------------------------------------------------
-
-/** Runs `work`, then success/fail and complete; a promise when no callback was given. */
-function settle(api, options, work) {
-  const { success, fail, complete } = options || {};
-  const wantsPromise = !success && !fail && !complete;
-  const done = Promise.resolve().then(work).then(
-    (result) => ({ ok: true, result: { ...result, errMsg: `${api}:ok` } }),
-    (error) => ({ ok: false, result: failure(api, error) }),
-  );
-  if (wantsPromise) {
-    return done.then(({ ok, result }) => {
-      if (ok) return result;
-      throw Object.assign(new Error(result.errMsg), result);
-    });
-  }
-  done.then(({ ok, result }) => {
-    // A throwing callback is the mini program's error, and must not swallow `complete`.
-    guarded(ok ? success : fail, result);
-    guarded(complete, result);
-  });
-  return undefined;
-}
-
-function guarded(callback, result) {
-  if (typeof callback !== 'function') return;
-  try {
-    callback(result);
-  } catch (error) {
-    setTimeout(() => { throw error; });
-  }
-}
-
-class Fail extends Error {
-  constructor(reason, more) {
-    super(reason);
-    this.more = more || {};
-  }
-}
-
-function failure(api, error) {
-  return { ...(error.more || {}), errMsg: `${api}:fail ${error.message || error}` };
 }
 
 // ---- who the user is -----------------------------------------------------------------------
@@ -311,96 +269,6 @@ function createFiles() {
   };
   return { keep, find };
 }
-
-// ---- sockets -------------------------------------------------------------------------------
-
-function sockets(phone) {
-  const open = new Set();
-  // The old global calls mean the newest socket; each keeps one listener, as WeChat does.
-  const listeners = { open: null, message: null, close: null, error: null };
-  let newest = null;
-
-  function connectSocket(options = {}) {
-    if (open.size >= MAX_SOCKETS) {
-      settle('connectSocket', withCallback(options), async () => {
-        throw new Fail(`exceed max socket count ${MAX_SOCKETS}`);
-      });
-      return undefined;
-    }
-    let socket;
-    try {
-      socket = new phone.WebSocket(options.url, options.protocols || []);
-    } catch {
-      settle('connectSocket', withCallback(options), async () => {
-        throw new Fail(`invalid url "${options.url}"`);
-      });
-      return undefined;
-    }
-    const made = socketTask(socket, (kind, event) => {
-      if (kind === 'close') open.delete(made);
-      if (made === newest) guarded(listeners[kind], event);
-    });
-    open.add(made);
-    newest = made;
-    settle('connectSocket', withCallback(options), async () => ({ socketTaskId: open.size }));
-    return made;
-  }
-
-  const newestDoes = (api, options, act) => {
-    if (newest) return act(newest);
-    return settle(api, withCallback(options), async () => {
-      throw new Fail('WebSocket is not connected');
-    });
-  };
-  return {
-    connectSocket,
-    sendSocketMessage: (options = {}) => newestDoes('sendSocketMessage', options, (one) => one.send(options)),
-    closeSocket: (options = {}) => newestDoes('closeSocket', options, (one) => one.close(options)),
-    onSocketOpen: (f) => { listeners.open = f; },
-    onSocketMessage: (f) => { listeners.message = f; },
-    onSocketClose: (f) => { listeners.close = f; },
-    onSocketError: (f) => { listeners.error = f; },
-  };
-}
-
-/** One socket as WeChat's SocketTask; `tell` hears what the task's own listeners hear. */
-function socketTask(socket, tell) {
-  const listeners = { open: new Set(), message: new Set(), close: new Set(), error: new Set() };
-  const heard = (kind, event) => {
-    listeners[kind].forEach((f) => guarded(f, event));
-    tell(kind, event);
-  };
-  socket.binaryType = 'arraybuffer';
-  socket.onopen = () => heard('open', { header: {} });
-  socket.onmessage = (event) => heard('message', { data: event.data });
-  socket.onerror = () => heard('error', { errMsg: 'connectSocket:fail the connection broke or was refused' });
-  socket.onclose = (event) => heard('close', { code: event.code, reason: event.reason });
-  const made = {
-    CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3,
-    get readyState() { return socket.readyState; },
-    send: (options = {}) => settle('sendSocketMessage', withCallback(options), async () => {
-      if (socket.readyState !== 1) throw new Fail('WebSocket is not connected');
-      socket.send(options.data);
-      return {};
-    }),
-    close: (options = {}) => settle('closeSocket', withCallback(options), async () => {
-      if (socket.readyState > 1) throw new Fail('WebSocket is not connected');
-      // Other codes than 1000 and 3000 to 4999 are not ours to send.
-      const code = options.code === 1000 || options.code >= 3000 ? options.code : 1000;
-      socket.close(code, options.reason || '');
-      return {};
-    }),
-  };
-  for (const kind of Object.keys(listeners)) {
-    const name = kind[0].toUpperCase() + kind.slice(1);
-    made[`on${name}`] = (f) => listeners[kind].add(f);
-    made[`off${name}`] = (f) => listeners[kind].delete(f);
-  }
-  return made;
-}
-
-// Socket calls never give promises: old client code ignores what they return.
-const withCallback = (options) => ({ ...options, complete: options.complete || (() => {}) });
 
 // ---- storage -------------------------------------------------------------------------------
 

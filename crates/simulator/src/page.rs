@@ -6,9 +6,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `wx.js` | the `wx` a mini program sees, over `fetch` and `WebSocket`; no DOM |
+//! | `wx.js`, `wx-calls.js`, `wx-sockets.js` | the `wx` a mini program sees, over `fetch` and `WebSocket`; no DOM |
 //! | `client.js` | a mini-program client: login with renewal, requests, tunnel; no DOM |
-//! | `phone.js`, `sample.js` | one phone on the stage, and its built-in picture |
+//! | `phone.js`, `chat.js`, `sample.js` | one phone on the stage, its chat room, its built-in picture |
 //! | `wire.js`, `names.js`, `whose.js`, `json.js` | the sequence diagram: drawing, naming, whose hop it is, opening one |
 //! | `words.js`, `dom.js`, `main.js` | the two languages, small helpers, the start |
 //!
