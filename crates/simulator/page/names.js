@@ -29,10 +29,11 @@ export function nameOf(hop) {
   // An answer runs the other way, under the name of what it answers.
   const way = hop.answer ? `${hop.to}>${hop.from}` : `${hop.from}>${hop.to}`;
   const row = TABLE.find(([ends, looks]) => ends === way && looks.test(name));
-  const given = row && row[hop.answer ? 3 : 2];
   const failed = failureOf(hop);
+  const given = row && row[hop.answer && !failed ? 3 : 2];
   return {
-    // A refusal does not carry what the answer is named after: it is named by its own words.
+    // A refusal does not carry what the answer is named after: its own words name it, or else
+    // what was asked.
     label: (failed && reasonIn(hop.detail)) || given || shown(hop.name),
     aside: asideOf(hop, name),
     beat: /^(ping|pong)$/.test(name),
@@ -78,7 +79,8 @@ function failureOf({ answer, detail }) {
   const body = [detail, detail.body, detail.response?.body].map(unfold).find((one) => one && typeof one === 'object' && (refuses(one.code) || refuses(one.errcode)));
   if (body) return String(refuses(body.code) ? body.code : body.errcode);
   const words = [detail, unfold(detail.body)].find((one) => one && /:fail/.test(one.errMsg || ''));
-  return words ? words.errMsg.split(':fail ')[1] || 'fail' : '';
+  if (words) return words.errMsg.split(':fail ')[1] || 'fail';
+  return typeof detail.error === 'string' && detail.error ? '✗' : '';
 }
 
 /** The server's own short word for a refusal: `ERR_SKEY_INVALID`. */
