@@ -89,3 +89,55 @@ impl fmt::Display for Fault {
 fn bytes(value: &serde_json::Value) -> bytes::Bytes {
     value.to_string().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn read(body: &[u8]) -> Value {
+        serde_json::from_slice(body).expect("JSON")
+    }
+
+    proptest! {
+        #[test]
+        fn every_envelope_round_trips(id in ".*", skey in ".*", name in ".*", n in any::<i64>()) {
+            let info = json!({"openId": id, "nickName": name, "n": n});
+            let text = info.to_string();
+            let body = read(&wafer1::logged_in(&id, &skey));
+            prop_assert_eq!(&body["session"], &json!({"id": id, "skey": skey}));
+            let body = read(&wafer1::user(&text));
+            prop_assert_eq!(&body["data"]["userInfo"], &info);
+            let body = read(&wafer2::logged_in(&skey, &text));
+            prop_assert_eq!(&body["data"], &json!({"userinfo": info, "skey": skey}));
+            prop_assert_eq!(&read(&wafer2::user(&text))["data"], &info);
+            prop_assert_eq!(&read(&rpc::decrypted(&name))["returnData"], &json!(name));
+            let identity = Identity {
+                appid: id.clone(),
+                openid: id.clone(),
+                unionid: Some(name.clone()),
+                id: id.clone(),
+                user_info_json: text,
+            };
+            let body = read(&native::session(Some(&skey), n, &identity));
+            let user = json!({
+                "id": id, "appid": id, "openid": id, "unionid": name, "info": info,
+            });
+            prop_assert_eq!(body, json!({"skey": skey, "expires_at": n, "user": user}));
+        }
+
+        #[test]
+        fn every_refusal_is_json_in_every_dialect(errcode in any::<i64>(), errmsg in ".*") {
+            let fault = Fault::Refused { errcode, errmsg: errmsg.clone() };
+            let message = read(&wafer1::login_failed(&fault))["message"].clone();
+            prop_assert!(message.as_str().is_some_and(|text| text.contains(&errmsg)));
+            let error = read(&wafer2::login_failed(&fault))["error"].clone();
+            let told = error.as_str().and_then(|text| text.split_once('\n')).expect("two lines");
+            prop_assert_eq!(read(told.1.as_bytes()), json!({"errcode": errcode, "errmsg": errmsg}));
+            let (_, body) = native::login_failed(&fault);
+            prop_assert_eq!(&read(&body)["error"]["errcode"], &json!(errcode));
+        }
+    }
+}

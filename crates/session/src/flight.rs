@@ -99,22 +99,19 @@ impl Flights {
         now_millis: impl Fn() -> i64,
     ) -> Result<Arc<Login>, Error> {
         let answer = flight.exchange.clone().await;
-        match &answer {
-            Ok(_) => {
-                // The first to land sets the time; all others find it set.
-                let _first = flight.landed_at.compare_exchange(
-                    i64::MAX,
-                    now_millis(),
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                );
-            }
-            Err(_) => {
-                let mut state = self.0.lock();
-                let is_this = |kept: &Arc<Flight>| Arc::ptr_eq(kept, flight);
-                if state.flights.get(&flight.key).is_some_and(is_this) {
-                    state.flights.remove(&flight.key);
-                }
+        if answer.is_ok() {
+            // The first to land sets the time; all others find it set.
+            let _first = flight.landed_at.compare_exchange(
+                i64::MAX,
+                now_millis(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+        } else {
+            let mut state = self.0.lock();
+            let is_this = |kept: &Arc<Flight>| Arc::ptr_eq(kept, flight);
+            if state.flights.get(&flight.key).is_some_and(is_this) {
+                state.flights.remove(&flight.key);
             }
         }
         answer

@@ -74,14 +74,12 @@ impl UserData {
     fn open(&self, appid: &str, login: &Login) -> Result<String, Error> {
         let key = &login.session_key;
         let failed = |err| Error::OpenData(Arc::new(err));
-        let data = match &self.iv {
-            Some(iv) => open_data::open(appid, key, &self.encrypted, Some(iv)).map_err(failed)?,
+        let data = if self.iv.is_some() {
+            open_data::open(appid, key, &self.encrypted, self.iv.as_deref()).map_err(failed)?
+        } else {
             // The oldest form is older than the watermark.
-            None => {
-                let text = open_data::decrypt(key, &self.encrypted, None).map_err(failed)?;
-                serde_json::from_str(&text)
-                    .map_err(|_| Error::NotTheirs("it holds no JSON object"))?
-            }
+            let text = open_data::decrypt(key, &self.encrypted, None).map_err(failed)?;
+            serde_json::from_str(&text).map_err(|_| Error::NotTheirs("it holds no JSON object"))?
         };
         let Value::Object(mut fields) = data else {
             return Err(Error::NotTheirs("it holds no JSON object"));

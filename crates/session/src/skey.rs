@@ -21,8 +21,8 @@ impl SkeyHash {
 
     /// Eight bytes of the hash, which are as random as any.
     pub(crate) fn word(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+        let (words, _) = self.0.as_chunks::<8>();
+        words.first().map_or(0, |word| u64::from_le_bytes(*word))
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
             if let Ok(value) = http::HeaderValue::from_bytes(&value) {
                 let mut map = headers(&[("x-wx-skey", "s")]);
                 map.insert(name, value);
-                let _ = Presented::read(&map);
+                drop(Presented::read(&map));
             }
         }
     }

@@ -6,6 +6,7 @@ use weappd_base::secret::{is_secret_name, mask, mask_json};
 use weappd_base::wiretap::{Party, Report, Wiretap};
 
 /// Between whom, which way, and under what name.
+#[derive(Clone, Copy)]
 pub(crate) struct Arrow {
     other: Party,
     name: &'static str,

@@ -1,4 +1,4 @@
-//! The session server's RPC ("mina_auth"): what a business server of Wafer 1 calls.
+//! The session server's RPC (`mina_auth`): what a business server of Wafer 1 calls.
 //!
 //! Read in tencentyun/wafer-session-server and in the calls of `wafer-node-server-sdk`
 //! 0.8.2: a JSON body of any content type, HTTP 200 always, the outcome in `returnCode`.
@@ -219,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn call(name: &str, para: Value) -> Result<Call, Refusal> {
+    fn call(name: &str, para: &Value) -> Result<Call, Refusal> {
         let body = json!({
             "version": 1, "componentName": "MA",
             "interface": {"interfaceName": name, "para": para},
@@ -272,15 +272,15 @@ mod tests {
             ),
             ("qcloud.cam.initdata", json!({"appid": "a", "secret": "s"})),
         ] {
-            assert!(call(name, para.clone()).is_ok(), "{name}");
+            assert!(call(name, &para).is_ok(), "{name}");
             for field in para.as_object().expect("an object").keys() {
                 let mut less = para.clone();
                 less.as_object_mut().expect("an object").remove(field);
-                assert_eq!(call(name, less), Err(PARA_ERR), "{name} without {field}");
+                assert_eq!(call(name, &less), Err(PARA_ERR), "{name} without {field}");
                 let mut other = para.clone();
                 other[field] = json!(7);
                 assert_eq!(
-                    call(name, other),
+                    call(name, &other),
                     Err(PARA_ERR),
                     "{name} with number {field}"
                 );
@@ -311,7 +311,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..400)) {
-            let _ = read(&body);
+            drop(read(&body));
         }
 
         #[test]
@@ -321,7 +321,7 @@ mod tests {
                 para["iv"] = json!(iv);
             }
             prop_assert_eq!(
-                call("qcloud.cam.id_skey", para),
+                call("qcloud.cam.id_skey", &para),
                 Ok(Call::LogIn { code, encrypt_data: data, iv })
             );
         }

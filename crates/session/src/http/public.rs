@@ -229,13 +229,10 @@ async fn native_login(State(site): State<Site>, request: Request) -> Response {
 
 /// Logs in by a JSON body; gives the openid, if it went well, and the answer.
 async fn native_log_in(site: &Site, text: &[u8]) -> (Option<String>, (StatusCode, bytes::Bytes)) {
-    let body: native::LoginBody = match serde_json::from_slice(text) {
-        Ok(body) => body,
-        Err(_) => {
-            let why = "the body must be JSON: {\"code\", \"encryptedData\"?, \"iv\"?}";
-            let body = native::error("bad_request", why);
-            return (None, (StatusCode::BAD_REQUEST, body));
-        }
+    let Ok(body) = serde_json::from_slice::<native::LoginBody>(text) else {
+        let why = "the body must be JSON: {\"code\", \"encryptedData\"?, \"iv\"?}";
+        let body = native::error("bad_request", why);
+        return (None, (StatusCode::BAD_REQUEST, body));
     };
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     let outcome = match (some(body.encrypted_data), some(body.iv)) {

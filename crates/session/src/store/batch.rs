@@ -23,12 +23,17 @@ const PUT_VISITS: &str = include_str!("../../schema/sqlite/put_visits.sql");
 const PRUNE: &str = include_str!("../../schema/sqlite/prune.sql");
 const PUT_MINI_APP: &str = include_str!("../../schema/sqlite/put_mini_app.sql");
 
+/// Last visits: `(seq, seconds)`.
+type VisitRows = Vec<(i64, i64)>;
+/// A row of [`PUT_USERS`].
+type UserRow = (i64, String, String, Option<String>, String, Option<String>);
+
 /// The jobs of one transaction.
 #[derive(Default)]
 pub(crate) struct Batch {
     logins: Vec<(NewLogin, Answer<Opened>)>,
     logouts: Vec<(SkeyHash, Answer<bool>)>,
-    visits: Vec<(Vec<(i64, i64)>, Answer<()>)>,
+    visits: Vec<(VisitRows, Answer<()>)>,
     prunes: Vec<(i64, Answer<u64>)>,
     mini_apps: Vec<(MiniApp, i64, Answer<()>)>,
 }
@@ -47,7 +52,7 @@ struct User {
     row: i64,
     unionid: Option<String>,
     id: String,
-    user_info: Option<String>,
+    info: Option<String>,
 }
 
 /// A session's row after the logins.
@@ -155,7 +160,7 @@ impl Batch {
                 openid: login.openid.clone(),
                 unionid: user.unionid.clone(),
                 id: user.id.clone(),
-                user_info: user.user_info.clone(),
+                user_info: user.info.clone(),
             };
             done.opened.push(Opened {
                 is_new_user: user.id == login.new_id,
@@ -186,19 +191,18 @@ impl Batch {
                 })
             })
             .collect();
-        type UserRow = (i64, String, String, Option<String>, String, Option<String>);
         let rows: Vec<UserRow> = sqlx::query_as(PUT_USERS)
             .bind(Value::from(users).to_string())
             .fetch_all(&mut *change)
             .await?;
         Ok(rows
             .into_iter()
-            .map(|(row, appid, openid, unionid, id, user_info)| {
+            .map(|(row, appid, openid, unionid, id, info)| {
                 let user = User {
                     row,
                     unionid,
                     id,
-                    user_info,
+                    info,
                 };
                 ((appid, openid), user)
             })

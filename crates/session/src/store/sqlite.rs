@@ -63,10 +63,7 @@ impl Sqlite {
             path: path.clone(),
             source: Arc::new(source),
         })?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
+        let options = options(&path);
         let failed = |err: sqlx::Error| Error::OpenStore {
             path: path.clone(),
             hint: hint(&err),
@@ -191,6 +188,14 @@ impl Sqlite {
     }
 }
 
+/// How every connection is opened: a COMMIT returns when it is on the disk.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
 /// Makes the file, if it is not there, readable for nobody else: session keys stand in it.
 fn create(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -267,4 +272,31 @@ pub(crate) fn hint(err: &sqlx::Error) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_commit_waits_for_the_disk() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("new/weappd.db");
+        create(&path).expect("creates the directory too");
+        let mut conn = SqliteConnection::connect_with(&options(&path))
+            .await
+            .expect("opens");
+        migrate(&mut conn, 0).await.expect("migrates");
+        migrate(&mut conn, 0)
+            .await
+            .expect("a second time is no change");
+        assert_eq!(version(&mut conn).await.expect("reads"), Some(1));
+        let full: i64 = sqlx::query_scalar("PRAGMA synchronous")
+            .fetch_one(&mut conn)
+            .await
+            .expect("reads");
+        assert_eq!(full, 2, "FULL");
+        let log: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&mut conn)
+            .await
+            .expect("reads");
+        assert_eq!(log, "wal");
+    }
+}

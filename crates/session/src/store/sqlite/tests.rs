@@ -1,1 +1,0 @@
-//! What a database file is refused for, and what it keeps.

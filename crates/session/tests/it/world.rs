@@ -1,0 +1,205 @@
+//! A world for one test: a fake WeChat, a clock moved by hand, a database in a directory
+//! of its own, and phones.
+
+use std::path::Path;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+use weappd_base::clock::{Clock, ManualClock};
+use weappd_base::secret::Secret;
+use weappd_base::tasks::{Tasks, Work};
+use weappd_base::token::Tokens;
+use weappd_base::wiretap::Wiretap;
+use weappd_session::http::{SiteChoice, public_router, rpc_router};
+use weappd_session::{Config, Error, MiniApp, Sessions, SessionsParts};
+use weappd_wechat::Client;
+
+use crate::wechat::{FakeWechat, user_data};
+
+pub(crate) const APP: &str = "wx0000000000000001";
+pub(crate) const OTHER_APP: &str = "wx0000000000000002";
+
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) wechat: FakeWechat,
+    pub(crate) hand: ManualClock,
+    pub(crate) sessions: Sessions,
+    pub(crate) wiretap: Wiretap,
+    clock: Clock,
+    config: Config,
+    _tasks: Tasks,
+}
+
+/// A response, read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) json: Value,
+}
+
+/// The way a phone shows its session.
+pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        let dir = TempDir::new().expect("a directory");
+        let tasks = Tasks::new();
+        let wechat = FakeWechat::start(&tasks);
+        let (clock, hand) = Clock::manual(1_800_000_000);
+        let wiretap = Wiretap::on(clock.clone());
+        let sessions = open(dir.path(), &config, &wechat, &clock, &wiretap)
+            .await
+            .expect("opens");
+        Self {
+            dir,
+            wechat,
+            hand,
+            sessions,
+            wiretap,
+            clock,
+            config,
+            _tasks: tasks,
+        }
+    }
+
+    /// Opens the sessions of a directory, beside those that are open.
+    pub(crate) async fn open_at(&self, dir: &Path) -> Result<Sessions, Error> {
+        open(dir, &self.config, &self.wechat, &self.clock, &self.wiretap).await
+    }
+
+    /// Closes and opens again: memory is empty, the store is not.
+    pub(crate) async fn restart(&mut self) {
+        self.sessions.close().await.expect("closes");
+        self.sessions = self.open_at(self.dir.path()).await.expect("opens again");
+    }
+
+    pub(crate) async fn get(&self, path: &str, headers: Headers<'_>) -> Answer {
+        self.call("GET", path, headers, Body::empty()).await
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: Headers<'_>,
+        body: Body,
+    ) -> Answer {
+        send(self.router(APP), method, path, headers, body).await
+    }
+
+    /// The public routes of a site, and the internal ones.
+    pub(crate) fn router(&self, appid: &str) -> Router {
+        let choice = SiteChoice {
+            appid: appid.to_owned(),
+            wafer1: true,
+            wafer2: true,
+        };
+        public_router(self.sessions.clone(), choice).merge(rpc_router(self.sessions.clone()))
+    }
+
+    /// Logs a user in by Wafer 2, with user data; gives the skey.
+    pub(crate) async fn log_in(&self, code: &str, openid: &str) -> String {
+        self.wechat.code(code, openid);
+        let (data, iv) = user_data(APP, openid, openid);
+        let headers = [
+            ("X-WX-Code", code),
+            ("X-WX-Encrypted-Data", &data),
+            ("X-WX-IV", &iv),
+        ];
+        let answer = self.get("/weapp/login", &headers).await;
+        skey(&answer)
+    }
+
+    /// The Wafer 2 answer to who an skey is.
+    pub(crate) async fn user(&self, skey: &str) -> Value {
+        self.get("/weapp/user", &[("X-WX-Skey", skey)]).await.json
+    }
+
+    pub(crate) async fn native(&self, body: &Value) -> Answer {
+        let body = Body::from(body.to_string());
+        self.call("POST", "/weapp/session", &[], body).await
+    }
+
+    pub(crate) async fn rpc(&self, name: &str, para: Value) -> Value {
+        let body = serde_json::json!({
+            "version": 1, "componentName": "MA",
+            "interface": {"interfaceName": name, "para": para},
+        });
+        let body = Body::from(body.to_string());
+        let answer = self.call("POST", "/mina_auth/", &[], body).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.json["version"], 1);
+        assert_eq!(answer.json["componentName"], "MA");
+        answer.json
+    }
+}
+
+async fn open(
+    dir: &Path,
+    config: &Config,
+    wechat: &FakeWechat,
+    clock: &Clock,
+    wiretap: &Wiretap,
+) -> Result<Sessions, Error> {
+    let endpoint = weappd_wechat::Config {
+        endpoint: wechat.url().to_owned(),
+        timeout_ms: 300,
+    };
+    let work = Work::current();
+    let client = Client::new(&endpoint, work.clone(), wiretap.clone()).expect("a client");
+    Sessions::open(SessionsParts {
+        config: config.clone(),
+        data_dir: dir.to_owned(),
+        mini_apps: [APP, OTHER_APP]
+            .map(|appid| MiniApp::new(appid, Secret::new("secret")))
+            .into(),
+        wechat: client,
+        clock: clock.clone(),
+        tokens: Tokens::system(),
+        work,
+        wiretap: wiretap.clone(),
+    })
+    .await
+}
+
+pub(crate) async fn send(
+    router: Router,
+    method: &str,
+    path: &str,
+    headers: Headers<'_>,
+    body: Body,
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body).expect("a request");
+    let response = router.oneshot(request).await.expect("an answer");
+    let status = response.status();
+    let body = response.into_body().collect().await.expect("a body");
+    let body = body.to_bytes();
+    Answer {
+        status,
+        json: if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&body).expect("every answer is JSON")
+        },
+    }
+}
+
+/// The skey of a Wafer 2 login.
+pub(crate) fn skey(answer: &Answer) -> String {
+    let skey = answer.json["data"]["skey"].as_str();
+    skey.unwrap_or_else(|| panic!("logged in: {answer:?}"))
+        .to_owned()
+}
