@@ -1,13 +1,63 @@
 //! The front door: the only listener the public sees.
+//!
+//! An [`Edge`] is built from sites and run on listening sockets that somebody else bound.
+//! One acceptor a socket deals connections to the edge threads; a connection lives on its
+//! thread for life, and every request on it walks the road in `gate.rs`.
+//!
+//! # Map
+//!
+//! - The way in: `listener` (accept, deal), `worker` (an edge thread), `connection`
+//!   (hyper on a connection), `tls` and `certs`, `stream` (the wire and its deadlines),
+//!   `framing` (what hyper would mend silently).
+//! - The road: `gate`, and its steps `screen`, `path`, `house` and `route`, `challenge`,
+//!   `redirect`, `headers`, `identity`.
+//! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range`, `room`.
+//! - Beside the road: `body`, `page` (refusals), `access_log`, `tap`.
+//!
+//! # Invariants
+//!
+//! - A path is matched in the spelling in which it is forwarded.
+//! - No identity header of a client reaches an app.
+//! - A request is sent to a business server once; again only if nothing was sent.
+//! - A connection is a tunnel only after a 101.
+//! - Every wait for a client has an end.
+//! - No secret stands in the access log.
 
+mod access_log;
+mod body;
+mod certs;
+mod challenge;
 mod config;
+mod connection;
 mod error;
+mod framing;
+mod gate;
+mod headers;
+mod house;
 mod identity;
+mod listener;
+mod page;
+mod path;
+mod pool;
+mod proxy;
+mod range;
+mod redirect;
+mod room;
+mod route;
+mod screen;
 mod server;
 mod site;
+mod static_files;
+mod stream;
+mod tap;
+mod tls;
+mod upgrade;
+mod worker;
 
+pub use certs::{CertWarning, check_certificate};
+pub use challenge::Challenges;
 pub use config::Config;
 pub use error::Error;
 pub use identity::{Caller, Identify};
-pub use server::{Edge, EdgeParts, Upstreams};
+pub use server::{Control, Edge, EdgeParts, Upstreams};
 pub use site::{Bound, CertFiles, Kind, Route, SessionRule, Site, Target};

@@ -3,16 +3,26 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
-use tokio::sync::watch;
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
 use weappd_base::clock::Clock;
 use weappd_base::tasks::Stop;
 use weappd_base::wiretap::Wiretap;
 
+use crate::access_log::{self, Ledger};
+use crate::certs::Resolver;
+use crate::challenge::Challenges;
 use crate::config::Config;
 use crate::error::Error;
+use crate::house::House;
 use crate::identity::Identify;
+use crate::listener::{self, Dealer};
 use crate::site::{Bound, Site};
+use crate::tls;
+use crate::worker::{self, Shared, Worker};
 
 /// The ready instances of each app.
 pub type Upstreams = Arc<HashMap<String, Vec<SocketAddr>>>;
@@ -37,19 +47,116 @@ pub struct EdgeParts {
 
 /// The front door.
 pub struct Edge {
-    parts: EdgeParts,
+    shared: Arc<Shared>,
+    clock: Clock,
+}
+
+/// Changes a running front door. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+    clock: Clock,
 }
 
 impl Edge {
     /// Reads certificates and checks routes.
     pub fn build(parts: EdgeParts) -> Result<Self, Error> {
-        Ok(Self { parts })
+        let house = House::build(parts.sites, parts.clock.unix_secs())?;
+        let resolver = Arc::new(Resolver(ArcSwap::new(Arc::clone(&house.certs))));
+        let tls = tls::settings(Arc::clone(&resolver), parts.config.http2)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                config: parts.config,
+                house: ArcSwap::from_pointee(house),
+                resolver,
+                tls,
+                upstreams: parts.upstreams,
+                identify: parts.identify,
+                wiretap: parts.wiretap,
+                quiet_paths: parts.quiet_paths,
+                challenges: Challenges::default(),
+            }),
+            clock: parts.clock,
+        })
     }
 
-    /// Serves `listeners` until stopped.
+    /// A handle for reloads while the door is open.
+    pub fn control(&self) -> Control {
+        Control {
+            shared: Arc::clone(&self.shared),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// Answers to a certificate authority's questions.
+    pub fn challenges(&self) -> Challenges {
+        self.shared.challenges.clone()
+    }
+
+    /// Serves `listeners` until stopped: softly, requests under way are finished and
+    /// nothing new is taken; hard, everything ends.
     pub async fn run(self, listeners: Vec<Bound>, stop: Stop) -> Result<(), Error> {
-        drop((self.parts, listeners));
-        stop.asked().await;
+        let (writer, batches) = sync_channel(64);
+        let scribe = thread::Builder::new()
+            .name("edge-log".to_owned())
+            .spawn(move || access_log::write(&batches))
+            .map_err(Error::Thread)?;
+        let mut dealt = Vec::new();
+        let mut ended = Vec::new();
+        for index in 0..self.threads() {
+            let (deal, arrivals) = mpsc::unbounded_channel();
+            let ledger = self
+                .shared
+                .config
+                .access_log
+                .then(|| Ledger::new(writer.clone()));
+            let worker = Worker::new(Arc::clone(&self.shared), ledger);
+            let (end, over) = oneshot::channel();
+            let thread_stop = stop.clone();
+            thread::Builder::new()
+                .name(format!("edge-{index}"))
+                .spawn(move || end.send(worker::run(worker, arrivals, thread_stop)))
+                .map_err(Error::Thread)?;
+            dealt.push(deal);
+            ended.push(over);
+        }
+        drop(writer);
+        let dealer = Dealer::new(dealt);
+        let limit = self.shared.config.max_connections;
+        let accepting = listeners
+            .into_iter()
+            .map(|bound| listener::accept(bound, dealer.clone(), limit, stop.clone()));
+        let accepted = futures_util::future::try_join_all(accepting).await;
+        drop(dealer);
+        for over in ended {
+            // A thread that panicked dropped its end of the channel.
+            if let Ok(Err(error)) = over.await {
+                return Err(Error::Thread(error));
+            }
+        }
+        // The last lines: the writer ends when the last ledger is gone.
+        let written = tokio::task::spawn_blocking(move || scribe.join().is_ok()).await;
+        if !written.unwrap_or(false) {
+            tracing::error!("the access log's writer died");
+        }
+        accepted.map(drop)
+    }
+
+    fn threads(&self) -> usize {
+        match self.shared.config.threads {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        }
+    }
+}
+
+impl Control {
+    /// Replaces sites, routes and certificates, all or nothing. Connections stay open,
+    /// and requests under way finish on the routes they began with.
+    pub fn reload(&self, sites: Vec<Site>) -> Result<(), Error> {
+        let house = House::build(sites, self.clock.unix_secs())?;
+        self.shared.resolver.0.store(Arc::clone(&house.certs));
+        self.shared.house.store(Arc::new(house));
         Ok(())
     }
 }

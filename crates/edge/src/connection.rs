@@ -1,0 +1,185 @@
+//! One client connection from its first byte to its last.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use weappd_base::tasks::Tasks;
+
+use crate::gate;
+use crate::listener::Arrival;
+use crate::site::Kind;
+use crate::stream::{Deadlines, Seat, Stream, Traffic, Wire};
+use crate::tls;
+use crate::worker::Worker;
+
+/// How long a connection without a request is waited for once the house is closing.
+const LAST_CALL: Duration = Duration::from_millis(250);
+
+/// What all requests of a connection share.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pub(crate) peer: SocketAddr,
+    /// The client's address as headers tell it.
+    pub(crate) peer_text: HeaderValue,
+    pub(crate) secure: bool,
+    pub(crate) proto: &'static str,
+    pub(crate) http1: bool,
+    /// The host the client asked for in the TLS handshake.
+    pub(crate) sni: Option<Box<str>>,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+impl Visit {
+    fn new(peer: SocketAddr, stream: &Stream) -> Self {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let (secure, http2, sni) = match stream {
+            Stream::Plain(_) => (false, false, None),
+            Stream::Tls(tls) => (true, tls.is_http2(), tls.sni().map(Into::into)),
+        };
+        Self {
+            peer,
+            peer_text: HeaderValue::try_from(peer.ip().to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            secure,
+            proto: if secure { "https" } else { "http" },
+            http1: !http2,
+            sni,
+            traffic: Arc::default(),
+        }
+    }
+}
+
+/// Serves a connection until it ends or the house closes.
+pub(crate) async fn serve(worker: Arc<Worker>, arrival: Arrival) {
+    let Arrival {
+        tcp,
+        peer,
+        kind,
+        seat,
+    } = arrival;
+    let seats = [seat, Seat::take(&worker.seats)];
+    // Ends of connections are the client's affair: nothing to log.
+    let stream = tokio::select! {
+        () = closing(&worker) => return,
+        stream = open(&worker, tcp, kind) => match stream {
+            Ok(stream) => stream,
+            Err(_) => return,
+        },
+    };
+    let visit = Arc::new(Visit::new(peer, &stream));
+    let traffic = Arc::clone(&visit.traffic);
+    let deadlines = Deadlines::of(worker.config());
+    let wire = Wire::new(stream, visit.http1, traffic, deadlines, seats);
+    if visit.http1 {
+        speak_http1(worker, visit, wire).await;
+    } else {
+        speak_http2(worker, visit, wire).await;
+    }
+}
+
+/// Whoever connected just before the stop still gets a moment to speak.
+async fn closing(worker: &Worker) {
+    worker.stop.asked().await;
+    tokio::time::sleep(LAST_CALL).await;
+}
+
+/// Waits for the first bytes, then shakes hands: who never speaks costs next to nothing.
+async fn open(worker: &Worker, tcp: std::net::TcpStream, kind: Kind) -> io::Result<Stream> {
+    let tcp = TcpStream::from_std(tcp)?;
+    timeout(worker.config().head_timeout(), tcp.readable()).await??;
+    match kind {
+        Kind::Http => Ok(Stream::Plain(tcp)),
+        Kind::Https => {
+            let limit = Duration::from_secs(worker.config().handshake_timeout_secs);
+            let config = worker.tls().ok_or(io::ErrorKind::ConnectionRefused)?;
+            let tls = timeout(limit, tls::accept(tcp, config)).await??;
+            Ok(Stream::Tls(Box::new(tls)))
+        }
+    }
+}
+
+async fn speak_http1(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
+    let stop = worker.stop.clone();
+    let config = worker.config();
+    let mut builder = http1::Builder::new();
+    builder
+        .max_header_size(config.max_head_bytes)
+        .max_headers(config.max_headers)
+        // The wire has its own deadlines, one timer for all of them.
+        .header_read_timeout(None)
+        .pipeline_flush(true);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (worker, visit) = (Arc::clone(&worker), Arc::clone(&visit));
+        async move { Ok::<_, Infallible>(gate::answer(&worker, &visit, request).await) }
+    });
+    let connection = builder
+        .serve_connection(TokioIo::new(wire), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        biased;
+        _ended = connection.as_mut() => return,
+        () = stop.asked() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        biased;
+        _ended = connection.as_mut() => {}
+        () = stop.forced() => {}
+    }
+}
+
+async fn speak_http2(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
+    let stop = worker.stop.clone();
+    let head_bytes = u32::try_from(worker.config().max_head_bytes).unwrap_or(u32::MAX);
+    let mut builder = http2::Builder::new(Spawner(worker.tasks.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(128)
+        .max_header_list_size(head_bytes)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(256)
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (worker, visit) = (Arc::clone(&worker), Arc::clone(&visit));
+        async move { Ok::<_, Infallible>(gate::answer(&worker, &visit, request).await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(wire), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        biased;
+        _ended = connection.as_mut() => return,
+        () = stop.asked() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        biased;
+        _ended = connection.as_mut() => {}
+        () = stop.forced() => {}
+    }
+}
+
+/// Lets hyper run the streams of a connection as tasks of the edge thread.
+#[derive(Clone, Debug)]
+struct Spawner(Tasks);
+
+impl<F> hyper::rt::Executor<F> for Spawner
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}

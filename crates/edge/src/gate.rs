@@ -1,0 +1,176 @@
+//! The road of a request, on one screen.
+//!
+//! ```text
+//! listener -> TLS -> screen -> site -> one spelling -> challenge or HTTPS redirect
+//!   -> route -> claims dropped -> who is calling -> app | proxy | files | redirect | room
+//! ```
+//!
+//! To add a step, write it as a function in a file of its own that takes only what it
+//! needs and says [`Refusal`], and call it here, at its place in the order.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use weappd_base::wiretap::Party::{App, Phone, Weappd};
+
+use crate::access_log::Tally;
+use crate::body::Body;
+use crate::challenge;
+use crate::connection::Visit;
+use crate::house::{To, Way};
+use crate::page::{self, Refusal};
+use crate::proxy::{self, Errand};
+use crate::site::SessionRule;
+use crate::tap::{self, Ear};
+use crate::worker::Worker;
+use crate::{headers, identity, redirect, room, screen};
+
+/// Answers one request.
+pub(crate) async fn answer(
+    worker: &Worker,
+    visit: &Visit,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let mut tally = Tally::start(visit, &request, worker.ledger());
+    let html = page::wants_html(request.headers());
+    let response = match road(worker, visit, request).await {
+        Ok(response) => response,
+        Err(refusal) => page::refuse(refusal, html, visit.http1),
+    };
+    tally.answered(response.status().as_u16());
+    response.map(|body| body.tallied(tally))
+}
+
+/// The steps in their order.
+async fn road(
+    worker: &Worker,
+    visit: &Visit,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
+    let (mut head, body) = request.into_parts();
+    let host = screen::check(&mut head, worker.config())?;
+    let way = match find_way(worker, visit, &mut head, &host)? {
+        Found::Way(way) => way,
+        Found::Answer(response) => return Ok(response),
+    };
+    headers::drop_claims(&mut head.headers);
+    if way.session == SessionRule::Require || matches!(way.to, To::App(_) | To::Proxy(_)) {
+        identity::establish(worker.identify(), way.session, &mut head.headers).await?;
+    }
+    match Ear::new(worker.wiretap(), worker.quiet_paths(), &head) {
+        None => go(worker, visit, &way, Leg::new(worker, head, body), None).await,
+        Some(ear) => overheard(worker, visit, &way, Leg::new(worker, head, body), ear).await,
+    }
+}
+
+/// A route, or an answer that needs none.
+enum Found {
+    Way(Arc<Way>),
+    Answer(Response<Body>),
+}
+
+/// Site, spelling, challenge, redirect, route.
+fn find_way(
+    worker: &Worker,
+    visit: &Visit,
+    head: &mut Parts,
+    host: &str,
+) -> Result<Found, Refusal> {
+    let house = worker.house();
+    let site = house.site(host).ok_or(Refusal::UnknownHost)?;
+    if visit.secure && !(site.has_tls && house.may_ask(visit.sni.as_deref(), host)) {
+        return Err(Refusal::WrongCertificate);
+    }
+    screen::respell(head)?;
+    let path = head.uri.path();
+    if let Some(response) = worker.challenges().answer(path) {
+        return Ok(Found::Answer(response));
+    }
+    if let Some(port) = site.redirect
+        && !visit.secure
+        && !path.starts_with(challenge::FOLDER)
+    {
+        return redirect::to_https(head, host, port).map(Found::Answer);
+    }
+    let way = site.routes.find(path).ok_or(Refusal::NotFound)?;
+    Ok(Found::Way(Arc::clone(way)))
+}
+
+/// A screened request with its caller established.
+struct Leg {
+    head: Parts,
+    body: Body,
+    fate: crate::body::Fate,
+}
+
+impl Leg {
+    fn new(worker: &Worker, head: Parts, body: Incoming) -> Self {
+        let (body, fate) = Body::upload(body, worker.config().max_body_bytes);
+        Self { head, body, fate }
+    }
+}
+
+/// To the target.
+async fn go(
+    worker: &Worker,
+    visit: &Visit,
+    way: &Way,
+    leg: Leg,
+    ear: Option<&Ear>,
+) -> Result<Response<Body>, Refusal> {
+    let Leg { head, body, fate } = leg;
+    match &way.to {
+        To::App(app) => {
+            let errand = Errand::new(head, body, fate, visit);
+            tell_app(ear, &errand);
+            proxy::to_app(worker, visit, app, errand).await
+        }
+        To::Proxy(ring) => {
+            let errand = Errand::new(head, body, fate, visit);
+            tell_app(ear, &errand);
+            proxy::to_ring(worker, visit, ring, errand).await
+        }
+        To::Static(root) => root.answer(&head).await,
+        To::Redirect { to, code } => redirect::to_address(&head, to, *code),
+        To::Room(router) => room::enter(router, visit, head, body).await,
+    }
+}
+
+fn tell_app(ear: Option<&Ear>, errand: &Errand) {
+    if let Some(ear) = ear {
+        ear.request(Weappd, App, errand.headers(), None);
+    }
+}
+
+/// The same, told to the wiretap on the way.
+async fn overheard(
+    worker: &Worker,
+    visit: &Visit,
+    way: &Way,
+    mut leg: Leg,
+    mut ear: Ear,
+) -> Result<Response<Body>, Refusal> {
+    ear.identify(&leg.head.headers);
+    let broken = Refusal::BadRequest("The body could not be read.");
+    let shown = tap::show(&leg.head.headers, leg.body).await;
+    let (body, shown) = shown.map_err(|_| broken)?;
+    leg.body = body;
+    ear.request(Phone, Weappd, &leg.head.headers, shown.as_ref());
+    let proxied = matches!(way.to, To::App(_) | To::Proxy(_));
+    let html = page::wants_html(&leg.head.headers);
+    let response = match Box::pin(go(worker, visit, way, leg, Some(&ear))).await {
+        Ok(response) => response,
+        Err(refusal) => page::refuse(refusal, html, visit.http1),
+    };
+    let (response, shown) = tap::show_answer(response)
+        .await
+        .map_err(|_| Refusal::BadGateway)?;
+    let status = response.status().as_u16();
+    if proxied {
+        ear.answer(App, Weappd, status, response.headers(), shown.as_ref());
+    }
+    ear.answer(Weappd, Phone, status, response.headers(), shown.as_ref());
+    Ok(response)
+}

@@ -1,0 +1,198 @@
+//! Which headers cross the door, and which are the door's own to set.
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Headers that speak of one connection only (RFC 9110, 7.6.1) or were answered here.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The `X-WX-*` headers a client may send: its side of the login dialects. All others
+/// are the server's word and believed by apps.
+const CLIENT_WX: [&str; 7] = [
+    "x-wx-code",
+    "x-wx-encrypted-data",
+    "x-wx-exclude-credentials",
+    "x-wx-id",
+    "x-wx-iv",
+    "x-wx-service",
+    "x-wx-skey",
+];
+
+/// Removes what a client has no right to say: identities, who it came through, and names
+/// with an underscore, which many servers read as the same name with a hyphen.
+pub(crate) fn drop_claims(headers: &mut HeaderMap) {
+    let doomed: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_claim(name.as_str()))
+        .cloned()
+        .collect();
+    for name in doomed {
+        drop(headers.remove(name));
+    }
+}
+
+fn is_claim(name: &str) -> bool {
+    if let Some(rest) = name.strip_prefix("x-") {
+        if rest.starts_with("wx-") && !CLIENT_WX.contains(&name) {
+            return true;
+        }
+        if rest.starts_with("forwarded-") || rest.starts_with("original-") || rest == "real-ip" {
+            return true;
+        }
+    }
+    name == "forwarded" || memchr::memchr(b'_', name.as_bytes()).is_some()
+}
+
+/// Removes hop-by-hop headers, also those that `Connection` names; but nobody gets rid of
+/// `Cookie`, `Authorization`, `Host` or the length in that way.
+pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        for name in named_by_connection(headers) {
+            drop(headers.remove(name));
+        }
+    }
+    for name in &HOP_BY_HOP {
+        drop(headers.remove(name));
+    }
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let protected = |name: &HeaderName| {
+        *name == header::COOKIE
+            || *name == header::SET_COOKIE
+            || *name == header::AUTHORIZATION
+            || *name == header::HOST
+            || *name == header::CONTENT_LENGTH
+            || *name == header::CONTENT_TYPE
+            || name.as_str().starts_with("x-wx-")
+            || name.as_str().starts_with("x-forwarded-")
+    };
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| !protected(name))
+        .collect()
+}
+
+/// Tells the app whom it really speaks with.
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, proto: &'static str) {
+    headers.insert(X_FORWARDED_FOR, peer.clone());
+    headers.insert(X_REAL_IP, peer.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+    if let Some(host) = headers.get(header::HOST).cloned() {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+}
+
+/// HTTP/2 may cut a cookie into several lines; HTTP/1.1 knows one (RFC 9113, 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(_)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for line in headers.get_all(header::COOKIE).iter().skip(1) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn identities_are_not_the_clients_to_claim() {
+        let mut headers = map(&[
+            ("x-wx-openid", "o"),
+            ("x-wx-from-openid", "o"),
+            ("x-wx-source", "wx_client"),
+            ("x-wx-sources", "wx_client"),
+            ("x-wx-cloudbase-access-token", "t"),
+            ("x_wx_openid", "o"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-port", "1"),
+            ("x-original-forwarded-for", "1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-wx-skey", "s"),
+            ("x-wx-id", "i"),
+            ("authorization", "Bearer s"),
+            ("x-requested-with", "x"),
+        ]);
+        drop_claims(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(
+            left,
+            ["authorization", "x-requested-with", "x-wx-id", "x-wx-skey"]
+        );
+    }
+
+    #[test]
+    fn connection_names_go_but_not_the_protected_ones() {
+        let mut headers = map(&[
+            (
+                "connection",
+                "close, X-Hop , authorization, cookie,x-forwarded-for",
+            ),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("authorization", "a"),
+            ("cookie", "c"),
+            ("x-forwarded-for", "p"),
+            ("accept", "*/*"),
+        ]);
+        drop_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(
+            left,
+            ["accept", "authorization", "cookie", "x-forwarded-for"]
+        );
+    }
+
+    #[test]
+    fn cookies_become_one_line() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(header::COOKIE, HeaderValue::from_static("b=2"));
+        join_cookies(&mut headers);
+        let all: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
+        assert_eq!(all, ["a=1; b=2"]);
+    }
+}

@@ -1,0 +1,165 @@
+//! Accepts connections and deals them to the edge threads.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::UnboundedSender;
+use weappd_base::tasks::Stop;
+
+use crate::error::Error;
+use crate::site::{Bound, Kind};
+use crate::stream::{Seat, Seats};
+
+/// How long to wait when the system has no room for one more connection.
+const BREATH: Duration = Duration::from_millis(100);
+/// How many connections are accepted before the stop is looked at again.
+const ROUND: usize = 256;
+
+/// A connection on its way to an edge thread.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) tcp: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) kind: Kind,
+    pub(crate) seat: Seat,
+}
+
+/// Gives connections to the edge threads in turn.
+#[derive(Clone, Debug)]
+pub(crate) struct Dealer {
+    threads: Vec<UnboundedSender<Arrival>>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Dealer {
+    pub(crate) fn new(threads: Vec<UnboundedSender<Arrival>>) -> Self {
+        Self {
+            threads,
+            next: Arc::default(),
+        }
+    }
+
+    fn deal(&self, arrival: Arrival) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let Some(at) = turn.checked_rem(self.threads.len()) else {
+            return;
+        };
+        if let Some(thread) = self.threads.get(at) {
+            // A thread that is gone has been told to stop: the connection is closed.
+            drop(thread.send(arrival));
+        }
+    }
+}
+
+/// Makes a listening socket ready. Linux hands its options on to accepted connections.
+#[expect(
+    deprecated,
+    reason = "its successor is an unsafe fn for types that may lie about their descriptor; TcpListener does not"
+)]
+fn prepare(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    socket.set_nonblocking(true)?;
+    let options = SockRef::from(&socket);
+    options.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15));
+    options.set_tcp_keepalive(&keepalive)?;
+    AsyncFd::new(socket)
+}
+
+/// Accepts until stopped, then takes those who already knocked and closes the socket.
+pub(crate) async fn accept(
+    bound: Bound,
+    dealer: Dealer,
+    limit: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    let mut door = Door {
+        kind: bound.kind,
+        dealer,
+        limit,
+        seats: Arc::default(),
+        starved: false,
+    };
+    let socket = prepare(bound.socket).map_err(Error::Listener)?;
+    while !stop.is_asked() {
+        tokio::select! {
+            () = stop.asked() => break,
+            () = door.seats.below(limit) => {}
+        }
+        let mut ready = tokio::select! {
+            () = stop.asked() => break,
+            ready = socket.readable() => ready.map_err(Error::Listener)?,
+        };
+        let round = ready.try_io(|socket| door.accept_round(socket.get_ref()));
+        if let Ok(Err(error)) = round {
+            door.complain(&error);
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+    // Who still has to be refused here finds the port closed in a moment.
+    drop(door.accept_round(socket.get_ref()));
+    Ok(())
+}
+
+struct Door {
+    kind: Kind,
+    dealer: Dealer,
+    limit: usize,
+    seats: Arc<Seats>,
+    starved: bool,
+}
+
+impl Door {
+    /// Accepts what waits, at most [`ROUND`]; ends with `WouldBlock` when nothing does.
+    fn accept_round(&mut self, socket: &TcpListener) -> io::Result<()> {
+        for _ in 0..ROUND {
+            if self.seats.taken() >= self.limit {
+                break;
+            }
+            match socket.accept() {
+                Ok((tcp, peer)) => {
+                    self.starved = false;
+                    let seat = Seat::take(&self.seats);
+                    if tcp.set_nonblocking(true).is_ok() {
+                        let kind = self.kind;
+                        self.dealer.deal(Arrival {
+                            tcp,
+                            peer,
+                            kind,
+                            seat,
+                        });
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_starved(&error) => {
+                    return Err(error);
+                }
+                // The client left before its turn.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Once until it is over: a full log helps nobody.
+    fn complain(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.starved, true) {
+            tracing::error!(%error, "no room for more connections; trying again until there is");
+        }
+    }
+}
+
+/// Out of file descriptors or memory: the connection stays in the queue.
+fn is_starved(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error.raw_os_error().is_some_and(|code| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+            .map(Errno::raw_os_error)
+            .contains(&code)
+    })
+}

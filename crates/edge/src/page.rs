@@ -1,0 +1,199 @@
+//! What the door itself answers when it lets nobody through: one line a refusal.
+
+use axum::response::Response as Said;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::body::Body;
+
+/// Why a request goes no further.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    BadRequest(&'static str),
+    UnknownHost,
+    WrongCertificate,
+    NotFound,
+    MethodNotAllowed,
+    UriTooLong,
+    TooManyHeaders,
+    BodyTooLarge,
+    Expectation,
+    LoginRequired,
+    AppNotReady,
+    BadGateway,
+    GatewayTimeout,
+    Internal,
+    /// Somebody else's words.
+    Said(Box<Said>),
+}
+
+/// Status, a name for programs, a sentence in English and in Chinese.
+type Words = (StatusCode, &'static str, &'static str, &'static str);
+
+impl Refusal {
+    fn words(&self) -> Words {
+        use StatusCode as S;
+        match self {
+            Self::BadRequest(what) => (S::BAD_REQUEST, "bad_request", what, "请求格式不正确。"),
+            Self::UnknownHost => (
+                S::MISDIRECTED_REQUEST,
+                "unknown_host",
+                "No site with this name lives here.",
+                "这里没有该域名的站点。",
+            ),
+            Self::WrongCertificate => (
+                S::MISDIRECTED_REQUEST,
+                "wrong_certificate",
+                "This connection was made for another name; connect again.",
+                "该连接属于另一个域名，请重新连接。",
+            ),
+            Self::NotFound => (
+                S::NOT_FOUND,
+                "not_found",
+                "There is nothing at this address.",
+                "该地址不存在。",
+            ),
+            Self::MethodNotAllowed => (
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This address does not take that method.",
+                "该地址不支持此请求方法。",
+            ),
+            Self::UriTooLong => (
+                S::URI_TOO_LONG,
+                "uri_too_long",
+                "The address is too long.",
+                "地址过长。",
+            ),
+            Self::TooManyHeaders => (
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "too_many_headers",
+                "The request has too many header lines.",
+                "请求头过多。",
+            ),
+            Self::BodyTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "What was sent is larger than this server takes.",
+                "上传内容超过服务器限制。",
+            ),
+            Self::Expectation => (
+                S::EXPECTATION_FAILED,
+                "expectation_failed",
+                "The only expectation known here is 100-continue.",
+                "不支持该 Expect 请求头。",
+            ),
+            Self::LoginRequired => (
+                S::UNAUTHORIZED,
+                "login_required",
+                "Log in first.",
+                "请先登录。",
+            ),
+            Self::AppNotReady => (
+                S::SERVICE_UNAVAILABLE,
+                "app_not_ready",
+                "The service is starting. Try again in a moment.",
+                "服务正在启动，请稍后再试。",
+            ),
+            Self::BadGateway => (
+                S::BAD_GATEWAY,
+                "bad_gateway",
+                "The service behind this address does not answer properly.",
+                "后端服务没有正常应答。",
+            ),
+            Self::GatewayTimeout => (
+                S::GATEWAY_TIMEOUT,
+                "gateway_timeout",
+                "The service behind this address took too long.",
+                "后端服务应答超时。",
+            ),
+            Self::Internal | Self::Said(_) => (
+                S::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong here; it was noted.",
+                "服务器内部错误，已记录。",
+            ),
+        }
+    }
+
+    /// Whether what the client sends next cannot be trusted or is not worth reading.
+    fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_) | Self::UriTooLong | Self::TooManyHeaders | Self::BodyTooLarge
+        )
+    }
+}
+
+/// Whether the client is a person in front of a browser. `wx.request` is not: it sends
+/// `Accept: */*` or JSON, and its caller parses what comes.
+pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .is_some_and(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
+}
+
+/// The answer to a request that goes no further.
+pub(crate) fn refuse(refusal: Refusal, html: bool, http1: bool) -> Response<Body> {
+    let ends = refusal.ends_connection();
+    let (status, name, english, chinese) = refusal.words();
+    if let Refusal::Said(said) = refusal {
+        return said.map(Body::room);
+    }
+    let (kind, text) = if html {
+        ("text/html; charset=utf-8", page(status, english, chinese))
+    } else {
+        let json = serde_json::json!({
+            "error": name, "message": english, "status": status.as_u16(),
+        });
+        ("application/json; charset=utf-8", json.to_string())
+    };
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    if ends && http1 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn page(status: StatusCode, english: &str, chinese: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"zh\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {reason}</title>\
+         <style>body{{margin:0;min-height:100vh;display:grid;place-content:center;gap:.5em;\
+         text-align:center;padding:1em;background:#ededed;color:#191919;\
+         font:17px/1.6 system-ui,sans-serif}}b{{font-size:56px;font-weight:300;color:#07c160}}\
+         p{{margin:0}}p+p{{color:#767676;font-size:15px}}\
+         @media(prefers-color-scheme:dark){{body{{background:#111;color:#d5d5d5}}}}</style>\
+         <b>{code}</b><p lang=\"zh\">{chinese}</p><p lang=\"en\">{english}</p></html>",
+        code = status.as_u16(),
+        reason = status.canonical_reason().unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_get_a_page_and_programs_json() {
+        let page = refuse(Refusal::BadGateway, true, true);
+        assert_eq!(
+            page.headers()[header::CONTENT_TYPE],
+            "text/html; charset=utf-8"
+        );
+        let json = refuse(Refusal::AppNotReady, false, true);
+        assert_eq!(json.status(), 503);
+        assert_eq!(json.headers()[header::RETRY_AFTER], "2");
+        assert!(!json.headers().contains_key(header::CONNECTION));
+        let bad = refuse(Refusal::BadRequest("no"), false, true);
+        assert_eq!(bad.headers()[header::CONNECTION], "close");
+        let bad = refuse(Refusal::BadRequest("no"), false, false);
+        assert!(!bad.headers().contains_key(header::CONNECTION));
+    }
+}

@@ -1,0 +1,269 @@
+//! Requests on their way to business servers, and their answers on the way back.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::body::{Body, Fate};
+use crate::connection::Visit;
+use crate::headers;
+use crate::page::Refusal;
+use crate::pool::{Failed, Upstream};
+use crate::upgrade;
+use crate::worker::Worker;
+
+/// Between two attempts to reach an app that is starting again.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// Business servers taken in turn.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    list: Vec<Upstream>,
+    next: AtomicUsize,
+}
+
+impl Ring {
+    /// Reads `address:port` and `host:port`.
+    pub(crate) fn parse(list: &[String]) -> Result<Self, String> {
+        if list.is_empty() {
+            return Err("the list of business servers is empty".to_owned());
+        }
+        let list = list.iter().map(|text| {
+            if let Ok(addr) = text.parse::<SocketAddr>() {
+                return Ok(Upstream::Addr(addr));
+            }
+            let named = |(host, port): (&str, &str)| {
+                !host.is_empty() && !host.contains(['/', ':', '@']) && port.parse::<u16>().is_ok()
+            };
+            if text.rsplit_once(':').is_some_and(named) {
+                Ok(Upstream::Name(text.as_str().into()))
+            } else {
+                Err(format!("{text:?} is not address:port or host:port"))
+            }
+        });
+        Ok(Self {
+            list: list.collect::<Result<_, _>>()?,
+            next: AtomicUsize::new(0),
+        })
+    }
+}
+
+/// A request ready to be forwarded.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    request: Request<Body>,
+    fate: Fate,
+    /// The client's side of a WebSocket, once the business server says 101.
+    upgrade: Option<OnUpgrade>,
+}
+
+impl Errand {
+    /// Rewrites a request for the next hop.
+    pub(crate) fn new(mut head: Parts, body: Body, fate: Fate, visit: &Visit) -> Self {
+        let upgrade = upgrade::wants_websocket(&head)
+            .then(|| head.extensions.remove::<OnUpgrade>())
+            .flatten();
+        head.extensions.clear();
+        head.version = Version::HTTP_11;
+        headers::drop_hop_by_hop(&mut head.headers);
+        if !visit.http1 {
+            headers::join_cookies(&mut head.headers);
+        }
+        headers::set_forwarded(&mut head.headers, &visit.peer_text, visit.proto);
+        if upgrade.is_some() {
+            upgrade::mark(&mut head.headers);
+        }
+        Self {
+            request: Request::from_parts(head, body),
+            fate,
+            upgrade,
+        }
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+}
+
+/// How an attempt ended.
+enum Outcome {
+    Answered(Response<Body>),
+    /// Nothing was sent.
+    Unreached(Box<Errand>),
+    Failed(Refusal),
+}
+
+/// To one of the listed business servers; the next one when one cannot be reached.
+pub(crate) async fn to_ring(
+    worker: &Worker,
+    visit: &Visit,
+    ring: &Ring,
+    mut errand: Errand,
+) -> Result<Response<Body>, Refusal> {
+    let start = ring.next.fetch_add(1, Ordering::Relaxed);
+    for turn in 0..ring.list.len() {
+        let at = start.wrapping_add(turn) % ring.list.len().max(1);
+        let Some(to) = ring.list.get(at) else { break };
+        match attempt(worker, visit, to, errand).await {
+            Outcome::Answered(response) => return Ok(response),
+            Outcome::Failed(refusal) => return Err(refusal),
+            Outcome::Unreached(unsent) => errand = *unsent,
+        }
+    }
+    Err(Refusal::BadGateway)
+}
+
+/// To a ready instance of an app. While there is none, or none can be reached, the
+/// request is held for a short time: a restart is not the phone's business.
+pub(crate) async fn to_app(
+    worker: &Worker,
+    visit: &Visit,
+    app: &str,
+    mut errand: Errand,
+) -> Result<Response<Body>, Refusal> {
+    let mut until = None;
+    let mut refusal = Refusal::AppNotReady;
+    loop {
+        if let Some(to) = worker.pick(app) {
+            match attempt(worker, visit, &to, errand).await {
+                Outcome::Answered(response) => return Ok(response),
+                Outcome::Failed(refusal) => return Err(refusal),
+                Outcome::Unreached(unsent) => {
+                    errand = *unsent;
+                    refusal = Refusal::BadGateway;
+                }
+            }
+        }
+        let until = *until.get_or_insert_with(|| Instant::now() + worker.config().hold());
+        if Instant::now() >= until {
+            tracing::warn!(app.name = app, "no instance could be reached");
+            return Err(refusal);
+        }
+        wait_for_change(worker, until).await;
+    }
+}
+
+/// Waits for news of the apps' addresses, but not long: a refused connection may be
+/// accepted again without any news.
+async fn wait_for_change(worker: &Worker, until: Instant) {
+    let mut upstreams = worker.upstreams();
+    upstreams.mark_unchanged();
+    let soon = until.min(Instant::now() + BREATH);
+    if timeout_at(soon, upstreams.changed())
+        .await
+        .is_ok_and(|news| news.is_err())
+    {
+        // The supervisor is gone: there will be no news.
+        tokio::time::sleep_until(soon).await;
+    }
+}
+
+async fn attempt(worker: &Worker, visit: &Visit, to: &Upstream, errand: Errand) -> Outcome {
+    if errand.upgrade.is_some() {
+        return attempt_upgrade(worker, visit, to, errand).await;
+    }
+    let Errand { request, fate, .. } = errand;
+    let sending = worker.pool.send(to, request);
+    tokio::pin!(sending);
+    let limit = Duration::from_secs(worker.config().answer_timeout_secs);
+    let sent = loop {
+        match timeout(limit, &mut sending).await {
+            Ok(sent) => break sent,
+            // A long upload is not a slow answer.
+            Err(_) if fate.moved() => {}
+            Err(_) => {
+                tracing::warn!(upstream = ?to, "no answer in time");
+                return Outcome::Failed(Refusal::GatewayTimeout);
+            }
+        }
+    };
+    match sent {
+        Ok(mut response) => {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // Nobody asked for that.
+                return Outcome::Failed(Refusal::BadGateway);
+            }
+            headers::drop_hop_by_hop(response.headers_mut());
+            *response.version_mut() = Version::HTTP_11;
+            Outcome::Answered(response)
+        }
+        Err(failed) => unanswered(to, failed, fate, None),
+    }
+}
+
+/// The client becomes a tunnel only after the business server's 101.
+async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: Errand) -> Outcome {
+    let Errand {
+        request,
+        fate,
+        upgrade: client,
+    } = errand;
+    let limit = Duration::from_secs(worker.config().answer_timeout_secs);
+    let mut response = match timeout(limit, worker.pool.send_upgrade(to, request)).await {
+        Err(_) => return Outcome::Failed(Refusal::GatewayTimeout),
+        Ok(Err(failed)) => return unanswered(to, failed, fate, client),
+        Ok(Ok(response)) => response,
+    };
+    let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let upstream = response.extensions_mut().remove::<OnUpgrade>();
+    headers::drop_hop_by_hop(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
+    let mut response = response.map(|body| Body::upstream(body, None));
+    if tunnels {
+        let (Some(client), Some(upstream)) = (client, upstream) else {
+            return Outcome::Failed(Refusal::BadGateway);
+        };
+        upgrade::mark(response.headers_mut());
+        visit.traffic.tunnel.store(true, Ordering::Relaxed);
+        worker.tasks.spawn(upgrade::tunnel(client, upstream));
+    }
+    Outcome::Answered(response)
+}
+
+fn unanswered(to: &Upstream, failed: Failed, fate: Fate, upgrade: Option<OnUpgrade>) -> Outcome {
+    match failed {
+        Failed::Unsent(request, error) => {
+            tracing::debug!(upstream = ?to, %error, "not reached");
+            Outcome::Unreached(Box::new(Errand {
+                request: *request,
+                fate,
+                upgrade,
+            }))
+        }
+        Failed::Lost(_) if fate.is_too_large() => Outcome::Failed(Refusal::BodyTooLarge),
+        Failed::Lost(_) if fate.is_broken() => {
+            Outcome::Failed(Refusal::BadRequest("The body could not be read."))
+        }
+        Failed::Lost(error) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(upstream = ?to, error, "no proper answer");
+            Outcome::Failed(Refusal::BadGateway)
+        }
+    }
+}
+
+/// The ready instances of an app, taken in turn.
+pub(crate) fn pick(ready: &[SocketAddr], turn: usize) -> Option<Upstream> {
+    let at = turn.checked_rem(ready.len())?;
+    ready.get(at).copied().map(Upstream::Addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_mistakes_told() {
+        let good = ["127.0.0.1:80", "[::1]:80", "app.internal:3000"].map(str::to_owned);
+        assert_eq!(Ring::parse(&good).map(|r| r.list.len()), Ok(3));
+        for bad in ["", "app", "http://app:80", "app:port", "a:1:2", ":80"] {
+            assert!(Ring::parse(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+        assert!(Ring::parse(&[]).is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! Which route a path takes. Pure: no request, no target.
+
+use std::cmp::Ordering;
+
+use crate::path;
+
+/// The pattern of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern {
+    exact: bool,
+    path: String,
+}
+
+impl Pattern {
+    /// Reads `/prefix`, `/folder/`, `/folder/*` or `= /exact`.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let text = text.trim();
+        let (exact, text) = match text.strip_prefix('=') {
+            Some(rest) => (true, rest.trim_start()),
+            None => (false, text),
+        };
+        let text = match text.strip_suffix("/*") {
+            Some(folder) if !exact => format!("{folder}/"),
+            _ => text.to_owned(),
+        };
+        if !text.starts_with('/') {
+            return Err("a route's path begins with / (or with = for exactly that path)");
+        }
+        if text.contains('*') {
+            return Err("* may only stand at the end, as in /folder/*");
+        }
+        let path = path::normal(&text)
+            .map_err(|_| "the path climbs out of the site or is not spelt right")?
+            .into_owned();
+        Ok(Self { exact, path })
+    }
+
+    /// Whether `path`, in its one spelling, takes this route.
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        if self.exact {
+            return path == self.path;
+        }
+        match path.strip_prefix(self.path.as_str()) {
+            None => false,
+            Some(rest) => rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/'),
+        }
+    }
+}
+
+/// Most specific first: exact before prefix, longer before shorter, then by text, so that
+/// no two different patterns are equal.
+impl Ord for Pattern {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |p: &Self| (!p.exact, usize::MAX - p.path.len());
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| self.path.cmp(&other.path))
+    }
+}
+
+impl PartialOrd for Pattern {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The routes of one site, most specific first.
+#[derive(Debug)]
+pub(crate) struct Table<T>(Vec<(Pattern, T)>);
+
+impl<T> Table<T> {
+    /// Sorts the routes; on error, the index of a route that another one already is.
+    pub(crate) fn new(routes: Vec<(Pattern, T)>) -> Result<Self, usize> {
+        for (index, (pattern, _)) in routes.iter().enumerate() {
+            if routes.iter().take(index).any(|(p, _)| p == pattern) {
+                return Err(index);
+            }
+        }
+        let mut routes = routes;
+        routes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(Self(routes))
+    }
+
+    /// The most specific route that `path` takes.
+    pub(crate) fn find(&self, path: &str) -> Option<&T> {
+        self.0
+            .iter()
+            .find(|(pattern, _)| pattern.matches(path))
+            .map(|(_, target)| target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn table(paths: &[&str]) -> Table<String> {
+        let routes = paths
+            .iter()
+            .map(|p| (Pattern::parse(p).expect("a pattern"), (*p).to_owned()))
+            .collect();
+        Table::new(routes).expect("no two alike")
+    }
+
+    #[test]
+    fn the_most_specific_route_wins_in_any_order() {
+        let table = table(&[
+            "/",
+            "/api/*",
+            "/api",
+            "= /api/login",
+            "/api/login",
+            "/static/",
+        ]);
+        for (path, route) in [
+            ("/", "/"),
+            ("/apix", "/"),
+            ("/api", "/api"),
+            ("/api/", "/api/*"),
+            ("/api/user", "/api/*"),
+            ("/api/login", "= /api/login"),
+            ("/api/login/x", "/api/login"),
+            ("/static", "/"),
+            ("/static/a.js", "/static/"),
+        ] {
+            assert_eq!(table.find(path).map(String::as_str), Some(route), "{path}");
+        }
+    }
+
+    #[test]
+    fn without_a_root_route_unknown_paths_find_nothing() {
+        assert_eq!(table(&["/api"]).find("/other"), None);
+    }
+
+    #[test]
+    fn the_same_route_twice_is_told() {
+        let twice = ["/a/b", "/a/./b"]
+            .iter()
+            .map(|p| (Pattern::parse(p).expect("a pattern"), ()))
+            .collect();
+        assert_eq!(Table::new(twice).err(), Some(1));
+    }
+
+    #[test]
+    fn bad_patterns_are_told() {
+        for bad in ["api", "", "= api", "/a*b", "/../a"] {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_is_total(texts in prop::collection::vec("=?(/[ab.]{1,2}){1,3}/?", 3)) {
+            let all: Vec<_> = texts.iter().filter_map(|t| Pattern::parse(t).ok()).collect();
+            for a in &all {
+                for b in &all {
+                    prop_assert_eq!(a.cmp(b), b.cmp(a).reverse());
+                    prop_assert_eq!(a == b, a.cmp(b) == Ordering::Equal);
+                    for c in &all {
+                        if a <= b && b <= c {
+                            prop_assert!(a <= c);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

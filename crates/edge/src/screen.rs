@@ -1,0 +1,165 @@
+//! What a request must be before anybody looks at where it goes.
+
+use std::borrow::Cow;
+
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Method, Uri, Version, header};
+
+use crate::config::Config;
+use crate::page::Refusal;
+use crate::path;
+
+/// Checks method, sizes and expectations; gives the host's name, lower case, without
+/// port, and leaves exactly one `Host` header.
+pub(crate) fn check(head: &mut Parts, config: &Config) -> Result<String, Refusal> {
+    check_method(&head.method)?;
+    let length = head.uri.path_and_query().map_or(0, |p| p.as_str().len());
+    if length > config.max_uri_bytes {
+        return Err(Refusal::UriTooLong);
+    }
+    if head.headers.len() > config.max_headers {
+        return Err(Refusal::TooManyHeaders);
+    }
+    if let Some(expect) = head.headers.get(header::EXPECT) {
+        if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::Expectation);
+        }
+        // hyper says 100 as soon as the body is asked for.
+        drop(head.headers.remove(header::EXPECT));
+    }
+    let length = head.headers.get(header::CONTENT_LENGTH);
+    if let Some(length) = length.and_then(|l| l.to_str().ok()?.parse::<u64>().ok())
+        && length > config.max_body_bytes
+    {
+        return Err(Refusal::BodyTooLarge);
+    }
+    authority(head)
+}
+
+fn check_method(method: &Method) -> Result<(), Refusal> {
+    if *method == Method::CONNECT || *method == Method::TRACE {
+        return Err(Refusal::MethodNotAllowed);
+    }
+    let plain = |b: u8| b.is_ascii_uppercase() || b == b'-';
+    if !method.as_str().bytes().all(plain) {
+        return Err(Refusal::BadRequest("The method is not one."));
+    }
+    Ok(())
+}
+
+/// The one host the request is for.
+fn authority(head: &mut Parts) -> Result<String, Refusal> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Refusal::BadRequest("The request names two hosts."));
+    }
+    let name = match (head.uri.authority(), host) {
+        (None, Some(host)) => host_name(host.as_bytes())?,
+        (Some(target), None) if head.version == Version::HTTP_2 => {
+            let name = host_name(target.as_str().as_bytes())?;
+            let host = host_header(target)?;
+            head.headers.insert(header::HOST, host);
+            name
+        }
+        (Some(target), Some(host)) => {
+            if !target
+                .as_str()
+                .as_bytes()
+                .eq_ignore_ascii_case(host.as_bytes())
+            {
+                return Err(Refusal::BadRequest("The request names two hosts."));
+            }
+            host_name(host.as_bytes())?
+        }
+        (_, None) => return Err(Refusal::BadRequest("The request names no host.")),
+    };
+    Ok(name)
+}
+
+fn host_header(target: &Authority) -> Result<HeaderValue, Refusal> {
+    HeaderValue::from_str(target.as_str()).map_err(|_| BAD_HOST)
+}
+
+const BAD_HOST: Refusal = Refusal::BadRequest("The host's name is not one.");
+
+/// `Name.Example.COM.:8080` is `name.example.com`.
+pub(crate) fn host_name(host: &[u8]) -> Result<String, Refusal> {
+    let text = std::str::from_utf8(host).map_err(|_| BAD_HOST)?;
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        // An IPv6 address.
+        Some((inner, port))
+            if inner
+                .bytes()
+                .all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.') =>
+        {
+            (
+                inner,
+                port.strip_prefix(':').or(port.is_empty().then_some("0")),
+            )
+        }
+        Some(_) => return Err(BAD_HOST),
+        None => match text.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (text, Some("0")),
+        },
+    };
+    let port_ok = port.is_some_and(|p| p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()));
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':');
+    if !port_ok || name.is_empty() || name.len() > 253 || !name.bytes().all(plain) {
+        return Err(BAD_HOST);
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// Gives the path its one spelling and the target its plain form: what is matched from
+/// here on is what is forwarded.
+pub(crate) fn respell(head: &mut Parts) -> Result<(), Refusal> {
+    const BAD_PATH: Refusal = Refusal::BadRequest("The path is not one.");
+    let Some(target) = head.uri.path_and_query() else {
+        return Err(BAD_PATH);
+    };
+    match path::normal(target.path()).map_err(|_| BAD_PATH)? {
+        Cow::Borrowed(_) if head.uri.authority().is_none() => {}
+        Cow::Borrowed(_) => head.uri = Uri::from(target.clone()),
+        Cow::Owned(path) => {
+            let whole = match target.query() {
+                Some(query) => format!("{path}?{query}"),
+                None => path,
+            };
+            let target = PathAndQuery::from_maybe_shared(whole).map_err(|_| BAD_PATH)?;
+            head.uri = Uri::from(target);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_and_doubtful_ones_refused() {
+        for (given, name) in [
+            ("a.example", "a.example"),
+            ("A.Example.:8443", "a.example"),
+            ("127.0.0.1:8080", "127.0.0.1"),
+            ("[::1]:8080", "::1"),
+            ("[::1]", "::1"),
+        ] {
+            assert_eq!(
+                host_name(given.as_bytes()).ok().as_deref(),
+                Some(name),
+                "{given}"
+            );
+        }
+        for bad in [
+            "", ":80", "x/../y@z", "a b", "a:b", "a:1:2", "[::1", "[x]:1", "[::1]x", "a@b", "é",
+            "a:999999",
+        ] {
+            assert!(host_name(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

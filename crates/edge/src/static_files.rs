@@ -1,0 +1,423 @@
+//! Files of a directory: what is under it and nothing else.
+//!
+//! The whole request path is looked up under the root. A folder is answered with its
+//! `index.html`. Names that begin with a dot are not there, but for `/.well-known`.
+//!
+//! # Invariants
+//!
+//! - No path and no symbolic link leads out of the root: on Linux the kernel sees to it
+//!   (`openat2` with `RESOLVE_BENEATH`), elsewhere the resolved path is compared.
+//! - Disk is never waited for on an edge thread.
+//! - What is remembered of small files is looked at again after [`FRESH`].
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body::Frame;
+use parking_lot::RwLock;
+use tokio::task::JoinHandle;
+
+use crate::body::Body;
+use crate::page::Refusal;
+use crate::{range, redirect};
+
+/// How long a file's state is believed.
+const FRESH: Duration = Duration::from_secs(1);
+/// Files up to this size are kept in memory.
+const SMALL: u64 = 256 * 1024;
+/// How much is kept in memory for each root.
+const KEPT: usize = 32 * 1024 * 1024;
+/// How much of a large file is read at a time.
+const CHUNK: u64 = 256 * 1024;
+
+/// A directory open for the public.
+#[derive(Debug)]
+pub(crate) struct Root(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    dir: OwnedFd,
+    kept: RwLock<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    entries: HashMap<String, Arc<Entry>>,
+    bytes: usize,
+}
+
+/// A file as last seen.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) len: u64,
+    pub(crate) modified: SystemTime,
+    pub(crate) etag: HeaderValue,
+    pub(crate) last_modified: HeaderValue,
+    kind: HeaderValue,
+    content: Content,
+    seen: Instant,
+}
+
+#[derive(Debug)]
+enum Content {
+    Small(Bytes),
+    Large(Arc<File>),
+}
+
+enum Seen {
+    File(Arc<Entry>),
+    Folder,
+    Nothing,
+}
+
+impl Root {
+    /// Opens the directory.
+    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
+        let path = path.canonicalize()?;
+        let dir = File::open(&path)?;
+        if !dir.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self(Arc::new(Inner {
+            path,
+            dir: dir.into(),
+            kept: RwLock::default(),
+        })))
+    }
+
+    /// Answers GET and HEAD.
+    pub(crate) async fn answer(&self, head: &Parts) -> Result<Response<Body>, Refusal> {
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            return Err(Refusal::MethodNotAllowed);
+        }
+        let path = head.uri.path();
+        let mut name = file_name(path).ok_or(Refusal::NotFound)?;
+        if path.ends_with('/') {
+            name.push_str("index.html");
+        }
+        match self.look(name).await? {
+            Seen::File(entry) => Ok(serve(head, &entry)),
+            Seen::Nothing => Err(Refusal::NotFound),
+            Seen::Folder if path.ends_with('/') => Err(Refusal::NotFound),
+            Seen::Folder => {
+                let query = head.uri.query().map_or(String::new(), |q| format!("?{q}"));
+                redirect::to(&format!("{path}/{query}"), StatusCode::MOVED_PERMANENTLY)
+            }
+        }
+    }
+
+    async fn look(&self, name: String) -> Result<Seen, Refusal> {
+        if let Some(entry) = self.0.kept.read().entries.get(&name)
+            && entry.seen.elapsed() < FRESH
+        {
+            return Ok(Seen::File(Arc::clone(entry)));
+        }
+        let inner = Arc::clone(&self.0);
+        let looking = tokio::task::spawn_blocking(move || inner.see(name));
+        match looking.await {
+            Ok(Ok(seen)) => Ok(seen),
+            Ok(Err(error)) if is_absence(&error) => Ok(Seen::Nothing),
+            Ok(Err(error)) => {
+                tracing::error!(%error, root = %self.0.path.display(), "a file cannot be read");
+                Err(Refusal::Internal)
+            }
+            Err(_) => Err(Refusal::Internal),
+        }
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    // XDEV is the kernel's word for a way out of the root.
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidFilename
+            | io::ErrorKind::CrossesDevices
+    ) || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+/// The path under the root that a request path names, if it may name one.
+fn file_name(path: &str) -> Option<String> {
+    let decoded = percent_encoding::percent_decode_str(path)
+        .decode_utf8()
+        .ok()?;
+    let relative = decoded.strip_prefix('/')?;
+    for (index, segment) in relative.split('/').enumerate() {
+        let hidden = segment.starts_with('.') && !(index == 0 && segment == ".well-known");
+        if hidden || segment.bytes().any(|b| b < b' ' || b == b'\\' || b == 0x7F) {
+            return None;
+        }
+    }
+    // An encoded slash is not a folder; after decoding it would be one.
+    (decoded.matches('/').count() == path.matches('/').count()).then(|| relative.to_owned())
+}
+
+impl Inner {
+    /// Looks at the disk.
+    fn see(&self, name: String) -> io::Result<Seen> {
+        let file = self.open(if name.is_empty() { "." } else { &name })?;
+        let state = file.metadata()?;
+        if state.is_dir() {
+            return Ok(Seen::Folder);
+        }
+        if !state.is_file() {
+            return Ok(Seen::Nothing);
+        }
+        let entry = Arc::new(Entry::read(&name, file, &state)?);
+        self.keep(name, &entry);
+        Ok(Seen::File(entry))
+    }
+
+    fn keep(&self, name: String, entry: &Arc<Entry>) {
+        let mut kept = self.kept.write();
+        if let Some(old) = kept.entries.remove(&name) {
+            kept.bytes = kept.bytes.saturating_sub(old.held());
+        }
+        // Open files are not kept: a deploy may replace them at any time.
+        if let Content::Large(_) = entry.content {
+            return;
+        }
+        if kept.bytes + entry.held() > KEPT {
+            *kept = Kept::default();
+        }
+        kept.bytes += entry.held();
+        drop(kept.entries.insert(name, Arc::clone(entry)));
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open(&self, name: &str) -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+        let opened = openat2(
+            &self.dir,
+            name,
+            // A named pipe must not hold the opener up.
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
+        );
+        match opened {
+            Ok(file) => Ok(file.into()),
+            Err(rustix::io::Errno::NOSYS) => self.open_checked(name),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open(&self, name: &str) -> io::Result<File> {
+        self.open_checked(name)
+    }
+
+    fn open_checked(&self, name: &str) -> io::Result<File> {
+        let real = self.path.join(name).canonicalize()?;
+        if !real.starts_with(&self.path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        File::open(real)
+    }
+}
+
+impl Entry {
+    fn read(name: &str, file: File, state: &Metadata) -> io::Result<Self> {
+        let len = state.len();
+        let modified = state.modified()?;
+        let content = if len <= SMALL {
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+            file.read_exact_at(&mut bytes, 0)?;
+            Content::Small(bytes.into())
+        } else {
+            Content::Large(Arc::new(file))
+        };
+        let etag = format!("\"{:x}-{:x}-{:x}\"", state.mtime(), state.mtime_nsec(), len);
+        Ok(Self {
+            len,
+            modified,
+            etag: HeaderValue::try_from(etag).map_err(io::Error::other)?,
+            last_modified: HeaderValue::try_from(httpdate::fmt_http_date(modified))
+                .map_err(io::Error::other)?,
+            kind: content_type(Path::new(name)),
+            content,
+            seen: Instant::now(),
+        })
+    }
+
+    /// Bytes that remembering this entry costs, roughly.
+    fn held(&self) -> usize {
+        match &self.content {
+            Content::Small(bytes) => bytes.len() + 512,
+            Content::Large(_) => 0,
+        }
+    }
+
+    fn body(&self, from: u64, len: u64) -> Body {
+        match &self.content {
+            Content::Small(bytes) => {
+                let at = usize::try_from(from).unwrap_or_default();
+                let end = at.saturating_add(usize::try_from(len).unwrap_or_default());
+                Body::full(bytes.slice(at.min(bytes.len())..end.min(bytes.len())))
+            }
+            Content::Large(file) => Body::file(FileBody {
+                file: Arc::clone(file),
+                at: from,
+                left: len,
+                reading: None,
+            }),
+        }
+    }
+}
+
+fn content_type(name: &Path) -> HeaderValue {
+    let kind = mime_guess::from_path(name).first_or_octet_stream();
+    let text =
+        kind.type_() == "text" || matches!(kind.subtype().as_str(), "javascript" | "json" | "xml");
+    let kind = if text {
+        format!("{}; charset=utf-8", kind.essence_str())
+    } else {
+        kind.essence_str().to_owned()
+    };
+    HeaderValue::try_from(kind)
+        .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"))
+}
+
+/// The answer with a file, a part of it, or the news that nothing changed.
+fn serve(head: &Parts, entry: &Entry) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    let choice = range::choose(&head.headers, entry);
+    match choice {
+        range::Choice::Whole => *response.body_mut() = entry.body(0, entry.len),
+        range::Choice::Part { from, to } => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            *response.body_mut() = entry.body(from, to - from + 1);
+        }
+        range::Choice::NotModified => *response.status_mut() = StatusCode::NOT_MODIFIED,
+        range::Choice::Failed => *response.status_mut() = StatusCode::PRECONDITION_FAILED,
+        range::Choice::Outside => *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE,
+    }
+    let headers = response.headers_mut();
+    if let Some(value) = choice.content_range(entry.len) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    headers.insert(header::ETAG, entry.etag.clone());
+    headers.insert(header::LAST_MODIFIED, entry.last_modified.clone());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if choice.has_content() {
+        headers.insert(header::CONTENT_TYPE, entry.kind.clone());
+        let nosniff = HeaderValue::from_static("nosniff");
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    }
+    response
+}
+
+/// A large file on its way out, read piece by piece off the edge thread.
+#[derive(Debug)]
+pub(crate) struct FileBody {
+    file: Arc<File>,
+    at: u64,
+    left: u64,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+}
+
+impl FileBody {
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let (file, at) = (&self.file, self.at);
+        let want = self.left.min(CHUNK);
+        let reading = self.reading.get_or_insert_with(|| {
+            let file = Arc::clone(file);
+            tokio::task::spawn_blocking(move || {
+                let mut bytes = vec![0; usize::try_from(want).unwrap_or_default()];
+                file.read_exact_at(&mut bytes, at)?;
+                Ok(bytes.into())
+            })
+        });
+        let read = ready!(Pin::new(reading).poll(cx));
+        self.reading = None;
+        let bytes: Bytes = match read {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Err(error) => return Poll::Ready(Some(Err(io::Error::other(error)))),
+        };
+        self.at += want;
+        self.left -= want;
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_are_files() {
+        for (path, name) in [
+            ("/", ""),
+            ("/a/b.txt", "a/b.txt"),
+            ("/MP_verify_abc.txt", "MP_verify_abc.txt"),
+            ("/.well-known/x", ".well-known/x"),
+            ("/%E4%B8%AD.txt", "中.txt"),
+        ] {
+            assert_eq!(file_name(path).as_deref(), Some(name), "{path}");
+        }
+        for path in [
+            "/.git/config",
+            "/a/.env",
+            "/a/.well-known/x",
+            "/a%2Fb",
+            "/a%5Cb",
+            "/a%0Ab",
+            "/%FF",
+            "/..",
+            "/a/../b",
+        ] {
+            assert_eq!(file_name(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_link_out_of_the_root_is_not_there() {
+        let outside = tempfile::tempdir().expect("a folder");
+        std::fs::write(outside.path().join("secret"), "s").expect("written");
+        let inside = tempfile::tempdir().expect("a folder");
+        std::fs::write(inside.path().join("a.txt"), "a").expect("written");
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("out")).expect("a link");
+        std::os::unix::fs::symlink("a.txt", inside.path().join("in.txt")).expect("a link");
+        let root = Root::open(inside.path().to_owned()).expect("opened");
+        assert!(matches!(root.0.see("in.txt".to_owned()), Ok(Seen::File(_))));
+        let way_out = root.0.see("out/secret".to_owned()).err().expect("refused");
+        assert!(is_absence(&way_out), "{way_out:?}");
+        assert!(root.0.open_checked("out/secret").is_err());
+        assert!(root.0.open_checked("in.txt").is_ok());
+    }
+
+    #[test]
+    fn text_is_utf8() {
+        assert_eq!(
+            content_type(Path::new("MP_verify_x.txt")),
+            "text/plain; charset=utf-8"
+        );
+        assert_eq!(content_type(Path::new("a.png")), "image/png");
+        assert_eq!(content_type(Path::new("noext")), "application/octet-stream");
+    }
+}
