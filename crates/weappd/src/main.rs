@@ -1,2 +1,34 @@
-//! x
-fn main() {}
+//! weappd: everything a WeChat Mini Program needs on the server, in one binary.
+//!
+//! This file turns argv into an exit code and nothing else; `cli` has a file for each
+//! command, `wiring` puts the rooms together.
+
+mod builtin;
+mod cli;
+mod config;
+mod control;
+mod data_dir;
+mod demo_chat;
+mod dev_cert;
+mod doors;
+mod exit;
+mod internal;
+mod listen;
+mod logging;
+mod plan;
+mod signals;
+mod sites;
+mod wiring;
+
+use std::process::ExitCode;
+
+/// Gives memory back, and keeps idle connections small (docs/decisions/0001).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

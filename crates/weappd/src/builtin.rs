@@ -1,0 +1,125 @@
+//! Where two rooms meet at one endpoint: who is calling, told to the edge; the built-in
+//! tunnel endpoint, which needs a session and gives a tunnel.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header, uri::Scheme};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use weappd_edge::{Caller, Identify};
+use weappd_session::{Denied, Identity, Sessions};
+use weappd_tunnel::Tunnels;
+
+/// Tells the edge who is calling, from the session room.
+#[derive(Debug)]
+pub(crate) struct SessionIdentify(pub(crate) Sessions);
+
+impl Identify for SessionIdentify {
+    fn identify<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Caller> {
+        Box::pin(async move {
+            match self.0.check_headers(headers).await {
+                Ok(who) => Caller::Known {
+                    openid: who.openid.clone(),
+                    unionid: who.unionid.clone(),
+                    appid: who.appid.clone(),
+                },
+                Err(Denied::Missing) => Caller::Nobody,
+                Err(denied) => Caller::Refused(weappd_session::http::refusal(headers, &denied)),
+            }
+        })
+    }
+}
+
+/// Tells the edge that nobody is known: for listeners without sessions.
+#[derive(Debug)]
+pub(crate) struct NobodyKnown;
+
+impl Identify for NobodyKnown {
+    fn identify<'a>(&'a self, _: &'a HeaderMap) -> BoxFuture<'a, Caller> {
+        Box::pin(std::future::ready(Caller::Nobody))
+    }
+}
+
+/// Whether a request came over TLS, as the edge noted.
+pub(crate) fn is_https(parts: &axum::http::request::Parts) -> bool {
+    parts.extensions.get::<Scheme>() == Some(&Scheme::HTTPS)
+}
+
+#[derive(Clone)]
+struct TunnelDesk {
+    tunnels: Tunnels,
+    business: Arc<str>,
+}
+
+/// `GET /weapp/tunnel` (Wafer 2) and `GET /tunnel` (Wafer 1) for sites whose business
+/// server only wants the callbacks. The wiring demands a session for it.
+pub(crate) fn tunnel_router(tunnels: Tunnels, business: &str, wafer1: bool) -> Router {
+    let desk = TunnelDesk {
+        tunnels,
+        business: business.into(),
+    };
+    let router = Router::new().route("/weapp/tunnel", get(open_wafer2));
+    let router = if wafer1 {
+        router.route("/tunnel", get(open_wafer1))
+    } else {
+        router
+    };
+    router.with_state(desk)
+}
+
+async fn open_wafer2(
+    State(desk): State<TunnelDesk>,
+    who: Extension<Arc<Identity>>,
+    scheme: Option<Extension<Scheme>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    match open(&desk, &who, scheme, &uri, &headers) {
+        Ok((tunnel_id, connect_url)) => Json(json!({
+            "code": 0,
+            "data": { "tunnelId": tunnel_id, "connectUrl": connect_url },
+        })),
+        Err(words) => Json(json!({ "code": -1, "error": words })),
+    }
+    .into_response()
+}
+
+async fn open_wafer1(
+    State(desk): State<TunnelDesk>,
+    who: Extension<Arc<Identity>>,
+    scheme: Option<Extension<Scheme>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    match open(&desk, &who, scheme, &uri, &headers) {
+        Ok((_, connect_url)) => Json(json!({ "url": connect_url })),
+        Err(words) => Json(json!({ "error": words })),
+    }
+    .into_response()
+}
+
+fn open(
+    desk: &TunnelDesk,
+    who: &Identity,
+    scheme: Option<Extension<Scheme>>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(String, String), String> {
+    let host = uri
+        .authority()
+        .map(axum::http::uri::Authority::as_str)
+        .or_else(|| headers.get(header::HOST)?.to_str().ok())
+        .ok_or("the request names no host")?;
+    let plain = scheme.is_some_and(|Extension(scheme)| scheme == Scheme::HTTP);
+    let base = format!("{}://{host}", if plain { "ws" } else { "wss" });
+    tracing::debug!(openid = &*who.openid, "a tunnel is asked for");
+    let issued = desk
+        .tunnels
+        .issue(&desk.business, &base)
+        .map_err(|error| error.to_string())?;
+    Ok((issued.tunnel_id, issued.connect_url))
+}

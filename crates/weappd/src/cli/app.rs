@@ -1,0 +1,260 @@
+//! `weappd app …`: speaks to the supervisor of the weappd that runs.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use http_body_util::BodyExt as _;
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::cli::say;
+use crate::config;
+use crate::control;
+use crate::exit::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show every app: state, port, restarts, memory
+    List {
+        #[command(flatten)]
+        target: Target,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start an app that is stopped
+    Start(Named),
+    /// Stop an app and keep it stopped
+    Stop(Named),
+    /// Stop an app and start it again
+    Restart(Named),
+    /// Print an app's output
+    Logs {
+        #[command(flatten)]
+        named: Named,
+        /// How many lines to go back
+        #[arg(short = 'n', long, default_value_t = 100)]
+        lines: usize,
+        /// Go on printing as lines come
+        #[arg(short, long)]
+        follow: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    /// The app's name, as `weappd app list` shows it
+    name: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Which running weappd.
+#[derive(Debug, clap::Args)]
+pub(super) struct Target {
+    /// The configuration file of the running weappd
+    #[arg(short, long = "config")]
+    config: Option<PathBuf>,
+    /// The data directory of the running weappd
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+impl Target {
+    /// `--data-dir`, else what the configuration says, else `.weappd` here.
+    fn data_dir(&self) -> PathBuf {
+        if let Some(dir) = &self.data_dir {
+            return dir.clone();
+        }
+        let file = self.config.as_deref().unwrap_or(Path::new("weappd.toml"));
+        config::data_dir_of(file)
+    }
+}
+
+pub(super) async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List { target, json } => list(&target.data_dir(), json).await,
+        Command::Start(named) => deed(&named, "start").await,
+        Command::Stop(named) => deed(&named, "stop").await,
+        Command::Restart(named) => deed(&named, "restart").await,
+        Command::Logs {
+            named,
+            lines,
+            follow,
+        } => logs(&named, lines, follow).await,
+    }
+}
+
+async fn list(data_dir: &Path, json: bool) -> Result<(), Failure> {
+    let answer = control::ask(data_dir, Method::GET, "/apps").await?;
+    let body = control::body(answer).await?;
+    let text = String::from_utf8_lossy(&body);
+    if json {
+        say(text.trim_end());
+        return Ok(());
+    }
+    let answer: Value = serde_json::from_str(&text).map_err(|error| Failure::new(&error, ""))?;
+    let apps = answer["apps"].as_array().cloned().unwrap_or_default();
+    say(table(&apps));
+    Ok(())
+}
+
+/// The apps as a table for people; columns are as wide as their longest text.
+fn table(apps: &[Value]) -> String {
+    if apps.is_empty() {
+        return "no apps: add [app] with run = \"…\" to weappd.toml".to_owned();
+    }
+    let head = ["app", "state", "pid", "port", "restarts", "uptime", "memory", "last ending"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for app in apps {
+        let instances = app["instances"].as_array().cloned().unwrap_or_default();
+        for instance in instances {
+            rows.push([
+                text(&app["name"]),
+                text(&instance["summary"]),
+                text(&instance["pid"]),
+                text(&instance["port"]),
+                text(&instance["restarts"]),
+                instance["uptime_ms"].as_u64().map_or_else(dash, uptime),
+                instance["memory_bytes"].as_u64().map_or_else(dash, memory),
+                ending(&instance["last_ending"]),
+            ]);
+        }
+    }
+    let mut widths = [0; 8];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(widths);
+        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        line.join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => dash(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// How a process ended, in words.
+fn ending(ending: &Value) -> String {
+    match ending["kind"].as_str() {
+        None => dash(),
+        Some("exited") => format!("exit code {}", ending["code"]),
+        Some("signalled") => format!("signal {}", ending["signal"]),
+        Some("never_started") => format!("could not start: {}", text(&ending["why"])),
+        Some("hung_at_start") => format!("not ready after {} ms", ending["after_ms"]),
+        Some(other) => other.to_owned(),
+    }
+}
+
+fn uptime(ms: u64) -> String {
+    let secs = ms / 1000;
+    match secs {
+        0..60 => format!("{secs}s"),
+        60..3600 => format!("{}m{}s", secs / 60, secs % 60),
+        3600..86_400 => format!("{}h{}m", secs / 3600, secs / 60 % 60),
+        _ => format!("{}d{}h", secs / 86_400, secs / 3600 % 24),
+    }
+}
+
+fn memory(bytes: u64) -> String {
+    let tenths = bytes * 10 / (1024 * 1024);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+async fn deed(named: &Named, verb: &str) -> Result<(), Failure> {
+    let path = format!("/apps/{}/{verb}", escaped(&named.name));
+    let answer = control::ask(&named.target.data_dir(), Method::POST, &path).await?;
+    if answer.status().is_success() {
+        let done = match verb {
+            "start" => "started",
+            "stop" => "stopped",
+            _ => "restarted",
+        };
+        say(format_args!("{} {done}", named.name));
+        return Ok(());
+    }
+    Err(refused(answer).await)
+}
+
+async fn logs(named: &Named, lines: usize, follow: bool) -> Result<(), Failure> {
+    let path = format!(
+        "/apps/{}/logs?lines={lines}&follow={}",
+        escaped(&named.name),
+        u8::from(follow)
+    );
+    let answer = control::ask(&named.target.data_dir(), Method::GET, &path).await?;
+    if answer.status() != StatusCode::OK {
+        return Err(refused(answer).await);
+    }
+    let mut body = answer.into_body();
+    let mut out = std::io::stdout();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { break };
+        if let Ok(data) = frame.into_data() {
+            // The reader of a pipe may have gone: that ends the command, without a word.
+            if out.write_all(&data).and_then(|()| out.flush()).is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn refused(answer: hyper::Response<hyper::body::Incoming>) -> Failure {
+    let body = control::body(answer).await.unwrap_or_default();
+    let words: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let message = words["error"]["message"]
+        .as_str()
+        .unwrap_or("weappd refused and gave no reason");
+    Failure::say(message, "`weappd app list` shows every app")
+}
+
+/// A name as it may stand in a path.
+fn escaped(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_lines_up() {
+        let apps = [serde_json::json!({
+            "name": "chat",
+            "instances": [{"summary": "ready", "pid": 7, "port": 5757, "restarts": 0,
+                           "uptime_ms": 65_000, "memory_bytes": 3_300_000, "last_ending": {"kind": "exited", "code": 1}}],
+        })];
+        assert_eq!(
+            table(&apps),
+            "app   state  pid  port  restarts  uptime  memory   last ending\n\
+             chat  ready  7    5757  0         1m5s    3.1 MiB  exit code 1"
+        );
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_path_segment() {
+        assert_eq!(escaped("a/../b c"), "a%2F..%2Fb%20c");
+    }
+}

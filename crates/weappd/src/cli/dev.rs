@@ -1,0 +1,174 @@
+//! `weappd dev`: everything on loopback with a simulated WeChat.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weappd_apps::{AppConfig, config::Run};
+use weappd_base::secret::Secret;
+use weappd_base::token::Tokens;
+use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
+use weappd_session::MiniApp;
+use weappd_tunnel::Business;
+
+use crate::cli::say;
+use crate::data_dir::DataDir;
+use crate::exit::Failure;
+use crate::plan::{DevPlan, Plan, Sections, SitePlan, Sockets, TunnelForApps};
+use crate::{dev_cert, listen, logging, wiring};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Port of the phone page and the site over HTTP
+    #[arg(long, default_value_t = 8080)]
+    http: u16,
+    /// Port of the site over HTTPS, with a certificate made on first run
+    #[arg(long, default_value_t = 8443)]
+    https: u16,
+    /// Port of the internal API
+    #[arg(long, default_value_t = 8081)]
+    internal: u16,
+    /// Port of the simulated WeChat
+    #[arg(long, default_value_t = 8082)]
+    wechat: u16,
+    /// Where the database, the certificate, uploads and logs are kept
+    #[arg(long, default_value = ".weappd")]
+    data_dir: PathBuf,
+    /// What to log: `warn`, `info`, `debug`, or a filter such as `info,weappd_tunnel=debug`
+    #[arg(long, default_value = "warn,weappd=info")]
+    log: String,
+    /// Your own business server in place of the chat room, after `--`: `weappd dev -- node app.js`
+    #[arg(last = true)]
+    run: Vec<String>,
+}
+
+/// The name the chat room has under the supervisor.
+const CHAT: &str = "chat";
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    logging::start(&args.log, false);
+    let data = DataDir::open(&args.data_dir)?;
+    let cert = dev_cert::find_or_make(data.path())?;
+    let at = |port, what, change| {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let socket = listen::bind(addr, what, change)?;
+        let addr = socket.local_addr().unwrap_or(addr);
+        Ok::<_, Failure>((socket, addr))
+    };
+    let (http, http_addr) = at(args.http, "the phone page", "give --http another port")?;
+    let (https, https_addr) = at(args.https, "the HTTPS site", "give --https another port")?;
+    let (internal, internal_addr) = at(
+        args.internal,
+        "the internal API",
+        "give --internal another port",
+    )?;
+    let (wechat, wechat_addr) = at(
+        args.wechat,
+        "the simulated WeChat",
+        "give --wechat another port",
+    )?;
+    let sockets = Sockets {
+        public: vec![
+            Bound { socket: http, kind: Kind::Http },
+            Bound { socket: https, kind: Kind::Https },
+        ],
+        internal,
+        internal_addr,
+        wechat: Some(wechat),
+    };
+    let own = !args.run.is_empty();
+    let plan = plan(args, cert, http_addr, wechat_addr)?;
+    let next = if own {
+        format!("Next: open http://{http_addr}/ — your app answers what the phones ask. Ctrl-C stops.")
+    } else {
+        format!("Next: open http://{http_addr}/ and press the green button on both phones. Ctrl-C stops.")
+    };
+    let banner = format!(
+        "weappd dev {version}\n\n  \
+         Phones      http://{http_addr}/    two phones, two users, and the wire\n  \
+         HTTPS       https://{https_addr}/   certificate: {cert}\n  \
+         Internal    http://{internal_addr}/    session RPC and tunnel API, for business servers\n  \
+         WeChat      http://{wechat_addr}/    simulated; appid {appid}\n  \
+         Data        {data}\n\n{next}",
+        version = env!("CARGO_PKG_VERSION"),
+        cert = data.path().join("dev-cert.pem").display(),
+        appid = wiring::DEV_APPID,
+        data = data.path().display(),
+    );
+    wiring::run(plan, sockets, &data, || say(banner)).await
+}
+
+fn plan(
+    args: Args,
+    cert: weappd_edge::CertFiles,
+    http_addr: SocketAddr,
+    wechat_addr: SocketAddr,
+) -> Result<Plan, Failure> {
+    let tokens = Tokens::system();
+    let server_host = http_addr.to_string();
+    let key = Secret::new(tokens.hex256());
+    let secret = Secret::new(tokens.hex256());
+    let (name, run) = command(args.run)?;
+    let app = AppConfig { run, ..AppConfig::default() };
+    let to_app = |path: &str| Route {
+        path: path.to_owned(),
+        target: Target::App(name.clone()),
+        session: SessionRule::Pass,
+    };
+    let sections = Sections {
+        wechat: weappd_wechat::Config {
+            endpoint: format!("http://{wechat_addr}"),
+            ..weappd_wechat::Config::default()
+        },
+        tunnel: weappd_tunnel::Config {
+            public_url: format!("ws://{http_addr}"),
+            allow_http_receive: true,
+            drain_secs: 0,
+            businesses: vec![Business {
+                host: server_host.clone(),
+                key: key.clone(),
+                ..Business::default()
+            }],
+            ..weappd_tunnel::Config::default()
+        },
+        ..Sections::default()
+    };
+    Ok(Plan {
+        base_dir: std::env::current_dir().unwrap_or_default(),
+        sites: vec![SitePlan {
+            hosts: vec!["*".to_owned()],
+            tls: Some(cert),
+            redirect: None,
+            appid: Some(wiring::DEV_APPID.to_owned()),
+            wafer1: true,
+            wafer2: true,
+            routes: vec![to_app("= /weapp/tunnel"), to_app("= /tunnel"), to_app("/")],
+            tunnel_business: None,
+        }],
+        mini_apps: vec![MiniApp::new(wiring::DEV_APPID, secret.clone())],
+        apps: BTreeMap::from([(name.clone(), app)]),
+        tunnel_for_apps: Some(TunnelForApps { server_host, key }),
+        sections,
+        grace: Duration::from_millis(1500),
+        dev: Some(DevPlan {
+            wechat_url: format!("http://{wechat_addr}"),
+            page: true,
+            secret,
+            appid: wiring::DEV_APPID.to_owned(),
+        }),
+        data_dir: args.data_dir,
+    })
+}
+
+/// The business server: the user's own, or the chat room in this very binary.
+fn command(own: Vec<String>) -> Result<(String, Run), Failure> {
+    if !own.is_empty() {
+        return Ok(("app".to_owned(), Run::from(own)));
+    }
+    let me = std::env::current_exe().map_err(|error| {
+        Failure::new(&error, "weappd must know its own path to start the chat room")
+    })?;
+    let words = vec![me.display().to_string(), "demo-chat".to_owned()];
+    Ok((CHAT.to_owned(), Run::from(words)))
+}

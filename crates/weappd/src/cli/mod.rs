@@ -1,0 +1,164 @@
+//! The command line: what can be typed, and which file answers it.
+//!
+//! # To add a command
+//!
+//! A variant of [`Command`] with its arguments, a line in [`run`], a file `cli/<verb>.rs`
+//! with a function that returns `Result<(), Failure>`, and a line in the README if a
+//! newcomer needs it. `cargo xtask tidy` checks that every command a README shows exists.
+
+mod app;
+mod check;
+mod dev;
+mod init;
+mod sdk_config;
+mod serve;
+mod simulate;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::demo_chat;
+use crate::exit::Failure;
+
+/// Everything a WeChat Mini Program needs on the server, in one binary: HTTPS, login,
+/// sessions, realtime tunnels, uploads, and your app kept alive.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weappd",
+    version,
+    after_help = "Examples:\n  weappd dev               everything on this machine, with a simulated WeChat\n  weappd init              write a commented weappd.toml\n  weappd check             every problem of weappd.toml at once\n  weappd serve             run it\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 70 a part crashed, 78 configuration problems."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on loopback with a simulated WeChat: no `AppID`, domain or database needed
+    Dev(dev::Args),
+    /// Write a commented weappd.toml with generated secrets
+    Init {
+        /// Directory to write weappd.toml into
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Overwrite a weappd.toml that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Check weappd.toml: every problem at once, with file, line and hint
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Print the problems as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Serve what weappd.toml says
+    Serve {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// List, restart and read the apps of a running weappd
+    App {
+        #[command(subcommand)]
+        command: app::Command,
+    },
+    /// Run the simulated WeChat alone, for the tests of any stack
+    Simulate(simulate::Args),
+    /// Print the sdk.config that points an old Wafer business server at this weappd
+    SdkConfig {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// The site's host, when weappd.toml has several
+        #[arg(long)]
+        host: Option<String>,
+    },
+    /// Print shell completions
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+    /// The business server of `weappd dev`: a chat room
+    #[command(hide = true)]
+    DemoChat,
+    /// Starts an app so that it ends with weappd; used by the supervisor
+    #[command(hide = true)]
+    LaunchApp {
+        /// What the supervisor passes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+/// Where the configuration stands.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(short, long = "config", default_value = "weappd.toml")]
+    config: PathBuf,
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn run() -> Result<ExitCode, Failure> {
+    match Cli::parse().command {
+        Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
+        Command::Init { dir, force } => init::run(&dir, force)?,
+        Command::Check { file, json } => check::run(&file.config, json)?,
+        Command::Serve { file } => {
+            let config = serve::load(&file.config)?;
+            runtime()?.block_on(serve::run(config))?;
+        }
+        Command::App { command } => small_runtime()?.block_on(app::run(command))?,
+        Command::Simulate(args) => runtime()?.block_on(simulate::run(args))?,
+        Command::SdkConfig { file, host } => sdk_config::run(&file.config, host.as_deref())?,
+        Command::Completions { shell } => {
+            let mut out = std::io::stdout();
+            clap_complete::generate(shell, &mut Cli::command(), "weappd", &mut out);
+        }
+        Command::DemoChat => small_runtime()?.block_on(demo_chat::main())?,
+        Command::LaunchApp { args } => {
+            let error = weappd_apps::launch(args);
+            return Err(Failure::new(&error, "check `run` in weappd.toml"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The work runtime; edge threads bring their own (docs/decisions/0001).
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(64)
+        .thread_name("work")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(&error, "the system gave no threads"))
+}
+
+fn small_runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(&error, ""))
+}
+
+/// Prints a line for the person who called.
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,43 @@
+//! `weappd sdk-config`: the file that points an old Wafer business server at this weappd.
+//!
+//! Wafer 1 business servers read `/etc/qcloud/sdk.config`; Wafer 2 ones the same fields
+//! from their `config.js` or `sdk.config.json`. Read in the two Node server SDKs.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::cli::{say, serve};
+use crate::exit::Failure;
+
+pub(super) fn run(file: &Path, host: Option<&str>) -> Result<(), Failure> {
+    let config = serve::load(file)?;
+    let hosts: Vec<&str> = config.sites.iter().flat_map(|site| &site.hosts).map(String::as_str).collect();
+    let host = match host {
+        Some(host) if hosts.contains(&host) => host,
+        Some(host) => {
+            return Err(Failure::say(
+                format_args!("no site is called {host}"),
+                &format!("the sites are {}", hosts.join(", ")),
+            ));
+        }
+        None => hosts.first().copied().unwrap_or_default(),
+    };
+    let businesses = &config.tunnel.businesses;
+    let Some(business) = businesses.iter().find(|business| business.host == host) else {
+        return Err(Failure::say(
+            format_args!("{host} has no tunnel key"),
+            "give one: key = \"…\" under [tunnel] (`weappd init` writes a random one)",
+        ));
+    };
+    let internal = format!("http://{}", config.internal);
+    let sdk = json!({
+        "serverHost": host,
+        "authServerUrl": format!("{internal}/mina_auth/"),
+        "tunnelServerUrl": internal,
+        "tunnelSignatureKey": business.key.expose(),
+        "networkTimeout": 30_000,
+    });
+    say(format_args!("{sdk:#}"));
+    Ok(())
+}

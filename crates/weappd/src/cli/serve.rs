@@ -1,0 +1,136 @@
+//! `weappd serve`: what weappd.toml says.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use weappd_edge::{Bound, Kind};
+
+use crate::cli::say;
+use crate::config::{self, Config, LogFormat};
+use crate::data_dir::DataDir;
+use crate::exit::Failure;
+use crate::plan::{Plan, Sections, SitePlan, Sockets, TunnelForApps};
+use crate::{listen, logging, wiring};
+
+/// A configuration that can be served, or every problem of it.
+pub(super) fn load(file: &Path) -> Result<Config, Failure> {
+    let color = std::io::stderr().is_terminal();
+    match config::load(file, &|name| environment(name)) {
+        Ok(loaded) => {
+            let loud: Vec<_> = loaded
+                .warnings
+                .into_iter()
+                .filter(|problem| problem.severity == config::Severity::Warning)
+                .collect();
+            warn(&config::render(&loud, color));
+            Ok(loaded.config)
+        }
+        Err(problems) => Err(Failure::config(config::render(&problems, color))),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "warnings for the person who started us")]
+fn warn(words: &str) {
+    eprint!("{words}");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the binary is who reads the environment"
+)]
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+pub(super) async fn run(config: Config) -> Result<(), Failure> {
+    let directives = config.log.level.clone();
+    logging::start(&directives, config.log.format == LogFormat::Json);
+    let data = DataDir::open(&config.data_dir)?;
+    let sockets = bind(&config)?;
+    let banner = banner(&config, &sockets);
+    let plan = plan(config);
+    wiring::run(plan, sockets, &data, || say(banner)).await
+}
+
+fn bind(config: &Config) -> Result<Sockets, Failure> {
+    let mut public = Vec::new();
+    let doors = [
+        (&config.http, Kind::Http, "set `http` under [edge]"),
+        (&config.https, Kind::Https, "set `https` under [edge]"),
+    ];
+    for (addresses, kind, change) in doors {
+        for addr in addresses {
+            let socket = listen::bind(*addr, "the front door", change)?;
+            public.push(Bound { socket, kind });
+        }
+    }
+    let change = "set `listen` under [internal]";
+    let internal = listen::bind(config.internal, "the internal API", change)?;
+    Ok(Sockets {
+        public,
+        internal_addr: internal.local_addr().unwrap_or(config.internal),
+        internal,
+        wechat: None,
+    })
+}
+
+/// What answers where, in a few lines.
+fn banner(config: &Config, sockets: &Sockets) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = format!("weappd {} serves\n\n", env!("CARGO_PKG_VERSION"));
+    for site in &config.sites {
+        let scheme = if site.tls.is_some() { "https" } else { "http" };
+        drop(writeln!(text, "  {scheme}://{}/", site.hosts.join(", ")));
+    }
+    for Bound { socket, kind } in &sockets.public {
+        let name = match kind {
+            Kind::Http => "HTTP",
+            Kind::Https => "HTTPS",
+        };
+        if let Ok(addr) = socket.local_addr() {
+            drop(writeln!(text, "  {name:11} {addr}"));
+        }
+    }
+    let internal: SocketAddr = sockets.internal_addr;
+    drop(writeln!(text, "  {:11} http://{internal}/", "Internal"));
+    for name in config.apps.keys() {
+        drop(writeln!(text, "  {:11} {name}", "App"));
+    }
+    text
+}
+
+fn plan(config: Config) -> Plan {
+    let business = config.tunnel.businesses.first();
+    let tunnel_for_apps = business.map(|business| TunnelForApps {
+        server_host: business.host.clone(),
+        key: business.key.clone(),
+    });
+    let sites = config.sites.into_iter().map(|site| SitePlan {
+        hosts: site.hosts,
+        tls: site.tls,
+        redirect: site.redirect,
+        appid: site.appid,
+        wafer1: site.wafer1,
+        wafer2: site.wafer2,
+        routes: site.routes,
+        tunnel_business: site.tunnel_business,
+    });
+    Plan {
+        base_dir: config.base_dir,
+        sites: sites.collect(),
+        mini_apps: config.mini_apps,
+        apps: config.apps,
+        tunnel_for_apps,
+        sections: Sections {
+            edge: config.edge,
+            session: config.session,
+            tunnel: config.tunnel,
+            files: config.files,
+            wechat: config.wechat,
+        },
+        grace: config.grace,
+        dev: None,
+    }
+}

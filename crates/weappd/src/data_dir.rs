@@ -1,0 +1,92 @@
+//! The data directory: made on first use, private to its owner, one weappd at a time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use crate::exit::Failure;
+
+/// The data directory, held by this process until dropped.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory where it is missing and takes it.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let failed = |error: io::Error| {
+            Failure::new(
+                &Unusable(path.to_owned(), error),
+                "weappd keeps its database, certificates and logs there: make the directory \
+                 writable for this user, or set `data_dir` (for `weappd dev`: --data-dir) to another one",
+            )
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(failed)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::say(
+                format_args!("another weappd is running on {}", path.display()),
+                "stop it first, or give this one a data directory of its own",
+            )),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The socket on which a running weappd takes commands.
+    pub(crate) fn control_socket(path: &Path) -> PathBuf {
+        path.join("control.sock")
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the data directory {0} cannot be used")]
+struct Unusable(PathBuf, #[source] io::Error);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_weappd_at_a_time() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("data");
+        let first = DataDir::open(&path).unwrap();
+        let words = format!("{:?}", DataDir::open(&path).unwrap_err());
+        assert!(words.contains("another weappd is running"), "{words}");
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_an_error_that_names_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("data");
+        fs::write(&path, b"x").unwrap();
+        let words = format!("{:?}", DataDir::open(&path).unwrap_err());
+        assert!(words.contains("data"), "{words}");
+    }
+}

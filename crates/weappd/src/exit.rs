@@ -1,0 +1,85 @@
+//! How weappd ends, and the words it ends with.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done, or stopped as asked |
+//! | 1 | the command failed; the words say why |
+//! | 2 | the command line was wrong |
+//! | 70 | a part of weappd ended that never should |
+//! | 78 | the configuration has problems |
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    words: String,
+}
+
+impl Failure {
+    /// Exit code 1, with an error, its causes and a hint.
+    pub(crate) fn new(error: &dyn std::error::Error, hint: &str) -> Self {
+        let mut words = format!("error: {error}\n");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Wrappers often repeat their cause's words.
+            if !words.contains(&text) {
+                drop(writeln!(words, "  caused by: {text}"));
+            }
+            cause = error.source();
+        }
+        if !hint.is_empty() {
+            drop(writeln!(words, "  hint: {hint}"));
+        }
+        Self { code: 1, words }
+    }
+
+    /// Exit code 1, with a sentence and a hint.
+    pub(crate) fn say(sentence: impl std::fmt::Display, hint: &str) -> Self {
+        let mut words = format!("error: {sentence}\n");
+        if !hint.is_empty() {
+            drop(writeln!(words, "  hint: {hint}"));
+        }
+        Self { code: 1, words }
+    }
+
+    /// Exit code 78, with problems that were rendered already.
+    pub(crate) fn config(words: String) -> Self {
+        Self { code: 78, words }
+    }
+
+    /// The same words with exit code 70: something ended by itself.
+    pub(crate) fn crashed(mut self) -> Self {
+        self.code = 70;
+        self
+    }
+
+    /// Prints the words and gives the exit code.
+    #[expect(clippy::print_stderr, reason = "the last words of the process")]
+    pub(crate) fn report(&self) -> ExitCode {
+        eprint!("{}", self.words);
+        ExitCode::from(self.code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_failure_tells_the_whole_chain_once() {
+        let inner = std::io::Error::other("disk is full");
+        let failure = Failure::new(&Outer(inner), "free some space");
+        assert_eq!(
+            failure.words,
+            "error: outer\n  caused by: disk is full\n  hint: free some space\n"
+        );
+    }
+}

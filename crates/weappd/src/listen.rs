@@ -1,0 +1,65 @@
+//! Binds every listening socket before anything runs, so that a taken port is one clear
+//! sentence and nothing has to be undone.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::exit::Failure;
+
+/// Connections the system holds for us while we are busy.
+const BACKLOG: i32 = 4096;
+
+/// Binds `addr`; `what` names the listener and `flag` what to change, in the error.
+pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpListener, Failure> {
+    try_bind(addr).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::say(
+            format_args!("{what} cannot listen on {addr}: another program already does"),
+            &format!(
+                "stop that program (`ss -ltnp 'sport = :{}'` names it) or {change}",
+                addr.port()
+            ),
+        ),
+        io::ErrorKind::PermissionDenied => Failure::say(
+            format_args!("{what} may not listen on {addr}: ports below 1024 need a privilege"),
+            &format!(
+                "run as root, or `sudo setcap cap_net_bind_service=+ep $(which weappd)`, or {change}"
+            ),
+        ),
+        io::ErrorKind::AddrNotAvailable => Failure::say(
+            format_args!("{what} cannot listen on {addr}: this machine has no such address"),
+            change,
+        ),
+        _ => Failure::new(&error, &format!("{what} could not listen on {addr}; {change}")),
+    })
+}
+
+fn try_bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier run may linger in TIME_WAIT; they must not keep us out.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        // `[::]` alone serves IPv4 as well.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named_with_what_to_do() {
+        let first = try_bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let addr = first.local_addr().unwrap();
+        let failure = bind(addr, "the phone page", "give --http another port").unwrap_err();
+        let words = format!("{failure:?}");
+        assert!(words.contains("another program already does"), "{words}");
+        assert!(words.contains("give --http another port"), "{words}");
+    }
+}

@@ -1,0 +1,101 @@
+//! What is to run, settled to the last address: the one value that `dev` and `serve` make
+//! and `wiring` builds.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weappd_apps::AppConfig;
+use weappd_base::secret::Secret;
+use weappd_edge::{Bound, CertFiles, Route};
+use weappd_session::MiniApp;
+
+/// What is to run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Where state lives.
+    pub(crate) data_dir: PathBuf,
+    /// What relative paths of apps stand under.
+    pub(crate) base_dir: PathBuf,
+    /// Every site, the first one answers unknown TLS names.
+    pub(crate) sites: Vec<SitePlan>,
+    /// Every mini program.
+    pub(crate) mini_apps: Vec<MiniApp>,
+    /// Every app.
+    pub(crate) apps: BTreeMap<String, AppConfig>,
+    /// What apps are told of the tunnel, unless they bring their own.
+    pub(crate) tunnel_for_apps: Option<TunnelForApps>,
+    /// The rooms' own sections.
+    pub(crate) sections: Sections,
+    /// How long everything may take to end.
+    pub(crate) grace: Duration,
+    /// What only `weappd dev` has.
+    pub(crate) dev: Option<DevPlan>,
+}
+
+/// The rooms' own sections.
+#[derive(Debug, Default)]
+pub(crate) struct Sections {
+    pub(crate) edge: weappd_edge::Config,
+    pub(crate) session: weappd_session::Config,
+    pub(crate) tunnel: weappd_tunnel::Config,
+    pub(crate) files: weappd_files::Config,
+    pub(crate) wechat: weappd_wechat::Config,
+}
+
+/// One site.
+#[derive(Debug)]
+pub(crate) struct SitePlan {
+    /// Its names.
+    pub(crate) hosts: Vec<String>,
+    /// Its certificate.
+    pub(crate) tls: Option<CertFiles>,
+    /// The port plain HTTP is sent to.
+    pub(crate) redirect: Option<u16>,
+    /// The mini program whose users it serves; without one it has no built-in endpoints.
+    pub(crate) appid: Option<String>,
+    /// Whether it speaks Wafer 1 at `/login`, `/user`, `/tunnel`.
+    pub(crate) wafer1: bool,
+    /// Whether it speaks Wafer 2 under `/weapp/`.
+    pub(crate) wafer2: bool,
+    /// Its own routes; they win over built-in endpoints.
+    pub(crate) routes: Vec<Route>,
+    /// The business server whose tunnels the built-in tunnel endpoint opens.
+    pub(crate) tunnel_business: Option<String>,
+}
+
+/// What an app needs to open tunnels.
+#[derive(Clone, Debug)]
+pub(crate) struct TunnelForApps {
+    /// `WEAPPD_SERVER_HOST`.
+    pub(crate) server_host: String,
+    /// `WEAPPD_TUNNEL_KEY`.
+    pub(crate) key: Secret,
+}
+
+/// What only `weappd dev` has.
+#[derive(Debug)]
+pub(crate) struct DevPlan {
+    /// Where the simulated WeChat answers.
+    pub(crate) wechat_url: String,
+    /// Where its phone page stands, if at all.
+    pub(crate) page: bool,
+    /// The simulated mini program's secret.
+    pub(crate) secret: Secret,
+    /// The simulated mini program.
+    pub(crate) appid: String,
+}
+
+/// Every listening socket, bound before anything runs.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    /// The front door's.
+    pub(crate) public: Vec<Bound>,
+    /// The internal API's.
+    pub(crate) internal: TcpListener,
+    /// The internal API's address, as apps are told.
+    pub(crate) internal_addr: SocketAddr,
+    /// The simulated WeChat's.
+    pub(crate) wechat: Option<TcpListener>,
+}

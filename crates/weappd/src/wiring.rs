@@ -1,0 +1,410 @@
+//! Puts the rooms together: the only file that knows them all.
+//!
+//! Rooms on one floor do not know each other; what looks like a missing arrow is a value
+//! handed over here: the apps' addresses to the edge, the sessions' answer to "who is
+//! calling?" to the edge, each room's router to a site.
+//!
+//! # Goodbye
+//!
+//! In this order, so that nothing acknowledged is lost and nobody is told too late: the
+//! front door finishes what it holds and tunnels close (their business servers hear it),
+//! then the apps end, then sessions write what they hold back.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::watch;
+use weappd_apps::{Apps, AppsParts, Variables};
+use weappd_base::clock::Clock;
+use weappd_base::secret::Secret;
+use weappd_base::tasks::{Stop, Tasks, Work};
+use weappd_base::token::Tokens;
+use weappd_base::wiretap::Wiretap;
+use weappd_edge::{Bound, Edge, EdgeParts, Identify, Kind, Route, SessionRule, Site, Target};
+use weappd_files::{Files, FilesParts};
+use weappd_files::http::PublicBase;
+use weappd_session::http::SiteChoice;
+use weappd_session::{Sessions, SessionsParts};
+use weappd_simulator::{Parts as SimulatorParts, Simulator};
+use weappd_tunnel::{Tunnels, TunnelsParts};
+use weappd_wechat::{Client, Credential};
+
+use crate::builtin::{NobodyKnown, SessionIdentify, is_https, tunnel_router};
+use crate::data_dir::DataDir;
+use crate::doors::Doors;
+use crate::exit::Failure;
+use crate::plan::{DevPlan, Plan, SitePlan, Sockets, TunnelForApps};
+use crate::signals::Goodbye;
+use crate::{control, internal, sites};
+
+/// The mini program of the simulated WeChat.
+pub(crate) const DEV_APPID: &str = "wxde00000000000001";
+
+/// What every room gets.
+#[derive(Clone)]
+struct Ground {
+    clock: Clock,
+    tokens: Tokens,
+    tasks: Tasks,
+    /// The tunnels' and their callbacks', which end before the apps do.
+    tunnel_tasks: Tasks,
+    work: Work,
+    wiretap: Wiretap,
+    /// Ends the doors and the tunnels.
+    front: Stop,
+    /// Ends the apps and the control socket.
+    back: Stop,
+}
+
+/// The rooms that live behind the doors.
+struct House {
+    ground: Ground,
+    sessions: Sessions,
+    tunnels: Tunnels,
+    files: Files,
+    apps: Apps,
+}
+
+/// Builds the house, calls `announce` when it is open, and runs it until a signal.
+pub(crate) async fn run(
+    plan: Plan,
+    sockets: Sockets,
+    data: &DataDir,
+    announce: impl FnOnce(),
+) -> Result<(), Failure> {
+    let mut goodbye = Goodbye::listen()?;
+    let grace = plan.grace;
+    let ground = Ground::new(plan.dev.is_some());
+    let mut doors = Doors::new(ground.front.clone());
+    let house = build(&ground, plan, sockets, data, &doors).await?;
+    announce();
+    let crashed = tokio::select! {
+        () = goodbye.next() => None,
+        failure = doors.ended() => Some(failure),
+    };
+    tokio::select! {
+        () = house.close(&doors, grace) => {}
+        () = goodbye.next() => {}
+    }
+    crashed.map_or(Ok(()), |failure| Err(failure.crashed()))
+}
+
+/// The simulated WeChat alone.
+pub(crate) async fn simulate(
+    socket: TcpListener,
+    appid: String,
+    secret: Secret,
+) -> Result<(), Failure> {
+    let mut goodbye = Goodbye::listen()?;
+    let ground = Ground::new(false);
+    let url = socket
+        .local_addr()
+        .map(|addr| format!("http://{addr}"))
+        .unwrap_or_default();
+    let mut doors = Doors::new(ground.front.clone());
+    open_wechat(&ground, &doors, socket, url, Credential { appid, secret })?;
+    let crashed = tokio::select! {
+        () = goodbye.next() => None,
+        failure = doors.ended() => Some(failure),
+    };
+    ground.front.force();
+    doors.closed(Duration::from_secs(1)).await;
+    crashed.map_or(Ok(()), |failure| Err(failure.crashed()))
+}
+
+impl Ground {
+    fn new(heard: bool) -> Self {
+        let clock = Clock::system();
+        Self {
+            wiretap: if heard {
+                Wiretap::on(clock.clone())
+            } else {
+                Wiretap::off()
+            },
+            clock,
+            tokens: Tokens::system(),
+            tasks: Tasks::new(),
+            tunnel_tasks: Tasks::new(),
+            work: Work::current(),
+            front: Stop::new(),
+            back: Stop::new(),
+        }
+    }
+}
+
+async fn build(
+    ground: &Ground,
+    plan: Plan,
+    sockets: Sockets,
+    data: &DataDir,
+    doors: &Doors,
+) -> Result<House, Failure> {
+    let token = Secret::new(ground.tokens.url256());
+    let house = rooms(ground, &plan, &sockets, data, &token).await?;
+    let inner = internal::router(
+        &house.sessions,
+        &house.tunnels,
+        plan.mini_apps.first().map(|app| app.appid.as_str()),
+        Arc::new(vec![token]),
+    );
+    if let (Some(dev), Some(wechat)) = (&plan.dev, sockets.wechat) {
+        let credential = Credential {
+            appid: dev.appid.clone(),
+            secret: dev.secret.clone(),
+        };
+        open_wechat(ground, doors, wechat, dev.wechat_url.clone(), credential)?;
+    }
+    doors.open(
+        "the internal API",
+        small_edge(ground, inner)?,
+        vec![Bound {
+            socket: sockets.internal,
+            kind: Kind::Http,
+        }],
+    );
+    let sites = (plan.sites.into_iter())
+        .map(|site| house.site(ground, site, plan.dev.as_ref()))
+        .collect();
+    let edge = Edge::build(EdgeParts {
+        config: plan.sections.edge,
+        sites,
+        upstreams: house.apps.addresses(),
+        identify: Arc::new(SessionIdentify(house.sessions.clone())),
+        clock: ground.clock.clone(),
+        wiretap: ground.wiretap.clone(),
+        quiet_paths: vec!["= /".to_owned(), "/_dev/".to_owned(), "/favicon.ico".to_owned()],
+    })
+    .map_err(|error| Failure::new(&error, "`weappd check` looks at all of it at once"))?;
+    doors.open("the front door", edge, sockets.public);
+    house.start(data);
+    Ok(house)
+}
+
+async fn rooms(
+    ground: &Ground,
+    plan: &Plan,
+    sockets: &Sockets,
+    data: &DataDir,
+    token: &Secret,
+) -> Result<House, Failure> {
+    let wechat = Client::new(
+        &plan.sections.wechat,
+        ground.work.clone(),
+        ground.wiretap.clone(),
+    )
+    .map_err(|error| Failure::new(&error, error.hint().unwrap_or_default()))?;
+    let sessions = Sessions::open(SessionsParts {
+        config: plan.sections.session.clone(),
+        data_dir: data.path().to_owned(),
+        mini_apps: plan.mini_apps.clone(),
+        wechat,
+        clock: ground.clock.clone(),
+        tokens: ground.tokens.clone(),
+        work: ground.work.clone(),
+        wiretap: ground.wiretap.clone(),
+    })
+    .await
+    .map_err(|error| Failure::new(&error, ""))?;
+    let tunnels = Tunnels::build(TunnelsParts {
+        config: plan.sections.tunnel.clone(),
+        clock: ground.clock.clone(),
+        tokens: ground.tokens.clone(),
+        work: ground.work.clone(),
+        tasks: ground.tunnel_tasks.clone(),
+        wiretap: ground.wiretap.clone(),
+        stop: ground.front.clone(),
+    })
+    .map_err(|error| Failure::new(&error, "see [tunnel] in weappd.toml"))?;
+    let files = Files::open(FilesParts {
+        config: plan.sections.files.clone(),
+        data_dir: data.path().to_owned(),
+        tokens: ground.tokens.clone(),
+        work: ground.work.clone(),
+        tasks: ground.tasks.clone(),
+    })
+    .map_err(|error| Failure::new(&error, "make the data directory writable"))?;
+    let apps = Apps::build(AppsParts {
+        apps: plan.apps.clone(),
+        data_dir: data.path().to_owned(),
+        base_dir: plan.base_dir.clone(),
+        own_env: own_env(),
+        deny_env: Vec::new(),
+        extra_env: extra_env(plan, sockets, token),
+        launcher: Some(["/proc/self/exe", "launch-app"].map(OsString::from).to_vec()),
+        stop_deadline: plan.dev.is_some().then(|| plan.grace / 3),
+        clock: ground.clock.clone(),
+        tokens: ground.tokens.clone(),
+        work: ground.work.clone(),
+        stop: ground.back.clone(),
+    })
+    .map_err(|error| Failure::new(&error, "see [app] in weappd.toml"))?;
+    Ok(House {
+        ground: ground.clone(),
+        sessions,
+        tunnels,
+        files,
+        apps,
+    })
+}
+
+/// weappd's own environment, for apps; the apps room leaves the secrets out.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the binary is who reads the environment"
+)]
+fn own_env() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().collect()
+}
+
+/// What every app is told, beside its PORT.
+fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String, Variables> {
+    let mut common = Variables::new();
+    let internal = format!("http://{}", sockets.internal_addr);
+    common.insert("WEAPPD_INTERNAL_URL".to_owned(), Secret::new(internal));
+    common.insert("WEAPPD_TOKEN".to_owned(), token.clone());
+    if let Some(TunnelForApps { server_host, key }) = &plan.tunnel_for_apps {
+        let host = Secret::new(server_host.as_str());
+        common.insert("WEAPPD_SERVER_HOST".to_owned(), host);
+        common.insert("WEAPPD_TUNNEL_KEY".to_owned(), key.clone());
+    }
+    let names = plan.apps.keys();
+    names.map(|name| (name.clone(), common.clone())).collect()
+}
+
+impl House {
+    /// The rooms' endpoints of one site.
+    fn site(&self, ground: &Ground, plan: SitePlan, dev: Option<&DevPlan>) -> Site {
+        let appid = plan.appid.clone();
+        let rooms = appid.map(|appid| self.rooms_of(&plan, appid));
+        let pages = dev.filter(|dev| dev.page).map(|dev| pages(ground, dev));
+        sites::site(plan, rooms.as_ref(), pages.unwrap_or_default())
+    }
+
+    fn rooms_of(&self, plan: &SitePlan, appid: String) -> Router {
+        let login = weappd_session::http::require_login(self.sessions.clone()).of_app(&appid);
+        let choice = SiteChoice {
+            appid,
+            wafer1: plan.wafer1,
+            wafer2: plan.wafer2,
+        };
+        let mut guarded = weappd_files::http::upload_router(
+            self.files.clone(),
+            PublicBase::of_request(is_https),
+        );
+        if let Some(business) = &plan.tunnel_business {
+            guarded = guarded.merge(tunnel_router(self.tunnels.clone(), business, plan.wafer1));
+        }
+        weappd_session::http::public_router(self.sessions.clone(), choice)
+            .merge(guarded.layer(login))
+            .merge(weappd_files::http::download_router(self.files.clone()))
+            .merge(weappd_tunnel::http::public_router(self.tunnels.clone()))
+    }
+
+    /// Starts what runs behind the doors.
+    fn start(&self, data: &DataDir) {
+        let Ground { tasks, back, .. } = &self.ground;
+        let apps = self.apps.clone();
+        tasks.spawn(async move { apps.run().await });
+        let router = weappd_apps::http::control_router(self.apps.clone());
+        match control::open(data.path()) {
+            Ok(listener) => {
+                tasks.spawn(control::serve(listener, router, tasks.clone(), back.clone()));
+            }
+            Err(error) => tracing::warn!(%error, "`weappd app` cannot reach this weappd"),
+        }
+    }
+
+    /// Says goodbye, in the order of the module's doc.
+    async fn close(&self, doors: &Doors, grace: Duration) {
+        let Ground {
+            tasks,
+            tunnel_tasks,
+            front,
+            back,
+            ..
+        } = &self.ground;
+        front.ask();
+        let part = grace / 2;
+        tokio::join!(doors.closed(part), tunnel_tasks.finish(part));
+        front.force();
+        tokio::join!(doors.closed(part / 4), tunnel_tasks.finish(part / 4));
+        back.ask();
+        if !tasks.finish(grace).await {
+            tracing::warn!(tasks = tasks.len(), "some work was cut short");
+        }
+        back.force();
+        if let Err(error) = self.sessions.close().await {
+            tracing::error!(%error, "the last visits of sessions could not be written");
+        }
+    }
+}
+
+/// The phone page, before every other route of the site.
+fn pages(ground: &Ground, dev: &DevPlan) -> Vec<Route> {
+    let config =
+        weappd_simulator::page::PageConfig::new(dev.wechat_url.as_str(), ground.front.clone());
+    let router = weappd_simulator::page::router(ground.wiretap.clone(), config);
+    ["= /", "/_dev/"]
+        .map(|path| Route {
+            path: path.to_owned(),
+            target: Target::Room(router.clone()),
+            session: SessionRule::Pass,
+        })
+        .to_vec()
+}
+
+fn open_wechat(
+    ground: &Ground,
+    doors: &Doors,
+    socket: TcpListener,
+    public_url: String,
+    credential: Credential,
+) -> Result<(), Failure> {
+    let simulator = Simulator::new(SimulatorParts {
+        mini_apps: vec![weappd_simulator::MiniApp {
+            credential,
+            has_unionid: true,
+        }],
+        public_url,
+        clock: ground.clock.clone(),
+        tokens: ground.tokens.clone(),
+        wiretap: ground.wiretap.clone(),
+    })
+    .map_err(|error| Failure::new(&error, ""))?;
+    let edge = small_edge(ground, weappd_simulator::http::router(simulator))?;
+    let kind = Kind::Http;
+    doors.open("the simulated WeChat", edge, vec![Bound { socket, kind }]);
+    Ok(())
+}
+
+/// One thread that serves one router to everybody who reaches it: for loopback listeners.
+fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failure> {
+    let everything = Route {
+        path: "/".to_owned(),
+        target: Target::Room(router),
+        session: SessionRule::Pass,
+    };
+    Edge::build(EdgeParts {
+        config: weappd_edge::Config {
+            threads: 1,
+            access_log: false,
+            ..weappd_edge::Config::default()
+        },
+        sites: vec![Site {
+            hosts: vec!["*".to_owned()],
+            tls: None,
+            redirect: None,
+            routes: vec![everything],
+        }],
+        upstreams: watch::channel(Arc::default()).1,
+        identify: Arc::new(NobodyKnown) as Arc<dyn Identify>,
+        clock: ground.clock.clone(),
+        wiretap: Wiretap::off(),
+        quiet_paths: Vec::new(),
+    })
+    .map_err(|error| Failure::new(&error, ""))
+}
