@@ -107,7 +107,7 @@ mod tests {
                 Poll::Ready(())
             })
             .await;
-            drop(done.send(()));
+            assert!(done.send(()).is_ok());
         });
         while slot.lock().expect("not poisoned").is_none() {
             tokio::task::yield_now().await;

@@ -11,8 +11,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
@@ -88,6 +86,10 @@ enum Outcome {
     Lost { safe: bool, why: String },
 }
 
+/// Time is up for the whole house.
+#[derive(Clone, Copy, Debug)]
+struct HouseClosed;
+
 /// A callback as it goes over the wire, the same at each try.
 struct Letter {
     body: Bytes,
@@ -119,15 +121,14 @@ impl Courier {
             let Some(event) = event else {
                 return;
             };
-            if self.deliver(tunnel, &event).await.is_none() {
+            if let Err(HouseClosed) = self.deliver(tunnel, &event).await {
                 return;
             }
         }
     }
 
-    /// Tells one event, as often as it is safe and worth it. `None` if time is up for the
-    /// whole house.
-    async fn deliver(&self, tunnel: &Tunnel, event: &Event) -> Option<()> {
+    /// Tells one event, as often as it is safe and worth it.
+    async fn deliver(&self, tunnel: &Tunnel, event: &Event) -> Result<(), HouseClosed> {
         let business = &tunnel.route.business;
         let letter = self.write(tunnel.id, event, &business.key);
         let budget = if event.kind == Kind::Close {
@@ -136,36 +137,42 @@ impl Courier {
             BUDGET
         };
         let repeatable = business.dedupe || !matches!(event.kind, Kind::Message(_));
-        for tries in 0.. {
+        let mut tries = 0;
+        loop {
             let outcome = tokio::select! {
                 outcome = self.attempt(tunnel, &letter) => outcome,
-                () = self.stop.forced() => return self.give_up(tunnel, &letter, "weappd ended"),
+                () = self.stop.forced() => return Err(self.cut_short(tunnel, &letter)),
             };
             add(&self.hub.counts.callbacks, 1);
             let (safe, why) = match outcome {
-                Outcome::Heard => return Some(()),
+                Outcome::Heard => return Ok(()),
                 Outcome::Refused(why) => {
-                    drop(self.give_up(tunnel, &letter, &why));
-                    return Some(());
+                    self.give_up(tunnel, &letter, &why);
+                    return Ok(());
                 }
                 Outcome::Lost { safe, why } => (safe, why),
             };
             let pause = self.pause(tries);
             if !(safe || repeatable) || event.at.elapsed() + pause > budget {
-                drop(self.give_up(tunnel, &letter, &why));
-                return Some(());
+                self.give_up(tunnel, &letter, &why);
+                return Ok(());
             }
+            tries += 1;
             add(&self.hub.counts.callback_retries, 1);
             tracing::debug!(tunnel.id = %tunnel.id, callback = letter.name, why, "callback goes again");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.stop.forced() => return self.give_up(tunnel, &letter, "weappd ended"),
+                () = self.stop.forced() => return Err(self.cut_short(tunnel, &letter)),
             }
         }
-        None
     }
 
-    fn give_up(&self, tunnel: &Tunnel, letter: &Letter, why: &str) -> Option<()> {
+    fn cut_short(&self, tunnel: &Tunnel, letter: &Letter) -> HouseClosed {
+        self.give_up(tunnel, letter, "weappd ended");
+        HouseClosed
+    }
+
+    fn give_up(&self, tunnel: &Tunnel, letter: &Letter, why: &str) {
         add(&self.hub.counts.callback_failures, 1);
         tracing::warn!(
             tunnel.id = %tunnel.id,
@@ -175,7 +182,6 @@ impl Courier {
             why,
             "callback not delivered"
         );
-        None
     }
 
     /// One try, at most `timeout` long, once it is its turn.

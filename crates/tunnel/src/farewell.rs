@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 pub(crate) async fn say(io: Upgraded, out: Outbox, wait: bool, time: Duration) {
     let mut io = TokioIo::new(io);
     // Whether the phone heard it or time was up, the connection ends here.
-    let _ = tokio::time::timeout(time, async {
+    let _ended: Result<std::io::Result<()>, _> = tokio::time::timeout(time, async {
         for frame in out.into_frames() {
             io.write_all(&frame).await?;
         }

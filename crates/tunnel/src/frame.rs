@@ -135,6 +135,7 @@ impl Head {
 
 impl Decoder {
     /// Whether nothing is half read, and so nothing is held.
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.half.is_none()
     }

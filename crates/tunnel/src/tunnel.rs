@@ -428,3 +428,7 @@ impl State {
         start
     }
 }
+
+#[cfg(test)]
+#[path = "tunnel_tests.rs"]
+mod tests;

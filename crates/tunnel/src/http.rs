@@ -1,0 +1,378 @@
+//! The room's HTTP faces: `/get/wsurl` and `/ws/push` for business servers, the WebSocket
+//! upgrade for phones.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, SEC_WEBSOCKET_VERSION};
+use http::{HeaderValue, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use weappd_base::secret::mask;
+use weappd_base::wiretap::{Party, Report};
+
+use crate::business::Business;
+use crate::error::Error;
+use crate::handshake::{self, NoUpgrade};
+use crate::push::{self, Missed, NotPushed, Packet};
+use crate::signature;
+use crate::socket;
+use crate::tunnels::{Issued, Tunnels, WS_PATH};
+
+/// What business servers call. Never for the public.
+pub fn internal_router(tunnels: Tunnels) -> Router {
+    // Some SDKs end the server's address in a slash and add another.
+    Router::new()
+        .route("/get/wsurl", post(get_wsurl))
+        .route("//get/wsurl", post(get_wsurl))
+        .route("/ws/push", post(ws_push))
+        .route("//ws/push", post(ws_push))
+        .with_state(tunnels)
+}
+
+/// Where phones open their tunnels.
+pub fn public_router(tunnels: Tunnels) -> Router {
+    Router::new()
+        .route(&format!("{WS_PATH}/{{token}}"), get(upgrade))
+        .with_state(tunnels)
+}
+
+/// Why a business server's request was refused. The wire has HTTP 200 and a number.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the signature does not fit the data and the configured key")]
+    Signature,
+    #[error("the request cannot be read: {0}")]
+    Unreadable(String),
+    #[error("content must be the text of a JSON object")]
+    Content,
+    #[error("content makes a frame of {bytes} bytes, more than max_queue_bytes = {most}")]
+    TooLong { bytes: usize, most: usize },
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    #[error("callbacks may not go to `{0}`: its host is not the one this key belongs to")]
+    ReceiveUrl(String),
+    #[error("no business server with this tcId (md5 of serverHost) is configured")]
+    UnknownBusiness,
+    #[error("no further tunnels now")]
+    Full,
+    #[error("the body is longer than push_body_bytes = {0}")]
+    BodyTooLong(usize),
+    #[error("the request could not be carried out")]
+    Internal(#[source] Error),
+}
+
+impl Refusal {
+    /// The number on the wire.
+    fn code(&self) -> i64 {
+        match self {
+            Self::Signature => 1,
+            Self::Unreadable(_) | Self::Content | Self::TooLong { .. } => 2,
+            Self::Missing(_) => 4,
+            Self::ReceiveUrl(_) => 5,
+            Self::UnknownBusiness => 6,
+            Self::Full => 7,
+            Self::BodyTooLong(_) => 8,
+            Self::Internal(_) => 100,
+        }
+    }
+}
+
+impl From<NotPushed> for Refusal {
+    fn from(why: NotPushed) -> Self {
+        match why {
+            NotPushed::Missing(field) => Self::Missing(field),
+            NotPushed::Content => Self::Content,
+            NotPushed::TooLong { bytes, most } => Self::TooLong { bytes, most },
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::ReceiveNotAllowed(url) => Self::ReceiveUrl(url),
+            Error::Full => Self::Full,
+            Error::UnknownBusiness(_) => Self::UnknownBusiness,
+            Error::Setting { .. } | Error::LoadTrust(_) => Self::Internal(error),
+        }
+    }
+}
+
+/// The envelope of both requests. Fields nobody knows are fine.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    data: Option<String>,
+    data_encode: Option<String>,
+    tc_id: Option<String>,
+    tc_key: Option<String>,
+    signature: Option<String>,
+}
+
+/// An envelope that was believed.
+struct Letter {
+    business: Arc<Business>,
+    data: String,
+    /// Whether the SDK wants `data` of the answer as text (Java and C#) or as it is.
+    wants_text: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WsUrl {
+    receive_url: Option<String>,
+}
+
+/// What an answer carries.
+enum Data {
+    /// As text, signed.
+    Text(String),
+    /// As it is.
+    Plain(Value),
+}
+
+async fn get_wsurl(State(tunnels): State<Tunnels>, request: Request) -> Response {
+    let mut business = None;
+    let answer = async {
+        let letter = open(&tunnels, request).await?;
+        let issued = issue(&tunnels, &letter);
+        business = Some(letter.business);
+        issued
+    }
+    .await;
+    let who = answer.as_ref().ok().map(|issued| issued.tunnel_id.clone());
+    tunnels
+        .wiretap()
+        .hop(|| report("get/wsurl", true, who, wsurl_detail(&answer)));
+    let data = answer.map(|issued| {
+        // Texts always have a JSON form.
+        Data::Text(serde_json::to_string(&issued).unwrap_or_default())
+    });
+    reply(data, business.as_deref())
+}
+
+fn issue(tunnels: &Tunnels, letter: &Letter) -> Result<Issued, Refusal> {
+    let params: WsUrl = read(&letter.data)?;
+    let receive_url = params.receive_url.ok_or(Refusal::Missing("receiveUrl"))?;
+    let route = letter.business.route(&receive_url)?;
+    // The scheme is this server's: `protocolType` asks for wss even where only ws is there.
+    let configured = &tunnels.config().public_url;
+    let issued = if configured.is_empty() {
+        tunnels.issue_on(route, &format!("wss://{}", letter.business.host))
+    } else {
+        tunnels.issue_on(route, configured)
+    };
+    issued.map_err(Refusal::from)
+}
+
+async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
+    let mut business = None;
+    let answer = async {
+        let letter = open(&tunnels, request).await?;
+        let packets: Vec<Packet<'_>> = read(&letter.data)?;
+        let missed = push::push(&tunnels, &letter.business, &packets).await?;
+        business = Some(Arc::clone(&letter.business));
+        let data = missed_json(missed);
+        Ok(if letter.wants_text {
+            Data::Text(data.to_string())
+        } else {
+            Data::Plain(data)
+        })
+    }
+    .await;
+    tunnels.wiretap().hop(|| {
+        let detail = match &answer {
+            Ok(Data::Text(text)) => json!({ "code": 0, "data": text }),
+            Ok(Data::Plain(data)) => json!({ "code": 0, "data": data }),
+            Err(refusal) => refusal_json(refusal),
+        };
+        report("ws/push", true, None, detail)
+    });
+    reply(answer, business.as_deref())
+}
+
+/// Reads and believes an envelope.
+async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
+    let path = request.uri().path().trim_start_matches('/').to_owned();
+    let body = collect(request.into_body(), tunnels.config().push_body_bytes).await?;
+    let envelope: Envelope = serde_json::from_slice(&body)
+        .map_err(|problem| Refusal::Unreadable(format!("body: {problem}")))?;
+    drop(body);
+    tunnels.wiretap().hop(|| asked(&path, &envelope));
+    let data = envelope.data.ok_or(Refusal::Missing("data"))?;
+    let tc_id = envelope.tc_id.ok_or(Refusal::Missing("tcId"))?;
+    let signed = envelope.signature.ok_or(Refusal::Missing("signature"))?;
+    let business = tunnels
+        .businesses()
+        .by_tc_id(&tc_id)
+        .ok_or(Refusal::UnknownBusiness)?;
+    let key_fits = envelope
+        .tc_key
+        .as_deref()
+        .is_none_or(|key| business.key.is(key));
+    if !key_fits || !signature::check(&data, &business.key, &signed) {
+        tracing::warn!(
+            business = business.host,
+            "a request was signed with another key"
+        );
+        return Err(Refusal::Signature);
+    }
+    let wants_text = match envelope.data_encode.as_deref() {
+        None | Some("") => false,
+        Some("json") => true,
+        Some(other) => {
+            let other: String = other.chars().take(40).collect();
+            return Err(Refusal::Unreadable(format!("dataEncode `{other}`")));
+        }
+    };
+    Ok(Letter {
+        business: Arc::clone(business),
+        data,
+        wants_text,
+    })
+}
+
+async fn collect(body: Body, most: usize) -> Result<Bytes, Refusal> {
+    let collected = Limited::new(body, most).collect().await;
+    collected.map(|body| body.to_bytes()).map_err(|problem| {
+        if problem.is::<LengthLimitError>() {
+            Refusal::BodyTooLong(most)
+        } else {
+            Refusal::Unreadable("the body ended early".to_owned())
+        }
+    })
+}
+
+fn read<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Refusal> {
+    serde_json::from_str(data).map_err(|problem| Refusal::Unreadable(format!("data: {problem}")))
+}
+
+fn missed_json(missed: Missed) -> Value {
+    let mut data = json!({ "invalidTunnelIds": missed.invalid });
+    if !missed.undelivered.is_empty() {
+        data["undeliveredTunnelIds"] = json!(missed.undelivered);
+    }
+    data
+}
+
+/// Answers in the envelope every SDK reads: HTTP 200 whatever happened.
+fn reply(answer: Result<Data, Refusal>, business: Option<&Business>) -> Response {
+    let body = match answer {
+        Ok(Data::Plain(data)) => json!({ "code": 0, "message": "ok", "data": data }),
+        Ok(Data::Text(text)) => {
+            let signed = business.map(|business| signature::sign(&text, &business.key));
+            json!({ "code": 0, "message": "ok", "data": text, "signature": signed })
+        }
+        Err(refusal) => {
+            if let Refusal::Internal(problem) = &refusal {
+                tracing::error!(%problem, "tunnel request failed");
+            }
+            refusal_json(&refusal)
+        }
+    };
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    ([(CONTENT_TYPE, json)], body.to_string()).into_response()
+}
+
+fn refusal_json(refusal: &Refusal) -> Value {
+    json!({ "code": refusal.code(), "message": refusal.to_string() })
+}
+
+/// Opens a phone's WebSocket. A genuine token is never refused, however late it comes.
+async fn upgrade(
+    State(tunnels): State<Tunnels>,
+    Path(token): Path<String>,
+    mut request: Request,
+) -> Response {
+    let Some(id) = tunnels.gatekeeper().check(&token) else {
+        return (StatusCode::NOT_FOUND, "no such tunnel\n").into_response();
+    };
+    let headers = match handshake::accept(request.headers()) {
+        Ok(headers) => headers,
+        Err(why) => return no_upgrade(why),
+    };
+    tunnels.wiretap().hop(|| Report {
+        from: Party::Phone,
+        to: Party::Weappd,
+        name: "wx.connectSocket".to_owned(),
+        answer: false,
+        who: Some(id.to_string()),
+        detail: json!({ "url": format!("{WS_PATH}/{}", mask(&token)) }),
+    });
+    let upgrade = hyper::upgrade::on(&mut request);
+    tunnels
+        .tasks()
+        .spawn(socket::live(tunnels.clone(), id, upgrade));
+    (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
+}
+
+fn no_upgrade(why: NoUpgrade) -> Response {
+    let version = [(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))];
+    match why {
+        NoUpgrade::NotAsked | NoUpgrade::Version => (
+            StatusCode::UPGRADE_REQUIRED,
+            version,
+            "open this as a WebSocket, version 13\n",
+        )
+            .into_response(),
+        NoUpgrade::Key => (StatusCode::BAD_REQUEST, "bad Sec-WebSocket-Key\n").into_response(),
+    }
+}
+
+fn report(name: &str, answer: bool, who: Option<String>, detail: Value) -> Report {
+    let (from, to) = if answer {
+        (Party::Weappd, Party::App)
+    } else {
+        (Party::App, Party::Weappd)
+    };
+    Report {
+        from,
+        to,
+        name: name.to_owned(),
+        answer,
+        who,
+        detail,
+    }
+}
+
+/// A request as the sequence diagram shows it.
+fn asked(path: &str, envelope: &Envelope) -> Report {
+    let data = envelope.data.as_deref().unwrap_or_default();
+    let parsed: Value = serde_json::from_str(data).unwrap_or(Value::Null);
+    // A push to one tunnel belongs to its diagram.
+    let who = match parsed[0]["tunnelIds"].as_array().map(Vec::as_slice) {
+        Some([Value::String(id)]) => Some(id.clone()),
+        _ => None,
+    };
+    let detail = json!({
+        "data": data,
+        "dataEncode": envelope.data_encode,
+        "tcId": envelope.tc_id,
+        "tcKey": envelope.tc_key.as_deref().map(mask),
+        "signature": envelope.signature.as_deref().map(mask),
+    });
+    report(path, false, who, detail)
+}
+
+fn wsurl_detail(answer: &Result<Issued, Refusal>) -> Value {
+    match answer {
+        Ok(issued) => {
+            let url = &issued.connect_url;
+            let (road, token) = url.rsplit_once('/').unwrap_or((url, ""));
+            json!({
+                "code": 0,
+                "data": {
+                    "tunnelId": issued.tunnel_id,
+                    "connectUrl": format!("{road}/{}", mask(token)),
+                },
+            })
+        }
+        Err(refusal) => refusal_json(refusal),
+    }
+}

@@ -1,0 +1,757 @@
+//! The whole room over real sockets: business servers, phones, callbacks, pushes.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_websockets::Message;
+use weappd_base::secret::Secret;
+
+use crate::signature;
+use crate::tunnels::WS_PATH;
+use crate::world::{KEY, OK, Phone, World, closed_port, soon};
+
+#[tokio::test]
+async fn a_conversation() {
+    let world = World::new().await;
+    let (id, mut phone) = world.phone().await;
+    phone.sends("ping").await;
+    assert_eq!(phone.hears().await, "pong");
+    phone.says("你好: \"hi\"").await;
+    let missed = world.say(&[&id], "hello").await;
+    assert_eq!(missed, json!({ "invalidTunnelIds": [] }));
+    assert_eq!(
+        phone.hears().await,
+        r#"message:{"type":"speak","content":"hello"}"#
+    );
+    phone.sends("close").await;
+    let (code, texts) = phone.is_closed().await;
+    assert_eq!((code, texts), (1000, vec![]));
+    let heard = world.business.hears(|all| all.len() >= 3).await;
+    let told: Vec<_> = heard
+        .iter()
+        .map(|got| (got.kind.as_str(), got.seq))
+        .collect();
+    assert_eq!(told, [("connect", 1), ("message", 2), ("close", 3)]);
+    assert!(heard.iter().all(|got| got.tunnel == id));
+    let content = heard[1].content.as_deref().expect("a message");
+    assert_eq!(
+        content,
+        r#"{"type":"speak","content":{"word":"你好: \"hi\""}}"#
+    );
+    let missed = world.say(&[&id], "gone").await;
+    assert_eq!(missed, json!({ "invalidTunnelIds": [id] }));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn content_goes_on_as_it_came() {
+    let world = World::new().await;
+    let (_, mut phone) = world.phone().await;
+    for packet in [
+        "message:not json",
+        "message",
+        "pong",
+        "信:x",
+        "message:{\"a\" : 1}",
+    ] {
+        phone.sends(packet).await;
+    }
+    let heard = world.business.hears(|all| all.len() >= 4).await;
+    let contents: Vec<_> = heard[1..]
+        .iter()
+        .filter_map(|got| got.content.clone())
+        .collect();
+    assert_eq!(contents, ["not json", "", "{\"a\" : 1}"]);
+}
+
+#[tokio::test]
+async fn every_sdk_gets_the_answer_it_reads() {
+    let world = World::new().await;
+    let data = json!({
+        "receiveUrl": world.receive_url(),
+        "protocolType": "wss",
+        "skey": "as C# sends it",
+    });
+    let mut node2 = world.envelope(&data.to_string());
+    node2["tcKey"] = json!(KEY);
+    let mut csharp = node2.clone();
+    csharp["dataEncode"] = json!("json");
+    csharp["tcKey"] = Value::Null;
+    let pretty = serde_json::to_string_pretty(&csharp).expect("JSON");
+    for (path, body) in [
+        ("/get/wsurl?uin=123", node2.to_string()),
+        ("//get/wsurl", pretty),
+        ("/base/get/wsurl", node2.to_string()),
+        ("/base//get/wsurl", node2.to_string()),
+    ] {
+        let answer = world.post(path, body).await;
+        assert_eq!(answer["code"], 0, "{path} {answer}");
+        let text = answer["data"].as_str().expect("always text");
+        assert_eq!(
+            answer["signature"],
+            signature::sign(text, &Secret::new(KEY))
+        );
+        let url = &serde_json::from_str::<Value>(text).expect("JSON")["connectUrl"];
+        let start = format!("ws://{}{WS_PATH}/", world.address);
+        assert!(
+            url.as_str().is_some_and(|url| url.starts_with(&start)),
+            "{url}"
+        );
+    }
+    let packets = r#"[{"tunnelIds":["t2"],"type":"close"}]"#;
+    let object = world
+        .post("//ws/push", world.envelope(packets).to_string())
+        .await;
+    assert_eq!(object["data"], json!({ "invalidTunnelIds": ["t2"] }));
+    let mut java = world.envelope(packets);
+    java["dataEncode"] = json!("json");
+    let text = world.post("/ws/push", java.to_string()).await;
+    assert_eq!(text["data"], r#"{"invalidTunnelIds":["t2"]}"#);
+}
+
+#[tokio::test]
+async fn refusals_have_numbers() {
+    let world = World::with(|config| config.push_body_bytes = 4000).await;
+    let packets = r#"[{"tunnelIds":[],"type":"close"}]"#;
+    let good = world.envelope(packets);
+    let with = |name: &str, value: Value| {
+        let mut changed = good.clone();
+        changed[name] = value;
+        changed.to_string()
+    };
+    let content = |text: &str| {
+        let data = json!([{ "tunnelIds": ["x"], "type": "message", "content": text }]);
+        world.envelope(&data.to_string()).to_string()
+    };
+    for (body, code) in [
+        (good.to_string(), 0),
+        (with("tcKey", json!(KEY)), 0),
+        (with("tcKey", json!("another")), 1),
+        (with("data", json!(format!("{packets} "))), 1),
+        (with("signature", json!("")), 1),
+        (with("signature", Value::Null), 4),
+        (with("data", Value::Null), 4),
+        (with("data", json!([])), 2),
+        (with("dataEncode", json!("xml")), 2),
+        (with("tcId", json!("0123")), 6),
+        ("not json".to_owned(), 2),
+        (String::new(), 2),
+        (world.envelope("{}").to_string(), 2),
+        (world.envelope("[{}]").to_string(), 4),
+        (
+            world
+                .envelope(r#"[{"tunnelIds":[],"type":"later"}]"#)
+                .to_string(),
+            0,
+        ),
+        (content("{}"), 0),
+        (content("null"), 2),
+        (content("hello"), 2),
+        ("x".repeat(4001), 8),
+    ] {
+        let answer = world.post("/ws/push", body.clone()).await;
+        assert_eq!(answer["code"], code, "{body} {answer}");
+        assert!(answer["message"].is_string());
+        assert!(!answer.to_string().contains(KEY));
+    }
+    for (url, code) in [
+        (world.receive_url(), 0),
+        ("http://127.0.0.1:1/tunnel".to_owned(), 5),
+        ("https://evil.example.com/tunnel".to_owned(), 5),
+    ] {
+        let data = json!({ "receiveUrl": url }).to_string();
+        let answer = world
+            .post("/get/wsurl", world.envelope(&data).to_string())
+            .await;
+        assert_eq!(answer["code"], code, "{url} {answer}");
+    }
+    let answer = world
+        .post("/get/wsurl", world.envelope("{}").to_string())
+        .await;
+    assert_eq!(answer["code"], 4);
+}
+
+#[tokio::test]
+async fn tunnels_are_bounded() {
+    let world = World::with(|config| config.max_tunnels = 1).await;
+    let (id, _) = world.get_wsurl().await;
+    let data = json!({ "receiveUrl": world.receive_url() }).to_string();
+    let answer = world
+        .post("/get/wsurl", world.envelope(&data).to_string())
+        .await;
+    assert_eq!(answer["code"], 7);
+    world
+        .push(json!([{ "tunnelIds": [id], "type": "close" }]))
+        .await;
+    world.get_wsurl().await;
+}
+
+#[tokio::test]
+async fn the_newest_phone_wins() {
+    let world = World::new().await;
+    let (id, url) = world.get_wsurl().await;
+    let mut old = Phone::open(&url).await;
+    assert_eq!(old.hears().await, "timeout:15");
+    let mut new = Phone::open(&url).await;
+    assert_eq!(new.hears().await, "timeout:15");
+    assert_eq!(old.is_closed().await, (1008, vec![]));
+    world.say(&[&id], "to the new one").await;
+    assert!(new.hears().await.contains("to the new one"));
+    new.says("from the new one").await;
+    assert_eq!(world.business.hears_kinds(2).await, ["connect", "message"]);
+    new.sends("close").await;
+    assert_eq!(new.is_closed().await.0, 1000);
+    assert_eq!(world.business.hears_kinds(3).await[2], "close");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_genuine_url_is_accepted_however_late_and_a_forged_one_never() {
+    let world = World::with(|config| config.connect_ttl_secs = 1).await;
+    let (id, url) = world.get_wsurl().await;
+    let stats = async {
+        while world.tunnels.stats().expired == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(stats).await;
+    assert_eq!(Phone::open(&url).await.is_closed().await, (1008, vec![]));
+    assert_eq!(
+        world.say(&[&id], "x").await,
+        json!({ "invalidTunnelIds": [id] })
+    );
+    assert_eq!(world.business.all().len(), 0, "no phone, no callback");
+    let forged = format!("{}A", &url[..url.len() - 1]);
+    let forged = if forged == url {
+        format!("{}B", &url[..url.len() - 1])
+    } else {
+        forged
+    };
+    assert!(
+        upgrade(&world, &path_of(&forged))
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
+    assert!(
+        upgrade(&world, &format!("{WS_PATH}/x"))
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
+    assert!(
+        upgrade(&world, &path_of(&url))
+            .await
+            .starts_with("HTTP/1.1 101")
+    );
+}
+
+fn path_of(url: &str) -> String {
+    let uri: http::Uri = url.parse().expect("a URL");
+    uri.path().to_owned()
+}
+
+const ASK: &str = "host: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// Opens a raw WebSocket; gives the answer's head.
+async fn raw(world: &World, path: &str) -> (TcpStream, String) {
+    let mut socket = TcpStream::connect(world.address).await.expect("open");
+    let ask = format!("GET {path} HTTP/1.1\r\n{ASK}");
+    socket.write_all(ask.as_bytes()).await.expect("open");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(socket.read_u8()).await.expect("open"));
+    }
+    (socket, String::from_utf8(head).expect("ascii"))
+}
+
+async fn upgrade(world: &World, path: &str) -> String {
+    raw(world, path).await.1
+}
+
+#[tokio::test]
+async fn what_is_no_websocket_is_told_so() {
+    let world = World::new().await;
+    let (_, url) = world.get_wsurl().await;
+    let mut socket = TcpStream::connect(world.address).await.expect("open");
+    let ask = format!(
+        "GET {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        path_of(&url)
+    );
+    socket.write_all(ask.as_bytes()).await.expect("open");
+    let mut answer = String::new();
+    soon(socket.read_to_string(&mut answer))
+        .await
+        .expect("text");
+    assert!(answer.starts_with("HTTP/1.1 426"), "{answer}");
+    assert!(answer.contains("sec-websocket-version: 13"));
+}
+
+#[tokio::test]
+async fn who_breaks_the_rules_is_told_which_and_the_business_hears_close() {
+    let world = World::new().await;
+    let huge: Vec<u8> = [&[0x81, 0xff][..], &100_000_000u64.to_be_bytes(), &[0; 4]].concat();
+    let long = 32 * 1024 + 9u32;
+    let over: Vec<u8> = [&[0x81, 0xff][..], &u64::from(long).to_be_bytes(), &[0; 4]].concat();
+    let wrongs: [(Vec<u8>, u16); 6] = [
+        (b"\x81\x04ping".to_vec(), 1002),
+        (b"\x81\x82\0\0\0\0\xff\xff".to_vec(), 1007),
+        (huge, 1009),
+        (over, 1009),
+        (b"\x82\x81\0\0\0\0x".to_vec(), 1003),
+        (b"\x88\x82\0\0\0\0\x03\xe9".to_vec(), 1001),
+    ];
+    for (at, (bytes, code)) in wrongs.into_iter().enumerate() {
+        let (_, url) = world.get_wsurl().await;
+        let (mut socket, _) = raw(&world, &path_of(&url)).await;
+        let mut hello = [0; 12];
+        soon(socket.read_exact(&mut hello)).await.expect("open");
+        assert_eq!(&hello, b"\x81\x0atimeout:15");
+        socket.write_all(&bytes).await.expect("open");
+        let mut rest = Vec::new();
+        let close = async {
+            while rest.len() < 4 {
+                rest.push(socket.read_u8().await.expect("open"));
+            }
+        };
+        soon(close).await;
+        assert_eq!(rest[0], 0x88);
+        assert_eq!(u16::from_be_bytes([rest[2], rest[3]]), code);
+        let told = world.business.hears_kinds(2 * (at + 1)).await;
+        assert_eq!(told[2 * at..], ["connect", "close"]);
+    }
+    assert_eq!(world.tunnels.stats().violations, 4);
+    assert_eq!(world.tunnels.stats().tunnels, 0);
+}
+
+#[tokio::test]
+async fn a_websocket_ping_is_answered_with_its_payload() {
+    let world = World::new().await;
+    let (_, mut phone) = world.phone().await;
+    phone.sends_raw(Message::ping("beat")).await;
+    let answer = phone.next().await.expect("open");
+    assert!(answer.is_pong());
+    assert_eq!(&answer.as_payload()[..], b"beat");
+}
+
+#[tokio::test]
+async fn a_message_in_many_pieces_is_one() {
+    let world = World::new().await;
+    let (_, url) = world.get_wsurl().await;
+    let (mut socket, _) = raw(&world, &path_of(&url)).await;
+    socket.set_nodelay(true).expect("a socket");
+    for byte in b"\x01\x84\0\0\0\0mess\x00\x84\0\0\0\0age:\x89\x80\0\0\0\0\x80\x82\0\0\0\0{}" {
+        socket.write_all(&[*byte]).await.expect("open");
+        tokio::task::yield_now().await;
+    }
+    let heard = world.business.hears(|all| all.len() >= 2).await;
+    assert_eq!(heard[1].content.as_deref(), Some("{}"));
+}
+
+#[tokio::test]
+async fn a_push_reaches_everybody_once_in_order() {
+    let world = World::new().await;
+    let (first, mut one) = world.phone().await;
+    let (second, mut two) = world.phone().await;
+    let (waiting, url) = world.get_wsurl().await;
+    let stranger = "02ca30d0-740a-4b02-9d74-6f5d7f78f3ec";
+    for n in 0..50 {
+        let ids = [&*first, &second, &first, &waiting, "t2", stranger, "t2"];
+        let missed = world.say(&ids, &n.to_string()).await;
+        assert_eq!(
+            missed,
+            json!({ "invalidTunnelIds": ["t2", stranger, "t2"] })
+        );
+    }
+    assert_eq!(
+        world.push(json!([])).await,
+        json!({ "invalidTunnelIds": [] })
+    );
+    assert_eq!(world.say(&[], "x").await, json!({ "invalidTunnelIds": [] }));
+    let mut three = Phone::open(&url).await;
+    assert_eq!(three.hears().await, "timeout:15");
+    for phone in [&mut one, &mut two, &mut three] {
+        for n in 0..50 {
+            let text = format!(r#"message:{{"type":"speak","content":"{n}"}}"#);
+            assert_eq!(phone.hears().await, text);
+        }
+    }
+    let stats = world.tunnels.stats();
+    assert_eq!((stats.pushes, stats.deliveries), (51, 150));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_phone_is_bounded() {
+    let world = World::with(|config| config.max_queue_bytes = 100).await;
+    let (id, _) = world.get_wsurl().await;
+    let content = json!({ "a": "x".repeat(50) }).to_string();
+    let packet = json!([{ "tunnelIds": [id], "type": "message", "content": content }]);
+    assert_eq!(
+        world.push(packet.clone()).await,
+        json!({ "invalidTunnelIds": [] })
+    );
+    let missed = json!({ "invalidTunnelIds": [], "undeliveredTunnelIds": [id] });
+    assert_eq!(world.push(packet).await, missed);
+}
+
+#[tokio::test]
+async fn a_business_server_may_close_a_tunnel() {
+    let world = World::new().await;
+    let (id, phone) = world.phone().await;
+    let word = json!({ "type": "speak", "content": "last" }).to_string();
+    world
+        .push(json!([
+            { "tunnelIds": [id], "type": "message", "content": word },
+            { "tunnelIds": [id], "type": "close", "content": null },
+            { "tunnelIds": [id], "type": "message", "content": word },
+        ]))
+        .await;
+    let (code, texts) = phone.is_closed().await;
+    assert_eq!(code, 1000);
+    assert_eq!(texts, [format!("message:{word}").as_str(), "close"]);
+    assert_eq!(world.business.hears_kinds(2).await, ["connect", "close"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_slow_phone_is_let_go_and_others_are_not() {
+    let world = World::new().await;
+    let (slow, url) = world.get_wsurl().await;
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket");
+    let mut stuck = socket.connect(world.address).await.expect("open");
+    let ask = format!("GET {} HTTP/1.1\r\n{ASK}", path_of(&url));
+    stuck.write_all(ask.as_bytes()).await.expect("open");
+    let (quick, mut phone) = world.phone().await;
+    let word = "x".repeat(30_000);
+    let mut let_go = false;
+    for _ in 0..2000 {
+        let missed = world.say(&[&slow, &quick], &word).await;
+        assert_eq!(phone.hears().await.len(), word.len() + 38);
+        if missed["invalidTunnelIds"] == json!([slow]) {
+            let_go = true;
+            break;
+        }
+        assert_eq!(missed["invalidTunnelIds"], json!([]));
+    }
+    assert!(let_go);
+    assert_eq!(world.tunnels.stats().closed_slow, 1);
+    let closed = |all: &[crate::world::Got]| {
+        all.iter()
+            .any(|got| got.kind == "close" && got.tunnel == slow)
+    };
+    world.business.hears(closed).await;
+    drop(phone);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_silent_phone_is_gone_after_two_and_a_half_heartbeats() {
+    let world = World::with(|config| config.heartbeat_secs = 1).await;
+    let (id, url) = world.get_wsurl().await;
+    let (mut socket, _) = raw(&world, &path_of(&url)).await;
+    let began = Instant::now();
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        socket
+            .write_all(b"\x81\x84\0\0\0\0ping")
+            .await
+            .expect("open");
+    }
+    let spoke = began.elapsed();
+    let heard = world.business.hears(|all| all.len() >= 2).await;
+    let silent = began.elapsed().checked_sub(spoke).expect("later");
+    assert_eq!((heard[1].kind.as_str(), &heard[1].tunnel), ("close", &id));
+    assert!(silent > Duration::from_millis(2200), "{silent:?}");
+    assert!(silent < Duration::from_millis(3500), "{silent:?}");
+    assert_eq!(world.tunnels.stats().closed_silent, 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_phone_that_vanishes_is_closed_once() {
+    let world = World::new().await;
+    let (id, phone) = world.phone().await;
+    drop(phone);
+    assert_eq!(world.business.hears_kinds(2).await, ["connect", "close"]);
+    assert_eq!(
+        world.say(&[&id], "x").await["invalidTunnelIds"],
+        json!([id])
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn callbacks_wait_for_a_business_server_that_is_down() {
+    let at = closed_port();
+    let world = World::without_business(at).await;
+    let (_, url) = world.get_wsurl().await;
+    let mut phone = Phone::open(&url).await;
+    assert_eq!(phone.hears().await, "timeout:15");
+    phone.says("one").await;
+    phone.says("two").await;
+    phone.sends("close").await;
+    assert_eq!(phone.is_closed().await.0, 1000);
+    let retried = async {
+        while world.tunnels.stats().callback_retries < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(retried).await;
+    world.open_business(at);
+    let told = world.business.hears_kinds(4).await;
+    assert_eq!(told, ["connect", "message", "message", "close"]);
+    let seqs: Vec<u32> = world.business.all().iter().map(|got| got.seq).collect();
+    assert_eq!(seqs, [1, 2, 3, 4]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn connect_and_close_are_repeated_but_an_uncertain_message_is_not() {
+    let world = World::new().await;
+    world
+        .business
+        .answers(|got, before| match got.kind.as_str() {
+            "connect" if before < 2 => (Duration::ZERO, 503, ""),
+            "message" => (Duration::ZERO, 500, ""),
+            "close" if before < 6 => (Duration::ZERO, 429, ""),
+            _ => (Duration::ZERO, 200, OK),
+        });
+    let (_, mut phone) = world.phone().await;
+    phone.says("one").await;
+    phone.says("two").await;
+    phone.sends("close").await;
+    let told = world.business.hears_kinds(7).await;
+    let kinds = [
+        "connect", "connect", "connect", "message", "message", "close", "close",
+    ];
+    assert_eq!(told, kinds);
+    let all = world.business.all();
+    assert!(
+        all[..3]
+            .iter()
+            .all(|got| got.webhook_id == all[0].webhook_id)
+    );
+    assert_ne!(all[2].webhook_id, all[3].webhook_id);
+    drop(phone);
+    let stats = world.tunnels.stats();
+    assert_eq!((stats.callback_retries, stats.callback_failures), (3, 2));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_business_server_that_tells_repeats_gets_uncertain_messages_again() {
+    let world = World::with(|config| {
+        config.businesses[0].dedupe = true;
+        config.callback_timeout_ms = 200;
+    })
+    .await;
+    world.business.answers(|_, before| match before {
+        1 => (Duration::from_secs(60), 200, OK),
+        _ => (Duration::ZERO, 200, OK),
+    });
+    let (_, mut phone) = world.phone().await;
+    phone.says("one").await;
+    phone.says("two").await;
+    let all = world.business.hears(|all| all.len() >= 4).await;
+    let words: Vec<_> = all[1..]
+        .iter()
+        .filter_map(|got| got.content.as_deref())
+        .collect();
+    assert_eq!(words[0], words[1]);
+    assert_eq!(all[1].webhook_id, all[2].webhook_id);
+    assert!(words[2].contains("two"));
+}
+
+#[tokio::test]
+async fn what_a_business_server_refuses_is_not_repeated() {
+    let world = World::new().await;
+    world.business.answers(|got, _| match got.kind.as_str() {
+        "connect" => (Duration::ZERO, 400, r#"{"code":9003}"#),
+        _ => (Duration::ZERO, 200, r#"{"code":9004}"#),
+    });
+    let (_, mut phone) = world.phone().await;
+    phone.says("one").await;
+    phone.sends("close").await;
+    let told = world.business.hears_kinds(3).await;
+    assert_eq!(told, ["connect", "message", "close"]);
+    world.end().await;
+    assert_eq!(told.len(), 3);
+}
+
+#[tokio::test]
+async fn a_business_server_that_lags_is_not_flooded_and_loses_nothing() {
+    let world = World::new().await;
+    world.business.answers(|_, before| {
+        let pause = if before < 3 { 300 } else { 0 };
+        (Duration::from_millis(pause), 200, OK)
+    });
+    let (id, phone) = world.phone().await;
+    let mut phone = phone;
+    let all = 2000;
+    for n in 0..all {
+        phone.sends(&format!("message:{n}")).await;
+    }
+    let waiting = world.tunnels.list(10)[0].waiting_callbacks;
+    assert!(waiting <= 256, "{waiting}");
+    phone.sends("close").await;
+    let heard = world.business.hears(|heard| heard.len() >= all + 2).await;
+    let contents: Vec<_> = heard.iter().filter_map(|got| got.content.clone()).collect();
+    let expected: Vec<String> = (0..all).map(|n| n.to_string()).collect();
+    assert_eq!(contents, expected);
+    assert!(heard.iter().all(|got| got.tunnel == id));
+    assert_eq!(heard.last().map(|got| got.kind.as_str()), Some("close"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn however_a_tunnel_ends_close_is_told_once_and_last() {
+    let world = World::new().await;
+    let mut phones = Vec::new();
+    for _ in 0..40 {
+        phones.push(world.phone().await);
+    }
+    let ids: Vec<String> = phones.iter().map(|(id, _)| id.clone()).collect();
+    let quiet: Vec<&String> = ids.iter().step_by(3).collect();
+    let packet = json!([{ "tunnelIds": quiet, "type": "close" }]);
+    let leaving = async {
+        for (at, (_, mut phone)) in phones.into_iter().enumerate() {
+            phone.says("bye").await;
+            if at % 2 == 0 {
+                phone.sends("close").await;
+            }
+        }
+    };
+    tokio::join!(leaving, world.push(packet));
+    let closes = |all: &[crate::world::Got]| all.iter().filter(|got| got.kind == "close").count();
+    world.business.hears(|all| closes(all) >= ids.len()).await;
+    let business = std::sync::Arc::clone(&world.business);
+    world.end().await;
+    let all = business.all();
+    for id in &ids {
+        let of_one = all.iter().filter(|got| got.tunnel == *id);
+        let kinds: Vec<_> = of_one.map(|got| got.kind.as_str()).collect();
+        let closes = kinds.iter().filter(|kind| **kind == "close").count();
+        assert_eq!(
+            (closes, kinds[0], kinds[kinds.len() - 1]),
+            (1, "connect", "close")
+        );
+    }
+}
+
+#[tokio::test]
+async fn going_down_lets_phones_come_back() {
+    let world = World::new().await;
+    let (_, phone) = world.phone().await;
+    let (_, url) = world.get_wsurl().await;
+    let (_, late) = world.get_wsurl().await;
+    let other = Phone::open(&url).await;
+    world.stop.ask();
+    let (code, texts) = phone.is_closed().await;
+    assert_eq!((code, texts), (1001, vec![]), "never the packet `close`");
+    assert_eq!(other.is_closed().await.0, 1001);
+    assert_eq!(Phone::open(&late).await.is_closed().await, (1001, vec![]));
+    let data = json!({ "receiveUrl": world.receive_url() }).to_string();
+    let answer = world
+        .post("/get/wsurl", world.envelope(&data).to_string())
+        .await;
+    assert_eq!(answer["code"], 7);
+    let mut told = world.business.hears_kinds(4).await;
+    told.sort();
+    assert_eq!(told, ["close", "close", "connect", "connect"]);
+    assert_eq!(world.tunnels.stats().tunnels, 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_forced_end_waits_for_nobody() {
+    let world = World::without_business(closed_port()).await;
+    let (_, url) = world.get_wsurl().await;
+    let mut phone = Phone::open(&url).await;
+    assert_eq!(phone.hears().await, "timeout:15");
+    world.stop.force();
+    assert_eq!(phone.is_closed().await.0, 1001);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_sequence_diagram_shows_no_key_and_no_token() {
+    let world = World::new().await;
+    let mut hops = world.wiretap.listen().expect("on");
+    let data = json!({ "receiveUrl": world.receive_url() }).to_string();
+    let mut ask = world.envelope(&data);
+    ask["tcKey"] = json!(KEY);
+    let answer = world.post("/get/wsurl", ask.to_string()).await;
+    let data: Value = serde_json::from_str(answer["data"].as_str().expect("text")).expect("JSON");
+    let url = data["connectUrl"].as_str().expect("text");
+    let id = data["tunnelId"].as_str().expect("text");
+    let mut phone = Phone::open(url).await;
+    assert_eq!(phone.hears().await, "timeout:15");
+    phone.sends("ping").await;
+    phone.says("one").await;
+    world.say(&[id], "two").await;
+    phone.sends("close").await;
+    let (_, _) = phone.is_closed().await;
+    world.business.hears(|all| all.len() >= 3).await;
+    let business = std::sync::Arc::clone(&world.business);
+    world.end().await;
+    let token = url.rsplit_once('/').expect("a path").1;
+    let signature = ask["signature"].as_str().expect("text");
+    let mut seen = Vec::new();
+    while let Ok(hop) = hops.try_recv() {
+        let text = hop.detail.to_string();
+        assert!(!text.contains(KEY) && !text.contains(token) && !text.contains(signature));
+        assert!(hop.who.as_deref().is_none_or(|who| who == id), "{hop:?}");
+        seen.push(format!("{:?}->{:?} {}", hop.from, hop.to, hop.name));
+    }
+    for wanted in [
+        "App->Weappd get/wsurl",
+        "Weappd->App get/wsurl",
+        "Phone->Weappd wx.connectSocket",
+        "Weappd->Phone timeout",
+        "Weappd->App connect",
+        "App->Weappd connect",
+        "Phone->Weappd ping",
+        "Weappd->Phone pong",
+        "Phone->Weappd message",
+        "Weappd->App message",
+        "App->Weappd ws/push",
+        "Weappd->App ws/push",
+        "Weappd->Phone message",
+        "Phone->Weappd close",
+        "Weappd->App close",
+    ] {
+        assert!(seen.iter().any(|hop| hop == wanted), "{wanted} in {seen:?}");
+    }
+    assert_eq!(business.all().len(), 3);
+}
+
+#[tokio::test]
+async fn the_built_in_endpoint_issues_tunnels_too() {
+    let world = World::with(|config| {
+        let host = config.businesses[0].host.clone();
+        config.businesses[0].receive = Some(format!("http://{host}/weapp/tunnel"));
+    })
+    .await;
+    let host = world.receive_url();
+    let host = host
+        .trim_start_matches("http://")
+        .trim_end_matches("/tunnel");
+    let base = format!("ws://{}/", world.address);
+    let issued = world.tunnels.issue(host, &base).expect("configured");
+    assert!(
+        issued
+            .connect_url
+            .starts_with(&format!("ws://{}{WS_PATH}/", world.address))
+    );
+    assert!(world.tunnels.issue("nobody.example.com", &base).is_err());
+    let mut phone = Phone::open(&issued.connect_url).await;
+    assert_eq!(phone.hears().await, "timeout:15");
+    let heard = world.business.hears(|all| !all.is_empty()).await;
+    assert_eq!(heard[0].tunnel, issued.tunnel_id);
+    let views = world.tunnels.list(10);
+    assert_eq!((views.len(), views[0].state), (1, "open"));
+    assert!(world.tunnels.list(0).is_empty());
+}
