@@ -24,6 +24,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
@@ -128,6 +129,8 @@ pub(crate) async fn run(env: DemoEnv) -> Result<(), DemoError> {
     let tasks = Tasks::new();
     tasks.spawn(deliver(Arc::clone(&chat), queue));
     log(&format!("the chat room is open on 127.0.0.1:{port}"));
+    // Without this an answer may wait 40 ms for the other side's acknowledgement.
+    let listener = listener.tap_io(|tcp| drop(tcp.set_nodelay(true)));
     axum::serve(listener, router(chat))
         .with_graceful_shutdown(async move {
             terminate.recv().await;

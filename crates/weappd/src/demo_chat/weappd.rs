@@ -79,7 +79,9 @@ pub(super) struct Weappd {
 
 impl Weappd {
     pub(super) fn new(env: DemoEnv) -> Self {
-        let http = Client::builder(TokioExecutor::new()).build_http();
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let http = Client::builder(TokioExecutor::new()).build(connector);
         Self { env, http }
     }
 
