@@ -45,9 +45,9 @@ const IDLE: Duration = Duration::from_secs(4);
 /// The first back-off and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// How long a connect or message may be late.
-const BUDGET: Duration = Duration::from_secs(60);
+const BUDGET: Duration = Duration::from_mins(1);
 /// How long a close may be late: a business server must not keep ghosts.
-const CLOSE_BUDGET: Duration = Duration::from_secs(24 * 60 * 60);
+const CLOSE_BUDGET: Duration = Duration::from_hours(24);
 
 /// Carries callbacks to business servers.
 pub(crate) struct Courier {

@@ -177,13 +177,12 @@ impl Config {
             None => {}
             Some(Ok(url)) if url.scheme_str() == Some("https") && url.host().is_some() => {}
             Some(Ok(url)) if url.scheme_str() == Some("http") && url.host().is_some() => {
-                if !self.allow_http_receive {
-                    wrong(
-                        "receive",
-                        "callbacks over plain http are not allowed".to_owned(),
-                        "use https, or set allow_http_receive for a server on this machine",
-                    );
+                let message = "callbacks over plain http are not allowed".to_owned();
+                let hint = "use https, or set allow_http_receive for a server on this machine";
+                if self.allow_http_receive {
+                    return;
                 }
+                wrong("receive", message, hint);
             }
             Some(_) => wrong(
                 "receive",

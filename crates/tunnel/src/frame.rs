@@ -430,11 +430,11 @@ pub(crate) fn close(code: u16, reason: &str) -> Bytes {
 fn begin(opcode: u8, len: usize) -> BytesMut {
     let mut frame = BytesMut::with_capacity(len + 10);
     frame.put_u8(0x80 | opcode);
-    match len {
-        0..=125 => frame.put_u8(len as u8),
-        126..=0xffff => {
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(len @ 0..=125), _) => frame.put_u8(len),
+        (_, Ok(len)) => {
             frame.put_u8(126);
-            frame.put_u16(len as u16);
+            frame.put_u16(len);
         }
         _ => {
             frame.put_u8(127);

@@ -12,15 +12,15 @@ const MOST: usize = 4096;
 /// A client's frame.
 fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut out = vec![first];
-    match payload.len() {
-        len @ 0..=125 => out.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            out.push(0x80 | 126);
-            out.extend((len as u16).to_be_bytes());
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(len @ 0..=125), _) => out.push(0x80 | len),
+        (_, Ok(len)) => {
+            out.push(0xfe);
+            out.extend(len.to_be_bytes());
         }
-        len => {
-            out.push(0x80 | 127);
-            out.extend((len as u64).to_be_bytes());
+        _ => {
+            out.push(0xff);
+            out.extend((payload.len() as u64).to_be_bytes());
         }
     }
     out.extend(mask);
@@ -148,7 +148,7 @@ fn a_message_too_big_is_refused_by_its_header() {
 fn frames_for_phones_have_the_shortest_length() {
     assert_eq!(&text(b"ab", b"c")[..], b"\x81\x03abc");
     assert_eq!(&text(&[b'a'; 126], b"")[..4], &[0x81, 126, 0, 126]);
-    assert_eq!(text(&[b'a'; 70_000], b"").len(), 70_010);
+    assert_eq!(text(&vec![b'a'; 70_000], b"").len(), 70_010);
     assert_eq!(&close(1001, "bye")[..], b"\x88\x05\x03\xe9bye");
     assert_eq!(&pong(b"x")[..], b"\x8a\x01x");
     assert_eq!(close(1000, &"x".repeat(500)).len(), 127);

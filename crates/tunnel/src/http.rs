@@ -178,7 +178,7 @@ async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
         let packets: Vec<Packet<'_>> = read(&letter.data)?;
         let missed = push::push(&tunnels, &letter.business, &packets).await?;
         business = Some(Arc::clone(&letter.business));
-        let data = missed_json(missed);
+        let data = missed_json(&missed);
         Ok(if letter.wants_text {
             Data::Text(data.to_string())
         } else {
@@ -240,20 +240,22 @@ async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
 
 async fn collect(body: Body, most: usize) -> Result<Bytes, Refusal> {
     let collected = Limited::new(body, most).collect().await;
-    collected.map(|body| body.to_bytes()).map_err(|problem| {
-        if problem.is::<LengthLimitError>() {
-            Refusal::BodyTooLong(most)
-        } else {
-            Refusal::Unreadable("the body ended early".to_owned())
-        }
-    })
+    collected
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|problem| {
+            if problem.is::<LengthLimitError>() {
+                Refusal::BodyTooLong(most)
+            } else {
+                Refusal::Unreadable("the body ended early".to_owned())
+            }
+        })
 }
 
 fn read<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Refusal> {
     serde_json::from_str(data).map_err(|problem| Refusal::Unreadable(format!("data: {problem}")))
 }
 
-fn missed_json(missed: Missed) -> Value {
+fn missed_json(missed: &Missed) -> Value {
     let mut data = json!({ "invalidTunnelIds": missed.invalid });
     if !missed.undelivered.is_empty() {
         data["undeliveredTunnelIds"] = json!(missed.undelivered);

@@ -14,7 +14,7 @@ use crate::world::{KEY, OK, Phone, World, closed_port, soon};
 
 #[tokio::test]
 async fn a_conversation() {
-    let world = World::new().await;
+    let world = World::new();
     let (id, mut phone) = world.phone().await;
     phone.sends("ping").await;
     assert_eq!(phone.hears().await, "pong");
@@ -26,7 +26,7 @@ async fn a_conversation() {
         r#"message:{"type":"speak","content":"hello"}"#
     );
     phone.sends("close").await;
-    let (code, texts) = phone.is_closed().await;
+    let (code, texts) = phone.sees_close().await;
     assert_eq!((code, texts), (1000, vec![]));
     let heard = world.business.hears(|all| all.len() >= 3).await;
     let told: Vec<_> = heard
@@ -47,7 +47,7 @@ async fn a_conversation() {
 
 #[tokio::test]
 async fn content_goes_on_as_it_came() {
-    let world = World::new().await;
+    let world = World::new();
     let (_, mut phone) = world.phone().await;
     for packet in [
         "message:not json",
@@ -68,7 +68,7 @@ async fn content_goes_on_as_it_came() {
 
 #[tokio::test]
 async fn every_sdk_gets_the_answer_it_reads() {
-    let world = World::new().await;
+    let world = World::new();
     let data = json!({
         "receiveUrl": world.receive_url(),
         "protocolType": "wss",
@@ -113,7 +113,7 @@ async fn every_sdk_gets_the_answer_it_reads() {
 
 #[tokio::test]
 async fn refusals_have_numbers() {
-    let world = World::with(|config| config.push_body_bytes = 4000).await;
+    let world = World::with(|config| config.push_body_bytes = 4000);
     let packets = r#"[{"tunnelIds":[],"type":"close"}]"#;
     let good = world.envelope(packets);
     let with = |name: &str, value: Value| {
@@ -175,7 +175,7 @@ async fn refusals_have_numbers() {
 
 #[tokio::test]
 async fn tunnels_are_bounded() {
-    let world = World::with(|config| config.max_tunnels = 1).await;
+    let world = World::with(|config| config.max_tunnels = 1);
     let (id, _) = world.get_wsurl().await;
     let data = json!({ "receiveUrl": world.receive_url() }).to_string();
     let answer = world
@@ -190,26 +190,26 @@ async fn tunnels_are_bounded() {
 
 #[tokio::test]
 async fn the_newest_phone_wins() {
-    let world = World::new().await;
+    let world = World::new();
     let (id, url) = world.get_wsurl().await;
     let mut old = Phone::open(&url).await;
     assert_eq!(old.hears().await, "timeout:15");
     let mut new = Phone::open(&url).await;
     assert_eq!(new.hears().await, "timeout:15");
-    assert_eq!(old.is_closed().await, (1008, vec![]));
+    assert_eq!(old.sees_close().await, (1008, vec![]));
     world.say(&[&id], "to the new one").await;
     assert!(new.hears().await.contains("to the new one"));
     new.says("from the new one").await;
     assert_eq!(world.business.hears_kinds(2).await, ["connect", "message"]);
     new.sends("close").await;
-    assert_eq!(new.is_closed().await.0, 1000);
+    assert_eq!(new.sees_close().await.0, 1000);
     assert_eq!(world.business.hears_kinds(3).await[2], "close");
     world.end().await;
 }
 
 #[tokio::test]
 async fn a_genuine_url_is_accepted_however_late_and_a_forged_one_never() {
-    let world = World::with(|config| config.connect_ttl_secs = 1).await;
+    let world = World::with(|config| config.connect_ttl_secs = 1);
     let (id, url) = world.get_wsurl().await;
     let stats = async {
         while world.tunnels.stats().expired == 0 {
@@ -217,7 +217,7 @@ async fn a_genuine_url_is_accepted_however_late_and_a_forged_one_never() {
         }
     };
     soon(stats).await;
-    assert_eq!(Phone::open(&url).await.is_closed().await, (1008, vec![]));
+    assert_eq!(Phone::open(&url).await.sees_close().await, (1008, vec![]));
     assert_eq!(
         world.say(&[&id], "x").await,
         json!({ "invalidTunnelIds": [id] })
@@ -272,7 +272,7 @@ async fn upgrade(world: &World, path: &str) -> String {
 
 #[tokio::test]
 async fn what_is_no_websocket_is_told_so() {
-    let world = World::new().await;
+    let world = World::new();
     let (_, url) = world.get_wsurl().await;
     let mut socket = TcpStream::connect(world.address).await.expect("open");
     let ask = format!(
@@ -290,7 +290,7 @@ async fn what_is_no_websocket_is_told_so() {
 
 #[tokio::test]
 async fn who_breaks_the_rules_is_told_which_and_the_business_hears_close() {
-    let world = World::new().await;
+    let world = World::new();
     let huge: Vec<u8> = [&[0x81, 0xff][..], &100_000_000u64.to_be_bytes(), &[0; 4]].concat();
     let long = 32 * 1024 + 9u32;
     let over: Vec<u8> = [&[0x81, 0xff][..], &u64::from(long).to_be_bytes(), &[0; 4]].concat();
@@ -327,7 +327,7 @@ async fn who_breaks_the_rules_is_told_which_and_the_business_hears_close() {
 
 #[tokio::test]
 async fn a_websocket_ping_is_answered_with_its_payload() {
-    let world = World::new().await;
+    let world = World::new();
     let (_, mut phone) = world.phone().await;
     phone.sends_raw(Message::ping("beat")).await;
     let answer = phone.next().await.expect("open");
@@ -337,7 +337,7 @@ async fn a_websocket_ping_is_answered_with_its_payload() {
 
 #[tokio::test]
 async fn a_message_in_many_pieces_is_one() {
-    let world = World::new().await;
+    let world = World::new();
     let (_, url) = world.get_wsurl().await;
     let (mut socket, _) = raw(&world, &path_of(&url)).await;
     socket.set_nodelay(true).expect("a socket");
@@ -351,7 +351,7 @@ async fn a_message_in_many_pieces_is_one() {
 
 #[tokio::test]
 async fn a_push_reaches_everybody_once_in_order() {
-    let world = World::new().await;
+    let world = World::new();
     let (first, mut one) = world.phone().await;
     let (second, mut two) = world.phone().await;
     let (waiting, url) = world.get_wsurl().await;
@@ -384,7 +384,7 @@ async fn a_push_reaches_everybody_once_in_order() {
 
 #[tokio::test]
 async fn what_waits_for_a_phone_is_bounded() {
-    let world = World::with(|config| config.max_queue_bytes = 100).await;
+    let world = World::with(|config| config.max_queue_bytes = 100);
     let (id, _) = world.get_wsurl().await;
     let content = json!({ "a": "x".repeat(50) }).to_string();
     let packet = json!([{ "tunnelIds": [id], "type": "message", "content": content }]);
@@ -398,26 +398,26 @@ async fn what_waits_for_a_phone_is_bounded() {
 
 #[tokio::test]
 async fn a_business_server_may_close_a_tunnel() {
-    let world = World::new().await;
+    let world = World::new();
     let (id, phone) = world.phone().await;
-    let word = json!({ "type": "speak", "content": "last" }).to_string();
+    let last = json!({ "type": "speak", "content": "last" }).to_string();
     world
         .push(json!([
-            { "tunnelIds": [id], "type": "message", "content": word },
+            { "tunnelIds": [id], "type": "message", "content": last },
             { "tunnelIds": [id], "type": "close", "content": null },
-            { "tunnelIds": [id], "type": "message", "content": word },
+            { "tunnelIds": [id], "type": "message", "content": last },
         ]))
         .await;
-    let (code, texts) = phone.is_closed().await;
+    let (code, texts) = phone.sees_close().await;
     assert_eq!(code, 1000);
-    assert_eq!(texts, [format!("message:{word}").as_str(), "close"]);
+    assert_eq!(texts, [format!("message:{last}").as_str(), "close"]);
     assert_eq!(world.business.hears_kinds(2).await, ["connect", "close"]);
     world.end().await;
 }
 
 #[tokio::test]
 async fn a_slow_phone_is_let_go_and_others_are_not() {
-    let world = World::new().await;
+    let world = World::new();
     let (slow, url) = world.get_wsurl().await;
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a socket");
@@ -425,11 +425,11 @@ async fn a_slow_phone_is_let_go_and_others_are_not() {
     let ask = format!("GET {} HTTP/1.1\r\n{ASK}", path_of(&url));
     stuck.write_all(ask.as_bytes()).await.expect("open");
     let (quick, mut phone) = world.phone().await;
-    let word = "x".repeat(30_000);
+    let long = "x".repeat(30_000);
     let mut let_go = false;
     for _ in 0..2000 {
-        let missed = world.say(&[&slow, &quick], &word).await;
-        assert_eq!(phone.hears().await.len(), word.len() + 38);
+        let missed = world.say(&[&slow, &quick], &long).await;
+        assert_eq!(phone.hears().await.len(), long.len() + 37);
         if missed["invalidTunnelIds"] == json!([slow]) {
             let_go = true;
             break;
@@ -449,7 +449,7 @@ async fn a_slow_phone_is_let_go_and_others_are_not() {
 
 #[tokio::test]
 async fn a_silent_phone_is_gone_after_two_and_a_half_heartbeats() {
-    let world = World::with(|config| config.heartbeat_secs = 1).await;
+    let world = World::with(|config| config.heartbeat_secs = 1);
     let (id, url) = world.get_wsurl().await;
     let (mut socket, _) = raw(&world, &path_of(&url)).await;
     let began = Instant::now();
@@ -472,7 +472,7 @@ async fn a_silent_phone_is_gone_after_two_and_a_half_heartbeats() {
 
 #[tokio::test]
 async fn a_phone_that_vanishes_is_closed_once() {
-    let world = World::new().await;
+    let world = World::new();
     let (id, phone) = world.phone().await;
     drop(phone);
     assert_eq!(world.business.hears_kinds(2).await, ["connect", "close"]);
@@ -486,14 +486,14 @@ async fn a_phone_that_vanishes_is_closed_once() {
 #[tokio::test]
 async fn callbacks_wait_for_a_business_server_that_is_down() {
     let at = closed_port();
-    let world = World::without_business(at).await;
+    let world = World::without_business(at);
     let (_, url) = world.get_wsurl().await;
     let mut phone = Phone::open(&url).await;
     assert_eq!(phone.hears().await, "timeout:15");
     phone.says("one").await;
     phone.says("two").await;
     phone.sends("close").await;
-    assert_eq!(phone.is_closed().await.0, 1000);
+    assert_eq!(phone.sees_close().await.0, 1000);
     let retried = async {
         while world.tunnels.stats().callback_retries < 2 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -510,7 +510,7 @@ async fn callbacks_wait_for_a_business_server_that_is_down() {
 
 #[tokio::test]
 async fn connect_and_close_are_repeated_but_an_uncertain_message_is_not() {
-    let world = World::new().await;
+    let world = World::new();
     world
         .business
         .answers(|got, before| match got.kind.as_str() {
@@ -546,10 +546,9 @@ async fn a_business_server_that_tells_repeats_gets_uncertain_messages_again() {
     let world = World::with(|config| {
         config.businesses[0].dedupe = true;
         config.callback_timeout_ms = 200;
-    })
-    .await;
+    });
     world.business.answers(|_, before| match before {
-        1 => (Duration::from_secs(60), 200, OK),
+        1 => (Duration::from_mins(1), 200, OK),
         _ => (Duration::ZERO, 200, OK),
     });
     let (_, mut phone) = world.phone().await;
@@ -567,7 +566,7 @@ async fn a_business_server_that_tells_repeats_gets_uncertain_messages_again() {
 
 #[tokio::test]
 async fn what_a_business_server_refuses_is_not_repeated() {
-    let world = World::new().await;
+    let world = World::new();
     world.business.answers(|got, _| match got.kind.as_str() {
         "connect" => (Duration::ZERO, 400, r#"{"code":9003}"#),
         _ => (Duration::ZERO, 200, r#"{"code":9004}"#),
@@ -583,7 +582,7 @@ async fn what_a_business_server_refuses_is_not_repeated() {
 
 #[tokio::test]
 async fn a_business_server_that_lags_is_not_flooded_and_loses_nothing() {
-    let world = World::new().await;
+    let world = World::new();
     world.business.answers(|_, before| {
         let pause = if before < 3 { 300 } else { 0 };
         (Duration::from_millis(pause), 200, OK)
@@ -608,7 +607,7 @@ async fn a_business_server_that_lags_is_not_flooded_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn however_a_tunnel_ends_close_is_told_once_and_last() {
-    let world = World::new().await;
+    let world = World::new();
     let mut phones = Vec::new();
     for _ in 0..40 {
         phones.push(world.phone().await);
@@ -643,16 +642,16 @@ async fn however_a_tunnel_ends_close_is_told_once_and_last() {
 
 #[tokio::test]
 async fn going_down_lets_phones_come_back() {
-    let world = World::new().await;
+    let world = World::new();
     let (_, phone) = world.phone().await;
     let (_, url) = world.get_wsurl().await;
     let (_, late) = world.get_wsurl().await;
     let other = Phone::open(&url).await;
     world.stop.ask();
-    let (code, texts) = phone.is_closed().await;
+    let (code, texts) = phone.sees_close().await;
     assert_eq!((code, texts), (1001, vec![]), "never the packet `close`");
-    assert_eq!(other.is_closed().await.0, 1001);
-    assert_eq!(Phone::open(&late).await.is_closed().await, (1001, vec![]));
+    assert_eq!(other.sees_close().await.0, 1001);
+    assert_eq!(Phone::open(&late).await.sees_close().await, (1001, vec![]));
     let data = json!({ "receiveUrl": world.receive_url() }).to_string();
     let answer = world
         .post("/get/wsurl", world.envelope(&data).to_string())
@@ -667,18 +666,18 @@ async fn going_down_lets_phones_come_back() {
 
 #[tokio::test]
 async fn a_forced_end_waits_for_nobody() {
-    let world = World::without_business(closed_port()).await;
+    let world = World::without_business(closed_port());
     let (_, url) = world.get_wsurl().await;
     let mut phone = Phone::open(&url).await;
     assert_eq!(phone.hears().await, "timeout:15");
     world.stop.force();
-    assert_eq!(phone.is_closed().await.0, 1001);
+    assert_eq!(phone.sees_close().await.0, 1001);
     world.end().await;
 }
 
 #[tokio::test]
 async fn the_sequence_diagram_shows_no_key_and_no_token() {
-    let world = World::new().await;
+    let world = World::new();
     let mut hops = world.wiretap.listen().expect("on");
     let data = json!({ "receiveUrl": world.receive_url() }).to_string();
     let mut ask = world.envelope(&data);
@@ -693,7 +692,7 @@ async fn the_sequence_diagram_shows_no_key_and_no_token() {
     phone.says("one").await;
     world.say(&[id], "two").await;
     phone.sends("close").await;
-    let (_, _) = phone.is_closed().await;
+    let (_, _) = phone.sees_close().await;
     world.business.hears(|all| all.len() >= 3).await;
     let business = std::sync::Arc::clone(&world.business);
     world.end().await;
@@ -733,8 +732,7 @@ async fn the_built_in_endpoint_issues_tunnels_too() {
     let world = World::with(|config| {
         let host = config.businesses[0].host.clone();
         config.businesses[0].receive = Some(format!("http://{host}/weapp/tunnel"));
-    })
-    .await;
+    });
     let host = world.receive_url();
     let host = host
         .trim_start_matches("http://")

@@ -96,13 +96,11 @@ impl Outbox {
             }
             count -= self.front.len();
             self.split = false;
-            match self.rest.pop_front() {
-                Some(next) => self.front = next,
-                None => {
-                    *self = Self::default();
-                    return;
-                }
-            }
+            let Some(next) = self.rest.pop_front() else {
+                *self = Self::default();
+                return;
+            };
+            self.front = next;
         }
     }
 }

@@ -78,7 +78,7 @@ struct Socket {
     decoder: Decoder,
     out: Outbox,
     /// Bytes read but not looked at, because the business server does not keep up.
-    held: Option<Box<Vec<u8>>>,
+    held: Option<Box<[u8]>>,
     /// The answer to the latest WebSocket ping.
     echo: Option<Box<Bytes>>,
     epoch: u32,
@@ -256,7 +256,7 @@ impl Socket {
                 Flow::On => {}
                 Flow::End(ending) => return Some(ending),
                 Flow::Pause => {
-                    self.held = (!input.is_empty()).then(|| Box::new(input.to_vec()));
+                    self.held = (!input.is_empty()).then(|| Box::from(&*input));
                     return None;
                 }
             }
@@ -387,9 +387,9 @@ mod tests {
         fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size_of::<Socket>() <= 176, "{}", size_of::<Socket>());
+        assert!(size_of::<Socket>() <= 184, "{}", size_of::<Socket>());
         let future = size_of_future(live);
         assert!(future <= 288, "{future}");
-        assert!(size_of::<Tunnel>() <= 288, "{}", size_of::<Tunnel>());
+        assert!(size_of::<Tunnel>() <= 176, "{}", size_of::<Tunnel>());
     }
 }

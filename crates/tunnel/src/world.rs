@@ -83,10 +83,10 @@ impl Business {
     pub(crate) async fn hears(&self, enough: impl Fn(&[Got]) -> bool) -> Vec<Got> {
         let mut heard = self.heard.subscribe();
         let all = tokio::time::timeout(SOON, heard.wait_for(|all| enough(all))).await;
-        match all {
-            Ok(all) => all.expect("held by self").clone(),
-            Err(_) => panic!("never heard; only {:?}", self.all()),
-        }
+        let Ok(all) = all else {
+            panic!("never heard; only {:?}", self.all());
+        };
+        all.expect("held by self").clone()
     }
 
     /// Waits for this many callbacks; gives their kinds.
@@ -149,12 +149,12 @@ pub(crate) fn closed_port() -> SocketAddr {
 }
 
 impl World {
-    pub(crate) async fn new() -> Self {
-        Self::with(|_| {}).await
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
     }
 
     /// A world whose settings differ.
-    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let at = listener.local_addr().expect("bound");
         let world = Self::build(at, change);
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// A world whose business server is down.
-    pub(crate) async fn without_business(at: SocketAddr) -> Self {
+    pub(crate) fn without_business(at: SocketAddr) -> Self {
         Self::build(at, |_| {})
     }
 
@@ -352,7 +352,7 @@ impl Phone {
     }
 
     /// Waits for the close frame; gives its code and the texts before it.
-    pub(crate) async fn is_closed(mut self) -> (u16, Vec<String>) {
+    pub(crate) async fn sees_close(mut self) -> (u16, Vec<String>) {
         let mut texts = Vec::new();
         while let Some(message) = self.next().await {
             if let Some((code, _)) = message.as_close() {
