@@ -184,31 +184,23 @@ fn lives(one: Identity) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::process::CommandExt as _;
-    use std::process::{Child, Command, Stdio};
+    use crate::procfs::tests::Sleeper;
 
-    fn sleeper(marker: Option<&str>) -> (Child, Identity) {
-        let mut command = Command::new("sleep");
-        command.arg("600").process_group(0).stdin(Stdio::null());
-        if let Some(marker) = marker {
-            command.env(MARKER, marker);
-        }
-        let child = command.spawn().expect("sleep starts");
-        let pid = i32::try_from(child.id()).expect("a pid");
-        let identity = procfs::entry(pid).expect("it runs").identity;
-        (child, identity)
+    fn sleeper(marker: Option<&str>) -> Sleeper {
+        Sleeper::start(marker.map(|marker| (MARKER, marker)))
     }
 
     #[test]
     fn leftovers_are_ended_and_innocents_left_alone() {
         let dir = tempfile::tempdir().expect("a directory");
         let journal = Journal::open(dir.path()).expect("a journal");
-        let (mut marked, _) = sleeper(Some("m1"));
-        let (mut plain, leader) = sleeper(None);
-        let (mut innocent, other) = sleeper(Some("m9"));
+        let mut marked = sleeper(Some("m1"));
+        let mut plain = sleeper(None);
+        let mut innocent = sleeper(Some("m9"));
+        let leader = plain.identity;
         let recycled = Identity {
-            start: other.start - 1,
-            ..other
+            start: innocent.identity.start - 1,
+            ..innocent.identity
         };
         journal.write("m1", "by-marker", None).expect("written");
         journal
@@ -225,11 +217,9 @@ mod tests {
             ended,
             [("by-leader".to_owned(), 1), ("by-marker".to_owned(), 1)]
         );
-        marked.wait().expect("reaped");
-        plain.wait().expect("reaped");
-        assert!(innocent.try_wait().expect("asked").is_none());
-        innocent.kill().expect("killed");
-        innocent.wait().expect("reaped");
+        marked.child.wait().expect("reaped");
+        plain.child.wait().expect("reaped");
+        assert!(innocent.runs());
         let left: Vec<_> = fs::read_dir(dir.path().join("run"))
             .expect("a folder")
             .flatten()
@@ -242,14 +232,13 @@ mod tests {
     fn a_reboot_makes_a_journal_meaningless() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut journal = Journal::open(dir.path()).expect("a journal");
-        let (mut child, leader) = sleeper(Some("m5"));
+        let mut child = sleeper(Some("m5"));
+        let leader = child.identity;
         journal.boot = "another boot".to_owned();
         journal.write("m5", "a", Some(leader)).expect("written");
         journal.boot = procfs::boot_id();
         assert_eq!(journal.end_leftovers(Duration::ZERO), []);
-        assert!(child.try_wait().expect("asked").is_none());
-        child.kill().expect("killed");
-        child.wait().expect("reaped");
+        assert!(child.runs());
     }
 
     #[test]

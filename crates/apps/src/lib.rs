@@ -5,7 +5,8 @@
 //!
 //! - [`config`]: the `[apps.name]` sections; `command` splits `run` and finds the program,
 //!   `environment` says which variables a child gets.
-//! - `supervisor`: the head, [`Apps`]; `unit`: one instance's life, as a task; `restart`:
+//! - `supervisor`: the head, [`Apps`]; `unit`: one instance's life, as a task; `house`: what
+//!   they share; `restart`:
 //!   when to start again, a pure function; `app`: what is known of an app.
 //! - `spawner`: the thread that starts processes; `launch`: what ties a child's life to
 //!   weappd's; `process`: one child and its group; `journal` and `procfs`: finding and
@@ -26,6 +27,7 @@ mod command;
 pub mod config;
 mod environment;
 mod error;
+mod house;
 pub mod http;
 mod journal;
 mod launch;
@@ -37,6 +39,8 @@ mod restart;
 mod spawner;
 mod spool;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 pub use app::{Addresses, AppView, Ending, InstanceView, State};

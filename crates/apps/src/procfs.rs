@@ -111,9 +111,10 @@ pub(crate) fn group_lives(group: Pid) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use std::process::{Command, Stdio};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command, Stdio};
 
     #[test]
     fn a_name_full_of_parentheses_is_read_past() {
@@ -135,25 +136,61 @@ mod tests {
 
     #[test]
     fn only_the_very_process_is_signalled() {
-        let mut child = Command::new("sleep")
-            .arg("600")
-            .env("WEAPPD_TEST", "it")
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("sleep starts");
-        let pid = i32::try_from(child.id()).expect("a pid");
-        let identity = entry(pid).expect("it runs").identity;
-        assert!(has_variable(pid, "WEAPPD_TEST", "it"));
-        assert!(!has_variable(pid, "WEAPPD_TEST", "i"));
+        let mut sleeper = Sleeper::start(Some(("WEAPPD_TEST", "it")));
+        let identity = sleeper.identity;
+        assert!(has_variable(identity.pid, "WEAPPD_TEST", "it"));
+        assert!(!has_variable(identity.pid, "WEAPPD_TEST", "i"));
         let later = Identity {
             start: identity.start + 1,
             ..identity
         };
         let refused = signal(later, Signal::KILL).expect_err("another process");
         assert_eq!(refused.kind(), io::ErrorKind::NotFound);
-        assert!(child.try_wait().expect("asked").is_none(), "still runs");
+        assert!(sleeper.runs());
         signal(identity, Signal::KILL).expect("sent");
-        child.wait().expect("reaped");
+        sleeper.child.wait().expect("reaped");
         assert!(signal(identity, Signal::KILL).is_err());
+    }
+
+    /// A process that only sleeps, in a group of its own; it does not outlive the test.
+    pub(crate) struct Sleeper {
+        pub(crate) child: Child,
+        pub(crate) identity: Identity,
+    }
+
+    impl Sleeper {
+        pub(crate) fn start(variable: Option<(&str, &str)>) -> Self {
+            let child = Command::new("sleep")
+                .arg("600")
+                .envs(variable)
+                .process_group(0)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("sleep starts");
+            let pid = i32::try_from(child.id()).expect("a pid");
+            let identity = entry(pid).expect("it runs").identity;
+            // The kernel shows the new environment a moment after the start.
+            if let Some((name, value)) = variable {
+                let seen = || has_variable(pid, name, value);
+                assert!((0..1_000).any(|_| {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    seen()
+                }));
+            }
+            Self { child, identity }
+        }
+
+        pub(crate) fn runs(&mut self) -> bool {
+            matches!(self.child.try_wait(), Ok(None))
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
     }
 }

@@ -18,11 +18,12 @@ use crate::app::{Addresses, AppView, Board, InstanceView, State, Status};
 use crate::config::{AppConfig, problem_of_name};
 use crate::environment::{self, Variables};
 use crate::error::Error;
+use crate::house::{Command, House, Sheet};
 use crate::journal::Journal;
 use crate::logs::{Log, LogStream};
 use crate::procfs::{self, Entry};
 use crate::spawner::Spawner;
-use crate::unit::{Command, House, Sheet, Unit};
+use crate::unit::Unit;
 
 /// How long what a killed weappd left behind may take to end when asked.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);

@@ -12,64 +12,23 @@
 //! Its address is up exactly while the state is Ready: it is taken down before anything
 //! else is done about an ending, and before a process is asked to end.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use weappd_base::clock::Clock;
-use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
+use weappd_base::tasks::Tasks;
 
-use crate::app::{Board, Ending, Span, State, Status};
-use crate::config::AppConfig;
+use crate::app::{Ending, Span, State, Status};
 use crate::error::StartError;
+use crate::house::{Command, House, Sheet};
 use crate::journal::{Journal, MARKER};
-use crate::logs::Log;
 use crate::process::Process;
 use crate::ready;
 use crate::restart::{self, Decision, History};
-use crate::spawner::{Plan, Port, Spawner, Started};
+use crate::spawner::{Plan, Port, Started};
 use crate::spool::Source;
-
-/// What can be asked of an instance. The answer comes once it has settled: ready, stopped,
-/// or waiting for its next try.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Start(oneshot::Sender<()>),
-    Stop(Option<Duration>, oneshot::Sender<()>),
-    Restart(oneshot::Sender<()>),
-}
-
-/// What all instances of an app share.
-#[derive(Debug)]
-pub(crate) struct Sheet {
-    pub(crate) name: String,
-    pub(crate) config: AppConfig,
-    pub(crate) words: Arc<[String]>,
-    pub(crate) dir: PathBuf,
-    pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) log: Log,
-}
-
-/// What all instances of all apps share.
-#[derive(Debug)]
-pub(crate) struct House {
-    pub(crate) spawner: Spawner,
-    pub(crate) journal: Arc<Journal>,
-    pub(crate) board: Board,
-    pub(crate) clock: Clock,
-    pub(crate) tokens: Tokens,
-    pub(crate) work: Work,
-    /// Owns the pumps of the children's output.
-    pub(crate) pumps: Tasks,
-    pub(crate) stop: Stop,
-    /// The most that any app's grace may be.
-    pub(crate) stop_deadline: Option<Duration>,
-}
 
 /// One instance.
 #[derive(Debug)]
