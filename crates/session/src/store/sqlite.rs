@@ -271,6 +271,15 @@ pub(crate) fn hint(err: &sqlx::Error) -> &'static str {
     }
 }
 
+/// A file of the newest schema, for the tests of this folder.
+#[cfg(test)]
+pub(crate) async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    create(path)?;
+    let mut conn = SqliteConnection::connect_with(&options(path)).await?;
+    migrate(&mut conn, 0).await?;
+    Ok(conn)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -108,3 +108,79 @@ async fn commit(
     change.commit().await?;
     Ok(done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Limits;
+    use crate::store::sqlite;
+    use weappd_base::secret::Secret;
+
+    fn login(n: usize) -> NewLogin {
+        NewLogin {
+            appid: "wx1".to_owned(),
+            openid: format!("o{}", n % 2),
+            unionid: None,
+            new_id: format!("id{n}"),
+            user_info: None,
+            session_key: Secret::new("key"),
+            hash: SkeyHash::of(&n.to_string()),
+            now: 7,
+            limits: Limits {
+                login_secs: 10,
+                idle_secs: 10,
+            },
+        }
+    }
+
+    /// How many transactions a write-ahead log holds: the frames that tell the size of
+    /// the database after a COMMIT (sqlite.org/fileformat2, 4.1).
+    fn commits(log: &Path, page_size: usize) -> usize {
+        let bytes = std::fs::read(log).expect("a log");
+        let frames = bytes[32..].chunks_exact(24 + page_size);
+        frames.filter(|frame| frame[4..8] != [0; 4]).count()
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_in_one_transaction() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("weappd.db");
+        let conn = sqlite::connect(&path).await.expect("opens");
+        // Somebody who reads keeps the log from being folded in when the writer closes.
+        let mut reader = sqlite::connect(&path).await.expect("opens");
+        let before = commits(&dir.path().join("weappd.db-wal"), 4096);
+        let (jobs, queue) = mpsc::channel(200);
+        let mut answers = Vec::new();
+        for n in 0..100 {
+            let (answer, answered) = oneshot::channel();
+            let job = Job::LogIn(Box::new(login(n)), answer);
+            assert!(jobs.try_send(job).is_ok());
+            answers.push(answered);
+        }
+        drop(jobs);
+        let cache = Arc::new(Cache::new(1 << 20));
+        let writer = Writer {
+            conn,
+            queue,
+            cache: Arc::clone(&cache),
+            max_sessions: 8,
+            path: path.clone().into(),
+        };
+        writer.run().await;
+        for (n, answered) in answers.into_iter().enumerate() {
+            let opened = answered.await.expect("an answer").expect("written");
+            assert_eq!(opened.is_new_user, n < 2, "login {n}");
+            // Two users with fifty logins each: the last eight of each are kept.
+            assert_eq!(opened.is_kept, n >= 84, "login {n}");
+            let hash = SkeyHash::of(&n.to_string());
+            assert_eq!(cache.get(&hash).is_some(), n >= 84, "login {n}");
+        }
+        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM sessions")
+            .fetch_one(&mut reader)
+            .await
+            .expect("counts");
+        assert_eq!(kept, 16);
+        let after = commits(&dir.path().join("weappd.db-wal"), 4096);
+        assert_eq!(after - before, 1, "one flush for a hundred logins");
+    }
+}

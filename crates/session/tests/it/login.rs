@@ -227,7 +227,7 @@ async fn every_refusal_of_wechats_reaches_every_dialect() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_wechat_is_a_timeout_and_the_code_may_be_tried_again() {
-    let world = World::new().await;
+    let world = World::impatient().await;
     world.wechat.code("c1", "o1");
     world.wechat.silent(true);
     let late = world.native(&json!({"code": "c1"})).await;

@@ -106,7 +106,7 @@ async fn the_oldest_form_needs_no_iv_and_no_watermark() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_failure_has_its_code() {
-    let world = World::new().await;
+    let world = World::impatient().await;
     let id_skey = "qcloud.cam.id_skey";
     let (data, iv) = user_data(APP, "o1", "Band");
     let para = |code: &str| json!({"code": code, "encrypt_data": data, "iv": iv});

@@ -30,6 +30,7 @@ pub(crate) struct World {
     pub(crate) hand: ManualClock,
     pub(crate) sessions: Sessions,
     pub(crate) wiretap: Wiretap,
+    client: Client,
     clock: Clock,
     config: Config,
     _tasks: Tasks,
@@ -51,12 +52,27 @@ impl World {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        Self::built(config, 30_000).await
+    }
+
+    /// A world that waits only 300 ms for its WeChat.
+    pub(crate) async fn impatient() -> Self {
+        Self::built(Config::default(), 300).await
+    }
+
+    async fn built(config: Config, timeout_ms: u64) -> Self {
         let dir = TempDir::new().expect("a directory");
         let tasks = Tasks::new();
         let wechat = FakeWechat::start(&tasks);
         let (clock, hand) = Clock::manual(1_800_000_000);
         let wiretap = Wiretap::on(clock.clone());
-        let sessions = open(dir.path(), &config, &wechat, &clock, &wiretap)
+        let work = Work::current();
+        let endpoint = weappd_wechat::Config {
+            endpoint: wechat.url().to_owned(),
+            timeout_ms,
+        };
+        let client = Client::new(&endpoint, work, wiretap.clone()).expect("a client");
+        let sessions = open(dir.path(), &config, &client, &clock, &wiretap)
             .await
             .expect("opens");
         Self {
@@ -65,6 +81,7 @@ impl World {
             hand,
             sessions,
             wiretap,
+            client,
             clock,
             config,
             _tasks: tasks,
@@ -73,7 +90,7 @@ impl World {
 
     /// Opens the sessions of a directory, beside those that are open.
     pub(crate) async fn open_at(&self, dir: &Path) -> Result<Sessions, Error> {
-        open(dir, &self.config, &self.wechat, &self.clock, &self.wiretap).await
+        open(dir, &self.config, &self.client, &self.clock, &self.wiretap).await
     }
 
     /// Closes and opens again: memory is empty, the store is not.
@@ -146,26 +163,20 @@ impl World {
 async fn open(
     dir: &Path,
     config: &Config,
-    wechat: &FakeWechat,
+    client: &Client,
     clock: &Clock,
     wiretap: &Wiretap,
 ) -> Result<Sessions, Error> {
-    let endpoint = weappd_wechat::Config {
-        endpoint: wechat.url().to_owned(),
-        timeout_ms: 300,
-    };
-    let work = Work::current();
-    let client = Client::new(&endpoint, work.clone(), wiretap.clone()).expect("a client");
     Sessions::open(SessionsParts {
         config: config.clone(),
         data_dir: dir.to_owned(),
         mini_apps: [APP, OTHER_APP]
             .map(|appid| MiniApp::new(appid, Secret::new("secret")))
             .into(),
-        wechat: client,
+        wechat: client.clone(),
         clock: clock.clone(),
         tokens: Tokens::system(),
-        work,
+        work: Work::current(),
         wiretap: wiretap.clone(),
     })
     .await
