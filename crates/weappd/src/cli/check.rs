@@ -1,0 +1,159 @@
+//! `weappd check`: every problem of weappd.toml at once, like `nginx -t`.
+
+use std::{io::IsTerminal as _, path::Path};
+
+use serde_json::json;
+
+use crate::{
+    cli::say,
+    config::{self, Env, Loaded, Problem, Severity},
+    exit::Failure,
+};
+
+/// Checks `path` and says what it found; problems that keep weappd from starting are a
+/// failure.
+pub(crate) fn run(path: &Path, json: bool) -> Result<(), Failure> {
+    let report = report(path, json, Colors::of_terminal(), &variable);
+    if report.fine || json {
+        say(&report.words);
+    }
+    match (report.fine, json) {
+        (true, _) => Ok(()),
+        (false, true) => Err(Failure::config(String::new())),
+        (false, false) => Err(Failure::config(report.words + "\n")),
+    }
+}
+
+/// A variable of weappd's own environment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is weappd's command line, which reads the environment for the rooms"
+)]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Whether the two outputs show colours.
+#[derive(Clone, Copy, Debug)]
+struct Colors {
+    stdout: bool,
+    stderr: bool,
+}
+
+impl Colors {
+    fn of_terminal() -> Self {
+        let wanted = variable("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            stdout: wanted && std::io::stdout().is_terminal(),
+            stderr: wanted && std::io::stderr().is_terminal(),
+        }
+    }
+}
+
+struct Report {
+    fine: bool,
+    words: String,
+}
+
+fn report(path: &Path, json: bool, colors: Colors, env: Env<'_>) -> Report {
+    let loaded = config::load(path, env);
+    let fine = loaded.is_ok();
+    let words = match loaded {
+        Ok(Loaded { warnings, .. }) if json => to_json(fine, &warnings),
+        Err(problems) if json => to_json(fine, &problems),
+        Ok(Loaded { config, warnings }) => format!(
+            "{}{} is fine: {}, {}, {}{}",
+            config::render(&warnings, colors.stdout),
+            path.display(),
+            count(config.sites.len(), "site"),
+            count(config.mini_apps.len(), "mini program"),
+            count(config.apps.len(), "app"),
+            match warned(&warnings, Severity::Warning) {
+                0 => String::new(),
+                warnings => format!(" ({})", count(warnings, "warning")),
+            },
+        ),
+        Err(problems) => format!(
+            "{}{} has {}",
+            config::render(&problems, colors.stderr),
+            path.display(),
+            count(warned(&problems, Severity::Error), "problem"),
+        ),
+    };
+    Report { fine, words }
+}
+
+fn to_json(fine: bool, problems: &[Problem]) -> String {
+    let problems: Vec<_> = problems.iter().map(config::to_json).collect();
+    json!({ "ok": fine, "problems": problems }).to_string()
+}
+
+fn warned(problems: &[Problem], severity: Severity) -> usize {
+    let alike = |problem: &&Problem| problem.severity == severity;
+    problems.iter().filter(alike).count()
+}
+
+fn count(number: usize, of_what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of_what}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Colors = Colors {
+        stdout: false,
+        stderr: false,
+    };
+
+    fn checked(text: &str, json: bool) -> Report {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("weappd.toml");
+        std::fs::write(&path, text).expect("written");
+        let mut report = report(&path, json, PLAIN, &|_| None);
+        let place = format!("{}/", dir.path().display());
+        report.words = report.words.replace(&place, "");
+        report
+    }
+
+    #[test]
+    fn a_fine_file_is_counted() {
+        let report = checked("domain = \"a.com\"\ntls = \"off\"\nproxy = 1937\n", false);
+        assert!(report.fine, "{}", report.words);
+        let last = report.words.lines().last().unwrap_or_default();
+        assert_eq!(last, "weappd.toml is fine: 1 site, 0 mini programs, 0 apps");
+    }
+
+    #[test]
+    fn a_broken_file_is_counted_too() {
+        let report = checked("domian = \"a.com\"\nprxy = 1\n", false);
+        assert!(!report.fine);
+        let last = report.words.lines().last().unwrap_or_default();
+        assert_eq!(last, "weappd.toml has 3 problems");
+    }
+
+    #[test]
+    fn json_names_places() {
+        let report = checked("domain = \"a.com\"\ntls = \"of\"\nproxy = 1937\n", true);
+        let json: serde_json::Value = serde_json::from_str(&report.words).expect("json");
+        assert_eq!(json["ok"], false);
+        let problem = &json["problems"][0];
+        assert_eq!(problem["severity"], "error");
+        assert_eq!(problem["file"], "weappd.toml");
+        assert_eq!(
+            (&problem["line"], &problem["column"]),
+            (&2.into(), &7.into())
+        );
+        assert_eq!(problem["message"], "expected \"auto\" or \"off\"");
+        assert_eq!(problem["hint"], "did you mean `off`?");
+    }
+
+    #[test]
+    fn a_missing_file_says_how_to_make_one() {
+        let report = report(Path::new("/nowhere/weappd.toml"), false, PLAIN, &|_| None);
+        assert!(!report.fine);
+        assert!(report.words.contains("does not exist"), "{}", report.words);
+        assert!(report.words.contains("weappd init"), "{}", report.words);
+    }
+}

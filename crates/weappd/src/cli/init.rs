@@ -1,0 +1,103 @@
+//! `weappd init`: writes a commented weappd.toml with generated secrets.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use weappd_base::token::Tokens;
+
+use crate::{cli::say, config::sample, exit::Failure};
+
+/// Writes `dir/weappd.toml`, over an existing one only by `force`.
+pub(crate) fn run(dir: &Path, force: bool) -> Result<(), Failure> {
+    let path = dir.join("weappd.toml");
+    write(&path, force, &Tokens::system()).map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return Failure::say(
+                format_args!("{} is there already", path.display()),
+                "`weappd init --force` writes a new one and keeps the old one as weappd.toml.old",
+            );
+        }
+        let sentence = format!("{} cannot be written: {error}", path.display());
+        Failure::say(
+            sentence,
+            "name a directory that exists and that you may write",
+        )
+    })?;
+    say(format_args!(
+        "Wrote {path}. Only you can read it: it holds a generated tunnel key.\n\n\
+         Next: put in your domain, certificate, AppID and start command, then run\n  \
+         weappd check --config {path}",
+        path = path.display(),
+    ));
+    Ok(())
+}
+
+/// Writes the whole file or none: a new one is put beside it and renamed.
+fn write(path: &Path, force: bool, tokens: &Tokens) -> io::Result<()> {
+    if !force && path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let beside = with_suffix(path, &format!(".{}", &tokens.hex256()[..16]));
+    let text = sample::text(&tokens.hex256());
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| {
+            if force && path.symlink_metadata().is_ok() {
+                fs::rename(path, with_suffix(path, ".old"))?;
+            }
+            // Unlike a rename, a link never replaces a file that came meanwhile.
+            fs::hard_link(&beside, path)
+        });
+    drop(fs::remove_file(&beside));
+    written
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_once_and_replaced_only_by_force() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("weappd.toml");
+        write(&path, false, &Tokens::system()).expect("written");
+        let first = fs::read_to_string(&path).expect("a file");
+        let mode = path.metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let error = write(&path, false, &Tokens::system()).expect_err("there already");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).expect("a file"), first);
+
+        write(&path, true, &Tokens::system()).expect("written");
+        let second = fs::read_to_string(&path).expect("a file");
+        assert_ne!(first, second, "every file has a key of its own");
+        let old = fs::read_to_string(dir.path().join("weappd.toml.old")).expect("a file");
+        assert_eq!(old, first);
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 2);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_error() {
+        assert!(write(Path::new("/nowhere/weappd.toml"), false, &Tokens::system()).is_err());
+    }
+}

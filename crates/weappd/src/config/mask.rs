@@ -1,0 +1,256 @@
+//! Hides secrets in the text of weappd.toml before any of it is shown.
+//!
+//! Works on the bare text, because a file that cannot be parsed is shown too. Every hidden
+//! character becomes as many `*` as it has bytes, so that places stay true.
+
+use std::{ops::Range, path::Path};
+
+use weappd_base::secret::is_secret_name;
+
+/// The text with everything hidden that is or may be a secret.
+pub(crate) fn secrets(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for hidden in (Scan {
+        text,
+        at: 0,
+        key: String::new(),
+        env: Env::No,
+    }) {
+        out.push_str(text.get(at..hidden.start).unwrap_or_default());
+        let words = text.get(hidden.clone()).unwrap_or_default();
+        out.extend(words.chars().flat_map(|c| {
+            let (shown, count) = if c == '\n' {
+                ('\n', 1)
+            } else {
+                ('*', c.len_utf8())
+            };
+            std::iter::repeat_n(shown, count)
+        }));
+        at = hidden.end;
+    }
+    out.push_str(text.get(at..).unwrap_or_default());
+    out
+}
+
+/// Whether the scan stands among the variables of an app, all of which may be secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Env {
+    No,
+    /// Until the next table header.
+    Table,
+    /// Until the closing brace.
+    Inline,
+}
+
+/// Walks over the text from one hidden stretch to the next.
+struct Scan<'a> {
+    text: &'a str,
+    at: usize,
+    /// The last key seen before a `=`.
+    key: String,
+    env: Env,
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let mut word = self.at;
+        loop {
+            let rest = self.text.get(self.at..)?;
+            let c = rest.chars().next()?;
+            match c {
+                '"' | '\'' => {
+                    let (inside, end) = quoted(self.text, self.at, c);
+                    let is_key = self.text[end..]
+                        .trim_start_matches([' ', '\t'])
+                        .starts_with('=');
+                    self.at = end;
+                    if let Some(hidden) = self.judge(inside).filter(|_| !is_key) {
+                        return Some(hidden);
+                    }
+                    continue;
+                }
+                '=' => {
+                    let key = self.text.get(word..self.at).unwrap_or_default();
+                    key.trim_matches(|c: char| !c.is_alphanumeric() && c != '_')
+                        .clone_into(&mut self.key);
+                    self.at += 1;
+                    word = self.at;
+                    if let Some(hidden) = self.unquoted() {
+                        return Some(hidden);
+                    }
+                    continue;
+                }
+                '[' if self.starts_line() => {
+                    let header = rest.lines().next().unwrap_or_default();
+                    let name = header.trim_end().trim_end_matches(']');
+                    self.env = match name.rsplit_once('.') {
+                        Some((_, "env")) => Env::Table,
+                        _ => Env::No,
+                    };
+                }
+                '{' if self.key == "env" => self.env = Env::Inline,
+                '}' if self.env == Env::Inline => self.env = Env::No,
+                '\n' | ',' | '{' | '[' | '#' => word = self.at + 1,
+                _ => {}
+            }
+            self.at += c.len_utf8();
+        }
+    }
+}
+
+impl Scan<'_> {
+    fn starts_line(&self) -> bool {
+        let before = self.text.get(..self.at).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        line.trim().is_empty()
+    }
+
+    /// A value without quotes after a key that names a secret: broken, and hidden anyway.
+    fn unquoted(&mut self) -> Option<Range<usize>> {
+        let rest = self.text.get(self.at..)?;
+        let start = self.at + rest.len() - rest.trim_start_matches([' ', '\t']).len();
+        let value = self.text.get(start..)?;
+        let quoted_or_nested = value.starts_with(['"', '\'', '{', '[', '\r', '\n']);
+        let hide = names_secret(&self.key) || self.env != Env::No;
+        if quoted_or_nested || value.is_empty() || !hide {
+            return None;
+        }
+        let end = start + value.find('\n').unwrap_or(value.len());
+        self.at = end;
+        Some(start..end)
+    }
+
+    /// What of a quoted text must be hidden.
+    fn judge(&self, inside: Range<usize>) -> Option<Range<usize>> {
+        let value = self.text.get(inside.clone())?;
+        let is_path = value.contains('/') || Path::new(value).extension().is_some();
+        if self.env != Env::No
+            || (names_secret(&self.key) && !(self.key == "key" && is_path))
+            || looks_random(value)
+        {
+            return Some(inside).filter(|range| !range.is_empty());
+        }
+        // user:password@ of an address.
+        let start = value.find("://").map(|at| at + 3)?;
+        let end = start + value.get(start..)?.rfind('@')?;
+        Some(inside.start + start..inside.start + end)
+    }
+}
+
+/// The inside of a quoted text that begins at `start`, and where what follows begins. One
+/// without an end reaches to the end of its line.
+fn quoted(text: &str, start: usize, quote: char) -> (Range<usize>, usize) {
+    let triple: String = std::iter::repeat_n(quote, 3).collect();
+    let rest = text.get(start..).unwrap_or_default();
+    let (open, many_lines) = if rest.starts_with(&triple) {
+        (3, true)
+    } else {
+        (1, false)
+    };
+    let close = if many_lines {
+        triple.as_str()
+    } else {
+        triple.get(..1).unwrap_or_default()
+    };
+    let body = rest.get(open..).unwrap_or_default();
+    let mut escaped = false;
+    for (at, c) in body.char_indices() {
+        if escaped {
+            escaped = false;
+        } else if c == '\\' && quote == '"' {
+            escaped = true;
+        } else if body.get(at..).is_some_and(|left| left.starts_with(close)) {
+            let end = start + open + at;
+            return (start + open..end, end + close.len());
+        } else if c == '\n' && !many_lines {
+            let end = start + open + at;
+            return (start + open..end, end);
+        }
+    }
+    (start + open..text.len(), text.len())
+}
+
+/// Whether a key names a secret, also when misspelt a little.
+fn names_secret(key: &str) -> bool {
+    let plain = key.to_ascii_lowercase().replace(['_', '-'], "");
+    is_secret_name(key)
+        || ["key", "password", "passwd", "pass", "pwd", "token"]
+            .iter()
+            .any(|word| plain.ends_with(word))
+        || (plain.len() > 3
+            && ["secret", "appsecret", "token", "tokenkey", "password"]
+                .iter()
+                .any(|word| strsim::damerau_levenshtein(&plain, word) <= 2))
+}
+
+/// Whether a text looks like a key that somebody generated.
+fn looks_random(value: &str) -> bool {
+    value.len() >= 16
+        && !value.starts_with("wx")
+        && value.bytes().any(|c| c.is_ascii_digit())
+        && value.bytes().any(|c| c.is_ascii_alphabetic())
+        && value
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'=' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_and_places_stay() {
+        for (text, shown) in [
+            ("secret = \"abc\" # x", "secret = \"***\" # x"),
+            ("secert = 'abc'", "secert = '***'"),
+            ("secret = abc\nb = 1", "secret = ***\nb = 1"),
+            ("secret = \"abc\nb = 1", "secret = \"***\nb = 1"),
+            ("secret = \"\"\"a\nb\"\"\"", "secret = \"\"\"*\n*\"\"\""),
+            ("secret = \"a\\\"bc\"", "secret = \"*****\""),
+            (
+                "[miniapp]\nappsecret = '三'",
+                "[miniapp]\nappsecret = '***'",
+            ),
+            ("# secret = \"abc\"", "# secret = \"***\""),
+            (
+                "{ host = \"h\", key = \"abc\" }",
+                "{ host = \"h\", key = \"***\" }",
+            ),
+            ("token_key = \"abc\"", "token_key = \"***\""),
+            (
+                "env = { A = \"b\" }\nrun = \"c\"",
+                "env = { A = \"*\" }\nrun = \"c\"",
+            ),
+            (
+                "[app.env]\nA = \"b\"\n[log]\nlevel = \"c\"",
+                "[app.env]\nA = \"*\"\n[log]\nlevel = \"c\"",
+            ),
+            ("store = \"mysql://u:p@h/d\"", "store = \"mysql://***@h/d\""),
+            (
+                "x = \"0123456789abcdef0123\"",
+                "x = \"********************\"",
+            ),
+        ] {
+            assert_eq!(secrets(text), shown);
+            assert_eq!(secrets(text).len(), text.len());
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_stays_readable() {
+        for text in [
+            "key = \"2_www.example.com.key\"",
+            "key = \"/etc/ssl/private/www.example.com\"",
+            "appid = \"wx1234567890abcdef\"",
+            "run = \"node app.js\"",
+            "\"www.example.com\" = 1",
+            "secret = { env = \"WEAPP_SECRET\" }",
+            "proxy = \"127.0.0.1:1937\"",
+        ] {
+            assert_eq!(secrets(text), text);
+        }
+    }
+}

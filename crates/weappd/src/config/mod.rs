@@ -1,0 +1,189 @@
+//! weappd.toml: read, settled, and every problem of it told at once.
+//!
+//! # Story
+//!
+//! The text becomes a tree in which everything knows its place (`document`). A reader turns
+//! tables into the rooms' own `Config` structs and notes each unknown key and wrong type on
+//! the way (`read`), fetching texts that stand in the environment or in files
+//! (`secret_source`). What was written (`raw`) is settled into what is meant (`resolve`,
+//! `site`, `route`, `address`): the short form becomes the long one, relative paths become
+//! whole ones, and what crosses sections is checked at the `desk`. Problems carry their
+//! place and a hint (`problem`); what is drawn of the file has its secrets hidden (`mask`).
+//!
+//! # To add a setting
+//!
+//! A room's setting: a field with a doc comment in the room's `config.rs`; nothing here. A
+//! setting of weappd's own: a field in `raw`, its meaning in `resolve`, a line in `sample`.
+
+mod address;
+mod desk;
+mod document;
+mod mask;
+mod problem;
+mod raw;
+mod read;
+mod resolve;
+mod route;
+pub(crate) mod sample;
+mod secret_source;
+mod site;
+mod spelling;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use weappd_base::clock::Clock;
+
+pub(crate) use problem::{Problem, Severity, render, to_json};
+pub(crate) use raw::{Log, LogFormat};
+pub(crate) use resolve::Config;
+pub(crate) use secret_source::Env;
+pub(crate) use site::Site;
+
+/// A weappd.toml that can be served.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// What it means.
+    pub(crate) config: Config,
+    /// What will likely not work, and what is good to know.
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// No configuration is larger.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Reads and checks `path`; on failure, every error and warning.
+pub(crate) fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Vec<Problem>> {
+    match read(path) {
+        Ok(bytes) => check(path, &bytes, env),
+        Err((message, hint)) => {
+            let problems = problem::Problems::new(path, "");
+            problems.error(None, message, hint);
+            Err(problems.into_sorted())
+        }
+    }
+}
+
+/// Where the weappd of `file` keeps its state, whatever else may be wrong with the file.
+pub(crate) fn data_dir_of(file: &Path) -> PathBuf {
+    let text = read(file)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let doc = text.and_then(|text| document::parse(&text).ok());
+    let written = doc.as_ref().and_then(|doc| doc.find(&["data_dir".into()]));
+    let dir = match written.map(|node| &node.value) {
+        Some(document::Value::Text(dir)) => PathBuf::from(dir),
+        _ => raw::Raw::default().data_dir,
+    };
+    dir_of(file).join(dir)
+}
+
+/// The directory a file stands in.
+fn dir_of(file: &Path) -> PathBuf {
+    file.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
+    let name = path.display();
+    let facts = std::fs::metadata(path);
+    if facts.as_ref().is_ok_and(|facts| facts.len() > MAX_BYTES) {
+        return Err((
+            format!("{name} is larger than 4 MiB"),
+            "is it the right file?",
+        ));
+    }
+    std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => (
+            format!("{name} does not exist"),
+            "`weappd init` writes one; `weappd dev` needs none",
+        ),
+        std::io::ErrorKind::PermissionDenied => (
+            format!("{name} may not be read by this user"),
+            "it should belong to the user weappd runs as",
+        ),
+        _ => (format!("{name} cannot be read: {error}"), ""),
+    })
+}
+
+/// Checks the bytes of the file `path`.
+fn check(path: &Path, bytes: &[u8], env: Env<'_>) -> Result<Loaded, Vec<Problem>> {
+    // Windows editors put a byte-order mark before the first line.
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let (valid, _) = bytes.split_at(error.valid_up_to());
+            let problems = problem::Problems::new(path, &String::from_utf8_lossy(valid));
+            let end = valid.len();
+            problems.error(
+                Some(end..end),
+                "the file is not UTF-8 from here",
+                "save it as UTF-8",
+            );
+            return Err(problems.into_sorted());
+        }
+    };
+    let problems = problem::Problems::new(path, text);
+    let doc = match document::parse(text) {
+        Ok(doc) => doc,
+        Err(errors) => {
+            for (message, span) in errors {
+                let hint = syntax_hint(text, &message);
+                let message = message.trim_end_matches(", expected literal string");
+                problems.error(Some(span), message, hint);
+            }
+            return Err(problems.into_sorted());
+        }
+    };
+    let secrets = secret_source::SecretSource {
+        env,
+        dir: dir_of(path),
+    };
+    let reader = read::Reader::new(&problems, &secrets);
+    let raw: raw::Raw = reader.read(&doc);
+    let empty = document::Node::empty();
+    let section = |name: &'static str| doc.find(&[name.into()]).unwrap_or(&empty);
+    let (doors, edge) = reader.read_both(section("edge"));
+    let (tunnel_short, tunnel) = reader.read_both(section("tunnel"));
+    let shared = resolve::Shared {
+        doors,
+        edge,
+        tunnel_short,
+        tunnel,
+    };
+    let desk = desk::Desk {
+        doc: &doc,
+        reader: &reader,
+        problems: &problems,
+        env,
+        dir: dir_of(path),
+        unix_secs: Clock::system().unix_secs(),
+    };
+    let config = resolve::resolve(&desk, raw, shared);
+    let mut found = problems.into_sorted();
+    if found
+        .iter()
+        .any(|problem| problem.severity == Severity::Error)
+    {
+        // Who answers what is told once it is settled.
+        found.retain(|problem| problem.severity != Severity::Note);
+        return Err(found);
+    }
+    Ok(Loaded {
+        config,
+        warnings: found,
+    })
+}
+
+/// What people most often mean when a line is not TOML.
+fn syntax_hint(text: &str, message: &str) -> &'static str {
+    let nginx = text.contains("proxy_pass") || text.contains("server {");
+    if nginx || text.trim_start().starts_with('{') {
+        "weappd.toml is TOML: `weappd init` writes a commented one to begin with"
+    } else if message.contains("must be quoted") {
+        "text stands in quotes: domain = \"www.example.com\""
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,284 @@
+//! A problem of weappd.toml: what is wrong, where, and what to do.
+
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, NamedSource,
+    SourceCode, SourceSpan, SpanContents,
+};
+
+use crate::config::mask;
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    /// weappd does not start.
+    Error,
+    /// weappd starts, but something will likely not work.
+    Warning,
+    /// Nothing is wrong; good to know.
+    Note,
+}
+
+impl Severity {
+    /// `error`, `warning` or `note`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One problem. Neither its words nor its rendering show a secret.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    /// How bad it is.
+    pub(crate) severity: Severity,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+    /// The file it stands in.
+    pub(crate) file: PathBuf,
+    /// Where in the file, if it is about a place.
+    pub(crate) place: Option<Place>,
+}
+
+/// Where in the file a problem stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Bytes of the text.
+    pub(crate) span: Range<usize>,
+    /// From 1.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
+    source: Arc<Source>,
+}
+
+/// The text of the file with its secrets hidden, shown line by line.
+#[derive(Debug)]
+struct Source(NamedSource<String>);
+
+impl SourceCode for Source {
+    /// Gives whole lines when context is asked for: miette's own choice is between no
+    /// context at all and the lines around, which may be many and help little.
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        if before == 0 && after == 0 {
+            return self.0.read_span(span, 0, 0);
+        }
+        let text = self.0.inner();
+        let start = boundary(text, span.offset());
+        let end = boundary(text, span.offset() + span.len()).max(start);
+        let (head, tail) = (text.get(..start), text.get(end..));
+        let start = head
+            .and_then(|head| head.rfind('\n'))
+            .map_or(0, |at| at + 1);
+        let end = end + tail.map_or(0, |tail| tail.find('\n').unwrap_or(tail.len()));
+        self.0.read_span(&(start..end).into(), 0, 0)
+    }
+}
+
+/// Collects the problems of one file.
+#[derive(Debug)]
+pub(crate) struct Problems {
+    file: PathBuf,
+    text: String,
+    source: Arc<Source>,
+    found: RefCell<Vec<Problem>>,
+    seen: RefCell<HashSet<(Option<Range<usize>>, String)>>,
+}
+
+impl Problems {
+    /// No problem yet with `file`, which holds `text`.
+    pub(crate) fn new(file: &Path, text: &str) -> Self {
+        let name = file.display().to_string();
+        Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            source: Arc::new(Source(NamedSource::new(name, mask::secrets(text)))),
+            found: RefCell::default(),
+            seen: RefCell::default(),
+        }
+    }
+
+    /// Adds an error.
+    pub(crate) fn error(
+        &self,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Severity::Error, span, message.into(), hint.into());
+    }
+
+    /// Adds a warning.
+    pub(crate) fn warning(
+        &self,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, span, message.into(), hint.into());
+    }
+
+    /// Adds a note.
+    pub(crate) fn note(&self, span: Option<Range<usize>>, message: impl Into<String>) {
+        self.add(Severity::Note, span, message.into(), String::new());
+    }
+
+    fn add(&self, severity: Severity, span: Option<Range<usize>>, message: String, hint: String) {
+        if !self
+            .seen
+            .borrow_mut()
+            .insert((span.clone(), message.clone()))
+        {
+            return;
+        }
+        self.found.borrow_mut().push(Problem {
+            severity,
+            message,
+            hint: (!hint.is_empty()).then_some(hint),
+            file: self.file.clone(),
+            place: span.map(|span| self.place(span)),
+        });
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
+        let start = boundary(&self.text, span.start);
+        let end = boundary(&self.text, span.end).max(start);
+        let before = self.text.get(..start).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Place {
+            span: start..end,
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            source: Arc::clone(&self.source),
+        }
+    }
+
+    /// All problems, in the file's order; those about no place come last.
+    pub(crate) fn into_sorted(self) -> Vec<Problem> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|problem| {
+            let start = problem.place.as_ref().map(|place| place.span.start);
+            (start.is_none(), start, problem.severity)
+        });
+        found
+    }
+}
+
+/// The nearest place at or before `at` that does not cut a character in two.
+fn boundary(text: &str, at: usize) -> usize {
+    text.floor_char_boundary(at.min(text.len()))
+}
+
+/// Draws problems for people: message, place with caret, hint.
+pub(crate) fn render(problems: &[Problem], color: bool) -> String {
+    let theme = if color {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(100)
+        .with_links(false)
+        .with_context_lines(1);
+    let mut out = String::new();
+    for problem in problems {
+        if handler.render_report(&mut out, problem).is_err() {
+            // Better plain than nothing.
+            out.push_str(&problem.to_string());
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// A problem as one JSON value, for programs.
+pub(crate) fn to_json(problem: &Problem) -> serde_json::Value {
+    serde_json::json!({
+        "severity": problem.severity.name(),
+        "message": problem.message,
+        "hint": problem.hint,
+        "file": problem.file.display().to_string(),
+        "line": problem.place.as_ref().map(|place| place.line),
+        "column": problem.place.as_ref().map(|place| place.column),
+    })
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Diagnostic for Problem {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+            Severity::Note => miette::Severity::Advice,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let hint = self.hint.as_ref()?;
+        Some(Box::new(hint))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        let place = self.place.as_ref()?;
+        Some(place.source.as_ref())
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let place = self.place.as_ref()?;
+        let span = LabeledSpan::new_with_span(None, place.span.clone());
+        Some(Box::new(std::iter::once(span)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_counts_lines_and_characters() {
+        let problems = Problems::new(Path::new("weappd.toml"), "a = 1\n名 = \"x\" # y\n");
+        problems.error(Some(12..15), "second", "");
+        problems.error(Some(0..1), "first", "");
+        problems.error(Some(0..1), "first", "told twice");
+        problems.error(None, "nowhere", "");
+        let found = problems.into_sorted();
+        let words: Vec<_> = found.iter().map(|p| p.message.as_str()).collect();
+        assert_eq!(words, ["first", "second", "nowhere"]);
+        let place = found[1].place.as_ref().expect("a place");
+        assert_eq!((place.line, place.column), (2, 5));
+    }
+
+    #[test]
+    fn a_place_never_leaves_the_text() {
+        let problems = Problems::new(Path::new("weappd.toml"), "名");
+        problems.error(Some(1..99), "cut", "");
+        let found = problems.into_sorted();
+        assert_eq!(found[0].place.as_ref().expect("a place").span, 0..3);
+        assert!(render(&found, false).contains("cut"));
+    }
+}

@@ -1,0 +1,636 @@
+//! Reads a tree into the settings of the rooms and finds every mistake on the way.
+//!
+//! serde stops at the first mistake. This reader notes it, leaves the value out and reads
+//! again, until what is left can be read; unknown keys are noted and passed over, for serde
+//! tells a deserializer which keys a section has. So each room's `Config` is the only
+//! description of its section.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    fmt,
+    ops::Range,
+};
+
+use serde::{
+    Deserialize,
+    de::{self, DeserializeSeed, IntoDeserializer as _, MapAccess, SeqAccess, Visitor},
+    forward_to_deserialize_any,
+};
+
+use crate::config::{
+    document::{Entry, Node, Path, Value},
+    problem::Problems,
+    secret_source::{self, SecretSource},
+    spelling,
+};
+
+/// No file has more mistakes than a person wants to read at once.
+const MAX_ROUNDS: usize = 500;
+
+/// Reads sections and collects what is wrong with them.
+pub(crate) struct Reader<'a> {
+    pub(crate) problems: &'a Problems,
+    pub(crate) secrets: &'a SecretSource<'a>,
+    /// Values that could not be read.
+    left_out: RefCell<HashSet<usize>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(problems: &'a Problems, secrets: &'a SecretSource<'a>) -> Self {
+        Self {
+            problems,
+            secrets,
+            left_out: RefCell::default(),
+        }
+    }
+
+    /// Reads `node`; what cannot be read is noted and stays at its default.
+    pub(crate) fn read<'de, T: Deserialize<'de> + Default>(&self, node: &'de Node) -> T {
+        self.read_beside(node, Some(&[]))
+    }
+
+    /// Reads two sections that share one table, as `[edge]` holds the room's settings and
+    /// weappd's own.
+    pub(crate) fn read_both<'de, A, B>(&self, node: &'de Node) -> (A, B)
+    where
+        A: Deserialize<'de> + Default,
+        B: Deserialize<'de> + Default,
+    {
+        (
+            self.read_beside(node, Some(keys_of::<B>())),
+            self.read_beside(node, None),
+        )
+    }
+
+    /// `beside` are further keys of the table that somebody else reads; `None` passes over
+    /// all keys that are not known, without a word.
+    fn read_beside<'de, T: Deserialize<'de> + Default>(
+        &self,
+        node: &'de Node,
+        beside: Option<&'static [&'static str]>,
+    ) -> T {
+        for _ in 0..MAX_ROUNDS {
+            let mistake = match T::deserialize(At {
+                node,
+                reader: self,
+                beside,
+            }) {
+                Ok(value) => return value,
+                Err(mistake) => mistake,
+            };
+            let left_out = mistake.left_out;
+            self.note(mistake, node);
+            match left_out {
+                Some(id) if self.left_out.borrow_mut().insert(id) => {}
+                _ => break,
+            }
+        }
+        T::default()
+    }
+
+    fn note(&self, mistake: Mistake, node: &Node) {
+        if !mistake.told {
+            let span = mistake.span.unwrap_or_else(|| node.span.clone());
+            self.problems
+                .error(Some(span), mistake.message, mistake.hint);
+        }
+    }
+
+    /// Reads a value inside another, and says on failure which value it was.
+    fn descend<'de, T: DeserializeSeed<'de>>(
+        &self,
+        node: &'de Node,
+        seed: T,
+    ) -> Result<T::Value, Mistake> {
+        let at = At {
+            node,
+            reader: self,
+            beside: Some(&[]),
+        };
+        seed.deserialize(at).map_err(|mut mistake| {
+            mistake.left_out.get_or_insert(node.id);
+            mistake.span.get_or_insert_with(|| node.span.clone());
+            mistake
+        })
+    }
+
+    /// Whether the value at `path`, one it stands in or one of its items could not be
+    /// read: further complaints about it would be noise, or point at the wrong item.
+    pub(crate) fn is_left_out(&self, root: &Node, path: &Path<'_>) -> bool {
+        (0..=path.len())
+            .filter_map(|end| root.find(path.get(..end)?))
+            .any(|node| {
+                let items = match &node.value {
+                    Value::List(items) => items.as_slice(),
+                    _ => &[],
+                };
+                self.leaves_out(node) || items.iter().any(|item| self.leaves_out(item))
+            })
+    }
+
+    fn leaves_out(&self, node: &Node) -> bool {
+        self.left_out.borrow().contains(&node.id)
+    }
+}
+
+/// The keys of a section.
+fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    let keys: Cell<&[&str]> = Cell::new(&[]);
+    // It only asks and never gives, so it always ends in an error.
+    drop(T::deserialize(Asker(&keys)));
+    keys.get()
+}
+
+struct Asker<'a>(&'a Cell<&'static [&'static str]>);
+
+impl<'de> de::Deserializer<'de> for Asker<'_> {
+    type Error = Mistake;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Mistake> {
+        Err(Mistake::default())
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Mistake> {
+        self.0.set(fields);
+        Err(Mistake::default())
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+        ignored_any
+    }
+}
+
+/// Why a value could not be read.
+#[derive(Debug, Default)]
+pub(crate) struct Mistake {
+    span: Option<Range<usize>>,
+    message: String,
+    hint: String,
+    /// The value to leave out, so that the rest can be read.
+    left_out: Option<usize>,
+    /// Whether it was noted already.
+    told: bool,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+impl de::Error for Mistake {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        let message = message.to_string();
+        // A section that says only what it wants.
+        let wish = ["a ", "an "].iter().any(|start| message.starts_with(start));
+        Self {
+            message: if wish {
+                format!("expected {message}")
+            } else {
+                message
+            },
+            ..Self::default()
+        }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::custom(format!("`{field}` is missing"))
+    }
+}
+
+/// A value about to be read.
+#[derive(Clone, Copy)]
+struct At<'a, 'de> {
+    node: &'de Node,
+    reader: &'a Reader<'a>,
+    beside: Option<&'static [&'static str]>,
+}
+
+impl<'de> At<'_, 'de> {
+    fn mistake(&self, message: String, hint: &str) -> Mistake {
+        Mistake {
+            span: Some(self.node.span.clone()),
+            message,
+            hint: hint.to_owned(),
+            ..Mistake::default()
+        }
+    }
+
+    fn expected(&self, what: &str) -> Mistake {
+        let hint = match &self.node.value {
+            Value::Text(text) if what.contains("number") && text.parse::<i64>().is_ok() => {
+                "numbers stand without quotes"
+            }
+            Value::Text(text) if what == "true or false" && matches!(&**text, "true" | "false") => {
+                "true and false stand without quotes"
+            }
+            Value::Table(_) if what == "text" => {
+                "text may also come from { env = \"NAME\" } or { file = \"path\" }"
+            }
+            Value::Whole(_) | Value::Fraction(_) | Value::Bool(_) | Value::Date
+                if what == "text" =>
+            {
+                "put it in quotes"
+            }
+            _ => "",
+        };
+        self.mistake(format!("expected {what}, found {}", self.node.kind()), hint)
+    }
+
+    /// A whole number of type `T`.
+    fn whole<T: TryFrom<i128> + Bounds>(&self) -> Result<T, Mistake> {
+        let what = format!("a whole number from {} to {}", T::LEAST, T::MOST);
+        match self.node.value {
+            Value::Whole(number) => T::try_from(number)
+                .map_err(|_| self.mistake(format!("expected {what}, found {number}"), "")),
+            _ => Err(self.expected("a whole number")),
+        }
+    }
+
+    /// A text, wherever it comes from.
+    fn text(&self) -> Result<String, Mistake> {
+        if let Value::Text(text) = &self.node.value {
+            return Ok(text.clone());
+        }
+        let Some((kind, name, place)) = secret_source::reference(self.node) else {
+            return Err(self.expected("text"));
+        };
+        let fetched = self.reader.secrets.fetch(kind, name);
+        let fetched = fetched.map_err(|missing| Mistake {
+            span: Some(place.span.clone()),
+            ..self.mistake(missing.message, &missing.hint)
+        })?;
+        if let Some(risk) = fetched.warning {
+            let span = Some(place.span.clone());
+            self.reader.problems.warning(span, risk.message, risk.hint);
+        }
+        Ok(fetched.text)
+    }
+
+    fn list(&self) -> Result<Items<'_, 'de>, Mistake> {
+        match &self.node.value {
+            Value::List(items) => Ok(Items {
+                items: items.iter(),
+                reader: self.reader,
+            }),
+            _ => Err(self.expected("a list")),
+        }
+    }
+
+    fn table(&self, keys: Option<&'static [&'static str]>) -> Result<Entries<'_, 'de>, Mistake> {
+        let Value::Table(entries) = &self.node.value else {
+            return Err(self.expected("a table"));
+        };
+        let known = |entry: &&'de Entry| keys.is_none_or(|keys| keys.contains(&&*entry.key));
+        if let (Some(keys), Some(beside)) = (keys, self.beside) {
+            for entry in entries.iter().filter(|entry| !known(entry)) {
+                if !beside.contains(&&*entry.key) {
+                    let hint = spelling::hint(&entry.key, keys.iter().chain(beside));
+                    let message = format!("unknown key `{}`", entry.key);
+                    let span = Some(entry.key_span.clone());
+                    self.reader.problems.error(span, message, hint);
+                }
+            }
+        }
+        let (whole, left_out): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .filter(known)
+            .partition(|entry| !self.reader.leaves_out(&entry.node));
+        Ok(Entries {
+            rest: whole.into_iter(),
+            value: None,
+            reader: self.reader,
+            lacks: !left_out.is_empty(),
+        })
+    }
+}
+
+/// The smallest and the largest of a type.
+trait Bounds {
+    const LEAST: i128;
+    const MOST: i128;
+}
+
+impl Bounds for i32 {
+    const LEAST: i128 = i32::MIN as i128;
+    const MOST: i128 = i32::MAX as i128;
+}
+impl Bounds for i64 {
+    const LEAST: i128 = i64::MIN as i128;
+    const MOST: i128 = i64::MAX as i128;
+}
+impl Bounds for u8 {
+    const LEAST: i128 = 0;
+    const MOST: i128 = u8::MAX as i128;
+}
+impl Bounds for u16 {
+    const LEAST: i128 = 0;
+    const MOST: i128 = u16::MAX as i128;
+}
+impl Bounds for u32 {
+    const LEAST: i128 = 0;
+    const MOST: i128 = u32::MAX as i128;
+}
+impl Bounds for u64 {
+    const LEAST: i128 = 0;
+    const MOST: i128 = i64::MAX as i128;
+}
+
+impl<'de> de::Deserializer<'de> for At<'_, 'de> {
+    type Error = Mistake;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        match &self.node.value {
+            Value::Text(text) => visitor.visit_str(text),
+            Value::Whole(_) => visitor.visit_i64(self.whole()?),
+            Value::Fraction(number) => visitor.visit_f64(*number),
+            Value::Bool(on) => visitor.visit_bool(*on),
+            Value::Date => Err(self.mistake("no setting is a date".to_owned(), "put it in quotes")),
+            Value::List(_) => visitor.visit_seq(self.list()?),
+            Value::Table(_) => visitor.visit_map(self.table(None)?),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        match self.node.value {
+            Value::Bool(on) => visitor.visit_bool(on),
+            _ => Err(self.expected("true or false")),
+        }
+    }
+
+    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_i32(self.whole()?)
+    }
+
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_i64(self.whole()?)
+    }
+
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_u8(self.whole()?)
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_u16(self.whole()?)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_u32(self.whole()?)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_u64(self.whole()?)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_string(self.text()?)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_string(self.text()?)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Mistake> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_seq(self.list()?)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_map(self.table(None)?)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        keys: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Mistake> {
+        let entries = self.table(Some(keys))?;
+        let lacks = entries.lacks;
+        visitor.visit_map(entries).map_err(|mistake| Mistake {
+            // What is missing here was left out for a mistake of its own.
+            told: mistake.told || (lacks && mistake.span.is_none()),
+            ..mistake
+        })
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Mistake> {
+        let wish = spelling::one_of(variants);
+        let Value::Text(text) = &self.node.value else {
+            return Err(self.expected(&wish));
+        };
+        if !variants.contains(&text.as_str()) {
+            let hint = spelling::nearest(text, variants).unwrap_or_default();
+            return Err(self.mistake(format!("expected {wish}"), &hint));
+        }
+        visitor.visit_enum(text.as_str().into_deserializer())
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct
+        identifier
+    }
+}
+
+/// The items of a list.
+struct Items<'a, 'de> {
+    items: std::slice::Iter<'de, Node>,
+    reader: &'a Reader<'a>,
+}
+
+impl<'de> SeqAccess<'de> for Items<'_, 'de> {
+    type Error = Mistake;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Mistake> {
+        let reader = self.reader;
+        self.items
+            .find(|item| !reader.leaves_out(item))
+            .map(|item| reader.descend(item, seed))
+            .transpose()
+    }
+}
+
+/// The entries of a table.
+struct Entries<'a, 'de> {
+    rest: std::vec::IntoIter<&'de Entry>,
+    value: Option<&'de Node>,
+    reader: &'a Reader<'a>,
+    /// Whether some entry was left out.
+    lacks: bool,
+}
+
+impl<'de> MapAccess<'de> for Entries<'_, 'de> {
+    type Error = Mistake;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Mistake> {
+        let Some(entry) = self.rest.next() else {
+            return Ok(None);
+        };
+        self.value = Some(&entry.node);
+        seed.deserialize(entry.key.as_str().into_deserializer())
+            .map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Mistake> {
+        match self.value.take() {
+            Some(node) => self.reader.descend(node, seed),
+            None => Err(de::Error::custom("a value was read before its key")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::document;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Section {
+        count: u16,
+        on: bool,
+        name: String,
+        mode: Mode,
+        names: Vec<String>,
+        inner: BTreeMap<String, Inner>,
+        list: Vec<Inner>,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Inner {
+        size: u8,
+        maybe: Option<i64>,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Mode {
+        #[default]
+        Fast,
+        VerySlow,
+    }
+
+    fn read<A, B>(text: &str) -> (A, B, Vec<String>)
+    where
+        A: for<'de> Deserialize<'de> + Default,
+        B: for<'de> Deserialize<'de> + Default,
+    {
+        let doc = document::parse(text).expect("toml");
+        let problems = Problems::new(std::path::Path::new("x"), text);
+        let env = |name: &str| (name == "NAME").then(|| "env".to_owned());
+        let secrets = SecretSource {
+            env: &env,
+            dir: std::path::PathBuf::new(),
+        };
+        let (a, b) = Reader::new(&problems, &secrets).read_both(&doc);
+        let found = problems.into_sorted();
+        let told = found.iter().map(|problem| {
+            let place = problem.place.as_ref().expect("a place");
+            let hint = problem.hint.as_deref().unwrap_or("-");
+            format!(
+                "{}:{} {} ({hint})",
+                place.line, place.column, problem.message
+            )
+        });
+        let told = told.collect();
+        (a, b, told)
+    }
+
+    #[test]
+    fn a_right_section_is_read_whole() {
+        let text = "count = 0x10\non = true\nname = { env = \"NAME\" }\nmode = \"very-slow\"\n\
+                    names = [\"a\", \"b\"]\ninner.x.size = 1\n[[list]]\nsize = 2\nmaybe = -3\n";
+        let (section, _, told): (Section, Inner, _) = read(text);
+        assert_eq!(told, Vec::<String>::new());
+        let inner = |size, maybe| Inner { size, maybe };
+        let expected = Section {
+            count: 16,
+            on: true,
+            name: "env".to_owned(),
+            mode: Mode::VerySlow,
+            names: vec!["a".to_owned(), "b".to_owned()],
+            inner: BTreeMap::from([("x".to_owned(), inner(1, None))]),
+            list: vec![inner(2, Some(-3))],
+        };
+        assert_eq!(section, expected);
+    }
+
+    #[test]
+    fn every_mistake_is_told_and_the_rest_is_read() {
+        let text = "count = 70000\non = \"true\"\nname = 5\nmode = \"slow\"\n\
+                    names = [1, \"b\", true]\ncuont = 1\n\
+                    [inner.x]\nsize = \"1\"\nmaybe = 7\nsiez = 1\n[[list]]\nsize = -1\n[inner.y]\nsize = 9\n";
+        let (section, _, told): (Section, Inner, _) = read(text);
+        assert_eq!(
+            told,
+            [
+                "1:9 expected a whole number from 0 to 65535, found 70000 (-)",
+                "2:6 expected true or false, found text (true and false stand without quotes)",
+                "3:8 expected text, found a number (put it in quotes)",
+                "4:8 expected \"fast\" or \"very-slow\" (-)",
+                "5:10 expected text, found a number (put it in quotes)",
+                "5:18 expected text, found true or false (put it in quotes)",
+                "6:1 unknown key `cuont` (did you mean `count`?)",
+                "8:8 expected a whole number, found text (numbers stand without quotes)",
+                "10:1 unknown key `siez` (did you mean `size`?)",
+                "12:8 expected a whole number from 0 to 255, found -1 (-)",
+            ]
+        );
+        assert_eq!(section.names, ["b"]);
+        assert_eq!(section.inner["x"].maybe, Some(7));
+        assert_eq!(section.inner["y"].size, 9);
+    }
+
+    #[test]
+    fn two_sections_share_one_table() {
+        let (section, inner, told): (Section, Inner, _) = read("count = 1\nsize = 2\nsizr = 3\n");
+        assert_eq!((section.count, inner.size), (1, 2));
+        assert_eq!(told, ["3:1 unknown key `sizr` (did you mean `size`?)"]);
+    }
+
+    #[test]
+    fn a_missing_variable_is_told_at_its_name() {
+        let (_, _, told): (Section, Inner, _) = read("name = { env = \"OTHER\" }");
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("1:16 the environment variable OTHER is not set"));
+    }
+}

@@ -1,0 +1,413 @@
+//! From what is written to what is meant: the two forms become one, defaults are filled
+//! in, and everything that crosses sections is checked.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path as FilePath, PathBuf},
+    time::Duration,
+};
+
+use weappd_apps::AppConfig;
+use weappd_session::MiniApp;
+use weappd_tunnel::Business;
+
+use crate::config::{
+    address,
+    desk::Desk,
+    document::Step,
+    raw::{self, Doors, Log, Raw, TunnelShort},
+    site::{self, Site},
+    spelling,
+};
+
+/// What weappd.toml means. Every relative path is settled.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The directory weappd.toml stands in; where apps start that name no other.
+    pub(crate) base_dir: PathBuf,
+    /// Where state is kept.
+    pub(crate) data_dir: PathBuf,
+    /// Where plain HTTP is listened for; `[::]` is every address, IPv4 too.
+    pub(crate) http: Vec<SocketAddr>,
+    /// Where HTTPS is listened for; nowhere if no site has a certificate.
+    pub(crate) https: Vec<SocketAddr>,
+    /// How long everything may take to end.
+    pub(crate) grace: Duration,
+    /// The sites in the file's order; the first one answers unknown TLS names.
+    pub(crate) sites: Vec<Site>,
+    /// Every mini program.
+    pub(crate) mini_apps: Vec<MiniApp>,
+    /// Every app by its name; `[app]` is called `app`.
+    pub(crate) apps: BTreeMap<String, AppConfig>,
+    /// Where business servers call weappd.
+    pub(crate) internal: SocketAddr,
+    /// What is logged.
+    pub(crate) log: Log,
+    /// The rooms' own sections.
+    pub(crate) edge: weappd_edge::Config,
+    pub(crate) session: weappd_session::Config,
+    pub(crate) tunnel: weappd_tunnel::Config,
+    pub(crate) files: weappd_files::Config,
+    pub(crate) wechat: weappd_wechat::Config,
+}
+
+/// Sections that share a table with a room's own settings.
+pub(crate) struct Shared {
+    pub(crate) doors: Doors,
+    pub(crate) edge: weappd_edge::Config,
+    pub(crate) tunnel_short: TunnelShort,
+    pub(crate) tunnel: weappd_tunnel::Config,
+}
+
+/// Settles everything; what is wrong is noted at `desk`, and the result then not used.
+pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
+    let doors = OpenDoors {
+        http: listeners(desk, "http", &shared.doors.http.0),
+        https: listeners(desk, "https", &shared.doors.https.0),
+        internal: internal(desk, &raw.internal),
+        redirect: shared.doors.redirect,
+        no_http: shared.doors.http.0.is_empty(),
+        no_https: shared.doors.https.0.is_empty(),
+    };
+    let mini_apps = mini_apps(desk, &raw);
+    let apps = apps(desk, &mut raw);
+    let mut sites = site::all(desk, &raw, &doors, &mini_apps, &apps);
+    let tunnel = tunnel(desk, shared.tunnel, &shared.tunnel_short, &mut sites);
+    ports(desk, &doors, &apps);
+    rooms(desk, &raw, &shared.edge);
+    log(desk, &raw.log);
+    let tls = sites.iter().any(|site| site.tls.is_some());
+    Config {
+        base_dir: desk.dir.clone(),
+        data_dir: desk.dir.join(&raw.data_dir),
+        http: doors.http,
+        https: if tls { doors.https } else { Vec::new() },
+        grace: Duration::from_secs(shared.doors.grace_secs),
+        sites,
+        mini_apps,
+        apps,
+        internal: doors.internal,
+        log: raw.log,
+        edge: shared.edge,
+        session: raw.session,
+        tunnel,
+        files: raw.files,
+        wechat: raw.wechat,
+    }
+}
+
+/// Every address weappd listens on.
+pub(crate) struct OpenDoors {
+    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) https: Vec<SocketAddr>,
+    pub(crate) internal: SocketAddr,
+    pub(crate) redirect: bool,
+    /// Whether the file closes the door on purpose.
+    pub(crate) no_http: bool,
+    pub(crate) no_https: bool,
+}
+
+impl OpenDoors {
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        let public = self.http.iter().chain(&self.https).copied();
+        public.chain(std::iter::once(self.internal))
+    }
+}
+
+fn listeners(desk: &Desk<'_>, key: &str, written: &[String]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for (at, text) in written.iter().enumerate() {
+        match address::listen(text) {
+            Ok(address) => addresses.push(address),
+            Err((message, hint)) => {
+                desk.error(&["edge".into(), key.into(), at.into()], message, hint);
+            }
+        }
+    }
+    addresses
+}
+
+fn internal(desk: &Desk<'_>, internal: &raw::Internal) -> SocketAddr {
+    let path = ["internal".into(), "listen".into()];
+    match address::listen(&internal.listen) {
+        Ok(address) if address.ip().is_loopback() => return address,
+        Ok(_) => desk.error(
+            &path,
+            format!("`{}` can be reached from other machines", internal.listen),
+            "the internal API is for business servers on this machine: write 127.0.0.1:8081",
+        ),
+        Err((message, hint)) => desk.error(&path, message, hint),
+    }
+    SocketAddr::from(([127, 0, 0, 1], 8081))
+}
+
+fn mini_apps(desk: &Desk<'_>, raw: &Raw) -> Vec<MiniApp> {
+    let mut all: Vec<MiniApp> = Vec::new();
+    let short = raw.miniapp.iter().map(|mini| {
+        let appid = mini.appid.as_deref().unwrap_or_default();
+        (vec![Step::from("miniapp")], appid, mini, true)
+    });
+    let long = raw.miniapps.0.iter().map(|(appid, mini)| {
+        let path = vec!["miniapps".into(), appid.as_str().into()];
+        (path, appid.as_str(), mini, false)
+    });
+    for (path, appid, mini, short) in short.chain(long) {
+        let at = |key| [path.as_slice(), &[Step::Key(key)]].concat();
+        if !short && mini.appid.is_some() {
+            desk.error(
+                &at("appid"),
+                "the AppID stands in the table's name already",
+                "remove this line",
+            );
+        }
+        if short && !desk.says(&at("appid")) {
+            desk.error(&path, "[miniapp] has no `appid`", APPID_HINT);
+        } else if !is_appid(appid) {
+            let place = if short { at("appid") } else { path.clone() };
+            desk.warning(
+                &place,
+                format!("`{appid}` does not look like an AppID"),
+                APPID_HINT,
+            );
+        }
+        if all.iter().any(|other| other.appid == appid) {
+            desk.error(
+                &path,
+                format!("the mini program {appid} stands here twice"),
+                "keep one",
+            );
+        }
+        secret(desk, &path, mini);
+        for (key, value) in [
+            ("login_duration_days", u64::from(mini.login_duration_days)),
+            ("session_duration_secs", mini.session_duration_secs),
+        ] {
+            if value == 0 {
+                desk.error(
+                    &at(key),
+                    "nobody would stay logged in",
+                    "leave it out for 30 days",
+                );
+            }
+        }
+        all.push(MiniApp {
+            login_duration_days: mini.login_duration_days,
+            session_duration_secs: mini.session_duration_secs,
+            ..MiniApp::new(appid, mini.secret.clone().unwrap_or_default())
+        });
+    }
+    all
+}
+
+const APPID_HINT: &str =
+    "wx and 16 hex digits, as mp.weixin.qq.com shows it under Development settings (开发设置)";
+
+fn is_appid(text: &str) -> bool {
+    text.strip_prefix("wx")
+        .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|c| c.is_ascii_hexdigit()))
+}
+
+fn secret(desk: &Desk<'_>, mini: &[Step<'_>], written: &raw::MiniApp) {
+    let path = [mini, &["secret".into()]].concat();
+    let hint = "give the AppSecret: secret = { env = \"WEAPP_SECRET\" }, or { file = \"...\" }, or the text itself";
+    match &written.secret {
+        Some(secret) if secret.is_empty() => desk.error(&path, "the secret is empty", hint),
+        None if !desk.says(&path) => desk.error(mini, "the mini program has no `secret`", hint),
+        _ => {}
+    }
+}
+
+fn apps(desk: &Desk<'_>, raw: &mut Raw) -> BTreeMap<String, AppConfig> {
+    let mut apps = std::mem::take(&mut raw.apps);
+    let mut short = false;
+    if let Some(app) = raw.app.clone() {
+        if apps.contains_key("app") {
+            desk.error(
+                &["apps".into(), "app".into()],
+                "[app] and [apps.app] are the same app",
+                "keep one of them, or give this one another name",
+            );
+        }
+        short = true;
+        apps.insert("app".to_owned(), app);
+    }
+    for (name, app) in &mut apps {
+        let path = if short && name == "app" {
+            vec!["app".into()]
+        } else {
+            vec!["apps".into(), Step::Key(name)]
+        };
+        if let Some((_, message, hint)) = weappd_apps::config::problem_of_name(name) {
+            desk.error(&path, message, hint);
+        }
+        desk.room(&path, app.problems());
+        app.dir = app.dir.as_ref().map(|dir| desk.dir.join(dir));
+        directory(desk, &path, app);
+        program(desk, &path, app);
+    }
+    apps
+}
+
+fn directory(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
+    if let Some(dir) = app.dir.as_ref().filter(|dir| !dir.is_dir()) {
+        desk.error(
+            &[path, &["dir".into()]].concat(),
+            format!("{} is not a directory", dir.display()),
+            "a relative path begins at the directory of weappd.toml",
+        );
+    }
+}
+
+/// Warns of a program that is not there: it may come with the next deployment.
+fn program(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
+    let words = app.run.words().unwrap_or_default();
+    let Some(program) = words.first().filter(|word| !word.is_empty()) else {
+        return;
+    };
+    let dir = app.dir.as_ref().unwrap_or(&desk.dir);
+    let search = app.env.get("PATH").map(|path| path.expose().to_owned());
+    let search = search.or_else(|| (desk.env)("PATH")).unwrap_or_default();
+    let found = if program.contains('/') {
+        is_program(&dir.join(program))
+    } else {
+        std::env::split_paths(&search).any(|dir| is_program(&dir.join(program)))
+    };
+    if !found {
+        desk.warning(
+            &[path, &["run".into()]].concat(),
+            format!("the program `{program}` is not found"),
+            "install it, or write its whole path; weappd searches the directories of its own PATH",
+        );
+    }
+}
+
+fn is_program(path: &FilePath) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata()
+        .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+}
+
+/// Gives every site its business server, from `[tunnel] key` where the list has none.
+fn tunnel(
+    desk: &Desk<'_>,
+    mut tunnel: weappd_tunnel::Config,
+    short: &TunnelShort,
+    sites: &mut [Site],
+) -> weappd_tunnel::Config {
+    let listed = tunnel.businesses.len();
+    for site in sites {
+        let Some(host) = site
+            .hosts
+            .first()
+            .filter(|host| !host.contains('*'))
+            .cloned()
+        else {
+            continue;
+        };
+        if !tunnel
+            .businesses
+            .iter()
+            .any(|business| business.host == host)
+        {
+            let Some(key) = short.key.clone() else {
+                continue;
+            };
+            tunnel.businesses.push(Business {
+                host: host.clone(),
+                key,
+                receive: short.receive.clone(),
+                ..Business::default()
+            });
+        }
+        site.tunnel_business = Some(host);
+    }
+    if short.receive.is_some() && !desk.says(&["tunnel".into(), "key".into()]) {
+        desk.error(
+            &["tunnel".into(), "receive".into()],
+            "`receive` goes with `key`, which is missing",
+            "give the SDK's tunnelSignatureKey as key",
+        );
+    }
+    let problems = tunnel.problems().into_iter().map(|(field, message, hint)| {
+        // What came of the short form is told where the short form stands.
+        let index = field
+            .strip_prefix("businesses[")
+            .and_then(|rest| rest.split_once("]."));
+        let field = match index {
+            Some((at, key)) if at.parse().is_ok_and(|at: usize| at >= listed) => key.to_owned(),
+            _ => field,
+        };
+        (field, message, hint)
+    });
+    desk.room(&["tunnel".into()], problems);
+    tunnel
+}
+
+/// No two listeners, and no app, want the same port.
+fn ports(desk: &Desk<'_>, doors: &OpenDoors, apps: &BTreeMap<String, AppConfig>) {
+    let mut taken: Vec<(String, SocketAddr)> = Vec::new();
+    let mut take = |path: &[Step<'_>], who: String, address: SocketAddr| {
+        let other = taken
+            .iter()
+            .find(|(_, other)| address::collide(*other, address));
+        if let Some((other, _)) = other {
+            desk.error(
+                path,
+                format!("{who} and {other} both want port {}", address.port()),
+                "give one of them another port",
+            );
+        }
+        taken.push((who, address));
+    };
+    for (key, addresses) in [("http", &doors.http), ("https", &doors.https)] {
+        for (at, address) in addresses.iter().enumerate() {
+            let path = ["edge".into(), key.into(), at.into()];
+            take(&path, format!("[edge] {key}"), *address);
+        }
+    }
+    let path = ["internal".into(), "listen".into()];
+    take(&path, "[internal] listen".to_owned(), doors.internal);
+    for (name, app) in apps {
+        for port in app
+            .port
+            .into_iter()
+            .flat_map(|port| (0..app.instances).map_while(move |n| port.checked_add(n)))
+        {
+            let long = ["apps".into(), name.as_str().into(), "port".into()];
+            let short = ["app".into(), "port".into()];
+            let path = if desk.says(&long) {
+                long.as_slice()
+            } else {
+                &short
+            };
+            take(
+                path,
+                format!("the app `{name}`"),
+                SocketAddr::from(([127, 0, 0, 1], port)),
+            );
+        }
+    }
+}
+
+/// What the rooms themselves find wrong.
+fn rooms(desk: &Desk<'_>, raw: &Raw, edge: &weappd_edge::Config) {
+    desk.room(&["edge".into()], edge.problems());
+    desk.room(&["session".into()], raw.session.problems());
+    desk.room(&["files".into()], raw.files.problems());
+    desk.room(&["wechat".into()], raw.wechat.problems());
+}
+
+fn log(desk: &Desk<'_>, log: &Log) {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let level = log.level.as_str();
+    if !level.contains(['=', ',']) && !LEVELS.contains(&level) {
+        let hint = spelling::nearest(level, &LEVELS);
+        desk.error(
+            &["log".into(), "level".into()],
+            format!("`{level}` is not a log level"),
+            hint.unwrap_or_else(|| format!("write {}", spelling::one_of(&LEVELS))),
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! The routes of a site.
+
+use std::{collections::BTreeMap, path::Path as FilePath};
+
+use weappd_apps::AppConfig;
+use weappd_edge::{Route, SessionRule, Target};
+
+use crate::config::{address, desk::Desk, document::Step, raw, resolve::OpenDoors, spelling};
+
+/// What routes may lead to.
+pub(crate) struct Known<'a> {
+    pub(crate) doors: &'a OpenDoors,
+    pub(crate) apps: &'a BTreeMap<String, AppConfig>,
+}
+
+/// Settles the routes of the site at `base`: `/` from its own `app`, `proxy` or `root`, and
+/// its list.
+pub(crate) fn all(
+    desk: &Desk<'_>,
+    base: &[Step<'_>],
+    site: &raw::Site,
+    written: &[raw::Route],
+    known: &Known<'_>,
+) -> Vec<Route> {
+    let root = Leads {
+        place: base.to_vec(),
+        app: site.app.as_deref(),
+        proxy: &site.proxy.0,
+        root: site.root.as_deref(),
+        redirect: None,
+    };
+    let mut routes: Vec<Route> = Vec::new();
+    routes.extend(root.target(desk, known).map(|target| Route {
+        path: "/".to_owned(),
+        target,
+        session: SessionRule::Pass,
+    }));
+    for (at, route) in written.iter().enumerate() {
+        let place = [base, &["routes".into(), at.into()]].concat();
+        let path = [place.as_slice(), &["path".into()]].concat();
+        check_path(desk, &place, route);
+        if routes.iter().any(|other| other.path == route.path.trim()) {
+            let message = format!("the path `{}` leads two ways", route.path.trim());
+            desk.error(&path, message, "keep one of them");
+        }
+        let leads = Leads {
+            app: route.app.as_deref(),
+            proxy: &route.proxy.0,
+            root: route.root.as_deref(),
+            redirect: route.redirect.as_deref().map(|to| (to, route.code)),
+            place,
+        };
+        if let Some(target) = leads.target(desk, known) {
+            routes.push(Route {
+                path: route.path.trim().to_owned(),
+                target,
+                session: match route.session {
+                    raw::SessionRule::Pass => SessionRule::Pass,
+                    raw::SessionRule::Require => SessionRule::Require,
+                },
+            });
+        } else {
+            leads.nowhere(desk);
+        }
+    }
+    routes
+}
+
+fn check_path(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route) {
+    let at = |key| [place, &[Step::Key(key)]].concat();
+    let written = route.path.trim();
+    let path = written.strip_prefix('=').map_or(written, str::trim_start);
+    let path = path.strip_suffix("/*").unwrap_or(path);
+    if !desk.says(&at("path")) {
+        desk.error(
+            place,
+            "the route has no `path`",
+            "write path = \"/\" for everything",
+        );
+    } else if !path.starts_with('/') && written != "/*" {
+        let hint = "write it like \"/api\", or \"= /api\" for exactly that path";
+        desk.error(
+            &at("path"),
+            format!("`{written}` does not begin with /"),
+            hint,
+        );
+    } else if path.contains(['*', '?', '#']) || path.contains(char::is_whitespace) {
+        let hint = "a path leads everything under it: \"/api\" also leads /api/users?id=1";
+        desk.error(
+            &at("path"),
+            format!("`{written}` is a pattern, not a path"),
+            hint,
+        );
+    }
+    if route.redirect.is_none() && route.code.is_some() {
+        desk.error(&at("code"), "`code` goes with `redirect`", "remove it");
+    }
+}
+
+/// Where something leads, as it is written.
+struct Leads<'a> {
+    place: Vec<Step<'a>>,
+    app: Option<&'a str>,
+    proxy: &'a [String],
+    root: Option<&'a FilePath>,
+    redirect: Option<(&'a str, Option<u16>)>,
+}
+
+impl Leads<'_> {
+    fn at(&self, key: &'static str) -> Vec<Step<'_>> {
+        [self.place.as_slice(), &[key.into()]].concat()
+    }
+
+    /// The keys that lead somewhere and are there, readable or not.
+    fn given(&self, desk: &Desk<'_>) -> Vec<&'static str> {
+        // The short form's app is a table elsewhere, not a key here.
+        let says = |key| desk.says(&self.at(key)) || (key == "app" && self.app.is_some());
+        let listed = self
+            .place
+            .last()
+            .is_some_and(|step| matches!(step, Step::At(_)));
+        let keys = ["app", "proxy", "root", "redirect"].into_iter();
+        keys.filter(|key| says(key))
+            .filter(|key| *key != "redirect" || listed)
+            .filter(|key| *key != "app" || self.app.is_some() || listed)
+            .collect()
+    }
+
+    fn nowhere(&self, desk: &Desk<'_>) {
+        if self.given(desk).is_empty() {
+            let hint = "give one of app, proxy, root, redirect";
+            desk.error(&self.place, "the route leads nowhere", hint);
+        }
+    }
+
+    /// The one place it leads to.
+    fn target(&self, desk: &Desk<'_>, known: &Known<'_>) -> Option<Target> {
+        if let [first, second, ..] = self.given(desk).as_slice() {
+            desk.error(
+                &self.at(second),
+                format!("both `{first}` and `{second}` answer here"),
+                "keep one; to have both, give each a path of its own in routes = [...]",
+            );
+        }
+        if let Some(app) = self.app {
+            return self.app(desk, known, app);
+        }
+        if !self.proxy.is_empty() {
+            return Some(self.proxy(desk, known));
+        }
+        if let Some(root) = self.root {
+            let dir = desk.dir.join(root);
+            if !dir.is_dir() {
+                let message = format!("{} is not a directory", dir.display());
+                let hint = "make it; a relative path begins at the directory of weappd.toml";
+                desk.error(&self.at("root"), message, hint);
+            }
+            return Some(Target::Static(dir));
+        }
+        let (to, code) = self.redirect?;
+        Some(self.redirect(desk, to, code))
+    }
+
+    fn app(&self, desk: &Desk<'_>, known: &Known<'_>, name: &str) -> Option<Target> {
+        match known.apps.get(name) {
+            Some(app) if app.listens => return Some(Target::App(name.to_owned())),
+            Some(_) => desk.error(
+                &self.at("app"),
+                format!("the app `{name}` has listens = false"),
+                "only apps that listen on PORT can answer requests",
+            ),
+            None => {
+                let names: Vec<&str> = known.apps.keys().map(String::as_str).collect();
+                let hint = if names.is_empty() {
+                    format!("describe it under [apps.{name}]")
+                } else {
+                    spelling::hint(name, names.iter())
+                };
+                desk.error(&self.at("app"), format!("no app is called `{name}`"), hint);
+            }
+        }
+        None
+    }
+
+    fn proxy(&self, desk: &Desk<'_>, known: &Known<'_>) -> Target {
+        let mut upstreams = Vec::new();
+        for (at, text) in self.proxy.iter().enumerate() {
+            let place = [self.at("proxy").as_slice(), &[at.into()]].concat();
+            match address::upstream(text) {
+                Err((message, hint)) => desk.error(&place, message, hint),
+                Ok(upstream) => {
+                    if known
+                        .doors
+                        .all()
+                        .any(|door| address::leads_to(&upstream, door))
+                    {
+                        let message = format!("{upstream} is weappd itself");
+                        desk.error(&place, message, "give the port your own server listens on");
+                    }
+                    upstreams.push(upstream);
+                }
+            }
+        }
+        Target::Proxy(upstreams)
+    }
+
+    fn redirect(&self, desk: &Desk<'_>, to: &str, code: Option<u16>) -> Target {
+        let address = ["https://", "http://", "/"]
+            .iter()
+            .any(|start| to.starts_with(start));
+        if !address || to.contains(char::is_whitespace) || to.contains(char::is_control) {
+            let hint = "write it like https://www.example.com{path}, or /elsewhere";
+            desk.error(
+                &self.at("redirect"),
+                format!("`{to}` is not an address"),
+                hint,
+            );
+        }
+        let code = code.unwrap_or(302);
+        if !matches!(code, 301 | 302 | 303 | 307 | 308) {
+            let message = format!("{code} is not the status of a redirect");
+            desk.error(
+                &self.at("code"),
+                message,
+                "301, 302, 303, 307 or 308; 302 if left out",
+            );
+        }
+        Target::Redirect {
+            to: to.to_owned(),
+            code,
+        }
+    }
+}

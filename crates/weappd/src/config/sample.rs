@@ -1,0 +1,79 @@
+//! The weappd.toml that `weappd init` writes.
+
+/// A commented weappd.toml; `tunnel_key` is the generated signature key.
+pub(crate) fn text(tunnel_key: &str) -> String {
+    SAMPLE.replace("TUNNEL_KEY", tunnel_key)
+}
+
+const SAMPLE: &str = r#"# weappd.toml. Check it with `weappd check`, run it with `weappd serve`.
+# Lines that begin with #: are settings with their defaults, or examples; take the #: away
+# to use them. A text may also come from { env = "NAME" } or { file = "path" }.
+# Relative paths begin at the directory of this file.
+
+domain = "www.example.com"                       # the name in your mini program's server domains
+cert   = "1_www.example.com_bundle.crt"          # as your certificate vendor sent them
+key    = "2_www.example.com.key"
+
+[miniapp]
+appid  = "wx0123456789abcdef"                    # mp.weixin.qq.com -> Development settings
+secret = { env = "WEAPP_SECRET" }
+#: login_duration_days = 30                      # a session ends this long after its login
+#: session_duration_secs = 2592000               # or this long after its last visit
+
+# Your business server. weappd starts it, tells it its PORT, and keeps it alive.
+# For one that runs already, remove this section and write above: proxy = 1937
+[app]
+run = "node app.js"
+#: dir = "."
+#: env = { NODE_ENV = "production" }
+#: instances = 1
+#: ready = { path = "/healthz" }                 # default: it accepts connections on PORT
+
+[tunnel]
+key = "TUNNEL_KEY"                               # the SDK's tunnelSignatureKey
+#: receive = "https://www.example.com/weapp/tunnel"  # default: where the SDK says
+
+#: [session]
+#: wafer1 = false                                # also answer /login and /user, as Wafer 1
+#: wafer2 = true                                 # answer /weapp/login and /weapp/user
+#: store = "sqlite:weappd.db"                    # in data_dir
+#: max_sessions_per_user = 8
+
+#: [files]
+#: max_upload_bytes = 10485760
+#: max_total_bytes = 0                           # of all uploads together; 0: no limit
+
+#: [edge]
+#: http = ":80"                                  # or a list; false: nowhere
+#: https = ":443"
+#: redirect = true                               # send HTTP on to HTTPS
+#: max_body_bytes = 104857600
+
+#: [internal]
+#: listen = "127.0.0.1:8081"                     # where your business server calls weappd
+
+#: [log]
+#: level = "info"
+#: format = "text"                               # or "json"
+
+# Several sites, mini programs and apps:
+#
+#: [sites."shop.example.com"]
+#: cert = "1_shop.example.com_bundle.crt"
+#: key = "2_shop.example.com.key"
+#: miniapp = "wx0123456789abcdef"
+#: dialects = ["wafer1", "wafer2"]
+#: routes = [
+#:   { path = "/", app = "shop" },
+#:   { path = "/api", proxy = ["127.0.0.1:5757", "127.0.0.1:5758"], session = "require" },
+#:   { path = "/static/", root = "html" },
+#:   { path = "= /old", redirect = "https://www.example.com{path}", code = 301 },
+#: ]
+#:
+#: [miniapps.wxfedcba9876543210]
+#: secret = { file = "shop.secret" }
+#:
+#: [apps.shop]
+#: run = ["php", "-S", "127.0.0.1:5757"]
+#: port = 5757
+"#;

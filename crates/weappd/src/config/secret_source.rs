@@ -1,0 +1,151 @@
+//! Where a text may come from: weappd.toml itself, the environment, or a file.
+//!
+//! Wherever weappd.toml takes a text, it takes `{ env = "NAME" }` and `{ file = "path" }`
+//! in its place, so that a secret need not stand in it.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::config::document::{Entry, Node, Value};
+
+/// Reads the environment.
+pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The largest file a text is read from.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// Fetches texts that stand elsewhere.
+pub(crate) struct SecretSource<'a> {
+    /// The environment.
+    pub(crate) env: Env<'a>,
+    /// What relative paths are relative to.
+    pub(crate) dir: PathBuf,
+}
+
+/// Why a text could not be fetched; the caller knows where it was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+/// A fetched text, and what is risky about where it was.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    pub(crate) text: String,
+    pub(crate) warning: Option<Missing>,
+}
+
+/// `env` or `file`, if that is what the node says.
+pub(crate) fn reference(node: &Node) -> Option<(&str, &str, &Node)> {
+    let [Entry { key, node, .. }] = node.entries() else {
+        return None;
+    };
+    match &node.value {
+        Value::Text(name) if key == "env" || key == "file" => Some((key, name, node)),
+        _ => None,
+    }
+}
+
+impl SecretSource<'_> {
+    /// Fetches the text that `kind` (`env` or `file`) and `name` refer to.
+    pub(crate) fn fetch(&self, kind: &str, name: &str) -> Result<Fetched, Missing> {
+        if kind == "env" {
+            return self.variable(name);
+        }
+        file(&self.dir.join(name)).map_err(|what| Missing {
+            message: format!("the file `{name}` {what}"),
+            hint: "the path is relative to the directory of weappd.toml".to_owned(),
+        })
+    }
+
+    fn variable(&self, name: &str) -> Result<Fetched, Missing> {
+        let text = (self.env)(name).filter(|text| !text.is_empty());
+        let text = text.ok_or_else(|| Missing {
+            message: format!("the environment variable {name} is not set"),
+            hint: format!("set {name} where weappd is started, or use {{ file = \"...\" }}"),
+        })?;
+        let warning = None;
+        Ok(Fetched { text, warning })
+    }
+}
+
+/// The text in a file, without its last line break.
+fn file(path: &Path) -> Result<Fetched, String> {
+    let said = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    let facts = std::fs::metadata(path).map_err(said)?;
+    if !facts.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    if facts.len() > MAX_BYTES {
+        return Err("is too large for a secret".to_owned());
+    }
+    let mut text = String::new();
+    File::open(path)
+        .map_err(said)?
+        .take(MAX_BYTES)
+        .read_to_string(&mut text)
+        .map_err(said)?;
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let open = facts.permissions().mode() & 0o007 != 0;
+    let warning = open.then(|| Missing {
+        message: format!("every user of this machine may read {}", path.display()),
+        hint: format!("chmod 600 {}", path.display()),
+    });
+    Ok(Fetched { text, warning })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_from_the_environment_and_from_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let env = |name: &str| (name == "SET").then(|| "from env".to_owned());
+        let source = SecretSource {
+            env: &env,
+            dir: dir.path().to_owned(),
+        };
+        let text = |kind, name| source.fetch(kind, name).map(|f| f.text);
+        assert_eq!(text("env", "SET").as_deref(), Ok("from env"));
+        let missing = text("env", "UNSET").expect_err("not set");
+        assert!(missing.message.contains("UNSET is not set"));
+
+        let path = dir.path().join("secret");
+        std::fs::write(&path, "from file\r\n").expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
+        let fetched = source.fetch("file", "secret").expect("a text");
+        assert_eq!(fetched.text, "from file");
+        assert!(fetched.warning.is_some());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("set");
+        assert_eq!(
+            source.fetch("file", "secret").expect("a text").warning,
+            None
+        );
+
+        for (name, content, words) in [
+            ("gone", None, "does not exist"),
+            (".", None, "is not a file"),
+            ("empty", Some(String::new()), "is empty"),
+            ("large", Some("x".repeat(70_000)), "too large"),
+        ] {
+            if let Some(content) = content {
+                std::fs::write(dir.path().join(name), content).expect("written");
+            }
+            let missing = text("file", name).expect_err(name);
+            assert!(missing.message.contains(words), "{missing:?}");
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The sites: names, certificates, and where their paths lead.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path as FilePath};
+
+use weappd_apps::AppConfig;
+use weappd_edge::{CertFiles, Route};
+use weappd_session::MiniApp;
+
+use crate::{
+    config::{
+        address,
+        desk::Desk,
+        document::Step,
+        raw::{self, Dialect, Raw, Tls, Upstreams},
+        resolve::OpenDoors,
+        route, spelling,
+    },
+    sites::{builtin_paths, takes_over},
+};
+
+/// One site.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Its names, lower case; the first is the main one.
+    pub(crate) hosts: Vec<String>,
+    /// Its certificate; without one it is served over plain HTTP only.
+    pub(crate) tls: Option<CertFiles>,
+    /// The HTTPS port plain HTTP is sent on to.
+    pub(crate) redirect: Option<u16>,
+    /// The mini program whose users log in here.
+    pub(crate) appid: Option<String>,
+    /// Whether it answers the Wafer 1 dialect.
+    pub(crate) wafer1: bool,
+    /// Whether it answers the Wafer 2 dialect.
+    pub(crate) wafer2: bool,
+    /// Where paths lead.
+    pub(crate) routes: Vec<Route>,
+    /// The business server whose tunnels it gives, if its key is known.
+    pub(crate) tunnel_business: Option<String>,
+}
+
+/// What sites may refer to.
+struct Known<'a> {
+    doors: &'a OpenDoors,
+    mini_apps: &'a [MiniApp],
+    apps: &'a BTreeMap<String, AppConfig>,
+    session: &'a weappd_session::Config,
+}
+
+/// Settles all sites.
+pub(crate) fn all(
+    desk: &Desk<'_>,
+    raw: &Raw,
+    doors: &OpenDoors,
+    mini_apps: &[MiniApp],
+    apps: &BTreeMap<String, AppConfig>,
+) -> Vec<Site> {
+    let known = Known {
+        doors,
+        mini_apps,
+        apps,
+        session: &raw.session,
+    };
+    let short = short_form(desk, raw);
+    let mut written: Vec<Written<'_>> =
+        short.iter().map(|site| Written::short(raw, site)).collect();
+    written.extend(raw.sites.0.iter().map(Written::long));
+    if written.is_empty() && !desk.reader.is_left_out(desk.doc, &["sites".into()]) {
+        desk.error(
+            &["domain".into()],
+            "no site is configured",
+            "begin with: domain = \"www.example.com\"",
+        );
+    }
+    let mut seen: Vec<String> = Vec::new();
+    written
+        .iter()
+        .map(|site| settle(desk, site, &known, &mut seen))
+        .collect()
+}
+
+/// The short form as a site of the long form; `None` without `domain`.
+fn short_form(desk: &Desk<'_>, raw: &Raw) -> Option<raw::Site> {
+    if !desk.says(&["domain".into()]) {
+        let keys = ["cert", "key", "tls", "proxy", "root", "dialects", "routes"];
+        if let Some(key) = keys.into_iter().find(|key| desk.says(&[(*key).into()])) {
+            desk.error(
+                &[key.into()],
+                format!("`{key}` is of no site"),
+                "give the site's name as domain = \"www.example.com\", or put this under [sites.\"...\"]",
+            );
+        }
+        return None;
+    }
+    if raw.domain.0.is_empty() {
+        desk.error(
+            &["domain".into()],
+            "`domain` names no host",
+            "write domain = \"www.example.com\"",
+        );
+    }
+    let listens = raw.app.as_ref().is_some_and(|app| app.listens);
+    // An app beside routes answers / only if no route does.
+    let app = listens && !raw.routes.iter().any(|route| route.path == "/");
+    Some(raw::Site {
+        cert: raw.cert.clone(),
+        key: raw.key.clone(),
+        tls: raw.tls,
+        dialects: raw.dialects.clone(),
+        app: app.then(|| "app".to_owned()),
+        proxy: Upstreams(raw.proxy.0.clone()),
+        root: raw.root.clone(),
+        ..raw::Site::default()
+    })
+}
+
+/// A site as it is written, and where.
+struct Written<'a> {
+    path: Vec<Step<'a>>,
+    names: Vec<(&'a str, Vec<Step<'a>>)>,
+    site: &'a raw::Site,
+    routes: &'a [raw::Route],
+}
+
+impl<'a> Written<'a> {
+    fn short(raw: &'a Raw, site: &'a raw::Site) -> Self {
+        let names = raw.domain.0.iter().enumerate();
+        Self {
+            path: Vec::new(),
+            names: names
+                .map(|(at, name)| (name.as_str(), vec!["domain".into(), at.into()]))
+                .collect(),
+            site,
+            routes: &raw.routes,
+        }
+    }
+
+    fn long((host, site): &'a (String, raw::Site)) -> Self {
+        let path: Vec<Step<'a>> = vec!["sites".into(), host.as_str().into()];
+        let mut names = vec![(host.as_str(), path.clone())];
+        for (at, alias) in site.aliases.iter().enumerate() {
+            names.push((
+                alias,
+                [path.as_slice(), &["aliases".into(), at.into()]].concat(),
+            ));
+        }
+        Self {
+            path,
+            names,
+            site,
+            routes: &site.routes,
+        }
+    }
+
+    fn at(&self, key: &'a str) -> Vec<Step<'a>> {
+        [self.path.as_slice(), &[key.into()]].concat()
+    }
+
+    /// Where the site's name stands.
+    fn name_place(&self) -> Vec<Step<'a>> {
+        self.names
+            .first()
+            .map_or_else(|| self.path.clone(), |(_, path)| path.clone())
+    }
+}
+
+fn settle(
+    desk: &Desk<'_>,
+    written: &Written<'_>,
+    known: &Known<'_>,
+    seen: &mut Vec<String>,
+) -> Site {
+    let hosts = hosts(desk, written, seen);
+    let tls = tls(desk, written, &hosts, known.doors);
+    let redirect =
+        written.site.redirect.unwrap_or(known.doors.redirect) && !known.doors.http.is_empty();
+    let speaks = |dialect, default| {
+        written
+            .site
+            .dialects
+            .as_ref()
+            .map_or(default, |dialects| dialects.contains(&dialect))
+    };
+    let site = Site {
+        redirect: known
+            .doors
+            .https
+            .first()
+            .filter(|_| redirect && tls.is_some())
+            .map(SocketAddr::port),
+        tls,
+        appid: mini_app(desk, written, known),
+        wafer1: speaks(Dialect::Wafer1, known.session.wafer1),
+        wafer2: speaks(Dialect::Wafer2, known.session.wafer2),
+        routes: route::all(
+            desk,
+            &written.path,
+            written.site,
+            written.routes,
+            &route::Known {
+                doors: known.doors,
+                apps: known.apps,
+            },
+        ),
+        tunnel_business: None,
+        hosts,
+    };
+    tell(desk, written, &site);
+    site
+}
+
+fn hosts(desk: &Desk<'_>, written: &Written<'_>, seen: &mut Vec<String>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for (name, path) in &written.names {
+        match address::host(name) {
+            Err((message, hint)) => desk.error(path, message, hint),
+            Ok(host) if seen.contains(&host) => desk.error(
+                path,
+                format!("two sites are called {host}"),
+                "a name leads to one site; put the routes of both under one of them",
+            ),
+            Ok(host) => {
+                seen.push(host.clone());
+                hosts.push(host);
+            }
+        }
+    }
+    hosts
+}
+
+fn tls(
+    desk: &Desk<'_>,
+    written: &Written<'_>,
+    hosts: &[String],
+    doors: &OpenDoors,
+) -> Option<CertFiles> {
+    let name = hosts.first().map_or("the site", String::as_str);
+    let (site, says) = (written.site, |key| desk.says(&written.at(key)));
+    if site.tls == Some(Tls::Off) {
+        if let Some(key) = ["cert", "key"].into_iter().find(|key| says(key)) {
+            let message = format!("{name} has `{key}`, but TLS is off");
+            desk.error(&written.at("tls"), message, "remove one of the two");
+        } else if doors.no_http {
+            let message = format!("{name} can be reached nowhere");
+            let hint = "it has no TLS, and [edge] http is false";
+            desk.error(&written.at("tls"), message, hint);
+        }
+        return None;
+    }
+    let (Some(cert), Some(key)) = (&site.cert, &site.key) else {
+        match (says("cert"), says("key")) {
+            (true, false) => {
+                let hint =
+                    "give the private key that came with it: key = \"2_www.example.com.key\"";
+                desk.error(&written.at("cert"), "`cert` without `key`", hint);
+            }
+            (false, true) => {
+                let hint = "give the certificate chain that came with it: \
+                            cert = \"1_www.example.com_bundle.crt\"";
+                desk.error(&written.at("key"), "`key` without `cert`", hint);
+            }
+            (true, true) => {}
+            (false, false) => no_certificate(desk, written, name),
+        }
+        return None;
+    };
+    if doors.no_https {
+        let message = format!("{name} has a certificate, but [edge] https is false");
+        desk.error(
+            &written.at("cert"),
+            message,
+            "give [edge] https an address such as \":443\"",
+        );
+    }
+    let files = CertFiles {
+        cert: desk.dir.join(cert),
+        key: desk.dir.join(key),
+    };
+    certificate(desk, written, &files, hosts);
+    Some(files)
+}
+
+fn no_certificate(desk: &Desk<'_>, written: &Written<'_>, name: &str) {
+    if desk.reader.is_left_out(desk.doc, &written.at("tls")) {
+        return;
+    }
+    let place = if written.site.tls.is_some() {
+        written.at("tls")
+    } else {
+        written.name_place()
+    };
+    desk.error(
+        &place,
+        format!("{name} has no certificate, and mini programs speak HTTPS only"),
+        "automatic certificates come with a later release: give cert and key, the files your \
+         certificate vendor sent (or tls = \"off\" behind a TLS proxy of your own)",
+    );
+}
+
+/// Loads the certificate as the edge will.
+fn certificate(desk: &Desk<'_>, written: &Written<'_>, files: &CertFiles, hosts: &[String]) {
+    let place = |path: &FilePath| written.at(if path == files.key { "key" } else { "cert" });
+    match weappd_edge::check_certificate(files, hosts, desk.unix_secs) {
+        Ok(warnings) => {
+            for warning in warnings {
+                let message = format!("{} {}", warning.path.display(), warning.what);
+                desk.warning(&place(&warning.path), message, warning.hint);
+            }
+        }
+        Err(error) => {
+            let at = match &error {
+                weappd_edge::Error::ReadFile { path, .. }
+                | weappd_edge::Error::Certificate { path, .. } => place(path),
+                _ => written.at("cert"),
+            };
+            let cause = std::error::Error::source(&error);
+            let message = match cause {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            };
+            desk.error(&at, message, error.hint().unwrap_or_default());
+        }
+    }
+}
+
+fn mini_app(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Option<String> {
+    let appids = || known.mini_apps.iter().map(|mini| mini.appid.as_str());
+    let Some(named) = &written.site.miniapp else {
+        return match known.mini_apps {
+            [] => None,
+            [only] => Some(only.appid.clone()),
+            _ => {
+                desk.error(
+                    &written.name_place(),
+                    "the site does not say which mini program logs in here",
+                    format!(
+                        "add miniapp = \"...\": one of {}",
+                        appids().collect::<Vec<_>>().join(", ")
+                    ),
+                );
+                None
+            }
+        };
+    };
+    if !appids().any(|appid| appid == named) {
+        let all: Vec<&str> = appids().collect();
+        let hint = spelling::hint(named, all.iter());
+        desk.error(
+            &written.at("miniapp"),
+            format!("no mini program is called `{named}`"),
+            hint,
+        );
+    }
+    Some(named.clone())
+}
+
+/// Says who answers what, so that nobody has to guess.
+fn tell(desk: &Desk<'_>, written: &Written<'_>, site: &Site) {
+    let name = site.hosts.first().map_or("the site", String::as_str);
+    let said = ["app", "proxy", "root", "routes"];
+    if site.routes.is_empty() && !said.iter().any(|key| desk.says(&written.at(key))) {
+        desk.warning(
+            &written.name_place(),
+            format!("no app, proxy or root answers the paths of {name}"),
+            "add proxy = 1937 for a server that runs already, or [app] run = \"node app.js\" for one that weappd starts",
+        );
+    }
+    if site.appid.is_none() {
+        desk.note(
+            &written.name_place(),
+            format!(
+                "{name} has no [miniapp]: weappd answers no login, upload or tunnel there itself"
+            ),
+        );
+        return;
+    }
+    let mut own = Vec::new();
+    let mut taken: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for path in builtin_paths(site.wafer1, site.wafer2, true) {
+        match site
+            .routes
+            .iter()
+            .find(|route| takes_over(&route.path, path))
+        {
+            Some(route) => taken.entry(route.path.as_str()).or_default().push(path),
+            None => own.push(path),
+        }
+    }
+    desk.note(
+        &written.name_place(),
+        format!("weappd itself answers {} of {name}", own.join(", ")),
+    );
+    for (at, route) in written.routes.iter().enumerate() {
+        if let Some(paths) = taken.get(route.path.trim()) {
+            let place = [written.at("routes").as_slice(), &[at.into(), "path".into()]].concat();
+            let paths = paths.join(", ");
+            desk.note(
+                &place,
+                format!("this route takes over {paths}, which weappd would answer"),
+            );
+        }
+    }
+}
