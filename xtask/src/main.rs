@@ -4,6 +4,7 @@
 //! same lints.
 
 mod arrows;
+mod bench;
 mod install;
 mod run;
 mod test;
@@ -18,6 +19,8 @@ usage: cargo xtask <task>
            (test --quick: neither installs nor runs what needs other programs)
   tidy     the house rules: arrows between rooms, module docs, lints, README commands
   install  only install what tests and benchmarks need (Debian, Ubuntu; root or sudo)
+  bench    weappd against its peers (docs/benchmarks.md); installs what it needs where it may
+           (--only check,start,memory  --rounds 1..50  --seconds 1..60  --profile dist|release|dev)
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         ["test"] => test::all(),
         ["test", "--quick"] => test::quick(),
         ["tidy"] => tidy::check(),
+        ["bench", rest @ ..] => bench::run(rest),
         ["install"] => install::everything(),
         _ => Err(USAGE.to_owned()),
     };

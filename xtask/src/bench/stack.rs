@@ -1,0 +1,260 @@
+//! What people run today: nginx before Koa with the real `wafer-node-sdk`, before MariaDB.
+//!
+//! The business server is the one of weappd's own tests
+//! (`crates/weappd/tests/it/old_software`), from the same lock file.
+
+use std::fs;
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::bench::process::{Process, free_port, pinned};
+use crate::bench::weappd::{APP_SECRET, APPID};
+use crate::bench::world::{Base, Running};
+use crate::run::{output, root, say};
+
+const DB_USER: &str = "bench";
+const DB_PASSWORD: &str = "for-benchmarks-only";
+
+/// How often a server is asked whether it is up.
+const EVERY: Duration = Duration::from_millis(1);
+
+/// The prepared directories of all three.
+#[derive(Clone, Debug)]
+pub(super) struct Home {
+    dir: PathBuf,
+    npm: PathBuf,
+    /// nginx's port.
+    pub(super) https: u16,
+    /// Koa's port, for logging users in.
+    pub(super) koa: u16,
+    mariadb: u16,
+    wechat: u16,
+    pub(super) users_file: PathBuf,
+}
+
+impl Home {
+    /// Installs the packages, makes an empty database and all configuration.
+    pub(super) fn prepare(base: &Base, wechat: u16) -> Result<Self, String> {
+        let home = Self {
+            dir: base.dir.join("stack"),
+            npm: root().join("target/bench/npm"),
+            https: free_port()?,
+            koa: free_port()?,
+            mariadb: free_port()?,
+            wechat,
+            users_file: base.dir.join("stack-users.tsv"),
+        };
+        home.install_packages()?;
+        home.install_database()?;
+        home.write("nginx.conf", &home.nginx_conf(base))?;
+        home.write(
+            "sdk.config.json",
+            "{\"serverHost\":\"localhost\",\"tunnelServerUrl\":\"http://127.0.0.1:9\",\
+             \"tunnelSignatureKey\":\"unused\",\"networkTimeout\":30000}\n",
+        )?;
+        Ok(home)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), String> {
+        let file = self.dir.join(name);
+        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
+    }
+
+    /// `npm ci` by the tests' lock file, again only when that changed.
+    fn install_packages(&self) -> Result<(), String> {
+        let done = self.npm.join("complete");
+        let mut wanted = String::new();
+        for name in ["package.json", "package-lock.json"] {
+            wanted += &fs::read_to_string(fixture(name)).map_err(|e| format!("{name}: {e}"))?;
+        }
+        if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+            return Ok(());
+        }
+        say("installing wafer-node-sdk and Koa from npm");
+        let cannot = |error| format!("{}: {error}", self.npm.display());
+        fs::create_dir_all(&self.npm).map_err(cannot)?;
+        for name in ["package.json", "package-lock.json"] {
+            fs::copy(fixture(name), self.npm.join(name)).map_err(cannot)?;
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(&self.npm);
+        Process::start("npm", &mut npm, &self.npm)?.finish()?;
+        fs::write(done, wanted).map_err(cannot)
+    }
+
+    fn install_database(&self) -> Result<(), String> {
+        fs::create_dir_all(&self.dir).map_err(|error| format!("the stack: {error}"))?;
+        let mut install = Command::new("mariadb-install-db");
+        install
+            .args(["--no-defaults", "--auth-root-authentication-method=normal"])
+            .arg("--skip-test-db")
+            .arg(format!("--datadir={}", self.dir.join("data").display()))
+            .args(as_root());
+        Process::start("mariadb-install-db", &mut install, &self.dir)?.finish()?;
+        // One statement a line: that is how an init file is read, at every start.
+        self.write(
+            "init.sql",
+            &format!(
+                "CREATE DATABASE IF NOT EXISTS cAuth CHARACTER SET utf8mb4;\n\
+                 CREATE USER IF NOT EXISTS '{DB_USER}'@'127.0.0.1' IDENTIFIED BY '{DB_PASSWORD}';\n\
+                 GRANT ALL ON *.* TO '{DB_USER}'@'127.0.0.1';\n"
+            ),
+        )
+    }
+
+    /// nginx as its manual advises for speed: no access log, connections kept to the client
+    /// and to Koa, one worker for each core it may use.
+    fn nginx_conf(&self, base: &Base) -> String {
+        format!(
+            "daemon off;\n\
+             worker_processes {workers};\n\
+             pid nginx.pid;\n\
+             error_log stderr warn;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{\n\
+             access_log off;\n\
+             client_body_temp_path tmp-body;\n\
+             proxy_temp_path tmp-proxy;\n\
+             fastcgi_temp_path tmp-fastcgi;\n\
+             uwsgi_temp_path tmp-uwsgi;\n\
+             scgi_temp_path tmp-scgi;\n\
+             upstream koa {{\n\
+             server 127.0.0.1:{koa};\n\
+             keepalive 128;\n\
+             keepalive_requests 100000000;\n\
+             # Below Node's 5 seconds, or it closes under a request.\n\
+             keepalive_timeout 4s;\n\
+             }}\n\
+             server {{\n\
+             listen 127.0.0.1:{https} ssl;\n\
+             server_name localhost;\n\
+             ssl_certificate {cert};\n\
+             ssl_certificate_key {key};\n\
+             ssl_protocols TLSv1.2 TLSv1.3;\n\
+             ssl_session_cache shared:tls:10m;\n\
+             keepalive_requests 100000000;\n\
+             location / {{\n\
+             proxy_pass http://koa;\n\
+             proxy_http_version 1.1;\n\
+             proxy_set_header Connection \"\";\n\
+             proxy_set_header Host $host;\n\
+             proxy_set_header X-Real-IP $remote_addr;\n\
+             }}\n\
+             }}\n\
+             }}\n",
+            workers = base.machine.server_threads,
+            koa = self.koa,
+            https = self.https,
+            cert = base.cert.display(),
+            key = base.key.display(),
+        )
+    }
+
+    /// Starts all three in the order they need each other. nginx may come before Koa: it
+    /// answers 502 until then.
+    pub(super) fn spawn(&self, base: &Base) -> Result<Running, String> {
+        let mut mariadb = Process::start("mariadbd", &mut self.mariadbd(base), &self.dir)?;
+        mariadb.wait_until(EVERY, |_| greets(self.mariadb))?;
+        let node = Process::start("node", &mut self.node(base), &self.dir)?;
+        let nginx = Process::start("nginx", &mut self.nginx(base), &self.dir)?;
+        Ok(Running {
+            name: "nginx + Koa + MariaDB",
+            port: self.https,
+            users_file: self.users_file.clone(),
+            dir: self.dir.clone(),
+            // The first to start is the last to stop.
+            processes: vec![("nginx", nginx), ("node", node), ("mariadbd", mariadb)],
+        })
+    }
+
+    /// Starts all three and waits for them.
+    pub(super) fn start(&self, base: &Base) -> Result<Running, String> {
+        let mut running = self.spawn(base)?;
+        for (name, process) in &mut running.processes {
+            process.wait_until(EVERY, |process| match *name {
+                "node" => process.said().contains("listening on"),
+                "nginx" => TcpStream::connect(("127.0.0.1", self.https)).is_ok(),
+                _ => true,
+            })?;
+        }
+        Ok(running)
+    }
+
+    fn mariadbd(&self, base: &Base) -> Command {
+        let mut command = pinned(base.machine.server_cores, &sbin("mariadbd"));
+        let at = |name: &str| self.dir.join(name).display().to_string();
+        command
+            .arg("--no-defaults")
+            .args(as_root())
+            .arg(format!("--datadir={}", at("data")))
+            // Relative to the data directory: a socket's path must be short.
+            .args(["--socket=s", "--bind-address=127.0.0.1"])
+            .args(["--skip-name-resolve", "--character-set-server=utf8mb4"])
+            .arg(format!("--pid-file={}", at("mariadbd.pid")))
+            .arg(format!("--init-file={}", at("init.sql")))
+            .arg(format!("--port={}", self.mariadb));
+        command
+    }
+
+    fn node(&self, base: &Base) -> Command {
+        let mut command = pinned(base.machine.server_cores, "node");
+        command
+            .arg("--require")
+            .arg(fixture("wechat-elsewhere.js"))
+            .arg(fixture("wafer2-server.js"))
+            .env("NODE_PATH", self.npm.join("node_modules"))
+            .env("NODE_ENV", "production")
+            .env("PORT", self.koa.to_string())
+            .env("SDK_CONFIG", self.dir.join("sdk.config.json"))
+            .env("WECHAT_URL", format!("http://127.0.0.1:{}", self.wechat))
+            .env("WX_APPID", APPID)
+            .env("WX_APPSECRET", APP_SECRET)
+            .env("WX_LOGIN_EXPIRES", "2592000")
+            .env("MYSQL_PORT", self.mariadb.to_string())
+            .env("MYSQL_USER", DB_USER)
+            .env("MYSQL_PASS", DB_PASSWORD);
+        command
+    }
+
+    fn nginx(&self, base: &Base) -> Command {
+        let mut command = pinned(base.machine.server_cores, &sbin("nginx"));
+        command.arg("-p").arg(&self.dir).args(["-c", "nginx.conf"]);
+        command
+    }
+}
+
+/// Whether MariaDB speaks first, as it does once its init file has run.
+fn greets(port: u16) -> bool {
+    let Ok(mut tcp) = TcpStream::connect(("127.0.0.1", port)) else {
+        return false;
+    };
+    let patience = tcp.set_read_timeout(Some(Duration::from_secs(10)));
+    patience.is_ok() && matches!(tcp.read(&mut [0; 1]), Ok(1))
+}
+
+/// mariadbd refuses to run as root unless told so.
+fn as_root() -> Option<&'static str> {
+    output("id", &["-u"])
+        .is_some_and(|id| id.trim() == "0")
+        .then_some("--user=root")
+}
+
+/// Debian keeps servers where not everybody's PATH looks.
+pub(super) fn sbin(program: &str) -> String {
+    let path = format!("/usr/sbin/{program}");
+    if fs::exists(&path).unwrap_or(false) {
+        path
+    } else {
+        program.to_owned()
+    }
+}
+
+fn fixture(name: &str) -> PathBuf {
+    root()
+        .join("crates/weappd/tests/it/old_software")
+        .join(name)
+}
