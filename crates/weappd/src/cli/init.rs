@@ -13,7 +13,11 @@ use crate::{cli::say, config::sample, exit::Failure};
 
 /// Writes `dir/weappd.toml`, over an existing one only by `force`.
 pub(crate) fn run(dir: &Path, force: bool) -> Result<(), Failure> {
-    let path = dir.join("weappd.toml");
+    let path = if dir == Path::new(".") {
+        PathBuf::from("weappd.toml")
+    } else {
+        dir.join("weappd.toml")
+    };
     write(&path, force, &Tokens::system()).map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
             return Failure::say(

@@ -16,8 +16,10 @@
 //! setting of weappd's own: a field in `raw`, its meaning in `resolve`, a line in `sample`.
 
 mod address;
+mod bounds;
 mod desk;
 mod document;
+mod keys;
 mod mask;
 mod problem;
 mod raw;
@@ -36,10 +38,9 @@ use std::path::{Path, PathBuf};
 use weappd_base::clock::Clock;
 
 pub(crate) use problem::{Problem, Severity, render, to_json};
-pub(crate) use raw::{Log, LogFormat};
+pub(crate) use raw::LogFormat;
 pub(crate) use resolve::Config;
 pub(crate) use secret_source::Env;
-pub(crate) use site::Site;
 
 /// A weappd.toml that can be served.
 #[derive(Debug)]

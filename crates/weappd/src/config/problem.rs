@@ -187,6 +187,9 @@ fn boundary(text: &str, at: usize) -> usize {
     text.floor_char_boundary(at.min(text.len()))
 }
 
+/// How many columns a drawing takes.
+const WIDTH: usize = 100;
+
 /// Draws problems for people: message, place with caret, hint.
 pub(crate) fn render(problems: &[Problem], color: bool) -> String {
     let theme = if color {
@@ -195,8 +198,9 @@ pub(crate) fn render(problems: &[Problem], color: bool) -> String {
         GraphicalTheme::unicode_nocolor()
     };
     let handler = GraphicalReportHandler::new_themed(theme)
-        .with_width(100)
+        .with_width(WIDTH)
         .with_links(false)
+        .with_wrap_lines(false)
         .with_context_lines(1);
     let mut out = String::new();
     for problem in problems {
@@ -223,8 +227,25 @@ pub(crate) fn to_json(problem: &Problem) -> serde_json::Value {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&wrapped(&self.message))
     }
+}
+
+/// Breaks lines at spaces; the renderer itself would also cut paths at their slashes.
+fn wrapped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut room = WIDTH - 10;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if !out.is_empty() {
+            let fits = length < room;
+            out.push(if fits { ' ' } else { '\n' });
+            room = if fits { room - 1 } else { WIDTH - 10 };
+        }
+        out.push_str(word);
+        room = room.saturating_sub(length);
+    }
+    out
 }
 
 impl std::error::Error for Problem {}
@@ -240,7 +261,7 @@ impl Diagnostic for Problem {
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         let hint = self.hint.as_ref()?;
-        Some(Box::new(hint))
+        Some(Box::new(wrapped(hint)))
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {

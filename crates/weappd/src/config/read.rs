@@ -5,12 +5,7 @@
 //! tells a deserializer which keys a section has. So each room's `Config` is the only
 //! description of its section.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashSet,
-    fmt,
-    ops::Range,
-};
+use std::{cell::RefCell, collections::HashSet, fmt, ops::Range};
 
 use serde::{
     Deserialize,
@@ -19,7 +14,9 @@ use serde::{
 };
 
 use crate::config::{
+    bounds::Bounds,
     document::{Entry, Node, Path, Value},
+    keys::keys_of,
     problem::Problems,
     secret_source::{self, SecretSource},
     spelling,
@@ -131,40 +128,6 @@ impl<'a> Reader<'a> {
 
     fn leaves_out(&self, node: &Node) -> bool {
         self.left_out.borrow().contains(&node.id)
-    }
-}
-
-/// The keys of a section.
-fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
-    let keys: Cell<&[&str]> = Cell::new(&[]);
-    // It only asks and never gives, so it always ends in an error.
-    drop(T::deserialize(Asker(&keys)));
-    keys.get()
-}
-
-struct Asker<'a>(&'a Cell<&'static [&'static str]>);
-
-impl<'de> de::Deserializer<'de> for Asker<'_> {
-    type Error = Mistake;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Mistake> {
-        Err(Mistake::default())
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Mistake> {
-        self.0.set(fields);
-        Err(Mistake::default())
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
-        option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
-        ignored_any
     }
 }
 
@@ -313,37 +276,6 @@ impl<'de> At<'_, 'de> {
             lacks: !left_out.is_empty(),
         })
     }
-}
-
-/// The smallest and the largest of a type.
-trait Bounds {
-    const LEAST: i128;
-    const MOST: i128;
-}
-
-impl Bounds for i32 {
-    const LEAST: i128 = i32::MIN as i128;
-    const MOST: i128 = i32::MAX as i128;
-}
-impl Bounds for i64 {
-    const LEAST: i128 = i64::MIN as i128;
-    const MOST: i128 = i64::MAX as i128;
-}
-impl Bounds for u8 {
-    const LEAST: i128 = 0;
-    const MOST: i128 = u8::MAX as i128;
-}
-impl Bounds for u16 {
-    const LEAST: i128 = 0;
-    const MOST: i128 = u16::MAX as i128;
-}
-impl Bounds for u32 {
-    const LEAST: i128 = 0;
-    const MOST: i128 = u32::MAX as i128;
-}
-impl Bounds for u64 {
-    const LEAST: i128 = 0;
-    const MOST: i128 = i64::MAX as i128;
 }
 
 impl<'de> de::Deserializer<'de> for At<'_, 'de> {

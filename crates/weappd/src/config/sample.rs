@@ -29,8 +29,9 @@ run = "node app.js"
 #: instances = 1
 #: ready = { path = "/healthz" }                 # default: it accepts connections on PORT
 
+# Realtime tunnels. The key is the SDK's tunnelSignatureKey.
 [tunnel]
-key = "TUNNEL_KEY"                               # the SDK's tunnelSignatureKey
+key = "TUNNEL_KEY"
 #: receive = "https://www.example.com/weapp/tunnel"  # default: where the SDK says
 
 #: [session]
