@@ -58,8 +58,8 @@ pub(crate) async fn serve(listener: UnixListener, router: Router, tasks: Tasks, 
         let service = TowerToHyperService::new(router.clone());
         let stop = stop.clone();
         tasks.spawn(async move {
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(socket), service);
             tokio::select! {
                 _ = connection => {}
                 () = stop.asked() => {}
@@ -132,7 +132,10 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_a_sentence() {
         let dir = tempfile::tempdir().unwrap();
-        let words = format!("{:?}", ask(dir.path(), Method::GET, "/apps").await.unwrap_err());
+        let words = format!(
+            "{:?}",
+            ask(dir.path(), Method::GET, "/apps").await.unwrap_err()
+        );
         assert!(words.contains("no weappd answers"), "{words}");
         assert!(words.contains("weappd serve"), "{words}");
     }

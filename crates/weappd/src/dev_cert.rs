@@ -29,7 +29,8 @@ pub(crate) fn find_or_make(data_dir: &Path) -> Result<CertFiles, Failure> {
 }
 
 fn make(files: &CertFiles) -> io::Result<()> {
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).map_err(io::Error::other)?;
+    let mut params =
+        CertificateParams::new(vec!["localhost".to_owned()]).map_err(io::Error::other)?;
     params.subject_alt_names.extend([
         SanType::IpAddress([127, 0, 0, 1].into()),
         SanType::IpAddress(std::net::Ipv6Addr::LOCALHOST.into()),

@@ -27,12 +27,12 @@ impl Failure {
             let text = error.to_string();
             // Wrappers often repeat their cause's words.
             if !words.contains(&text) {
-                drop(writeln!(words, "  caused by: {text}"));
+                let _ = writeln!(words, "  caused by: {text}");
             }
             cause = error.source();
         }
         if !hint.is_empty() {
-            drop(writeln!(words, "  hint: {hint}"));
+            let _ = writeln!(words, "  hint: {hint}");
         }
         Self { code: 1, words }
     }
@@ -41,7 +41,7 @@ impl Failure {
     pub(crate) fn say(sentence: impl std::fmt::Display, hint: &str) -> Self {
         let mut words = format!("error: {sentence}\n");
         if !hint.is_empty() {
-            drop(writeln!(words, "  hint: {hint}"));
+            let _ = writeln!(words, "  hint: {hint}");
         }
         Self { code: 1, words }
     }

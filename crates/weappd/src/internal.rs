@@ -83,16 +83,13 @@ async fn whoami(State(parts): State<Parts>, headers: HeaderMap) -> Response {
             "unionid": who.unionid,
         }))
         .into_response(),
-        Err(denied) => refuse(
-            StatusCode::UNAUTHORIZED,
-            "no_session",
-            &denied.to_string(),
-        ),
+        Err(denied) => refuse(StatusCode::UNAUTHORIZED, "no_session", &denied.to_string()),
     }
 }
 
 async fn tunnels_now(State(parts): State<Parts>) -> Response {
-    Json(json!({ "tunnels": parts.tunnels.list(1000), "stats": parts.tunnels.stats() })).into_response()
+    Json(json!({ "tunnels": parts.tunnels.list(1000), "stats": parts.tunnels.stats() }))
+        .into_response()
 }
 
 async fn want_token(State(parts): State<Parts>, request: Request, next: Next) -> Response {
@@ -154,10 +151,20 @@ mod tests {
 
     #[test]
     fn names_on_the_internet_are_not_local() {
-        for host in ["127.0.0.1:8081", "[::1]:8081", "localhost", "weappd:8081", "10.0.0.7"] {
+        for host in [
+            "127.0.0.1:8081",
+            "[::1]:8081",
+            "localhost",
+            "weappd:8081",
+            "10.0.0.7",
+        ] {
             assert!(is_local_name(host), "{host}");
         }
-        for host in ["evil.example", "evil.example:8081", "127.0.0.1.evil.example"] {
+        for host in [
+            "evil.example",
+            "evil.example:8081",
+            "127.0.0.1.evil.example",
+        ] {
             assert!(!is_local_name(host), "{host}");
         }
     }

@@ -14,8 +14,6 @@ use weappd_session::MiniApp;
 /// What is to run.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Where state lives.
-    pub(crate) data_dir: PathBuf,
     /// What relative paths of apps stand under.
     pub(crate) base_dir: PathBuf,
     /// Every site, the first one answers unknown TLS names.

@@ -9,7 +9,12 @@ use crate::plan::SitePlan;
 /// everything under it.
 const ALWAYS: [&str; 3] = ["/weapp/session", "/weapp/files/", "/weapp/ws/"];
 /// Of sites that speak Wafer 2.
-const WAFER2: [&str; 4] = ["/weapp/login", "/weapp/user", "/weapp/tunnel", "/weapp/upload"];
+const WAFER2: [&str; 4] = [
+    "/weapp/login",
+    "/weapp/user",
+    "/weapp/tunnel",
+    "/weapp/upload",
+];
 /// Of sites that speak Wafer 1.
 const WAFER1: [&str; 3] = ["/login", "/user", "/tunnel"];
 

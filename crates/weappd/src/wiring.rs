@@ -25,8 +25,8 @@ use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
 use weappd_edge::{Bound, Edge, EdgeParts, Identify, Kind, Route, SessionRule, Site, Target};
-use weappd_files::{Files, FilesParts};
 use weappd_files::http::PublicBase;
+use weappd_files::{Files, FilesParts};
 use weappd_session::http::SiteChoice;
 use weappd_session::{Sessions, SessionsParts};
 use weappd_simulator::{Parts as SimulatorParts, Simulator};
@@ -43,6 +43,19 @@ use crate::{control, internal, sites};
 
 /// The mini program of the simulated WeChat.
 pub(crate) const DEV_APPID: &str = "wxde00000000000001";
+
+/// What the front door does not draw: the page's own files, and paths whose rooms draw what
+/// happens in better words.
+const QUIET: [&str; 8] = [
+    "/_dev/",
+    "/favicon.ico",
+    "/login",
+    "/user",
+    "/weapp/login",
+    "/weapp/user",
+    "/weapp/session",
+    "/weapp/ws/",
+];
 
 /// What every room gets.
 #[derive(Clone)]
@@ -176,7 +189,7 @@ async fn build(
         identify: Arc::new(SessionIdentify(house.sessions.clone())),
         clock: ground.clock.clone(),
         wiretap: ground.wiretap.clone(),
-        quiet_paths: vec!["= /".to_owned(), "/_dev/".to_owned(), "/favicon.ico".to_owned()],
+        quiet_paths: QUIET.map(str::to_owned).to_vec(),
     })
     .map_err(|error| Failure::new(&error, "`weappd check` looks at all of it at once"))?;
     doors.open("the front door", edge, sockets.public);
@@ -234,7 +247,11 @@ async fn rooms(
         own_env: own_env(),
         deny_env: Vec::new(),
         extra_env: extra_env(plan, sockets, token),
-        launcher: Some(["/proc/self/exe", "launch-app"].map(OsString::from).to_vec()),
+        launcher: Some(
+            ["/proc/self/exe", "launch-app"]
+                .map(OsString::from)
+                .to_vec(),
+        ),
         stop_deadline: plan.dev.is_some().then(|| plan.grace / 3),
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),
@@ -291,10 +308,8 @@ impl House {
             wafer1: plan.wafer1,
             wafer2: plan.wafer2,
         };
-        let mut guarded = weappd_files::http::upload_router(
-            self.files.clone(),
-            PublicBase::of_request(is_https),
-        );
+        let mut guarded =
+            weappd_files::http::upload_router(self.files.clone(), PublicBase::of_request(is_https));
         if let Some(business) = &plan.tunnel_business {
             guarded = guarded.merge(tunnel_router(self.tunnels.clone(), business, plan.wafer1));
         }
@@ -312,7 +327,12 @@ impl House {
         let router = weappd_apps::http::control_router(self.apps.clone());
         match control::open(data.path()) {
             Ok(listener) => {
-                tasks.spawn(control::serve(listener, router, tasks.clone(), back.clone()));
+                tasks.spawn(control::serve(
+                    listener,
+                    router,
+                    tasks.clone(),
+                    back.clone(),
+                ));
             }
             Err(error) => tracing::warn!(%error, "`weappd app` cannot reach this weappd"),
         }

@@ -94,8 +94,7 @@ async fn list(data_dir: &Path, json: bool) -> Result<(), Failure> {
         say(text.trim_end());
         return Ok(());
     }
-    let answer: Value = serde_json::from_str(&text).map_err(|error| Failure::new(&error, ""))?;
-    let apps = answer["apps"].as_array().cloned().unwrap_or_default();
+    let apps: Vec<Value> = serde_json::from_str(&text).map_err(|error| Failure::new(&error, ""))?;
     say(table(&apps));
     Ok(())
 }
@@ -105,7 +104,16 @@ fn table(apps: &[Value]) -> String {
     if apps.is_empty() {
         return "no apps: add [app] with run = \"…\" to weappd.toml".to_owned();
     }
-    let head = ["app", "state", "pid", "port", "restarts", "uptime", "memory", "last ending"];
+    let head = [
+        "app",
+        "state",
+        "pid",
+        "port",
+        "restarts",
+        "uptime",
+        "memory",
+        "last ending",
+    ];
     let mut rows = vec![head.map(str::to_owned)];
     for app in apps {
         let instances = app["instances"].as_array().cloned().unwrap_or_default();
@@ -130,7 +138,9 @@ fn table(apps: &[Value]) -> String {
     }
     let lines = rows.iter().map(|row| {
         let cells = row.iter().zip(widths);
-        let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        let line: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         line.join("  ").trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")

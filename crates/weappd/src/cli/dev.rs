@@ -70,8 +70,14 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     )?;
     let sockets = Sockets {
         public: vec![
-            Bound { socket: http, kind: Kind::Http },
-            Bound { socket: https, kind: Kind::Https },
+            Bound {
+                socket: http,
+                kind: Kind::Http,
+            },
+            Bound {
+                socket: https,
+                kind: Kind::Https,
+            },
         ],
         internal,
         internal_addr,
@@ -80,9 +86,13 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let own = !args.run.is_empty();
     let plan = plan(args, cert, http_addr, wechat_addr)?;
     let next = if own {
-        format!("Next: open http://{http_addr}/ — your app answers what the phones ask. Ctrl-C stops.")
+        format!(
+            "Next: open http://{http_addr}/ — your app answers what the phones ask. Ctrl-C stops."
+        )
     } else {
-        format!("Next: open http://{http_addr}/ and press the green button on both phones. Ctrl-C stops.")
+        format!(
+            "Next: open http://{http_addr}/ and press the green button on both phones. Ctrl-C stops."
+        )
     };
     let banner = format!(
         "weappd dev {version}\n\n  \
@@ -110,7 +120,10 @@ fn plan(
     let key = Secret::new(tokens.hex256());
     let secret = Secret::new(tokens.hex256());
     let (name, run) = command(args.run)?;
-    let app = AppConfig { run, ..AppConfig::default() };
+    let app = AppConfig {
+        run,
+        ..AppConfig::default()
+    };
     let to_app = |path: &str| Route {
         path: path.to_owned(),
         target: Target::App(name.clone()),
@@ -157,7 +170,6 @@ fn plan(
             secret,
             appid: wiring::DEV_APPID.to_owned(),
         }),
-        data_dir: args.data_dir,
     })
 }
 
@@ -167,7 +179,10 @@ fn command(own: Vec<String>) -> Result<(String, Run), Failure> {
         return Ok(("app".to_owned(), Run::from(own)));
     }
     let me = std::env::current_exe().map_err(|error| {
-        Failure::new(&error, "weappd must know its own path to start the chat room")
+        Failure::new(
+            &error,
+            "weappd must know its own path to start the chat room",
+        )
     })?;
     let words = vec![me.display().to_string(), "demo-chat".to_owned()];
     Ok((CHAT.to_owned(), Run::from(words)))

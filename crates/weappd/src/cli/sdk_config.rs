@@ -12,7 +12,12 @@ use crate::exit::Failure;
 
 pub(super) fn run(file: &Path, host: Option<&str>) -> Result<(), Failure> {
     let config = serve::load(file)?;
-    let hosts: Vec<&str> = config.sites.iter().flat_map(|site| &site.hosts).map(String::as_str).collect();
+    let hosts: Vec<&str> = config
+        .sites
+        .iter()
+        .flat_map(|site| &site.hosts)
+        .map(String::as_str)
+        .collect();
     let host = match host {
         Some(host) if hosts.contains(&host) => host,
         Some(host) => {

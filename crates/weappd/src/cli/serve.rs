@@ -30,7 +30,10 @@ pub(super) fn load(file: &Path) -> Result<Config, Failure> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "warnings for the person who started us")]
+#[expect(
+    clippy::print_stderr,
+    reason = "warnings for the person who started us"
+)]
 fn warn(words: &str) {
     eprint!("{words}");
 }
@@ -82,7 +85,7 @@ fn banner(config: &Config, sockets: &Sockets) -> String {
     let mut text = format!("weappd {} serves\n\n", env!("CARGO_PKG_VERSION"));
     for site in &config.sites {
         let scheme = if site.tls.is_some() { "https" } else { "http" };
-        drop(writeln!(text, "  {scheme}://{}/", site.hosts.join(", ")));
+        let _ = writeln!(text, "  {scheme}://{}/", site.hosts.join(", "));
     }
     for Bound { socket, kind } in &sockets.public {
         let name = match kind {
@@ -90,13 +93,13 @@ fn banner(config: &Config, sockets: &Sockets) -> String {
             Kind::Https => "HTTPS",
         };
         if let Ok(addr) = socket.local_addr() {
-            drop(writeln!(text, "  {name:11} {addr}"));
+            let _ = writeln!(text, "  {name:11} {addr}");
         }
     }
     let internal: SocketAddr = sockets.internal_addr;
-    drop(writeln!(text, "  {:11} http://{internal}/", "Internal"));
+    let _ = writeln!(text, "  {:11} http://{internal}/", "Internal");
     for name in config.apps.keys() {
-        drop(writeln!(text, "  {:11} {name}", "App"));
+        let _ = writeln!(text, "  {:11} {name}", "App");
     }
     text
 }

@@ -181,7 +181,7 @@ fn settle(
             .as_ref()
             .map_or(default, |dialects| dialects.contains(&dialect))
     };
-    let site = Site {
+    Site {
         redirect: known
             .doors
             .https
@@ -205,7 +205,6 @@ fn settle(
         tunnel_business: None,
         hosts,
     };
-    tell(desk, written, &site);
     site
 }
 
