@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::handshake::{self, NoUpgrade};
 use crate::push::{self, Missed, NotPushed, Packet};
 use crate::signature;
-use crate::socket;
+use crate::socket::Life;
 use crate::tunnels::{Issued, Tunnels, WS_PATH};
 
 /// What business servers call. Never for the public.
@@ -310,7 +310,7 @@ async fn upgrade(
     let upgrade = hyper::upgrade::on(&mut request);
     tunnels
         .tasks()
-        .spawn(socket::live(tunnels.clone(), id, upgrade));
+        .spawn(Life::new(tunnels.clone(), id, upgrade));
     (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
 }
 
