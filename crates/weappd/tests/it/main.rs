@@ -2,14 +2,13 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it lacks and ends")]
 
+// A small HTTP client whose answers a test can take apart.
+mod http;
 // A private MariaDB, for stores and for servers that bring their own tables.
 mod mariadb;
 // The unchanged Wafer SDKs on both sides of the wire.
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "the stories are told once World stands"
-)]
 mod old_software;
 // Child processes, read line by line.
 mod process;
+// A real weappd, a simulated WeChat, phones with users.
+mod world;

@@ -6,9 +6,12 @@
 //! The packages come from npm at exact versions, once, into the target directory
 //! ([`OldSoftware::install`]); nothing of them is patched.
 //!
-//! [`stories`] are the test bodies. They know a weappd only by its [`Endpoint`].
+//! [`stories`] are the test bodies. They know a weappd only by its [`Endpoint`]; [`runs`]
+//! tells them against real ones.
 
 mod client;
+mod production;
+mod runs;
 mod server;
 pub(crate) mod stories;
 
@@ -36,6 +39,8 @@ pub(crate) struct Endpoint {
     pub(crate) internal_url: String,
     /// The certificate the phones must trust, if the site has HTTPS.
     pub(crate) ca_pem_path: Option<PathBuf>,
+    /// What `weappd sdk-config` printed; the old servers get it as it is.
+    pub(crate) sdk_config: Option<String>,
     /// The business host the tunnel room knows.
     pub(crate) server_host: String,
     /// The signature key that goes with it.
@@ -120,15 +125,6 @@ impl OldSoftware {
             .arg(fixture(script))
             .env("NODE_PATH", &self.node_modules);
         command
-    }
-
-    /// The same as a supervisor wants it: what to run, and the packages' place.
-    pub(crate) fn run_line(&self, script: &str) -> (String, Vec<(String, String)>) {
-        let modules = self.node_modules.display().to_string();
-        (
-            format!("node {}", fixture(script).display()),
-            vec![("NODE_PATH".to_owned(), modules)],
-        )
     }
 }
 

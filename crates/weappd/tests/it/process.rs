@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// How long anything a test waits for may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,9 +99,16 @@ impl Process {
 
     /// Sends a signal to the whole group. A group that is gone already is fine.
     pub(crate) fn signal(&self, signal: Signal) {
-        if let Some(group) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
-            kill_process_group(group, signal).ok();
-        }
+        kill_process_group(self.pid(), signal).ok();
+    }
+
+    /// Sends a signal to the process alone, as an operator does.
+    pub(crate) fn signal_leader(&self, signal: Signal) {
+        kill_process(self.pid(), signal).ok();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Waits for the end at most `patience`.
@@ -120,7 +127,14 @@ impl Process {
 }
 
 impl Drop for Process {
+    #[expect(
+        clippy::print_stderr,
+        reason = "a failed test shows what its children said"
+    )]
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- {} said:\n{}", self.name, self.transcript());
+        }
         self.stdin = None;
         self.signal(Signal::TERM);
         if self.wait(GOODBYE).is_none() {

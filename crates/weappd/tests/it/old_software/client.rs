@@ -50,11 +50,6 @@ impl ClientDriver {
         driver
     }
 
-    /// Whose phone this is.
-    pub(crate) fn user(&self) -> &str {
-        &self.user
-    }
-
     /// Gives an order; what comes of it are events.
     pub(crate) fn order(&mut self, order: &Value) {
         self.process.send_line(&order.to_string());
@@ -86,14 +81,6 @@ impl ClientDriver {
             self.user,
             self.process.transcript()
         );
-    }
-
-    /// Forgets what was not read.
-    pub(crate) fn forget(&mut self) {
-        while let Some(line) = self.process.next_line(Instant::now()) {
-            drop(line);
-        }
-        self.unread.clear();
     }
 
     /// Logs in through the SDK; the userInfo it hands to the mini program.

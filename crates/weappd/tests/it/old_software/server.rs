@@ -97,6 +97,10 @@ pub(crate) fn write_sdk_config(dir: &Path, endpoint: &Endpoint) -> PathBuf {
         "tunnelSignatureKey": endpoint.tunnel_key,
         "networkTimeout": 30_000,
     });
-    fs::write(&path, config.to_string()).expect("sdk.config");
+    let config = endpoint
+        .sdk_config
+        .clone()
+        .unwrap_or_else(|| config.to_string());
+    fs::write(&path, config).expect("sdk.config");
     path
 }
