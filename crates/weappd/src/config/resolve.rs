@@ -74,12 +74,13 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     let apps = apps(desk, &mut raw);
     let mut sites = site::all(desk, &raw, &doors, &mini_apps, &apps);
     let tunnel = tunnel(desk, shared.tunnel, &shared.tunnel_short, &mut sites);
+    site::tell(desk, &raw, &sites);
     ports(desk, &doors, &apps);
     rooms(desk, &raw, &shared.edge);
     log(desk, &raw.log);
     let tls = sites.iter().any(|site| site.tls.is_some());
     Config {
-        base_dir: desk.dir.clone(),
+        base_dir: whole(&desk.dir),
         data_dir: desk.dir.join(&raw.data_dir),
         http: doors.http,
         https: if tls { doors.https } else { Vec::new() },
@@ -243,11 +244,21 @@ fn apps(desk: &Desk<'_>, raw: &mut Raw) -> BTreeMap<String, AppConfig> {
             desk.error(&path, message, hint);
         }
         desk.room(&path, app.problems());
-        app.dir = app.dir.as_ref().map(|dir| desk.dir.join(dir));
+        app.dir = app.dir.as_ref().map(|dir| whole(&desk.dir.join(dir)));
         directory(desk, &path, app);
         program(desk, &path, app);
     }
     apps
+}
+
+/// A directory that a process can be started in, wherever that happens.
+fn whole(dir: &FilePath) -> PathBuf {
+    let dir = if dir.as_os_str().is_empty() {
+        FilePath::new(".")
+    } else {
+        dir
+    };
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
 }
 
 fn directory(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
@@ -409,5 +420,18 @@ fn log(desk: &Desk<'_>, log: &Log) {
             format!("`{level}` is not a log level"),
             hint.unwrap_or_else(|| format!("write {}", spelling::one_of(&LEVELS))),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_start_in_whole_directories() {
+        let here = std::env::current_dir().expect("a directory");
+        assert_eq!(whole(FilePath::new("")), here);
+        assert_eq!(whole(FilePath::new("app")), here.join("app"));
+        assert_eq!(whole(FilePath::new("/srv/app")), FilePath::new("/srv/app"));
     }
 }

@@ -62,9 +62,7 @@ pub(crate) fn all(
         session: &raw.session,
     };
     let short = short_form(desk, raw);
-    let mut written: Vec<Written<'_>> =
-        short.iter().map(|site| Written::short(raw, site)).collect();
-    written.extend(raw.sites.0.iter().map(Written::long));
+    let written = written(raw, short.as_ref());
     if written.is_empty() && !desk.reader.is_left_out(desk.doc, &["sites".into()]) {
         desk.error(
             &["domain".into()],
@@ -77,6 +75,13 @@ pub(crate) fn all(
         .iter()
         .map(|site| settle(desk, site, &known, &mut seen))
         .collect()
+}
+
+/// Every site as it is written: the short form's first.
+fn written<'a>(raw: &'a Raw, short: Option<&'a raw::Site>) -> Vec<Written<'a>> {
+    let short = short.map(|site| Written::short(raw, site));
+    let long = raw.sites.0.iter().map(Written::long);
+    short.into_iter().chain(long).collect()
 }
 
 /// The short form as a site of the long form; `None` without `domain`.
@@ -204,8 +209,7 @@ fn settle(
         ),
         tunnel_business: None,
         hosts,
-    };
-    site
+    }
 }
 
 fn hosts(desk: &Desk<'_>, written: &Written<'_>, seen: &mut Vec<String>) -> Vec<String> {
@@ -353,8 +357,15 @@ fn mini_app(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Option
     Some(named.clone())
 }
 
-/// Says who answers what, so that nobody has to guess.
-fn tell(desk: &Desk<'_>, written: &Written<'_>, site: &Site) {
+/// Says who answers what on the settled `sites`, so that nobody has to guess.
+pub(crate) fn tell(desk: &Desk<'_>, raw: &Raw, sites: &[Site]) {
+    let short = short_form(desk, raw);
+    for (written, site) in written(raw, short.as_ref()).iter().zip(sites) {
+        tell_of(desk, written, site);
+    }
+}
+
+fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &Site) {
     let name = site.hosts.first().map_or("the site", String::as_str);
     let said = ["app", "proxy", "root", "routes"];
     if site.routes.is_empty() && !said.iter().any(|key| desk.says(&written.at(key))) {
@@ -375,7 +386,7 @@ fn tell(desk: &Desk<'_>, written: &Written<'_>, site: &Site) {
     }
     let mut own = Vec::new();
     let mut taken: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for path in builtin_paths(site.wafer1, site.wafer2, true) {
+    for path in builtin_paths(site.wafer1, site.wafer2, site.tunnel_business.is_some()) {
         match site
             .routes
             .iter()
@@ -385,10 +396,13 @@ fn tell(desk: &Desk<'_>, written: &Written<'_>, site: &Site) {
             None => own.push(path),
         }
     }
-    desk.note(
-        &written.name_place(),
-        format!("weappd itself answers {} of {name}", own.join(", ")),
-    );
+    if !own.is_empty() {
+        let own = own.join(", ");
+        desk.note(
+            &written.name_place(),
+            format!("weappd itself answers {own} of {name}"),
+        );
+    }
     for (at, route) in written.routes.iter().enumerate() {
         if let Some(paths) = taken.get(route.path.trim()) {
             let place = [written.at("routes").as_slice(), &[at.into(), "path".into()]].concat();

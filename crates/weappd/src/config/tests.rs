@@ -154,7 +154,7 @@ fn the_short_and_the_long_form_mean_the_same() {
 fn who_answers_what_is_told() {
     let desk = Desk::new();
     let text = format!(
-        "{SITE}proxy = 1937\nroutes = [{{ path = \"/weapp/login\", proxy = 5757 }}]\n{MINIAPP}"
+        "{SITE}proxy = 1937\nroutes = [{{ path = \"/weapp/login\", proxy = 5757 }}]\n{MINIAPP}[tunnel]\nkey = \"abc\"\n"
     );
     let notes = desk.notes(&text);
     assert_eq!(
@@ -162,6 +162,15 @@ fn who_answers_what_is_told() {
         [
             "weappd itself answers /weapp/session, /weapp/files/, /weapp/ws/, /weapp/user, /weapp/tunnel, /weapp/upload of a.com",
             "this route takes over /weapp/login, which weappd would answer",
+        ]
+    );
+    let all = desk.notes(&format!(
+        "{SITE}routes = [{{ path = \"/weapp/\", proxy = 5757 }}]\n{MINIAPP}"
+    ));
+    assert_eq!(
+        all,
+        [
+            "this route takes over /weapp/session, /weapp/files/, /weapp/ws/, /weapp/login, /weapp/user, /weapp/upload, which weappd would answer"
         ]
     );
     let without = desk.notes(&format!("{SITE}proxy = 1937\n"));
