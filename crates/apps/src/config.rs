@@ -328,7 +328,6 @@ impl AppConfig {
             found.add("run", "holds a NUL byte", "remove it");
         }
         let Run::Line(_) = &self.run else { return };
-        const SHELL: [&str; 9] = ["&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"];
         if let Some(word) = words.iter().find(|word| SHELL.contains(&word.as_str())) {
             found.add(
                 "run",
@@ -372,6 +371,9 @@ impl AppConfig {
         }
     }
 }
+
+/// Words that a shell would take for its own.
+const SHELL: [&str; 9] = ["&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"];
 
 fn is_plain_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic())

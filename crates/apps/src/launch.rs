@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 /// Becomes the program named by `args`: the parent's pid, the name the program is to see
@@ -25,7 +26,7 @@ pub fn launch(args: impl IntoIterator<Item = OsString>) -> io::Error {
 }
 
 /// What [`launch`] expects before the program's own arguments.
-pub(crate) fn arguments(name: &str, file: &std::path::Path) -> [OsString; 3] {
+pub(crate) fn arguments(name: &str, file: &Path) -> [OsString; 3] {
     let parent = std::process::id().to_string();
     [parent.into(), name.into(), file.into()]
 }

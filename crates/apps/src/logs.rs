@@ -50,7 +50,7 @@ struct Files {
     current: Arc<File>,
     place: watch::Sender<Place>,
     max_bytes: u64,
-    max_files: u32,
+    keep: u32,
 }
 
 impl Log {
@@ -73,7 +73,7 @@ impl Log {
                 current: Arc::new(file),
                 place: sender,
                 max_bytes: config.max_file_bytes,
-                max_files: config.max_files.max(1),
+                keep: config.max_files.max(1),
             })),
             place,
         })
@@ -185,7 +185,7 @@ impl Files {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let oldest = u64::from(self.max_files) - 1;
+        let oldest = u64::from(self.keep) - 1;
         match fs::remove_file(self.aged(oldest)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -213,7 +213,7 @@ impl Files {
     fn tail(&self, lines: usize) -> io::Result<Vec<u8>> {
         let mut parts = Vec::new();
         let (mut missing, mut most) = (lines, MOST_TAIL);
-        for age in 0..u64::from(self.max_files) {
+        for age in 0..u64::from(self.keep) {
             if missing == 0 || most == 0 {
                 break;
             }
@@ -232,18 +232,18 @@ impl Files {
     }
 
     /// The file of `generation`, or of the oldest one that is left, with its generation.
-    fn of_generation(&self, generation: u64) -> io::Result<(Arc<File>, u64)> {
+    fn of_generation(&self, generation: u64) -> (Arc<File>, u64) {
         let now = self.place.borrow().generation;
         if generation >= now {
-            return Ok((Arc::clone(&self.current), now));
+            return (Arc::clone(&self.current), now);
         }
-        let oldest = u64::from(self.max_files) - 1;
+        let oldest = u64::from(self.keep) - 1;
         for age in (1..=(now - generation).min(oldest)).rev() {
             if let Ok(file) = File::open(self.aged(age)) {
-                return Ok((Arc::new(file), now - age));
+                return (Arc::new(file), now - age);
             }
         }
-        Ok((Arc::clone(&self.current), now))
+        (Arc::clone(&self.current), now)
     }
 }
 
@@ -341,7 +341,7 @@ impl Follower {
             if self.file.metadata()?.len() > self.offset {
                 continue;
             }
-            (self.file, self.generation) = files.of_generation(wanted)?;
+            (self.file, self.generation) = files.of_generation(wanted);
             self.offset = 0;
             if self.generation > wanted {
                 return Ok(b"... older lines were rotated away before they were read\n".to_vec());

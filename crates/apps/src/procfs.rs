@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) group: i32,
     /// Dead, and only waiting to be reaped.
     pub(crate) zombie: bool,
+    /// A thread of the kernel.
+    pub(crate) kernel: bool,
     pub(crate) cpu_ms: u64,
     pub(crate) memory_bytes: u64,
 }
@@ -56,18 +58,24 @@ fn parse_stat(pid: i32, stat: &str) -> Option<Entry> {
         },
         group: fields.get(2)?.parse().ok()?,
         zombie: matches!(*fields.first()?, "Z" | "X"),
+        // Only the kernel's own threads have no memory of their own; nor have zombies.
+        kernel: number(20)? == 0,
         cpu_ms: ticks.saturating_mul(1_000) / rustix::param::clock_ticks_per_second().max(1),
         memory_bytes: number(21)?.saturating_mul(rustix::param::page_size() as u64),
     })
 }
 
-/// Whether the process was given the variable `name` with the value `value`.
-pub(crate) fn has_variable(pid: i32, name: &str, value: &str) -> bool {
+/// Whether the process was given the variable `name` with the value `value`. `None` if that
+/// cannot be seen at this moment: while it changes its program, it shows no environment.
+pub(crate) fn has_variable(pid: i32, name: &str, value: &str) -> Option<bool> {
     let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else {
-        return false;
+        return Some(false);
     };
+    if environment.is_empty() {
+        return None;
+    }
     let wanted = format!("{name}={value}");
-    (environment.split(|&byte| byte == 0)).any(|line| line == wanted.as_bytes())
+    Some((environment.split(|&byte| byte == 0)).any(|line| line == wanted.as_bytes()))
 }
 
 /// A name for this run of the kernel: process ids of another run mean nothing.
@@ -138,8 +146,8 @@ pub(crate) mod tests {
     fn only_the_very_process_is_signalled() {
         let mut sleeper = Sleeper::start(Some(("WEAPPD_TEST", "it")));
         let identity = sleeper.identity;
-        assert!(has_variable(identity.pid, "WEAPPD_TEST", "it"));
-        assert!(!has_variable(identity.pid, "WEAPPD_TEST", "i"));
+        assert_eq!(has_variable(identity.pid, "WEAPPD_TEST", "it"), Some(true));
+        assert_eq!(has_variable(identity.pid, "WEAPPD_TEST", "i"), Some(false));
         let later = Identity {
             start: identity.start + 1,
             ..identity
@@ -173,7 +181,7 @@ pub(crate) mod tests {
             let identity = entry(pid).expect("it runs").identity;
             // The kernel shows the new environment a moment after the start.
             if let Some((name, value)) = variable {
-                let seen = || has_variable(pid, name, value);
+                let seen = || has_variable(pid, name, value) == Some(true);
                 assert!((0..1_000).any(|_| {
                     std::thread::sleep(std::time::Duration::from_millis(1));
                     seen()

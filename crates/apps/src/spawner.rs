@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::{fs, thread};
@@ -117,18 +117,7 @@ impl Starter {
             Port::Fixed(port) => return Err(StartError::PortTaken { port }),
             Port::Free => Some(self.free_port().map_err(StartError::FindPort)?),
         };
-        let mut command = match self.launcher.as_deref() {
-            Some([launcher, words @ ..]) => {
-                let mut command = Command::new(launcher);
-                command.args(words).args(launch::arguments(name, &file));
-                command
-            }
-            _ => {
-                let mut command = Command::new(&file);
-                command.arg0(name);
-                command
-            }
-        };
+        let mut command = self.command(name, &file);
         command
             .args(rest)
             .current_dir(&plan.dir)
@@ -153,6 +142,18 @@ impl Starter {
             identity,
             port,
         })
+    }
+
+    /// The command that becomes the program `file`, which sees `name` as its own.
+    fn command(&self, name: &str, file: &Path) -> Command {
+        if let Some([launcher, words @ ..]) = self.launcher.as_deref() {
+            let mut command = Command::new(launcher);
+            command.args(words).args(launch::arguments(name, file));
+            return command;
+        }
+        let mut command = Command::new(file);
+        command.arg0(name);
+        command
     }
 
     /// A full disk must not keep an app down: without a note, the worst is a leftover

@@ -367,6 +367,14 @@ mod tests {
         assert_eq!(spool.take().await, None);
     }
 
+    fn a_second_later(spool: &Spool, per_sec: u64) {
+        let mut waiting = spool.0.waiting.lock();
+        let later = waiting.refilled + Duration::from_secs(1);
+        waiting.refill(later, per_sec);
+        assert_eq!(waiting.allowance, per_sec);
+        waiting.refilled = Instant::now();
+    }
+
     #[tokio::test]
     async fn a_flood_is_bounded_counted_and_over_one_day() {
         let spool = spool(64 * 1024);
@@ -384,12 +392,7 @@ mod tests {
         assert!(last.contains("sys") && last.contains("dropped"), "{last}");
         assert!(kept.lines().count() < lines);
 
-        let mut waiting = spool.0.waiting.lock();
-        let later = waiting.refilled + Duration::from_secs(1);
-        waiting.refill(later, 64 * 1024);
-        assert_eq!(waiting.allowance, 64 * 1024);
-        waiting.refilled = Instant::now();
-        drop(waiting);
+        a_second_later(&spool, 64 * 1024);
         (spool
             .clone()
             .pump(Source::Out, None, &b"again\n"[..], ended))

@@ -124,7 +124,7 @@ impl Unit {
                     why: chain(&error),
                     hint: error.hint().map(str::to_owned),
                 };
-                self.decide(ending, None)
+                self.decide(&ending, None)
             }
         }
     }
@@ -220,7 +220,7 @@ impl Unit {
         let ran = Span(millis(life.born.elapsed()));
         self.note(&format!("{ending}, after {ran}"));
         match next {
-            None => self.decide(ending, life.ready_since.map(|since| since.elapsed())),
+            None => self.decide(&ending, life.ready_since.map(|since| since.elapsed())),
             Some(next) => {
                 tracing::info!(app.name = self.app.name, index = self.index, %ending, "app stopped");
                 self.status
@@ -332,10 +332,10 @@ impl Unit {
     }
 
     /// What comes after an ending nobody asked for.
-    fn decide(&mut self, ending: Ending, ready_for: Option<Duration>) -> Next {
+    fn decide(&mut self, ending: &Ending, ready_for: Option<Duration>) -> Next {
         let chance = u16::from_le_bytes(self.house.tokens.bytes());
         let rules = &self.app.config.restart;
-        let decision = restart::decide(rules, &mut self.history, &ending, ready_for, chance);
+        let decision = restart::decide(rules, &mut self.history, ending, ready_for, chance);
         self.status
             .send_modify(|status| status.last_ending = Some(ending.clone()));
         let failures = self.history.failures;
