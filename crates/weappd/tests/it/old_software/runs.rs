@@ -55,3 +55,14 @@ async fn wafer_2_clients_chat_in_the_demo_room() {
     let world = World::dev().await;
     stories::wafer2_chats_in_the_demo_room(&endpoint(&world));
 }
+
+#[tokio::test]
+async fn wafer_2_clients_chat_in_the_node_example() {
+    let server = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/node-chat/server.js"
+    );
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let world = World::dev_in(dir, &["--", "node", server]).await;
+    stories::wafer2_chats_in_the_demo_room(&endpoint(&world));
+}
