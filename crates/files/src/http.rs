@@ -70,6 +70,9 @@ struct Face {
 
 /// `POST /weapp/upload` alone: the wiring demands a session for it.
 pub fn upload_router(files: Files, base: PublicBase) -> Router {
+    if !files.config().enabled {
+        return Router::new();
+    }
     Router::new()
         .route("/weapp/upload", post(take))
         .with_state(Face { files, base })
@@ -78,6 +81,9 @@ pub fn upload_router(files: Files, base: PublicBase) -> Router {
 /// `GET|HEAD /weapp/files/{name}` alone: a file's unguessable name is its key, because
 /// pictures are fetched by the phone without headers.
 pub fn download_router(files: Files) -> Router {
+    if !files.config().enabled {
+        return Router::new();
+    }
     Router::new()
         .route("/weapp/files/{name}", get(give))
         .with_state(files)

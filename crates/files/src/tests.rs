@@ -204,6 +204,17 @@ async fn a_picture_goes_in_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_room_that_is_off_answers_nothing() {
+    let room = Room::with(Config {
+        enabled: false,
+        ..Config::default()
+    });
+    let (status, ..) = room.send(form(one_file("a.png", PNG))).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    room.is_empty().await;
+}
+
+#[tokio::test]
 async fn large_content_survives_any_chunking() {
     let room = Room::new();
     let mut content = PNG.to_vec();
