@@ -35,13 +35,13 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 
 /// Whether the two outputs show colours.
 #[derive(Clone, Copy, Debug)]
-struct Colors {
+pub(super) struct Colors {
     stdout: bool,
-    stderr: bool,
+    pub(super) stderr: bool,
 }
 
 impl Colors {
-    fn of_terminal() -> Self {
+    pub(super) fn of_terminal() -> Self {
         let wanted = variable("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
             stdout: wanted && std::io::stdout().is_terminal(),

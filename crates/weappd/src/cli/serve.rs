@@ -1,12 +1,11 @@
 //! `weappd serve`: what weappd.toml says.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use weappd_edge::{Bound, Kind};
 
-use crate::cli::say;
+use crate::cli::{check, say};
 use crate::config::{self, Config, LogFormat};
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
@@ -15,8 +14,8 @@ use crate::{listen, logging, wiring};
 
 /// A configuration that can be served, or every problem of it.
 pub(super) fn load(file: &Path) -> Result<Config, Failure> {
-    let color = std::io::stderr().is_terminal();
-    match config::load(file, &|name| environment(name)) {
+    let color = check::Colors::of_terminal().stderr;
+    match config::load(file, &check::variable) {
         Ok(loaded) => {
             let loud: Vec<_> = loaded
                 .warnings
@@ -36,14 +35,6 @@ pub(super) fn load(file: &Path) -> Result<Config, Failure> {
 )]
 fn warn(words: &str) {
     eprint!("{words}");
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the binary is who reads the environment"
-)]
-pub(super) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 pub(super) async fn run(config: Config) -> Result<(), Failure> {
