@@ -47,6 +47,7 @@ pub(crate) fn output(program: &str, args: &[&str]) -> Option<String> {
 }
 
 /// Whether a program can be found.
+#[expect(clippy::disallowed_methods, reason = "xtask is no room of the house")]
 pub(crate) fn found(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths)

@@ -56,8 +56,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         let addr = socket.local_addr().unwrap_or(addr);
         Ok::<_, Failure>((socket, addr))
     };
-    let (http, http_addr) = at(args.http, "the phone page", "give --http another port")?;
-    let (https, https_addr) = at(args.https, "the HTTPS site", "give --https another port")?;
+    let (page, http_addr) = at(args.http, "the phone page", "give --http another port")?;
+    let (secure, tls_addr) = at(args.https, "the HTTPS site", "give --https another port")?;
     let (internal, internal_addr) = at(
         args.internal,
         "the internal API",
@@ -71,11 +71,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let sockets = Sockets {
         public: vec![
             Bound {
-                socket: http,
+                socket: page,
                 kind: Kind::Http,
             },
             Bound {
-                socket: https,
+                socket: secure,
                 kind: Kind::Https,
             },
         ],
@@ -97,7 +97,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let banner = format!(
         "weappd dev {version}\n\n  \
          Phones      http://{http_addr}/    two phones, two users, and the wire\n  \
-         HTTPS       https://{https_addr}/   certificate: {cert}\n  \
+         HTTPS       https://{tls_addr}/   certificate: {cert}\n  \
          Internal    http://{internal_addr}/    session RPC and tunnel API, for business servers\n  \
          WeChat      http://{wechat_addr}/    simulated; appid {appid}\n  \
          Data        {data}\n\n{next}",
