@@ -20,11 +20,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use weappd_base::clock::Clock;
-use weappd_base::secret::{Secret, mask, mask_json};
+use weappd_base::secret::{mask, mask_json};
 use weappd_base::tasks::Stop;
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::{Party, Report, Wiretap};
@@ -33,7 +32,7 @@ use crate::bell::Wakes;
 use crate::config::Config;
 use crate::error::Error;
 use crate::hub::{Hub, add};
-use crate::id::TunnelId;
+use crate::letter::Letter;
 use crate::signature;
 use crate::tunnel::{Event, Kind, Tunnel};
 
@@ -90,14 +89,6 @@ enum Outcome {
 #[derive(Clone, Copy, Debug)]
 struct HouseClosed;
 
-/// A callback as it goes over the wire, the same at each try.
-struct Letter {
-    body: Bytes,
-    id: String,
-    seq: u32,
-    name: &'static str,
-}
-
 impl Courier {
     pub(crate) fn new(config: &Config, parts: CourierParts) -> Result<Self, Error> {
         Ok(Self {
@@ -130,7 +121,7 @@ impl Courier {
     /// Tells one event, as often as it is safe and worth it.
     async fn deliver(&self, tunnel: &Tunnel, event: &Event) -> Result<(), HouseClosed> {
         let business = &tunnel.route.business;
-        let letter = self.write(tunnel.id, event, &business.key);
+        let letter = Letter::write(tunnel.id, event, &business.key, self.letter_id());
         let budget = if event.kind == Kind::Close {
             CLOSE_BUDGET
         } else {
@@ -255,22 +246,6 @@ impl Courier {
             .body(Full::new(letter.body.clone()))
     }
 
-    /// Writes a callback down.
-    fn write(&self, id: TunnelId, event: &Event, key: &Secret) -> Letter {
-        let (name, content) = match &event.kind {
-            Kind::Connect => ("connect", None),
-            Kind::Message(content) => ("message", Some(&**content)),
-            Kind::Close => ("close", None),
-        };
-        let data = data_text(&id.to_string(), name, content);
-        Letter {
-            body: Bytes::from(envelope_text(&data, key)),
-            id: self.letter_id(),
-            seq: event.seq,
-            name,
-        }
-    }
-
     /// An id that stays the same over repeats and sorts by time.
     fn letter_id(&self) -> String {
         let millis = u64::try_from(self.clock.unix_millis()).unwrap_or(0);
@@ -334,44 +309,6 @@ impl Road {
             Self::Tls(client) => client.request(request).await,
         }
     }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Data<'a> {
-    tunnel_id: &'a str,
-    r#type: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
-    data: &'a str,
-    data_encode: &'a str,
-    signature: &'a str,
-}
-
-/// The data text of a callback.
-fn data_text(tunnel_id: &str, kind: &str, content: Option<&str>) -> String {
-    let data = Data {
-        tunnel_id,
-        r#type: kind,
-        content,
-    };
-    // Texts always have a JSON form.
-    serde_json::to_string(&data).unwrap_or_default()
-}
-
-/// The body of a callback.
-fn envelope_text(data: &str, key: &Secret) -> String {
-    let envelope = Envelope {
-        data,
-        data_encode: "json",
-        signature: &signature::sign(data, key),
-    };
-    serde_json::to_string(&envelope).unwrap_or_default()
 }
 
 /// What an answer means: 2xx and `code` 0 or none is heard.

@@ -1,33 +1,6 @@
-//! What callbacks look like and what answers mean.
+//! What answers mean.
 
 use super::*;
-
-#[test]
-fn callbacks_are_signed_like_the_originals() {
-    let key = Secret::new("9f338d1f0ecc37d25ac7b161c1d7bf72");
-    let message = r#"{"type":"speak","content":{"word":"hello"}}"#;
-    let golden = [
-        (
-            data_text("t1", "connect", None),
-            "142c7be0e1bb6b6e91dc67483c2d16ab763c120d",
-        ),
-        (
-            data_text("t1", "message", Some(message)),
-            "876a27e9dd5658734292ef78128c8ce7d6350bbd",
-        ),
-        (
-            data_text("t1", "close", None),
-            "0aa1c2ffe0c98ad49695f4adc02511f3057690e6",
-        ),
-    ];
-    for (data, signed) in golden {
-        let body: Value = serde_json::from_str(&envelope_text(&data, &key)).expect("JSON");
-        assert_eq!(
-            body,
-            json!({"data": data, "dataEncode": "json", "signature": signed})
-        );
-    }
-}
 
 #[test]
 fn what_answers_mean() {

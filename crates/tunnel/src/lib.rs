@@ -1,4 +1,43 @@
 //! Live sockets between phones and business servers.
+//!
+//! A mini program may hold a WebSocket, but the business servers of the old SDKs speak only
+//! HTTP. This room stands between: a business server asks for a tunnel and gets an id and a
+//! URL; the phone opens the URL; what the phone says becomes a signed callback, what the
+//! business server pushes becomes a packet on the socket. It takes the place of Tencent's
+//! closed tunnel service, on the same wire, written down in `docs/wire/tunnel.md`.
+//!
+//! # Map
+//!
+//! On the wire:
+//! - `packet`: what is said on a tunnel; `frame`: how WebSocket carries it; `handshake`: how
+//!   a WebSocket begins.
+//! - `signature`: how both sides believe each other; `id`: tunnelIds and connect tokens;
+//!   `letter`: a callback, written down.
+//!
+//! Who there is:
+//! - `business`: who may use tunnels, and where its callbacks may go.
+//! - `tunnel`: one tunnel's state, under one short lock; `outbox`: what waits for its phone.
+//! - `hub`: all tunnels, found by what their id says.
+//! - [`Tunnels`]: the room's head.
+//!
+//! What happens:
+//! - [`http`]: requests come in. `push`: a packet goes to many. `bell`: many sockets of one
+//!   thread are woken at once.
+//! - `socket`: one phone's connection; `farewell`: its last words.
+//! - `callback`: a business server is told, in order, as often as is safe.
+//! - `keeper`: time passes: the silent, the stuck and the never opened are let go.
+//!
+//! # Invariants
+//!
+//! - A business server hears, for each tunnel a phone opened, `connect` once and first,
+//!   `close` once and last, and one thing at a time.
+//! - A tunnelId is called invalid only when its tunnel is certainly dead.
+//! - A phone with a genuine URL is never refused at the upgrade, and never told `close`
+//!   unless its business server asked for it.
+//! - `timeout` is sent once; only JSON objects are sent as messages.
+//! - An idle tunnel holds no buffer, no timer and no task but its socket's.
+//! - Whatever waits is bounded: for a phone, for a business server, for being opened.
+//! - The room waits for no business server while it holds a lock or an edge thread.
 
 mod bell;
 mod business;
@@ -12,6 +51,7 @@ pub mod http;
 mod hub;
 mod id;
 mod keeper;
+mod letter;
 mod outbox;
 mod packet;
 mod push;
