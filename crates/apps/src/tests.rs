@@ -699,12 +699,12 @@ async fn the_control_api() {
     let apps = world.apps.clone();
     let mut log = apps.logs("w", 1, true).await.expect("a log");
     world.end().await;
-    let mut last = String::new();
+    let mut rest = String::new();
     // A followed log ends with weappd.
     while let Some(chunk) = timeout(PATIENCE, log.next()).await.expect("an end") {
-        last = String::from_utf8_lossy(&chunk).into_owned();
+        rest = String::from_utf8_lossy(&chunk).into_owned();
     }
-    assert!(last.contains("sys stopped"), "{last}");
+    assert!(rest.contains("sys stopped"), "{rest}");
     assert!(matches!(apps.start("w").await, Err(Error::Closed)));
 }
 
