@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
@@ -146,7 +145,7 @@ impl Tally {
         ledger: Option<&Arc<Ledger>>,
     ) -> Self {
         let traffic = Arc::clone(&visit.traffic);
-        traffic.in_flight.fetch_add(1, Ordering::Relaxed);
+        traffic.request_begins();
         let noted = ledger.map(|ledger| {
             let headers = request.headers();
             Box::new(Noted {
@@ -185,7 +184,7 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        self.traffic.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.traffic.request_ends();
         if let Some(mut noted) = self.noted.take()
             && let Some(note) = noted.note.take()
         {

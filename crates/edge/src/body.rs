@@ -209,17 +209,13 @@ impl Upload {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let len = frame.data_ref().map_or(0, Bytes::len);
-                match self
-                    .left
-                    .checked_sub(u64::try_from(len).unwrap_or(u64::MAX))
-                {
-                    Some(left) => self.left = left,
-                    None => {
-                        self.fate.set(TOO_LARGE);
-                        let error = io::Error::other("the request's body is too large");
-                        return Poll::Ready(Some(Err(error.into())));
-                    }
-                }
+                let len = u64::try_from(len).unwrap_or(u64::MAX);
+                let Some(left) = self.left.checked_sub(len) else {
+                    self.fate.set(TOO_LARGE);
+                    let error = io::Error::other("the request's body is too large");
+                    return Poll::Ready(Some(Err(error.into())));
+                };
+                self.left = left;
                 self.fate.set(FLOWING);
                 Poll::Ready(Some(Ok(frame)))
             }

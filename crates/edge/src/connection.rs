@@ -54,7 +54,7 @@ impl Visit {
             proto: if secure { "https" } else { "http" },
             http1: !http2,
             sni,
-            traffic: Arc::default(),
+            traffic: Arc::new(Traffic::new()),
         }
     }
 }
@@ -115,9 +115,9 @@ async fn speak_http1(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
     builder
         .max_header_size(config.max_head_bytes)
         .max_headers(config.max_headers)
-        // The wire has its own deadlines, one timer for all of them.
-        .header_read_timeout(None)
-        .pipeline_flush(true);
+        // The wire has its own deadlines, one timer for all of them. Flushing less often
+        // for pipelined requests (`pipeline_flush`) would swallow the 400 to a bad head.
+        .header_read_timeout(None);
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, visit) = (Arc::clone(&worker), Arc::clone(&visit));
         async move { Ok::<_, Infallible>(gate::answer(&worker, &visit, request).await) }

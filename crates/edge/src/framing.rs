@@ -59,14 +59,13 @@ pub(crate) enum Waiting {
     Body,
 }
 
-/// What is wrong with the bytes just read.
+/// What is wrong with the bytes just read, and the index of the first one that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A head that must not be answered with anything but 400; the byte at this index
-    /// is where it went wrong.
+    /// A head that must not be answered with anything but 400.
     Head(usize),
     /// A body whose framing is broken.
-    Body,
+    Body(usize),
 }
 
 impl Framing {
@@ -94,7 +93,7 @@ impl Framing {
                     return Err(if in_head {
                         Fault::Head(at + offset)
                     } else {
-                        Fault::Body
+                        Fault::Body(at + offset)
                     });
                 }
             }
@@ -201,6 +200,8 @@ impl Framing {
     fn whole_line(&mut self, line: &[u8], cut: bool) -> Result<(), ()> {
         match self.state {
             State::RequestLine if line.is_empty() => self.state = State::Between,
+            // HTTP/2 is spoken only where it was agreed on.
+            State::RequestLine if line == b"PRI * HTTP/2.0" => return Err(()),
             State::RequestLine => {
                 self.length = None;
                 self.chunked = false;

@@ -53,7 +53,7 @@ async fn road(
     let host = screen::check(&mut head, worker.config())?;
     let way = match find_way(worker, visit, &mut head, &host)? {
         Found::Way(way) => way,
-        Found::Answer(response) => return Ok(response),
+        Found::Answer(response) => return Ok(*response),
     };
     headers::drop_claims(&mut head.headers);
     if way.session == SessionRule::Require || matches!(way.to, To::App(_) | To::Proxy(_)) {
@@ -68,7 +68,7 @@ async fn road(
 /// A route, or an answer that needs none.
 enum Found {
     Way(Arc<Way>),
-    Answer(Response<Body>),
+    Answer(Box<Response<Body>>),
 }
 
 /// Site, spelling, challenge, redirect, route.
@@ -86,13 +86,14 @@ fn find_way(
     screen::respell(head)?;
     let path = head.uri.path();
     if let Some(response) = worker.challenges().answer(path) {
-        return Ok(Found::Answer(response));
+        return Ok(Found::Answer(Box::new(response)));
     }
     if let Some(port) = site.redirect
         && !visit.secure
         && !path.starts_with(challenge::FOLDER)
     {
-        return redirect::to_https(head, host, port).map(Found::Answer);
+        let response = redirect::to_https(head, host, port)?;
+        return Ok(Found::Answer(Box::new(response)));
     }
     let way = site.routes.find(path).ok_or(Refusal::NotFound)?;
     Ok(Found::Way(Arc::clone(way)))

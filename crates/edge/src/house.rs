@@ -1,7 +1,7 @@
 //! Sites and routes made ready: looked up for every request, replaced whole by a reload.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -168,7 +168,7 @@ fn build_target(target: Target) -> Result<To, String> {
     Ok(match target {
         Target::App(name) => To::App(name),
         Target::Proxy(list) => To::Proxy(Ring::parse(&list)?),
-        Target::Static(dir) => To::Static(open_root(dir)?),
+        Target::Static(dir) => To::Static(open_root(&dir)?),
         Target::Room(router) => To::Room(router),
         Target::Redirect { to, code } => {
             if !matches!(code, 301 | 302 | 303 | 307 | 308) {
@@ -182,7 +182,7 @@ fn build_target(target: Target) -> Result<To, String> {
     })
 }
 
-fn open_root(dir: PathBuf) -> Result<Root, String> {
-    let shown = dir.display().to_string();
-    Root::open(dir).map_err(|error| format!("the directory {shown} cannot be used: {error}"))
+fn open_root(dir: &Path) -> Result<Root, String> {
+    Root::open(dir)
+        .map_err(|error| format!("the directory {} cannot be used: {error}", dir.display()))
 }

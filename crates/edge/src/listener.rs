@@ -66,7 +66,7 @@ fn prepare(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     let options = SockRef::from(&socket);
     options.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
+        .with_time(Duration::from_mins(1))
         .with_interval(Duration::from_secs(15));
     options.set_tcp_keepalive(&keepalive)?;
     AsyncFd::new(socket)

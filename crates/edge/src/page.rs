@@ -26,89 +26,69 @@ pub(crate) enum Refusal {
     Said(Box<Said>),
 }
 
-/// Status, a name for programs, a sentence in English and in Chinese.
-type Words = (StatusCode, &'static str, &'static str, &'static str);
-
 impl Refusal {
-    fn words(&self) -> Words {
+    /// The status, and a name for programs.
+    fn code(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
-            Self::BadRequest(what) => (S::BAD_REQUEST, "bad_request", what, "请求格式不正确。"),
+            Self::BadRequest(_) => (S::BAD_REQUEST, "bad_request"),
+            Self::UnknownHost => (S::MISDIRECTED_REQUEST, "unknown_host"),
+            Self::WrongCertificate => (S::MISDIRECTED_REQUEST, "wrong_certificate"),
+            Self::NotFound => (S::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long"),
+            Self::TooManyHeaders => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::Expectation => (S::EXPECTATION_FAILED, "expectation_failed"),
+            Self::LoginRequired => (S::UNAUTHORIZED, "login_required"),
+            Self::AppNotReady => (S::SERVICE_UNAVAILABLE, "app_not_ready"),
+            Self::BadGateway => (S::BAD_GATEWAY, "bad_gateway"),
+            Self::GatewayTimeout => (S::GATEWAY_TIMEOUT, "gateway_timeout"),
+            Self::Internal | Self::Said(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// A sentence for people, in English and in Chinese.
+    fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::BadRequest(what) => (what, "请求格式不正确。"),
             Self::UnknownHost => (
-                S::MISDIRECTED_REQUEST,
-                "unknown_host",
                 "No site with this name lives here.",
                 "这里没有该域名的站点。",
             ),
             Self::WrongCertificate => (
-                S::MISDIRECTED_REQUEST,
-                "wrong_certificate",
                 "This connection was made for another name; connect again.",
                 "该连接属于另一个域名，请重新连接。",
             ),
-            Self::NotFound => (
-                S::NOT_FOUND,
-                "not_found",
-                "There is nothing at this address.",
-                "该地址不存在。",
-            ),
+            Self::NotFound => ("There is nothing at this address.", "该地址不存在。"),
             Self::MethodNotAllowed => (
-                S::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
                 "This address does not take that method.",
                 "该地址不支持此请求方法。",
             ),
-            Self::UriTooLong => (
-                S::URI_TOO_LONG,
-                "uri_too_long",
-                "The address is too long.",
-                "地址过长。",
-            ),
-            Self::TooManyHeaders => (
-                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "too_many_headers",
-                "The request has too many header lines.",
-                "请求头过多。",
-            ),
+            Self::UriTooLong => ("The address is too long.", "地址过长。"),
+            Self::TooManyHeaders => ("The request has too many header lines.", "请求头过多。"),
             Self::BodyTooLarge => (
-                S::PAYLOAD_TOO_LARGE,
-                "body_too_large",
                 "What was sent is larger than this server takes.",
                 "上传内容超过服务器限制。",
             ),
             Self::Expectation => (
-                S::EXPECTATION_FAILED,
-                "expectation_failed",
                 "The only expectation known here is 100-continue.",
                 "不支持该 Expect 请求头。",
             ),
-            Self::LoginRequired => (
-                S::UNAUTHORIZED,
-                "login_required",
-                "Log in first.",
-                "请先登录。",
-            ),
+            Self::LoginRequired => ("Log in first.", "请先登录。"),
             Self::AppNotReady => (
-                S::SERVICE_UNAVAILABLE,
-                "app_not_ready",
                 "The service is starting. Try again in a moment.",
                 "服务正在启动，请稍后再试。",
             ),
             Self::BadGateway => (
-                S::BAD_GATEWAY,
-                "bad_gateway",
                 "The service behind this address does not answer properly.",
                 "后端服务没有正常应答。",
             ),
             Self::GatewayTimeout => (
-                S::GATEWAY_TIMEOUT,
-                "gateway_timeout",
                 "The service behind this address took too long.",
                 "后端服务应答超时。",
             ),
             Self::Internal | Self::Said(_) => (
-                S::INTERNAL_SERVER_ERROR,
-                "internal",
                 "Something went wrong here; it was noted.",
                 "服务器内部错误，已记录。",
             ),
@@ -135,7 +115,8 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
 /// The answer to a request that goes no further.
 pub(crate) fn refuse(refusal: Refusal, html: bool, http1: bool) -> Response<Body> {
     let ends = refusal.ends_connection();
-    let (status, name, english, chinese) = refusal.words();
+    let (status, name) = refusal.code();
+    let (english, chinese) = refusal.words();
     if let Refusal::Said(said) = refusal {
         return said.map(Body::room);
     }

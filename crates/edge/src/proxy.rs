@@ -91,6 +91,10 @@ impl Errand {
 }
 
 /// How an attempt ended.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the ordinary one"
+)]
 enum Outcome {
     Answered(Response<Body>),
     /// Nothing was sent.
@@ -219,7 +223,7 @@ async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: 
             return Outcome::Failed(Refusal::BadGateway);
         };
         upgrade::mark(response.headers_mut());
-        visit.traffic.tunnel.store(true, Ordering::Relaxed);
+        visit.traffic.becomes_tunnel();
         worker.tasks.spawn(upgrade::tunnel(client, upstream));
     }
     Outcome::Answered(response)

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -42,7 +41,7 @@ pub(crate) async fn enter(
         Err(never) => match never {},
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        visit.traffic.tunnel.store(true, Ordering::Relaxed);
+        visit.traffic.becomes_tunnel();
     }
     Ok(response)
 }

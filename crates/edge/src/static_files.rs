@@ -84,7 +84,7 @@ enum Seen {
 
 impl Root {
     /// Opens the directory.
-    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let path = path.canonicalize()?;
         let dir = File::open(&path)?;
         if !dir.metadata()?.is_dir() {
@@ -403,7 +403,7 @@ mod tests {
         std::fs::write(inside.path().join("a.txt"), "a").expect("written");
         std::os::unix::fs::symlink(outside.path(), inside.path().join("out")).expect("a link");
         std::os::unix::fs::symlink("a.txt", inside.path().join("in.txt")).expect("a link");
-        let root = Root::open(inside.path().to_owned()).expect("opened");
+        let root = Root::open(inside.path()).expect("opened");
         assert!(matches!(root.0.see("in.txt".to_owned()), Ok(Seen::File(_))));
         let way_out = root.0.see("out/secret".to_owned()).err().expect("refused");
         assert!(is_absence(&way_out), "{way_out:?}");

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,12 +27,50 @@ pub(crate) enum Stream {
 }
 
 /// What the gate tells the wire about the connection's requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Traffic {
     /// Requests whose answers are not wholly sent.
-    pub(crate) in_flight: AtomicUsize,
+    in_flight: AtomicUsize,
+    begun: Instant,
+    /// Milliseconds from `begun` to the end of the last answer.
+    last_end: AtomicU64,
     /// The connection became a tunnel: its bytes are no longer HTTP.
-    pub(crate) tunnel: AtomicBool,
+    tunnel: AtomicBool,
+}
+
+impl Traffic {
+    pub(crate) fn new() -> Self {
+        Self {
+            in_flight: AtomicUsize::new(0),
+            begun: Instant::now(),
+            last_end: AtomicU64::new(0),
+            tunnel: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn request_begins(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_ends(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_end.store(now, Ordering::Relaxed);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// From here on the bytes are no longer HTTP.
+    pub(crate) fn becomes_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    /// How long there has been nothing to do.
+    fn quiet(&self) -> Duration {
+        if self.in_flight.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        let last_end = Duration::from_millis(self.last_end.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(last_end)
+    }
 }
 
 /// Counts what is alive, and tells when nothing is.
@@ -142,6 +180,8 @@ pub(crate) struct Wire {
     writing: Alarm,
     /// What hyper is still to be given instead of a refused head.
     spoil: &'static [u8],
+    /// The framing of a body is broken: nothing more is read.
+    broken: bool,
     /// Time spent waiting for a body, and what came in that time.
     waited: Duration,
     brought: u64,
@@ -164,6 +204,7 @@ impl Wire {
             reading: Alarm::default(),
             writing: Alarm::default(),
             spoil: &[],
+            broken: false,
             waited: Duration::ZERO,
             brought: 0,
             _seats: seats,
@@ -192,10 +233,12 @@ impl Wire {
                 self.put_spoil(buf);
                 Ok(())
             }
-            Err(Fault::Body) => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the body's framing is broken",
-            )),
+            // What came before it may hold a whole head, which wants an answer.
+            Err(Fault::Body(at)) => {
+                buf.set_filled(before + at);
+                self.broken = true;
+                if at == 0 { Err(broken_body()) } else { Ok(()) }
+            }
         }
     }
 
@@ -228,23 +271,36 @@ impl Wire {
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let busy = self.traffic.in_flight.load(Ordering::Relaxed) > 0;
         let what = match &self.framing {
             Some(framing) => framing.waiting(),
             None => Waiting::Request,
         };
         let after = match what {
-            Waiting::Request if busy => {
-                self.reading.disarm();
-                return Poll::Pending;
-            }
-            Waiting::Request => self.deadlines.idle,
+            Waiting::Request => return self.poll_idle(cx),
             Waiting::Head => self.deadlines.head,
             Waiting::Body => self.deadlines.body,
         };
         match self.reading.poll(cx, what, after) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// hyper does not come back to the wire when an answer is sent, so the alarm of an
+    /// idle connection goes on ringing through its requests and is put off when it rings.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let limit = self.deadlines.idle;
+        let mut after = limit;
+        loop {
+            if self.reading.poll(cx, Waiting::Request, after).is_pending() {
+                return Poll::Pending;
+            }
+            let quiet = self.traffic.quiet();
+            if quiet >= limit {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            after = limit.saturating_sub(quiet).max(Duration::from_millis(1));
+            self.reading.disarm();
         }
     }
 
@@ -268,6 +324,10 @@ impl Wire {
     }
 }
 
+fn broken_body() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the body's framing is broken")
+}
+
 impl AsyncRead for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -275,6 +335,9 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.broken {
+            return Poll::Ready(Err(broken_body()));
+        }
         if !this.spoil.is_empty() {
             this.put_spoil(buf);
             return Poll::Ready(Ok(()));
@@ -291,10 +354,13 @@ impl AsyncRead for Wire {
             Poll::Pending => this.poll_stalled(cx),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) => {
-                let rate = this.check_rate();
-                this.reading.disarm();
-                rate?;
-                Poll::Ready(this.look(buf, before))
+                this.check_rate()?;
+                let looked = this.look(buf, before);
+                // The deadline of a head runs on while the head drips in.
+                if this.reading.armed == Some(Waiting::Body) {
+                    this.reading.disarm();
+                }
+                Poll::Ready(looked)
             }
         }
     }

@@ -1,0 +1,337 @@
+//! Deadlines, caps, stopping, redirects, sites.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use weappd_base::tasks::Tasks;
+use weappd_edge::Target;
+
+use crate::world::{PATIENCE, Plan, ask, echo, proxy_to, route, serve, site};
+
+/// How long until the door closes this connection.
+async fn closed_after(mut tcp: TcpStream) -> Duration {
+    let started = Instant::now();
+    let mut buf = [0; 1024];
+    while let Ok(Ok(1..)) = tokio::time::timeout(PATIENCE, tcp.read(&mut buf)).await {}
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn who_never_finishes_is_let_go() {
+    let world = Plan::new(vec![route("/", proxy_to(serve(echo())))])
+        .config(|c| {
+            c.head_timeout_secs = 1;
+            c.body_timeout_secs = 1;
+            c.keep_alive_secs = 2;
+            c.handshake_timeout_secs = 1;
+        })
+        .open();
+    let whole = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (name, bytes, secs) in [
+        ("silent", &b""[..], 1),
+        ("half a head", b"GET / HTTP/1.1\r\nHos", 1),
+        (
+            "half a second head",
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET",
+            1,
+        ),
+        (
+            "half a body",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+            1,
+        ),
+        ("idle", whole, 2),
+    ] {
+        let mut tcp = TcpStream::connect(world.http).await.expect("connected");
+        tcp.write_all(bytes).await.expect("sent");
+        let took = closed_after(tcp).await;
+        assert!(
+            took >= Duration::from_millis(secs * 1000 - 200),
+            "{name}: {took:?}"
+        );
+        assert!(
+            took < Duration::from_millis(secs * 1000 + 900),
+            "{name}: {took:?}"
+        );
+    }
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn dripping_a_head_does_not_help() {
+    let world = Plan::new(vec![route("/", proxy_to(serve(echo())))])
+        .config(|c| c.head_timeout_secs = 1)
+        .open();
+    let mut tcp = TcpStream::connect(world.http).await.expect("connected");
+    let started = Instant::now();
+    // A write fails some time after the door closed.
+    while tcp.write_all(b"X").await.is_ok() {
+        assert!(
+            started.elapsed() < Duration::from_secs(4),
+            "still listening"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn dripping_a_body_does_not_help() {
+    let world = Plan::new(vec![route("/", proxy_to(serve(echo())))])
+        .config(|c| c.body_timeout_secs = 1)
+        .open();
+    let mut tcp = TcpStream::connect(world.http).await.expect("connected");
+    let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+    tcp.write_all(head).await.expect("sent");
+    let started = Instant::now();
+    while tcp.write_all(b"X").await.is_ok() {
+        assert!(
+            started.elapsed() < Duration::from_secs(4),
+            "still listening"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_not_idle() {
+    let slow = Router::new().fallback(|| async {
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        "late"
+    });
+    let world = Plan::new(vec![route("/", proxy_to(serve(slow)))])
+        .config(|c| {
+            c.keep_alive_secs = 1;
+            c.head_timeout_secs = 1;
+            c.body_timeout_secs = 1;
+        })
+        .open();
+    assert_eq!(world.get("/").await.text(), "late");
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_was_begun_and_takes_nothing_new() {
+    let (started, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (in_started, in_go) = (Arc::clone(&started), Arc::clone(&go));
+    let app = Router::new().fallback(move || async move {
+        in_started.notify_one();
+        in_go.notified().await;
+        "finished"
+    });
+    let world = Plan::new(vec![route("/", proxy_to(serve(app)))]).open();
+    let http = world.http;
+    let idle = TcpStream::connect(http).await.expect("connected");
+    let (answered, answer) = tokio::sync::oneshot::channel();
+    Tasks::new().spawn(async move {
+        drop(answered.send(ask(http, "GET", "/", &[], "").await));
+    });
+    started.notified().await;
+    world.stop.ask();
+    assert!(closed_after(idle).await < Duration::from_secs(5));
+    let began = Instant::now();
+    while TcpStream::connect(http).await.is_ok() {
+        assert!(began.elapsed() < PATIENCE, "still accepting");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    go.notify_one();
+    let answer = answer.await.expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "finished"));
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn force_ends_what_never_ends() {
+    let app = Router::new().fallback(|| async { std::future::pending::<String>().await });
+    let world = Plan::new(vec![route("/", proxy_to(serve(app)))]).open();
+    let mut tcp = TcpStream::connect(world.http).await.expect("connected");
+    tcp.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .expect("sent");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.stop.ask();
+    world.stop.force();
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn connections_are_dealt_to_all_threads() {
+    let seen = Arc::new(Mutex::new(HashSet::new()));
+    let in_seen = Arc::clone(&seen);
+    let room = Router::new().fallback(move || async move {
+        let name = std::thread::current().name().map(str::to_owned);
+        in_seen.lock().insert(name.unwrap_or_default());
+    });
+    let world = Plan::new(vec![route("/", Target::Room(room))])
+        .config(|c| c.threads = 3)
+        .open();
+    for _ in 0..3 {
+        assert_eq!(world.get("/").await.status, 200);
+    }
+    let mut names: Vec<_> = seen.lock().iter().cloned().collect();
+    names.sort();
+    assert_eq!(names, ["edge-0", "edge-1", "edge-2"]);
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn a_full_house_lets_the_next_one_wait() {
+    let world = Plan::new(vec![route("/", proxy_to(serve(echo())))])
+        .config(|c| c.max_connections = 2)
+        .open();
+    let first = TcpStream::connect(world.http).await.expect("connected");
+    let mut second = TcpStream::connect(world.http).await.expect("connected");
+    second
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .expect("sent");
+    let mut head = [0; 12];
+    second.read_exact(&mut head).await.expect("answered");
+    let mut third = TcpStream::connect(world.http)
+        .await
+        .expect("queued by the system");
+    third
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .expect("sent");
+    let early = tokio::time::timeout(Duration::from_millis(300), third.read_exact(&mut head)).await;
+    assert!(early.is_err(), "answered although the house is full");
+    drop(first);
+    let later = tokio::time::timeout(PATIENCE, third.read_exact(&mut head)).await;
+    assert!(matches!(later, Ok(Ok(_))));
+    drop((second, third));
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn plain_requests_are_sent_to_https() {
+    let mut plan = Plan::new(vec![]);
+    let app = serve(echo());
+    let mut secure = site(&["a.example"], vec![route("/", proxy_to(app))]);
+    secure.redirect = Some(443);
+    let mut other = site(&["b.example"], vec![route("/", proxy_to(app))]);
+    other.redirect = Some(8443);
+    plan.sites = vec![secure, other];
+    let world = plan.open();
+    for (host, method, status, to) in [
+        ("a.example", "GET", 301, "https://a.example/p?q=1"),
+        ("A.example:80", "HEAD", 301, "https://a.example/p?q=1"),
+        ("a.example", "POST", 308, "https://a.example/p?q=1"),
+        ("b.example", "PUT", 308, "https://b.example:8443/p?q=1"),
+    ] {
+        let answer = ask(world.http, method, "/p?q=1", &[("host", host)], "").await;
+        assert_eq!((answer.status, answer.header("location")), (status, to));
+    }
+    let answer = ask(
+        world.http,
+        "GET",
+        "/.well-known/acme-challenge/x",
+        &[("host", "a.example")],
+        "",
+    )
+    .await;
+    assert_eq!(answer.status, 200, "the authority is not redirected");
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn sites_are_told_apart_and_may_be_replaced() {
+    let say =
+        |text: &'static str| Target::Room(Router::new().fallback(move || async move { text }));
+    let mut plan = Plan::new(vec![]);
+    plan.sites = vec![
+        site(
+            &["a.example"],
+            vec![
+                route("/", say("a")),
+                route(
+                    "/old",
+                    Target::Redirect {
+                        to: "https://n.example{path}".to_owned(),
+                        code: 302,
+                    },
+                ),
+            ],
+        ),
+        site(&["*.b.example", "b.example"], vec![route("/", say("b"))]),
+    ];
+    let world = plan.open();
+    let told = async |host: &str| {
+        let answer = ask(world.http, "GET", "/", &[("host", host)], "").await;
+        (answer.status, answer.text())
+    };
+    assert_eq!(told("a.example:8080").await, (200, "a".to_owned()));
+    assert_eq!(told("x.b.example").await, (200, "b".to_owned()));
+    assert_eq!(told("b.example").await, (200, "b".to_owned()));
+    assert_eq!(told("x.y.b.example").await.0, 421);
+    assert_eq!(told("c.example").await.0, 421);
+    let moved = ask(
+        world.http,
+        "GET",
+        "/old/x?y=1",
+        &[("host", "a.example")],
+        "",
+    )
+    .await;
+    assert_eq!(
+        (moved.status, moved.header("location")),
+        (302, "https://n.example/old/x?y=1")
+    );
+    let bad = world.control.reload(vec![site(&["a b"], vec![])]);
+    assert!(bad.is_err());
+    assert_eq!(
+        told("a.example").await.0,
+        200,
+        "a bad reload changes nothing"
+    );
+    world
+        .control
+        .reload(vec![site(&["c.example"], vec![route("/", say("c"))])])
+        .expect("reloaded");
+    assert_eq!(told("c.example").await, (200, "c".to_owned()));
+    assert_eq!(told("a.example").await.0, 421);
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn a_certificate_authority_gets_its_answer() {
+    let room = Router::new().route("/", get(|| async { "home" }));
+    let (apps, upstreams) = tokio::sync::watch::channel(weappd_edge::Upstreams::default());
+    let edge = weappd_edge::Edge::build(weappd_edge::EdgeParts {
+        config: weappd_edge::Config::default(),
+        sites: vec![site(&["*"], vec![route("/", Target::Room(room))])],
+        upstreams,
+        identify: Arc::new(crate::world::Doorman),
+        clock: weappd_base::clock::Clock::system(),
+        wiretap: weappd_base::wiretap::Wiretap::off(),
+        quiet_paths: Vec::new(),
+    })
+    .expect("built");
+    let challenges = edge.challenges();
+    challenges.open("token", "token.thumb");
+    let (socket, addr) = crate::world::bind();
+    let stop = weappd_base::tasks::Stop::new();
+    let bound = vec![weappd_edge::Bound {
+        socket,
+        kind: weappd_edge::Kind::Http,
+    }];
+    let asking = async {
+        let path = "/.well-known/acme-challenge/token";
+        let open = ask(addr, "GET", path, &[], "").await;
+        assert_eq!((open.status, open.text().as_str()), (200, "token.thumb"));
+        challenges.close("token");
+        assert_eq!(ask(addr, "GET", path, &[], "").await.status, 404);
+        stop.ask();
+    };
+    let (ended, ()) = tokio::join!(edge.run(bound, stop.clone()), asking);
+    ended.expect("closed without an error");
+    drop(apps);
+}

@@ -1,0 +1,11 @@
+//! The front door over real loopback sockets.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on says why")]
+
+mod files;
+mod life;
+mod proxy;
+mod smuggling;
+mod tls;
+mod websocket;
+mod world;
