@@ -16,7 +16,7 @@ const DRAIN_STEP: Duration = Duration::from_millis(100);
 
 /// Runs until weappd goes down and the last tunnel is let go.
 pub(crate) async fn keep(tunnels: Tunnels) {
-    let started = Instant::now();
+    let mut last = Instant::now();
     let hub = tunnels.hub();
     let mut ticks = tokio::time::interval(pace(tunnels.config().heartbeat_secs));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -25,9 +25,9 @@ pub(crate) async fn keep(tunnels: Tunnels) {
             _ = ticks.tick() => {}
             () = tunnels.stop().asked() => break,
         }
-        // Wraps after 49 days; ages are told by wrapping subtraction.
-        let passed = started.elapsed().as_millis() & u128::from(u32::MAX);
-        hub.set_now(u32::try_from(passed).unwrap_or(0));
+        let passed = last.elapsed();
+        last += passed;
+        hub.set_now(later(hub.now(), passed, tunnels.config().heartbeat_secs));
         sweep(&tunnels, shard);
     }
     drain(&tunnels).await;
@@ -37,6 +37,16 @@ pub(crate) async fn keep(tunnels: Tunnels) {
 fn pace(heartbeat_secs: u32) -> Duration {
     Duration::from_millis(u64::from(heartbeat_secs) * 1000 / 10 / SHARDS as u64)
         .clamp(Duration::from_millis(5), Duration::from_millis(250))
+}
+
+/// The keeper's clock after `passed`. Sockets date what they hear by this clock: had it stood
+/// still while the work runtime was stuck, a leap now would make every phone look silent.
+/// So one step is at most half a heartbeat.
+fn later(now: u32, passed: Duration, heartbeat_secs: u32) -> u32 {
+    let most = heartbeat_secs.saturating_mul(500);
+    let step = u32::try_from(passed.as_millis()).map_or(most, |step| step.min(most));
+    // Wraps after 49 days; ages are told by wrapping subtraction.
+    now.wrapping_add(step)
 }
 
 /// Lets go of the tunnels of one shard whose time is over.
@@ -89,6 +99,13 @@ async fn drain(tunnels: &Tunnels) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stuck_keeper_does_not_leap() {
+        assert_eq!(later(7, Duration::from_millis(93), 15), 100);
+        assert_eq!(later(7, Duration::from_hours(24 * 60), 15), 7507);
+        assert_eq!(later(u32::MAX, Duration::from_millis(2), 15), 1);
+    }
 
     #[test]
     fn a_round_takes_a_tenth_of_a_heartbeat() {
