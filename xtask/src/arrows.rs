@@ -32,9 +32,8 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Outside crates that only the named rooms may use.
-const GUESTS: [(&str, &[&str]); 7] = [
+const GUESTS: [(&str, &[&str]); 6] = [
     ("sqlx", &["session"]),
-    ("process-wrap", &["apps"]),
     ("clap", &["weappd"]),
     ("miette", &["weappd"]),
     ("multer", &["files"]),

@@ -57,6 +57,13 @@ impl Failure {
         self
     }
 
+    /// The same words with exit code 127: an app's program could not be started, in the
+    /// words of shells.
+    pub(crate) fn not_started(mut self) -> Self {
+        self.code = 127;
+        self
+    }
+
     /// Prints the words and gives the exit code.
     #[expect(clippy::print_stderr, reason = "the last words of the process")]
     pub(crate) fn report(&self) -> ExitCode {

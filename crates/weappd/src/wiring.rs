@@ -34,6 +34,7 @@ use weappd_tunnel::{Tunnels, TunnelsParts};
 use weappd_wechat::{Client, Credential};
 
 use crate::builtin::{NobodyKnown, SessionIdentify, is_https, tunnel_router};
+use crate::cli::LAUNCH_APP;
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
 use crate::exit::Failure;
@@ -247,11 +248,7 @@ async fn rooms(
         own_env: own_env(),
         deny_env: Vec::new(),
         extra_env: extra_env(plan, sockets, token),
-        launcher: Some(
-            ["/proc/self/exe", "launch-app"]
-                .map(OsString::from)
-                .to_vec(),
-        ),
+        launcher: Some(["/proc/self/exe", LAUNCH_APP].map(OsString::from).to_vec()),
         stop_deadline: plan.dev.is_some().then(|| plan.grace / 3),
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),

@@ -14,7 +14,6 @@ mod sdk_config;
 mod serve;
 mod simulate;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -86,13 +85,6 @@ enum Command {
     /// The business server of `weappd dev`: a chat room
     #[command(hide = true)]
     DemoChat,
-    /// Starts an app so that it ends with weappd; used by the supervisor
-    #[command(hide = true)]
-    LaunchApp {
-        /// What the supervisor passes
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
 }
 
 /// Where the configuration stands.
@@ -103,8 +95,17 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+/// The supervisor's word for "become this app, and end when weappd ends". It is no command
+/// for people, and what follows it is the app's own command line, which clap must not read.
+pub(crate) const LAUNCH_APP: &str = "launch-app";
+
 /// Reads the command line and does what it says.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == LAUNCH_APP) {
+        let error = weappd_apps::launch(words);
+        return Err(Failure::new(&error, "check `run` in weappd.toml").not_started());
+    }
     match Cli::parse().command {
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Command::Init { dir, force } => init::run(&dir, force)?,
@@ -121,10 +122,6 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "weappd", &mut out);
         }
         Command::DemoChat => small_runtime()?.block_on(demo_chat::main())?,
-        Command::LaunchApp { args } => {
-            let error = weappd_apps::launch(args);
-            return Err(Failure::new(&error, "check `run` in weappd.toml"));
-        }
     }
     Ok(ExitCode::SUCCESS)
 }
