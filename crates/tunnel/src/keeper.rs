@@ -26,7 +26,10 @@ pub(crate) async fn keep(tunnels: Tunnels) {
             () = tunnels.stop().asked() => break,
         }
         let passed = last.elapsed();
-        last += passed;
+        // The part below a millisecond counts next time.
+        last += passed.saturating_sub(Duration::from_nanos(u64::from(
+            passed.subsec_nanos() % 1_000_000,
+        )));
         hub.set_now(later(hub.now(), passed, tunnels.config().heartbeat_secs));
         sweep(&tunnels, shard);
     }

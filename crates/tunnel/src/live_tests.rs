@@ -465,7 +465,7 @@ async fn a_silent_phone_is_gone_after_two_and_a_half_heartbeats() {
     let silent = began.elapsed().checked_sub(spoke).expect("later");
     assert_eq!((heard[1].kind.as_str(), &heard[1].tunnel), ("close", &id));
     assert!(silent > Duration::from_millis(2200), "{silent:?}");
-    assert!(silent < Duration::from_millis(6000), "{silent:?}");
+    assert!(silent < Duration::from_secs(6), "{silent:?}");
     assert_eq!(world.tunnels.stats().closed_silent, 1);
     world.end().await;
 }
