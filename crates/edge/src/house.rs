@@ -1,6 +1,7 @@
 //! Sites and routes made ready: looked up for every request, replaced whole by a reload.
 
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ impl House {
         let mut certs = CertTable::default();
         for site in sites {
             let key = load_key(&site, unix_secs)?;
-            let hosts: Vec<String> = site.hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
+            let hosts: Vec<String> = site.hosts.iter().map(|h| plain_host(h)).collect();
             let first = hosts.first().cloned().unwrap_or_default();
             let rooms = Arc::new(Rooms {
                 redirect: site.redirect,
@@ -82,7 +83,7 @@ impl House {
     fn claim(&mut self, host: String, rooms: &Arc<Rooms>) -> Result<(), Error> {
         let rooms = Arc::clone(rooms);
         let name = host.strip_prefix("*.").unwrap_or(&host);
-        if host != "*" && (name.is_empty() || !name.bytes().all(is_host_byte)) {
+        if host != "*" && !is_host(name) {
             return Err(Error::Host {
                 host,
                 what: "a host name is letters, digits, dots and hyphens, without scheme, port and path",
@@ -125,8 +126,15 @@ impl House {
     }
 }
 
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
+fn is_host(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    name.parse::<Ipv6Addr>().is_ok() || (!name.is_empty() && name.bytes().all(plain))
+}
+
+/// As requests will be compared: lower case, an IPv6 address without brackets.
+fn plain_host(host: &str) -> String {
+    let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    inner.unwrap_or(host).to_ascii_lowercase()
 }
 
 fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Error> {
@@ -185,4 +193,69 @@ fn build_target(target: Target) -> Result<To, String> {
 fn open_root(dir: &Path) -> Result<Root, String> {
     Root::open(dir)
         .map_err(|error| format!("the directory {} cannot be used: {error}", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(hosts: &[&str], routes: &[(&str, Target)]) -> Result<House, Error> {
+        let routes = routes.iter().map(|(path, target)| Route {
+            path: (*path).to_owned(),
+            target: target.clone(),
+            session: SessionRule::Pass,
+        });
+        let site = Site {
+            hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
+            tls: None,
+            redirect: None,
+            routes: routes.collect(),
+        };
+        House::build(vec![site], 0)
+    }
+
+    #[test]
+    fn hosts_are_found_as_requests_name_them() {
+        let house = build(&["A.example", "*.b.example", "[::1]"], &[]).expect("built");
+        for host in ["a.example", "x.b.example", "::1"] {
+            assert!(house.site(host).is_some(), "{host}");
+        }
+        for host in ["b.example", "x.y.b.example", "c.example", ""] {
+            assert!(house.site(host).is_none(), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_told() {
+        for bad in ["", "a b", "https://a", "a.example:80", "a/b", "*."] {
+            assert!(build(&[bad], &[]).is_err(), "{bad:?}");
+        }
+        assert!(build(&["a.example", "A.EXAMPLE"], &[]).is_err());
+        let app = || Target::App("chat".to_owned());
+        for (routes, what) in [
+            (vec![("api", app())], "begins with /"),
+            (vec![("/a", app()), ("/b/../a", app())], "the same"),
+            (vec![("/", Target::Proxy(Vec::new()))], "empty"),
+            (
+                vec![("/", Target::Static("/no/such/folder".into()))],
+                "/no/such/folder",
+            ),
+            (
+                vec![(
+                    "/",
+                    Target::Redirect {
+                        to: "/x".to_owned(),
+                        code: 200,
+                    },
+                )],
+                "200",
+            ),
+        ] {
+            let error = build(&["a.example"], &routes).expect_err(what).to_string();
+            assert!(
+                error.contains(what) && error.contains("a.example"),
+                "{error}"
+            );
+        }
+    }
 }

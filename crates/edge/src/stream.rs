@@ -215,6 +215,14 @@ impl Wire {
         self.traffic.tunnel.load(Ordering::Relaxed)
     }
 
+    /// A tunnel holds nothing that only requests need.
+    fn rest_as_tunnel(&mut self) {
+        if self.framing.take().is_some() {
+            self.reading = Alarm::default();
+            self.writing = Alarm::default();
+        }
+    }
+
     /// Looks at what was read. A bad head is spoilt on purpose: hyper then answers 400
     /// in its turn, after the answers to earlier requests, and closes.
     fn look(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
@@ -348,6 +356,7 @@ impl AsyncRead for Wire {
             Stream::Tls(io) => Pin::new(io).poll_read(cx, buf),
         };
         if this.is_tunnel() {
+            this.rest_as_tunnel();
             return read;
         }
         match read {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
+use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -98,6 +99,34 @@ async fn dripping_a_body_does_not_help() {
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_let_go() {
+    const WHOLE: usize = 256 * 1024 * 1024;
+    let room = Router::new().fallback(|| async {
+        let pieces = futures_util::stream::iter(0..WHOLE / 16_384)
+            .map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b'x'; 16_384])));
+        axum::body::Body::from_stream(pieces)
+    });
+    let world = Plan::new(vec![route("/", Target::Room(room))])
+        .config(|c| c.send_timeout_secs = 1)
+        .open();
+    let mut tcp = TcpStream::connect(world.http).await.expect("connected");
+    tcp.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .expect("sent");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut heard = 0;
+    let mut buf = vec![0; 1 << 20];
+    while let Ok(Ok(count @ 1..)) = tokio::time::timeout(PATIENCE, tcp.read(&mut buf)).await {
+        heard += count;
+    }
+    assert!(
+        heard < WHOLE,
+        "the door waited for a client that does not read"
+    );
     world.closed().await;
 }
 
