@@ -108,6 +108,16 @@ async fn open(worker: &Worker, tcp: std::net::TcpStream, kind: Kind) -> io::Resu
     }
 }
 
+/// hyper goes on waiting for a first request, which may never come.
+async fn unused(traffic: &Traffic) {
+    loop {
+        tokio::time::sleep(LAST_CALL).await;
+        if traffic.quiet() >= LAST_CALL {
+            return;
+        }
+    }
+}
+
 async fn speak_http1(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
     let stop = worker.stop.clone();
     let config = worker.config();
@@ -134,6 +144,7 @@ async fn speak_http1(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
     tokio::select! {
         biased;
         _ended = connection.as_mut() => {}
+        () = unused(&visit.traffic) => {}
         () = stop.forced() => {}
     }
 }

@@ -64,7 +64,7 @@ impl Traffic {
     }
 
     /// How long there has been nothing to do.
-    fn quiet(&self) -> Duration {
+    pub(crate) fn quiet(&self) -> Duration {
         if self.in_flight.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }

@@ -148,6 +148,19 @@ async fn http2_requests_share_a_connection_and_survive_a_stop() {
 }
 
 #[tokio::test]
+async fn a_connection_without_a_request_does_not_hold_up_a_stop() {
+    let authority = Authority::new();
+    let world = door(authority.files("a", &["a.example"]));
+    let tls = connect(&world, &authority, "a.example", rustls::ALL_VERSIONS, &[]).await;
+    let mut tls = tls.expect("shaken hands");
+    world.stop.ask();
+    let mut buf = [0; 16];
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(5), tls.read(&mut buf)).await;
+    assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+    world.closed().await;
+}
+
+#[tokio::test]
 async fn each_name_gets_its_certificate_and_no_other_site() {
     let authority = Authority::new();
     let app = serve(echo());
