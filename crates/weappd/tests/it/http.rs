@@ -171,7 +171,9 @@ pub(crate) fn json(answer: &Answer) -> Value {
 pub(crate) fn connector(ca: &Path, alpn: &[&[u8]]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     for cert in CertificateDer::pem_file_iter(ca).expect("the certificate file") {
-        roots.add(cert.expect("a certificate")).expect("a usable certificate");
+        roots
+            .add(cert.expect("a certificate"))
+            .expect("a usable certificate");
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)

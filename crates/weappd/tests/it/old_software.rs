@@ -118,6 +118,11 @@ impl OldSoftware {
         }
     }
 
+    /// Where the packages are, for `NODE_PATH`.
+    pub(crate) fn modules(&self) -> &Path {
+        &self.node_modules
+    }
+
     /// `node SCRIPT` with the packages in reach.
     pub(crate) fn node(&self, script: &str) -> Command {
         let mut command = Command::new("node");

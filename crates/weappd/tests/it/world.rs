@@ -1,9 +1,11 @@
 //! The world of a test: a real weappd process, a simulated WeChat, phones with users.
 //!
 //! `World::dev().await` runs `weappd dev` in a directory of its own, on free ports;
-//! `world.phone("alice").log_in().await` is a deed of an actor. Dropping the world ends the
-//! process and everything it started.
+//! `Recipe::new()` with some lines of weappd.toml and `.serve()` runs `weappd serve`
+//! beside a `weappd simulate`. `world.phone("alice").log_in().await` is a deed of an actor.
+//! Dropping the world ends the processes and everything they started.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,16 +14,25 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::cert::{self, KeyForm};
 use crate::http::{self, Answer, Client};
-use crate::process::{PATIENCE, Process};
+use crate::process::{PATIENCE, Process, free_port};
 
 /// The binary under test.
 pub(crate) const WEAPPD: &str = env!("CARGO_BIN_EXE_weappd");
 
-/// A running `weappd dev`.
+/// The mini program of a [`Recipe`].
+pub(crate) const APPID: &str = "wx0123456789abcdef";
+/// Its AppSecret.
+pub(crate) const APP_SECRET: &str = "5ec2e70f7e57a99000000000c0ffee11";
+
+/// A running `weappd dev` or `weappd serve`.
 pub(crate) struct World {
     process: Process,
+    // After `process`: weappd may still ask WeChat while it ends.
+    _simulator: Option<Process>,
     dir: TempDir,
+    ca: PathBuf,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) internal: SocketAddr,
@@ -57,14 +68,16 @@ impl World {
             internal: address("Internal"),
             wechat: address("WeChat"),
             process,
+            _simulator: None,
+            ca: dir.path().join(".weappd/dev-cert.pem"),
             dir,
         };
         world.app_ready().await;
         world
     }
 
-    /// Waits until the business server answers through the edge.
-    async fn app_ready(&self) {
+    /// Waits until an app is ready.
+    pub(crate) async fn app_ready(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let list = self.command(&["app", "list", "--json"]);
@@ -94,9 +107,9 @@ impl World {
         self.dir.path()
     }
 
-    /// Its certificate.
+    /// Whom its clients trust.
     pub(crate) fn ca(&self) -> PathBuf {
-        self.dir.path().join(".weappd/dev-cert.pem")
+        self.ca.clone()
     }
 
     /// What it printed.
@@ -107,6 +120,28 @@ impl World {
     /// The process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// What weappd takes of the machine's memory, in KiB, shared pages counted by share.
+    pub(crate) fn pss_kib(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.process.id());
+        let text = fs::read_to_string(path).expect("weappd runs");
+        let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let pss = pss.and_then(|rest| rest.split_whitespace().next());
+        pss.and_then(|kib| kib.parse().ok()).expect("a size")
+    }
+
+    /// Waits until weappd has logged or printed `what`.
+    pub(crate) async fn says(&self, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.transcript().contains(what) {
+            assert!(
+                Instant::now() < deadline,
+                "weappd never said {what}\n{}",
+                self.transcript()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Ends the process with `signal` and gives its directory to the next world. How long
@@ -147,6 +182,168 @@ impl World {
         }
     }
 }
+
+/// What a `weappd serve` shall be made of, in lines of weappd.toml.
+///
+/// Given without asking: `domain = "localhost"` with a vendor's certificate, the mini
+/// program [`APPID`] of a simulated WeChat, and free ports.
+pub(crate) struct Recipe {
+    dir: TempDir,
+    simulator: Process,
+    /// Where the simulated WeChat listens.
+    pub(crate) wechat: SocketAddr,
+    endpoint: SocketAddr,
+    site: String,
+    edge: String,
+    sections: String,
+    log: String,
+    env: Vec<(String, String)>,
+}
+
+impl Recipe {
+    /// Starts the simulated WeChat and an empty directory.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let secret = dir.path().join("wechat.secret");
+        fs::write(&secret, APP_SECRET).expect("wechat.secret");
+        let mut command = Command::new(WEAPPD);
+        command
+            .args(["simulate", "--port", "0", "--appid", APPID, "--secret-file"])
+            .arg(&secret);
+        let mut simulator = Process::spawn("weappd simulate", &mut command);
+        let wechat = simulator.expect_line("its address", |line| {
+            let (_, rest) = line.split_once("http://")?;
+            rest.split(['/', ' ']).next()?.parse().ok()
+        });
+        cert::issue(dir.path(), &["localhost"], KeyForm::default());
+        Self {
+            dir,
+            simulator,
+            wechat,
+            endpoint: wechat,
+            site: String::new(),
+            edge: String::new(),
+            sections: String::new(),
+            log: "info".to_owned(),
+            env: Vec::new(),
+        }
+    }
+
+    /// Lines of the site: `proxy`, `root`, `routes` ...
+    pub(crate) fn site(mut self, lines: &str) -> Self {
+        self.site = format!("{}{lines}\n", self.site);
+        self
+    }
+
+    /// Lines of `[edge]`.
+    pub(crate) fn edge(mut self, lines: &str) -> Self {
+        self.edge = format!("{}{lines}\n", self.edge);
+        self
+    }
+
+    /// Further sections.
+    pub(crate) fn sections(mut self, lines: &str) -> Self {
+        self.sections = format!("{}{lines}\n", self.sections);
+        self
+    }
+
+    /// What is logged; `info` unless told.
+    pub(crate) fn log(mut self, level: &str) -> Self {
+        level.clone_into(&mut self.log);
+        self
+    }
+
+    /// A variable of weappd's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A file beside weappd.toml.
+    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        let path = self.dir.path().join(name);
+        let folder = path.parent().expect("a folder");
+        fs::create_dir_all(folder).expect("a folder");
+        fs::write(path, content).expect("a file");
+        self
+    }
+
+    /// Another form of the certificate's key.
+    pub(crate) fn key(self, form: KeyForm) -> Self {
+        cert::issue(self.dir.path(), &["localhost"], form);
+        self
+    }
+
+    /// WeChat is asked by way of `endpoint`.
+    pub(crate) fn wechat_by(mut self, endpoint: SocketAddr) -> Self {
+        self.endpoint = endpoint;
+        self
+    }
+
+    /// weappd.toml for these ports.
+    fn toml(&self, [http, https, internal]: [SocketAddr; 3]) -> String {
+        let Self {
+            endpoint,
+            site,
+            edge,
+            sections,
+            log,
+            ..
+        } = self;
+        format!(
+            "domain = \"localhost\"\ncert = \"site.crt\"\nkey = \"site.key\"\n{site}\n\
+             [miniapp]\nappid = \"{APPID}\"\nsecret = {{ env = \"WEAPP_SECRET\" }}\n\n\
+             [wechat]\nendpoint = \"http://{endpoint}\"\n\n\
+             [log]\nlevel = \"{log}\"\n\n\
+             [internal]\nlisten = \"{internal}\"\n\n\
+             [edge]\nhttp = \"{http}\"\nhttps = \"{https}\"\nthreads = 2\n{edge}\n{sections}"
+        )
+    }
+
+    /// Serves it.
+    pub(crate) fn serve(self) -> World {
+        for _ in 0..STARTS {
+            let ports = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+            let file = self.dir.path().join("weappd.toml");
+            fs::write(&file, self.toml(ports)).expect("weappd.toml");
+            let mut command = Command::new(WEAPPD);
+            command
+                .arg("serve")
+                .current_dir(self.dir.path())
+                .env("WEAPP_SECRET", APP_SECRET)
+                .envs(self.env.iter().map(|(name, value)| (name, value)));
+            let mut process = Process::spawn("weappd serve", &mut command);
+            let deadline = Instant::now() + PATIENCE;
+            while let Some(line) = process.next_line(deadline) {
+                if line.trim_start().starts_with("Internal") {
+                    return self.world(process, ports);
+                }
+            }
+            let words = process.transcript();
+            assert!(
+                words.contains("another program already does"),
+                "weappd does not serve\n{words}"
+            );
+        }
+        panic!("weappd lost the race for a port {STARTS} times");
+    }
+
+    fn world(self, process: Process, [http, https, internal]: [SocketAddr; 3]) -> World {
+        World {
+            process,
+            _simulator: Some(self.simulator),
+            ca: self.dir.path().join("ca.pem"),
+            dir: self.dir,
+            http,
+            https,
+            internal,
+            wechat: self.wechat,
+        }
+    }
+}
+
+/// How often a lost race for a port is run again.
+const STARTS: usize = 3;
 
 /// A user with a phone that runs the mini program.
 pub(crate) struct Phone {

@@ -1,0 +1,74 @@
+//! Business servers inside the test's own process: they tell what reached them.
+
+use std::net::{SocketAddr, TcpListener};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use weappd_base::tasks::Tasks;
+
+use crate::http::Answer;
+
+/// Serves one behaviour for each connection.
+pub(crate) fn serve_raw<F, Fut>(behave: F) -> SocketAddr
+where
+    F: Fn(TcpStream) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = socket.local_addr().expect("an address");
+    socket.set_nonblocking(true).expect("set");
+    let socket = tokio::net::TcpListener::from_std(socket).expect("registered");
+    let tasks = Tasks::new();
+    tasks.clone().spawn(async move {
+        while let Ok((tcp, _)) = socket.accept().await {
+            tasks.spawn(behave(tcp));
+        }
+    });
+    addr
+}
+
+/// Serves a router over HTTP/1.1.
+pub(crate) fn serve(router: Router) -> SocketAddr {
+    serve_raw(move |tcp| {
+        let service = TowerToHyperService::new(router.clone());
+        async move {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(tcp), service)
+                .with_upgrades();
+            drop(connection.await);
+        }
+    })
+}
+
+/// Answers with what reached it: `METHOD target`, header lines, an empty line, the body.
+pub(crate) fn echo() -> Router {
+    Router::new().fallback(|request: Request| async move {
+        let (head, body) = request.into_parts();
+        let Ok(body) = body.collect().await else {
+            return (StatusCode::BAD_REQUEST, Bytes::new());
+        };
+        let mut told = format!("{} {}\n", head.method, head.uri);
+        for (name, value) in &head.headers {
+            told += &format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()));
+        }
+        let mut told = (told + "\n").into_bytes();
+        told.extend_from_slice(&body.to_bytes());
+        (StatusCode::OK, told.into())
+    })
+}
+
+/// What an [`echo`] saw of a header.
+pub(crate) fn seen(answer: &Answer, name: &str) -> Vec<String> {
+    let text = String::from_utf8_lossy(answer.body());
+    let head = text.split("\n\n").next().unwrap_or_default();
+    let prefix = format!("{name}: ");
+    head.lines()
+        .filter_map(|line| line.strip_prefix(&prefix).map(str::to_owned))
+        .collect()
+}
