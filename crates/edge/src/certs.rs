@@ -14,6 +14,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::error::Error;
 use crate::site::CertFiles;
+use crate::tls_stream::note_sni;
 
 /// Something about a certificate that clients will stumble over, though it can be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,6 +295,7 @@ pub(crate) struct Resolver(pub(crate) ArcSwap<CertTable>);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        note_sni(hello.server_name());
         self.0.load().find(hello.server_name()).map(Arc::clone)
     }
 }

@@ -19,7 +19,7 @@ use crate::gate;
 use crate::listener::Arrival;
 use crate::site::Kind;
 use crate::stream::{Deadlines, Seat, Stream, Traffic, Wire};
-use crate::tls;
+use crate::tls_stream::TlsStream;
 use crate::worker::Worker;
 
 /// How long a connection without a request is waited for once the house is closing.
@@ -102,7 +102,7 @@ async fn open(worker: &Worker, tcp: std::net::TcpStream, kind: Kind) -> io::Resu
         Kind::Https => {
             let limit = Duration::from_secs(worker.config().handshake_timeout_secs);
             let config = worker.tls().ok_or(io::ErrorKind::ConnectionRefused)?;
-            let tls = timeout(limit, tls::accept(tcp, config)).await??;
+            let tls = timeout(limit, TlsStream::accept(tcp, config)).await??;
             Ok(Stream::Tls(Box::new(tls)))
         }
     }

@@ -51,6 +51,8 @@ mod static_files;
 mod stream;
 mod tap;
 mod tls;
+mod tls_records;
+mod tls_stream;
 mod upgrade;
 mod worker;
 

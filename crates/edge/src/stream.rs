@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::config::Config;
 use crate::framing::{Fault, Framing, Waiting};
-use crate::tls::TlsStream;
+use crate::tls_stream::TlsStream;
 
 /// No head with a NUL in it is ever accepted, and the empty line says that it is whole.
 const SPOIL: &[u8] = b"\0\r\n\r\n";

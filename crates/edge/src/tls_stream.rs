@@ -54,7 +54,7 @@ pub(crate) fn note_sni(name: Option<&str>) {
 /// The server side of a TLS connection over TCP.
 pub(crate) struct TlsStream {
     io: TcpStream,
-    conn: Box<UnbufferedServerConnection>,
+    conn: UnbufferedServerConnection,
     /// Records that have not wholly arrived.
     inbox: Vec<u8>,
     /// Decrypted bytes that the reader had no room for, from `plain_read` on.
@@ -82,7 +82,7 @@ impl TlsStream {
         let conn = UnbufferedServerConnection::new(config).map_err(invalid)?;
         let mut stream = Self {
             io,
-            conn: Box::new(conn),
+            conn,
             inbox: Vec::new(),
             plain: Vec::new(),
             plain_read: 0,
@@ -116,14 +116,6 @@ impl TlsStream {
     /// The host the client asked for, lower case as rustls gives it.
     pub(crate) fn sni(&self) -> Option<&str> {
         self.sni.as_deref()
-    }
-
-    /// Waits until the client sent something; nothing is read.
-    pub(crate) async fn wait_for_bytes(&self) -> io::Result<()> {
-        if self.plain.is_empty() {
-            self.io.readable().await?;
-        }
-        Ok(())
     }
 
     fn shake(&mut self) -> io::Result<Pass> {
@@ -275,8 +267,7 @@ impl TlsStream {
             } else {
                 self.inbox = rest.to_vec();
             }
-            drop(taken?);
-            Ok(Some(any))
+            taken.map(|_| Some(any))
         })
     }
 }
