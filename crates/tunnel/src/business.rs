@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use weappd_base::secret::Secret;
@@ -27,6 +27,7 @@ pub(crate) struct Business {
     pub(crate) gate: Semaphore,
     receive: Option<Uri>,
     receive_hosts: Vec<String>,
+    via: Option<SocketAddr>,
     allow_http: bool,
     routes: Mutex<HashMap<String, Arc<Route>>>,
 }
@@ -36,6 +37,8 @@ pub(crate) struct Business {
 pub(crate) struct Route {
     pub(crate) business: Arc<Business>,
     pub(crate) url: Uri,
+    /// The `Host` to name, where it is not the URL's own.
+    pub(crate) host: Option<HeaderValue>,
 }
 
 impl Business {
@@ -45,13 +48,14 @@ impl Business {
         if let Some(route) = self.routes.lock().get(named) {
             return Ok(Arc::clone(route));
         }
-        let url = match &self.receive {
-            Some(url) => url.clone(),
-            None => self.allowed(named).ok_or_else(refused)?,
+        let (url, host) = match &self.receive {
+            Some(url) => (url.clone(), None),
+            None => self.near(self.allowed(named).ok_or_else(refused)?),
         };
         let route = Arc::new(Route {
             business: Arc::clone(self),
             url,
+            host,
         });
         let mut routes = self.routes.lock();
         if routes.len() < MAX_ROUTES && named.len() <= 1024 {
@@ -65,12 +69,28 @@ impl Business {
         self.route(&format!("https://{}/weapp/tunnel", self.host))
     }
 
+    /// The shortest way to an allowed URL, and the `Host` to name on it.
+    fn near(&self, url: Uri) -> (Uri, Option<HeaderValue>) {
+        let near = self.via.filter(|_| self.is_own(&url)).and_then(|via| {
+            let host = HeaderValue::from_str(url.authority()?.as_str()).ok()?;
+            let path = url.path_and_query()?.as_str();
+            Some((format!("http://{via}{path}").parse().ok()?, Some(host)))
+        });
+        near.unwrap_or((url, None))
+    }
+
+    /// Whether a URL names this business's own host.
+    fn is_own(&self, url: &Uri) -> bool {
+        let names = [url.host(), url.authority().map(http::uri::Authority::as_str)];
+        (names.iter().flatten()).any(|name| name.eq_ignore_ascii_case(&self.host))
+    }
+
     fn allowed(&self, named: &str) -> Option<Uri> {
         let url: Uri = unbracket(named).parse().ok()?;
         let authority = url.authority()?.as_str();
         let scheme_fits = match url.scheme_str() {
             Some("https") => true,
-            Some("http") => self.allow_http,
+            Some("http") => self.allow_http || (self.via.is_some() && self.is_own(&url)),
             _ => false,
         };
         let host = url.host()?;
@@ -119,6 +139,7 @@ impl Businesses {
                     gate: Semaphore::new(config.callback_concurrency),
                     receive: business.receive.as_ref().and_then(|url| url.parse().ok()),
                     receive_hosts: business.receive_hosts.clone(),
+                    via: business.via,
                     allow_http: config.allow_http_receive,
                     routes: Mutex::default(),
                 })
@@ -166,6 +187,22 @@ mod tests {
 
     fn routed(business: &Arc<Business>, url: &str) -> Option<String> {
         business.route(url).ok().map(|route| route.url.to_string())
+    }
+
+    #[test]
+    fn a_site_of_this_house_is_reached_by_the_short_way() {
+        let business = business(|config| {
+            config.businesses[0].via = Some(([127, 0, 0, 1], 7).into());
+        });
+        for scheme in ["https", "http"] {
+            let route = business
+                .route(&format!("{scheme}://www.example.com/tunnel?x=1"))
+                .expect("allowed");
+            assert_eq!(route.url, "http://127.0.0.1:7/tunnel?x=1");
+            let host = route.host.as_ref().expect("a Host to name");
+            assert_eq!(host, "www.example.com");
+        }
+        assert_eq!(routed(&business, "http://other.example.com/tunnel"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{HOST, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -234,9 +234,13 @@ impl Courier {
         let timestamp = self.clock.unix_secs();
         let key = &tunnel.route.business.key;
         let signed = signature::webhook(&letter.id, timestamp, &letter.body, key);
-        Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
-            .uri(tunnel.route.url.clone())
+            .uri(tunnel.route.url.clone());
+        if let Some(host) = &tunnel.route.host {
+            request = request.header(HOST, host);
+        }
+        request
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(USER_AGENT, HeaderValue::from_static("weappd"))
             .header("webhook-id", &letter.id)

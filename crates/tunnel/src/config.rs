@@ -1,5 +1,7 @@
 //! The `[tunnel]` section of weappd.toml.
 
+use std::net::SocketAddr;
+
 use http::Uri;
 use serde::Deserialize;
 use weappd_base::secret::Secret;
@@ -57,6 +59,11 @@ pub struct Business {
     pub receive: Option<String>,
     /// Further hosts the SDK may name for callbacks.
     pub receive_hosts: Vec<String>,
+    /// Where `host` is reached without leaving this machine, for hosts that are sites of
+    /// this very weappd. Callbacks to the URL an SDK names go there over plain http, with
+    /// the `Host` they name: no TLS, no redirect, no way around through the internet.
+    #[serde(skip)]
+    pub via: Option<SocketAddr>,
     /// Whether a message is sent again when nobody knows if it arrived (timeout, 5xx). Turn
     /// on if the business server tells repeats by their `webhook-id`.
     pub dedupe: bool,

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ use crate::doors::Doors;
 use crate::exit::Failure;
 use crate::plan::{DevPlan, Plan, SitePlan, Sockets, TunnelForApps};
 use crate::signals::Goodbye;
-use crate::{control, internal, sites};
+use crate::{control, internal, listen, sites};
 
 /// The mini program of the simulated WeChat.
 pub(crate) const DEV_APPID: &str = "wxde00000000000001";
@@ -152,12 +152,15 @@ impl Ground {
 
 async fn build(
     ground: &Ground,
-    plan: Plan,
+    mut plan: Plan,
     sockets: Sockets,
     data: &DataDir,
     doors: &Doors,
 ) -> Result<House, Failure> {
     let token = Secret::new(ground.tokens.url256());
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let side = listen::bind(loopback, "the side door", "free a port")?;
+    send_callbacks_home(&mut plan, side.local_addr().ok());
     let house = rooms(ground, &plan, &sockets, data, &token).await?;
     let inner = internal::router(
         &house.sessions,
@@ -180,9 +183,17 @@ async fn build(
             kind: Kind::Http,
         }],
     );
-    let sites = (plan.sites.into_iter())
+    let sites: Vec<Site> = (plan.sites.into_iter())
         .map(|site| house.site(ground, site, plan.dev.as_ref()))
         .collect();
+    doors.open(
+        "the side door",
+        house.side_edge(&sites)?,
+        vec![Bound {
+            socket: side,
+            kind: Kind::Http,
+        }],
+    );
     let edge = Edge::build(EdgeParts {
         config: plan.sections.edge,
         sites,
@@ -316,6 +327,26 @@ impl House {
             .merge(weappd_tunnel::http::public_router(self.tunnels.clone()))
     }
 
+    /// The same sites for weappd's own callbacks: plain HTTP on loopback, sent nowhere else,
+    /// drawn and logged by the rooms that make them.
+    fn side_edge(&self, sites: &[Site]) -> Result<Edge, Failure> {
+        let inside = |site: &Site| Site {
+            tls: None,
+            redirect: None,
+            ..site.clone()
+        };
+        Edge::build(EdgeParts {
+            config: small_config(),
+            sites: sites.iter().map(inside).collect(),
+            upstreams: self.apps.addresses(),
+            identify: Arc::new(SessionIdentify(self.sessions.clone())),
+            clock: self.ground.clock.clone(),
+            wiretap: Wiretap::off(),
+            quiet_paths: Vec::new(),
+        })
+        .map_err(|error| Failure::new(&error, ""))
+    }
+
     /// Starts what runs behind the doors.
     fn start(&self, data: &DataDir) {
         let Ground { tasks, back, .. } = &self.ground;
@@ -398,6 +429,28 @@ fn open_wechat(
     Ok(())
 }
 
+fn small_config() -> weappd_edge::Config {
+    weappd_edge::Config {
+        threads: 1,
+        access_log: false,
+        ..weappd_edge::Config::default()
+    }
+}
+
+/// Tunnels whose business server is one of our own sites call back through the side door.
+fn send_callbacks_home(plan: &mut Plan, side: Option<SocketAddr>) {
+    let ours = |host: &str| {
+        let name = host.split(':').next().unwrap_or(host);
+        let mut names = plan.sites.iter().flat_map(|site| &site.hosts);
+        names.any(|known| known == "*" || known.eq_ignore_ascii_case(name))
+    };
+    for business in &mut plan.sections.tunnel.businesses {
+        if ours(&business.host) {
+            business.via = side;
+        }
+    }
+}
+
 /// One thread that serves one router to everybody who reaches it: for loopback listeners.
 fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failure> {
     let everything = Route {
@@ -406,11 +459,7 @@ fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failure> {
         session: SessionRule::Pass,
     };
     Edge::build(EdgeParts {
-        config: weappd_edge::Config {
-            threads: 1,
-            access_log: false,
-            ..weappd_edge::Config::default()
-        },
+        config: small_config(),
         sites: vec![Site {
             hosts: vec!["*".to_owned()],
             tls: None,
