@@ -6,7 +6,7 @@ use crate::bench::load::{self, CONNECTIONS, Mode, Turn};
 use crate::bench::options::Options;
 use crate::bench::stats::Sample;
 use crate::bench::table;
-use crate::bench::world::World;
+use crate::bench::world::{Running, World};
 use crate::run::say;
 
 /// How long the exactly checked warm-up before every turn is.
@@ -16,7 +16,7 @@ const WARM_UP_SECS: u32 = 1;
 pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
     let base = &world.base;
     let servers = [
-        world.start_bare()?,
+        tested(world, world.start_bare()?)?,
         world.weappd_quiet.start(base)?,
         world.weappd.start(base)?,
         world.stack.start(base)?,
@@ -37,6 +37,20 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
     }
     print(options, &turns);
     table::keep("check", &base.machine, &raw)
+}
+
+/// A check that cannot fail is none: the bare server knows one user only, so asked as a
+/// thousand it must be caught.
+fn tested(world: &World, mut bare: Running) -> Result<Running, String> {
+    let its_own = bare.users_file.clone();
+    bare.users_file.clone_from(&world.weappd.users_file);
+    match load::turn(&world.base.machine, &bare, Mode::Measured, WARM_UP_SECS) {
+        Err(words) if words.contains("a bad answer") => {}
+        Err(words) => return Err(words),
+        Ok(_) => return Err("wrong answers are not noticed".to_owned()),
+    }
+    bare.users_file = its_own;
+    Ok(bare)
 }
 
 fn print(options: &Options, all: &[(&str, Vec<Turn>)]) {

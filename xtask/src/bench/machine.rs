@@ -42,7 +42,7 @@ impl Machine {
             ("node", version("node", "--version", 0)),
             ("mariadb", mariadb()),
             ("wrk", version("wrk", "--version", 1)),
-            ("load average before", file("/proc/loadavg")),
+            ("load average before", load_average()),
         ];
         Self {
             server_cores,
@@ -87,6 +87,13 @@ impl Machine {
 fn file(path: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.trim().to_owned()
+}
+
+/// Over one, five and fifteen minutes.
+fn load_average() -> String {
+    let text = file("/proc/loadavg");
+    let three: Vec<&str> = text.split(' ').take(3).collect();
+    three.join(" ")
 }
 
 fn cpu() -> String {
