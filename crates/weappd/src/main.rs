@@ -12,11 +12,14 @@ mod demo_chat;
 mod dev_cert;
 mod doors;
 mod exit;
+mod ground;
 mod internal;
 mod listen;
 mod logging;
+mod loopback;
 mod plan;
 mod signals;
+mod simulated;
 mod sites;
 mod wiring;
 

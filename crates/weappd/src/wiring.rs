@@ -12,38 +12,33 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::watch;
 use weappd_apps::{Apps, AppsParts, Variables};
-use weappd_base::clock::Clock;
 use weappd_base::secret::Secret;
-use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
-use weappd_edge::{Bound, Edge, EdgeParts, Identify, Kind, Route, SessionRule, Site, Target};
+use weappd_edge::{Bound, Edge, EdgeParts, Kind, Site};
 use weappd_files::http::PublicBase;
 use weappd_files::{Files, FilesParts};
 use weappd_session::http::SiteChoice;
 use weappd_session::{Sessions, SessionsParts};
-use weappd_simulator::{Parts as SimulatorParts, Simulator};
 use weappd_tunnel::{Tunnels, TunnelsParts};
 use weappd_wechat::{Client, Credential};
 
-use crate::builtin::{NobodyKnown, SessionIdentify, is_https, tunnel_router};
+use crate::builtin::{SessionIdentify, is_https, tunnel_router};
 use crate::cli::LAUNCH_APP;
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
 use crate::exit::Failure;
+use crate::ground::Ground;
+use crate::loopback::{small_config, small_edge};
 use crate::plan::{DevPlan, Plan, SitePlan, Sockets, TunnelForApps};
 use crate::signals::Goodbye;
+use crate::simulated::{open_wechat, pages};
 use crate::{control, internal, listen, sites};
-
-/// The mini program of the simulated WeChat.
-pub(crate) const DEV_APPID: &str = "wxde00000000000001";
 
 /// What the front door does not draw: the page's own files, and paths whose rooms draw what
 /// happens in better words.
@@ -57,22 +52,6 @@ const QUIET: [&str; 8] = [
     "/weapp/session",
     "/weapp/ws/",
 ];
-
-/// What every room gets.
-#[derive(Clone)]
-struct Ground {
-    clock: Clock,
-    tokens: Tokens,
-    tasks: Tasks,
-    /// The tunnels' and their callbacks', which end before the apps do.
-    tunnel_tasks: Tasks,
-    work: Work,
-    wiretap: Wiretap,
-    /// Ends the doors and the tunnels.
-    front: Stop,
-    /// Ends the apps and the control socket.
-    back: Stop,
-}
 
 /// The rooms that live behind the doors.
 struct House {
@@ -105,49 +84,6 @@ pub(crate) async fn run(
         () = goodbye.next() => {}
     }
     crashed.map_or(Ok(()), |failure| Err(failure.crashed()))
-}
-
-/// The simulated WeChat alone.
-pub(crate) async fn simulate(
-    socket: TcpListener,
-    appid: String,
-    secret: Secret,
-) -> Result<(), Failure> {
-    let mut goodbye = Goodbye::listen()?;
-    let ground = Ground::new(false);
-    let url = socket
-        .local_addr()
-        .map(|addr| format!("http://{addr}"))
-        .unwrap_or_default();
-    let mut doors = Doors::new(ground.front.clone());
-    open_wechat(&ground, &doors, socket, url, Credential { appid, secret })?;
-    let crashed = tokio::select! {
-        () = goodbye.next() => None,
-        failure = doors.ended() => Some(failure),
-    };
-    ground.front.force();
-    doors.closed(Duration::from_secs(1)).await;
-    crashed.map_or(Ok(()), |failure| Err(failure.crashed()))
-}
-
-impl Ground {
-    fn new(heard: bool) -> Self {
-        let clock = Clock::system();
-        Self {
-            wiretap: if heard {
-                Wiretap::on(clock.clone())
-            } else {
-                Wiretap::off()
-            },
-            clock,
-            tokens: Tokens::system(),
-            tasks: Tasks::new(),
-            tunnel_tasks: Tasks::new(),
-            work: Work::current(),
-            front: Stop::new(),
-            back: Stop::new(),
-        }
-    }
 }
 
 async fn build(
@@ -391,52 +327,6 @@ impl House {
     }
 }
 
-/// The phone page, before every other route of the site.
-fn pages(ground: &Ground, dev: &DevPlan) -> Vec<Route> {
-    let config =
-        weappd_simulator::page::PageConfig::new(dev.wechat_url.as_str(), ground.front.clone());
-    let router = weappd_simulator::page::router(ground.wiretap.clone(), config);
-    ["= /", "/_dev/"]
-        .map(|path| Route {
-            path: path.to_owned(),
-            target: Target::Room(router.clone()),
-            session: SessionRule::Pass,
-        })
-        .to_vec()
-}
-
-fn open_wechat(
-    ground: &Ground,
-    doors: &Doors,
-    socket: TcpListener,
-    public_url: String,
-    credential: Credential,
-) -> Result<(), Failure> {
-    let simulator = Simulator::new(SimulatorParts {
-        mini_apps: vec![weappd_simulator::MiniApp {
-            credential,
-            has_unionid: true,
-        }],
-        public_url,
-        clock: ground.clock.clone(),
-        tokens: ground.tokens.clone(),
-        wiretap: ground.wiretap.clone(),
-    })
-    .map_err(|error| Failure::new(&error, ""))?;
-    let edge = small_edge(ground, weappd_simulator::http::router(simulator))?;
-    let kind = Kind::Http;
-    doors.open("the simulated WeChat", edge, vec![Bound { socket, kind }]);
-    Ok(())
-}
-
-fn small_config() -> weappd_edge::Config {
-    weappd_edge::Config {
-        threads: 1,
-        access_log: false,
-        ..weappd_edge::Config::default()
-    }
-}
-
 /// Tunnels whose business server is one of our own sites call back through the side door.
 fn send_callbacks_home(plan: &mut Plan, side: Option<SocketAddr>) {
     let ours = |host: &str| {
@@ -449,28 +339,4 @@ fn send_callbacks_home(plan: &mut Plan, side: Option<SocketAddr>) {
             business.via = side;
         }
     }
-}
-
-/// One thread that serves one router to everybody who reaches it: for loopback listeners.
-fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failure> {
-    let everything = Route {
-        path: "/".to_owned(),
-        target: Target::Room(router),
-        session: SessionRule::Pass,
-    };
-    Edge::build(EdgeParts {
-        config: small_config(),
-        sites: vec![Site {
-            hosts: vec!["*".to_owned()],
-            tls: None,
-            redirect: None,
-            routes: vec![everything],
-        }],
-        upstreams: watch::channel(Arc::default()).1,
-        identify: Arc::new(NobodyKnown) as Arc<dyn Identify>,
-        clock: ground.clock.clone(),
-        wiretap: Wiretap::off(),
-        quiet_paths: Vec::new(),
-    })
-    .map_err(|error| Failure::new(&error, ""))
 }

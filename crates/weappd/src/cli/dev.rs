@@ -16,7 +16,7 @@ use crate::cli::say;
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
 use crate::plan::{DevPlan, Plan, Sections, SitePlan, Sockets, TunnelForApps};
-use crate::{dev_cert, listen, logging, wiring};
+use crate::{dev_cert, listen, logging, simulated, wiring};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -103,7 +103,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
          Data        {data}\n\n{next}",
         version = env!("CARGO_PKG_VERSION"),
         cert = data.path().join("dev-cert.pem").display(),
-        appid = wiring::DEV_APPID,
+        appid = simulated::DEV_APPID,
         data = data.path().display(),
     );
     wiring::run(plan, sockets, &data, || say(banner)).await
@@ -153,13 +153,13 @@ fn plan(
             hosts: vec!["*".to_owned()],
             tls: Some(cert),
             redirect: None,
-            appid: Some(wiring::DEV_APPID.to_owned()),
+            appid: Some(simulated::DEV_APPID.to_owned()),
             wafer1: true,
             wafer2: true,
             routes: vec![to_app("= /weapp/tunnel"), to_app("= /tunnel"), to_app("/")],
             tunnel_business: None,
         }],
-        mini_apps: vec![MiniApp::new(wiring::DEV_APPID, secret.clone())],
+        mini_apps: vec![MiniApp::new(simulated::DEV_APPID, secret.clone())],
         apps: BTreeMap::from([(name.clone(), app)]),
         tunnel_for_apps: Some(TunnelForApps { server_host, key }),
         sections,
@@ -168,7 +168,7 @@ fn plan(
             wechat_url: format!("http://{wechat_addr}"),
             page: true,
             secret,
-            appid: wiring::DEV_APPID.to_owned(),
+            appid: simulated::DEV_APPID.to_owned(),
         }),
     })
 }

@@ -6,7 +6,7 @@ use weappd_base::secret::Secret;
 
 use crate::cli::say;
 use crate::exit::Failure;
-use crate::{listen, logging, wiring};
+use crate::{listen, logging, simulated};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -14,7 +14,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 8082)]
     port: u16,
     /// The mini program it knows
-    #[arg(long, default_value = wiring::DEV_APPID)]
+    #[arg(long, default_value = simulated::DEV_APPID)]
     appid: String,
     /// The file its `AppSecret` stands in; without one, the secret is `secret`
     #[arg(long)]
@@ -40,5 +40,5 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
          `curl -X POST http://{addr}/phone/alice/login` gives a code. Ctrl-C stops.",
         args.appid
     ));
-    wiring::simulate(socket, args.appid, secret).await
+    simulated::alone(socket, args.appid, secret).await
 }

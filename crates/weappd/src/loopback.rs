@@ -1,0 +1,46 @@
+//! Small edges for loopback listeners: the internal API, the simulated WeChat, the side door.
+//! They have the front door's deadlines and limits, one thread each, and no access log.
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::sync::watch;
+use weappd_base::wiretap::Wiretap;
+use weappd_edge::{Edge, EdgeParts, Route, SessionRule, Site, Target};
+
+use crate::builtin::NobodyKnown;
+use crate::exit::Failure;
+use crate::ground::Ground;
+
+/// One thread, no log.
+pub(crate) fn small_config() -> weappd_edge::Config {
+    weappd_edge::Config {
+        threads: 1,
+        access_log: false,
+        ..weappd_edge::Config::default()
+    }
+}
+
+/// One thread that serves one router to everybody who reaches it: for loopback listeners.
+pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failure> {
+    let everything = Route {
+        path: "/".to_owned(),
+        target: Target::Room(router),
+        session: SessionRule::Pass,
+    };
+    Edge::build(EdgeParts {
+        config: small_config(),
+        sites: vec![Site {
+            hosts: vec!["*".to_owned()],
+            tls: None,
+            redirect: None,
+            routes: vec![everything],
+        }],
+        upstreams: watch::channel(Arc::default()).1,
+        identify: Arc::new(NobodyKnown),
+        clock: ground.clock.clone(),
+        wiretap: Wiretap::off(),
+        quiet_paths: Vec::new(),
+    })
+    .map_err(|error| Failure::new(&error, ""))
+}

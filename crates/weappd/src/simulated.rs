@@ -1,0 +1,82 @@
+//! The simulated WeChat and its phone page, for `weappd dev` and `weappd simulate`. Nothing
+//! else opens them.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use weappd_base::secret::Secret;
+use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
+use weappd_simulator::{Parts, Simulator};
+use weappd_wechat::Credential;
+
+use crate::doors::Doors;
+use crate::exit::Failure;
+use crate::ground::Ground;
+use crate::loopback::small_edge;
+use crate::plan::DevPlan;
+use crate::signals::Goodbye;
+
+/// The mini program of the simulated WeChat.
+pub(crate) const DEV_APPID: &str = "wxde00000000000001";
+
+/// The simulated WeChat alone.
+pub(crate) async fn alone(
+    socket: TcpListener,
+    appid: String,
+    secret: Secret,
+) -> Result<(), Failure> {
+    let mut goodbye = Goodbye::listen()?;
+    let ground = Ground::new(false);
+    let url = socket
+        .local_addr()
+        .map(|addr| format!("http://{addr}"))
+        .unwrap_or_default();
+    let mut doors = Doors::new(ground.front.clone());
+    open_wechat(&ground, &doors, socket, url, Credential { appid, secret })?;
+    let crashed = tokio::select! {
+        () = goodbye.next() => None,
+        failure = doors.ended() => Some(failure),
+    };
+    ground.front.force();
+    doors.closed(Duration::from_secs(1)).await;
+    crashed.map_or(Ok(()), |failure| Err(failure.crashed()))
+}
+
+/// The phone page, before every other route of the site.
+pub(crate) fn pages(ground: &Ground, dev: &DevPlan) -> Vec<Route> {
+    let config =
+        weappd_simulator::page::PageConfig::new(dev.wechat_url.as_str(), ground.front.clone());
+    let router = weappd_simulator::page::router(ground.wiretap.clone(), config);
+    ["= /", "/_dev/"]
+        .map(|path| Route {
+            path: path.to_owned(),
+            target: Target::Room(router.clone()),
+            session: SessionRule::Pass,
+        })
+        .to_vec()
+}
+
+/// Opens the simulated WeChat at `socket`, with one mini program.
+pub(crate) fn open_wechat(
+    ground: &Ground,
+    doors: &Doors,
+    socket: TcpListener,
+    public_url: String,
+    credential: Credential,
+) -> Result<(), Failure> {
+    let simulator = Simulator::new(Parts {
+        mini_apps: vec![weappd_simulator::MiniApp {
+            credential,
+            has_unionid: true,
+        }],
+        public_url,
+        clock: ground.clock.clone(),
+        tokens: ground.tokens.clone(),
+        wiretap: ground.wiretap.clone(),
+    })
+    .map_err(|error| Failure::new(&error, ""))?;
+    let edge = small_edge(ground, weappd_simulator::http::router(simulator))?;
+    let kind = Kind::Http;
+    doors.open("the simulated WeChat", edge, vec![Bound { socket, kind }]);
+    Ok(())
+}
