@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header, uri::Scheme};
+use axum::http::{HeaderMap, HeaderValue, Uri, header, uri::Scheme};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -27,11 +27,17 @@ impl Identify for SessionIdentify {
                     unionid: who.unionid.clone(),
                     appid: who.appid.clone(),
                 },
-                Err(Denied::Missing) => Caller::Nobody,
+                // A person in front of a browser gets the door's page instead.
+                Err(Denied::Missing) if wants_page(headers) => Caller::Nobody,
                 Err(denied) => Caller::Refused(weappd_session::http::refusal(headers, &denied)),
             }
         })
     }
+}
+
+fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).map(HeaderValue::as_bytes);
+    accept.is_some_and(|accept| accept.windows(9).any(|word| word == b"text/html"))
 }
 
 /// Tells the edge that nobody is known: for listeners without sessions.

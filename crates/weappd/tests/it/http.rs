@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -169,6 +169,15 @@ pub(crate) fn json(answer: &Answer) -> Value {
 
 /// A connector that trusts only `ca` and offers `alpn`.
 pub(crate) fn connector(ca: &Path, alpn: &[&[u8]]) -> TlsConnector {
+    connector_for(ca, alpn, rustls::DEFAULT_VERSIONS)
+}
+
+/// The same for these versions of TLS only.
+pub(crate) fn connector_for(
+    ca: &Path,
+    alpn: &[&[u8]],
+    versions: &[&'static SupportedProtocolVersion],
+) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     for cert in CertificateDer::pem_file_iter(ca).expect("the certificate file") {
         roots
@@ -177,7 +186,7 @@ pub(crate) fn connector(ca: &Path, alpn: &[&[u8]]) -> TlsConnector {
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("TLS versions")
         .with_root_certificates(roots)
         .with_no_client_auth();

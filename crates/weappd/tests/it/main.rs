@@ -4,6 +4,14 @@
 
 // Certificates as vendors issue them.
 mod cert;
+// `weappd dev`, from an empty directory to Ctrl-C.
+mod dev;
+// kill -9 in the middle of everything.
+mod durability;
+// Who descends from a process, and whether they are gone.
+mod family;
+// The front door: TLS, redirects, the proxy, sessions on the way to apps.
+mod edge;
 // A small HTTP client whose answers a test can take apart.
 mod http;
 // A private MariaDB, for stores and for servers that bring their own tables.
@@ -16,6 +24,8 @@ mod process;
 mod raw;
 // A new user's way from init to serve; configurations that cannot be served.
 mod serve;
+// Tunnels end to end, and phones that do not keep to the protocol.
+mod tunnel;
 // Business servers inside the test's own process.
 mod upstream;
 // A real weappd, a simulated WeChat, phones with users.

@@ -69,6 +69,11 @@ impl Raw {
         }
     }
 
+    /// Takes what was heard so far out, to wait for what comes next.
+    pub(crate) fn forget(&mut self) {
+        self.heard.clear();
+    }
+
     /// Everything until the other side closes; panics if it does not.
     pub(crate) async fn rest(mut self) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -90,6 +95,17 @@ impl Raw {
 /// Sends `bytes` and gives everything that comes until the connection is closed.
 pub(crate) async fn ask(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     let mut raw = Raw::plain(addr).await;
+    drop(raw.say(bytes).await);
+    raw.rest().await
+}
+
+/// The same over TLS.
+pub(crate) async fn ask_tls(
+    addr: SocketAddr,
+    tls: &TlsConnector,
+    bytes: impl AsRef<[u8]>,
+) -> String {
+    let mut raw = Raw::tls(addr, tls).await;
     drop(raw.say(bytes).await);
     raw.rest().await
 }

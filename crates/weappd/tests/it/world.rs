@@ -102,6 +102,16 @@ impl World {
             .expect("weappd runs")
     }
 
+    /// The same with the AppSecret in its environment, as `serve` has it.
+    pub(crate) fn command_with_secret(&self, args: &[&str]) -> std::process::Output {
+        Command::new(WEAPPD)
+            .current_dir(self.dir.path())
+            .args(args)
+            .env("WEAPP_SECRET", APP_SECRET)
+            .output()
+            .expect("weappd runs")
+    }
+
     /// The directory it runs in.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
