@@ -139,7 +139,14 @@ async fn build(
         wiretap: ground.wiretap.clone(),
         quiet_paths: QUIET.map(str::to_owned).to_vec(),
     })
-    .map_err(|error| Failure::new(&error, "`weappd check` looks at all of it at once"))?;
+    .map_err(|error| {
+        let hint = match &plan.dev {
+            // Nothing else of this is the user's in `weappd dev`.
+            Some(_) => "remove dev-cert.pem and dev-key.pem: the next start makes new ones",
+            None => "`weappd check` looks at all of it at once",
+        };
+        Failure::new(&error, hint)
+    })?;
     doors.open("the front door", edge, sockets.public);
     house.start(data);
     Ok(house)

@@ -60,12 +60,21 @@ async fn the_first_run_needs_nothing_and_every_address_of_the_banner_answers() {
         assert_eq!(config["wechatUrl"], format!("http://{}", world.wechat));
     }
     let health = world.api().get("/healthz").send().await;
-    assert_eq!((health.status(), &health.body()[..]), (StatusCode::OK, &b"ok\n"[..]));
+    assert_eq!(
+        (health.status(), &health.body()[..]),
+        (StatusCode::OK, &b"ok\n"[..])
+    );
     let alice = profile(&world, "alice").await;
     assert_eq!(alice["appid"], APPID);
-    assert!(world.transcript().contains(APPID), "the banner names the AppID");
+    assert!(
+        world.transcript().contains(APPID),
+        "the banner names the AppID"
+    );
     // WeChat's server side: nobody without the secret gets a session key.
-    let refused = wechat(&world).get("/sns/jscode2session?appid=x").send().await;
+    let refused = wechat(&world)
+        .get("/sns/jscode2session?appid=x")
+        .send()
+        .await;
     assert_eq!(http::json(&refused)["session_key"], Value::Null);
 
     let mode = |name: &str| {

@@ -14,6 +14,13 @@ pub(crate) struct Member {
     command: String,
 }
 
+impl Member {
+    /// The name of its program, as the kernel keeps it.
+    pub(crate) fn command(&self) -> &str {
+        &self.command
+    }
+}
+
 /// Everybody who descends from `pid` now.
 pub(crate) fn of(pid: u32) -> Vec<Member> {
     let mut children: HashMap<u32, Vec<Member>> = HashMap::new();
@@ -83,7 +90,7 @@ async fn a_family_is_seen_and_its_end_too() {
     process.expect_line("up", |line| (line == "up").then_some(()));
     let deadline = Instant::now() + PATIENCE;
     let mut members = of(process.id());
-    while !members.iter().any(|member| member.command == "sleep") {
+    while !members.iter().any(|member| member.command() == "sleep") {
         assert!(Instant::now() < deadline, "{members:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
         members = of(process.id());

@@ -114,9 +114,16 @@ async fn a_wafer_1_session_is_known_to_the_app_too() {
     let (id, skey) = (text(&session["id"]), text(&session["skey"]));
     let about = profile(&world, "alice").await;
     for (id, openid) in [(id, Some(text(&about["openid"]))), ("another", None)] {
-        let asked = site.get("/x").header("x-wx-id", id).header("x-wx-skey", skey);
+        let asked = site
+            .get("/x")
+            .header("x-wx-id", id)
+            .header("x-wx-skey", skey);
         let echo = http::json(&asked.send().await);
-        assert_eq!(seen(&echo, "x-wx-openid").first().copied(), openid, "{echo}");
+        assert_eq!(
+            seen(&echo, "x-wx-openid").first().copied(),
+            openid,
+            "{echo}"
+        );
     }
 }
 
@@ -129,22 +136,42 @@ async fn the_internal_api_answers_programs_on_this_machine_only() {
     let world = with_echo().await;
     let api = world.api();
     let rpc = r#"{"interface":{"interfaceName":"qcloud.cam.auth","para":{"id":"a","skey":"b"}}}"#;
-    for (path, body) in [("/mina_auth/", rpc), ("/get/wsurl", "{}"), ("/ws/push", "{}")] {
+    for (path, body) in [
+        ("/mina_auth/", rpc),
+        ("/get/wsurl", "{}"),
+        ("/ws/push", "{}"),
+    ] {
         let own = api.post(path).body(body).send().await;
         assert_eq!(own.status(), StatusCode::OK, "{path}");
-        for origin in ["https://evil.example", &format!("http://{}", world.http), "null"] {
+        for origin in [
+            "https://evil.example",
+            &format!("http://{}", world.http),
+            "null",
+        ] {
             let page = api.post(path).header("origin", origin).body(body);
             let refused = page.send().await;
-            assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{path} from {origin}");
+            assert_eq!(
+                refused.status(),
+                StatusCode::FORBIDDEN,
+                "{path} from {origin}"
+            );
             assert_eq!(error_of(&refused), "not_for_browsers");
         }
         // A name that an attacker's DNS points at 127.0.0.1.
-        let lured = api.named("evil.example:8081").post(path).body(body).send().await;
+        let lured = api
+            .named("evil.example:8081")
+            .post(path)
+            .body(body)
+            .send()
+            .await;
         assert_eq!(lured.status(), StatusCode::FORBIDDEN, "{path}");
         assert_eq!(error_of(&lured), "not_for_browsers");
     }
     let nowhere = api.get("/v2").send().await;
-    assert_eq!((nowhere.status(), error_of(&nowhere)), (StatusCode::NOT_FOUND, "not_found".to_owned()));
+    assert_eq!(
+        (nowhere.status(), error_of(&nowhere)),
+        (StatusCode::NOT_FOUND, "not_found".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -160,28 +187,49 @@ async fn the_internal_api_wants_the_apps_token() {
 
     for path in ["/v1/session", "/v1/tunnels"] {
         let wrong = format!("{token}x");
-        for given in [None, Some("Bearer "), Some("Bearer no"), Some(wrong.as_str())] {
+        for given in [
+            None,
+            Some("Bearer "),
+            Some("Bearer no"),
+            Some(wrong.as_str()),
+        ] {
             let asked = api.get(path).header("x-wx-skey", &skey);
             let asked = match given {
                 Some(given) => asked.header("authorization", given),
                 None => asked,
             };
             let refused = asked.send().await;
-            assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{path} {given:?}");
+            assert_eq!(
+                refused.status(),
+                StatusCode::UNAUTHORIZED,
+                "{path} {given:?}"
+            );
             assert_eq!(error_of(&refused), "no_token");
         }
     }
     let asked = api.get("/v1/session").header("authorization", &token);
     let nobody = asked.send().await;
-    assert_eq!((nobody.status(), error_of(&nobody)), (StatusCode::UNAUTHORIZED, "no_session".to_owned()));
+    assert_eq!(
+        (nobody.status(), error_of(&nobody)),
+        (StatusCode::UNAUTHORIZED, "no_session".to_owned())
+    );
     let asked = api.get("/v1/session").header("authorization", &token);
     let who = http::json(&asked.header("x-wx-skey", &skey).send().await);
     let about = profile(&world, "alice").await;
-    assert_eq!((&who["openid"], &who["appid"]), (&about["openid"], &about["appid"]));
+    assert_eq!(
+        (&who["openid"], &who["appid"]),
+        (&about["openid"], &about["appid"])
+    );
     let asked = api.get("/v1/tunnels").header("authorization", &token);
     assert!(http::json(&asked.send().await)["tunnels"].is_array());
     // The site never answers what is internal: these paths are the app's there.
-    for path in ["/v1/session", "/mina_auth/", "/get/wsurl", "/ws/push", "/healthz"] {
+    for path in [
+        "/v1/session",
+        "/mina_auth/",
+        "/get/wsurl",
+        "/ws/push",
+        "/healthz",
+    ] {
         let echo = http::json(&world.site().post(path).send().await);
         assert_eq!(echo["url"], path);
     }

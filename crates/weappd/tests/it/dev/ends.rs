@@ -30,7 +30,9 @@ async fn open_wire(world: &World) -> TcpStream {
             assert_ne!(read, 0, "{}", String::from_utf8_lossy(&heard));
         }
     };
-    tokio::time::timeout(PATIENCE, listening).await.expect("the wire");
+    tokio::time::timeout(PATIENCE, listening)
+        .await
+        .expect("the wire");
     assert!(heard.starts_with(b"HTTP/1.1 200"));
     wire
 }
@@ -45,7 +47,7 @@ async fn hangs_up(mut wire: TcpStream) {
 
 #[tokio::test]
 async fn ctrl_c_ends_everything_soon_and_the_next_start_knows_the_sessions() {
-    let world = World::dev().await;
+    let mut world = World::dev().await;
     let mut phones = [world.phone("alice"), world.phone("bob")];
     let mut sockets = Vec::new();
     for phone in &mut phones {
@@ -55,7 +57,7 @@ async fn ctrl_c_ends_everything_soon_and_the_next_start_knows_the_sessions() {
         sockets.push(socket);
     }
     let wire = open_wire(&world).await;
-    let children = family::of(world.id());
+    let children = family::of(world.process().id());
     assert!(!children.is_empty(), "the chat room is a child process");
     let skeys = phones.map(|phone| phone.skey.expect("logged in"));
     let (mut a, mut b) = (sockets.remove(0), sockets.remove(0));
@@ -65,7 +67,11 @@ async fn ctrl_c_ends_everything_soon_and_the_next_start_knows_the_sessions() {
     let (ended, a, b, ()) = tokio::join!(ending, a.sees_close(), b.sees_close(), hangs_up(wire));
     let (dir, took) = ended.expect("it ended");
     assert!(took < SOON, "Ctrl-C took {took:?}");
-    assert_eq!((a, b), (Some(1001), Some(1001)), "phones hear that it goes away");
+    assert_eq!(
+        (a, b),
+        (Some(1001), Some(1001)),
+        "phones hear that it goes away"
+    );
     family::gone(&children).await;
 
     let world = World::dev_in(dir, &[]).await;
@@ -84,10 +90,10 @@ async fn an_app_that_will_not_end_does_not_keep_weappd() {
     // Deaf to SIGTERM, with a child of its own that is deaf as well.
     let deaf = "trap '' TERM INT; (trap '' TERM INT; while :; do sleep 1; done) & exec node \"$0\"";
     let run = ["--", "sh", "-c", deaf, &fixture("echo.js")];
-    let world = World::dev_in(dir, &run).await;
+    let mut world = World::dev_in(dir, &run).await;
     let answer = world.site().get("/x").send().await;
     assert_eq!(answer.status(), StatusCode::OK);
-    let children = family::of(world.id());
+    let children = family::of(world.process().id());
     assert!(children.len() >= 2, "{children:?}");
     let (_dir, took) = world.end(Signal::INT);
     assert!(took < SOON, "Ctrl-C took {took:?}");
@@ -96,8 +102,8 @@ async fn an_app_that_will_not_end_does_not_keep_weappd() {
 
 #[tokio::test]
 async fn sigterm_is_an_end_like_ctrl_c() {
-    let world = World::dev().await;
-    let children = family::of(world.id());
+    let mut world = World::dev().await;
+    let children = family::of(world.process().id());
     let (dir, took) = world.end(Signal::TERM);
     assert!(took < SOON, "SIGTERM took {took:?}");
     family::gone(&children).await;

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::process::{PATIENCE, Process};
 use crate::world::{WEAPPD, World};
@@ -19,16 +20,32 @@ async fn refuses(dir: &Path, args: &[&str], words: &[&str]) {
     }
     command.args(args);
     let mut process = Process::spawn("weappd dev", &mut command);
-    let status = process.wait(PATIENCE).expect("a start that cannot work ends");
-    process.says(words[0]).await;
-    let said = process.transcript();
+    let status = process
+        .wait(PATIENCE)
+        .expect("a start that cannot work ends");
+    let said = whole(&process, words[0]).await;
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.starts_with("! error: "), "the error comes first, on stderr: {said}");
+    assert!(
+        said.starts_with("! error: "),
+        "the error comes first, on stderr: {said}"
+    );
     for word in words {
         assert!(said.contains(word), "no {word:?} in: {said}");
     }
     assert!(!said.contains("panicked"), "{said}");
-    assert!(!said.contains("Phones"), "no banner before an error: {said}");
+    assert!(
+        !said.contains("Phones"),
+        "no banner before an error: {said}"
+    );
+}
+
+/// What it said, up to its last words: they may come a moment after its end.
+async fn whole(process: &Process, last: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    while !process.transcript().contains(last) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    process.transcript()
 }
 
 fn empty() -> tempfile::TempDir {
@@ -48,7 +65,12 @@ async fn a_taken_port() {
         let dir = empty();
         let address = format!("127.0.0.1:{port}: another program already does");
         let hint = format!("give {flag} another port");
-        refuses(dir.path(), &[flag, &port], &[&hint, what, &address, "hint: "]).await;
+        refuses(
+            dir.path(),
+            &[flag, &port],
+            &[&hint, what, &address, "hint: "],
+        )
+        .await;
     }
 }
 
@@ -56,10 +78,19 @@ async fn a_taken_port() {
 async fn a_data_directory_that_cannot_be() {
     let dir = empty();
     fs::write(dir.path().join(".weappd"), "in the way").expect("a file");
-    let words = ["--data-dir", "the data directory .weappd cannot be used", "File exists", "hint: "];
+    let words = [
+        "--data-dir",
+        "the data directory .weappd cannot be used",
+        "File exists",
+        "hint: ",
+    ];
     refuses(dir.path(), &[], &words).await;
     // Nobody, not even root, can make a directory there.
-    let words = ["--data-dir", "the data directory /proc/weappd cannot be used", "hint: "];
+    let words = [
+        "--data-dir",
+        "the data directory /proc/weappd cannot be used",
+        "hint: ",
+    ];
     refuses(dir.path(), &["--data-dir", "/proc/weappd"], &words).await;
 }
 
@@ -73,7 +104,11 @@ async fn a_broken_database() {
     fs::write(&file, &garbage).expect("garbage");
     let words = ["move it away", ".weappd/weappd.db", "the file is broken"];
     refuses(dir.path(), &[], &words).await;
-    assert_eq!(fs::read(&file).expect("still there"), garbage, "left as it was");
+    assert_eq!(
+        fs::read(&file).expect("still there"),
+        garbage,
+        "left as it was"
+    );
     // The words are true: moved away, the start works.
     fs::rename(&file, data.join("broken.db")).expect("moved");
     drop(World::dev_in(dir, &[]).await);
@@ -99,7 +134,10 @@ async fn a_broken_certificate() {
 #[tokio::test]
 async fn a_second_weappd_on_the_same_data() {
     let world = World::dev().await;
-    let words = ["hint: stop it first", "another weappd is running on .weappd"];
+    let words = [
+        "hint: stop it first",
+        "another weappd is running on .weappd",
+    ];
     refuses(world.dir(), &[], &words).await;
     // The first one did not notice.
     let mut alice = world.phone("alice");

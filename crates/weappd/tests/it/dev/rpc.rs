@@ -19,7 +19,10 @@ async fn call_at(world: &World, path: &str, name: &str, para: Value) -> Value {
         "interface": {"interfaceName": name, "para": para},
     });
     let answer = http::json(&world.api().post(path).json(&body).send().await);
-    assert_eq!((&answer["version"], &answer["componentName"]), (&json!(1), &json!("MA")));
+    assert_eq!(
+        (&answer["version"], &answer["componentName"]),
+        (&json!(1), &json!("MA"))
+    );
     answer
 }
 
@@ -41,7 +44,10 @@ async fn id_skey_auth_and_decrypt() {
     let alice = world.phone("alice");
     let about = profile(&world, "alice").await;
     let first = log_in(&world, &alice).await;
-    assert_eq!((&first["returnCode"], &first["returnMessage"]), (&json!(0), &json!("NEW_SESSION_SUCCESS")));
+    assert_eq!(
+        (&first["returnCode"], &first["returnMessage"]),
+        (&json!(0), &json!("NEW_SESSION_SUCCESS"))
+    );
     let data = &first["returnData"];
     assert_eq!(data["user_info"]["nickName"], about["nickName"]);
     assert_eq!(data["duration"], 2_592_000);
@@ -84,7 +90,11 @@ fn session_key(world: &World, openid: &str) -> Secret {
         .arg(openid)
         .output()
         .expect("python3 (Debian package python3)");
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    assert!(
+        told.status.success(),
+        "{}",
+        String::from_utf8_lossy(&told.stderr)
+    );
     Secret::new(String::from_utf8_lossy(&told.stdout).trim())
 }
 
@@ -95,7 +105,12 @@ async fn the_oldest_form_needs_no_iv_and_no_watermark() {
     let about = profile(&world, "alice").await;
     let code = alice.code().await;
     // The code alone makes WeChat's key known to weappd, and so to this test.
-    let login = world.site().get("/weapp/login").header("x-wx-code", &code).send().await;
+    let login = world
+        .site()
+        .get("/weapp/login")
+        .header("x-wx-code", &code)
+        .send()
+        .await;
     assert_eq!(http::json(&login)["code"], 0);
     let key = session_key(&world, text(&about["openid"]));
     let iv = BASE64.decode(key.expose()).expect("base64");
@@ -126,25 +141,75 @@ async fn every_refusal_has_its_number() {
         ("", 1009, "REQUEST_IS_NOT_JSON"),
         ("{\"interface\":", 1009, "REQUEST_IS_NOT_JSON"),
         ("{}", 1002, "NO_INTERFACENAME_PARA"),
-        (r#"{"interface":{"interfaceName":"qcloud.cam.auth"}}"#, 1011, "NO_PARA"),
-        (r#"{"interface":{"interfaceName":"x","para":{}}}"#, 1010, "INTERFACENAME_PARA_ERR"),
-        (r#"{"interface":{"interfaceName":"qcloud.cam.auth","para":{}}}"#, 1003, "PARA_ERR"),
+        (
+            r#"{"interface":{"interfaceName":"qcloud.cam.auth"}}"#,
+            1011,
+            "NO_PARA",
+        ),
+        (
+            r#"{"interface":{"interfaceName":"x","para":{}}}"#,
+            1010,
+            "INTERFACENAME_PARA_ERR",
+        ),
+        (
+            r#"{"interface":{"interfaceName":"qcloud.cam.auth","para":{}}}"#,
+            1003,
+            "PARA_ERR",
+        ),
         (&" ".repeat(65 * 1024), 1009, "REQUEST_TOO_LARGE"),
     ] {
-        let answer = http::json(&world.api().post("/mina_auth/").body(body.to_owned()).send().await);
-        assert_eq!((&answer["returnCode"], &answer["returnMessage"]), (&json!(code), &json!(message)));
+        let answer = http::json(
+            &world
+                .api()
+                .post("/mina_auth/")
+                .body(body.to_owned())
+                .send()
+                .await,
+        );
+        assert_eq!(
+            (&answer["returnCode"], &answer["returnMessage"]),
+            (&json!(code), &json!(message))
+        );
         assert_eq!(answer["returnData"], "");
     }
     let login = |code: &str| json!({"code": code, "encrypt_data": no_data, "iv": no_data});
     let elsewhere = json!({"id": id, "skey": skey});
     let refused = call_at(&world, "/mina_auth/wxnobody/", "qcloud.cam.auth", elsewhere).await;
-    assert_eq!((&refused["returnCode"], &refused["returnMessage"]), (&json!(1012), &json!("NO_APPID")));
+    assert_eq!(
+        (&refused["returnCode"], &refused["returnMessage"]),
+        (&json!(1012), &json!("NO_APPID"))
+    );
     for (name, para, code, message) in [
-        ("qcloud.cam.auth", json!({"id": id, "skey": "x"}), 60012, "AUTH_FAIL"),
-        ("qcloud.cam.auth", json!({"id": "x", "skey": skey}), 60012, "AUTH_FAIL"),
-        ("qcloud.cam.auth", json!({"id": 7, "skey": skey}), 1003, "PARA_ERR"),
-        ("qcloud.cam.id_skey", login("never given"), 40029, "WEIXIN_CODE_ERR"),
-        ("qcloud.cam.id_skey", login(&alice.code().await), 60021, "DECRYPT_FAIL"),
+        (
+            "qcloud.cam.auth",
+            json!({"id": id, "skey": "x"}),
+            60012,
+            "AUTH_FAIL",
+        ),
+        (
+            "qcloud.cam.auth",
+            json!({"id": "x", "skey": skey}),
+            60012,
+            "AUTH_FAIL",
+        ),
+        (
+            "qcloud.cam.auth",
+            json!({"id": 7, "skey": skey}),
+            1003,
+            "PARA_ERR",
+        ),
+        (
+            "qcloud.cam.id_skey",
+            login("never given"),
+            40029,
+            "WEIXIN_CODE_ERR",
+        ),
+        (
+            "qcloud.cam.id_skey",
+            login(&alice.code().await),
+            60021,
+            "DECRYPT_FAIL",
+        ),
         (
             "qcloud.cam.decrypt",
             json!({"id": id, "skey": "x", "encrypt_data": no_data}),
@@ -166,7 +231,11 @@ async fn every_refusal_has_its_number() {
     ] {
         let answer = call(&world, name, para).await;
         assert_eq!(
-            (&answer["returnCode"], &answer["returnMessage"], &answer["returnData"]),
+            (
+                &answer["returnCode"],
+                &answer["returnMessage"],
+                &answer["returnData"]
+            ),
             (&json!(code), &json!(message), &json!("")),
             "{name}"
         );
@@ -175,10 +244,13 @@ async fn every_refusal_has_its_number() {
         ("reset", 1005, "WEIXIN_NET_ERR"),
         ("wrong_json", 1007, "WEIXIN_RETURN_ERR"),
     ] {
-        let faults = json!({"fault": fault, "next": 1});
+        let faults = json!({"fault": fault, "next": 10});
         wechat(&world).post("/faults").json(&faults).send().await;
         let answer = log_in(&world, &alice).await;
-        assert_eq!((&answer["returnCode"], &answer["returnMessage"]), (&json!(code), &json!(message)));
+        assert_eq!(
+            (&answer["returnCode"], &answer["returnMessage"]),
+            (&json!(code), &json!(message))
+        );
     }
     // None of it harmed the session.
     let known = call(&world, "qcloud.cam.auth", json!({"id": id, "skey": skey})).await;

@@ -1,0 +1,292 @@
+//! Tunnels end to end: phones in the chat room of `weappd dev`, over TLS.
+
+mod abuse;
+
+use std::collections::BTreeSet;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::{StatusCode, Uri};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_websockets::{ClientBuilder, Error, Message, WebSocketStream};
+
+use crate::http;
+use crate::process::PATIENCE;
+use crate::world::{Phone, World, text};
+
+/// A phone's end of a tunnel.
+pub(crate) struct Socket(WebSocketStream<TlsStream<TcpStream>>);
+
+impl Socket {
+    /// Asks the chat room for a tunnel and opens it.
+    pub(crate) async fn join(world: &World, phone: &Phone) -> Self {
+        let url = connect_url(phone).await;
+        Self::open(world, &url)
+            .await
+            .expect("a genuine URL is accepted")
+    }
+
+    /// Opens a connect URL over TLS, whatever its scheme.
+    pub(crate) async fn open(world: &World, url: &str) -> Result<Self, Error> {
+        let url: Uri = url.parse().expect("a URL");
+        let tcp = TcpStream::connect(world.https).await.expect("the site");
+        let name = "localhost".try_into().expect("a name");
+        let tls = http::connector(&world.ca(), &[]).connect(name, tcp).await;
+        let here = format!("wss://localhost:{}{}", world.https.port(), url.path());
+        let builder = ClientBuilder::from_uri(here.parse().expect("a URL"));
+        let opening = builder.connect_on(tls.expect("a TLS handshake"));
+        let (socket, _) = soon(opening).await?;
+        Ok(Self(socket))
+    }
+
+    pub(crate) async fn sends(&mut self, packet: &str) {
+        let sent = soon(self.0.send(Message::text(packet.to_owned()))).await;
+        sent.expect("the tunnel is open");
+    }
+
+    /// A message of the chat: what, and what about it.
+    async fn says(&mut self, kind: &str, content: &Value) {
+        let message = json!({"type": kind, "content": content});
+        self.sends(&format!("message:{message}")).await;
+    }
+
+    /// The next packet.
+    pub(crate) async fn hears(&mut self) -> String {
+        let next = soon(self.0.next()).await.expect("the tunnel is open");
+        let next = next.expect("a frame");
+        next.as_text()
+            .unwrap_or_else(|| panic!("text, not {next:?}"))
+            .to_owned()
+    }
+
+    /// The next message of the chat, which must be of this kind: what it is about.
+    async fn hears_of(&mut self, kind: &str) -> Value {
+        let packet = self.hears().await;
+        let message = packet.strip_prefix("message:").expect(&packet);
+        let mut message: Value = serde_json::from_str(message).expect(message);
+        assert_eq!(message["type"], kind, "{packet}");
+        message["content"].take()
+    }
+
+    /// Reads up to the end; gives the number it was closed with, if one was said.
+    pub(crate) async fn sees_close(&mut self) -> Option<u16> {
+        loop {
+            match soon(self.0.next()).await? {
+                Ok(frame) if frame.is_close() => {
+                    return frame.as_close().map(|(code, _)| code.into());
+                }
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, what).await;
+    done.expect("what the tunnel does, it does soon")
+}
+
+/// `GET /weapp/tunnel`, as both SDKs ask.
+async fn connect_url(phone: &Phone) -> String {
+    let answer = phone.get("/weapp/tunnel").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer = http::json(&answer);
+    assert_eq!(answer["code"], 0, "{answer}");
+    assert!(answer["data"]["tunnelId"].is_string(), "{answer}");
+    text(&answer["data"]["connectUrl"]).to_owned()
+}
+
+/// Two users who sit in the chat room, past all welcomes: with their sockets and openids.
+async fn alice_and_bob(world: &World) -> [(Phone, Socket, Value); 2] {
+    let mut alice = world.phone("alice");
+    let me = alice.log_in().await["data"]["userinfo"].take();
+    let mut a = Socket::join(world, &alice).await;
+    assert_eq!(a.hears().await, "timeout:15", "the first word, in seconds");
+    let people = a.hears_of("people").await;
+    assert_eq!(
+        (&people["total"], &people["enter"]["openId"]),
+        (&json!(1), &me["openId"])
+    );
+
+    let mut bob = world.phone("bob");
+    let other = bob.log_in().await["data"]["userinfo"].take();
+    let mut b = Socket::join(world, &bob).await;
+    assert_eq!(b.hears().await, "timeout:15");
+    for socket in [&mut a, &mut b] {
+        let people = socket.hears_of("people").await;
+        assert_eq!(people["total"], 2);
+        assert_eq!(people["enter"]["openId"], other["openId"]);
+        assert_eq!(people["enter"]["nickName"], other["nickName"]);
+    }
+    [
+        (alice, a, me["openId"].clone()),
+        (bob, b, other["openId"].clone()),
+    ]
+}
+
+#[tokio::test]
+async fn two_people_chat_and_one_leaves() {
+    let world = World::dev().await;
+    let [(_, mut a, alice), (_, mut b, bob)] = alice_and_bob(&world).await;
+    for (at, who) in [(0, &alice), (1, &bob)] {
+        let word = format!("你好 from {at}: \"quoted\"\n\u{1F44B}");
+        let speaker = if at == 0 { &mut a } else { &mut b };
+        speaker.says("speak", &json!({"word": word})).await;
+        for socket in [&mut a, &mut b] {
+            let heard = socket.hears_of("speak").await;
+            assert_eq!(
+                (&heard["who"]["openId"], &heard["word"]),
+                (who, &json!(word))
+            );
+        }
+    }
+    for socket in [&mut a, &mut b] {
+        socket.sends("ping").await;
+        // Nothing else is on the way: `timeout` came once.
+        assert_eq!(socket.hears().await, "pong");
+    }
+    a.sends("close").await;
+    assert_eq!(a.sees_close().await, Some(1000));
+    let people = b.hears_of("people").await;
+    assert_eq!(people["total"], 1);
+    assert_eq!(
+        (&people["leave"]["openId"], &people["enter"]),
+        (&alice, &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn a_phone_that_vanishes_is_missed_at_once() {
+    let world = World::dev().await;
+    let [(_, a, alice), (_, mut b, _)] = alice_and_bob(&world).await;
+    // No goodbye at all: the connection is gone.
+    drop(a);
+    let people = b.hears_of("people").await;
+    assert_eq!(
+        (&people["total"], &people["leave"]["openId"]),
+        (&json!(1), &alice)
+    );
+}
+
+#[tokio::test]
+async fn words_stay_in_order() {
+    const WORDS: usize = 200;
+    let world = World::dev().await;
+    let [(_, mut a, _), (_, mut b, _)] = alice_and_bob(&world).await;
+    let speak = async {
+        for at in 0..WORDS {
+            a.says("speak", &json!({"word": at.to_string()})).await;
+        }
+        for at in 0..WORDS {
+            assert_eq!(a.hears_of("speak").await["word"], at.to_string());
+        }
+    };
+    let listen = async {
+        for at in 0..WORDS {
+            assert_eq!(b.hears_of("speak").await["word"], at.to_string());
+        }
+    };
+    tokio::join!(speak, listen);
+}
+
+#[tokio::test]
+async fn nobody_gets_a_tunnel_without_a_session() {
+    let world = World::dev().await;
+    let mut alice = world.phone("alice");
+    for skey in [None, Some("0".repeat(64))] {
+        alice.skey = skey;
+        let refused = alice.get("/weapp/tunnel").await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(http::json(&refused)["code"], -1);
+    }
+}
+
+#[tokio::test]
+async fn a_connect_url_is_good_once_and_cannot_be_made_up() {
+    let world = World::dev().await;
+    let mut alice = world.phone("alice");
+    alice.log_in().await;
+    let url = connect_url(&alice).await;
+    let (base, token) = url.rsplit_once('/').expect("a token");
+
+    // Forged, cut and empty tokens are no tunnels, and are told so before any upgrade.
+    let last = if token.ends_with('A') { 'B' } else { 'A' };
+    let forged = format!("{}{last}", &token[..token.len() - 1]);
+    let first = if token.starts_with('A') { 'B' } else { 'A' };
+    let renamed = format!("{first}{}", &token[1..]);
+    for token in [&forged, &renamed, &token[..20], "x", &"A".repeat(5000)] {
+        let refused = Socket::open(&world, &format!("{base}/{token}")).await;
+        let refused = refused
+            .err()
+            .unwrap_or_else(|| panic!("{token} was accepted"));
+        assert!(refused.to_string().contains("101"), "{token}: {refused}");
+        let path = format!("/weapp/ws/{token}");
+        let site = world.site();
+        let asked = site.get(&path).header("connection", "upgrade");
+        let asked = asked
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13");
+        let answer = asked
+            .header("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")
+            .send()
+            .await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{token}");
+    }
+    // The genuine one, untouched by all that.
+    let mut socket = Socket::open(&world, &url).await.expect("accepted");
+    assert_eq!(socket.hears().await, "timeout:15");
+    assert_eq!(socket.hears_of("people").await["total"], 1);
+    socket.sends("close").await;
+    assert_eq!(socket.sees_close().await, Some(1000));
+    // Used up: accepted, so that no client is stuck, and closed at once.
+    let mut late = Socket::open(&world, &url).await.expect("accepted");
+    assert_eq!(late.sees_close().await, Some(1008));
+    // Without an upgrade it is a sentence for people.
+    let page = world.site().get(&format!("/weapp/ws/{token}")).send().await;
+    assert_eq!(page.status(), StatusCode::UPGRADE_REQUIRED);
+}
+
+#[tokio::test]
+async fn a_tunnel_opened_twice_belongs_to_the_latest_socket() {
+    let world = World::dev().await;
+    let mut alice = world.phone("alice");
+    alice.log_in().await;
+    let url = connect_url(&alice).await;
+    let mut first = Socket::open(&world, &url).await.expect("accepted");
+    assert_eq!(first.hears().await, "timeout:15");
+    let mut second = Socket::open(&world, &url).await.expect("accepted");
+    let ends = [first.sees_close().await, None];
+    assert_eq!(ends[0], Some(1008));
+    assert_eq!(second.hears().await, "timeout:15");
+}
+
+#[tokio::test]
+async fn many_people_all_hear_each_other() {
+    const PEOPLE: usize = 25;
+    let world = World::dev().await;
+    let mut sockets = Vec::new();
+    for at in 0..PEOPLE {
+        let mut phone = world.phone(&format!("user{at}"));
+        phone.log_in().await;
+        let mut socket = Socket::join(&world, &phone).await;
+        assert_eq!(socket.hears().await, "timeout:15");
+        assert_eq!(socket.hears_of("people").await["total"], at + 1);
+        sockets.push(socket);
+    }
+    for (at, socket) in sockets.iter_mut().enumerate() {
+        for total in at + 2..=PEOPLE {
+            assert_eq!(socket.hears_of("people").await["total"], total);
+        }
+        socket.says("speak", &json!({"word": at.to_string()})).await;
+    }
+    let all: BTreeSet<String> = (0..PEOPLE).map(|at| at.to_string()).collect();
+    for socket in &mut sockets {
+        let mut heard = BTreeSet::new();
+        for _ in 0..PEOPLE {
+            heard.insert(text(&socket.hears_of("speak").await["word"]).to_owned());
+        }
+        assert_eq!(heard, all);
+    }
+}
