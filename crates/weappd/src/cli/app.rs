@@ -227,7 +227,7 @@ async fn logs(named: &Named, lines: usize, follow: bool) -> Result<(), Failure> 
 async fn refused(answer: hyper::Response<hyper::body::Incoming>) -> Failure {
     let body = control::body(answer).await.unwrap_or_default();
     let words: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let message = words["error"]["message"]
+    let message = words["error"]
         .as_str()
         .unwrap_or("weappd refused and gave no reason");
     Failure::say(message, "`weappd app list` shows every app")

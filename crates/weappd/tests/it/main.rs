@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it lacks and ends")]
 
+// `weappd app ...` and the business servers it keeps alive.
+mod apps;
 // Certificates as vendors issue them.
 mod cert;
 // `weappd dev`, from an empty directory to Ctrl-C.
@@ -22,6 +24,8 @@ mod old_software;
 mod process;
 // Bytes on a socket, for what no HTTP client would send.
 mod raw;
+// A site's own files, and the ways out of their folder.
+mod root;
 // A new user's way from init to serve; configurations that cannot be served.
 mod serve;
 // Tunnels end to end, and phones that do not keep to the protocol.
