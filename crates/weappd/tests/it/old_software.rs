@@ -15,14 +15,14 @@ mod runs;
 mod server;
 pub(crate) mod stories;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sha1::{Digest as _, Sha1};
-
 pub(crate) use client::ClientDriver;
 pub(crate) use server::{Wafer1Server, Wafer2Server};
+
+use crate::npm;
 
 /// Where a weappd under test is reached, and what its configuration says.
 ///
@@ -79,42 +79,8 @@ pub(crate) struct OldSoftware {
 impl OldSoftware {
     /// Installs the packages unless that was done before; tests in other processes wait.
     pub(crate) fn install() -> Self {
-        let (manifest, lock) = (fixture("package.json"), fixture("package-lock.json"));
-        let mut sum = Sha1::new();
-        sum.update(fs::read(&manifest).expect("package.json"));
-        sum.update(fs::read(&lock).expect("package-lock.json"));
-        let key = hex::encode(sum.finalize());
-        let home =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("npm-old-software-{}", &key[..12]));
-        let guard = File::create(home.with_extension("lock")).expect("a lock file");
-        guard.lock().expect("the lock on the npm cache");
-        let done = home.join("complete");
-        if !done.exists() {
-            drop(fs::remove_dir_all(&home));
-            fs::create_dir_all(&home).expect("the npm cache");
-            fs::copy(manifest, home.join("package.json")).expect("package.json");
-            fs::copy(lock, home.join("package-lock.json")).expect("package-lock.json");
-            let npm = Command::new("npm")
-                .args([
-                    "ci",
-                    "--ignore-scripts",
-                    "--no-audit",
-                    "--no-fund",
-                    "--loglevel=error",
-                ])
-                .current_dir(&home)
-                .output()
-                .expect("npm (Debian packages nodejs and npm)");
-            assert!(
-                npm.status.success(),
-                "npm ci in {}: {}",
-                home.display(),
-                String::from_utf8_lossy(&npm.stderr)
-            );
-            fs::write(done, "").expect("the mark of a whole install");
-        }
         Self {
-            node_modules: home.join("node_modules"),
+            node_modules: npm::install("old-software", &fixture("")),
         }
     }
 
@@ -158,10 +124,5 @@ fn the_packages_are_the_ones_of_those_years() {
 
 #[test]
 fn the_lock_names_no_host() {
-    let lock = fs::read_to_string(fixture("package-lock.json")).expect("package-lock.json");
-    assert!(
-        !lock.contains("://"),
-        "strip `resolved`, `funding` and `deprecated`"
-    );
-    assert!(lock.contains("\"integrity\""));
+    npm::names_no_host(&fixture(""));
 }
