@@ -4,6 +4,10 @@
 
 // `weappd app ...` and the business servers it keeps alive.
 mod apps;
+// The phone page in a real browser.
+mod browser;
+// What no honest phone sends.
+mod bad_input;
 // Certificates as vendors issue them.
 mod cert;
 // `weappd dev`, from an empty directory to Ctrl-C.
@@ -18,6 +22,8 @@ mod edge;
 mod http;
 // A private MariaDB, for stores and for servers that bring their own tables.
 mod mariadb;
+// npm packages of the tests, installed once.
+mod npm;
 // The unchanged Wafer SDKs on both sides of the wire.
 mod old_software;
 // Child processes, read line by line.

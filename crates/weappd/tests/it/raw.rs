@@ -54,6 +54,29 @@ impl Raw {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Sends `piece` again and again until it is answered, cut off, or `most` bytes are
+    /// gone; gives how many went.
+    pub(crate) async fn pour(&mut self, piece: &[u8], most: usize) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut read, mut write) = tokio::io::split(&mut self.io);
+        let mut sent = 0;
+        while sent < most {
+            let pouring = async {
+                tokio::select! {
+                    biased;
+                    heard = read.read_buf(&mut self.heard) => heard.map(|_| false),
+                    went = write.write_all(piece) => went.map(|()| true),
+                }
+            };
+            match timeout_at(deadline, pouring).await {
+                Ok(Ok(true)) => sent += piece.len(),
+                Ok(_) => return sent,
+                Err(_) => panic!("neither taken nor refused after {sent} bytes"),
+            }
+        }
+        sent
+    }
+
     /// Reads until `enough` of what was heard; panics if that does not come.
     pub(crate) async fn until(&mut self, what: &str, enough: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -72,6 +95,20 @@ impl Raw {
     /// Takes what was heard so far out, to wait for what comes next.
     pub(crate) fn forget(&mut self) {
         self.heard.clear();
+    }
+
+    /// What was heard so far.
+    pub(crate) fn heard(&self) -> String {
+        String::from_utf8_lossy(&self.heard).into_owned()
+    }
+
+    /// Whether something was said or the other side has closed, without waiting.
+    pub(crate) async fn is_answered(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.io.read_buf(&mut self.heard) => true,
+            () = std::future::ready(()) => false,
+        }
     }
 
     /// Everything until the other side closes; panics if it does not.

@@ -203,6 +203,7 @@ pub(crate) struct Recipe {
     /// Where the simulated WeChat listens.
     pub(crate) wechat: SocketAddr,
     endpoint: SocketAddr,
+    miniapp: String,
     site: String,
     edge: String,
     sections: String,
@@ -231,6 +232,7 @@ impl Recipe {
             simulator,
             wechat,
             endpoint: wechat,
+            miniapp: String::new(),
             site: String::new(),
             edge: String::new(),
             sections: String::new(),
@@ -242,6 +244,12 @@ impl Recipe {
     /// Lines of the site: `proxy`, `root`, `routes` ...
     pub(crate) fn site(mut self, lines: &str) -> Self {
         self.site = format!("{}{lines}\n", self.site);
+        self
+    }
+
+    /// Lines of `[miniapp]`.
+    pub(crate) fn miniapp(mut self, lines: &str) -> Self {
+        self.miniapp = format!("{}{lines}\n", self.miniapp);
         self
     }
 
@@ -294,6 +302,7 @@ impl Recipe {
     fn toml(&self, [http, https, internal]: [SocketAddr; 3]) -> String {
         let Self {
             endpoint,
+            miniapp,
             site,
             edge,
             sections,
@@ -302,7 +311,7 @@ impl Recipe {
         } = self;
         format!(
             "domain = \"localhost\"\ncert = \"site.crt\"\nkey = \"site.key\"\n{site}\n\
-             [miniapp]\nappid = \"{APPID}\"\nsecret = {{ env = \"WEAPP_SECRET\" }}\n\n\
+             [miniapp]\nappid = \"{APPID}\"\nsecret = {{ env = \"WEAPP_SECRET\" }}\n{miniapp}\n\
              [wechat]\nendpoint = \"http://{endpoint}\"\n\n\
              [log]\nlevel = \"{log}\"\n\n\
              [internal]\nlisten = \"{internal}\"\n\n\
