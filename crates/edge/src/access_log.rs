@@ -1,44 +1,45 @@
-//! One line a request, written off the road.
+//! One line a request, noted on the road and written off it.
 //!
 //! An edge thread only copies the few texts of a line into its [`Ledger`]; a thread of its
-//! own masks secrets and hands the lines to `tracing` (target `access`).
+//! own (`access_lines`) masks secrets and writes many lines at once.
 
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, Request, Uri, header};
 use parking_lot::Mutex;
-use weappd_base::secret::{is_secret_name, mask};
+use weappd_base::clock::Clock;
 
 use crate::connection::Visit;
 use crate::stream::Traffic;
 
 /// Lines that wait at most before they are handed over.
 const BATCH: usize = 256;
-/// A path segment this long without a dot is a token (a tunnel's address), not a name.
-const TOKEN_LEN: usize = 40;
 const AGENT_LEN: usize = 80;
 
 /// Lines of one edge thread on their way to the writer.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    text: String,
-    lines: Vec<Line>,
+    pub(crate) text: String,
+    pub(crate) lines: Vec<Line>,
 }
 
+/// One request; the ranges are of the batch's text.
 #[derive(Debug)]
-struct Line {
-    method: Method,
-    target: Range<usize>,
-    host: Range<usize>,
-    agent: Range<usize>,
-    peer: SocketAddr,
-    status: u16,
-    bytes: u64,
-    ms: u64,
+pub(crate) struct Line {
+    /// When it was answered: milliseconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) method: Method,
+    pub(crate) target: Range<usize>,
+    pub(crate) host: Range<usize>,
+    pub(crate) agent: Range<usize>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) status: u16,
+    pub(crate) bytes: u64,
+    pub(crate) ms: u64,
 }
 
 /// Where an edge thread notes its requests.
@@ -46,13 +47,15 @@ struct Line {
 pub(crate) struct Ledger {
     batch: Mutex<Batch>,
     writer: SyncSender<Batch>,
+    clock: Clock,
 }
 
 impl Ledger {
-    pub(crate) fn new(writer: SyncSender<Batch>) -> Self {
+    pub(crate) fn new(writer: SyncSender<Batch>, clock: Clock) -> Self {
         Self {
             batch: Mutex::default(),
             writer,
+            clock,
         }
     }
 
@@ -81,6 +84,7 @@ impl Ledger {
         let host = add(text, printable(note.host.as_ref()), 255);
         let agent = add(text, printable(note.agent.as_ref()), AGENT_LEN);
         lines.push(Line {
+            at: self.clock.unix_millis(),
             method: note.method,
             target,
             host,
@@ -190,82 +194,5 @@ impl Drop for Tally {
         {
             noted.ledger.note(note, self.bytes, &noted);
         }
-    }
-}
-
-/// Writes batches until all edge threads are gone. Runs on a thread of its own.
-pub(crate) fn write(batches: &Receiver<Batch>) {
-    while let Ok(batch) = batches.recv() {
-        for line in &batch.lines {
-            let text = |range: &Range<usize>| batch.text.get(range.clone()).unwrap_or_default();
-            tracing::info!(
-                target: "access",
-                peer = %line.peer,
-                host = text(&line.host),
-                method = line.method.as_str(),
-                path = clean(text(&line.target)),
-                status = line.status,
-                bytes = line.bytes,
-                took_ms = line.ms,
-                agent = text(&line.agent),
-            );
-        }
-    }
-}
-
-/// A request target without what must not be written down: values of secret names in the
-/// query, and path segments that are tokens.
-pub(crate) fn clean(target: &str) -> String {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    let mut whole = String::with_capacity(target.len());
-    for (index, segment) in path.split('/').enumerate() {
-        if index > 0 {
-            whole.push('/');
-        }
-        if segment.len() >= TOKEN_LEN && !segment.contains('.') {
-            whole.push_str(&mask(segment));
-        } else {
-            whole.push_str(segment);
-        }
-    }
-    let Some(query) = query else { return whole };
-    for (index, pair) in query.split('&').enumerate() {
-        whole.push(if index == 0 { '?' } else { '&' });
-        match pair.split_once('=') {
-            Some((name, value)) if is_secret(name) => {
-                whole.push_str(name);
-                whole.push('=');
-                whole.push_str(&mask(value));
-            }
-            _ => whole.push_str(pair),
-        }
-    }
-    whole
-}
-
-fn is_secret(name: &str) -> bool {
-    let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-    is_secret_name(&decoded) || decoded.eq_ignore_ascii_case("token")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_masked_in_query_and_path() {
-        assert_eq!(clean("/a/b?x=1&y"), "/a/b?x=1&y");
-        assert_eq!(
-            clean("/l?code=0123456789abc&skey=0123456789&n=1"),
-            "/l?code=0123…(13)&skey=0123…(10)&n=1"
-        );
-        assert_eq!(clean("/l?c%6fde=0123456789abc"), "/l?c%6fde=0123…(13)");
-        let token = "a".repeat(43);
-        assert_eq!(clean(&format!("/weapp/ws/{token}")), "/weapp/ws/aaaa…(43)");
-        let file = format!("/weapp/files/{token}.png");
-        assert_eq!(clean(&file), file);
     }
 }

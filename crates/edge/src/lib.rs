@@ -12,7 +12,7 @@
 //! - The road: `gate`, and its steps `screen`, `path`, `house` and `route`, `challenge`,
 //!   `redirect`, `headers`, `identity`.
 //! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range`, `room`.
-//! - Beside the road: `body`, `page` (refusals), `access_log`, `tap`.
+//! - Beside the road: `body`, `page` (refusals), `access_log` with `access_lines`, `tap`.
 //!
 //! # Invariants
 //!
@@ -23,6 +23,7 @@
 //! - Every wait for a client has an end.
 //! - No secret stands in the access log.
 
+mod access_lines;
 mod access_log;
 mod body;
 mod certs;
@@ -56,6 +57,7 @@ mod tls_stream;
 mod upgrade;
 mod worker;
 
+pub use access_lines::{AccessLog, AccessSink};
 pub use certs::{CertWarning, check_certificate};
 pub use challenge::Challenges;
 pub use config::Config;

@@ -12,7 +12,8 @@ use weappd_base::clock::Clock;
 use weappd_base::tasks::Stop;
 use weappd_base::wiretap::Wiretap;
 
-use crate::access_log::{self, Ledger};
+use crate::access_lines::{self, AccessLog};
+use crate::access_log::Ledger;
 use crate::certs::Resolver;
 use crate::challenge::Challenges;
 use crate::config::Config;
@@ -43,12 +44,15 @@ pub struct EdgeParts {
     pub wiretap: Wiretap,
     /// Paths that begin with one of these are not shown to the wiretap.
     pub quiet_paths: Vec<String>,
+    /// Where every request's line goes, if it is to be written and `config` allows it.
+    pub access: Option<AccessLog>,
 }
 
 /// The front door.
 pub struct Edge {
     shared: Arc<Shared>,
     clock: Clock,
+    access: Option<AccessLog>,
 }
 
 /// Changes a running front door. Cheap to clone.
@@ -65,6 +69,7 @@ impl Edge {
         let resolver = Arc::new(Resolver(ArcSwap::new(Arc::clone(&house.certs))));
         let tls = tls::settings(Arc::clone(&resolver), parts.config.http2)?;
         Ok(Self {
+            access: parts.access.filter(|_| parts.config.access_log),
             shared: Arc::new(Shared {
                 config: parts.config,
                 house: ArcSwap::from_pointee(house),
@@ -96,20 +101,23 @@ impl Edge {
     /// Serves `listeners` until stopped: softly, requests under way are finished and
     /// nothing new is taken; hard, everything ends.
     pub async fn run(self, listeners: Vec<Bound>, stop: Stop) -> Result<(), Error> {
-        let (writer, batches) = sync_channel(64);
-        let scribe = thread::Builder::new()
-            .name("edge-log".to_owned())
-            .spawn(move || access_log::write(&batches))
-            .map_err(Error::Thread)?;
+        let mut scribe = None;
+        let mut writer = None;
+        let threads = self.threads();
+        if let Some(log) = self.access {
+            let (sender, batches) = sync_channel(64);
+            let thread = thread::Builder::new()
+                .name("edge-log".to_owned())
+                .spawn(move || access_lines::write(&batches, log))
+                .map_err(Error::Thread)?;
+            scribe = Some(thread);
+            writer = Some(sender);
+        }
         let mut dealt = Vec::new();
         let mut ended = Vec::new();
-        for index in 0..self.threads() {
+        for index in 0..threads {
             let (deal, arrivals) = mpsc::unbounded_channel();
-            let ledger = self
-                .shared
-                .config
-                .access_log
-                .then(|| Ledger::new(writer.clone()));
+            let ledger = writer.clone().map(|to| Ledger::new(to, self.clock.clone()));
             let worker = Worker::new(Arc::clone(&self.shared), ledger);
             let (end, over) = oneshot::channel();
             let thread_stop = stop.clone();
@@ -135,7 +143,8 @@ impl Edge {
             }
         }
         // The last lines: the writer ends when the last ledger is gone.
-        let written = tokio::task::spawn_blocking(move || scribe.join().is_ok()).await;
+        let join = move || scribe.is_none_or(|scribe| scribe.join().is_ok());
+        let written = tokio::task::spawn_blocking(join).await;
         if !written.unwrap_or(false) {
             tracing::error!("the access log's writer died");
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use weappd_base::secret::{is_secret_name, mask, mask_json};
 use weappd_base::wiretap::{Party, Report, Wiretap};
 
-use crate::access_log::clean;
+use crate::access_lines::clean;
 use crate::body::Body;
 use crate::identity::openid;
 

@@ -102,11 +102,9 @@ impl Worker {
         self.shared.upstreams.clone()
     }
 
-    /// The ledger, if lines written to it would be seen.
+    /// The ledger, if there is an access log.
     pub(crate) fn ledger(&self) -> Option<&Arc<Ledger>> {
-        self.ledger
-            .as_ref()
-            .filter(|_| tracing::enabled!(target: "access", tracing::Level::INFO))
+        self.ledger.as_ref()
     }
 
     /// The next ready instance of an app.

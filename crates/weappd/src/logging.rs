@@ -1,9 +1,10 @@
 //! Where log lines go: standard error, one line each, for people or for programs.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
+use weappd_edge::AccessLog;
 
 /// Starts logging. `directives` is a filter such as `info` or `info,weappd_tunnel=debug`;
 /// a wrong one falls back to `info`.
@@ -19,4 +20,14 @@ pub(crate) fn start(directives: &str, json: bool) {
     } else {
         lines.compact().try_init()
     });
+}
+
+/// The access log, if the filter lets `access` through: many lines with one write, which a
+/// subscriber that is told of each line by itself cannot do.
+pub(crate) fn access_log(json: bool) -> Option<AccessLog> {
+    tracing::enabled!(target: "access", tracing::Level::INFO).then(|| AccessLog {
+        json,
+        // Nobody reads the log any more: that is no reason to stop serving.
+        write: Box::new(|lines| drop(std::io::stderr().lock().write_all(lines))),
+    })
 }

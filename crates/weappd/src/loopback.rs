@@ -41,6 +41,7 @@ pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failur
         clock: ground.clock.clone(),
         wiretap: Wiretap::off(),
         quiet_paths: Vec::new(),
+        access: None,
     })
     .map_err(|error| Failure::new(&error, ""))
 }

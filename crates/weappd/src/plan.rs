@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) tunnel_for_apps: Option<TunnelForApps>,
     /// The rooms' own sections.
     pub(crate) sections: Sections,
+    /// Whether log lines are JSON.
+    pub(crate) log_json: bool,
     /// How long everything may take to end.
     pub(crate) grace: Duration,
     /// What only `weappd dev` has.

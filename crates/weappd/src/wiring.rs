@@ -38,7 +38,7 @@ use crate::loopback::{small_config, small_edge};
 use crate::plan::{DevPlan, Plan, SitePlan, Sockets, TunnelForApps};
 use crate::signals::Goodbye;
 use crate::simulated::{open_wechat, pages};
-use crate::{control, internal, listen, sites};
+use crate::{control, internal, listen, logging, sites};
 
 /// What the front door does not draw: the page's own files, and paths whose rooms draw what
 /// happens in better words.
@@ -138,6 +138,7 @@ async fn build(
         clock: ground.clock.clone(),
         wiretap: ground.wiretap.clone(),
         quiet_paths: QUIET.map(str::to_owned).to_vec(),
+        access: logging::access_log(plan.log_json),
     })
     .map_err(|error| {
         let hint = match &plan.dev {
@@ -286,6 +287,7 @@ impl House {
             clock: self.ground.clock.clone(),
             wiretap: Wiretap::off(),
             quiet_paths: Vec::new(),
+            access: None,
         })
         .map_err(|error| Failure::new(&error, ""))
     }

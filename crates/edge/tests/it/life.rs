@@ -342,6 +342,7 @@ async fn a_certificate_authority_gets_its_answer() {
         clock: weappd_base::clock::Clock::system(),
         wiretap: weappd_base::wiretap::Wiretap::off(),
         quiet_paths: Vec::new(),
+        access: None,
     })
     .expect("built");
     let challenges = edge.challenges();

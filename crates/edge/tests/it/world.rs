@@ -96,6 +96,7 @@ impl Plan {
             clock: Clock::system(),
             wiretap: wiretap.clone(),
             quiet_paths: self.quiet,
+            access: None,
         })
         .expect("a sound plan");
         let control = edge.control();

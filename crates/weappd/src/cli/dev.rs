@@ -163,6 +163,7 @@ fn plan(
         apps: BTreeMap::from([(name.clone(), app)]),
         tunnel_for_apps: Some(TunnelForApps { server_host, key }),
         sections,
+        log_json: false,
         grace: Duration::from_millis(1500),
         dev: Some(DevPlan {
             wechat_url: format!("http://{wechat_addr}"),

@@ -124,6 +124,7 @@ fn plan(config: Config) -> Plan {
             files: config.files,
             wechat: config.wechat,
         },
+        log_json: config.log.format == LogFormat::Json,
         grace: config.grace,
         dev: None,
     }
