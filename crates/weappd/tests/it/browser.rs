@@ -13,7 +13,7 @@ use crate::world::World;
 const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// How long a whole story may take on a busy machine.
-const LONG: Duration = Duration::from_secs(180);
+const LONG: Duration = Duration::from_mins(3);
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/browser")
@@ -59,7 +59,10 @@ async fn two_people_log_in_send_a_picture_and_chat() {
 #[tokio::test]
 async fn the_same_over_https() {
     let world = World::dev().await;
-    play("together", &format!("https://localhost:{}/", world.https.port()));
+    play(
+        "together",
+        &format!("https://localhost:{}/", world.https.port()),
+    );
 }
 
 #[tokio::test]

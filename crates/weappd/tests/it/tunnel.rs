@@ -131,14 +131,14 @@ async fn two_people_chat_and_one_leaves() {
     let world = World::dev().await;
     let [(_, mut a, alice), (_, mut b, bob)] = alice_and_bob(&world).await;
     for (at, who) in [(0, &alice), (1, &bob)] {
-        let word = format!("你好 from {at}: \"quoted\"\n\u{1F44B}");
+        let words = format!("你好 from {at}: \"quoted\"\n\u{1F44B}");
         let speaker = if at == 0 { &mut a } else { &mut b };
-        speaker.says("speak", &json!({"word": word})).await;
+        speaker.says("speak", &json!({"word": words})).await;
         for socket in [&mut a, &mut b] {
             let heard = socket.hears_of("speak").await;
             assert_eq!(
                 (&heard["who"]["openId"], &heard["word"]),
-                (who, &json!(word))
+                (who, &json!(words))
             );
         }
     }

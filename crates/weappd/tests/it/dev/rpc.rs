@@ -129,117 +129,67 @@ async fn the_oldest_form_needs_no_iv_and_no_watermark() {
     assert!(text(&opened["returnData"]).contains("\"Old\""), "{opened}");
 }
 
+/// The number and the words of a refusal, which carries nothing else.
+fn refusal(answer: &Value) -> (i64, &str) {
+    assert_eq!(answer["returnData"], "", "{answer}");
+    let code = answer["returnCode"].as_i64().expect("a number");
+    (code, text(&answer["returnMessage"]))
+}
+
+#[tokio::test]
+async fn what_is_no_call_has_its_number() {
+    let world = World::dev().await;
+    let api = world.api();
+    let called = |body: &str| format!("{{\"interface\":{{\"interfaceName\":{body}}}}}");
+    for (body, code, message) in [
+        (String::new(), 1009, "REQUEST_IS_NOT_JSON"),
+        ("{\"interface\":".to_owned(), 1009, "REQUEST_IS_NOT_JSON"),
+        (" ".repeat(65 * 1024), 1009, "REQUEST_TOO_LARGE"),
+        ("{}".to_owned(), 1002, "NO_INTERFACENAME_PARA"),
+        (called(r#""qcloud.cam.auth""#), 1011, "NO_PARA"),
+        (called(r#""x","para":{}"#), 1010, "INTERFACENAME_PARA_ERR"),
+        (called(r#""qcloud.cam.auth","para":{}"#), 1003, "PARA_ERR"),
+    ] {
+        let answer = api.post("/mina_auth/").body(body).send().await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(refusal(&http::json(&answer)), (code, message));
+    }
+}
+
 #[tokio::test]
 async fn every_refusal_has_its_number() {
     let world = World::dev().await;
     let alice = world.phone("alice");
     let session = log_in(&world, &alice).await["returnData"].take();
     let (id, skey) = (&session["id"], &session["skey"]);
-    let no_data = "AAAAAAAAAAAAAAAAAAAAAA==";
-
-    for (body, code, message) in [
-        ("", 1009, "REQUEST_IS_NOT_JSON"),
-        ("{\"interface\":", 1009, "REQUEST_IS_NOT_JSON"),
-        ("{}", 1002, "NO_INTERFACENAME_PARA"),
-        (
-            r#"{"interface":{"interfaceName":"qcloud.cam.auth"}}"#,
-            1011,
-            "NO_PARA",
-        ),
-        (
-            r#"{"interface":{"interfaceName":"x","para":{}}}"#,
-            1010,
-            "INTERFACENAME_PARA_ERR",
-        ),
-        (
-            r#"{"interface":{"interfaceName":"qcloud.cam.auth","para":{}}}"#,
-            1003,
-            "PARA_ERR",
-        ),
-        (&" ".repeat(65 * 1024), 1009, "REQUEST_TOO_LARGE"),
-    ] {
-        let answer = http::json(
-            &world
-                .api()
-                .post("/mina_auth/")
-                .body(body.to_owned())
-                .send()
-                .await,
-        );
-        assert_eq!(
-            (&answer["returnCode"], &answer["returnMessage"]),
-            (&json!(code), &json!(message))
-        );
-        assert_eq!(answer["returnData"], "");
-    }
-    let login = |code: &str| json!({"code": code, "encrypt_data": no_data, "iv": no_data});
-    let elsewhere = json!({"id": id, "skey": skey});
-    let refused = call_at(&world, "/mina_auth/wxnobody/", "qcloud.cam.auth", elsewhere).await;
-    assert_eq!(
-        (&refused["returnCode"], &refused["returnMessage"]),
-        (&json!(1012), &json!("NO_APPID"))
-    );
+    let data = "AAAAAAAAAAAAAAAAAAAAAA==";
+    let pair = |id: &Value, skey: &Value| json!({"id": id, "skey": skey});
+    let sealed = |skey: &Value, data: &str| json!({"id": id, "skey": skey, "encrypt_data": data});
+    let login = |code: &str| json!({"code": code, "encrypt_data": data, "iv": data});
+    let other = json!("x");
+    let app = json!({"appid": "wxother", "secret": "s"});
+    let still_sealed = "GET_SESSION_KEY_SUCCESS_BUT_DECRYPT_FAIL";
     for (name, para, code, message) in [
+        ("auth", pair(id, &other), 60012, "AUTH_FAIL"),
+        ("auth", pair(&other, skey), 60012, "AUTH_FAIL"),
+        ("auth", pair(&json!(7), skey), 1003, "PARA_ERR"),
+        ("id_skey", login("never given"), 40029, "WEIXIN_CODE_ERR"),
+        ("id_skey", login(&alice.code().await), 60021, "DECRYPT_FAIL"),
         (
-            "qcloud.cam.auth",
-            json!({"id": id, "skey": "x"}),
-            60012,
-            "AUTH_FAIL",
-        ),
-        (
-            "qcloud.cam.auth",
-            json!({"id": "x", "skey": skey}),
-            60012,
-            "AUTH_FAIL",
-        ),
-        (
-            "qcloud.cam.auth",
-            json!({"id": 7, "skey": skey}),
-            1003,
-            "PARA_ERR",
-        ),
-        (
-            "qcloud.cam.id_skey",
-            login("never given"),
-            40029,
-            "WEIXIN_CODE_ERR",
-        ),
-        (
-            "qcloud.cam.id_skey",
-            login(&alice.code().await),
-            60021,
-            "DECRYPT_FAIL",
-        ),
-        (
-            "qcloud.cam.decrypt",
-            json!({"id": id, "skey": "x", "encrypt_data": no_data}),
+            "decrypt",
+            sealed(&other, data),
             60021,
             "GET_SESSION_KEY_FAIL",
         ),
-        (
-            "qcloud.cam.decrypt",
-            json!({"id": id, "skey": skey, "encrypt_data": "no data"}),
-            60021,
-            "GET_SESSION_KEY_SUCCESS_BUT_DECRYPT_FAIL",
-        ),
-        (
-            "qcloud.cam.initdata",
-            json!({"appid": "wxother", "secret": "s"}),
-            1013,
-            "INIT_APPINFO_FAIL",
-        ),
+        ("decrypt", sealed(skey, "no data"), 60021, still_sealed),
+        ("initdata", app, 1013, "INIT_APPINFO_FAIL"),
     ] {
-        let answer = call(&world, name, para).await;
-        assert_eq!(
-            (
-                &answer["returnCode"],
-                &answer["returnMessage"],
-                &answer["returnData"]
-            ),
-            (&json!(code), &json!(message), &json!("")),
-            "{name}"
-        );
+        let answer = call(&world, &format!("qcloud.cam.{name}"), para).await;
+        assert_eq!(refusal(&answer), (code, message), "{name}");
     }
+    let nobody = "/mina_auth/wxnobody/";
+    let elsewhere = call_at(&world, nobody, "qcloud.cam.auth", pair(id, skey)).await;
+    assert_eq!(refusal(&elsewhere), (1012, "NO_APPID"));
     for (fault, code, message) in [
         ("reset", 1005, "WEIXIN_NET_ERR"),
         ("wrong_json", 1007, "WEIXIN_RETURN_ERR"),
@@ -247,12 +197,9 @@ async fn every_refusal_has_its_number() {
         let faults = json!({"fault": fault, "next": 10});
         wechat(&world).post("/faults").json(&faults).send().await;
         let answer = log_in(&world, &alice).await;
-        assert_eq!(
-            (&answer["returnCode"], &answer["returnMessage"]),
-            (&json!(code), &json!(message))
-        );
+        assert_eq!(refusal(&answer), (code, message));
     }
     // None of it harmed the session.
-    let known = call(&world, "qcloud.cam.auth", json!({"id": id, "skey": skey})).await;
+    let known = call(&world, "qcloud.cam.auth", pair(id, skey)).await;
     assert_eq!(known["returnMessage"], "AUTH_SUCCESS");
 }

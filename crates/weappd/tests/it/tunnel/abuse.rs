@@ -1,12 +1,12 @@
 //! Phones that do not keep to the protocol: each is closed with its number, costs next to
 //! no memory, and the others go on talking.
 
-use futures_util::stream::SplitSink;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tokio_websockets::Message;
 
 use super::{Socket, alice_and_bob, connect_url, soon};
 use crate::http;
@@ -110,16 +110,14 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 fn header(first: u8, length: usize) -> Vec<u8> {
     let mut header = vec![first];
-    match length {
-        0..=125 => header.push(0x80 | length as u8),
-        126..=0xffff => {
-            header.push(0x80 | 126);
-            header.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            header.push(0x80 | 127);
-            header.extend_from_slice(&(length as u64).to_be_bytes());
-        }
+    if let Some(short) = u8::try_from(length).ok().filter(|short| *short < 126) {
+        header.push(0x80 | short);
+    } else if let Ok(middle) = u16::try_from(length) {
+        header.push(0x80 | 0x7e);
+        header.extend_from_slice(&middle.to_be_bytes());
+    } else {
+        header.push(0x80 | 0x7f);
+        header.extend_from_slice(&(length as u64).to_be_bytes());
     }
     header.extend_from_slice(&[0; 4]);
     header
@@ -209,23 +207,19 @@ async fn somebody_who_never_listens_is_let_go() {
     let world = World::dev().await;
     let [(_, a, _), (_, mut b, bob)] = alice_and_bob(&world).await;
     let before = world.pss_kib();
-    let word = "x".repeat(500);
+    let long = "x".repeat(500);
     // Bob's socket is open, but nobody reads it; Alice talks on.
-    let (mut out, mut own) = split(a);
+    let (mut out, mut own) = a.0.split();
     let talk = async {
         loop {
-            let message = json!({"type": "speak", "content": {"word": word}});
+            let message = json!({"type": "speak", "content": {"word": long}});
             let packet = format!("message:{message}");
-            if out
-                .send(tokio_websockets::Message::text(packet))
-                .await
-                .is_err()
-            {
+            if out.send(Message::text(packet)).await.is_err() {
                 return;
             }
         }
     };
-    let told = async {
+    let leaving = async {
         loop {
             let packet = soon(own.next()).await.expect("open").expect("a frame");
             let packet = packet.as_text().unwrap_or_default().to_owned();
@@ -236,7 +230,7 @@ async fn somebody_who_never_listens_is_let_go() {
         }
     };
     let told = tokio::time::timeout(crate::process::PATIENCE * 3, async {
-        tokio::select! { () = told => {}, () = talk => panic!("Alice is let go") }
+        tokio::select! { () = leaving => {}, () = talk => panic!("Alice is let go") }
     });
     told.await.expect("the room hears that Bob is gone");
     let after = world.pss_kib();
@@ -246,15 +240,6 @@ async fn somebody_who_never_listens_is_let_go() {
     );
     // Bob, who awakes, finds out.
     assert!(matches!(b.sees_close().await, Some(1013) | None));
-}
-
-fn split(
-    socket: Socket,
-) -> (
-    SplitSink<tokio_websockets::WebSocketStream<TlsStream<TcpStream>>, tokio_websockets::Message>,
-    futures_util::stream::SplitStream<tokio_websockets::WebSocketStream<TlsStream<TcpStream>>>,
-) {
-    socket.0.split()
 }
 
 #[tokio::test]

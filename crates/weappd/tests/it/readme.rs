@@ -1,0 +1,120 @@
+//! The README's first command, typed into a fresh clone by somebody who has nothing else.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::family;
+use crate::http::Client;
+use crate::process::{PATIENCE, Process};
+
+/// How long a release build may take on a small machine with much else to do.
+const BUILD: Duration = Duration::from_mins(20);
+
+fn checkout() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.join("../..").canonicalize().expect("the checkout")
+}
+
+/// The first command a README shows.
+fn first_command(readme: &str) -> Vec<String> {
+    let text = fs::read_to_string(checkout().join(readme)).expect(readme);
+    let block = text.split("```").nth(1).expect("a command");
+    let line = block.lines().find(|line| !line.trim().is_empty());
+    let words = line.expect("a command").split_whitespace();
+    words.map(str::to_owned).collect()
+}
+
+/// What is committed, at a place that is the same each time: the build before is found
+/// again, and the target directory does not grow.
+fn fresh_clone() -> (PathBuf, File) {
+    let clone = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fresh-clone");
+    let guard = File::create(clone.with_extension("lock")).expect("a lock file");
+    guard.lock().expect("the lock on the clone");
+    drop(fs::remove_dir_all(&clone));
+    let git = Command::new("git")
+        .args(["clone", "--quiet", "--no-hardlinks"])
+        .args([&checkout(), &clone])
+        .output()
+        .expect("git");
+    let words = String::from_utf8_lossy(&git.stderr);
+    assert!(git.status.success(), "git clone: {words}");
+    (clone, guard)
+}
+
+#[tokio::test]
+async fn the_first_command_of_the_readme_works_in_a_fresh_clone() {
+    let command = first_command("README.md");
+    assert_eq!(command, ["cargo", "run", "--release", "--", "dev"]);
+    assert_eq!(
+        command,
+        first_command("README.zh-CN.md"),
+        "in both languages"
+    );
+    let (clone, _guard) = fresh_clone();
+
+    let mut run = Command::new(&command[0]);
+    run.args(&command[1..])
+        // Somebody else may have the usual ports.
+        .args([
+            "--http",
+            "0",
+            "--https",
+            "0",
+            "--internal",
+            "0",
+            "--wechat",
+            "0",
+        ])
+        .current_dir(&clone)
+        // The crates this depends on are the same as this checkout's. Built once is enough:
+        // a clone's own target directory would double what CI builds.
+        .env("CARGO_TARGET_DIR", target());
+    let mut dev = Process::spawn("cargo run --release -- dev", &mut run);
+    let deadline = Instant::now() + BUILD;
+    let phones: SocketAddr = loop {
+        let line = dev.next_line(deadline);
+        let line = line.unwrap_or_else(|| panic!("no banner\n{}", dev.transcript()));
+        if let Some(rest) = line.trim_start().strip_prefix("Phones") {
+            let url = rest.split_whitespace().next().expect("a URL");
+            let address = url.trim_start_matches("http://").trim_end_matches('/');
+            break address.parse().expect(url);
+        }
+    };
+    let page = Client::http(phones, &phones.to_string());
+    let answer = page.get("/").send().await;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.body().starts_with(b"<!doctype html>"));
+    assert!(
+        clone.join(".weappd/weappd.db").exists(),
+        "it keeps its data there"
+    );
+
+    // As a terminal does it: everybody in the foreground hears Ctrl-C.
+    let children = family::of(dev.id());
+    dev.signal(Signal::INT);
+    let status = dev.wait(PATIENCE);
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{status:?}\n{}",
+        dev.transcript()
+    );
+    family::gone(&children).await;
+    let status = Command::new("git")
+        .args(["status", "--porcelain"])
+        .current_dir(&clone)
+        .output()
+        .expect("git");
+    let changed = String::from_utf8_lossy(&status.stdout);
+    assert_eq!(changed, "", "building and running leave a checkout clean");
+}
+
+/// The target directory of this very build.
+fn target() -> &'static Path {
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    tmp.parent().expect("the target directory")
+}
