@@ -9,7 +9,7 @@ use crate::cli::{check, say};
 use crate::config::{self, Config, LogFormat};
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
-use crate::plan::{Plan, Sections, SitePlan, Sockets, TunnelForApps};
+use crate::plan::{Plan, Sections, Sockets, TunnelForApps};
 use crate::{listen, logging, wiring};
 
 /// A configuration that can be served, or every problem of it.
@@ -101,19 +101,9 @@ fn plan(config: Config) -> Plan {
         server_host: business.host.clone(),
         key: business.key.clone(),
     });
-    let sites = config.sites.into_iter().map(|site| SitePlan {
-        hosts: site.hosts,
-        tls: site.tls,
-        redirect: site.redirect,
-        appid: site.appid,
-        wafer1: site.wafer1,
-        wafer2: site.wafer2,
-        routes: site.routes,
-        tunnel_business: site.tunnel_business,
-    });
     Plan {
         base_dir: config.base_dir,
-        sites: sites.collect(),
+        sites: config.sites,
         mini_apps: config.mini_apps,
         apps: config.apps,
         tunnel_for_apps,

@@ -17,9 +17,9 @@ use crate::config::{
     desk::Desk,
     document::Step,
     raw::{self, Doors, Log, Raw, TunnelShort},
-    site::{self, Site},
-    spelling,
+    site, spelling,
 };
+use crate::plan::SitePlan;
 
 /// What weappd.toml means. Every relative path is settled.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Config {
     /// How long everything may take to end.
     pub(crate) grace: Duration,
     /// The sites in the file's order; the first one answers unknown TLS names.
-    pub(crate) sites: Vec<Site>,
+    pub(crate) sites: Vec<SitePlan>,
     /// Every mini program.
     pub(crate) mini_apps: Vec<MiniApp>,
     /// Every app by its name; `[app]` is called `app`.
@@ -305,7 +305,7 @@ fn tunnel(
     desk: &Desk<'_>,
     mut tunnel: weappd_tunnel::Config,
     short: &TunnelShort,
-    sites: &mut [Site],
+    sites: &mut [SitePlan],
 ) -> weappd_tunnel::Config {
     let listed = tunnel.businesses.len();
     for site in sites {

@@ -15,29 +15,9 @@ use crate::{
         resolve::OpenDoors,
         route, spelling,
     },
+    plan::SitePlan,
     sites::{builtin_paths, takes_over},
 };
-
-/// One site.
-#[derive(Debug)]
-pub(crate) struct Site {
-    /// Its names, lower case; the first is the main one.
-    pub(crate) hosts: Vec<String>,
-    /// Its certificate; without one it is served over plain HTTP only.
-    pub(crate) tls: Option<CertFiles>,
-    /// The HTTPS port plain HTTP is sent on to.
-    pub(crate) redirect: Option<u16>,
-    /// The mini program whose users log in here.
-    pub(crate) appid: Option<String>,
-    /// Whether it answers the Wafer 1 dialect.
-    pub(crate) wafer1: bool,
-    /// Whether it answers the Wafer 2 dialect.
-    pub(crate) wafer2: bool,
-    /// Where paths lead.
-    pub(crate) routes: Vec<Route>,
-    /// The business server whose tunnels it gives, if its key is known.
-    pub(crate) tunnel_business: Option<String>,
-}
 
 /// What sites may refer to.
 struct Known<'a> {
@@ -54,7 +34,7 @@ pub(crate) fn all(
     doors: &OpenDoors,
     mini_apps: &[MiniApp],
     apps: &BTreeMap<String, AppConfig>,
-) -> Vec<Site> {
+) -> Vec<SitePlan> {
     let known = Known {
         doors,
         mini_apps,
@@ -174,7 +154,7 @@ fn settle(
     written: &Written<'_>,
     known: &Known<'_>,
     seen: &mut Vec<String>,
-) -> Site {
+) -> SitePlan {
     let hosts = hosts(desk, written, seen);
     let tls = tls(desk, written, &hosts, known.doors);
     let redirect =
@@ -186,7 +166,7 @@ fn settle(
             .as_ref()
             .map_or(default, |dialects| dialects.contains(&dialect))
     };
-    Site {
+    SitePlan {
         redirect: known
             .doors
             .https
@@ -358,14 +338,14 @@ fn mini_app(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Option
 }
 
 /// Says who answers what on the settled `sites`, so that nobody has to guess.
-pub(crate) fn tell(desk: &Desk<'_>, raw: &Raw, sites: &[Site]) {
+pub(crate) fn tell(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
     let short = short_form(desk, raw);
     for (written, site) in written(raw, short.as_ref()).iter().zip(sites) {
         tell_of(desk, written, site);
     }
 }
 
-fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &Site) {
+fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
     let name = site.hosts.first().map_or("the site", String::as_str);
     let said = ["app", "proxy", "root", "routes"];
     if site.routes.is_empty() && !said.iter().any(|key| desk.says(&written.at(key))) {
