@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path as FilePath};
 
 use weappd_apps::AppConfig;
-use weappd_edge::{CertFiles, Route};
+use weappd_edge::CertFiles;
 use weappd_session::MiniApp;
 
 use crate::{
