@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::run::output;
 
 /// Each room and the rooms it may import. Rooms on one floor never import each other.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("base", &[]),
     ("wechat", &["base"]),
     ("edge", &["base"]),
@@ -16,6 +16,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("files", &["base"]),
     ("session", &["base", "wechat"]),
     ("simulator", &["base", "wechat"]),
+    ("gateway", &["base", "wechat"]),
     (
         "weappd",
         &[
@@ -27,13 +28,14 @@ const ROOMS: [(&str, &[&str]); 9] = [
             "files",
             "session",
             "simulator",
+            "gateway",
         ],
     ),
 ];
 
 /// Outside crates that only the named rooms may use.
 const GUESTS: [(&str, &[&str]); 6] = [
-    ("sqlx", &["session"]),
+    ("sqlx", &["session", "gateway"]),
     ("clap", &["weappd"]),
     ("miette", &["weappd"]),
     ("multer", &["files"]),
