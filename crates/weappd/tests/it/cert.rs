@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize,
 };
@@ -89,7 +91,7 @@ fn private(key: &KeyPair, form: KeyForm) -> String {
 /// The first DER element: its tag, its content, and what follows it.
 fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
     let (length, head) = match der[1] {
-        short @ ..0x80 => (usize::from(short), 2),
+        short @ ..=0x7F => (usize::from(short), 2),
         0x81 => (usize::from(der[2]), 3),
         0x82 => (usize::from(der[2]) << 8 | usize::from(der[3]), 4),
         other => panic!("a length of {other:#x}"),
@@ -102,7 +104,7 @@ fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
 fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).expect("a short element");
     let mut der = match length {
-        ..0x80 => vec![tag, length],
+        ..=0x7F => vec![tag, length],
         _ => vec![tag, 0x81, length],
     };
     der.extend_from_slice(content);
@@ -111,7 +113,7 @@ fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
 
 /// DER as PEM.
 fn pem(label: &str, der: &[u8]) -> String {
-    let body = base64(der);
+    let body = STANDARD.encode(der);
     let lines: Vec<&str> = (0..body.len())
         .step_by(64)
         .map(|at| &body[at..body.len().min(at + 64)])
@@ -120,26 +122,4 @@ fn pem(label: &str, der: &[u8]) -> String {
         "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
         lines.join("\n")
     )
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| {
-            bits << 8 | usize::from(group.get(at).copied().unwrap_or(0))
-        });
-        for at in 0..4 {
-            let digit = char::from(DIGITS[bits >> (18 - 6 * at) & 63]);
-            text.push(if at <= group.len() { digit } else { '=' });
-        }
-    }
-    text
-}
-
-#[test]
-fn base64_is_the_usual_one() {
-    for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")] {
-        assert_eq!(base64(bytes.as_bytes()), text);
-    }
 }

@@ -18,6 +18,8 @@ mod durability;
 mod family;
 // The front door: TLS, redirects, the proxy, sessions on the way to apps.
 mod edge;
+// wx.uploadFile and wx.downloadFile.
+mod files;
 // A small HTTP client whose answers a test can take apart.
 mod http;
 // A private MariaDB, for stores and for servers that bring their own tables.
@@ -32,6 +34,10 @@ mod process;
 mod raw;
 // A site's own files, and the ways out of their folder.
 mod root;
+// The README, taken by its word.
+mod readme;
+// A whole session, and not one secret in what weappd says.
+mod secrets;
 // A new user's way from init to serve; configurations that cannot be served.
 mod serve;
 // Tunnels end to end, and phones that do not keep to the protocol.

@@ -71,7 +71,7 @@ impl Raw {
             match timeout_at(deadline, pouring).await {
                 Ok(Ok(true)) => sent += piece.len(),
                 Ok(_) => return sent,
-                Err(_) => panic!("neither taken nor refused after {sent} bytes"),
+                Err(late) => panic!("neither taken nor refused after {sent} bytes: {late}"),
             }
         }
         sent
@@ -120,10 +120,7 @@ impl Raw {
                 Ok(Ok(1..)) => {}
                 // A reset is a way to close, too.
                 Ok(Ok(0) | Err(_)) => return String::from_utf8_lossy(&self.heard).into_owned(),
-                Err(_) => panic!(
-                    "the connection stays open after {:?}",
-                    String::from_utf8_lossy(&self.heard)
-                ),
+                Err(late) => panic!("{late}: the connection is still open: {}", self.heard()),
             }
         }
     }

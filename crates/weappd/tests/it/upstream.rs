@@ -55,7 +55,8 @@ pub(crate) fn echo() -> Router {
         };
         let mut told = format!("{} {}\n", head.method, head.uri);
         for (name, value) in &head.headers {
-            told += &format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()));
+            let value = String::from_utf8_lossy(value.as_bytes());
+            told.extend([name.as_str(), ": ", &value, "\n"]);
         }
         let mut told = (told + "\n").into_bytes();
         told.extend_from_slice(&body.to_bytes());

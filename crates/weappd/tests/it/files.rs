@@ -1,0 +1,218 @@
+//! `wx.uploadFile` and `wx.downloadFile` against a real `weappd serve`.
+
+use std::path::Path;
+
+use hyper::Method;
+use serde_json::json;
+
+use crate::http::{self, Answer, Client};
+use crate::world::{Phone, Recipe, World, text};
+
+/// The smallest PNG there is: one pixel.
+const PNG: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\
+    \0\0\0\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\0\x05\0\x01\xff\x89\x99=\x1d\0\0\0\0IEND\xaeB`\x82";
+
+/// As phones write it: a field before the file, and a name in Chinese.
+fn form(name: &str, kind: &str, file: &[u8]) -> Vec<u8> {
+    let mut body = format!(
+        "--WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\n三木\r\n\
+         --WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+         Content-Type: {kind}\r\n\r\n"
+    )
+    .into_bytes();
+    body.extend_from_slice(file);
+    body.extend_from_slice(b"\r\n--WebKitFormBoundaryX--\r\n");
+    body
+}
+
+async fn upload(phone: &Phone, site: &Client, body: Vec<u8>) -> Answer {
+    let ask = site.post("/weapp/upload").header(
+        "content-type",
+        "multipart/form-data; boundary=WebKitFormBoundaryX",
+    );
+    let ask = match &phone.skey {
+        Some(skey) => ask.header("x-wx-skey", skey),
+        None => ask,
+    };
+    ask.body(body).send().await
+}
+
+async fn shared() -> (World, Phone) {
+    let world = Recipe::new()
+        .sections("[files]\nmax_upload_bytes = 2097152")
+        .serve();
+    let mut phone = world.phone("alice");
+    phone.log_in().await;
+    (world, phone)
+}
+
+/// The path of an `imgUrl`, which must lead to the site itself.
+fn path_of(url: &str) -> String {
+    let path = url
+        .strip_prefix("https://localhost")
+        .expect("an absolute URL");
+    assert!(path.starts_with("/weapp/files/"), "{url}");
+    path.to_owned()
+}
+
+#[tokio::test]
+async fn a_picture_goes_up_and_comes_back() {
+    let (world, phone) = shared().await;
+    let site = world.site();
+    let answer = upload(&phone, &site, form("我的照片.png", "image/png", PNG)).await;
+    assert_eq!(answer.status(), 200);
+    let told = http::json(&answer);
+    assert_eq!(told["code"], 0, "{told}");
+    let data = &told["data"];
+    assert_eq!(
+        (&data["size"], &data["mimeType"]),
+        (&json!(PNG.len()), &json!("image/png"))
+    );
+    let path = path_of(text(&data["imgUrl"]));
+    assert!(path.ends_with(text(&data["name"])));
+
+    // Pictures are fetched without headers: the name is the key.
+    let whole = site.get(&path).send().await;
+    assert_eq!(whole.status(), 200);
+    assert_eq!(whole.body(), PNG);
+    assert_eq!(whole.headers()["content-type"], "image/png");
+    assert_eq!(whole.headers()["x-content-type-options"], "nosniff");
+    let tag = whole.headers()["etag"].to_str().expect("text");
+    let same = site.get(&path).header("if-none-match", tag).send().await;
+    assert_eq!(same.status(), 304);
+    let head = site.request(Method::HEAD, &path).send().await;
+    assert_eq!(head.headers()["content-length"], PNG.len().to_string());
+    let length = PNG.len();
+    for (range, from, to) in [
+        ("bytes=0-3", 0, 4),
+        ("bytes=8-", 8, length),
+        ("bytes=-4", length - 4, length),
+    ] {
+        let part = site.get(&path).header("range", range).send().await;
+        assert_eq!(part.status(), 206, "{range}");
+        assert_eq!(part.body(), &PNG[from..to], "{range}");
+        let wanted = format!("bytes {from}-{}/{length}", to - 1);
+        assert_eq!(part.headers()["content-range"], wanted);
+    }
+    let none = site.get(&path).header("range", "bytes=5000-").send().await;
+    assert_eq!(none.status(), 416);
+
+    // The same picture again is another file; names are never guessed.
+    let again = http::json(&upload(&phone, &site, form("a.png", "image/png", PNG)).await);
+    assert_ne!(again["data"]["name"], data["name"]);
+    for path in [
+        "/weapp/files/",
+        "/weapp/files/a.png",
+        "/weapp/files/..%2f..%2fweappd.toml",
+        "/weapp/files/%2e%2e",
+    ] {
+        let answer = site.get(path).send().await;
+        assert!(matches!(answer.status().as_u16(), 400 | 404), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_outlives_weappd() {
+    let (world, phone) = shared().await;
+    let told = http::json(&upload(&phone, &world.site(), form("a.png", "image/png", PNG)).await);
+    let path = path_of(text(&told["data"]["imgUrl"]));
+    let kept = world.dir().join(".weappd/files");
+    let name = text(&told["data"]["name"]).to_owned();
+    assert_eq!(world.site().get(&path).send().await.body(), PNG);
+    let (dir, _) = world.end(rustix::process::Signal::TERM);
+    let found = walk(&kept).into_iter().any(|path| path.ends_with(&name));
+    assert!(found, "{:?}", walk(&kept));
+    drop(dir);
+}
+
+fn walk(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("a directory").flatten();
+    let all = entries.flat_map(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            walk(&path)
+        } else {
+            vec![path.display().to_string()]
+        }
+    });
+    all.collect()
+}
+
+#[tokio::test]
+async fn too_large_is_413_in_the_envelope() {
+    let (world, phone) = shared().await;
+    let site = world.site();
+    let limit = 2 * 1024 * 1024;
+    let picture = |size: usize| {
+        let mut bytes = PNG.to_vec();
+        bytes.resize(size, 0);
+        bytes
+    };
+    let fits = upload(&phone, &site, form("a.png", "image/png", &picture(limit))).await;
+    assert_eq!(http::json(&fits)["data"]["size"], limit);
+    for size in [limit + 1, 8 * limit] {
+        let large = upload(&phone, &site, form("a.png", "image/png", &picture(size))).await;
+        assert_eq!(large.status(), 413, "{size}");
+        let told = http::json(&large);
+        assert_eq!(told["code"], -1, "{told}");
+        assert!(text(&told["error"]).contains(&limit.to_string()), "{told}");
+    }
+    let kept = walk(&world.dir().join(".weappd/files"));
+    assert_eq!(kept.len(), 1, "what was refused is not kept: {kept:?}");
+}
+
+#[tokio::test]
+async fn what_a_file_is_counts_and_not_what_it_is_called() {
+    let (world, phone) = shared().await;
+    let site = world.site();
+    for (name, kind, bytes) in [
+        ("a.png", "image/png", &b"<script>alert(1)</script>"[..]),
+        ("a.html", "text/html", b"<!doctype html><html></html>"),
+        (
+            "a.png",
+            "image/png",
+            b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0",
+        ),
+        (
+            "a.svg",
+            "image/svg+xml",
+            b"<svg xmlns='http://www.w3.org/2000/svg' onload='x()'/>",
+        ),
+        ("a.php", "image/png", b"<?php system($_GET['c']);"),
+    ] {
+        let answer = upload(&phone, &site, form(name, kind, bytes)).await;
+        assert_eq!(answer.status(), 415, "{name}: {answer:?}");
+        assert_eq!(http::json(&answer)["code"], -1);
+    }
+    // Called something else, it is what it is.
+    let told = http::json(&upload(&phone, &site, form("../../x.php", "text/html", PNG)).await);
+    assert_eq!(told["data"]["mimeType"], "image/png", "{told}");
+    let name = text(&told["data"]["name"]);
+    assert!(!name.contains('/') && !name.contains("php"), "{name}");
+    assert!(
+        Path::new(name)
+            .extension()
+            .is_some_and(|kind| kind == "png"),
+        "{name}"
+    );
+}
+
+#[tokio::test]
+async fn strangers_upload_nothing() {
+    let (world, mut phone) = shared().await;
+    let site = world.site();
+    let words = json!({"code": -1, "error": "ERR_SKEY_INVALID"});
+    for skey in [None, Some(String::new()), Some("0".repeat(64))] {
+        phone.skey = skey;
+        let answer = upload(&phone, &site, form("a.png", "image/png", PNG)).await;
+        assert_eq!(answer.status(), 401);
+        assert_eq!(http::json(&answer), words);
+    }
+    let get = site.get("/weapp/upload").send().await;
+    assert!(matches!(get.status().as_u16(), 401 | 405), "{get:?}");
+    assert_eq!(
+        walk(&world.dir().join(".weappd/files")),
+        Vec::<String>::new()
+    );
+}
