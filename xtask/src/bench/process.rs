@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -128,12 +129,24 @@ impl Drop for Process {
     }
 }
 
-/// A loopback port that was free a moment ago.
+/// Below the ports that Linux gives to outgoing connections: those come and go while a
+/// server is down, and a client that tries one again and again may even meet itself.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A loopback port that nobody has and that this function did not give before.
 pub(super) fn free_port() -> Result<u16, String> {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| format!("no free port: {error}"))
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let count = u16::try_from(PORTS.len()).unwrap_or(u16::MAX);
+    // Two runs at a time begin at different ports.
+    let begin = u16::try_from(std::process::id() % u32::from(count)).unwrap_or_default();
+    for _ in 0..count {
+        let step = GIVEN.fetch_add(1, Ordering::Relaxed) % count;
+        let port = PORTS.start + (begin + step) % count;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no free port".to_owned())
 }
 
 /// Time since 1970, which other processes measure too.
@@ -147,6 +160,16 @@ pub(super) fn now() -> Duration {
 mod tests {
     use super::*;
     use crate::bench::procfs;
+
+    #[test]
+    fn no_port_is_given_twice() {
+        let ports: Vec<u16> = (0..50).map(|_| free_port().unwrap()).collect();
+        let mut different = ports.clone();
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), ports.len());
+        assert!(ports.iter().all(|port| PORTS.contains(port)));
+    }
 
     #[test]
     fn a_dropped_process_is_gone_and_its_words_are_kept() {
