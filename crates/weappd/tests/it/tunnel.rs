@@ -3,6 +3,7 @@
 mod abuse;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::{StatusCode, Uri};
@@ -13,7 +14,8 @@ use tokio_websockets::{ClientBuilder, Error, Message, WebSocketStream};
 
 use crate::http;
 use crate::process::PATIENCE;
-use crate::world::{Phone, World, text};
+use crate::upstream;
+use crate::world::{Phone, Recipe, World, text};
 
 /// A phone's end of a tunnel.
 pub(crate) struct Socket(WebSocketStream<TlsStream<TcpStream>>);
@@ -51,13 +53,23 @@ impl Socket {
         self.sends(&format!("message:{message}")).await;
     }
 
-    /// The next packet.
+    /// The next packet, or the number the tunnel was closed with, if one was said.
+    async fn next(&mut self) -> Result<String, Option<u16>> {
+        match soon(self.0.next()).await {
+            Some(Ok(frame)) if frame.is_close() => {
+                Err(frame.as_close().map(|(code, _)| code.into()))
+            }
+            Some(Ok(frame)) => match frame.as_text() {
+                Some(text) => Ok(text.to_owned()),
+                None => panic!("text, not {frame:?}"),
+            },
+            Some(Err(_)) | None => Err(None),
+        }
+    }
+
+    /// The next packet of a tunnel that is open.
     pub(crate) async fn hears(&mut self) -> String {
-        let next = soon(self.0.next()).await.expect("the tunnel is open");
-        let next = next.expect("a frame");
-        next.as_text()
-            .unwrap_or_else(|| panic!("text, not {next:?}"))
-            .to_owned()
+        self.next().await.expect("the tunnel is open")
     }
 
     /// The next message of the chat, which must be of this kind: what it is about.
@@ -72,12 +84,8 @@ impl Socket {
     /// Reads up to the end; gives the number it was closed with, if one was said.
     pub(crate) async fn sees_close(&mut self) -> Option<u16> {
         loop {
-            match soon(self.0.next()).await? {
-                Ok(frame) if frame.is_close() => {
-                    return frame.as_close().map(|(code, _)| code.into());
-                }
-                Ok(_) => {}
-                Err(_) => return None,
+            if let Err(code) = self.next().await {
+                return code;
             }
         }
     }
@@ -246,6 +254,37 @@ async fn a_connect_url_is_good_once_and_cannot_be_made_up() {
     // Without an upgrade it is a sentence for people.
     let page = world.site().get(&format!("/weapp/ws/{token}")).send().await;
     assert_eq!(page.status(), StatusCode::UPGRADE_REQUIRED);
+}
+
+#[tokio::test]
+async fn a_connect_url_nobody_used_in_time_is_accepted_and_closed() {
+    let app = upstream::serve(upstream::echo());
+    let tunnel = format!(
+        "[tunnel]\nkey = \"{}\"\nreceive = \"http://{app}/tunnel\"\n\
+         allow_http_receive = true\nconnect_ttl_secs = 1",
+        "k".repeat(32)
+    );
+    let site = format!("proxy = \"{app}\"");
+    let world = Recipe::new().site(&site).sections(&tunnel).serve();
+    let mut alice = world.phone("alice");
+    alice.log_in().await;
+    let url = connect_url(&alice).await;
+    let mut at_once = Socket::open(&world, &url).await.expect("accepted");
+    assert_eq!(at_once.next().await, Ok("timeout:15".to_owned()));
+    let mut urls = Vec::new();
+    for _ in 0..30 {
+        urls.push(connect_url(&alice).await);
+    }
+    // One after the other is opened for the first time, until one comes too late.
+    for url in urls {
+        let mut socket = Socket::open(&world, &url).await.expect("accepted");
+        match socket.next().await {
+            Err(code) => return assert_eq!(code, Some(1008)),
+            Ok(packet) => assert_eq!(packet, "timeout:15"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no URL ever comes too late");
 }
 
 #[tokio::test]
