@@ -1,13 +1,14 @@
 //! Old software runs unchanged: the real packages of the Wafer years, driven from Rust.
 //!
 //! `old_software/` holds what a team of those years would have written: two business
-//! servers on the unchanged server SDKs ([`Wafer1Server`], [`Wafer2Server`]) and, for the
-//! unchanged client SDKs, a Node `wx` with a driver that takes orders ([`ClientDriver`]).
+//! servers on the unchanged server SDKs ([`OldServer`], apps of a [`production`] weappd) and,
+//! for the unchanged client SDKs, a Node `wx` with a driver that takes orders
+//! ([`ClientDriver`]).
 //! The packages come from npm at exact versions, once, into the target directory
 //! ([`OldSoftware::install`]); nothing of them is patched.
 //!
-//! [`stories`] are the test bodies. They know a weappd only by its [`Endpoint`]; [`runs`]
-//! tells them against real ones.
+//! [`stories`] are the test bodies; [`runs`] tells them. Phones know a weappd only by its
+//! [`Endpoint`], business servers only by their sdk.config.
 
 mod client;
 mod production;
@@ -20,35 +21,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) use client::ClientDriver;
-pub(crate) use server::{Wafer1Server, Wafer2Server};
+pub(crate) use server::OldServer;
 
 use crate::npm;
 
-/// Where a weappd under test is reached, and what its configuration says.
-///
-/// The SDKs of the first generation know no port: given `127.0.0.1:8080` as their host,
-/// they announce `http://[127.0.0.1:8080]/tunnel`, which the tunnel room understands. A
-/// `server_host` without a port needs the `receive` setting of its business instead.
+/// Where phones reach a weappd under test.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     /// The public site, `https://localhost:PORT`, without a slash at the end.
     pub(crate) site_url: String,
     /// The simulated WeChat, both its sides.
     pub(crate) wechat_url: String,
-    /// The internal API.
-    pub(crate) internal_url: String,
     /// The certificate the phones must trust, if the site has HTTPS.
     pub(crate) ca_pem_path: Option<PathBuf>,
-    /// What `weappd sdk-config` printed; the old servers get it as it is.
-    pub(crate) sdk_config: Option<String>,
-    /// The business host the tunnel room knows.
-    pub(crate) server_host: String,
-    /// The signature key that goes with it.
-    pub(crate) tunnel_key: String,
-    /// The mini program, for servers that talk to WeChat themselves.
-    pub(crate) appid: String,
-    /// Its secret.
-    pub(crate) app_secret: String,
 }
 
 /// Which generation of the protocol.

@@ -1,44 +1,50 @@
-//! A weappd as an old team would put it before its business server: `weappd serve` with a
-//! weappd.toml and HTTPS, and a simulated WeChat of its own.
+//! A weappd as an old team would put it before its business server: `weappd serve` with
+//! HTTPS, the server as its app, and a simulated WeChat beside it.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use super::Endpoint;
-use crate::process::{Process, free_port};
+use super::server::OldServer;
+use super::{Endpoint, OldSoftware};
+use crate::process::{PATIENCE, Process, free_port};
 use crate::world::WEAPPD;
 
-const APPID: &str = "wx0123456789abcdef";
+pub(super) const APPID: &str = "wx0123456789abcdef";
 /// What `weappd simulate` knows without being told.
-const APP_SECRET: &str = "secret";
+pub(super) const APP_SECRET: &str = "secret";
 const TUNNEL_KEY: &str = "9f338d1f0ecc37d25ac7b161c1d7bf72";
 
-/// A running `weappd serve`.
+/// A running `weappd serve` and the old business server under its supervisor.
 pub(crate) struct Production {
     /// Where it is reached.
     pub(crate) endpoint: Endpoint,
+    // In this order: the reader of the log, weappd with its app, WeChat, their files.
+    log: Process,
     _weappd: Process,
     _wechat: Process,
-    _home: TempDir,
+    home: Home,
 }
 
 impl Production {
-    /// Serves `localhost`; `paths` go to the business server on 127.0.0.1:`app`, its
-    /// callbacks to the last of them.
-    pub(crate) fn start(app: u16, paths: &[&str]) -> Self {
-        let home = tempfile::tempdir().expect("a temp dir");
-        let [http, https, internal, wechat] = [(); 4].map(|()| free_port());
+    /// Serves `localhost` with `server` behind it, which has nothing but its sdk.config
+    /// changed.
+    pub(crate) fn start(software: &OldSoftware, server: &OldServer) -> Self {
+        let home = Home(tempfile::tempdir().expect("a temp dir"));
+        let ports = [(); 4].map(|()| free_port());
+        let [_, https, _, wechat] = ports;
         let wechat_url = format!("http://127.0.0.1:{wechat}");
         let ca = make_certificate(home.path());
-        let config = home.path().join("weappd.toml");
-        fs::write(
-            &config,
-            weappd_toml(app, paths, [http, https, internal, wechat]),
-        )
-        .expect("weappd.toml");
+        let sdk_config = home.path().join("sdk.config");
+        let app = server.app_section(software, &sdk_config, &wechat_url);
+        let toml = weappd_toml(ports, &server.routes(), &app);
+        fs::write(home.path().join("weappd.toml"), toml).expect("weappd.toml");
+        fs::write(&sdk_config, home.weappd(&["sdk-config"]).stdout).expect("sdk.config");
 
         let mut command = Command::new(WEAPPD);
         command.args(["simulate", "--appid", APPID, "--port", &wechat.to_string()]);
@@ -48,72 +54,113 @@ impl Production {
         });
 
         let mut command = Command::new(WEAPPD);
-        command
-            .arg("serve")
-            .arg("--config")
-            .arg(&config)
-            .current_dir(&home);
-        let mut weappd = Process::spawn("weappd serve", &mut command);
+        let mut weappd = Process::spawn(
+            "weappd serve",
+            command.arg("serve").current_dir(home.path()),
+        );
         weappd.expect_line("its internal API", |line| {
             line.trim_start().starts_with("Internal").then_some(())
         });
-
+        home.app_ready(None);
         let mut command = Command::new(WEAPPD);
-        let printed = command
-            .arg("sdk-config")
-            .arg("--config")
-            .arg(&config)
-            .output();
-        let printed = printed.expect("weappd sdk-config");
-        assert!(
-            printed.status.success(),
-            "{}",
-            String::from_utf8_lossy(&printed.stderr)
-        );
-        let endpoint = Endpoint {
-            site_url: format!("https://localhost:{https}"),
-            wechat_url,
-            internal_url: format!("http://127.0.0.1:{internal}"),
-            ca_pem_path: Some(ca),
-            sdk_config: Some(String::from_utf8_lossy(&printed.stdout).into_owned()),
-            server_host: "localhost".to_owned(),
-            tunnel_key: TUNNEL_KEY.to_owned(),
-            appid: APPID.to_owned(),
-            app_secret: APP_SECRET.to_owned(),
-        };
+        command
+            .args(["app", "logs", "app", "-f", "-n", "1000"])
+            .current_dir(home.path());
+        let log = Process::spawn("weappd app logs -f", &mut command);
         Self {
-            endpoint,
+            endpoint: Endpoint {
+                site_url: format!("https://localhost:{https}"),
+                wechat_url,
+                ca_pem_path: Some(ca),
+            },
+            log,
             _weappd: weappd,
             _wechat: simulator,
-            _home: home,
+            home,
+        }
+    }
+
+    /// Waits until the business server logs a line with `text` (`connect NAME`, `leave
+    /// NAME` ...).
+    pub(crate) fn expect_log(&mut self, text: &str) {
+        self.log
+            .expect_line(text, |line| line.contains(text).then_some(()));
+    }
+
+    /// Kills the business server without a word, and waits until weappd has put another
+    /// one in its place.
+    pub(crate) fn kill_server(&mut self) {
+        let killed = self.home.app_ready(None);
+        kill_process(killed, Signal::KILL).expect("a running server");
+        let next = self.home.app_ready(Some(killed));
+        assert_ne!(next, killed);
+        // The one before said so too.
+        self.expect_log("listening on");
+        self.expect_log("listening on");
+    }
+}
+
+/// The directory everything of a team lies in.
+struct Home(TempDir);
+
+impl Home {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Another weappd command, which must do what it is asked.
+    fn weappd(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(WEAPPD);
+        let done = command.args(args).current_dir(self.path()).output();
+        let done = done.expect("weappd runs");
+        let words = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "weappd {args:?}: {words}");
+        done
+    }
+
+    /// Waits until the business server is ready and no longer `killed`; its process.
+    fn app_ready(&self, killed: Option<Pid>) -> Pid {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let list = self.weappd(&["app", "list", "--json"]).stdout;
+            let apps: Value = serde_json::from_slice(&list).expect("JSON");
+            let server = &apps[0]["instances"][0];
+            let pid = server["pid"]
+                .as_i64()
+                .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+            if let Some(pid) = pid.filter(|pid| Some(*pid) != killed)
+                && server["summary"] == "ready"
+            {
+                return pid;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the business server is not ready: {server}\n{}",
+                String::from_utf8_lossy(&self.weappd(&["app", "logs", "app"]).stdout)
+            );
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-fn weappd_toml(app: u16, paths: &[&str], [http, https, internal, wechat]: [u16; 4]) -> String {
-    let routes: Vec<_> = paths
-        .iter()
-        .map(|path| format!("  {{ path = \"= {path}\", proxy = {app} }},"))
-        .collect();
-    let receive = paths.last().expect("the tunnel's path");
+/// `public_url` stands here only because the test's HTTPS port is not 443.
+fn weappd_toml([http, https, internal, wechat]: [u16; 4], routes: &str, app: &str) -> String {
     format!(
         r#"
 domain = "localhost"
 cert = "site.pem"
 key = "site.key"
-routes = [
 {routes}
-]
 
 [miniapp]
 appid = "{APPID}"
 secret = "{APP_SECRET}"
 
+{app}
+
 [tunnel]
 key = "{TUNNEL_KEY}"
-receive = "http://127.0.0.1:{app}{receive}"
 public_url = "wss://localhost:{https}"
-allow_http_receive = true
 
 [wechat]
 endpoint = "http://127.0.0.1:{wechat}"
@@ -124,13 +171,12 @@ https = "127.0.0.1:{https}"
 
 [internal]
 listen = "127.0.0.1:{internal}"
-"#,
-        routes = routes.join("\n"),
+"#
     )
 }
 
 /// A certificate for `localhost` that signs itself, as `site.pem` and `site.key`.
-fn make_certificate(dir: &Path) -> std::path::PathBuf {
+fn make_certificate(dir: &Path) -> PathBuf {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let pem = dir.join("site.pem");
     fs::write(&pem, made.cert.pem()).expect("site.pem");

@@ -1,106 +1,67 @@
-//! The two business servers, started by the test itself.
+//! The two business servers, as weappd.toml names them: apps under weappd's supervisor.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use serde_json::json;
-use tempfile::TempDir;
-
-use super::{Endpoint, OldSoftware, fixture};
+use super::production::{APP_SECRET, APPID};
+use super::{OldSoftware, fixture};
 use crate::mariadb::{self, MariaDb};
-use crate::process::Process;
 
-/// Express and `qcloud-weapp-server-sdk` 0.8.2; sessions at weappd's session server.
-pub(crate) struct Wafer1Server(Server);
-
-/// Koa and `wafer-node-sdk` 1.4.5; sessions in its own MariaDB table.
-pub(crate) struct Wafer2Server(Server);
-
-struct Server {
-    process: Process,
-    _home: TempDir,
+/// A business server of those years. weappd chooses its port.
+pub(crate) enum OldServer<'a> {
+    /// Express and `qcloud-weapp-server-sdk` 0.8.2; sessions at weappd's session server.
+    Wafer1,
+    /// Koa and `wafer-node-sdk` 1.4.5; sessions in a table of its own, which it makes in
+    /// the database `cAuth`.
+    Wafer2(&'a MariaDb),
 }
 
-impl Wafer1Server {
-    /// Starts it on 127.0.0.1:`port`, with an `sdk.config` that points at `endpoint`.
-    pub(crate) fn start(software: &OldSoftware, endpoint: &Endpoint, port: u16) -> Self {
-        let home = tempfile::tempdir().expect("a temp dir");
-        let config = write_sdk_config(home.path(), endpoint);
-        let mut command = software.node("wafer1-server.js");
-        command.env("SDK_CONFIG", config);
-        Self(Server::start("wafer1-server", command, port, home))
-    }
-
-    /// Waits until it logs a line with `text` (`connect NAME`, `leave NAME` ...).
-    pub(crate) fn expect_log(&mut self, text: &str) {
-        self.0.expect_log(text);
-    }
-}
-
-impl Wafer2Server {
-    /// Starts it on 127.0.0.1:`port`; its table is made in the database `cAuth` of `store`.
-    pub(crate) fn start(
-        software: &OldSoftware,
-        endpoint: &Endpoint,
-        store: &MariaDb,
-        port: u16,
-    ) -> Self {
-        let home = tempfile::tempdir().expect("a temp dir");
-        let config = write_sdk_config(home.path(), endpoint);
-        let mut command = software.node("wafer2-server.js");
-        command
-            .env("SDK_CONFIG", config)
-            .env(
-                "NODE_OPTIONS",
-                format!("--require {}", fixture("wechat-elsewhere.js").display()),
-            )
-            .env("WECHAT_URL", &endpoint.wechat_url)
-            .env("WX_APPID", &endpoint.appid)
-            .env("WX_APPSECRET", &endpoint.app_secret)
-            .env("MYSQL_PORT", store.port.to_string())
-            .env("MYSQL_USER", mariadb::USER)
-            .env("MYSQL_PASS", mariadb::PASSWORD);
-        Self(Server::start("wafer2-server", command, port, home))
-    }
-
-    /// Waits until it logs a line with `text` (`connect NAME`, `leave NAME` ...).
-    pub(crate) fn expect_log(&mut self, text: &str) {
-        self.0.expect_log(text);
-    }
-}
-
-impl Server {
-    fn start(name: &str, mut command: Command, port: u16, home: TempDir) -> Self {
-        let mut process = Process::spawn(name, command.env("PORT", port.to_string()));
-        let ready = format!("listening on {port}");
-        process.expect_line(&ready, |line| (line == ready).then_some(()));
-        Self {
-            process,
-            _home: home,
+impl OldServer<'_> {
+    /// What the site hands to it. Wafer 2 servers answer paths that weappd would answer
+    /// by itself; the paths of Wafer 1 are nobody else's.
+    pub(super) fn routes(&self) -> String {
+        match self {
+            Self::Wafer1 => String::new(),
+            Self::Wafer2(_) => {
+                let paths = ["login", "user", "tunnel"];
+                let routes =
+                    paths.map(|name| format!("{{ path = \"= /weapp/{name}\", app = \"app\" }}"));
+                format!("routes = [{}]", routes.join(", "))
+            }
         }
     }
 
-    fn expect_log(&mut self, text: &str) {
-        self.process
-            .expect_line(text, |line| line.contains(text).then_some(()));
+    /// The `[app]` section.
+    pub(super) fn app_section(
+        &self,
+        software: &OldSoftware,
+        sdk_config: &Path,
+        wechat_url: &str,
+    ) -> String {
+        let script = match self {
+            Self::Wafer1 => "wafer1-server.js",
+            Self::Wafer2(_) => "wafer2-server.js",
+        };
+        let mut env = vec![
+            ("NODE_PATH", software.modules().display().to_string()),
+            ("SDK_CONFIG", sdk_config.display().to_string()),
+        ];
+        if let Self::Wafer2(store) = self {
+            let elsewhere = fixture("wechat-elsewhere.js");
+            env.extend([
+                ("NODE_OPTIONS", format!("--require {}", elsewhere.display())),
+                ("WECHAT_URL", wechat_url.to_owned()),
+                ("WX_APPID", APPID.to_owned()),
+                ("WX_APPSECRET", APP_SECRET.to_owned()),
+                ("MYSQL_PORT", store.port.to_string()),
+                ("MYSQL_USER", mariadb::USER.to_owned()),
+                ("MYSQL_PASS", mariadb::PASSWORD.to_owned()),
+            ]);
+        }
+        let env = env.iter().map(|(name, text)| format!("{name} = '{text}'"));
+        format!(
+            "[app]\nrun = \"node '{}'\"\nenv = {{ {} }}",
+            fixture(script).display(),
+            env.collect::<Vec<_>>().join(", ")
+        )
     }
-}
-
-/// The one file an old business server has to have changed.
-pub(crate) fn write_sdk_config(dir: &Path, endpoint: &Endpoint) -> PathBuf {
-    let path = dir.join("sdk.config");
-    let config = json!({
-        "serverHost": endpoint.server_host,
-        "authServerUrl": format!("{}/mina_auth/", endpoint.internal_url),
-        "tunnelServerUrl": endpoint.internal_url,
-        "tunnelSignatureKey": endpoint.tunnel_key,
-        "networkTimeout": 30_000,
-    });
-    let config = endpoint
-        .sdk_config
-        .clone()
-        .unwrap_or_else(|| config.to_string());
-    fs::write(&path, config).expect("sdk.config");
-    path
 }

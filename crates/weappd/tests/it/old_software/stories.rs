@@ -1,38 +1,37 @@
 //! What the users of those years did, told once for both generations.
 //!
-//! The first five functions are whole tests but for the weappd they run against.
+//! The first five functions are whole tests; three of them need to be told the weappd they
+//! run against.
 
 use serde_json::{Value, json};
 
-use super::{ClientDriver, Endpoint, OldSoftware, Wafer, Wafer1Server, Wafer2Server};
+use super::production::Production;
+use super::{ClientDriver, Endpoint, OldServer, OldSoftware, Wafer};
 use crate::mariadb::MariaDb;
 
 /// Express and the Wafer 1 SDKs, with weappd as session server and tunnel server.
-///
-/// The site must hand `/login`, `/user` and `/tunnel` to 127.0.0.1:`port`.
-pub(crate) fn wafer1_runs_unchanged(endpoint: &Endpoint, port: u16) {
+pub(crate) fn wafer1_runs_unchanged() {
     let software = OldSoftware::install();
-    let mut server = Wafer1Server::start(&software, endpoint, port);
-    let mut alice = ClientDriver::spawn(&software, Wafer::One, endpoint, "alice");
-    let mut bob = ClientDriver::spawn(&software, Wafer::One, endpoint, "bob");
+    let mut weappd = Production::start(&software, &OldServer::Wafer1);
+    let mut alice = ClientDriver::spawn(&software, Wafer::One, &weappd.endpoint, "alice");
+    let mut bob = ClientDriver::spawn(&software, Wafer::One, &weappd.endpoint, "bob");
     logs_in_and_in_again(Wafer::One, &mut alice);
+    goes_on_after_a_kill(&mut weappd, &mut alice, &mut bob);
     let nick = two_users_chat(&mut alice, &mut bob);
-    server.expect_log(&format!("leave {nick}"));
+    weappd.expect_log(&format!("leave {nick}"));
 }
 
 /// Koa and the Wafer 2 SDKs, with sessions of their own and weappd as tunnel server.
-///
-/// The site must hand `/weapp/login`, `/weapp/user` and `/weapp/tunnel` to
-/// 127.0.0.1:`port`.
-pub(crate) fn wafer2_runs_unchanged(endpoint: &Endpoint, port: u16) {
+pub(crate) fn wafer2_runs_unchanged() {
     let software = OldSoftware::install();
     let store = MariaDb::start(&["cAuth"]);
-    let mut server = Wafer2Server::start(&software, endpoint, &store, port);
-    let mut alice = ClientDriver::spawn(&software, Wafer::Two, endpoint, "alice");
-    let mut bob = ClientDriver::spawn(&software, Wafer::Two, endpoint, "bob");
+    let mut weappd = Production::start(&software, &OldServer::Wafer2(&store));
+    let mut alice = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "alice");
+    let mut bob = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "bob");
     logs_in_and_in_again(Wafer::Two, &mut alice);
+    goes_on_after_a_kill(&mut weappd, &mut alice, &mut bob);
     let nick = two_users_chat(&mut alice, &mut bob);
-    server.expect_log(&format!("leave {nick}"));
+    weappd.expect_log(&format!("leave {nick}"));
     let users = store.query("cAuth", "SELECT count(*) FROM cSessionInfo");
     assert_eq!(users, "2");
 }
@@ -93,6 +92,16 @@ pub(crate) fn logs_in_and_in_again(wafer: Wafer, phone: &mut ClientDriver) {
     }
     phone.phone("authorize", &json!({"allow": true}));
     phone.log_in();
+}
+
+/// The business server is killed in the middle of a talk. It forgets who was there, as a
+/// chat room in memory does; whoever leaves and comes in again is served by the next one.
+fn goes_on_after_a_kill(weappd: &mut Production, alice: &mut ClientDriver, bob: &mut ClientDriver) {
+    let (a, b) = (nick_after_login(alice), nick_after_login(bob));
+    meet_and_speak(alice, &a, bob, &b);
+    weappd.kill_server();
+    alice.close_tunnel();
+    bob.close_tunnel();
 }
 
 /// Two users meet in the chat room and speak; one loses the wire, comes back, and is
