@@ -44,6 +44,9 @@ pub struct Config {
     pub upstream_idle_secs: u64,
     /// Idle connections kept to each business server by each thread.
     pub upstream_idle: usize,
+    /// The environment's name, which apps are told in `X-WX-ENV` and `CBR_ENV_ID` as in
+    /// WeChat's cloud hosting (微信云托管).
+    pub env_id: String,
     /// Whether HTTP/2 is offered over TLS.
     pub http2: bool,
     /// Whether every request is logged in one line.
@@ -70,6 +73,7 @@ impl Default for Config {
             hold_ms: 2000,
             upstream_idle_secs: 4,
             upstream_idle: 64,
+            env_id: "weappd".to_owned(),
             http2: true,
             access_log: true,
         }
@@ -135,6 +139,14 @@ impl Config {
             128,
             "leave it out for 8192",
         );
+        let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+        if !(1..=64).contains(&self.env_id.len()) || !self.env_id.bytes().all(plain) {
+            problems.push((
+                "env_id",
+                format!("{:?} is no name of an environment", self.env_id),
+                "1 to 64 letters, digits, - _ and dots; leave it out for weappd",
+            ));
+        }
         problems
     }
 
@@ -158,6 +170,17 @@ mod tests {
     #[test]
     fn the_defaults_are_sound() {
         assert!(Config::default().problems().is_empty());
+    }
+
+    #[test]
+    fn an_environment_has_a_plain_name() {
+        for (env_id, wrong) in [("prod-1a2b3c", 0), ("", 1), ("a b", 1), ("a\nb", 1)] {
+            let config = Config {
+                env_id: env_id.to_owned(),
+                ..Config::default()
+            };
+            assert_eq!(config.problems().len(), wrong, "{env_id:?}");
+        }
     }
 
     #[test]

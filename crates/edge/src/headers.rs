@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue};
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Headers that speak of one connection only (RFC 9110, 7.6.1) or were answered here.
@@ -91,9 +92,11 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Tells the app whom it really speaks with.
+/// Tells the app whom it really speaks with. WeChat's cloud hosting tells the client's
+/// address under two names, an older and a newer one; apps read either.
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, proto: &'static str) {
     headers.insert(X_FORWARDED_FOR, peer.clone());
+    headers.insert(X_ORIGINAL_FORWARDED_FOR, peer.clone());
     headers.insert(X_REAL_IP, peer.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     if let Some(host) = headers.get(header::HOST).cloned() {

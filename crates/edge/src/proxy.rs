@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::body::{Body, Fate};
 use crate::connection::Visit;
 use crate::headers;
+use crate::identity;
 use crate::page::Refusal;
 use crate::pool::{Failed, Upstream};
 use crate::upgrade;
@@ -172,6 +173,7 @@ async fn attempt(worker: &Worker, visit: &Visit, to: &Upstream, errand: Errand) 
         return attempt_upgrade(worker, visit, to, errand).await;
     }
     let Errand { request, fate, .. } = errand;
+    let call = identity::call_id(request.headers());
     let sending = worker.pool.send(to, request);
     tokio::pin!(sending);
     let limit = Duration::from_secs(worker.config().answer_timeout_secs);
@@ -192,8 +194,7 @@ async fn attempt(worker: &Worker, visit: &Visit, to: &Upstream, errand: Errand) 
                 // Nobody asked for that.
                 return Outcome::Failed(Refusal::BadGateway);
             }
-            headers::drop_hop_by_hop(response.headers_mut());
-            *response.version_mut() = Version::HTTP_11;
+            turn_home(&mut response, call);
             Outcome::Answered(response)
         }
         Err(failed) => unanswered(to, failed, fate, None),
@@ -207,6 +208,7 @@ async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: 
         fate,
         upgrade: client,
     } = errand;
+    let call = identity::call_id(request.headers());
     let limit = Duration::from_secs(worker.config().answer_timeout_secs);
     let mut response = match timeout(limit, worker.pool.send_upgrade(to, request)).await {
         Err(_) => return Outcome::Failed(Refusal::GatewayTimeout),
@@ -215,8 +217,7 @@ async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: 
     };
     let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let upstream = response.extensions_mut().remove::<OnUpgrade>();
-    headers::drop_hop_by_hop(response.headers_mut());
-    *response.version_mut() = Version::HTTP_11;
+    turn_home(&mut response, call);
     let mut response = response.map(|body| Body::upstream(body, None));
     if tunnels {
         let (Some(client), Some(upstream)) = (client, upstream) else {
@@ -227,6 +228,13 @@ async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: 
         worker.tasks.spawn(upgrade::tunnel(client, upstream));
     }
     Outcome::Answered(response)
+}
+
+/// Rewrites the head of an answer for the way back.
+fn turn_home<B>(response: &mut Response<B>, call: Option<HeaderValue>) {
+    headers::drop_hop_by_hop(response.headers_mut());
+    identity::echo_call_id(response.headers_mut(), call);
+    *response.version_mut() = Version::HTTP_11;
 }
 
 fn unanswered(to: &Upstream, failed: Failed, fate: Fate, upgrade: Option<OnUpgrade>) -> Outcome {

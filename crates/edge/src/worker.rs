@@ -18,7 +18,7 @@ use crate::challenge::Challenges;
 use crate::config::Config;
 use crate::connection;
 use crate::house::House;
-use crate::identity::Identify;
+use crate::identity::{Herald, Identify};
 use crate::listener::Arrival;
 use crate::pool::{Pool, Upstream};
 use crate::proxy;
@@ -51,6 +51,7 @@ pub(crate) struct Worker {
     /// Connections alive on this thread, tunnels too.
     pub(crate) seats: Arc<Seats>,
     ledger: Option<Arc<Ledger>>,
+    herald: Herald,
     turn: AtomicUsize,
 }
 
@@ -59,6 +60,7 @@ impl Worker {
         let tasks = Tasks::new();
         Self {
             pool: Pool::new(&shared.config, tasks.clone()),
+            herald: Herald::new(&shared.config.env_id),
             shared,
             tasks,
             stop: Stop::new(),
@@ -84,6 +86,10 @@ impl Worker {
 
     pub(crate) fn identify(&self) -> &dyn Identify {
         &*self.shared.identify
+    }
+
+    pub(crate) fn herald(&self) -> &Herald {
+        &self.herald
     }
 
     pub(crate) fn wiretap(&self) -> &Wiretap {

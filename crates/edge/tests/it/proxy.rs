@@ -33,6 +33,9 @@ async fn the_app_learns_who_really_calls() {
         ("x_wx_openid", "mallory"),
         ("x-wx-from-openid", "mallory"),
         ("x-wx-source", "wx_devtools"),
+        ("x-wx-env", "prod"),
+        ("x-wx-call-id", "1"),
+        ("x-original-forwarded-for", "6.6.6.6"),
         ("x-forwarded-for", "6.6.6.6"),
         ("x-forwarded-proto", "https"),
         ("x-real-ip", "6.6.6.6"),
@@ -54,6 +57,8 @@ async fn the_app_learns_who_really_calls() {
         "x_wx_openid",
         "x-wx-from-openid",
         "x-wx-source",
+        "x-wx-env",
+        "x-wx-call-id",
         "forwarded",
         "x-hop",
         "te",
@@ -64,6 +69,7 @@ async fn the_app_learns_who_really_calls() {
     assert_eq!(answer.seen("authorization"), ["Basic x"]);
     assert_eq!(answer.seen("host"), ["site.example"]);
     assert_eq!(answer.seen("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(answer.seen("x-original-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(answer.seen("x-real-ip"), ["127.0.0.1"]);
     assert_eq!(answer.seen("x-forwarded-proto"), ["http"]);
     assert_eq!(answer.seen("x-forwarded-host"), ["site.example"]);
@@ -75,12 +81,52 @@ async fn the_app_learns_who_really_calls() {
     assert_eq!(answer.seen("x-wx-appid"), ["wx1"]);
     assert_eq!(answer.seen("x-wx-source"), ["wx_client"]);
     assert_eq!(answer.seen("x-wx-skey"), ["alice"]);
+    assert_eq!(answer.seen("x-wx-env"), ["weappd"]);
     assert!(answer.text().ends_with("\n\nhello"));
 
     // A session that is not valid is not passed on as an identity, but passes.
     let answer = ask(world.http, "GET", "/", &[("x-wx-skey", "old")], "").await;
     assert_eq!(answer.status, 200);
     assert!(answer.seen("x-wx-openid").is_empty());
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn every_call_of_a_known_user_has_an_id_that_both_ends_know() {
+    // An app that makes up an id is not believed either.
+    let app = serve(Router::new().fallback(|headers: HeaderMap| async move {
+        let id = headers.get("x-wx-call-id").cloned();
+        let text = id.map_or(String::new(), |id| id.to_str().unwrap_or("?").to_owned());
+        ([("x-wx-call-id", "the app's own")], text)
+    }));
+    let world = Plan::new(vec![route("/", proxy_to(app))])
+        .config(|config| config.env_id = "prod-1a2b3c".to_owned())
+        .open();
+    let devtools = "https://servicewechat.com/wx1/devtools/page-frame.html";
+    let headers = [
+        ("x-wx-skey", "alice"),
+        ("x-wx-call-id", "mine"),
+        ("referer", devtools),
+    ];
+    let mut ids = std::collections::HashSet::new();
+    for _ in 0..4 {
+        let answer = ask(world.http, "GET", "/", &headers, "").await;
+        let id = answer.text();
+        assert_eq!(id.len(), 32, "{id}");
+        let told: Vec<_> = answer.headers.get_all("x-wx-call-id").iter().collect();
+        assert_eq!(told, [&id]);
+        assert!(ids.insert(id));
+    }
+    let answer = ask(world.http, "GET", "/", &[("x-wx-call-id", "mine")], "").await;
+    assert_eq!(answer.text(), "", "nobody is known");
+    world.closed().await;
+
+    let world = Plan::new(vec![route("/", proxy_to(serve(echo())))])
+        .config(|config| config.env_id = "prod-1a2b3c".to_owned())
+        .open();
+    let answer = ask(world.http, "GET", "/", &headers, "").await;
+    assert_eq!(answer.seen("x-wx-env"), ["prod-1a2b3c"]);
+    assert_eq!(answer.seen("x-wx-source"), ["wx_devtools"]);
     world.closed().await;
 }
 
