@@ -1,0 +1,294 @@
+//! The `[gateway]` section, and the mini programs it speaks for.
+
+use serde::Deserialize;
+use weappd_base::secret::Secret;
+use weappd_wechat::Credential;
+
+/// The `[gateway]` section of weappd.toml.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Which WeChat API paths apps may call through weappd, as prefixes of whole path
+    /// parts: `/wxa` covers `/wxa/msg_sec_check`. Empty: all.
+    pub allow: Vec<String>,
+    /// How access tokens are fetched: `stable` (`/cgi-bin/stable_token`, which does not
+    /// disturb other programs) or `classic` (`/cgi-bin/token`).
+    pub token: TokenMode,
+    /// The longest request body sent on to WeChat.
+    pub max_request_bytes: u64,
+    /// The longest answer passed back.
+    pub max_answer_bytes: u64,
+    /// How long one call may take, from its arrival to the last byte of the answer, in
+    /// milliseconds.
+    pub timeout_ms: u64,
+    /// Request bodies up to this size are kept until the answer is there, so that a call
+    /// refused for a stale token can be sent again.
+    pub replay_bytes: usize,
+    /// What happens to messages WeChat pushes.
+    pub inbox: InboxConfig,
+}
+
+/// How access tokens are fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenMode {
+    /// `POST /cgi-bin/stable_token`: everybody who asks gets the same token.
+    #[default]
+    Stable,
+    /// `GET /cgi-bin/token`: every call makes a new token and ends the one before.
+    Classic,
+}
+
+/// The `[gateway.inbox]` section: what happens to messages WeChat pushes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InboxConfig {
+    /// The longest message taken.
+    pub max_message_bytes: usize,
+    /// How many messages may wait for the app. When there are more, WeChat is told to try
+    /// again later.
+    pub max_waiting: u64,
+    /// How many messages are being delivered at once, each of another user.
+    pub at_once: usize,
+    /// How long the app may take over one message, in milliseconds.
+    pub deliver_timeout_ms: u64,
+    /// The pause before the second try, in milliseconds; it doubles with each further one.
+    pub first_pause_ms: u64,
+    /// The longest pause between two tries, in milliseconds.
+    pub longest_pause_ms: u64,
+    /// After how many tries a message becomes a dead letter.
+    pub max_tries: u32,
+    /// After how many hours a message becomes a dead letter.
+    pub max_age_hours: u32,
+    /// How many hours a delivered message is remembered, so that a repeated push is known
+    /// for one.
+    pub keep_hours: u32,
+    /// How many days dead letters are kept.
+    pub dead_days: u32,
+    /// Message types (`MsgType`, or `event/` and the `Event`) whose push is answered with
+    /// what the app answers, instead of `success`.
+    pub reply_to: Vec<String>,
+    /// How long such a push waits for the app, in milliseconds; WeChat gives up after 5
+    /// seconds.
+    pub reply_wait_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            token: TokenMode::Stable,
+            max_request_bytes: 32 * 1024 * 1024,
+            max_answer_bytes: 32 * 1024 * 1024,
+            timeout_ms: 30_000,
+            replay_bytes: 256 * 1024,
+            inbox: InboxConfig::default(),
+        }
+    }
+}
+
+impl Default for InboxConfig {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 1024 * 1024,
+            max_waiting: 100_000,
+            at_once: 16,
+            deliver_timeout_ms: 10_000,
+            first_pause_ms: 1000,
+            longest_pause_ms: 300_000,
+            max_tries: 30,
+            max_age_hours: 24,
+            keep_hours: 24,
+            dead_days: 30,
+            reply_to: Vec::new(),
+            reply_wait_ms: 4000,
+        }
+    }
+}
+
+/// A problem with a section: field, message, hint.
+type Problem = (&'static str, String, String);
+
+impl Config {
+    /// What is wrong with the section: field, message, hint.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for path in &self.allow {
+            if !path.starts_with('/') || path.contains(['?', '#', '%', ' ', '*']) {
+                problems.push((
+                    "allow",
+                    format!("{path:?} is not a path prefix"),
+                    "write it like /wxa or /cgi-bin/message, without ? and *".to_owned(),
+                ));
+            }
+        }
+        range(
+            &mut problems,
+            "timeout_ms",
+            self.timeout_ms,
+            100..=600_000,
+            "the original's limit is 30000",
+        );
+        let most = 1024 * 1024 * 1024;
+        let size = "the original's limit is 33554432";
+        range(
+            &mut problems,
+            "max_request_bytes",
+            self.max_request_bytes,
+            1024..=most,
+            size,
+        );
+        range(
+            &mut problems,
+            "max_answer_bytes",
+            self.max_answer_bytes,
+            1024..=most,
+            size,
+        );
+        let replay = self.replay_bytes as u64;
+        let hint = "this much memory is held for each call in the air";
+        range(
+            &mut problems,
+            "replay_bytes",
+            replay,
+            0..=16 * 1024 * 1024,
+            hint,
+        );
+        self.inbox.add_problems(&mut problems);
+        problems
+    }
+}
+
+impl InboxConfig {
+    fn add_problems(&self, problems: &mut Vec<Problem>) {
+        let at_once = self.at_once as u64;
+        let length = self.max_message_bytes as u64;
+        let checks = [
+            (
+                "inbox.max_message_bytes",
+                length,
+                1024..=16 * 1024 * 1024,
+                "WeChat's messages have some kilobytes",
+            ),
+            ("inbox.at_once", at_once, 1..=1024, "16 is a good number"),
+            (
+                "inbox.max_waiting",
+                self.max_waiting,
+                1..=10_000_000,
+                "100000 is a good number",
+            ),
+            (
+                "inbox.deliver_timeout_ms",
+                self.deliver_timeout_ms,
+                10..=600_000,
+                "10000 is a good number",
+            ),
+            (
+                "inbox.first_pause_ms",
+                self.first_pause_ms,
+                10..=3_600_000,
+                "1000 is a good number",
+            ),
+            (
+                "inbox.longest_pause_ms",
+                self.longest_pause_ms,
+                self.first_pause_ms.max(10)..=86_400_000,
+                "it must not be shorter than first_pause_ms",
+            ),
+            (
+                "inbox.max_tries",
+                u64::from(self.max_tries),
+                1..=10_000,
+                "30 is a good number",
+            ),
+            (
+                "inbox.max_age_hours",
+                u64::from(self.max_age_hours),
+                1..=8760,
+                "24 is a good number",
+            ),
+            (
+                "inbox.reply_wait_ms",
+                self.reply_wait_ms,
+                100..=4800,
+                "WeChat hangs up after 5 seconds",
+            ),
+        ];
+        for (field, value, allowed, hint) in checks {
+            range(problems, field, value, allowed, hint);
+        }
+    }
+}
+
+fn range(
+    problems: &mut Vec<Problem>,
+    field: &'static str,
+    value: u64,
+    allowed: std::ops::RangeInclusive<u64>,
+    hint: &str,
+) {
+    if !allowed.contains(&value) {
+        let (least, most) = (allowed.start(), allowed.end());
+        problems.push((
+            field,
+            format!("{value} is out of range"),
+            format!("choose {least} to {most}; {hint}"),
+        ));
+    }
+}
+
+/// A mini program the gateway speaks for.
+#[derive(Clone, Debug)]
+pub struct MiniApp {
+    /// Its name and password at WeChat.
+    pub credential: Credential,
+    /// The message Token set in WeChat's console; without one it takes no messages.
+    pub token: Option<Secret>,
+    /// The `EncodingAESKey` set there. With one, only encrypted messages are taken.
+    pub encoding_aes_key: Option<Secret>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound() {
+        assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let config = Config {
+            allow: vec!["wxa".to_owned(), "/cgi-bin".to_owned()],
+            timeout_ms: 1,
+            inbox: InboxConfig {
+                at_once: 0,
+                longest_pause_ms: 20,
+                reply_wait_ms: 5000,
+                ..InboxConfig::default()
+            },
+            ..Config::default()
+        };
+        let fields: Vec<_> = config.problems().into_iter().map(|p| p.0).collect();
+        assert_eq!(
+            fields,
+            [
+                "allow",
+                "timeout_ms",
+                "inbox.at_once",
+                "inbox.longest_pause_ms",
+                "inbox.reply_wait_ms"
+            ]
+        );
+    }
+
+    #[test]
+    fn sections_are_read_and_unknown_keys_refused() {
+        let good = serde_json::json!({"token": "classic", "inbox": {"max_tries": 3}});
+        let config: Config = serde_json::from_value(good).expect("a section");
+        assert_eq!(config.token, TokenMode::Classic);
+        assert_eq!(config.inbox.max_tries, 3);
+        assert!(serde_json::from_value::<Config>(serde_json::json!({"tokens": 1})).is_err());
+    }
+}

@@ -1,0 +1,42 @@
+//! How a message reaches the app: the one thing the house hands in.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+
+/// A message on its way to the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Stays the same over repeated deliveries.
+    pub id: String,
+    /// The mini program it was pushed to.
+    pub appid: String,
+    /// Who sent it (`FromUserName`), where the message says so.
+    pub openid: Option<String>,
+    /// `MsgType`, or `event/` and the `Event`; empty if the message has none.
+    pub kind: String,
+    /// The message as plain JSON.
+    pub body: String,
+    /// How often it was tried before.
+    pub tries: u32,
+}
+
+/// What the app answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// 2xx takes the message; everything else has it delivered again.
+    pub status: StatusCode,
+    /// The start of the body, for pushes that are answered with it.
+    pub body: Bytes,
+}
+
+/// Why a message did not reach the app, in words for the dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Undelivered(pub String);
+
+/// Brings messages to the app.
+pub trait Deliver: Send + Sync {
+    /// Delivers one message once. The gateway bounds the time and tries again.
+    fn deliver<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Result<Answer, Undelivered>>;
+}

@@ -1,0 +1,124 @@
+//! The road to WeChat: pooled connections, with TLS where the endpoint asks for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::error::Error;
+
+/// What goes wrong while a body is on its way.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A body on its way to WeChat.
+pub(crate) type OutBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// How long a connection may take to open.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Shorter than any server's patience, so that few calls meet a closing connection.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Pooled connections to one endpoint.
+#[derive(Debug)]
+pub(crate) struct Road {
+    endpoint: String,
+    client: Client,
+}
+
+/// Without TLS no trusted certificates are asked of the machine: a simulated WeChat works
+/// where none are installed.
+#[derive(Debug)]
+enum Client {
+    Plain(legacy::Client<HttpConnector, OutBody>),
+    Tls(legacy::Client<HttpsConnector<HttpConnector>, OutBody>),
+}
+
+/// A body that is there already.
+pub(crate) fn whole(body: Bytes) -> OutBody {
+    Full::new(body)
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+impl Road {
+    /// Makes ready to call; nothing is connected yet.
+    pub(crate) fn build(endpoint: &str) -> Result<Self, Error> {
+        let refuse = || Error::Endpoint(endpoint.to_owned());
+        let uri: Uri = endpoint.parse().map_err(|_| refuse())?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(refuse()),
+        };
+        let authority = uri.authority().ok_or_else(refuse)?;
+        if authority.as_str().contains('@') || uri.query().is_some() {
+            return Err(refuse());
+        }
+        Ok(Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            client: Client::build(tls)?,
+        })
+    }
+
+    /// The address of a path (with its query) at the endpoint; none if it is too long.
+    pub(crate) fn uri(&self, path_and_query: &str) -> Option<Uri> {
+        format!("{}{path_and_query}", self.endpoint).parse().ok()
+    }
+
+    /// Sends a request; the answer's body is still on its way.
+    pub(crate) async fn send(
+        &self,
+        request: Request<OutBody>,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        match &self.client {
+            Client::Plain(client) => client.request(request).await,
+            Client::Tls(client) => client.request(request).await,
+        }
+    }
+}
+
+impl Client {
+    fn build(tls: bool) -> Result<Self, Error> {
+        let mut http = HttpConnector::new();
+        http.set_connect_timeout(Some(CONNECT));
+        http.set_nodelay(true);
+        http.enforce_http(!tls);
+        let mut client = legacy::Client::builder(TokioExecutor::new());
+        client
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE);
+        if !tls {
+            return Ok(Self::Plain(client.build(http)));
+        }
+        let https = HttpsConnectorBuilder::new()
+            .try_with_platform_verifier()
+            .map_err(|problem| Error::TrustRoots(Arc::new(problem)))?
+            .https_only()
+            .enable_http1()
+            .wrap_connector(http);
+        Ok(Self::Tls(client.build(https)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn endpoints_keep_their_path() {
+        let road = Road::build("http://127.0.0.1:8082/relay/").expect("an endpoint");
+        let uri = road.uri("/wxa/x?a=b").expect("an address");
+        assert_eq!(uri, "http://127.0.0.1:8082/relay/wxa/x?a=b");
+        for bad in ["", "api.weixin.qq.com", "ftp://a", "https://u:p@a", "http://a/?b"] {
+            assert!(Road::build(bad).is_err(), "{bad}");
+        }
+        assert!(Road::build("https://api.weixin.qq.com").is_ok());
+    }
+}
