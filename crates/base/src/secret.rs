@@ -77,6 +77,32 @@ pub fn mask(text: &str) -> String {
     format!("{head}…({count})")
 }
 
+/// Nothing that is a name has so many letters in a row: skeys, keys and the tokens in
+/// addresses do. An openid has 28, a tunnelId 36.
+const TOKEN_LEN: usize = 40;
+
+/// Masks every run of 40 or more letters, digits, `-` and `_` in a text: whatever it is, it
+/// can be used by whoever reads it.
+pub fn mask_tokens(text: &str) -> String {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(is_token) {
+        let (before, from) = rest.split_at(at);
+        let end = from.find(|c| !is_token(c)).unwrap_or(from.len());
+        let (run, after) = from.split_at(end);
+        masked.push_str(before);
+        if run.len() >= TOKEN_LEN {
+            masked.push_str(&mask(run));
+        } else {
+            masked.push_str(run);
+        }
+        rest = after;
+    }
+    masked.push_str(rest);
+    masked
+}
+
 /// Names, lower case without `-` and `_`, whose values are secrets wherever they stand.
 const SECRET_NAMES: [&str; 13] = [
     "accesstoken",
@@ -104,7 +130,8 @@ pub fn is_secret_name(name: &str) -> bool {
     SECRET_NAMES.contains(&plain.as_str())
 }
 
-/// Masks every secret text in a JSON tree, by the name it stands under.
+/// Masks every secret text in a JSON tree, by the name it stands under, and whatever looks
+/// like a token wherever it stands.
 pub fn mask_json(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {
@@ -116,6 +143,7 @@ pub fn mask_json(value: &mut serde_json::Value) {
             }
         }
         serde_json::Value::Array(items) => items.iter_mut().for_each(mask_json),
+        serde_json::Value::String(text) if text.len() >= TOKEN_LEN => *text = mask_tokens(text),
         _ => {}
     }
 }
@@ -156,5 +184,21 @@ mod tests {
                 "X-WX-Skey": "0123…(16)",
             })
         );
+    }
+
+    #[test]
+    fn a_token_is_masked_under_any_name() {
+        let token = "a-b_".repeat(11);
+        let url = format!("wss://www.example.com/weapp/ws/{token}?x=1");
+        let mut json = serde_json::json!({ "connectUrl": url, "openId": "o".repeat(28) });
+        mask_json(&mut json);
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "connectUrl": "wss://www.example.com/weapp/ws/a-b_…(44)?x=1",
+                "openId": "o".repeat(28),
+            })
+        );
+        assert_eq!(mask_tokens("微信 short-name 微信"), "微信 short-name 微信");
     }
 }

@@ -4,12 +4,9 @@ use std::io::Write as _;
 use std::sync::mpsc::Receiver;
 
 use time::OffsetDateTime;
-use weappd_base::secret::{is_secret_name, mask};
+use weappd_base::secret::{is_secret_name, mask, mask_tokens};
 
 use crate::access_log::{Batch, Line};
-
-/// A path segment this long without a dot is a token (a tunnel's address), not a name.
-const TOKEN_LEN: usize = 40;
 
 /// Takes lines that are to be written.
 pub type AccessSink = dyn FnMut(&[u8]) + Send;
@@ -132,16 +129,7 @@ pub(crate) fn clean(target: &str) -> String {
         None => (target, None),
     };
     let mut whole = String::with_capacity(target.len());
-    for (index, segment) in path.split('/').enumerate() {
-        if index > 0 {
-            whole.push('/');
-        }
-        if segment.len() >= TOKEN_LEN && !segment.contains('.') {
-            whole.push_str(&mask(segment));
-        } else {
-            whole.push_str(segment);
-        }
-    }
+    whole.push_str(&mask_tokens(path));
     let Some(query) = query else { return whole };
     for (index, pair) in query.split('&').enumerate() {
         whole.push(if index == 0 { '?' } else { '&' });
@@ -151,7 +139,7 @@ pub(crate) fn clean(target: &str) -> String {
                 whole.push('=');
                 whole.push_str(&mask(value));
             }
-            _ => whole.push_str(pair),
+            _ => whole.push_str(&mask_tokens(pair)),
         }
     }
     whole
@@ -176,7 +164,7 @@ mod tests {
         assert_eq!(clean("/l?c%6fde=0123456789abc"), "/l?c%6fde=0123…(13)");
         let token = "a".repeat(43);
         assert_eq!(clean(&format!("/weapp/ws/{token}")), "/weapp/ws/aaaa…(43)");
-        let file = format!("/weapp/files/{token}.png");
+        let file = "/weapp/files/0123456789abcdef0123456789abcdef.png".to_owned();
         assert_eq!(clean(&file), file);
     }
 

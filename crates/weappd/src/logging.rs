@@ -6,10 +6,16 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 use weappd_edge::AccessLog;
 
-/// Starts logging. `directives` is a filter such as `info` or `info,weappd_tunnel=debug`;
-/// a wrong one falls back to `info`.
-pub(crate) fn start(directives: &str, json: bool) {
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
+use crate::exit::Failure;
+
+/// Starts logging. `directives` is a filter such as `info` or `info,weappd_tunnel=debug`.
+pub(crate) fn start(directives: &str, json: bool) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
+        Failure::say(
+            format_args!("`{directives}` is no log filter: {error}"),
+            "write warn, info or debug, or a list such as info,weappd_tunnel=debug",
+        )
+    })?;
     let lines = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -20,6 +26,7 @@ pub(crate) fn start(directives: &str, json: bool) {
     } else {
         lines.compact().try_init()
     });
+    Ok(())
 }
 
 /// The access log, if the filter lets `access` through: many lines with one write, which a

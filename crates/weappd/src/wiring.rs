@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,6 @@ use weappd_tunnel::{Tunnels, TunnelsParts};
 use weappd_wechat::{Client, Credential};
 
 use crate::builtin::{SessionIdentify, is_https, tunnel_router};
-use crate::cli::LAUNCH_APP;
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
 use crate::exit::Failure;
@@ -52,6 +51,10 @@ const QUIET: [&str; 8] = [
     "/weapp/session",
     "/weapp/ws/",
 ];
+
+/// The supervisor's word for "become this app, and end when weappd ends". It is no command
+/// for people, and what follows it is the app's own command line, which clap must not read.
+pub(crate) const LAUNCH_APP: &str = "launch-app";
 
 /// The rooms that live behind the doors.
 struct House {
@@ -94,9 +97,7 @@ async fn build(
     doors: &Doors,
 ) -> Result<House, Failure> {
     let token = Secret::new(ground.tokens.url256());
-    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let side = listen::bind(loopback, "the side door", "free a port")?;
-    send_callbacks_home(&mut plan, side.local_addr().ok());
+    let side = side_door(&mut plan)?;
     let house = rooms(ground, &plan, &sockets, data, &token).await?;
     let inner = internal::router(
         &house.sessions,
@@ -122,14 +123,11 @@ async fn build(
     let sites: Vec<Site> = (plan.sites.into_iter())
         .map(|site| house.site(ground, site, plan.dev.as_ref()))
         .collect();
-    doors.open(
-        "the side door",
-        house.side_edge(&sites)?,
-        vec![Bound {
-            socket: side,
-            kind: Kind::Http,
-        }],
-    );
+    if let Some(socket) = side {
+        let kind = Kind::Http;
+        let edge = house.side_edge(&sites)?;
+        doors.open("the side door", edge, vec![Bound { socket, kind }]);
+    }
     let edge = Edge::build(EdgeParts {
         config: plan.sections.edge,
         sites,
@@ -336,16 +334,24 @@ impl House {
     }
 }
 
-/// Tunnels whose business server is one of our own sites call back through the side door.
-fn send_callbacks_home(plan: &mut Plan, side: Option<SocketAddr>) {
+/// Tunnels whose business server is one of our own sites call back through the side door,
+/// which is there only if there is such a one.
+fn side_door(plan: &mut Plan) -> Result<Option<TcpListener>, Failure> {
     let ours = |host: &str| {
         let name = host.split(':').next().unwrap_or(host);
         let mut names = plan.sites.iter().flat_map(|site| &site.hosts);
         names.any(|known| known == "*" || known.eq_ignore_ascii_case(name))
     };
-    for business in &mut plan.sections.tunnel.businesses {
-        if ours(&business.host) {
-            business.via = side;
-        }
+    let businesses = plan.sections.tunnel.businesses.iter_mut();
+    let mut own = businesses
+        .filter(|business| ours(&business.host))
+        .peekable();
+    if own.peek().is_none() {
+        return Ok(None);
     }
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let door = listen::bind(loopback, "the side door", "free a port")?;
+    let via = door.local_addr().ok();
+    own.for_each(|business| business.via = via);
+    Ok(Some(door))
 }

@@ -47,7 +47,7 @@ pub(super) struct Args {
 const CHAT: &str = "chat";
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    logging::start(&args.log, false);
+    logging::start(&args.log, false)?;
     let data = DataDir::open(&args.data_dir)?;
     let cert = dev_cert::find_or_make(data.path())?;
     let at = |port, what, change| {
@@ -185,6 +185,12 @@ fn command(own: Vec<String>) -> Result<(String, Run), Failure> {
             "weappd must know its own path to start the chat room",
         )
     })?;
+    // A newer weappd may have been put in this one's place since it began.
+    let me = if me.exists() {
+        me
+    } else {
+        PathBuf::from("/proc/self/exe")
+    };
     let words = vec![me.display().to_string(), "demo-chat".to_owned()];
     Ok((CHAT.to_owned(), Run::from(words)))
 }

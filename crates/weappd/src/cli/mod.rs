@@ -22,6 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::demo_chat;
 use crate::exit::Failure;
+use crate::wiring;
 
 /// Everything a WeChat Mini Program needs on the server, in one binary: HTTPS, login,
 /// sessions, realtime tunnels, uploads, and your app kept alive.
@@ -95,14 +96,10 @@ struct ConfigFile {
     config: PathBuf,
 }
 
-/// The supervisor's word for "become this app, and end when weappd ends". It is no command
-/// for people, and what follows it is the app's own command line, which clap must not read.
-pub(crate) const LAUNCH_APP: &str = "launch-app";
-
 /// Reads the command line and does what it says.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == LAUNCH_APP) {
+    if words.next().is_some_and(|word| word == wiring::LAUNCH_APP) {
         let error = weappd_apps::launch(words);
         return Err(Failure::new(&error, "check `run` in weappd.toml").not_started());
     }

@@ -39,7 +39,7 @@ fn warn(words: &str) {
 
 pub(super) async fn run(config: Config) -> Result<(), Failure> {
     let directives = config.log.level.clone();
-    logging::start(&directives, config.log.format == LogFormat::Json);
+    logging::start(&directives, config.log.format == LogFormat::Json)?;
     let data = DataDir::open(&config.data_dir)?;
     let sockets = bind(&config)?;
     let banner = banner(&config, &sockets);

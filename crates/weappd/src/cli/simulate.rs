@@ -22,7 +22,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    logging::start("warn", false);
+    logging::start("warn", false)?;
     let secret = match &args.secret_file {
         None => Secret::new("secret"),
         Some(file) => {

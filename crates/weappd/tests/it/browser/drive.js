@@ -250,6 +250,7 @@ async function wire({ page, alice, bob }) {
     const hop = await rows.nth(at).evaluate((row) => JSON.stringify(row.hop));
     for (const shown of [text, hop]) {
       assert.doesNotMatch(shown, /[0-9a-f]{64}/i, `an skey in ${shown}`);
+      assert.doesNotMatch(shown, /\/weapp\/ws\/[\w-]{24,}/, `a connect URL in ${shown}`);
       assert.doesNotMatch(shown, /session_key\\?"\s*:\s*\\?"[A-Za-z0-9+/]{22}==/, `a session key in ${shown}`);
       for (const secret of secrets) assert.ok(!shown.includes(secret));
     }
