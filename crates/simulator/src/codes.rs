@@ -1,8 +1,10 @@
-//! The codes of `wx.login`: five minutes, one use, one mini program.
+//! The codes of `wx.login` and of the phone-number button: five minutes, one use, one mini
+//! program.
 
 use std::collections::{HashMap, VecDeque};
 
-use weappd_base::secret::Secret;
+use serde_json::{Value, json};
+use weappd_base::secret::{Secret, mask};
 
 use crate::user::UserName;
 
@@ -10,6 +12,8 @@ use crate::user::UserName;
 pub(crate) const CODE_SECS: i64 = 300;
 /// The most codes kept at a time; beyond it the oldest are forgotten.
 const MAX_CODES: usize = 200_000;
+/// The most codes shown.
+const MAX_LISTED: usize = 20;
 
 /// What a code stands for.
 #[derive(Clone, Debug)]
@@ -22,8 +26,10 @@ pub(crate) struct Grant {
 /// Why a code is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadCode {
-    /// Unknown, too old, or another mini program's.
+    /// Unknown or too old.
     Invalid,
+    /// Another mini program's.
+    OtherApp,
     /// Redeemed before.
     Used,
 }
@@ -55,9 +61,33 @@ impl Codes {
         let slot = self.grants.get_mut(code).ok_or(BadCode::Invalid)?;
         match slot {
             None => Err(BadCode::Used),
-            Some(grant) if grant.appid != appid => Err(BadCode::Invalid),
+            Some(grant) if grant.appid != appid => Err(BadCode::OtherApp),
             Some(_) => slot.take().ok_or(BadCode::Used),
         }
+    }
+
+    /// What a code stands for, without spending it.
+    pub(crate) fn look(&self, code: &str) -> Option<&Grant> {
+        self.grants.get(code)?.as_ref()
+    }
+
+    /// The newest codes that have not ended, masked.
+    pub(crate) fn list(&self, kind: &str, now: i64) -> Vec<Value> {
+        let newest = self.ends.iter().rev().take_while(|(end, _)| *end > now);
+        newest
+            .take(MAX_LISTED)
+            .map(|(end, code)| {
+                let grant = self.grants.get(code).and_then(Option::as_ref);
+                json!({
+                    "code": mask(code),
+                    "kind": kind,
+                    "user": grant.map(|grant| grant.user.as_str()),
+                    "appid": grant.map(|grant| &grant.appid),
+                    "used": grant.is_none(),
+                    "left_secs": end - now,
+                })
+            })
+            .collect()
     }
 
     fn forget_old(&mut self, now: i64) {
@@ -110,7 +140,7 @@ mod tests {
     fn another_mini_program_neither_gets_nor_spends_a_code() {
         let mut codes = Codes::default();
         codes.add("c".to_owned(), grant(), 0);
-        assert_eq!(codes.redeem("wx2", "c", 1).err(), Some(BadCode::Invalid));
+        assert_eq!(codes.redeem("wx2", "c", 1).err(), Some(BadCode::OtherApp));
         assert!(codes.redeem("wx1", "c", 1).is_ok());
     }
 

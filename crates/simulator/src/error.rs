@@ -37,6 +37,24 @@ pub enum Error {
         /// The `wx` call that needs it.
         api: &'static str,
     },
+    /// A field the call needs is not there, or is not what it must be.
+    #[error("the body must hold {0}")]
+    Field(&'static str),
+    /// A setting is out of its range.
+    #[error("{0}")]
+    Setting(&'static str),
+    /// The clock cannot be moved so far.
+    #[error("advance_secs must be within ten years")]
+    Advance,
+    /// Nothing can be pushed before it is told where to.
+    #[error("no push address is set for this mini program: POST /push sets one")]
+    NoPush,
+    /// The push settings cannot be used.
+    #[error("the push settings cannot be used: {0}")]
+    Push(&'static str),
+    /// The server behind the push address did not echo what it should.
+    #[error("the push address was not verified: {0}")]
+    NotVerified(String),
     /// The data could not be encrypted.
     #[error("the user's data could not be encrypted")]
     Encrypt(#[source] weappd_wechat::Error),

@@ -16,6 +16,9 @@ pub struct Faults {
     /// With how many answers it goes wrong before all is well again. One, unless said.
     #[serde(default = "once")]
     pub next: u32,
+    /// The path it goes wrong with, and the only one that waits; every path, unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// One way to go wrong.
@@ -43,11 +46,15 @@ impl Faults {
             latency_ms: 0,
             fault: Some(fault),
             next: once(),
+            path: None,
         }
     }
 
-    /// The delay and the fault of the answer that comes now; counts it.
-    pub(crate) fn take(&mut self) -> (u64, Option<Fault>) {
+    /// The delay and the fault of the answer to `path` that comes now; counts it.
+    pub(crate) fn take(&mut self, path: &str) -> (u64, Option<Fault>) {
+        if self.path.as_ref().is_some_and(|only| only != path) {
+            return (0, None);
+        }
         let latency = self.latency_ms.min(MAX_LATENCY_MS);
         let Some(left) = self.next.checked_sub(1) else {
             return (latency, None);
@@ -71,22 +78,32 @@ mod tests {
     #[test]
     fn a_fault_strikes_as_often_as_asked() {
         let mut faults = read(r#"{"latency_ms":5,"fault":{"errcode":-1},"next":2}"#);
-        assert_eq!(faults.take(), (5, Some(Fault::Errcode(-1))));
-        assert_eq!(faults.take(), (5, Some(Fault::Errcode(-1))));
-        assert_eq!(faults.take(), (5, None));
+        assert_eq!(faults.take("/a"), (5, Some(Fault::Errcode(-1))));
+        assert_eq!(faults.take("/a"), (5, Some(Fault::Errcode(-1))));
+        assert_eq!(faults.take("/a"), (5, None));
     }
 
     #[test]
     fn a_fault_strikes_once_unless_said() {
         let mut faults = read(r#"{"fault":"reset"}"#);
-        assert_eq!(faults.take(), (0, Some(Fault::Reset)));
-        assert_eq!(faults.take(), (0, None));
+        assert_eq!(faults.take("/a"), (0, Some(Fault::Reset)));
+        assert_eq!(faults.take("/a"), (0, None));
+    }
+
+    #[test]
+    fn a_fault_can_be_one_paths() {
+        let mut faults = read(r#"{"fault":"half","path":"/b","latency_ms":1}"#);
+        assert_eq!(faults.take("/a"), (0, None));
+        assert_eq!(faults.take("/b"), (1, Some(Fault::Half)));
     }
 
     #[test]
     fn nothing_is_health_and_a_day_is_a_minute() {
-        assert_eq!(read("{}").take(), (0, None));
-        assert_eq!(read(r#"{"latency_ms":86400000}"#).take(), (60_000, None));
+        assert_eq!(read("{}").take("/a"), (0, None));
+        assert_eq!(
+            read(r#"{"latency_ms":86400000}"#).take("/a"),
+            (60_000, None)
+        );
         assert!(serde_json::from_str::<Faults>(r#"{"falt":"reset"}"#).is_err());
     }
 }

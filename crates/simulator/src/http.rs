@@ -1,232 +1,76 @@
-//! The simulator's two faces on one port: WeChat's server, and the phones.
+//! The simulator's faces on one port: WeChat's server, the phones, and the operator's desk.
 //!
 //! WeChat's side answers like WeChat: HTTP 200 and `text/plain` whatever happened, no
 //! CORS. The phone side answers pages on this machine only: other origins get 403.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
-use futures_util::stream;
+use axum::routing::{get, post};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::avatar;
 use crate::error::Error;
-use crate::faults::{Fault, Faults};
-use crate::phone::Phone;
-use crate::platform::{CodeToSession, Refusal};
 use crate::simulator::Simulator;
-use crate::user::UserName;
 
-/// Bodies here are a few fields.
+mod desk;
+mod operator;
+mod phone;
+mod wechat;
+
+/// Bodies of phones and of the operator are a few fields.
 const MAX_BODY: usize = 16 * 1024;
 
 /// Every path of the simulator.
 pub fn router(simulator: Simulator) -> Router {
-    let wechat = Router::new()
-        .route("/sns/jscode2session", any(code_to_session))
-        .layer(from_fn_with_state(simulator.clone(), misbehave));
     let phone = Router::new()
-        .route("/phone/{user}", get(profile))
-        .route("/phone/{user}/login", post(login))
-        .route("/phone/{user}/check_session", post(check_session))
-        .route("/phone/{user}/expire_session", post(expire_session))
-        .route("/phone/{user}/authorize", post(authorize))
-        .route("/phone/{user}/user_info", post(user_info))
-        .route("/phone/{user}/phone_number", post(phone_number))
-        .route("/avatar/{file}", get(draw_avatar))
+        .route("/phone/{user}", get(phone::profile))
+        .route("/phone/{user}/login", post(phone::login))
+        .route("/phone/{user}/check_session", post(phone::check_session))
+        .route("/phone/{user}/expire_session", post(phone::expire_session))
+        .route("/phone/{user}/authorize", post(phone::authorize))
+        .route("/phone/{user}/user_info", post(phone::user_info))
+        .route("/phone/{user}/phone_number", post(phone::phone_number))
+        .route("/phone/{user}/risky", post(phone::risky))
+        .route("/phone/{user}/subscribe", post(phone::subscribe))
+        .route("/phone/{user}/say", post(phone::say))
+        .route("/phone/{user}/enter_session", post(phone::enter_session))
+        .route("/phone/{user}/inbox", get(phone::inbox))
+        .route("/avatar/{file}", get(phone::draw_avatar))
         .layer(from_fn(share_with_this_machine));
     let operator = Router::new()
-        .route("/faults", get(show_faults).post(set_faults))
+        .route("/state", get(operator::show_state))
+        .route(
+            "/faults",
+            get(operator::show_faults).post(operator::set_faults),
+        )
+        .route(
+            "/settings",
+            get(operator::show_settings).post(operator::set_settings),
+        )
+        .route(
+            "/clock",
+            get(operator::show_clock).post(operator::move_clock),
+        )
+        .route(
+            "/calls",
+            get(operator::show_calls).delete(operator::clear_calls),
+        )
+        .route("/push", get(operator::show_push).post(operator::set_push))
+        .route("/push/verify", post(operator::verify_push))
+        .route("/push/send", post(operator::send_push))
         .layer(from_fn(keep_from_other_sites));
+    let desk = Router::new()
+        .route("/", get(desk::index))
+        .route("/desk/{*name}", get(desk::asset));
     Router::new()
-        .merge(wechat)
         .merge(phone)
         .merge(operator)
+        .merge(desk)
+        .fallback(wechat::answer)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(simulator)
-}
-
-// WeChat's side.
-
-async fn code_to_session(
-    State(simulator): State<Simulator>,
-    method: Method,
-    query: Result<Query<HashMap<String, String>>, QueryRejection>,
-) -> Response {
-    let mut query = query.map(|Query(fields)| fields).unwrap_or_default();
-    let mut field = |name| query.remove(name).unwrap_or_default();
-    let asked = CodeToSession {
-        appid: field("appid"),
-        secret: field("secret"),
-        js_code: field("js_code"),
-        grant_type: field("grant_type"),
-    };
-    let answer = if method == Method::GET {
-        simulator.code_to_session(&asked)
-    } else {
-        Err(Refusal::NotGet)
-    };
-    wechat_answer(&answer.unwrap_or_else(|refusal| simulator.refuse(refusal)))
-}
-
-/// As WeChat labels its JSON.
-fn wechat_answer(body: &Value) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain")], body.to_string()).into_response()
-}
-
-/// The step before and after WeChat's answers that makes them late, wrong or broken.
-async fn misbehave(State(simulator): State<Simulator>, request: Request, next: Next) -> Response {
-    let (latency_ms, fault) = simulator.with_state(|state| state.faults.take());
-    if latency_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(latency_ms)).await;
-    }
-    match fault {
-        None => next.run(request).await,
-        Some(Fault::Errcode(errcode)) => {
-            wechat_answer(&simulator.refuse(Refusal::Simulated(errcode)))
-        }
-        Some(Fault::Reset) => {
-            drop(next.run(request).await);
-            // An error before the first byte: the server closes without sending the head.
-            Body::from_stream(stream::iter([Err::<Bytes, _>(cut())])).into_response()
-        }
-        Some(Fault::Half) => halve(next.run(request).await).await,
-        Some(Fault::WrongJson) => {
-            drop(next.run(request).await);
-            let page = "<html><body><h1>502 Bad Gateway</h1></body></html>";
-            ([(header::CONTENT_TYPE, "text/html")], page).into_response()
-        }
-    }
-}
-
-/// Sends the first half of the answer and breaks the connection then.
-async fn halve(answer: Response) -> Response {
-    let (mut parts, body) = answer.into_parts();
-    let whole = axum::body::to_bytes(body, usize::MAX)
-        .await
-        .unwrap_or_default();
-    parts
-        .headers
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
-    let half = whole.slice(..whole.len() / 2);
-    let broken = stream::unfold(Some(half), |left| async move {
-        let half = left?;
-        if half.is_empty() {
-            // Lets the server send what it has: an error at once would discard it.
-            tokio::task::yield_now().await;
-            return Some((Err(cut()), None));
-        }
-        Some((Ok(half), Some(Bytes::new())))
-    });
-    Response::from_parts(parts, Body::from_stream(broken))
-}
-
-fn cut() -> std::io::Error {
-    std::io::Error::from(std::io::ErrorKind::ConnectionReset)
-}
-
-// The phone side.
-
-/// What a phone may say about itself with any call.
-#[derive(Debug, Default, Deserialize)]
-struct Said {
-    appid: Option<String>,
-    allow: Option<bool>,
-}
-
-/// Finds the phone; an empty body says nothing, and is fine.
-fn phone(simulator: &Simulator, user: &str, body: &Bytes) -> Result<(Phone, Said), Error> {
-    let said: Said = if body.trim_ascii().is_empty() {
-        Said::default()
-    } else {
-        serde_json::from_slice(body).map_err(Error::Body)?
-    };
-    let phone = simulator.phone(user, said.appid.as_deref())?;
-    Ok((phone, said))
-}
-
-async fn profile(
-    State(simulator): State<Simulator>,
-    Path(user): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Response, Error> {
-    let appid = query.get("appid").map(String::as_str);
-    Ok(axum::Json(simulator.phone(&user, appid)?.profile()?).into_response())
-}
-
-async fn login(
-    State(simulator): State<Simulator>,
-    Path(user): Path<String>,
-    body: Bytes,
-) -> Result<axum::Json<Value>, Error> {
-    let code = phone(&simulator, &user, &body)?.0.login()?;
-    Ok(axum::Json(json!({ "code": code })))
-}
-
-async fn check_session(
-    State(simulator): State<Simulator>,
-    Path(user): Path<String>,
-    body: Bytes,
-) -> Result<axum::Json<Value>, Error> {
-    let valid = phone(&simulator, &user, &body)?.0.check_session()?;
-    Ok(axum::Json(json!({ "valid": valid })))
-}
-
-async fn expire_session(
-    State(simulator): State<Simulator>,
-    Path(user): Path<String>,
-    body: Bytes,
-) -> Result<axum::Json<Value>, Error> {
-    phone(&simulator, &user, &body)?.0.expire_session()?;
-    Ok(axum::Json(json!({})))
-}
-
-async fn authorize(
-    State(simulator): State<Simulator>,
-    Path(user): Path<String>,
-    body: Bytes,
-) -> Result<axum::Json<Value>, Error> {
-    let (phone, said) = phone(&simulator, &user, &body)?;
-    phone.authorize(said.allow.ok_or(Error::AllowMissing)?)?;
-    Ok(axum::Json(json!({})))
-}
-
-async fn user_info(
-    State(simulator): State<Simulator>,
-    Path(user): Path<String>,
-    body: Bytes,
-) -> Result<Response, Error> {
-    let data = phone(&simulator, &user, &body)?.0.user_info()?;
-    Ok(axum::Json(data).into_response())
-}
-
-async fn phone_number(
-    State(simulator): State<Simulator>,
-    Path(user): Path<String>,
-    body: Bytes,
-) -> Result<Response, Error> {
-    let number = phone(&simulator, &user, &body)?.0.phone_number()?;
-    Ok(axum::Json(number).into_response())
-}
-
-async fn draw_avatar(Path(file): Path<String>) -> Result<Response, Error> {
-    let user = UserName::parse(file.strip_suffix(".svg").ok_or(Error::UserName)?)?;
-    let headers = [
-        (header::CONTENT_TYPE, "image/svg+xml"),
-        (header::CACHE_CONTROL, "public, max-age=3600"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
-    ];
-    Ok((headers, avatar::draw(&user)).into_response())
 }
 
 impl IntoResponse for Error {
@@ -234,9 +78,16 @@ impl IntoResponse for Error {
         let status = match &self {
             // A phone hears these as the `fail` of its call, not as a broken network.
             Self::Denied { .. } | Self::NotLoggedIn { .. } => StatusCode::OK,
-            Self::UserName | Self::UnknownApp | Self::Body(_) | Self::AllowMissing => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::UserName
+            | Self::UnknownApp
+            | Self::Body(_)
+            | Self::AllowMissing
+            | Self::Field(_)
+            | Self::Setting(_)
+            | Self::Advance
+            | Self::Push(_)
+            | Self::NotVerified(_) => StatusCode::BAD_REQUEST,
+            Self::NoPush => StatusCode::CONFLICT,
             Self::TooManyUsers { .. } => StatusCode::INSUFFICIENT_STORAGE,
             Self::NoMiniApp | Self::Encrypt(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -248,21 +99,6 @@ impl IntoResponse for Error {
         }
         (status, axum::Json(json!({ "errMsg": self.to_string() }))).into_response()
     }
-}
-
-// Faults.
-
-async fn show_faults(State(simulator): State<Simulator>) -> axum::Json<Faults> {
-    axum::Json(simulator.faults())
-}
-
-async fn set_faults(
-    State(simulator): State<Simulator>,
-    body: Bytes,
-) -> Result<axum::Json<Faults>, Error> {
-    let faults = serde_json::from_slice(&body).map_err(Error::Body)?;
-    simulator.set_faults(faults);
-    Ok(axum::Json(simulator.faults()))
 }
 
 // Who may ask.
@@ -319,6 +155,8 @@ fn is_loopback(origin: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use serde_json::Value;
     use tower::ServiceExt as _;
     use weappd_base::clock::{Clock, ManualClock};
     use weappd_base::secret::Secret;
@@ -328,6 +166,7 @@ mod tests {
     use weappd_wechat::{Client, Config, Credential, Error as WechatError, open_data};
 
     use super::*;
+    use crate::faults::{Fault, Faults};
     use crate::simulator::{MiniApp, Parts};
 
     const QUERY: &str = "appid=wx1&secret=s1&grant_type=authorization_code";
@@ -358,6 +197,7 @@ mod tests {
             clock,
             tokens: Tokens::system(),
             wiretap: Wiretap::off(),
+            tasks: Tasks::new(),
         })
         .expect("a simulator");
         World {

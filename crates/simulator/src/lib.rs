@@ -7,11 +7,16 @@
 //! # Map
 //!
 //! - [`simulator`]: the head; mini programs, users, time and chance.
-//! - [`phone`]: what `wx.*` calls get (`wx.login`, `wx.getUserInfo`, ...).
-//! - `platform`: what WeChat's server answers (`jscode2session`).
-//! - `codes`: five minutes, one use. `user`: people made of their names. `avatar`: their
-//!   pictures.
-//! - [`faults`]: a bad day of WeChat, on demand.
+//! - [`phone`]: what `wx.*` calls get (`wx.login`, `wx.getUserInfo`, ...);
+//!   `conversation`: what a user does with messages.
+//! - `platform`: what WeChat's server answers to a login, and all its refusals. `api`: its
+//!   other calls. `endpoints`: the paths it knows.
+//! - `credential`: `access_token`s. `codes`: five minutes, one use. `meter`: calls by the
+//!   minute. `windows`: when customers may be answered.
+//! - [`push`]: WeChat calls the server.
+//! - `user`: people made of their names. `avatar`, `png`: pictures.
+//! - [`faults`]: a bad day of WeChat, on demand. [`settings`]: its limits.
+//! - `calls`: the call log. `overview`: everything at a glance.
 //! - [`http`]: all paths. [`page`]: the phone page of `weappd dev`.
 //! - [`error`]: what is refused.
 //!
@@ -19,21 +24,35 @@
 //!
 //! It never starts unless asked for, and binds nothing itself. It speaks WeChat's words
 //! where WeChat is asked and the phone's words where the phone is; pages of other machines
-//! get nothing. It logs no code and no key. The same name is the same user after every
-//! restart. Users, codes and bodies are bounded.
+//! get nothing. It calls nobody but the push address it was given. It logs no code and no
+//! key. The same name is the same user after every restart. Users, codes, tokens, calls
+//! and bodies are bounded.
 
+mod api;
 mod avatar;
+mod calls;
 mod codes;
+mod conversation;
+mod credential;
+mod endpoints;
 pub mod error;
 pub mod faults;
 pub mod http;
+mod meter;
+mod overview;
 pub mod page;
 pub mod phone;
 mod platform;
+mod png;
+pub mod push;
+pub mod settings;
 pub mod simulator;
 mod user;
+mod windows;
 
 pub use error::Error;
 pub use faults::{Fault, Faults};
 pub use phone::Phone;
+pub use push::PushSettings;
+pub use settings::Settings;
 pub use simulator::{MiniApp, Parts, Simulator};

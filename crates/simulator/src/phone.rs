@@ -8,6 +8,7 @@ use weappd_base::secret::{Secret, mask_json};
 use weappd_base::wiretap::{Party, Report};
 use weappd_wechat::open_data;
 
+use crate::calls::{Entry, Kind};
 use crate::codes::Grant;
 use crate::error::Error;
 use crate::simulator::{Login, MiniApp, Simulator};
@@ -20,8 +21,8 @@ pub const LOGIN_SECS: i64 = 3 * 24 * 3600;
 /// One user's phone, running one mini program.
 #[derive(Clone, Debug)]
 pub struct Phone {
-    simulator: Simulator,
-    user: UserName,
+    pub(crate) simulator: Simulator,
+    pub(crate) user: UserName,
     mini_app: Arc<MiniApp>,
 }
 
@@ -72,6 +73,8 @@ pub struct Profile {
     pub allows: bool,
     /// Whether `wx.checkSession` would succeed.
     pub logged_in: bool,
+    /// Whether WeChat takes the user for a danger, and blocks the login with 40226.
+    pub risky: bool,
 }
 
 impl Simulator {
@@ -106,8 +109,9 @@ impl Phone {
             used_at: now,
         };
         self.simulator.with_state(|state| {
-            let logins = &mut state.user(&self.user)?.logins;
-            logins.insert(self.appid().to_owned(), login);
+            let user = state.user(&self.user)?;
+            user.logins.insert(self.appid().to_owned(), login);
+            user.active_at.insert(self.appid().to_owned(), now);
             state.codes.add(code.clone(), grant, now);
             Ok::<(), Error>(())
         })?;
@@ -182,8 +186,17 @@ impl Phone {
             "countryCode": "86",
         });
         let (encrypted_data, iv) = self.encrypt(&session_key, open)?;
+        let code = hex::encode(self.simulator.tokens().bytes::<16>());
+        let grant = Grant {
+            appid: self.appid().to_owned(),
+            user: self.user.clone(),
+            session_key,
+        };
+        let now = self.simulator.now();
+        self.simulator
+            .with_state(|state| state.phone_codes.add(code.clone(), grant, now));
         Ok(PhoneNumber {
-            code: hex::encode(self.simulator.tokens().bytes::<16>()),
+            code,
             encrypted_data,
             iv,
         })
@@ -192,10 +205,11 @@ impl Phone {
     /// Who holds the phone.
     pub fn profile(&self) -> Result<Profile, Error> {
         let now = self.simulator.now();
-        let (allows, logged_in) = self.simulator.with_state(|state| {
+        let (allows, logged_in, risky) = self.simulator.with_state(|state| {
             let user = state.user(&self.user)?;
             let login = user.logins.get(self.appid());
-            Ok::<_, Error>((!user.refuses, login.is_some_and(|login| login.lives(now))))
+            let logged_in = login.is_some_and(|login| login.lives(now));
+            Ok::<_, Error>((!user.refuses, logged_in, user.risky))
         })?;
         Ok(Profile {
             openid: self.openid(),
@@ -205,14 +219,15 @@ impl Phone {
             appid: self.appid().to_owned(),
             allows,
             logged_in,
+            risky,
         })
     }
 
-    fn appid(&self) -> &str {
+    pub(crate) fn appid(&self) -> &str {
         &self.mini_app.credential.appid
     }
 
-    fn openid(&self) -> String {
+    pub(crate) fn openid(&self) -> String {
         self.user.openid(self.appid())
     }
 
@@ -224,7 +239,9 @@ impl Phone {
     fn session_key(&self) -> Result<Option<Secret>, Error> {
         let now = self.simulator.now();
         self.simulator.with_state(|state| {
-            let login = state.user(&self.user)?.logins.get_mut(self.appid());
+            let user = state.user(&self.user)?;
+            user.active_at.insert(self.appid().to_owned(), now);
+            let login = user.logins.get_mut(self.appid());
             Ok(login.filter(|login| login.lives(now)).map(|login| {
                 login.used_at = now;
                 login.session_key.clone()
@@ -256,7 +273,7 @@ impl Phone {
     }
 
     /// Reports the call and its answer.
-    fn tell(&self, api: &str, answer: impl FnOnce() -> Value) {
+    pub(crate) fn tell(&self, api: &str, answer: impl FnOnce() -> Value) {
         let wiretap = self.simulator.wiretap();
         let report = |answer, detail| Report {
             from: if answer { Party::Wechat } else { Party::Phone },
@@ -267,16 +284,28 @@ impl Phone {
             detail,
         };
         wiretap.hop(|| report(false, json!({ "user": self.user.as_str() })));
-        wiretap.hop(|| {
-            let mut detail = answer();
-            mask_json(&mut detail);
-            report(true, detail)
+        let mut detail = answer();
+        mask_json(&mut detail);
+        self.simulator.log(Entry {
+            seq: 0,
+            at: self.simulator.now_millis(),
+            kind: Kind::Phone,
+            method: String::new(),
+            path: api.to_owned(),
+            appid: Some(self.appid().to_owned()),
+            asked: json!({ "user": self.user.as_str() }),
+            status: 200,
+            errcode: 0,
+            answer: detail.clone(),
+            note: None,
+            took_ms: 0,
         });
+        wiretap.hop(|| report(true, detail));
     }
 }
 
 impl Login {
-    fn lives(&self, now: i64) -> bool {
+    pub(crate) fn lives(&self, now: i64) -> bool {
         now < self.used_at + LOGIN_SECS
     }
 }
@@ -293,6 +322,7 @@ fn told<T: Serialize>(given: &Result<T, Error>) -> Value {
 mod tests {
     use proptest::prelude::*;
     use weappd_base::clock::{Clock, ManualClock};
+    use weappd_base::tasks::Tasks;
     use weappd_base::token::Tokens;
     use weappd_base::wiretap::Wiretap;
     use weappd_wechat::{Credential, Error as WechatError};
@@ -321,6 +351,7 @@ mod tests {
             clock,
             tokens: Tokens::system(),
             wiretap,
+            tasks: Tasks::new(),
         });
         (simulator.expect("a simulator"), hand)
     }
@@ -487,6 +518,7 @@ mod tests {
             clock: Clock::system(),
             tokens: Tokens::system(),
             wiretap: Wiretap::off(),
+            tasks: Tasks::new(),
         });
         assert!(matches!(empty, Err(Error::NoMiniApp)));
     }

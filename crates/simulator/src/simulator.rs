@@ -1,22 +1,36 @@
 //! The head of the room: the mini programs, the users and what they hold.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use serde_json::Value;
 use weappd_base::clock::Clock;
 use weappd_base::secret::Secret;
+use weappd_base::tasks::Tasks;
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
 use weappd_wechat::Credential;
 
+use crate::calls::{CallLog, Entry};
 use crate::codes::Codes;
+use crate::credential::TokenBook;
 use crate::error::Error;
 use crate::faults::Faults;
+use crate::meter::Meter;
+use crate::platform::Refusal;
+use crate::push::{Poster, PushBook};
+use crate::settings::Settings;
 use crate::user::UserName;
+use crate::windows::Windows;
 
 /// The most users one simulator holds.
 const MAX_USERS: usize = 200_000;
+/// The most messages a user's phone keeps.
+const MAX_INBOX: usize = 100;
+/// How far the time can be moved in all: ten years either way.
+const MAX_OFFSET: i64 = 10 * 366 * 86_400;
 
 /// What a simulator is made of.
 #[derive(Debug)]
@@ -31,6 +45,8 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Where the phone's calls to WeChat are reported.
     pub wiretap: Wiretap,
+    /// What owns the messages on their way to the server.
+    pub tasks: Tasks,
 }
 
 /// A mini program registered with the simulated WeChat.
@@ -53,6 +69,11 @@ struct Shared {
     clock: Clock,
     tokens: Tokens,
     wiretap: Wiretap,
+    tasks: Tasks,
+    poster: Poster,
+    /// Seconds by which the simulator's time is ahead of the clock.
+    offset: AtomicI64,
+    next_message: AtomicU64,
     /// Held for moments only, never across an await.
     state: Mutex<State>,
 }
@@ -60,9 +81,20 @@ struct Shared {
 /// Everything that changes.
 #[derive(Debug, Default)]
 pub(crate) struct State {
+    appids: Vec<String>,
     users: HashMap<UserName, User>,
+    /// Whose an openid is, and in which mini program.
+    openids: HashMap<String, (String, UserName)>,
     pub(crate) codes: Codes,
+    pub(crate) phone_codes: Codes,
+    pub(crate) token_book: TokenBook,
+    pub(crate) meter: Meter,
+    /// Pictures of codes made of the pool that has an end, by appid.
+    pub(crate) pictures: HashMap<String, u32>,
     pub(crate) faults: Faults,
+    pub(crate) settings: Settings,
+    pub(crate) push: PushBook,
+    pub(crate) calls: CallLog,
 }
 
 /// What WeChat remembers of a user.
@@ -72,6 +104,16 @@ pub(crate) struct User {
     pub(crate) refuses: bool,
     /// The login in each mini program, by appid.
     pub(crate) logins: HashMap<String, Login>,
+    /// Whether WeChat takes the user for a danger and blocks the login.
+    pub(crate) risky: bool,
+    /// When the user was last in each mini program.
+    pub(crate) active_at: HashMap<String, i64>,
+    /// How many messages may be sent, by appid and template.
+    pub(crate) subscriptions: HashMap<(String, String), u32>,
+    /// How many customer messages may be answered, by appid.
+    pub(crate) windows: HashMap<String, Windows>,
+    /// What the phone received, oldest first.
+    pub(crate) inbox: VecDeque<Value>,
 }
 
 /// A user's login in one mini program.
@@ -88,13 +130,22 @@ impl Simulator {
         if parts.mini_apps.is_empty() {
             return Err(Error::NoMiniApp);
         }
+        let appids = parts.mini_apps.iter();
+        let state = State {
+            appids: appids.map(|app| app.credential.appid.clone()).collect(),
+            ..State::default()
+        };
         Ok(Self(Arc::new(Shared {
             mini_apps: parts.mini_apps.into_iter().map(Arc::new).collect(),
             public_url: parts.public_url.trim_end_matches('/').to_owned(),
             clock: parts.clock,
             tokens: parts.tokens,
             wiretap: parts.wiretap,
-            state: Mutex::default(),
+            tasks: parts.tasks,
+            poster: Poster::new(),
+            offset: AtomicI64::new(0),
+            next_message: AtomicU64::new(1),
+            state: Mutex::new(state),
         })))
     }
 
@@ -106,6 +157,38 @@ impl Simulator {
     /// How WeChat's side misbehaves now.
     pub fn faults(&self) -> Faults {
         self.with_state(|state| state.faults.clone())
+    }
+
+    /// Changes what can be set.
+    pub fn set_settings(&self, settings: Settings) {
+        self.with_state(|state| state.settings = settings);
+    }
+
+    /// What is set.
+    pub fn settings(&self) -> Settings {
+        self.with_state(|state| state.settings.clone())
+    }
+
+    /// Moves the simulator's time, and nobody else's, by `secs` (negative: back). Tells
+    /// how far it is from the clock now.
+    pub fn advance(&self, secs: i64) -> Result<i64, Error> {
+        let moved = |offset: i64| {
+            let offset = offset.checked_add(secs)?;
+            (offset.abs() <= MAX_OFFSET).then_some(offset)
+        };
+        self.0
+            .offset
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved)
+            .map(|before| before + secs)
+            .map_err(|_| Error::Advance)
+    }
+
+    pub(crate) fn offset(&self) -> i64 {
+        self.0.offset.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn mini_apps(&self) -> &[Arc<MiniApp>] {
+        &self.0.mini_apps
     }
 
     pub(crate) fn mini_app(&self, appid: &str) -> Option<&Arc<MiniApp>> {
@@ -120,7 +203,29 @@ impl Simulator {
     }
 
     pub(crate) fn now(&self) -> i64 {
-        self.0.clock.unix_secs()
+        self.now_millis().div_euclid(1000)
+    }
+
+    pub(crate) fn now_millis(&self) -> i64 {
+        self.0.clock.unix_millis() + self.offset() * 1000
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
+    pub(crate) fn poster(&self) -> &Poster {
+        &self.0.poster
+    }
+
+    /// A message id as WeChat's: more than a number of JavaScript holds.
+    pub(crate) fn message_id(&self) -> u64 {
+        24_000_000_000_000_000 + self.0.next_message.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes a call into the log.
+    pub(crate) fn log(&self, entry: Entry) {
+        self.with_state(|state| state.calls.add(entry));
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {
@@ -143,10 +248,66 @@ impl Simulator {
 impl State {
     /// The user of that name, who appears when first named.
     pub(crate) fn user(&mut self, name: &UserName) -> Result<&mut User, Error> {
-        if self.users.len() >= MAX_USERS && !self.users.contains_key(name) {
-            return Err(Error::TooManyUsers { limit: MAX_USERS });
+        if !self.users.contains_key(name) {
+            if self.users.len() >= MAX_USERS {
+                return Err(Error::TooManyUsers { limit: MAX_USERS });
+            }
+            for appid in &self.appids {
+                let whose = (appid.clone(), name.clone());
+                self.openids.insert(name.openid(appid), whose);
+            }
         }
         Ok(self.users.entry(name.clone()).or_default())
+    }
+
+    /// The user of that name, if somebody named them before.
+    pub(crate) fn known(&self, name: &UserName) -> Option<&User> {
+        self.users.get(name)
+    }
+
+    /// The user an openid of `appid` belongs to.
+    pub(crate) fn user_of(
+        &mut self,
+        appid: &str,
+        openid: &str,
+    ) -> Result<(UserName, &mut User), Refusal> {
+        let (app, name) = self.openids.get(openid).ok_or(Refusal::Openid)?;
+        if app != appid {
+            return Err(Refusal::OtherApp);
+        }
+        let name = name.clone();
+        let user = self.users.get_mut(&name).ok_or(Refusal::Openid)?;
+        Ok((name, user))
+    }
+
+    /// The users who were last active, newest first, at most `most`.
+    pub(crate) fn last_users(&self, most: usize) -> Vec<(&UserName, &User)> {
+        let seen = |user: &User| user.active_at.values().copied().max().unwrap_or(0);
+        let mut users: Vec<_> = self.users.iter().collect();
+        let order = |a: &(&UserName, &User), b: &(&UserName, &User)| {
+            (seen(b.1), a.0.as_str()).cmp(&(seen(a.1), b.0.as_str()))
+        };
+        if users.len() > most {
+            users.select_nth_unstable_by(most, order);
+            users.truncate(most);
+        }
+        users.sort_unstable_by(order);
+        users
+    }
+
+    /// How many users there are.
+    pub(crate) fn user_count(&self) -> usize {
+        self.users.len()
+    }
+}
+
+impl User {
+    /// Puts a message on the phone.
+    pub(crate) fn receive(&mut self, message: Value) {
+        if self.inbox.len() >= MAX_INBOX {
+            self.inbox.pop_front();
+        }
+        self.inbox.push_back(message);
     }
 }
 

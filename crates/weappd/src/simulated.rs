@@ -5,8 +5,9 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use weappd_base::secret::Secret;
+use weappd_base::tasks::Tasks;
 use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
-use weappd_simulator::{Parts, Simulator};
+use weappd_simulator::{Parts, PushSettings, Simulator};
 use weappd_wechat::Credential;
 
 use crate::doors::Doors;
@@ -24,6 +25,7 @@ pub(crate) async fn alone(
     socket: TcpListener,
     appid: String,
     secret: Secret,
+    push: Option<PushSettings>,
 ) -> Result<(), Failure> {
     let mut goodbye = Goodbye::listen()?;
     let ground = Ground::new(false);
@@ -32,7 +34,13 @@ pub(crate) async fn alone(
         .map(|addr| format!("http://{addr}"))
         .unwrap_or_default();
     let mut doors = Doors::new(ground.front.clone());
-    open_wechat(&ground, &doors, socket, url, Credential { appid, secret })?;
+    let simulator = simulator(&ground, url, Credential { appid, secret })?;
+    if let Some(push) = push {
+        simulator.set_push(push).map_err(|error| {
+            Failure::new(&error, "see the --push options of weappd simulate --help")
+        })?;
+    }
+    open(&ground, &doors, socket, simulator)?;
     let crashed = tokio::select! {
         () = goodbye.next() => None,
         failure = doors.ended() => Some(failure),
@@ -64,7 +72,16 @@ pub(crate) fn open_wechat(
     public_url: String,
     credential: Credential,
 ) -> Result<(), Failure> {
-    let simulator = Simulator::new(Parts {
+    let simulator = simulator(ground, public_url, credential)?;
+    open(ground, doors, socket, simulator)
+}
+
+fn simulator(
+    ground: &Ground,
+    public_url: String,
+    credential: Credential,
+) -> Result<Simulator, Failure> {
+    Simulator::new(Parts {
         mini_apps: vec![weappd_simulator::MiniApp {
             credential,
             has_unionid: true,
@@ -73,8 +90,18 @@ pub(crate) fn open_wechat(
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),
         wiretap: ground.wiretap.clone(),
+        // Nobody waits for a push that is still to come when the house closes.
+        tasks: Tasks::new(),
     })
-    .map_err(|error| Failure::new(&error, ""))?;
+    .map_err(|error| Failure::new(&error, ""))
+}
+
+fn open(
+    ground: &Ground,
+    doors: &Doors,
+    socket: TcpListener,
+    simulator: Simulator,
+) -> Result<(), Failure> {
     let edge = small_edge(ground, weappd_simulator::http::router(simulator))?;
     let kind = Kind::Http;
     doors.open("the simulated WeChat", edge, vec![Bound { socket, kind }]);

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use weappd_base::secret::Secret;
+use weappd_simulator::{PushSettings, push};
 
 use crate::cli::say;
 use crate::exit::Failure;
@@ -19,6 +20,56 @@ pub(super) struct Args {
     /// The file its `AppSecret` stands in; without one, the secret is `secret`
     #[arg(long)]
     secret_file: Option<std::path::PathBuf>,
+    /// Where it pushes messages: `http://127.0.0.1:8080/weapp/message`
+    #[arg(long, requires = "push_token")]
+    push_url: Option<String>,
+    /// The token that signs pushed messages
+    #[arg(long, requires = "push_url")]
+    push_token: Option<String>,
+    /// The `EncodingAESKey`, 43 characters; with it messages are encrypted
+    #[arg(long, requires = "push_url")]
+    push_aes_key: Option<String>,
+    /// How much is encrypted: safe with a key and plain without one, unless said
+    #[arg(long, requires = "push_url", value_enum)]
+    push_mode: Option<PushMode>,
+    /// How pushed messages are written
+    #[arg(long, value_enum, default_value_t = PushFormat::Json)]
+    push_format: PushFormat,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PushMode {
+    Plain,
+    Compatible,
+    Safe,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PushFormat {
+    Json,
+    Xml,
+}
+
+impl Args {
+    fn push(&self) -> Option<PushSettings> {
+        Some(PushSettings {
+            appid: None,
+            url: Some(self.push_url.clone()?),
+            token: Secret::new(self.push_token.clone()?),
+            encoding_aes_key: self.push_aes_key.clone().map(Secret::new),
+            mode: self.push_mode.map(|mode| match mode {
+                PushMode::Plain => push::Mode::Plain,
+                PushMode::Compatible => push::Mode::Compatible,
+                PushMode::Safe => push::Mode::Safe,
+            }),
+            format: match self.push_format {
+                PushFormat::Json => push::Format::Json,
+                PushFormat::Xml => push::Format::Xml,
+            },
+            // The server is often started after this; POST /push/verify asks it.
+            verify: false,
+        })
+    }
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
@@ -37,8 +88,10 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     say(format_args!(
         "simulated WeChat on http://{addr}/ for appid {}\n\
          Next: use that address in place of https://api.weixin.qq.com; \
-         `curl -X POST http://{addr}/phone/alice/login` gives a code. Ctrl-C stops.",
+         `curl -X POST http://{addr}/phone/alice/login` gives a code. \
+         The same address in a browser shows users, codes and calls. Ctrl-C stops.",
         args.appid
     ));
-    simulated::alone(socket, args.appid, secret).await
+    let push = args.push();
+    simulated::alone(socket, args.appid, secret, push).await
 }

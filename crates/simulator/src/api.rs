@@ -1,0 +1,226 @@
+//! WeChat's server beyond the login: who may call what, and who answers.
+
+use axum::body::Bytes;
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::credential::Mint;
+use crate::endpoints;
+use crate::platform::{CodeToSession, Refusal};
+use crate::simulator::Simulator;
+
+mod content;
+mod messages;
+mod people;
+mod pictures;
+mod template;
+
+/// The calls that carry no `access_token`.
+const OPEN: [&str; 4] = [
+    "/sns/jscode2session",
+    "/cgi-bin/token",
+    "/cgi-bin/stable_token",
+    "/cgi-bin/clear_quota/v2",
+];
+
+/// A server's call, as it came.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+}
+
+/// What WeChat says to it.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Json(Value),
+    Picture {
+        png: Vec<u8>,
+        /// How much of the pool that has an end is used, where the picture counts.
+        used: Option<u32>,
+    },
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) said: Result<Said, Refusal>,
+    /// The mini program that called, if that was found out.
+    pub(crate) appid: Option<String>,
+    pub(crate) note: Option<&'static str>,
+}
+
+impl Call {
+    /// A field of the query; empty where there is none.
+    fn field(&self, name: &str) -> &str {
+        let found = self.query.iter().find(|(key, _)| key == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    /// The body's fields.
+    fn fields(&self) -> Result<Map<String, Value>, Refusal> {
+        if self.body.trim_ascii().is_empty() {
+            return Err(Refusal::BodyEmpty);
+        }
+        serde_json::from_slice(&self.body).map_err(|_| Refusal::BodyNotJson)
+    }
+}
+
+/// A text of a body; empty where there is none.
+fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a str {
+    fields.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The answer that only says that it worked.
+fn fine() -> Value {
+    json!({ "errcode": 0, "errmsg": "ok" })
+}
+
+impl Simulator {
+    /// Answers a server's call.
+    pub(crate) fn answer(&self, call: &Call) -> Outcome {
+        let mut outcome = Outcome {
+            said: Err(Refusal::UnknownPath),
+            appid: None,
+            note: None,
+        };
+        outcome.said = self.admit(call, &mut outcome.appid).and_then(|()| {
+            let appid = outcome.appid.clone().unwrap_or_default();
+            if let Some(said) = self.simulated(call, &appid) {
+                return said;
+            }
+            outcome.note = Some("a general answer: this call is not simulated");
+            Ok(Said::Json(fine()))
+        });
+        outcome
+    }
+
+    /// The path, the method, the `access_token` and the limit, in this order.
+    fn admit(&self, call: &Call, appid: &mut Option<String>) -> Result<(), Refusal> {
+        let method = endpoints::method_of(&call.path).ok_or(Refusal::UnknownPath)?;
+        if call.method != method {
+            return Err(if method == Method::GET {
+                Refusal::NotGet
+            } else {
+                Refusal::NotPost
+            });
+        }
+        let now = self.now();
+        *appid = if OPEN.contains(&call.path.as_str()) {
+            let named = self.mini_app(call.field("appid"));
+            named.map(|app| app.credential.appid.clone())
+        } else {
+            let token = call.field("access_token");
+            let found = self.with_state(|state| {
+                let checked = state.token_book.check(token, now);
+                checked.map(ToOwned::to_owned)
+            });
+            Some(found?)
+        };
+        self.with_state(|state| {
+            let Some(limit) = state.settings.limit(&call.path) else {
+                return Ok(());
+            };
+            let key = format!("{} {}", appid.as_deref().unwrap_or_default(), call.path);
+            if state.meter.take(key, limit, now) {
+                Ok(())
+            } else {
+                Err(Refusal::MinuteLimit)
+            }
+        })
+    }
+
+    /// The answer of a call that is simulated.
+    fn simulated(&self, call: &Call, appid: &str) -> Option<Result<Said, Refusal>> {
+        let json = match call.path.as_str() {
+            "/sns/jscode2session" => self.code_to_session(&CodeToSession {
+                appid: call.field("appid").to_owned(),
+                secret: call.field("secret").to_owned(),
+                js_code: call.field("js_code").to_owned(),
+                grant_type: call.field("grant_type").to_owned(),
+            }),
+            "/cgi-bin/token" => self.classic_token(call),
+            "/cgi-bin/stable_token" => self.stable_token(call),
+            "/wxa/business/getuserphonenumber" => self.user_phone_number(call, appid),
+            "/wxa/checksession" => self.check_session_key(call, appid),
+            "/wxa/resetusersessionkey" => self.reset_session_key(call, appid),
+            "/wxa/getuserriskrank" => self.user_risk_rank(call, appid),
+            "/wxa/msg_sec_check" => self.check_text(call, appid),
+            "/wxa/media_check_async" => self.check_media(call, appid),
+            "/cgi-bin/message/subscribe/send" => self.send_subscribed(call, appid),
+            "/cgi-bin/message/custom/send" => self.send_custom(call, appid),
+            "/cgi-bin/message/custom/typing" | "/cgi-bin/message/custom/business/typing" => {
+                self.show_typing(call, appid)
+            }
+            "/cgi-bin/media/upload" => Ok(self.take_media(call)),
+            "/cgi-bin/getcallbackip" | "/cgi-bin/get_api_domain_ip" => {
+                Ok(json!({ "ip_list": ["127.0.0.1"] }))
+            }
+            "/wxa/getwxacodeunlimit" => return Some(Self::unlimited_picture(call)),
+            "/wxa/getwxacode" | "/cgi-bin/wxaapp/createwxaqrcode" => {
+                return Some(self.counted_picture(call, appid));
+            }
+            _ => return None,
+        };
+        Some(json.map(Said::Json))
+    }
+
+    /// `GET /cgi-bin/token`.
+    fn classic_token(&self, call: &Call) -> Result<Value, Refusal> {
+        let asked = [
+            call.field("appid"),
+            call.field("secret"),
+            call.field("grant_type"),
+        ];
+        self.check_credential(asked)?;
+        let now = self.now();
+        let given = self.with_state(|state| {
+            let mint = Mint {
+                tokens: self.tokens(),
+                now,
+                lives: state.settings.token_secs,
+            };
+            let a_day = state.settings.tokens_per_day;
+            state.token_book.classic(asked[0], mint, a_day)
+        })?;
+        Ok(json!({ "access_token": given.token, "expires_in": given.expires_in }))
+    }
+
+    /// `POST /cgi-bin/stable_token`.
+    fn stable_token(&self, call: &Call) -> Result<Value, Refusal> {
+        let fields = call.fields()?;
+        let asked = ["appid", "secret", "grant_type"].map(|name| text(&fields, name));
+        self.check_credential(asked)?;
+        let force = fields.get("force_refresh") == Some(&Value::Bool(true));
+        let now = self.now();
+        let given = self.with_state(|state| {
+            let mint = Mint {
+                tokens: self.tokens(),
+                now,
+                lives: state.settings.token_secs,
+            };
+            state.token_book.stable(asked[0], mint, force)
+        });
+        Ok(json!({ "access_token": given.token, "expires_in": given.expires_in }))
+    }
+
+    fn check_credential(&self, [appid, secret, grant_type]: [&str; 3]) -> Result<(), Refusal> {
+        if appid.is_empty() {
+            return Err(Refusal::AppidMissing);
+        }
+        if secret.is_empty() {
+            return Err(Refusal::SecretMissing);
+        }
+        if grant_type != "client_credential" {
+            return Err(Refusal::GrantType);
+        }
+        let mini_app = self.mini_app(appid).ok_or(Refusal::Appid)?;
+        if mini_app.credential.secret.is(secret) {
+            Ok(())
+        } else {
+            Err(Refusal::Secret)
+        }
+    }
+}

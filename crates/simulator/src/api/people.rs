@@ -1,0 +1,125 @@
+//! Calls about a user: phone number, session key, risk.
+
+use serde_json::{Value, json};
+use weappd_base::secret::{Secret, same_bytes};
+use weappd_wechat::open_data;
+
+use super::{Call, fine, text};
+use crate::codes::BadCode;
+use crate::platform::Refusal;
+use crate::simulator::Simulator;
+
+impl Simulator {
+    /// `POST /wxa/business/getuserphonenumber`: a code of the phone-number button, once,
+    /// within 5 minutes.
+    pub(super) fn user_phone_number(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+        let fields = call.fields()?;
+        let code = text(&fields, "code");
+        let openid = text(&fields, "openid");
+        let now = self.now();
+        let grant = self.with_state(|state| {
+            // An openid that does not fit must not spend the code.
+            if let Some(grant) = state.phone_codes.look(code)
+                && !openid.is_empty()
+                && grant.appid == appid
+                && grant.user.openid(appid) != openid
+            {
+                return Err(Refusal::Openid);
+            }
+            let redeemed = state.phone_codes.redeem(appid, code, now);
+            redeemed.map_err(|bad| match bad {
+                BadCode::Invalid | BadCode::Used => Refusal::Code,
+                BadCode::OtherApp => Refusal::Appid,
+            })
+        })?;
+        let number = grant.user.phone_number();
+        Ok(json!({
+            "errcode": 0,
+            "errmsg": "ok",
+            "phone_info": {
+                "phoneNumber": number,
+                "purePhoneNumber": number,
+                "countryCode": "86",
+                "watermark": { "timestamp": now, "appid": appid },
+            },
+        }))
+    }
+
+    /// `GET /wxa/checksession`.
+    pub(super) fn check_session_key(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+        if call.field("sig_method") != "hmac_sha256" {
+            return Err(Refusal::Signature);
+        }
+        let key = self.session_key_of(call, appid)?;
+        // Here, too, no key is a signature that is wrong.
+        if !is_signed(key.as_ref(), call.field("signature")) {
+            return Err(Refusal::Signature);
+        }
+        Ok(fine())
+    }
+
+    /// `GET /wxa/resetusersessionkey`: a new key, with what is left of the old one's time.
+    pub(super) fn reset_session_key(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+        if call.field("sig_method") != "hmac_sha256" {
+            return Err(Refusal::SignatureMethod);
+        }
+        let key = self.session_key_of(call, appid)?;
+        let key = key.ok_or(Refusal::SessionGone)?;
+        if !is_signed(Some(&key), call.field("signature")) {
+            return Err(Refusal::Signature);
+        }
+        let openid = call.field("openid");
+        let new = open_data::session_key_text(self.tokens().bytes());
+        self.with_state(|state| {
+            let (_, user) = state.user_of(appid, openid)?;
+            let login = user.logins.get_mut(appid).ok_or(Refusal::SessionGone)?;
+            login.session_key = new.clone();
+            Ok(())
+        })?;
+        Ok(json!({
+            "errcode": 0,
+            "errmsg": "ok",
+            "openid": openid,
+            "session_key": new.expose(),
+        }))
+    }
+
+    /// The living session key of the user the query names.
+    fn session_key_of(&self, call: &Call, appid: &str) -> Result<Option<Secret>, Refusal> {
+        let now = self.now();
+        self.with_state(|state| {
+            let (_, user) = state
+                .user_of(appid, call.field("openid"))
+                .map_err(|_| Refusal::Openid)?;
+            let login = user.logins.get(appid).filter(|login| login.lives(now));
+            Ok(login.map(|login| login.session_key.clone()))
+        })
+    }
+
+    /// `POST /wxa/getuserriskrank`. `unoin_id` is WeChat's spelling.
+    pub(super) fn user_risk_rank(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+        let fields = call.fields()?;
+        let now = self.now();
+        let risky = self.with_state(|state| {
+            let (_, user) = state.user_of(appid, text(&fields, "openid"))?;
+            if !user.is_active(appid, now) {
+                return Err(Refusal::Inactive);
+            }
+            Ok(user.risky)
+        })?;
+        Ok(json!({
+            "errcode": 0,
+            "errmsg": "getuserriskrank succ",
+            "risk_rank": if risky { 4 } else { 0 },
+            "unoin_id": now,
+        }))
+    }
+}
+
+/// Both calls are GET, so what is signed is the empty text.
+fn is_signed(key: Option<&Secret>, given: &str) -> bool {
+    key.is_some_and(|key| {
+        let right = open_data::login_state_signature(key, "");
+        same_bytes(right.as_bytes(), given.as_bytes())
+    })
+}

@@ -1,0 +1,160 @@
+//! The operator's side: faults, settings, time, calls, push, for tests and for the desk.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::calls::Entry;
+use crate::error::Error;
+use crate::faults::Faults;
+use crate::push::{Delivery, PushSettings};
+use crate::settings::Settings;
+use crate::simulator::Simulator;
+
+pub(super) async fn show_state(State(simulator): State<Simulator>) -> Json<Value> {
+    Json(simulator.overview())
+}
+
+pub(super) async fn show_faults(State(simulator): State<Simulator>) -> Json<Faults> {
+    Json(simulator.faults())
+}
+
+pub(super) async fn set_faults(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Faults>, Error> {
+    simulator.set_faults(serde_json::from_slice(&body).map_err(Error::Body)?);
+    Ok(Json(simulator.faults()))
+}
+
+pub(super) async fn show_settings(State(simulator): State<Simulator>) -> Json<Settings> {
+    Json(simulator.settings())
+}
+
+pub(super) async fn set_settings(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Settings>, Error> {
+    simulator.set_settings(simulator.settings().changed(&body)?);
+    Ok(Json(simulator.settings()))
+}
+
+/// The simulator's time.
+#[derive(Debug, Serialize)]
+pub(super) struct Time {
+    now: i64,
+    offset_secs: i64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Move {
+    advance_secs: i64,
+}
+
+pub(super) async fn show_clock(State(simulator): State<Simulator>) -> Json<Time> {
+    Json(Time {
+        now: simulator.now(),
+        offset_secs: simulator.offset(),
+    })
+}
+
+pub(super) async fn move_clock(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Time>, Error> {
+    let by: Move = serde_json::from_slice(&body).map_err(Error::Body)?;
+    simulator.advance(by.advance_secs)?;
+    Ok(show_clock(State(simulator)).await)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Which {
+    after: u64,
+    path: Option<String>,
+}
+
+/// The calls, oldest first.
+#[derive(Debug, Serialize)]
+pub(super) struct Calls {
+    last: u64,
+    calls: Vec<Entry>,
+}
+
+pub(super) async fn show_calls(
+    State(simulator): State<Simulator>,
+    Query(which): Query<Which>,
+) -> Json<Calls> {
+    Json(simulator.with_state(|state| Calls {
+        last: state.calls.last(),
+        calls: state.calls.after(which.after, which.path.as_deref()),
+    }))
+}
+
+pub(super) async fn clear_calls(State(simulator): State<Simulator>) -> Json<Value> {
+    simulator.with_state(|state| state.calls.clear());
+    Json(json!({}))
+}
+
+pub(super) async fn show_push(State(simulator): State<Simulator>) -> Json<Value> {
+    Json(json!({ "push": simulator.push_shown() }))
+}
+
+pub(super) async fn set_push(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Value>, Error> {
+    let settings: PushSettings = serde_json::from_slice(&body).map_err(Error::Body)?;
+    simulator.set_verified_push(settings).await?;
+    Ok(show_push(State(simulator)).await)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Whose {
+    appid: Option<String>,
+}
+
+pub(super) async fn verify_push(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Value>, Error> {
+    let whose: Whose = if body.trim_ascii().is_empty() {
+        Whose::default()
+    } else {
+        serde_json::from_slice(&body).map_err(Error::Body)?
+    };
+    let first = || simulator.first_mini_app();
+    let app = whose
+        .appid
+        .map_or_else(first, |appid| simulator.mini_app(&appid));
+    let appid = app.ok_or(Error::UnknownApp)?.credential.appid.clone();
+    simulator.verify_push(&appid).await?;
+    Ok(Json(json!({ "verified": true })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Send {
+    user: String,
+    appid: Option<String>,
+    message: Value,
+    #[serde(default)]
+    forged: bool,
+}
+
+pub(super) async fn send_push(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Delivery>, Error> {
+    let send: Send = serde_json::from_slice(&body).map_err(Error::Body)?;
+    let phone = simulator.phone(&send.user, send.appid.as_deref())?;
+    // The user appears, as with every call that names one.
+    phone.profile()?;
+    let (appid, openid) = (phone.appid(), phone.openid());
+    let delivery = simulator.push(appid, &openid, &send.message, send.forged);
+    Ok(Json(delivery.await?))
+}
