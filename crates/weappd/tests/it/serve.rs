@@ -443,7 +443,20 @@ async fn nothing_of_the_simulator_is_there_in_production() {
         let answer = plain.post(path).send().await;
         assert_eq!(answer.status(), 308, "{path}");
     }
+    // With tunnels there is one door more, for callbacks, and it leads to the site alone.
+    let mut tunnels = Recipe::new().sections("[tunnel]\nkey = \"a-key\"").serve();
+    let ours = [tunnels.http, tunnels.https, tunnels.internal].map(|addr| addr.port());
+    let all = listening(tunnels.process().id());
+    let more: Vec<_> = all.difference(&HashSet::from(ours)).copied().collect();
+    let [side] = more.as_slice() else {
+        panic!("{more:?} beside {ours:?}");
+    };
+    let side = Client::http(SocketAddr::from(([127, 0, 0, 1], *side)), "localhost");
+    for path in paths {
+        assert_eq!(side.post(path).send().await.status(), 404, "{path}");
+    }
     // The internal API stays inside.
+    let public = world.site();
     for path in [
         "/mina_auth/",
         "/get/wsurl",
@@ -451,8 +464,10 @@ async fn nothing_of_the_simulator_is_there_in_production() {
         "/v1/session",
         "/healthz",
     ] {
-        let answer = world.site().post(path).body("{}").send().await;
-        assert_eq!(answer.status(), 404, "{path}");
+        for client in [&public, &side] {
+            let answer = client.post(path).body("{}").send().await;
+            assert_eq!(answer.status(), 404, "{path}");
+        }
     }
 }
 
