@@ -233,6 +233,9 @@ fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String,
     let internal = format!("http://{}", sockets.internal_addr);
     common.insert("WEAPPD_INTERNAL_URL".to_owned(), Secret::new(internal));
     common.insert("WEAPPD_TOKEN".to_owned(), token.clone());
+    // The name WeChat's cloud hosting has for it.
+    let env_id = Secret::new(plan.sections.edge.env_id.as_str());
+    common.insert("CBR_ENV_ID".to_owned(), env_id);
     if let Some(TunnelForApps { server_host, key }) = &plan.tunnel_for_apps {
         let host = Secret::new(server_host.as_str());
         common.insert("WEAPPD_SERVER_HOST".to_owned(), host);

@@ -206,6 +206,7 @@ async fn an_app_gets_what_it_needs_and_no_secret_of_weappd() {
             "env = { COLOUR = \"green\", DB_PASSWORD = \"its own\" }\npass_env = [\"CI_TOKEN\"]",
         )
         .sections("[tunnel]\nkey = \"the-key-of-the-tunnel\"")
+        .edge("env_id = \"prod-1a2b3c\"")
         .env("WEAPP_OTHER", "hidden")
         .env("MYSQL_PASSWORD", "hidden")
         .env("GITHUB_TOKEN", "hidden")
@@ -221,6 +222,7 @@ async fn an_app_gets_what_it_needs_and_no_secret_of_weappd() {
     );
     assert_eq!(env["WEAPPD_SERVER_HOST"], "localhost");
     assert_eq!(env["WEAPPD_TUNNEL_KEY"], "the-key-of-the-tunnel");
+    assert_eq!(env["CBR_ENV_ID"], "prod-1a2b3c");
     assert_eq!(env["COLOUR"], "green");
     assert_eq!(env["DB_PASSWORD"], "its own");
     assert_eq!(env["CI_TOKEN"], "wanted");
