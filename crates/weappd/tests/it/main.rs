@@ -10,6 +10,8 @@ mod browser;
 mod bad_input;
 // Certificates as vendors issue them.
 mod cert;
+// The mini program's own package against a real weappd.
+mod clients;
 // `weappd dev`, from an empty directory to Ctrl-C.
 mod dev;
 // kill -9 in the middle of everything.

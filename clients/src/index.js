@@ -1,0 +1,140 @@
+// A mini program's side of weappd: log in, ask, send files, hold a tunnel.
+//
+// No dependency, no build step, ES2017: runs as it is in a mini program (as an npm package
+// or copied), in the phone page of `weappd dev`, and in Node with a `wx` handed in.
+'use strict';
+
+const { WeappdError } = require('./errors.js');
+const { platform, call, address, sleep } = require('./platform.js');
+const { Session, deniesSession } = require('./session.js');
+const { Tunnel } = require('./tunnel.js');
+
+/** Asking twice does no harm with these. */
+const SAFE = ['GET', 'HEAD', 'OPTIONS'];
+/** Pauses before a question is asked again, in ms. */
+const PAUSES = [300, 1000, 3000];
+
+class Client {
+  constructor(options) {
+    const given = options || {};
+    if (!/^https?:\/\/[^/]+/i.test(given.url || '')) {
+      throw new WeappdError('bad_argument', 'options.url: write the site, as in https://www.example.com');
+    }
+    this.wx = platform(given.wx);
+    this.url = given.url.replace(/\/+$/, '');
+    this.timeout = given.timeout;
+    this.session = new Session({
+      wx: this.wx,
+      url: this.url,
+      storageKey: given.storageKey,
+      bearer: Boolean(given.bearer),
+      timeout: given.timeout,
+    });
+  }
+
+  /** Logs in unless there is a session; with `userInfo` or `force`, in any case. */
+  login(options) {
+    const { userInfo, force } = options || {};
+    return userInfo || force ? this.session.login(userInfo) : this.session.ensure();
+  }
+
+  /** Ends the session. */
+  logout() {
+    return this.session.logout();
+  }
+
+  /** Who is logged in, as weappd told at the login; null if nobody is. */
+  get user() {
+    const session = this.session.current();
+    return session ? session.user : null;
+  }
+
+  /**
+   * wx.request with the session. A session that the server no longer knows is renewed and
+   * the question asked once more. Every answer is an answer, whatever its status.
+   */
+  request(options) {
+    const given = typeof options === 'string' ? { path: options } : options;
+    const method = (given.method || 'GET').toUpperCase();
+    const retries = given.retries === undefined ? Number(SAFE.indexOf(method) >= 0) : given.retries;
+    return this.insist(retries, () => this.send('request', given, { method }));
+  }
+
+  /** wx.uploadFile with the session; `data` of the answer is read as JSON where it is. */
+  upload(options) {
+    const given = Object.assign({ path: '/weapp/upload', name: 'file' }, options);
+    const heard = (task) => {
+      if (given.onProgress && task.onProgressUpdate) task.onProgressUpdate(given.onProgress);
+      if (given.onTask) given.onTask(task);
+    };
+    return this.send('uploadFile', Object.assign({}, given, { onTask: heard }), {
+      filePath: given.filePath,
+      name: given.name,
+      formData: given.formData,
+    });
+  }
+
+  /** A tunnel through `GET path`; open it with `.open()`. */
+  tunnel(options) {
+    return new Tunnel(this, typeof options === 'string' ? { path: options } : options || {});
+  }
+
+  /** One question, and once more with a new session if that was what was wrong. */
+  send(api, given, more) {
+    const withSession = given.session !== false;
+    const once = (session) => call(this.wx, api, this.options(given, more, session), given.onTask)
+      .then((answer) => (api === 'uploadFile' ? parsed(answer) : answer));
+    if (!withSession) return once(null);
+    const attempt = (last) => this.session.ensure().then((session) => once(session).then((answer) => {
+      if (!deniesSession(answer.statusCode, answer.data)) return answer;
+      this.session.forget(session.skey);
+      return last ? answer : attempt(true);
+    }));
+    return attempt(false);
+  }
+
+  options(given, more, session) {
+    const options = Object.assign({ url: address(this.url, given.path || given.url || '/') }, more);
+    ['data', 'dataType', 'responseType', 'timeout', 'enableChunked', 'enableHttp2'].forEach((name) => {
+      if (given[name] !== undefined) options[name] = given[name];
+    });
+    if (options.timeout === undefined && this.timeout) options.timeout = this.timeout;
+    // A session goes to its own server and to nobody else.
+    const own = session && inside(this.url, options.url);
+    options.header = Object.assign({}, own ? this.session.header(session) : {}, given.header);
+    return options;
+  }
+
+  /** Asks again when no answer came, or when the server says it is not ready. */
+  insist(retries, ask, tried) {
+    const times = tried || 0;
+    const again = () => sleep(PAUSES[Math.min(times, PAUSES.length - 1)])
+      .then(() => this.insist(retries, ask, times + 1));
+    return ask().then(
+      (answer) => (times < retries && isNotReady(answer.statusCode) ? again() : answer),
+      (error) => {
+        if (times < retries && error.code === 'unreachable') return again();
+        throw error;
+      },
+    );
+  }
+}
+
+const isNotReady = (status) => status >= 502 && status <= 504;
+
+/** Whether `url` lies on the site `base`: `https://a.example.evil.example` does not. */
+function inside(base, url) {
+  return url === base || ['/', '?', '#'].some((next) => url.indexOf(base + next) === 0);
+}
+
+/** wx.uploadFile leaves the answer's text as it came. */
+function parsed(answer) {
+  if (typeof answer.data !== 'string') return answer;
+  try {
+    return Object.assign({}, answer, { data: JSON.parse(answer.data) });
+  } catch (notJson) {
+    return answer;
+  }
+}
+
+module.exports = { Client, Tunnel, WeappdError };

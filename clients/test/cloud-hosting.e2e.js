@@ -1,0 +1,52 @@
+// A mini program written for 微信云托管, its app behind `weappd serve`: the only changed line
+// is the one that makes `wx.cloud`.
+'use strict';
+
+const test = require('node:test');
+const assert = require('node:assert');
+const { install } = require('weappd-client/cloud');
+const { phone, siteUrl } = require('./phone.js');
+
+test('the template\'s mini program counts and is known', async () => {
+  const wx = await phone('alice');
+  install({ wx, url: siteUrl });
+  const openid = (await wx.owner.about()).openid;
+
+  wx.cloud.init({ env: 'prod-01' });
+  const call = (path, more) => wx.cloud.callContainer({
+    config: { env: 'prod-01' },
+    path,
+    header: { 'X-WX-SERVICE': 'express-demo', 'content-type': 'application/json' },
+    ...more,
+  });
+  assert.deepStrictEqual((await call('/api/count', { method: 'POST', data: { action: 'clear' } })).data, { code: 0, data: 0 });
+  const counted = await Promise.all([1, 2, 3].map(() => call('/api/count', { method: 'POST', data: { action: 'inc' } })));
+  assert.deepStrictEqual(counted.map(({ data }) => data.data).sort(), [1, 2, 3]);
+  assert.deepStrictEqual((await call('/api/count', { method: 'GET' })).data, { code: 0, data: 3 });
+  assert.strictEqual((await call('/api/wx_openid')).data, openid);
+
+  const { data, callID } = await call('/api/context');
+  const { 'x-wx-appid': appid, 'x-wx-unionid': unionid, ...context } = data.context;
+  assert.match(appid, /^wx[0-9a-f]{16}$/);
+  assert.ok(unionid);
+  assert.deepStrictEqual(context, {
+    'x-wx-call-id': callID,
+    'x-wx-env': 'prod-01',
+    'x-wx-openid': openid,
+    'x-wx-service': 'express-demo',
+    'x-wx-source': 'wx_client',
+  });
+  assert.deepStrictEqual([data.ip, data.env], ['127.0.0.1', 'prod-01']);
+});
+
+test('a session that ended is renewed before the app sees anything', async () => {
+  const wx = await phone('bob');
+  const cloud = install({ wx, url: siteUrl });
+  const before = (await cloud.callContainer({ path: '/api/count', method: 'POST', data: { action: 'clear' } })).data;
+  assert.strictEqual(before.data, 0);
+  const key = `weappd_session:${siteUrl}`;
+  wx.setStorageSync(key, { ...wx.getStorageSync(key), skey: '0'.repeat(64) });
+  const launch = install({ wx, url: siteUrl });
+  const { data } = await launch.callContainer({ path: '/api/count', method: 'POST', data: { action: 'inc' } });
+  assert.strictEqual(data.data, 1, 'counted once');
+});

@@ -1,0 +1,182 @@
+'use strict';
+
+const test = require('node:test');
+const assert = require('node:assert');
+const { Client, WeappdError } = require('..');
+const { deniesSession } = require('../src/session.js');
+const { fakeWx, fakeWeappd } = require('./fake-wx.js');
+
+const URL = 'https://a.example';
+
+function start(more, parts) {
+  const weappd = fakeWeappd(more);
+  const wx = fakeWx(weappd.answer, parts);
+  return { weappd, wx, client: new Client({ wx, url: `${URL}/` }) };
+}
+
+test('all who ask at the same time share one login', async () => {
+  const { weappd, client } = start();
+  const answers = await Promise.all(['/1', '/2', '/3'].map((path) => client.request(path)));
+  assert.deepStrictEqual(answers.map(({ data }) => data.path), ['/1', '/2', '/3']);
+  assert.strictEqual(weappd.logins, 1);
+  assert.strictEqual(client.user.openid, 'o1');
+});
+
+test('a session outlives the launch, in storage', async () => {
+  const { weappd, wx, client } = start();
+  await client.login();
+  const next = new Client({ wx, url: URL });
+  const { data } = await next.request({ path: 'who' });
+  assert.strictEqual(data.path, '/who');
+  assert.strictEqual(weappd.logins, 1);
+});
+
+test('a session the server forgot is renewed once, however many notice', async () => {
+  const { weappd, client } = start();
+  await client.login();
+  weappd.skeys.clear();
+  const answers = await Promise.all(['/1', '/2', '/3'].map((path) => client.request(path)));
+  answers.forEach(({ statusCode }) => assert.strictEqual(statusCode, 200));
+  assert.strictEqual(weappd.logins, 2);
+});
+
+test('a server that knows nobody is asked twice and no more', async () => {
+  const { weappd, wx, client } = start((path) => (path === '/no'
+    ? { statusCode: 401, data: { code: -1, error: 'ERR_SKEY_INVALID' } } : null));
+  const answer = await client.request('/no');
+  assert.strictEqual(answer.statusCode, 401);
+  assert.strictEqual(wx.asked.filter(({ url }) => url.endsWith('/no')).length, 2);
+  assert.strictEqual(weappd.logins, 2);
+});
+
+test('bad sessions are known in every dialect, other refusals are not', () => {
+  const magic = 'F2C224D4-2BCE-4C64-AF9F-A6D872000D1A';
+  for (const [status, body] of [
+    [401, ''], [200, { code: -1, error: 'ERR_SKEY_INVALID' }], [200, { code: -1, data: {} }],
+    [200, { [magic]: 1, error: 'ERR_INVALID_SESSION' }],
+  ]) assert.strictEqual(deniesSession(status, body), true, JSON.stringify(body));
+  for (const [status, body] of [
+    [403, ''], [200, null], [200, { code: -1, error: 'sold out' }], [200, { code: -1, data: { a: 1 } }],
+    [200, { code: 0, data: {} }], [200, { [magic]: 1, error: 'ERR_CHECK_LOGIN_FAILED' }],
+  ]) assert.strictEqual(deniesSession(status, body), false, JSON.stringify(body));
+});
+
+test('a login whose answer is lost is asked again with the same code', async () => {
+  let lost = 1;
+  const { wx, client } = start();
+  const { request } = wx;
+  wx.request = (options) => {
+    if (options.method === 'POST' && lost > 0) {
+      lost -= 1;
+      wx.asked.push(options);
+      setImmediate(() => options.fail({ errMsg: 'request:fail socket hang up' }));
+      return {};
+    }
+    return request(options);
+  };
+  await client.login();
+  const codes = wx.asked.filter(({ method }) => method === 'POST').map(({ data }) => data.code);
+  assert.deepStrictEqual(codes, ['code-1', 'code-1']);
+});
+
+test('a used code is replaced, once; a refusal is told', async () => {
+  let refusals = 1;
+  const wx = fakeWx(({ data }) => {
+    if (refusals > 0) {
+      refusals -= 1;
+      return { statusCode: 400, data: { error: { code: 'bad_code', message: 'used' }, errcode: 40163 } };
+    }
+    return { statusCode: 200, data: { skey: data.code, user: {} } };
+  });
+  assert.strictEqual((await new Client({ wx, url: URL }).login()).skey, 'code-2');
+  refusals = 9;
+  const client = new Client({ wx: fakeWx(() => ({ statusCode: 400, data: { error: { code: 'bad_code', message: 'used' } } })), url: URL });
+  await assert.rejects(client.login(), (error) => error instanceof WeappdError
+    && error.code === 'login_failed' && error.detail.error.code === 'bad_code');
+});
+
+test('user data goes with its code, and a login with it is one of its own', async () => {
+  const { wx, client } = start();
+  await client.login();
+  await client.login({ userInfo: { encryptedData: 'e', iv: 'i', rawData: 'not sent' } });
+  const last = wx.asked[wx.asked.length - 1].data;
+  assert.deepStrictEqual(last, { code: 'code-2', encryptedData: 'e', iv: 'i' });
+});
+
+test('when WeChat lost the session_key, the next launch logs in', async () => {
+  let lost = false;
+  const { weappd, wx, client } = start(null, { sessionKeyLost: () => lost });
+  await client.login();
+  lost = true;
+  await client.request('/same-launch');
+  assert.strictEqual(weappd.logins, 1);
+  await new Client({ wx, url: URL }).request('/next-launch');
+  assert.strictEqual(weappd.logins, 2);
+});
+
+test('a session near its end is not used', async () => {
+  const { weappd, wx, client } = start();
+  wx.setStorageSync(`weappd_session:${URL}`, { skey: 'old', expires_at: Date.now() / 1000 + 5, user: {} });
+  await client.request('/x');
+  assert.strictEqual(weappd.logins, 1);
+});
+
+test('the session is shown to its own server only', async () => {
+  const { wx, client } = start(() => ({ statusCode: 200, data: {} }));
+  for (const path of ['https://b.example/', 'https://a.example.evil.example/', 'https://a.example@evil.example/']) {
+    await client.request({ path });
+    const asked = wx.asked[wx.asked.length - 1];
+    assert.strictEqual(asked.url, path);
+    assert.strictEqual(asked.header['X-WX-Skey'], undefined, path);
+  }
+  await client.request({ path: 'https://a.example/own' });
+  assert.ok(wx.asked[wx.asked.length - 1].header['X-WX-Skey']);
+  await client.request({ path: '/public', session: false });
+  assert.strictEqual(wx.asked[wx.asked.length - 1].header['X-WX-Skey'], undefined);
+});
+
+test('bearer shows it in Authorization', async () => {
+  const wx = fakeWx(({ method }) => ({ statusCode: 200, data: method === 'POST' ? { skey: 's', user: {} } : {} }));
+  await new Client({ wx, url: URL, bearer: true }).request('/x');
+  assert.deepStrictEqual(wx.asked[1].header, { Authorization: 'Bearer s' });
+});
+
+test('what was lost is asked again only where that does no harm', async () => {
+  let losses = 0;
+  const { client } = start((path) => {
+    if (path !== '/lost') return null;
+    losses += 1;
+    throw new Error('request:fail network');
+  });
+  await assert.rejects(client.request('/lost'), { code: 'unreachable' });
+  assert.strictEqual(losses, 2);
+  losses = 0;
+  await assert.rejects(client.request({ path: '/lost', method: 'POST' }), { code: 'unreachable' });
+  assert.strictEqual(losses, 1);
+});
+
+test('logout ends the session on both sides', async () => {
+  const { wx, client } = start();
+  await client.login();
+  await client.logout();
+  assert.strictEqual(client.user, null);
+  const last = wx.asked[wx.asked.length - 1];
+  assert.deepStrictEqual([last.method, last.header['X-WX-Skey']], ['DELETE', 'skey-1']);
+});
+
+test('an upload reads its answer and renews the session', async () => {
+  const { weappd, wx, client } = start((path, options, known) => (path === '/weapp/upload' && known
+    ? { statusCode: 200, data: '{"code":0,"data":{"imgUrl":"u"}}' } : path === '/weapp/upload'
+      ? { statusCode: 401, data: '{"code":-1,"error":"ERR_SKEY_INVALID"}' } : null));
+  await client.login();
+  weappd.skeys.clear();
+  const { data } = await client.upload({ filePath: 'wxfile://1', formData: { a: 'b' } });
+  assert.strictEqual(data.data.imgUrl, 'u');
+  const sent = wx.asked[wx.asked.length - 1];
+  assert.deepStrictEqual([sent.name, sent.filePath, sent.formData], ['file', 'wxfile://1', { a: 'b' }]);
+});
+
+test('mistakes are told at once', () => {
+  assert.throws(() => new Client({ wx: {}, url: 'a.example' }), { code: 'bad_argument' });
+  assert.throws(() => new Client({ url: URL }), { code: 'bad_argument' });
+});

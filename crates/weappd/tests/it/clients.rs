@@ -1,0 +1,99 @@
+//! The mini program's own package, `clients/`, in Node against a real weappd.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::old_software::OldSoftware;
+use crate::process::Process;
+use crate::world::{Recipe, World};
+
+/// How long a file of tests may take on a busy machine.
+const LONG: Duration = Duration::from_mins(2);
+
+/// The root of the checkout.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// `node --test` of some of the package's tests; the phones among them use `world`.
+fn node_test(files: &[&str], world: Option<&World>) {
+    let package = root().join("clients");
+    let mut command = Command::new("node");
+    command.args(["--test", "--test-reporter=tap"]);
+    command.args(files.iter().map(|file| package.join("test").join(file)));
+    command
+        .current_dir(&package)
+        // The phones' sockets are of the package `ws`.
+        .env("NODE_PATH", OldSoftware::install().modules())
+        .env("WX_MODULE", root().join("crates/simulator/page/wx.js"));
+    if let Some(world) = world {
+        command
+            .env(
+                "SITE_URL",
+                format!("https://localhost:{}", world.https.port()),
+            )
+            .env("WECHAT_URL", format!("http://{}", world.wechat))
+            .env("NODE_EXTRA_CA_CERTS", world.ca());
+    }
+    let mut node = Process::spawn("node --test", &mut command);
+    let status = node.wait(LONG);
+    let said = node.transcript();
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    assert!(
+        !said.contains("# pass 0") && said.contains("# skipped 0"),
+        "{said}"
+    );
+}
+
+// The worlds live in other processes: blocking these tests' runtimes blocks nobody.
+
+#[test]
+fn the_package_keeps_its_word_without_a_server() {
+    node_test(
+        &["session.test.js", "tunnel.test.js", "cloud.test.js"],
+        None,
+    );
+}
+
+#[tokio::test]
+async fn a_mini_program_logs_in_sends_and_stays_connected() {
+    let modules = OldSoftware::install().modules().display().to_string();
+    let server = root().join("clients/test/business-server.js");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let world = World::dev_in(
+        dir,
+        &[
+            "--",
+            "env",
+            &format!("NODE_PATH={modules}"),
+            "node",
+            &server.display().to_string(),
+        ],
+    )
+    .await;
+    node_test(&["weappd.e2e.js"], Some(&world));
+}
+
+#[tokio::test]
+async fn an_app_for_wechats_cloud_hosting_runs_unchanged() {
+    let modules = OldSoftware::install().modules().display().to_string();
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/cloud-hosting.js");
+    let world = Recipe::new()
+        .site("routes = [{ path = \"/\", app = \"app\", session = \"require\" }]")
+        .sections(&format!(
+            "[app]\nrun = \"node '{}'\"\nenv = {{ NODE_PATH = '{modules}' }}",
+            app.display()
+        ))
+        .edge("env_id = \"prod-01\"\nhold_ms = 15000")
+        .serve();
+    world.app_ready().await;
+    node_test(&["cloud-hosting.e2e.js"], Some(&world));
+
+    // Nobody else gets to the app, whoever he says he is.
+    let site = world.site();
+    let lie = site.get("/api/wx_openid");
+    let lie = lie.header("x-wx-openid", "mallory");
+    let answer = lie.header("x-wx-source", "wx_client").send().await;
+    assert_eq!(answer.status(), 401);
+}
