@@ -56,8 +56,9 @@ pub struct InboxConfig {
     pub first_pause_ms: u64,
     /// The longest pause between two tries, in milliseconds.
     pub longest_pause_ms: u64,
-    /// After how many tries a message becomes a dead letter.
-    pub max_tries: u32,
+    /// After how many answers of the app that are not 2xx a message becomes a dead letter. An
+    /// app that does not answer at all is tried until `max_age_hours`.
+    pub max_refusals: u32,
     /// After how many hours a message becomes a dead letter.
     pub max_age_hours: u32,
     /// How many hours a delivered message is remembered, so that a repeated push is known
@@ -95,8 +96,8 @@ impl Default for InboxConfig {
             at_once: 16,
             deliver_timeout_ms: 10_000,
             first_pause_ms: 1000,
-            longest_pause_ms: 300_000,
-            max_tries: 30,
+            longest_pause_ms: 60_000,
+            max_refusals: 10,
             max_age_hours: 24,
             keep_hours: 24,
             dead_days: 30,
@@ -196,10 +197,10 @@ impl InboxConfig {
                 "it must not be shorter than first_pause_ms",
             ),
             (
-                "inbox.max_tries",
-                u64::from(self.max_tries),
+                "inbox.max_refusals",
+                u64::from(self.max_refusals),
                 1..=10_000,
-                "30 is a good number",
+                "10 is a good number",
             ),
             (
                 "inbox.max_age_hours",
@@ -285,10 +286,10 @@ mod tests {
 
     #[test]
     fn sections_are_read_and_unknown_keys_refused() {
-        let good = serde_json::json!({"token": "classic", "inbox": {"max_tries": 3}});
+        let good = serde_json::json!({"token": "classic", "inbox": {"max_refusals": 3}});
         let config: Config = serde_json::from_value(good).expect("a section");
         assert_eq!(config.token, TokenMode::Classic);
-        assert_eq!(config.inbox.max_tries, 3);
+        assert_eq!(config.inbox.max_refusals, 3);
         assert!(serde_json::from_value::<Config>(serde_json::json!({"tokens": 1})).is_err());
     }
 }

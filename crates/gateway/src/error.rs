@@ -74,9 +74,7 @@ impl Error {
             Self::OpenQueue { .. } | Self::UseQueue { .. } => {
                 "look at the disk: full, read-only, or held by another weappd?"
             }
-            Self::ForeignQueue { .. } => {
-                "move the file away, or start the weappd that wrote it"
-            }
+            Self::ForeignQueue { .. } => "move the file away, or start the weappd that wrote it",
             Self::QueueFull => "see why the app takes no messages: `weappd app logs`",
             Self::Closed => "give the mini program a message token",
         }

@@ -1,13 +1,56 @@
-//! WeChat's two doors: the tokenless API proxy and token centre (out), the message inbox (in).
+//! WeChat's two doors: the tokenless API proxy and token centre (out), the message inbox
+//! (in).
+//!
+//! On the way out, business servers call WeChat's API as if it stood next door: without an
+//! access token, which the gateway fetches, shares, renews and adds. On the way in, WeChat
+//! pushes messages and wants an answer within five seconds, whether the business server
+//! runs or not: the gateway proves and decrypts them, writes them down, says `success`, and
+//! delivers them as plain JSON until the business server has them.
+//!
+//! # Map
+//!
+//! - [`config`]: the `[gateway]` section. [`gateway`]: the head of the room. [`http`]: its
+//!   faces.
+//! - Out: `proxy` makes a call; `allow` says which; `query` adds the token; `body` streams;
+//!   `centre` keeps one token for all, `token` asks for it; `refusal` is our own no; `road`
+//!   leads to WeChat.
+//! - In: `push` reads what WeChat sends, `xml` turns it into JSON; `inbox` takes it, `queue`
+//!   and `writer` keep it, `postman` brings it through [`deliver`], `replies` waits for an
+//!   answer.
+//! - `tap`: what is drawn in `weappd dev`.
+//!
+//! # Invariants
+//!
+//! No token, secret or key is logged or drawn. A call is made at most twice. A message that
+//! was acknowledged is on the disk until the app has it or it is a dead letter. At most one
+//! question for a token is in the air for each mini program.
 
 mod allow;
+mod body;
+mod centre;
 pub mod config;
 pub mod deliver;
 pub mod error;
+pub mod gateway;
+pub mod http;
+mod inbox;
+mod postman;
+mod proxy;
+mod push;
 mod query;
+mod queue;
 mod refusal;
+mod replies;
 mod road;
+mod tap;
+#[cfg(test)]
+mod tests;
+mod token;
+mod writer;
+mod xml;
 
 pub use config::{Config, InboxConfig, MiniApp, TokenMode};
 pub use deliver::{Answer, Deliver, Message, Undelivered};
 pub use error::Error;
+pub use gateway::{Gateway, GatewayParts};
+pub use inbox::{DeadLetter, Replay, Waiting};

@@ -171,6 +171,9 @@ mod tests {
         };
         assert_eq!(refusal.errcode(), 40164);
         let text = refusal.errmsg();
-        assert!(text.contains("1.2.3.4") && text.contains("allow-list"), "{text}");
+        assert!(
+            text.contains("1.2.3.4") && text.contains("console"),
+            "{text}"
+        );
     }
 }

@@ -91,9 +91,7 @@ impl Client {
         http.set_nodelay(true);
         http.enforce_http(!tls);
         let mut client = legacy::Client::builder(TokioExecutor::new());
-        client
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE);
+        client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
         if !tls {
             return Ok(Self::Plain(client.build(http)));
         }
@@ -116,7 +114,13 @@ mod tests {
         let road = Road::build("http://127.0.0.1:8082/relay/").expect("an endpoint");
         let uri = road.uri("/wxa/x?a=b").expect("an address");
         assert_eq!(uri, "http://127.0.0.1:8082/relay/wxa/x?a=b");
-        for bad in ["", "api.weixin.qq.com", "ftp://a", "https://u:p@a", "http://a/?b"] {
+        for bad in [
+            "",
+            "api.weixin.qq.com",
+            "ftp://a",
+            "https://u:p@a",
+            "http://a/?b",
+        ] {
             assert!(Road::build(bad).is_err(), "{bad}");
         }
         assert!(Road::build("https://api.weixin.qq.com").is_ok());

@@ -1,0 +1,369 @@
+//! The token centre (中控) of one mini program: one token for everybody who asks.
+//!
+//! However many ask, one question goes to WeChat; all wait for its answer. A token near
+//! its end is renewed in the background while it is still handed out. A failure is
+//! remembered for a moment, so that a wrong secret does not become a flood of questions.
+//!
+//! When WeChat rejects a token, it is asked once in the mode that disturbs nobody. Only if
+//! it names the very token it rejected is a new one forced, within WeChat's limits: at most
+//! 20 a day, at least 30 seconds apart.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use http_body_util::{BodyExt as _, Limited};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use weappd_base::clock::Clock;
+use weappd_base::tasks::{Tasks, Work};
+use weappd_base::wiretap::Wiretap;
+use weappd_wechat::{Credential, errcode};
+
+use crate::config::TokenMode;
+use crate::refusal::Refusal;
+use crate::road::Road;
+use crate::tap;
+use crate::token::{self, Token};
+
+/// WeChat's limits for `force_refresh`.
+const FORCED_A_DAY: usize = 20;
+const FORCE_PAUSE_MILLIS: i64 = 30_000;
+const DAY_MILLIS: i64 = 86_400_000;
+/// How long WeChat's word that a rejected token is the current one holds.
+const CONFIRMED_MILLIS: i64 = 30_000;
+/// A classic token ends the one before: two programs that fetch them must not race.
+const CLASSIC_PAUSE_MILLIS: i64 = 10_000;
+/// How long a path whose calls fail with a fresh token too is not tried twice.
+const HOPELESS_MILLIS: i64 = 60_000;
+const MAX_HOPELESS: usize = 256;
+/// How long a failure is remembered: WeChat's no, and everything else.
+const REFUSED_MILLIS: i64 = 10_000;
+const FAILED_MILLIS: i64 = 1000;
+/// One question, and the pause before it is asked again.
+const PATIENCE: Duration = Duration::from_secs(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// The most that is read of an answer.
+const MAX_ANSWER: usize = 64 * 1024;
+
+type Outcome = Result<Arc<Token>, Refusal>;
+type Flight = Shared<BoxFuture<'static, Outcome>>;
+
+/// What a centre is made of.
+pub(crate) struct CentreParts {
+    pub(crate) credential: Credential,
+    pub(crate) mode: TokenMode,
+    pub(crate) road: Arc<Road>,
+    pub(crate) clock: Clock,
+    pub(crate) work: Work,
+    pub(crate) tasks: Tasks,
+    pub(crate) wiretap: Wiretap,
+}
+
+/// The token of one mini program.
+pub(crate) struct Centre {
+    parts: CentreParts,
+    /// Never held over an await.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Arc<Token>>,
+    flight: Option<Flight>,
+    failed: Option<(i64, Refusal)>,
+    forced: VecDeque<i64>,
+    confirmed_at: Option<i64>,
+    asked_at: Option<i64>,
+    hopeless: HashMap<String, i64>,
+}
+
+/// Why WeChat is asked.
+enum Ask {
+    /// There is no token, or it ends soon.
+    Need,
+    /// This one was rejected.
+    Rejected(Arc<Token>),
+}
+
+impl Centre {
+    pub(crate) fn new(parts: CentreParts) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            state: Mutex::new(State::default()),
+        })
+    }
+
+    /// The mini program.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.parts.credential
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.parts.clock.unix_millis()
+    }
+
+    /// A good token.
+    pub(crate) async fn get(self: &Arc<Self>) -> Outcome {
+        let flight = {
+            let now = self.now();
+            let mut state = self.state.lock();
+            let blocked = state.blocked(now);
+            if let Some(token) = state.good(now) {
+                if token.is_due(now) && blocked.is_none() && state.in_air().is_none() {
+                    drop(self.launch(&mut state, Ask::Need));
+                }
+                return Ok(token);
+            }
+            match (state.in_air(), blocked) {
+                (Some(flight), _) => flight,
+                (None, Some(refusal)) => return Err(refusal),
+                (None, None) => self.launch(&mut state, Ask::Need),
+            }
+        };
+        flight.await
+    }
+
+    /// Another token than the rejected one; none if there is no other to be had.
+    pub(crate) async fn instead_of(
+        self: &Arc<Self>,
+        rejected: &Arc<Token>,
+    ) -> Result<Option<Arc<Token>>, Refusal> {
+        // A flight that was in the air already may bring the rejected one once more.
+        for _ in 0..2 {
+            let flight = {
+                let now = self.now();
+                let mut state = self.state.lock();
+                match state.good(now) {
+                    Some(token) if token.text != rejected.text => return Ok(Some(token)),
+                    _ => {}
+                }
+                match state.in_air() {
+                    Some(flight) => flight,
+                    None if !self.may_ask(&state, now) => return Ok(None),
+                    None => self.launch(&mut state, Ask::Rejected(Arc::clone(rejected))),
+                }
+            };
+            let token = flight.await?;
+            if token.text != rejected.text {
+                return Ok(Some(token));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The current token, for somebody who only knows the text of one that was rejected.
+    pub(crate) async fn instead_of_text(
+        self: &Arc<Self>,
+        rejected: &str,
+    ) -> Result<Arc<Token>, Refusal> {
+        let current = self.get().await?;
+        if !current.text.is(rejected) {
+            return Ok(current);
+        }
+        Ok(self.instead_of(&current).await?.unwrap_or(current))
+    }
+
+    /// Whether calls of `path` lately failed with a fresh token too: then it is not the
+    /// token's fault.
+    pub(crate) fn is_hopeless(&self, path: &str) -> bool {
+        let until = self.state.lock().hopeless.get(path).copied();
+        until.is_some_and(|until| self.now() < until)
+    }
+
+    pub(crate) fn note_hopeless(&self, path: &str) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        state.hopeless.retain(|_, until| now < *until);
+        if state.hopeless.len() < MAX_HOPELESS {
+            state
+                .hopeless
+                .insert(path.to_owned(), now + HOPELESS_MILLIS);
+        }
+    }
+
+    fn may_ask(&self, state: &State, now: i64) -> bool {
+        let past = |at: Option<i64>, pause: i64| at.is_none_or(|at| now - at >= pause);
+        state.blocked(now).is_none()
+            && past(state.confirmed_at, CONFIRMED_MILLIS)
+            && (self.parts.mode == TokenMode::Stable || past(state.asked_at, CLASSIC_PAUSE_MILLIS))
+    }
+
+    fn launch(self: &Arc<Self>, state: &mut State, ask: Ask) -> Flight {
+        let (tell, told) = oneshot::channel();
+        let centre = Arc::clone(self);
+        self.parts.tasks.spawn_on(&self.parts.work, async move {
+            let outcome = centre.answer(&ask).await;
+            centre.land(&outcome);
+            // Nobody waiting is no loss: the token is kept.
+            drop(tell.send(outcome));
+        });
+        let flight = async move { told.await.unwrap_or(Err(Refusal::Closing)) }
+            .boxed()
+            .shared();
+        state.flight = Some(flight.clone());
+        flight
+    }
+
+    async fn answer(&self, ask: &Ask) -> Outcome {
+        let token = self.ask_twice(false).await?;
+        let Ask::Rejected(rejected) = ask else {
+            return Ok(token);
+        };
+        if token.text != rejected.text {
+            return Ok(token);
+        }
+        let now = self.now();
+        if !self.state.lock().take_force(now) {
+            self.state.lock().confirmed_at = Some(now);
+            return Ok(token);
+        }
+        tracing::info!(
+            appid = self.credential().appid,
+            "WeChat rejects the access_token it calls current: a new one is forced"
+        );
+        let forced = self.ask_twice(true).await?;
+        if forced.text == rejected.text {
+            self.state.lock().confirmed_at = Some(self.now());
+        }
+        Ok(forced)
+    }
+
+    /// Asks, and once more if WeChat is busy or the connection broke.
+    async fn ask_twice(&self, force: bool) -> Outcome {
+        match self.ask(force).await {
+            Err(Refusal::TokenRefused { errcode: -1, .. } | Refusal::Unreachable) => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+                self.ask(force).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn ask(&self, force: bool) -> Outcome {
+        let CentreParts {
+            credential,
+            mode,
+            road,
+            wiretap,
+            ..
+        } = &self.parts;
+        let request =
+            token::question(road, credential, *mode, force).ok_or(Refusal::Unreachable)?;
+        self.state.lock().asked_at = Some(self.now());
+        tap::token_asked(wiretap, credential, *mode, force);
+        let asked = async {
+            let answer = road.send(request).await.map_err(|problem| {
+                tracing::debug!(%problem, "no answer to the question for an access_token");
+                Refusal::Unreachable
+            })?;
+            let body = Limited::new(answer.into_body(), MAX_ANSWER);
+            let body = body.collect().await.map_err(|_| Refusal::Unreachable)?;
+            Ok(body.to_bytes())
+        };
+        let body = tokio::time::timeout(PATIENCE, asked)
+            .await
+            .unwrap_or(Err(Refusal::Unreachable));
+        tap::token_answered(wiretap, *mode, body.as_deref().ok());
+        let token = token::read(&body?, self.now());
+        token.map(Arc::new).map_err(|refusal| self.without_secret(refusal))
+    }
+
+    /// WeChat's text is not known to repeat what it was sent, but a relay's might.
+    fn without_secret(&self, refusal: Refusal) -> Refusal {
+        let secret = self.credential().secret.expose();
+        match refusal {
+            Refusal::TokenRefused { errcode, errmsg } if !secret.is_empty() => {
+                Refusal::TokenRefused {
+                    errcode,
+                    errmsg: errmsg.replace(secret, "***"),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Keeps what came of a flight.
+    fn land(&self, outcome: &Outcome) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        state.flight = None;
+        match outcome {
+            Ok(token) => {
+                state.current = Some(Arc::clone(token));
+                state.failed = None;
+            }
+            Err(refusal) => {
+                let pause = match refusal {
+                    Refusal::TokenRefused { .. } => REFUSED_MILLIS,
+                    _ => FAILED_MILLIS,
+                };
+                state.failed = Some((now + pause, refusal.clone()));
+                let advice = errcode::explain(refusal.errcode()).map(|known| known.advice);
+                tracing::warn!(
+                    appid = self.credential().appid,
+                    errcode = refusal.errcode(),
+                    errmsg = refusal.errmsg(),
+                    advice,
+                    "no access_token"
+                );
+            }
+        }
+    }
+}
+
+impl State {
+    fn good(&self, now: i64) -> Option<Arc<Token>> {
+        self.current.clone().filter(|token| token.is_good(now))
+    }
+
+    /// The flight that is still in the air. One whose task was lost counts as landed.
+    fn in_air(&self) -> Option<Flight> {
+        let flight = self.flight.as_ref()?;
+        flight.peek().is_none().then(|| flight.clone())
+    }
+
+    fn blocked(&self, now: i64) -> Option<Refusal> {
+        let (until, refusal) = self.failed.as_ref()?;
+        (now < *until).then(|| refusal.clone())
+    }
+
+    /// Whether a new token may be forced now; if so, it counts.
+    fn take_force(&mut self, now: i64) -> bool {
+        while self.forced.front().is_some_and(|at| now - at >= DAY_MILLIS) {
+            self.forced.pop_front();
+        }
+        let rested = self
+            .forced
+            .back()
+            .is_none_or(|at| now - at >= FORCE_PAUSE_MILLIS);
+        let may = rested && self.forced.len() < FORCED_A_DAY;
+        if may {
+            self.forced.push_back(now);
+        }
+        may
+    }
+}
+
+impl std::fmt::Debug for Centre {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Centre({})", self.credential().appid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forcing_keeps_to_wechats_limits() {
+        let mut state = State::default();
+        assert!(state.take_force(0));
+        assert!(!state.take_force(29_999));
+        let forced = (1..100).filter(|n| state.take_force(n * 30_000)).count();
+        assert_eq!(forced, 19);
+        assert!(state.take_force(DAY_MILLIS));
+    }
+}

@@ -1,0 +1,183 @@
+//! The way out: WeChat's API without tokens, and the token centre.
+
+use std::net::IpAddr;
+
+use axum::Router;
+use axum::extract::{Query, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+use tower::ServiceExt as _;
+
+use crate::allow;
+use crate::gateway::{Gateway, Shared};
+use crate::proxy::told;
+use crate::refusal::Refusal;
+
+/// The name apps know WeChat's API by.
+const WECHAT: &str = "api.weixin.qq.com";
+/// Marks answers that went through the gateway, as in 微信云托管.
+const SEQID: HeaderName = HeaderName::from_static("x-openapi-seqid");
+
+/// The API proxy, at every path, and the token centre at `GET|POST /token`.
+pub fn api_router(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/token", get(token).post(replace_token))
+        .fallback(proxy)
+        .with_state(gateway)
+}
+
+/// Puts the API proxy and the token centre in front of the internal API: a request goes to
+/// WeChat if its `Host` is `api.weixin.qq.com` or its path begins like one of WeChat's.
+pub fn in_front_of(gateway: Gateway, inner: Router) -> Router {
+    let api = api_router(gateway);
+    inner.layer(middleware::from_fn_with_state(api, divert))
+}
+
+async fn divert(State(api): State<Router>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path == "/token" || allow::is_wechats(path) || is_wechat(&host_of(&request)) {
+        api.oneshot(request).await.into_response()
+    } else {
+        next.run(request).await
+    }
+}
+
+async fn proxy(State(gateway): State<Gateway>, request: Request) -> Response {
+    let shared = gateway.shared();
+    let seqid = shared.seqid();
+    let deadline = shared.deadline();
+    let answer = match no_browsers(&request) {
+        Ok(()) => shared.call(request, deadline).await,
+        Err(refusal) => Err(refusal),
+    };
+    let mut response = match answer {
+        Ok(answer) => {
+            let (status, headers) = (answer.status, answer.headers.clone());
+            let body = answer.into_body(shared.config.max_answer_bytes, deadline);
+            let mut response = Response::new(body);
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            response
+        }
+        Err(refusal) => refuse(&refusal),
+    };
+    if let Ok(seqid) = HeaderValue::from_str(&seqid) {
+        response.headers_mut().insert(SEQID, seqid);
+    }
+    response
+}
+
+/// Which mini program's token.
+#[derive(Deserialize)]
+struct Whose {
+    appid: Option<String>,
+}
+
+/// A token that did not work.
+#[derive(Deserialize)]
+struct Rejected {
+    appid: Option<String>,
+    rejected: String,
+}
+
+async fn token(
+    State(gateway): State<Gateway>,
+    Query(whose): Query<Whose>,
+    headers: HeaderMap,
+) -> Response {
+    let shared = gateway.shared();
+    let asked = async {
+        want_bearer(shared, &headers)?;
+        let centre = shared.centre(whose.appid.as_deref())?;
+        let token = centre.get().await?;
+        Ok((told(centre, &token), centre))
+    };
+    tell(asked.await.map(|(told, _)| told))
+}
+
+/// The passive refresh: somebody's token did not work.
+async fn replace_token(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Response {
+    let shared = gateway.shared();
+    let asked = async {
+        want_bearer(shared, &headers)?;
+        let asked: Rejected = serde_json::from_slice(&body).map_err(|_| Refusal::BadRequest)?;
+        let centre = shared.centre(asked.appid.as_deref())?;
+        let token = centre.instead_of_text(&asked.rejected).await?;
+        Ok(told(centre, &token))
+    };
+    tell(asked.await)
+}
+
+fn tell(told: Result<bytes::Bytes, Refusal>) -> Response {
+    match told {
+        Ok(body) => {
+            let json = (header::CONTENT_TYPE, "application/json; charset=utf-8");
+            let private = (header::CACHE_CONTROL, "no-store");
+            ([json, private], body).into_response()
+        }
+        Err(refusal) => refuse(&refusal),
+    }
+}
+
+fn want_bearer(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    let known = given.is_some_and(|given| {
+        let mut callers = shared.callers.iter();
+        callers.any(|known| !known.is_empty() && known.is(given))
+    });
+    if known {
+        Ok(())
+    } else {
+        Err(Refusal::NoBearer)
+    }
+}
+
+/// A page somebody visits must not reach WeChat through their machine.
+fn no_browsers(request: &Request) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let host = host_of(request);
+    let from_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
+    if from_page || !(is_wechat(&host) || is_local_name(&host)) {
+        return Err(Refusal::Browser);
+    }
+    Ok(())
+}
+
+fn host_of(request: &Request) -> String {
+    let header = request.headers().get(header::HOST);
+    let header = header.and_then(|host| host.to_str().ok());
+    let host = request.uri().host().or(header).unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.to_ascii_lowercase()
+}
+
+fn is_wechat(name: &str) -> bool {
+    name == WECHAT
+}
+
+/// Whether a `Host` is an address or a name that a browser cannot be lured to.
+fn is_local_name(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok() || !name.contains('.')
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let body = json!({"errcode": refusal.errcode(), "errmsg": refusal.errmsg()});
+    let status: StatusCode = refusal.status();
+    (status, axum::Json(body)).into_response()
+}

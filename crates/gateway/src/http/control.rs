@@ -1,0 +1,64 @@
+//! What the operator asks over the control socket: what waits, dead letters, replay.
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use axum::{Router, http::StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::inbox::Replay;
+
+/// How many dead letters are listed unless more are asked for.
+const LISTED: u32 = 100;
+/// How many are listed at most.
+const MOST: u32 = 10_000;
+
+/// `GET /inbox`, `GET /inbox/dead?most=`, `POST /inbox/replay?id=` (without an id: all).
+pub fn control_router(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/inbox", get(waiting))
+        .route("/inbox/dead", get(dead))
+        .route("/inbox/replay", post(replay))
+        .with_state(gateway)
+}
+
+#[derive(Deserialize)]
+struct Many {
+    most: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct Which {
+    id: Option<i64>,
+}
+
+async fn waiting(State(gateway): State<Gateway>) -> Response {
+    match gateway.waiting().await {
+        Ok(waiting) => Json(waiting).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn dead(State(gateway): State<Gateway>, Query(many): Query<Many>) -> Response {
+    let most = many.most.unwrap_or(LISTED).min(MOST);
+    match gateway.dead_letters(most).await {
+        Ok(letters) => Json(letters).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn replay(State(gateway): State<Gateway>, Query(which): Query<Which>) -> Response {
+    let which = which.id.map_or(Replay::All, Replay::One);
+    match gateway.replay(which).await {
+        Ok(replayed) => Json(json!({"replayed": replayed})).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &Error) -> Response {
+    let body = json!({"error": error.to_string(), "hint": error.hint()});
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}

@@ -1,0 +1,164 @@
+//! The way in: WeChat's message push at `/weapp/message`.
+//!
+//! The Wafer 2 contract is kept: a URL check is answered with its `echostr` or
+//! `ERR_WHEN_CHECK_SIGNATURE`, a message with `success`.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use tokio::time::Instant;
+
+use crate::deliver::Message;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::inbox::{Inbox, SUCCESS};
+use crate::push::{Push, Stamp, check_url, is_probe, open};
+use crate::tap;
+
+/// What Wafer 2 answers to a URL check it does not believe.
+const BAD_SIGNATURE: &str = "ERR_WHEN_CHECK_SIGNATURE";
+
+/// One site's `/weapp/message`.
+#[derive(Clone)]
+struct Door {
+    gateway: Gateway,
+    appid: String,
+}
+
+/// `GET|POST /weapp/message` of a site whose mini program is `appid`. A push that another
+/// of the gateway's mini programs has signed is taken for that one.
+pub fn inbox_router(gateway: Gateway, appid: &str) -> Router {
+    let door = Door {
+        gateway,
+        appid: appid.to_owned(),
+    };
+    Router::new()
+        .route("/weapp/message", get(check).post(take))
+        .with_state(door)
+}
+
+async fn check(State(door): State<Door>, Query(stamp): Query<Stamp>) -> Response {
+    let Some(inbox) = &door.gateway.shared().inbox else {
+        return no_inbox();
+    };
+    match check_url(inbox.readers(&door.appid), &stamp) {
+        Some(reader) => {
+            tracing::info!(appid = reader.appid, "WeChat checked the message URL");
+            say(StatusCode::OK, stamp.echostr)
+        }
+        None => {
+            tracing::warn!(
+                appid = door.appid,
+                "a check of the message URL has a wrong signature: compare the message Token \
+                 here with WeChat's console"
+            );
+            say(StatusCode::FORBIDDEN, BAD_SIGNATURE.to_owned())
+        }
+    }
+}
+
+async fn take(
+    State(door): State<Door>,
+    Query(stamp): Query<Stamp>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let shared = door.gateway.shared();
+    let Some(inbox) = &shared.inbox else {
+        return no_inbox();
+    };
+    let deadline = inbox.deadline();
+    let body = match read(inbox, body, deadline).await {
+        Ok(body) => body,
+        Err((status, words)) => return say(status, words.to_owned()),
+    };
+    if is_probe(&body) {
+        return say(StatusCode::OK, SUCCESS.to_owned());
+    }
+    let push = match open(inbox.readers(&door.appid), &stamp, &body) {
+        Ok(push) => push,
+        Err(fake) => {
+            tracing::warn!(appid = door.appid, why = %fake, "a pushed message was refused");
+            return say(StatusCode::FORBIDDEN, fake.to_string());
+        }
+    };
+    tap::pushed(
+        &shared.wiretap,
+        &drawn(&push),
+        &headers,
+        push.mailbox.is_some(),
+    );
+    let (status, words) = match inbox.take(&push, deadline).await {
+        Ok(words) => (StatusCode::OK, words),
+        Err(error) => {
+            tracing::error!(%error, hint = error.hint(), "a pushed message was not taken");
+            // WeChat pushes again what is not acknowledged.
+            let status = match error {
+                Error::QueueFull | Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (status, "not taken, try again later".to_owned())
+        }
+    };
+    tap::push_answered(&shared.wiretap, push.openid.as_deref(), &words);
+    say(status, words)
+}
+
+async fn read(
+    inbox: &Inbox,
+    body: Body,
+    deadline: Instant,
+) -> Result<String, (StatusCode, &'static str)> {
+    let too_long = (StatusCode::PAYLOAD_TOO_LARGE, "the message is too long");
+    let body = Limited::new(body, inbox.config.max_message_bytes).collect();
+    let body = tokio::time::timeout_at(deadline, body)
+        .await
+        .map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the message came too slowly"))?
+        .map_err(|problem| {
+            if problem.is::<http_body_util::LengthLimitError>() {
+                too_long
+            } else {
+                (StatusCode::BAD_REQUEST, "the message broke off")
+            }
+        })?;
+    String::from_utf8(body.to_bytes().to_vec())
+        .map_err(|_| (StatusCode::BAD_REQUEST, "the message is not UTF-8"))
+}
+
+fn drawn(push: &Push) -> Message {
+    Message {
+        id: push.key.clone(),
+        appid: push.appid.clone(),
+        openid: push.openid.clone(),
+        kind: push.kind.clone(),
+        body: push.body.clone(),
+        tries: 0,
+    }
+}
+
+fn no_inbox() -> Response {
+    say(
+        StatusCode::NOT_FOUND,
+        "no mini program here has a message token".to_owned(),
+    )
+}
+
+/// Plain text, whatever it begins with: an `echostr` must not become a page.
+fn say(status: StatusCode, words: String) -> Response {
+    let kind = if words.starts_with('{') {
+        "application/json; charset=utf-8"
+    } else if words.starts_with("<xml>") {
+        "text/xml; charset=utf-8"
+    } else {
+        "text/plain; charset=utf-8"
+    };
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (HeaderName::from_static("x-content-type-options"), "nosniff"),
+    ];
+    (status, headers, words).into_response()
+}

@@ -1,0 +1,236 @@
+//! Brings messages to the app: each user's in their order, several users' at once, as often
+//! as it takes.
+//!
+//! The queue's file is the truth; the postman only remembers what is in the air. A message
+//! is delivered at least once: if weappd dies between the app's answer and the note of it,
+//! it goes again, under the same id.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use weappd_base::clock::Clock;
+use weappd_base::tasks::{Stop, Tasks, Work};
+use weappd_base::token::Tokens;
+use weappd_base::wiretap::Wiretap;
+
+use crate::config::InboxConfig;
+use crate::deliver::{Answer, Deliver};
+use crate::queue::{Due, Fate, Queue};
+use crate::replies::Replies;
+use crate::tap;
+
+/// How long the postman rests when the queue's file cannot be used.
+const TROUBLE: Duration = Duration::from_secs(1);
+/// How long he sleeps at most; old ends are cleared away then.
+const LONGEST_SLEEP: Duration = Duration::from_mins(10);
+const HOUR_MILLIS: i64 = 3_600_000;
+
+/// The task that delivers.
+pub(crate) struct Postman {
+    pub(crate) config: InboxConfig,
+    pub(crate) queue: Queue,
+    pub(crate) deliver: Arc<dyn Deliver>,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) bell: Arc<Notify>,
+    pub(crate) clock: Clock,
+    pub(crate) tokens: Tokens,
+    pub(crate) work: Work,
+    pub(crate) tasks: Tasks,
+    pub(crate) stop: Stop,
+    pub(crate) wiretap: Wiretap,
+}
+
+/// What one delivery told the postman when it was over.
+struct Over {
+    seq: i64,
+    appid: String,
+    /// Whether the app answered at all.
+    reached: bool,
+}
+
+/// What the postman remembers.
+#[derive(Default)]
+struct Round {
+    in_air: HashSet<i64>,
+    /// Apps that did not answer the last time.
+    away: HashSet<String>,
+    pruned_at: Option<i64>,
+}
+
+impl Postman {
+    /// Delivers until the house closes; what is in the air then still lands.
+    pub(crate) async fn run(self) {
+        let postman = Arc::new(self);
+        let (tell, mut told) = mpsc::channel(postman.config.at_once.max(1));
+        let mut round = Round::default();
+        while !postman.stop.is_asked() {
+            let pause = postman.send_out(&mut round, &tell).await;
+            tokio::select! {
+                () = postman.stop.asked() => break,
+                () = postman.bell.notified() => {}
+                Some(over) = told.recv() => postman.landed(&mut round, over).await,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        while !round.in_air.is_empty() {
+            let Some(over) = told.recv().await else {
+                return;
+            };
+            round.in_air.remove(&over.seq);
+        }
+    }
+
+    /// Starts what is due, as far as hands are free; tells how long to sleep.
+    async fn send_out(self: &Arc<Self>, round: &mut Round, tell: &mpsc::Sender<Over>) -> Duration {
+        let now = self.clock.unix_millis();
+        self.prune(round, now).await;
+        let free = self.config.at_once.saturating_sub(round.in_air.len());
+        if free == 0 {
+            return LONGEST_SLEEP;
+        }
+        let due = match self.queue.due(now, self.config.at_once * 2).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(%error, "the message queue cannot be read");
+                return TROUBLE;
+            }
+        };
+        let fresh: Vec<Due> = due
+            .into_iter()
+            .filter(|due| !round.in_air.contains(&due.seq))
+            .take(free)
+            .collect();
+        for due in fresh {
+            round.in_air.insert(due.seq);
+            let (postman, tell) = (Arc::clone(self), tell.clone());
+            self.tasks.spawn_on(&self.work, async move {
+                let over = postman.bring(due).await;
+                // The postman waits for everything in the air, unless he is cut short.
+                drop(tell.send(over).await);
+            });
+        }
+        match self.queue.next_due(now).await {
+            Ok(Some(due)) => {
+                let millis = u64::try_from(due - now).unwrap_or(0);
+                Duration::from_millis(millis.max(1)).min(LONGEST_SLEEP)
+            }
+            Ok(None) => LONGEST_SLEEP,
+            Err(_) => TROUBLE,
+        }
+    }
+
+    /// A delivery is over. An app that was away and is back gets what waits at once.
+    async fn landed(&self, round: &mut Round, over: Over) {
+        round.in_air.remove(&over.seq);
+        if !over.reached {
+            round.away.insert(over.appid);
+        } else if round.away.remove(&over.appid) {
+            let now = self.clock.unix_millis();
+            if let Err(error) = self.queue.hasten(over.appid, now).await {
+                tracing::warn!(%error, "messages wait longer than they must");
+            }
+        }
+    }
+
+    /// One try of one message.
+    async fn bring(&self, due: Due) -> Over {
+        let message = &due.message;
+        tap::delivering(&self.wiretap, message);
+        let patience = Duration::from_millis(self.config.deliver_timeout_ms);
+        let answer = tokio::time::timeout(patience, self.deliver.deliver(message)).await;
+        let (answer, why) = match answer {
+            Ok(Ok(answer)) => {
+                let status = answer.status.as_u16();
+                (Some(answer), format!("the app answered HTTP {status}"))
+            }
+            Ok(Err(undelivered)) => (None, undelivered.to_string()),
+            Err(_) => (None, "the app did not answer in time".to_owned()),
+        };
+        tap::delivered(&self.wiretap, message, &why);
+        let taken = answer
+            .as_ref()
+            .is_some_and(|answer| answer.status.is_success());
+        let over = Over {
+            seq: due.seq,
+            appid: message.appid.clone(),
+            reached: answer.is_some(),
+        };
+        let reply = answer.map(|answer: Answer| answer.body);
+        self.replies
+            .give(&message.appid, &due.key, reply.filter(|_| taken));
+        let now = self.clock.unix_millis();
+        let fate = if taken {
+            Fate::Delivered
+        } else {
+            self.fate(&due, over.reached, why, now)
+        };
+        if let Err(error) = self.queue.settle(due.seq, fate, now).await {
+            tracing::error!(
+                %error,
+                message.id = due.seq,
+                "what became of a message could not be written; it may be delivered again"
+            );
+            tokio::time::sleep(TROUBLE).await;
+        }
+        over
+    }
+
+    /// What becomes of a message the app did not take.
+    fn fate(&self, due: &Due, reached: bool, why: String, now: i64) -> Fate {
+        let refusals = due.refusals.saturating_add(u32::from(reached));
+        let age = now - due.came;
+        let too_old = age >= i64::from(self.config.max_age_hours) * HOUR_MILLIS;
+        let message = &due.message;
+        if refusals >= self.config.max_refusals || too_old {
+            tracing::warn!(
+                message.id = due.seq,
+                appid = message.appid,
+                openid = message.openid,
+                kind = message.kind,
+                why,
+                "a message was given up: it is a dead letter now"
+            );
+            return Fate::Dead { why };
+        }
+        if message.tries == 0 {
+            tracing::warn!(
+                message.id = due.seq,
+                appid = message.appid,
+                kind = message.kind,
+                why,
+                "a message was not delivered; it goes again"
+            );
+        }
+        Fate::Again {
+            due: now + self.pause(message.tries),
+            refused: reached,
+            why,
+        }
+    }
+
+    /// The pause after the try number `tries`: it doubles, and is drawn from its longer
+    /// half, so that not all come back at once.
+    fn pause(&self, tries: u32) -> i64 {
+        let first = self.config.first_pause_ms.max(1);
+        let most = first
+            .saturating_mul(1 << tries.min(20))
+            .min(self.config.longest_pause_ms);
+        let chance = u64::from(u16::from_be_bytes(self.tokens.bytes()));
+        let pause = most / 2 + most.saturating_mul(chance) / 2 / u64::from(u16::MAX);
+        i64::try_from(pause.max(1)).unwrap_or(i64::MAX)
+    }
+
+    async fn prune(&self, round: &mut Round, now: i64) {
+        if round.pruned_at.is_some_and(|at| now - at < HOUR_MILLIS) {
+            return;
+        }
+        round.pruned_at = Some(now);
+        let delivered = now - i64::from(self.config.keep_hours) * HOUR_MILLIS;
+        let dead = now - i64::from(self.config.dead_days) * 24 * HOUR_MILLIS;
+        if let Err(error) = self.queue.prune(delivered, dead).await {
+            tracing::warn!(%error, "old messages could not be cleared away");
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! One call of an app to WeChat's API: the token added, both bodies streamed.
+//!
+//! The call runs on the work runtime under one deadline. Only the start of an answer is
+//! read here, to see whether WeChat rejected the token; then the call is made once more
+//! with another one, if its body was short enough to be kept. Never a third time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::allow;
+use crate::body::{Metered, read_start};
+use crate::centre::Centre;
+use crate::gateway::Shared;
+use crate::query::Query;
+use crate::refusal::Refusal;
+use crate::road::{OutBody, whole};
+use crate::tap;
+use crate::token::{Token, errcode};
+
+/// WeChat's words for a token that is wrong, old or over.
+const STALE: [i64; 3] = [40001, 40014, 42001];
+/// The longest answer that may be an error; WeChat's have a few hundred bytes.
+const PEEK: usize = 4096;
+/// Headers that belong to one connection (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+/// What WeChat has no use for, or must not see. Without `Accept-Encoding` answers come as
+/// they are and can be looked into.
+const NOT_FOR_WECHAT: [HeaderName; 8] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::ACCEPT_ENCODING,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::FORWARDED,
+    header::VIA,
+];
+
+/// A call, read as far as it takes to send it.
+struct Call {
+    method: Method,
+    path: String,
+    query: Query,
+    headers: HeaderMap,
+    appid: Option<String>,
+}
+
+/// What is sent.
+enum Load {
+    /// Short enough to be sent twice.
+    Kept(Bytes),
+    /// Sent once.
+    Passing(Metered<Body>),
+}
+
+/// An answer whose start was read.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    start: Bytes,
+    rest: Option<Incoming>,
+    length: Option<u64>,
+    errcode: Option<i64>,
+}
+
+impl Answer {
+    /// A short answer of our own making.
+    pub(crate) fn whole(body: Bytes) -> Self {
+        let mut headers = HeaderMap::new();
+        let json = HeaderValue::from_static("application/json; charset=utf-8");
+        headers.insert(header::CONTENT_TYPE, json);
+        Self {
+            status: StatusCode::OK,
+            headers,
+            length: Some(body.len() as u64),
+            start: body,
+            rest: None,
+            errcode: None,
+        }
+    }
+
+    /// The body for the app, which ends at `deadline`.
+    pub(crate) fn into_body(self, limit: u64, deadline: Instant) -> Body {
+        Body::new(Metered::new(self.start, self.rest, limit, self.length).until(deadline))
+    }
+
+    /// The body, if all of it was read.
+    fn read_whole(&self) -> Option<&[u8]> {
+        self.rest.is_none().then_some(&*self.start)
+    }
+}
+
+impl Shared {
+    /// When a call that arrives now must be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.config.timeout_ms)
+    }
+
+    /// Makes a call for an app, on the work runtime.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        deadline: Instant,
+    ) -> Result<Answer, Refusal> {
+        let (parts, body) = request.into_parts();
+        let query = Query::read(parts.uri.query().unwrap_or_default());
+        let named = |name| {
+            let value: Option<&HeaderValue> = parts.headers.get(name);
+            value.and_then(|value| value.to_str().ok().map(str::to_owned))
+        };
+        let call = Call {
+            appid: (query.from_appid.clone())
+                .or_else(|| named("x-weappd-appid"))
+                .or_else(|| named("x-wx-from-appid"))
+                .or_else(|| named("x-wx-appid")),
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            query,
+            headers: outgoing(parts.headers),
+        };
+        allow::check(&call.path, &self.config.allow)?;
+        let length = http_body::Body::size_hint(&body).exact();
+        let limit = self.config.max_request_bytes;
+        if length.is_some_and(|length| length > limit) {
+            return Err(Refusal::TooLong { limit });
+        }
+        let shared = Arc::clone(self);
+        let after_ms = self.config.timeout_ms;
+        let made = async move { shared.make(call, body, length).await };
+        self.work
+            .run(async move { tokio::time::timeout_at(deadline, made).await })
+            .await
+            .map_err(|_| Refusal::Closing)?
+            .unwrap_or(Err(Refusal::TooSlow { after_ms }))
+    }
+
+    async fn make(
+        self: &Arc<Self>,
+        call: Call,
+        body: Body,
+        length: Option<u64>,
+    ) -> Result<Answer, Refusal> {
+        let mut load = self.load(body, length).await?;
+        self.tell_call(&call, &load);
+        let answer = self.carry(&call, &mut load).await?;
+        let body = answer.read_whole();
+        tap::answered(&self.wiretap, false, &call.path, answer.status, body);
+        Ok(answer)
+    }
+
+    /// Keeps a short body, so that it can be sent twice.
+    async fn load(&self, body: Body, length: Option<u64>) -> Result<Load, Refusal> {
+        let (keep, limit) = (self.config.replay_bytes, self.config.max_request_bytes);
+        if length.is_some_and(|length| length > keep as u64) {
+            let passing = Metered::new(Bytes::new(), Some(body), limit, length);
+            return Ok(Load::Passing(passing));
+        }
+        let start = read_start(body, keep, |_| false)
+            .await
+            .map_err(|_| Refusal::BadRequest)?;
+        if start.read.len() as u64 > limit {
+            return Err(Refusal::TooLong { limit });
+        }
+        Ok(match start.rest {
+            None => Load::Kept(start.read),
+            rest => Load::Passing(Metered::new(start.read, rest, limit, length)),
+        })
+    }
+
+    async fn carry(self: &Arc<Self>, call: &Call, load: &mut Load) -> Result<Answer, Refusal> {
+        if call.query.has_token || !allow::takes_token(&call.path) {
+            if let Load::Kept(body) = &*load
+                && let Some(answer) = self.answer_token_call(call, body).await?
+            {
+                return Ok(answer);
+            }
+            return self.send(call, load, None).await;
+        }
+        let centre = self.centre(call.appid.as_deref())?;
+        let token = centre.get().await?;
+        let first = self.send(call, load, Some(&token)).await?;
+        let Some(code) = first.errcode.filter(|code| STALE.contains(code)) else {
+            return Ok(first);
+        };
+        if centre.is_hopeless(&call.path) {
+            return Ok(first);
+        }
+        if !matches!(load, Load::Kept(_)) {
+            // This answer goes back as it is; the next call finds a better token.
+            let centre = Arc::clone(centre);
+            let renewed = async move { drop(centre.instead_of(&token).await) };
+            self.tasks.spawn_on(&self.work, renewed);
+            return Ok(first);
+        }
+        self.again(call, load, (centre, &token), code)
+            .await
+            .unwrap_or(Ok(first))
+    }
+
+    /// The second and last try, if there is another token to try.
+    async fn again(
+        &self,
+        call: &Call,
+        load: &mut Load,
+        (centre, rejected): (&Arc<Centre>, &Arc<Token>),
+        code: i64,
+    ) -> Option<Result<Answer, Refusal>> {
+        let appid = &centre.credential().appid;
+        let fresh = centre.instead_of(rejected).await.ok().flatten()?;
+        tracing::info!(
+            appid,
+            errcode = code,
+            path = call.path,
+            "the access_token was rejected; the call goes again with another"
+        );
+        let second = self.send(call, load, Some(&fresh)).await;
+        if let Ok(Answer {
+            errcode: Some(code),
+            ..
+        }) = &second
+            && STALE.contains(code)
+        {
+            centre.note_hopeless(&call.path);
+        }
+        Some(second)
+    }
+
+    async fn send(
+        &self,
+        call: &Call,
+        load: &mut Load,
+        token: Option<&Arc<Token>>,
+    ) -> Result<Answer, Refusal> {
+        let text = token.map(|token| token.text.expose());
+        let target = call.query.on(&call.path, text);
+        let uri = self.road.uri(&target).ok_or(Refusal::BadRequest)?;
+        let mut alarm = None;
+        let body: OutBody = match load {
+            Load::Kept(body) => whole(body.clone()),
+            Load::Passing(passing) => {
+                let once = std::mem::replace(passing, Metered::new(Bytes::new(), None, 0, None));
+                alarm = Some(once.alarm());
+                once.boxed_unsync()
+            }
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = call.headers.clone();
+        self.tell_send(call, load, text);
+        let response = self.road.send(request).await.map_err(|problem| {
+            if alarm.is_some_and(|alarm| alarm.load(Ordering::Relaxed)) {
+                return Refusal::TooLong {
+                    limit: self.config.max_request_bytes,
+                };
+            }
+            tracing::warn!(%problem, path = call.path, "a call to WeChat failed");
+            Refusal::Unreachable
+        })?;
+        let answer = self
+            .look_into(response, call.method == Method::HEAD)
+            .await?;
+        let body = answer.read_whole();
+        tap::answered(&self.wiretap, true, &call.path, answer.status, body);
+        Ok(answer)
+    }
+
+    /// Reads the start of an answer, if it may be an error.
+    async fn look_into(
+        &self,
+        response: http::Response<Incoming>,
+        head: bool,
+    ) -> Result<Answer, Refusal> {
+        let (parts, body) = response.into_parts();
+        let length = http_body::Body::size_hint(&body).exact();
+        let limit = self.config.max_answer_bytes;
+        if length.is_some_and(|length| length > limit) {
+            return Err(Refusal::AnswerTooLong { limit });
+        }
+        let is_long = length.is_some_and(|length| length > PEEK as u64);
+        let enough = |read: &[u8]| {
+            let first = read.iter().find(|byte| !byte.is_ascii_whitespace());
+            is_long || first.is_some_and(|first| *first != b'{')
+        };
+        let start = read_start(body, PEEK, enough)
+            .await
+            .map_err(|_| Refusal::Unreachable)?;
+        let whole = start.rest.is_none().then_some(&start.read);
+        Ok(Answer {
+            status: parts.status,
+            headers: incoming(parts.headers, head),
+            errcode: whole.and_then(|body| errcode(body)),
+            start: start.read,
+            rest: start.rest,
+            length: length.filter(|_| !head),
+        })
+    }
+
+    /// Old programs that fetch tokens themselves get the centre's, so that nobody's token
+    /// ends theirs.
+    async fn answer_token_call(&self, call: &Call, body: &[u8]) -> Result<Option<Answer>, Refusal> {
+        let field = |fields: &serde_json::Value, name: &str| {
+            let text = fields.get(name).and_then(serde_json::Value::as_str);
+            text.map(str::to_owned)
+        };
+        let (appid, secret) = match call.path.as_str() {
+            "/cgi-bin/token" => (call.query.get("appid"), call.query.get("secret")),
+            "/cgi-bin/stable_token" => {
+                let fields = serde_json::from_slice(body).unwrap_or_default();
+                (field(&fields, "appid"), field(&fields, "secret"))
+            }
+            _ => return Ok(None),
+        };
+        let (Some(appid), Some(secret)) = (appid, secret) else {
+            return Ok(None);
+        };
+        let Ok(centre) = self.centre(Some(&appid)) else {
+            return Ok(None);
+        };
+        if !centre.credential().secret.is(&secret) {
+            return Ok(None);
+        }
+        let token = centre.get().await?;
+        Ok(Some(Answer::whole(told(centre, &token))))
+    }
+
+    fn tell_call(&self, call: &Call, load: &Load) {
+        tap::called(&self.wiretap, false, &drawn(call, load), None);
+    }
+
+    fn tell_send(&self, call: &Call, load: &Load, token: Option<&str>) {
+        tap::called(&self.wiretap, true, &drawn(call, load), token);
+    }
+}
+
+/// A token as WeChat itself would tell it.
+pub(crate) fn told(centre: &Centre, token: &Token) -> Bytes {
+    let answer = serde_json::json!({
+        "access_token": token.text.expose(),
+        "expires_in": token.left_secs(centre.now()),
+    });
+    Bytes::from(answer.to_string())
+}
+
+fn drawn<'a>(call: &'a Call, load: &'a Load) -> tap::Call<'a> {
+    tap::Call {
+        method: &call.method,
+        path: &call.path,
+        query: &call.query,
+        body: match load {
+            Load::Kept(body) => Some(body),
+            Load::Passing(_) => None,
+        },
+    }
+}
+
+/// What goes on to WeChat of an app's headers. Who the app's user is stays here.
+fn outgoing(mut headers: HeaderMap) -> HeaderMap {
+    drop_hop_by_hop(&mut headers);
+    for name in &NOT_FOR_WECHAT {
+        headers.remove(name);
+    }
+    let inside = |name: &HeaderName| {
+        let name = name.as_str();
+        let prefixes = ["x-wx-", "x-weappd-", "x-forwarded-", "x-real-ip", "sec-"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| inside(name))
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// What goes back to the app of WeChat's headers.
+fn incoming(mut headers: HeaderMap, head: bool) -> HeaderMap {
+    drop_hop_by_hop(&mut headers);
+    if !head {
+        // The body knows its length, if anybody does.
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    headers
+}
+
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_and_identity_headers_stay_here() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("x-wx-openid", "o"),
+            ("authorization", "Bearer t"),
+            ("accept-encoding", "gzip"),
+            ("content-type", "application/json"),
+            ("wechatmp-appid", "wx"),
+        ] {
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        let names: Vec<_> = outgoing(headers)
+            .keys()
+            .map(HeaderName::to_string)
+            .collect();
+        assert_eq!(names, ["content-type", "wechatmp-appid"]);
+    }
+}

@@ -1,0 +1,309 @@
+//! Reads what WeChat pushes: whose it is, whether it is genuine, what it says.
+//!
+//! An encrypted push is proven by `msg_signature` alone; `signature` does not cover the
+//! message. A mini program that has an `EncodingAESKey` here takes nothing unencrypted:
+//! otherwise whoever has seen one `signature` could write messages of his own.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use weappd_base::secret::Secret;
+use weappd_wechat::envelope::{self, Format};
+use weappd_wechat::message::{self, Mailbox};
+
+use crate::xml;
+
+/// One mini program's side of message push.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub(crate) appid: String,
+    pub(crate) token: Secret,
+    /// With it, messages must be encrypted.
+    pub(crate) mailbox: Option<Mailbox>,
+}
+
+/// What stands in the query of a push.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Stamp {
+    pub(crate) signature: String,
+    pub(crate) timestamp: String,
+    pub(crate) nonce: String,
+    pub(crate) msg_signature: String,
+    pub(crate) encrypt_type: String,
+    pub(crate) echostr: String,
+}
+
+/// A genuine push.
+#[derive(Clone, Debug)]
+pub(crate) struct Push {
+    pub(crate) appid: String,
+    /// How it was written; an answer should be the same.
+    pub(crate) format: Format,
+    /// Encrypts the answer, if the push was encrypted.
+    pub(crate) mailbox: Option<Mailbox>,
+    pub(crate) openid: Option<String>,
+    /// `MsgType`, or `event/` and the `Event`.
+    pub(crate) kind: String,
+    /// What a repeated push has in common with the first.
+    pub(crate) key: String,
+    /// The message as JSON text.
+    pub(crate) body: String,
+}
+
+/// Why a push was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fake {
+    #[error("the signature is wrong: compare the message Token here with WeChat's console")]
+    Signature,
+    #[error(
+        "messages must be encrypted, because an encoding_aes_key is set: choose safe mode in \
+         WeChat's console, or take the key away here"
+    )]
+    NotEncrypted,
+    #[error("the message is encrypted: set the encoding_aes_key of WeChat's console here")]
+    NoKey,
+    #[error(
+        "the message does not decrypt for this mini program: compare the EncodingAESKey and AppID"
+    )]
+    Decrypt,
+    #[error("the body is neither a JSON object nor XML")]
+    NoMessage,
+}
+
+/// Whether a body only asks if anybody is there (微信云托管 does when a path is set up).
+pub(crate) fn is_probe(body: &str) -> bool {
+    let action = |fields: &Map<String, Value>| {
+        fields.get("action").and_then(Value::as_str) == Some("CheckContainerPath")
+    };
+    body.len() < 256 && fields_of(body).is_some_and(|(fields, _)| action(&fields))
+}
+
+/// The reader whose token signs a URL check.
+pub(crate) fn check_url<'a>(
+    mut readers: impl Iterator<Item = &'a Reader>,
+    stamp: &Stamp,
+) -> Option<&'a Reader> {
+    readers.find(|reader| reader.signed(stamp))
+}
+
+/// Opens a push with the first reader it is genuine for.
+pub(crate) fn open<'a>(
+    readers: impl Iterator<Item = &'a Reader>,
+    stamp: &Stamp,
+    body: &str,
+) -> Result<Push, Fake> {
+    let mut worst = Fake::Signature;
+    for reader in readers {
+        match reader.open(stamp, body) {
+            Ok(push) => return Ok(push),
+            Err(Fake::Signature) => {}
+            Err(fake) => worst = fake,
+        }
+    }
+    Err(worst)
+}
+
+impl Reader {
+    fn signed(&self, stamp: &Stamp) -> bool {
+        message::is_signed(
+            &self.token,
+            &stamp.timestamp,
+            &stamp.nonce,
+            &stamp.signature,
+        )
+    }
+
+    fn open(&self, stamp: &Stamp, body: &str) -> Result<Push, Fake> {
+        let is_encrypted = stamp.encrypt_type.eq_ignore_ascii_case("aes")
+            || !stamp.msg_signature.is_empty()
+            || envelope::read(body).is_ok();
+        match &self.mailbox {
+            Some(mailbox) if is_encrypted => {
+                let given = message::Stamp {
+                    timestamp: &stamp.timestamp,
+                    nonce: &stamp.nonce,
+                    msg_signature: &stamp.msg_signature,
+                };
+                let plain = mailbox.open(given, body).map_err(|error| match error {
+                    weappd_wechat::Error::MessageSignature => Fake::Signature,
+                    weappd_wechat::Error::Envelope => Fake::NoMessage,
+                    _ => Fake::Decrypt,
+                })?;
+                // Answered as it came: the envelope's format, not the message's.
+                let format = envelope::read(body).map(|envelope| envelope.format);
+                let push = self.read(&plain)?;
+                Ok(Push {
+                    mailbox: Some(mailbox.clone()),
+                    format: format.unwrap_or(push.format),
+                    ..push
+                })
+            }
+            Some(_) if self.signed(stamp) => Err(Fake::NotEncrypted),
+            None if self.signed(stamp) => match self.read(body) {
+                Ok(push) if push.kind.is_empty() && is_encrypted => Err(Fake::NoKey),
+                read => read,
+            },
+            _ => Err(Fake::Signature),
+        }
+    }
+
+    fn read(&self, text: &str) -> Result<Push, Fake> {
+        let (mut fields, format) = fields_of(text).ok_or(Fake::NoMessage)?;
+        // Compatible mode sends the message twice, once encrypted.
+        let sent_twice = fields.shift_remove("Encrypt").is_some();
+        let body = if format == Format::Json && !sent_twice {
+            // As it came: a number too large for any type of ours stays what it is.
+            trimmed(text).to_owned()
+        } else {
+            Value::Object(fields.clone()).to_string()
+        };
+        let field = |name: &str| match fields.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => String::new(),
+        };
+        let (msg_type, event, msg_id) = (field("MsgType"), field("Event"), field("MsgId"));
+        let is_event = msg_type == "event";
+        let key = if is_event || msg_id.is_empty() {
+            // Two events of one second differ somewhere; a repeated push does not.
+            let digest = hex::encode(Sha256::digest(body.as_bytes()));
+            let digest = digest.get(..32).unwrap_or_default();
+            let (from, at) = (field("FromUserName"), field("CreateTime"));
+            format!("{from} {at} {event} {digest}")
+        } else {
+            format!("MsgId {msg_id}")
+        };
+        Ok(Push {
+            appid: self.appid.clone(),
+            format,
+            mailbox: None,
+            openid: Some(field("FromUserName")).filter(|openid| !openid.is_empty()),
+            kind: if is_event {
+                format!("event/{event}")
+            } else {
+                msg_type
+            },
+            key,
+            body,
+        })
+    }
+}
+
+/// The content type is not to be believed: JSON arrives as `text/xml` [Wafer 2].
+fn fields_of(text: &str) -> Option<(Map<String, Value>, Format)> {
+    let text = trimmed(text);
+    if text.starts_with('{') {
+        let fields = serde_json::from_str(text).ok()?;
+        return Some((fields, Format::Json));
+    }
+    Some((xml::to_json(text)?, Format::Xml))
+}
+
+fn trimmed(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use weappd_wechat::message::MessageKey;
+
+    use super::*;
+
+    fn reader(appid: &str, token: &str, key: Option<&str>) -> Reader {
+        let mailbox = key.map(|key| Mailbox {
+            appid: appid.to_owned(),
+            token: Secret::new(token),
+            key: MessageKey::parse(&Secret::new(key)).expect("a key"),
+        });
+        Reader {
+            appid: appid.to_owned(),
+            token: Secret::new(token),
+            mailbox,
+        }
+    }
+
+    fn signed(token: &str) -> Stamp {
+        let (timestamp, nonce) = ("1".to_owned(), "2".to_owned());
+        Stamp {
+            signature: message::signature(&Secret::new(token), &timestamp, &nonce),
+            timestamp,
+            nonce,
+            ..Stamp::default()
+        }
+    }
+
+    fn key_of(body: &str) -> String {
+        let one = [reader("wx1", "t", None)];
+        open(one.iter(), &signed("t"), body).expect(body).key
+    }
+
+    #[test]
+    fn a_plain_push_goes_to_the_app_whose_token_signs_it() {
+        let readers = [reader("wx1", "t1", None), reader("wx2", "t2", None)];
+        let body = r#"{"MsgType":"text","FromUserName":"o1","MsgId":18446744073709551616}"#;
+        let push = open(readers.iter(), &signed("t2"), body).expect("genuine");
+        assert_eq!((push.appid.as_str(), push.body.as_str()), ("wx2", body));
+        assert_eq!(push.openid.as_deref(), Some("o1"));
+        let fake = open(readers.iter(), &signed("t3"), body).expect_err("a fake");
+        assert_eq!(fake, Fake::Signature);
+    }
+
+    #[test]
+    fn with_a_key_nothing_unencrypted_is_taken() {
+        let readers = [reader("wx1", "t", Some(&"A".repeat(43)))];
+        let body = r#"{"MsgType":"text"}"#;
+        let fake = open(readers.iter(), &signed("t"), body).expect_err("a downgrade");
+        assert_eq!(fake, Fake::NotEncrypted);
+        // `signature` is right, but an encrypted body needs `msg_signature`.
+        let body = r#"{"ToUserName":"gh","Encrypt":"QUFBQQ=="}"#;
+        let fake = open(readers.iter(), &signed("t"), body).expect_err("a forgery");
+        assert_eq!(fake, Fake::Signature);
+    }
+
+    #[test]
+    fn without_a_key_compatible_mode_reads_what_is_plain() {
+        let readers = [reader("wx1", "t", None)];
+        let body = r#"{"MsgType":"text","Content":"hi","MsgId":7,"Encrypt":"QUFB"}"#;
+        let push = open(readers.iter(), &signed("t"), body).expect("genuine");
+        assert_eq!(push.body, r#"{"MsgType":"text","Content":"hi","MsgId":7}"#);
+        let safe = r#"{"ToUserName":"gh","Encrypt":"QUFB"}"#;
+        let fake = open(readers.iter(), &signed("t"), safe).expect_err("unreadable");
+        assert_eq!(fake, Fake::NoKey);
+    }
+
+    #[test]
+    fn a_repeated_push_has_the_same_key_and_another_has_not() {
+        let text = r#"{"MsgType":"text","FromUserName":"o","CreateTime":5,"MsgId":"9"}"#;
+        assert_eq!(key_of(text), "MsgId 9");
+        let xml = "<xml><MsgType>text</MsgType><MsgId>9</MsgId></xml>";
+        assert_eq!(key_of(xml), "MsgId 9");
+        let event = |trace: &str| {
+            format!(
+                r#"{{"MsgType":"event","Event":"wxa_media_check","FromUserName":"o","CreateTime":5,"trace_id":"{trace}"}}"#
+            )
+        };
+        assert_eq!(key_of(&event("a")), key_of(&event("a")));
+        assert_ne!(key_of(&event("a")), key_of(&event("b")));
+        assert!(key_of(&event("a")).starts_with("o 5 wxa_media_check "));
+    }
+
+    #[test]
+    fn probes_are_known() {
+        assert!(is_probe(r#"{"action":"CheckContainerPath"}"#));
+        assert!(is_probe("<xml><action>CheckContainerPath</action></xml>"));
+        assert!(!is_probe(r#"{"action":"other"}"#) && !is_probe("CheckContainerPath"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_push_panics(body: String, nonce: String, msg_signature: String) {
+            let readers = [reader("wx1", "t", None), reader("wx2", "t", Some(&"A".repeat(43)))];
+            let stamp = Stamp { msg_signature, ..signed("t") };
+            drop(open(readers.iter(), &stamp, &body));
+            drop(open(readers.iter(), &Stamp { nonce, ..stamp }, &body));
+            drop(is_probe(&body));
+        }
+    }
+}

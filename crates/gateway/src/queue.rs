@@ -1,0 +1,487 @@
+//! The queue's file: messages stay in it until the app has them.
+//!
+//! SQLite with write-ahead logging and `synchronous=FULL`: a message that WeChat was told
+//! we have is on the disk. One writer; what arrives while a transaction is on its way to
+//! the disk shares the next one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+use weappd_base::tasks::{Tasks, Work};
+
+use crate::deliver::Message;
+use crate::error::Error;
+use crate::writer::{Answer, Job, Writer};
+
+/// The schema, one file a version; the file's `user_version` tells how many it has.
+const MIGRATIONS: [&str; 1] = [include_str!("../schema/0001_messages.sql")];
+/// "WEIN": marks the file as weappd's inbox.
+const APPLICATION_ID: i64 = 0x5745_494E;
+/// How many writes may wait for the writer before pushes wait too.
+const QUEUE: usize = 1024;
+/// How long another process may hold the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The heads of their lanes that are due, oldest first.
+const DUE: &str = "SELECT seq, appid, openid, kind, body, tries, refusals, came, key FROM messages m \
+    WHERE state = 0 AND due <= ?1 AND NOT EXISTS \
+    (SELECT 1 FROM messages e WHERE e.state = 0 AND e.lane = m.lane AND e.seq < m.seq) \
+    ORDER BY seq LIMIT ?2";
+const NEXT_DUE: &str = "SELECT min(due) FROM messages WHERE state = 0 AND due > ?1";
+const DEAD: &str = "SELECT seq, appid, openid, kind, body, tries, came, due, why FROM messages \
+    WHERE state = 2 ORDER BY seq LIMIT ?1";
+const COUNT: &str = "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0) FROM messages \
+    WHERE state IN (0, 2)";
+
+/// A message as it comes in.
+#[derive(Clone, Debug)]
+pub(crate) struct NewMessage {
+    pub(crate) appid: String,
+    pub(crate) key: String,
+    pub(crate) openid: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) body: String,
+    pub(crate) now: i64,
+}
+
+/// A message whose turn it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Due {
+    pub(crate) seq: i64,
+    pub(crate) message: Message,
+    pub(crate) refusals: u32,
+    pub(crate) came: i64,
+    pub(crate) key: String,
+}
+
+/// What came of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The app has it.
+    Delivered,
+    /// It goes again at `due`.
+    Again {
+        due: i64,
+        refused: bool,
+        why: String,
+    },
+    /// It does not go again by itself.
+    Dead { why: String },
+}
+
+/// A message that could not be delivered.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DeadLetter {
+    /// Its number, for [`Replay::One`].
+    pub id: i64,
+    /// The mini program it was pushed to.
+    pub appid: String,
+    /// Who sent it.
+    pub openid: Option<String>,
+    /// `MsgType`, or `event/` and the `Event`.
+    pub kind: String,
+    /// The message as JSON text.
+    pub body: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it came, in milliseconds since 1970.
+    pub came: i64,
+    /// When it was given up.
+    pub given_up: i64,
+    /// Why, as told by the last try.
+    pub why: String,
+}
+
+/// Which dead letters are delivered anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// The one with this number.
+    One(i64),
+    /// All of them.
+    All,
+}
+
+/// How much is in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Waiting {
+    /// Messages that wait for the app.
+    pub waiting: i64,
+    /// Dead letters.
+    pub dead: i64,
+}
+
+/// The handle: readers, and the way to the writer.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    jobs: mpsc::Sender<Job>,
+    readers: SqlitePool,
+    path: Arc<Path>,
+}
+
+type DueRow = (
+    i64,
+    String,
+    Option<String>,
+    String,
+    String,
+    u32,
+    u32,
+    i64,
+    String,
+);
+type DeadRow = (
+    i64,
+    String,
+    Option<String>,
+    String,
+    String,
+    u32,
+    i64,
+    i64,
+    Option<String>,
+);
+
+impl Queue {
+    /// Opens the file, makes or migrates it, and starts its writer.
+    pub(crate) async fn open(path: PathBuf, max_waiting: u64, work: &Work) -> Result<Self, Error> {
+        create(&path).map_err(|source| Error::CreateQueue {
+            path: path.clone(),
+            source: Arc::new(source),
+        })?;
+        let failed = |source: sqlx::Error| Error::OpenQueue {
+            path: path.clone(),
+            source: Arc::new(source),
+        };
+        let options = options(&path);
+        let mut conn = SqliteConnection::connect_with(&options)
+            .await
+            .map_err(failed)?;
+        if !migrate(&mut conn).await.map_err(failed)? {
+            return Err(Error::ForeignQueue { path });
+        }
+        let (waiting, _): (i64, i64) = sqlx::query_as(COUNT)
+            .fetch_one(&mut conn)
+            .await
+            .map_err(failed)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_lazy_with(options);
+        let path: Arc<Path> = path.into();
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let writer = Writer {
+            conn,
+            queue,
+            path: Arc::clone(&path),
+            waiting,
+            max_waiting: i64::try_from(max_waiting).unwrap_or(i64::MAX),
+        };
+        // It ends when the queue is closed, after those who write to it have ended.
+        Tasks::new().spawn_on(work, writer.run());
+        Ok(Self {
+            jobs,
+            readers,
+            path,
+        })
+    }
+
+    /// Writes a message; false if it was there before. On return it is on the disk.
+    pub(crate) async fn put(&self, message: NewMessage) -> Result<bool, Error> {
+        self.ask(|answer| Job::Put(Box::new(message), answer)).await
+    }
+
+    pub(crate) async fn settle(&self, seq: i64, fate: Fate, now: i64) -> Result<(), Error> {
+        self.ask(|answer| Job::Settle(seq, fate, now, answer)).await
+    }
+
+    pub(crate) async fn replay(&self, which: Replay, now: i64) -> Result<u64, Error> {
+        self.ask(|answer| Job::Replay(which, now, answer)).await
+    }
+
+    /// Everything that waits may go at once: the app is back.
+    pub(crate) async fn hasten(&self, appid: String, now: i64) -> Result<u64, Error> {
+        self.ask(|answer| Job::Hasten(appid, now, answer)).await
+    }
+
+    /// Forgets messages delivered, and dead letters given up, before these times.
+    pub(crate) async fn prune(&self, delivered: i64, dead: i64) -> Result<u64, Error> {
+        self.ask(|answer| Job::Prune(delivered, dead, answer)).await
+    }
+
+    pub(crate) async fn due(&self, now: i64, most: usize) -> Result<Vec<Due>, Error> {
+        let rows: Vec<DueRow> = sqlx::query_as(DUE)
+            .bind(now)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|problem| self.failed(problem))?;
+        let due = |row: DueRow| Due {
+            seq: row.0,
+            message: Message {
+                id: row.0.to_string(),
+                appid: row.1,
+                openid: row.2,
+                kind: row.3,
+                body: row.4,
+                tries: row.5,
+            },
+            refusals: row.6,
+            came: row.7,
+            key: row.8,
+        };
+        Ok(rows.into_iter().map(due).collect())
+    }
+
+    /// When the next message that is not due yet will be.
+    pub(crate) async fn next_due(&self, now: i64) -> Result<Option<i64>, Error> {
+        sqlx::query_scalar(NEXT_DUE)
+            .bind(now)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|problem| self.failed(problem))
+    }
+
+    pub(crate) async fn dead_letters(&self, most: u32) -> Result<Vec<DeadLetter>, Error> {
+        let rows: Vec<DeadRow> = sqlx::query_as(DEAD)
+            .bind(most)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|problem| self.failed(problem))?;
+        let letter = |row: DeadRow| DeadLetter {
+            id: row.0,
+            appid: row.1,
+            openid: row.2,
+            kind: row.3,
+            body: row.4,
+            tries: row.5,
+            came: row.6,
+            given_up: row.7,
+            why: row.8.unwrap_or_default(),
+        };
+        Ok(rows.into_iter().map(letter).collect())
+    }
+
+    pub(crate) async fn waiting(&self) -> Result<Waiting, Error> {
+        let (waiting, dead) = sqlx::query_as(COUNT)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|problem| self.failed(problem))?;
+        Ok(Waiting { waiting, dead })
+    }
+
+    pub(crate) async fn close(&self) {
+        // The writer may be gone already: then there is nothing to wait for.
+        let _closed = self.ask(Job::Close).await;
+        self.readers.close().await;
+    }
+
+    /// Hands a job to the writer and waits for its transaction.
+    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs
+            .send(job(answer))
+            .await
+            .map_err(|_| Error::Closed)?;
+        answered.await.map_err(|_| Error::Closed)?
+    }
+
+    fn failed(&self, problem: sqlx::Error) -> Error {
+        match problem {
+            sqlx::Error::PoolClosed => Error::Closed,
+            problem => Error::UseQueue {
+                path: self.path.to_path_buf(),
+                source: Arc::new(problem),
+            },
+        }
+    }
+}
+
+/// How every connection is opened: a COMMIT returns when it is on the disk.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+/// Makes the file, if it is not there, readable for nobody else: people's words stand in it.
+fn create(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
+
+/// Brings the file to the newest schema; false if it is not ours, or of a newer weappd.
+async fn migrate(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query("PRAGMA journal_mode = WAL")
+        .execute(&mut *conn)
+        .await?;
+    let mut change = conn.begin_with("BEGIN IMMEDIATE").await?;
+    let number = |name: &'static str| sqlx::query_scalar::<_, i64>(name);
+    let id = number("PRAGMA application_id")
+        .fetch_one(&mut *change)
+        .await?;
+    let version = number("PRAGMA user_version")
+        .fetch_one(&mut *change)
+        .await?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *change)
+        .await?;
+    let is_fresh = id == 0 && version == 0 && tables == 0;
+    let done = usize::try_from(version).unwrap_or(usize::MAX);
+    if !(is_fresh || id == APPLICATION_ID) || done > MIGRATIONS.len() {
+        return Ok(false);
+    }
+    for schema in MIGRATIONS.iter().skip(done) {
+        sqlx::raw_sql(*schema).execute(&mut *change).await?;
+    }
+    let stamp = format!(
+        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
+        MIGRATIONS.len()
+    );
+    // Two numbers of ours and no word of anybody's.
+    sqlx::raw_sql(sqlx::AssertSqlSafe(stamp))
+        .execute(&mut *change)
+        .await?;
+    change.commit().await?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(n: i64, openid: &str) -> NewMessage {
+        NewMessage {
+            appid: "wx1".to_owned(),
+            key: format!("MsgId {n}"),
+            openid: Some(openid.to_owned()).filter(|openid| !openid.is_empty()),
+            kind: "text".to_owned(),
+            body: format!("{{\"MsgId\":{n}}}"),
+            now: n,
+        }
+    }
+
+    async fn open(dir: &Path, max_waiting: u64) -> Queue {
+        let path = dir.join("inbox.db");
+        Queue::open(path, max_waiting, &Work::current())
+            .await
+            .expect("opens")
+    }
+
+    async fn due(queue: &Queue, now: i64) -> Vec<i64> {
+        let due = queue.due(now, 10).await.expect("reads");
+        due.into_iter().map(|due| due.seq).collect()
+    }
+
+    #[tokio::test]
+    async fn one_message_of_a_user_at_a_time_in_order() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let queue = open(dir.path(), 100).await;
+        for (n, openid) in [(1, "a"), (2, "a"), (3, "b"), (4, ""), (5, "")] {
+            assert!(queue.put(message(n, openid)).await.expect("writes"));
+        }
+        assert!(!queue.put(message(1, "a")).await.expect("writes"));
+        assert_eq!(due(&queue, 10).await, [1, 3, 4, 5]);
+        let again = Fate::Again {
+            due: 50,
+            refused: true,
+            why: "HTTP 500".to_owned(),
+        };
+        queue.settle(1, again, 10).await.expect("writes");
+        queue.settle(3, Fate::Delivered, 10).await.expect("writes");
+        assert_eq!(due(&queue, 10).await, [4, 5]);
+        assert_eq!(queue.next_due(10).await.expect("reads"), Some(50));
+        let first = &queue.due(50, 1).await.expect("reads")[0];
+        assert_eq!((first.seq, first.message.tries, first.refusals), (1, 1, 1));
+        queue.settle(1, Fate::Delivered, 50).await.expect("writes");
+        assert_eq!(due(&queue, 50).await, [2, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_there_after_a_kill() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let queue = open(dir.path(), 100).await;
+        assert!(queue.put(message(1, "a")).await.expect("writes"));
+        assert!(queue.put(message(2, "a")).await.expect("writes"));
+        queue.settle(1, Fate::Delivered, 5).await.expect("writes");
+        // No close: the files as a killed process leaves them.
+        let copy = tempfile::TempDir::new().expect("a directory");
+        for file in ["inbox.db", "inbox.db-wal"] {
+            std::fs::copy(dir.path().join(file), copy.path().join(file)).expect("copies");
+        }
+        let again = open(copy.path(), 100).await;
+        assert_eq!(due(&again, 10).await, [2]);
+        assert!(!again.put(message(1, "a")).await.expect("still known"));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_takes_no_more_and_dead_letters_do_not_count() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let queue = open(dir.path(), 2).await;
+        for n in [1, 2] {
+            assert!(queue.put(message(n, "a")).await.expect("writes"));
+        }
+        assert!(matches!(
+            queue.put(message(3, "a")).await,
+            Err(Error::QueueFull)
+        ));
+        // A repeated push is known even then.
+        assert!(!queue.put(message(1, "a")).await.expect("known"));
+        let dead = Fate::Dead {
+            why: "HTTP 400".to_owned(),
+        };
+        queue.settle(1, dead, 7).await.expect("writes");
+        assert!(queue.put(message(3, "a")).await.expect("room again"));
+        let letters = queue.dead_letters(10).await.expect("reads");
+        assert_eq!((letters[0].id, letters[0].why.as_str()), (1, "HTTP 400"));
+        assert_eq!((letters[0].came, letters[0].given_up), (1, 7));
+        assert_eq!(queue.replay(Replay::One(9), 8).await.expect("writes"), 0);
+        assert_eq!(queue.replay(Replay::All, 8).await.expect("writes"), 1);
+        assert_eq!(due(&queue, 8).await, [1]);
+        let waiting = queue.waiting().await.expect("reads");
+        assert_eq!((waiting.waiting, waiting.dead), (3, 0));
+    }
+
+    #[tokio::test]
+    async fn old_ends_are_forgotten() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let queue = open(dir.path(), 10).await;
+        for n in [1, 2, 3] {
+            assert!(queue.put(message(n, "")).await.expect("writes"));
+        }
+        queue.settle(1, Fate::Delivered, 10).await.expect("writes");
+        queue.settle(2, Fate::Delivered, 20).await.expect("writes");
+        assert_eq!(queue.prune(15, 15).await.expect("writes"), 1);
+        assert!(queue.put(message(1, "")).await.expect("unknown again"));
+        assert!(!queue.put(message(2, "")).await.expect("known"));
+    }
+
+    #[tokio::test]
+    async fn a_foreign_file_is_left_alone() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("inbox.db");
+        create(&path).expect("a file");
+        let mut conn = SqliteConnection::connect_with(&options(&path))
+            .await
+            .expect("opens");
+        sqlx::raw_sql("CREATE TABLE theirs (a)")
+            .execute(&mut conn)
+            .await
+            .expect("a table");
+        let refused = Queue::open(path, 1, &Work::current()).await;
+        assert!(matches!(refused, Err(Error::ForeignQueue { .. })));
+    }
+}

@@ -1,0 +1,1 @@
+//! Both doors, tried over real sockets.

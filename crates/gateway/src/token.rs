@@ -1,0 +1,175 @@
+//! An access token, and how WeChat is asked for one.
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use serde_json::{Value, json};
+use weappd_base::secret::Secret;
+use weappd_wechat::Credential;
+
+use crate::config::TokenMode;
+use crate::query::encode;
+use crate::refusal::Refusal;
+use crate::road::{OutBody, Road, whole};
+
+/// WeChat renews a stable token in its last five minutes, when both are good.
+const OVERLAP_SECS: i64 = 300;
+/// A token about to end is not sent on a way it may not survive.
+const LAST_MILLIS: i64 = 5000;
+
+/// An access token and its times, in milliseconds since 1970.
+#[derive(Debug)]
+pub(crate) struct Token {
+    /// The token itself.
+    pub(crate) text: Secret,
+    expires_at: i64,
+    renew_at: i64,
+}
+
+impl Token {
+    /// A token fetched at `now` that is good for `expires_in` seconds.
+    pub(crate) fn new(text: Secret, expires_in: i64, now: i64) -> Self {
+        let lifetime = expires_in.clamp(0, 86_400 * 30);
+        let ahead = OVERLAP_SECS.min(lifetime / 4);
+        Self {
+            text,
+            expires_at: now + lifetime * 1000,
+            renew_at: now + (lifetime - ahead) * 1000,
+        }
+    }
+
+    /// Whether it may still be sent.
+    pub(crate) fn is_good(&self, now: i64) -> bool {
+        now < self.expires_at - LAST_MILLIS.min((self.expires_at - self.renew_at) / 2)
+    }
+
+    /// Whether it is time to fetch the next one.
+    pub(crate) fn is_due(&self, now: i64) -> bool {
+        now >= self.renew_at
+    }
+
+    /// The seconds it has left.
+    pub(crate) fn left_secs(&self, now: i64) -> i64 {
+        ((self.expires_at - now) / 1000).max(0)
+    }
+}
+
+/// The question for a token.
+pub(crate) fn question(
+    road: &Road,
+    credential: &Credential,
+    mode: TokenMode,
+    force: bool,
+) -> Option<Request<OutBody>> {
+    let (appid, secret) = (&credential.appid, credential.secret.expose());
+    let request = match mode {
+        TokenMode::Stable => {
+            let body = json!({
+                "grant_type": "client_credential",
+                "appid": appid,
+                "secret": secret,
+                "force_refresh": force,
+            });
+            Request::builder()
+                .method(Method::POST)
+                .uri(road.uri("/cgi-bin/stable_token")?)
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(whole(Bytes::from(body.to_string())))
+        }
+        TokenMode::Classic => {
+            let path = format!(
+                "/cgi-bin/token?grant_type=client_credential&appid={}&secret={}",
+                encode(appid),
+                encode(secret)
+            );
+            Request::builder()
+                .uri(road.uri(&path)?)
+                .body(whole(Bytes::new()))
+        }
+    };
+    request.ok()
+}
+
+/// Reads WeChat's answer, come at `now`.
+pub(crate) fn read(answer: &[u8], now: i64) -> Result<Token, Refusal> {
+    let fields: Value = serde_json::from_slice(answer).map_err(|_| Refusal::TokenUnreadable)?;
+    if let Some(errcode) = number(fields.get("errcode")).filter(|code| *code != 0) {
+        let errmsg = fields.get("errmsg").and_then(Value::as_str);
+        return Err(Refusal::TokenRefused {
+            errcode,
+            errmsg: errmsg.unwrap_or_default().to_owned(),
+        });
+    }
+    let text = fields.get("access_token").and_then(Value::as_str);
+    let text = text
+        .filter(|text| !text.is_empty())
+        .ok_or(Refusal::TokenUnreadable)?;
+    let expires_in = number(fields.get("expires_in")).ok_or(Refusal::TokenUnreadable)?;
+    Ok(Token::new(Secret::new(text), expires_in, now))
+}
+
+/// The `errcode` of an answer, if it is a JSON object with one.
+pub(crate) fn errcode(answer: &[u8]) -> Option<i64> {
+    let fields: Value = serde_json::from_slice(answer).ok()?;
+    number(fields.get("errcode"))
+}
+
+/// WeChat writes some numbers as texts.
+fn number(value: Option<&Value>) -> Option<i64> {
+    match value? {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_in_its_last_five_minutes() {
+        let token = Token::new(Secret::new("t"), 7200, 0);
+        assert!(!token.is_due(6_899_999) && token.is_due(6_900_000));
+        assert!(token.is_good(7_194_999) && !token.is_good(7_195_000));
+        assert_eq!(token.left_secs(100_000), 7100);
+        let short = Token::new(Secret::new("t"), 4, 0);
+        assert!(short.is_good(3000) && short.is_due(3000) && !short.is_good(3500));
+        assert!(!Token::new(Secret::new("t"), -5, 0).is_good(0));
+    }
+
+    #[test]
+    fn answers_are_read_as_wechat_writes_them() {
+        let good = read(br#"{"access_token":"abc","expires_in":"7200"}"#, 0).expect("a token");
+        assert!(good.text.is("abc"));
+        let refused = read(br#"{"errcode":"40164","errmsg":"invalid ip"}"#, 0).expect_err("no");
+        assert_eq!(refused.errcode(), 40164);
+        for bad in [
+            "",
+            "[]",
+            "{}",
+            r#"{"access_token":"","expires_in":1}"#,
+            "<html>",
+        ] {
+            let refused = read(bad.as_bytes(), 0).expect_err(bad);
+            assert_eq!(refused, Refusal::TokenUnreadable, "{bad}");
+        }
+        assert_eq!(errcode(br#"{"errcode":42001}"#), Some(42001));
+        assert_eq!(errcode(b"[42001]"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(bytes: Vec<u8>, now: i32) {
+            drop(read(&bytes, i64::from(now)));
+            drop(errcode(&bytes));
+        }
+
+        #[test]
+        fn no_lifetime_panics(expires_in: i64) {
+            let token = Token::new(Secret::new("t"), expires_in, 0);
+            prop_assert!(token.left_secs(0) >= 0);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The one writer: what arrives while a transaction is on its way to the disk goes into
+//! the next one, and is acknowledged after its COMMIT.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::Error;
+use crate::queue::{Fate, NewMessage, Replay};
+
+/// How many jobs share one transaction at most.
+const MAX_BATCH: usize = 512;
+
+const PUT: &str = "INSERT INTO messages (appid, key, lane, openid, kind, body, came, due) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (appid, key) DO NOTHING";
+const KNOWN: &str = "SELECT count(*) FROM messages WHERE appid = ?1 AND key = ?2";
+const DELIVERED: &str = "UPDATE messages SET state = 1, body = '', tries = tries + 1, due = ?2, \
+    why = NULL WHERE seq = ?1 AND state = 0";
+const AGAIN: &str = "UPDATE messages SET tries = tries + 1, refusals = refusals + ?3, due = ?2, \
+    why = ?4 WHERE seq = ?1 AND state = 0";
+const DEAD: &str = "UPDATE messages SET state = 2, tries = tries + 1, due = ?2, why = ?3 \
+    WHERE seq = ?1 AND state = 0";
+const REPLAY: &str = "UPDATE messages SET state = 0, tries = 0, refusals = 0, came = ?1, due = ?1 \
+    WHERE state = 2 AND (?2 IS NULL OR seq = ?2)";
+const HASTEN: &str = "UPDATE messages SET due = ?2 WHERE state = 0 AND appid = ?1 AND due > ?2";
+const PRUNE: &str =
+    "DELETE FROM messages WHERE (state = 1 AND due < ?1) OR (state = 2 AND due < ?2)";
+
+/// Where the answer to a job goes.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, Error>>;
+
+/// Something to be written.
+pub(crate) enum Job {
+    Put(Box<NewMessage>, Answer<bool>),
+    Settle(i64, Fate, i64, Answer<()>),
+    Replay(Replay, i64, Answer<u64>),
+    Hasten(String, i64, Answer<u64>),
+    Prune(i64, i64, Answer<u64>),
+    Close(Answer<()>),
+}
+
+/// What was done of a job.
+enum Done {
+    Rows(u64),
+    Full,
+}
+
+/// The task that owns the writing connection.
+pub(crate) struct Writer {
+    pub(crate) conn: SqliteConnection,
+    pub(crate) queue: mpsc::Receiver<Job>,
+    pub(crate) path: Arc<Path>,
+    /// How many messages wait for the app.
+    pub(crate) waiting: i64,
+    pub(crate) max_waiting: i64,
+}
+
+impl Writer {
+    /// Writes until the queue is closed or nobody is left to ask.
+    pub(crate) async fn run(mut self) {
+        let mut closed = None;
+        while let Some(first) = self.queue.recv().await {
+            let mut batch = Vec::new();
+            let mut next = Some(first);
+            while let Some(job) = next.take() {
+                if let Job::Close(answer) = job {
+                    // Whoever comes later is told that the queue is closed.
+                    self.queue.close();
+                    closed = Some(answer);
+                } else {
+                    batch.push(job);
+                }
+                if batch.len() < MAX_BATCH {
+                    next = self.queue.try_recv().ok();
+                }
+            }
+            self.write(batch).await;
+        }
+        // Closing folds the write-ahead log into the file; if that fails, the next start
+        // does it.
+        if let Err(problem) = self.conn.close().await {
+            tracing::warn!(error = %problem, "the message queue was not closed cleanly");
+        }
+        if let Some(answer) = closed {
+            drop(answer.send(Ok(())));
+        }
+    }
+
+    async fn write(&mut self, batch: Vec<Job>) {
+        if batch.is_empty() {
+            return;
+        }
+        let room = self.max_waiting - self.waiting;
+        match commit(&mut self.conn, &batch, room).await {
+            Ok((done, added)) => {
+                self.waiting += added;
+                for (job, done) in batch.into_iter().zip(done) {
+                    acknowledge(job, &done);
+                }
+            }
+            Err(problem) => {
+                let error = Error::UseQueue {
+                    path: self.path.to_path_buf(),
+                    source: Arc::new(problem),
+                };
+                for job in batch {
+                    refuse(job, &error);
+                }
+            }
+        }
+    }
+}
+
+/// Writes the batch in one transaction; on return it is on the disk. Tells what was done
+/// and how many more messages wait.
+async fn commit(
+    conn: &mut SqliteConnection,
+    batch: &[Job],
+    room: i64,
+) -> Result<(Vec<Done>, i64), sqlx::Error> {
+    let mut change = conn.begin_with("BEGIN IMMEDIATE").await?;
+    let mut done = Vec::with_capacity(batch.len());
+    let mut added = 0;
+    for job in batch {
+        let (what, more) = write_one(&mut change, job, room - added).await?;
+        done.push(what);
+        added += more;
+    }
+    change.commit().await?;
+    Ok((done, added))
+}
+
+async fn write_one(
+    change: &mut SqliteConnection,
+    job: &Job,
+    room: i64,
+) -> Result<(Done, i64), sqlx::Error> {
+    let signed = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+    match job {
+        Job::Put(message, _) if room <= 0 => {
+            let known: i64 = sqlx::query_scalar(KNOWN)
+                .bind(&message.appid)
+                .bind(&message.key)
+                .fetch_one(change)
+                .await?;
+            let done = if known > 0 { Done::Rows(0) } else { Done::Full };
+            Ok((done, 0))
+        }
+        Job::Put(message, _) => {
+            // A message of nobody waits for nobody.
+            let last = message.openid.as_ref().unwrap_or(&message.key);
+            let put = sqlx::query(PUT)
+                .bind(&message.appid)
+                .bind(&message.key)
+                .bind(format!("{} {last}", message.appid))
+                .bind(&message.openid)
+                .bind(&message.kind)
+                .bind(&message.body)
+                .bind(message.now);
+            let rows = put.execute(change).await?.rows_affected();
+            Ok((Done::Rows(rows), signed(rows)))
+        }
+        Job::Settle(seq, fate, now, _) => {
+            let (query, ended) = match fate {
+                Fate::Delivered => (sqlx::query(DELIVERED).bind(seq).bind(now), true),
+                Fate::Again { due, refused, why } => {
+                    let query = sqlx::query(AGAIN).bind(seq).bind(due);
+                    (query.bind(i64::from(*refused)).bind(why), false)
+                }
+                Fate::Dead { why } => (sqlx::query(DEAD).bind(seq).bind(now).bind(why), true),
+            };
+            let rows = query.execute(change).await?.rows_affected();
+            Ok((Done::Rows(rows), if ended { -signed(rows) } else { 0 }))
+        }
+        Job::Replay(which, now, _) => {
+            let seq = match which {
+                Replay::One(seq) => Some(*seq),
+                Replay::All => None,
+            };
+            let replay = sqlx::query(REPLAY).bind(now).bind(seq);
+            let rows = replay.execute(change).await?.rows_affected();
+            Ok((Done::Rows(rows), signed(rows)))
+        }
+        Job::Hasten(appid, now, _) => {
+            let hasten = sqlx::query(HASTEN).bind(appid).bind(now);
+            Ok((Done::Rows(hasten.execute(change).await?.rows_affected()), 0))
+        }
+        Job::Prune(delivered, dead, _) => {
+            let prune = sqlx::query(PRUNE).bind(delivered).bind(dead);
+            Ok((Done::Rows(prune.execute(change).await?.rows_affected()), 0))
+        }
+        // The writer keeps this one for itself.
+        Job::Close(_) => Ok((Done::Rows(0), 0)),
+    }
+}
+
+/// Tells who asked; one that is gone needs no answer.
+fn acknowledge(job: Job, done: &Done) {
+    let rows = match done {
+        Done::Rows(rows) => *rows,
+        Done::Full => return refuse(job, &Error::QueueFull),
+    };
+    match job {
+        Job::Put(_, answer) => drop(answer.send(Ok(rows > 0))),
+        Job::Settle(_, _, _, answer) | Job::Close(answer) => drop(answer.send(Ok(()))),
+        Job::Replay(_, _, answer) | Job::Hasten(_, _, answer) | Job::Prune(_, _, answer) => {
+            drop(answer.send(Ok(rows)));
+        }
+    }
+}
+
+fn refuse(job: Job, error: &Error) {
+    match job {
+        Job::Put(_, answer) => drop(answer.send(Err(error.clone()))),
+        Job::Settle(_, _, _, answer) | Job::Close(answer) => {
+            drop(answer.send(Err(error.clone())));
+        }
+        Job::Replay(_, _, answer) | Job::Hasten(_, _, answer) | Job::Prune(_, _, answer) => {
+            drop(answer.send(Err(error.clone())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Queue;
+    use weappd_base::tasks::Work;
+
+    #[tokio::test]
+    async fn what_waits_shares_a_transaction() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("inbox.db");
+        let queue = Queue::open(path, 1000, &Work::current())
+            .await
+            .expect("opens");
+        let log = || std::fs::metadata(dir.path().join("inbox.db-wal")).map_or(0, |m| m.len());
+        let before = log();
+        // One thread: all of them ask before the writer runs.
+        let puts = (0..200).map(|n| {
+            queue.put(NewMessage {
+                appid: "wx1".to_owned(),
+                key: n.to_string(),
+                openid: None,
+                kind: "text".to_owned(),
+                body: "{}".to_owned(),
+                now: 1,
+            })
+        });
+        let put = futures_util::future::join_all(puts).await;
+        assert!(put.into_iter().all(|put| matches!(put, Ok(true))));
+        // A transaction of its own for each would write some pages for each.
+        assert!(log() - before < 200 * 4096, "{} bytes", log() - before);
+    }
+}
