@@ -109,8 +109,12 @@ impl Simulator {
         }
         let now = self.now();
         *appid = if OPEN.contains(&call.path.as_str()) {
-            let named = self.mini_app(call.field("appid"));
-            named.map(|app| app.credential.appid.clone())
+            let fields = call.fields().unwrap_or_default();
+            let named = match call.field("appid") {
+                "" => text(&fields, "appid"),
+                named => named,
+            };
+            self.mini_app(named).map(|app| app.credential.appid.clone())
         } else {
             let token = call.field("access_token");
             let found = self.with_state(|state| {
@@ -224,3 +228,6 @@ impl Simulator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,9 @@ mod operator;
 mod phone;
 mod wechat;
 
+#[cfg(test)]
+pub(crate) mod world;
+
 /// Bodies of phones and of the operator are a few fields.
 const MAX_BODY: usize = 16 * 1024;
 

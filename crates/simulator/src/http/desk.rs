@@ -12,7 +12,15 @@ use rust_embed::RustEmbed;
 
 #[derive(RustEmbed)]
 #[folder = "desk/"]
-struct Assets;
+struct Own;
+
+/// The phone page's files, of which the desk uses some: both look the same.
+#[derive(RustEmbed)]
+#[folder = "page/"]
+struct Shared;
+
+/// What the desk uses of the phone page.
+const SHARED: [&str; 4] = ["dom.js", "icon.svg", "json.js", "style.css"];
 
 pub(super) async fn index() -> Response {
     file("index.html")
@@ -23,7 +31,12 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
 }
 
 fn file(name: &str) -> Response {
-    let mut answer = match Assets::get(name) {
+    let found = if SHARED.contains(&name) {
+        Shared::get(name)
+    } else {
+        Own::get(name)
+    };
+    let mut answer = match found {
         None => (StatusCode::NOT_FOUND, "no such file\n").into_response(),
         Some(file) => {
             let kind = mime_guess::from_path(name).first_or_octet_stream();
@@ -56,3 +69,56 @@ fn file(name: &str) -> Response {
 /// The page loads from this site and calls this site.
 const POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::{World, bytes_of};
+    use super::*;
+
+    #[tokio::test]
+    async fn the_desk_stands_at_the_root_and_calls_nobody_else() {
+        let world = World::new();
+        let files = Own::iter().chain(SHARED.iter().map(|name| (*name).into()));
+        let paths = files.map(|name| format!("/desk/{name}"));
+        for path in std::iter::once("/".to_owned()).chain(paths) {
+            let answer = world.send("GET", &path, String::new()).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            let policy = answer.headers()[header::CONTENT_SECURITY_POLICY].clone();
+            assert_eq!(policy, POLICY, "{path}");
+            let text = String::from_utf8(bytes_of(answer).await).expect("a text");
+            for address in text.match_indices("http").map(|(at, _)| &text[at..]) {
+                let known = [
+                    "http://127.0.0.1",
+                    "https://api.weixin.qq.com",
+                    "http://www.w3.org/2000/svg",
+                ];
+                let plain = !address.starts_with("http://") && !address.starts_with("https://");
+                assert!(
+                    plain || known.iter().any(|one| address.starts_with(one)),
+                    "{path}"
+                );
+            }
+        }
+        let strange = world.send("GET", "/desk/phone.js", String::new()).await;
+        assert_eq!(strange.status(), StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn both_languages_say_everything() {
+        let words = Own::get("words.js").expect("the words");
+        let words = String::from_utf8(words.data.into_owned()).expect("a text");
+        let (english, chinese) = words
+            .split_once("\n  zh: {")
+            .expect("English, then Chinese");
+        let keys = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| line.starts_with("    "));
+            lines
+                .flat_map(|line| line.split("', ").map(str::to_owned).collect::<Vec<_>>())
+                .filter_map(|entry| Some(entry.trim().split_once(": '")?.0.to_owned()))
+                .collect()
+        };
+        let chinese = chinese.split_once("\n  },").expect("an end").0;
+        assert_eq!(keys(english), keys(chinese));
+        assert!(keys(english).len() > 80);
+    }
+}
