@@ -567,6 +567,13 @@ async fn base64_that_lost_its_plus_signs_is_understood_and_garbage_is_not() {
         let code = phone.code().await;
         let data = phone.wx("user_info", &json!({})).await;
         let (encrypted, iv) = (text(&data["encryptedData"]), text(&data["iv"]));
+        // HTTP itself takes spaces from both ends of a header.
+        if [encrypted, iv]
+            .iter()
+            .any(|one| one.starts_with('+') || one.ends_with('+'))
+        {
+            continue;
+        }
         lost += encrypted.matches('+').count();
         let answer = log_in(
             world,
@@ -705,8 +712,8 @@ async fn a_session_that_was_not_visited_expires() {
 
 #[tokio::test]
 async fn wechat_out_of_order_is_told_in_words() {
-    let nobody = SocketAddr::from(([127, 0, 0, 1], crate::process::free_port()));
-    let world = Recipe::new().wechat_by(nobody).serve();
+    let nobody = upstream::Refusing::new();
+    let world = Recipe::new().wechat_by(nobody.addr()).serve();
     let phone = world.phone("alice");
     let code = phone.code().await;
     let site = world.site();

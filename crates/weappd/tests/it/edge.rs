@@ -22,9 +22,9 @@ use tokio::net::TcpStream;
 use weappd_base::tasks::Tasks;
 
 use crate::http::{self, connector, connector_for};
-use crate::process::{PATIENCE, free_port};
+use crate::process::PATIENCE;
 use crate::raw::{self, Raw};
-use crate::upstream::{self, echo, seen, serve_raw};
+use crate::upstream::{self, Refusing, echo, seen, serve_raw};
 use crate::world::{APPID, Recipe, World, text};
 
 /// A server for the paths `/`, behind a real weappd.
@@ -325,11 +325,12 @@ async fn nobody_behind_is_502_and_silence_is_504() {
         drop(tcp.read_exact(&mut first).await);
         drop(tcp.write_all(b"I speak no HTTP\r\n\r\n").await);
     });
-    let nobody = free_port();
+    let nobody = Refusing::new();
     let world = Recipe::new()
         .site(&format!(
             "routes = [\n  {{ path = \"/silent\", proxy = \"{silent}\" }},\n  \
-             {{ path = \"/rude\", proxy = \"{rude}\" }},\n  {{ path = \"/nobody\", proxy = {nobody} }},\n]"
+             {{ path = \"/rude\", proxy = \"{rude}\" }},\n  {{ path = \"/nobody\", proxy = \"{}\" }},\n]",
+            nobody.addr()
         ))
         .edge("answer_timeout_secs = 1")
         .serve();
@@ -353,9 +354,12 @@ async fn nobody_behind_is_502_and_silence_is_504() {
 async fn several_servers_take_turns_and_a_dead_one_is_passed_over() {
     let named =
         |name: &'static str| upstream::serve(Router::new().fallback(move || async move { name }));
-    let (one, two, dead) = (named("one"), named("two"), free_port());
+    let (one, two, dead) = (named("one"), named("two"), Refusing::new());
     let world = Recipe::new()
-        .site(&format!("proxy = [\"{one}\", {dead}, \"{two}\"]"))
+        .site(&format!(
+            "proxy = [\"{one}\", \"{}\", \"{two}\"]",
+            dead.addr()
+        ))
         .serve();
     let mut heard = Vec::new();
     for _ in 0..12 {

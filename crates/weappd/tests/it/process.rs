@@ -163,10 +163,14 @@ fn read_lines(
 
 /// A loopback port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .expect("a free loopback port")
-        .port()
+    let [port] = free_ports();
+    port
+}
+
+/// Several of them, no two alike.
+pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let bound = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    bound.map(|socket| socket.local_addr().expect("an address").port())
 }
 
 #[test]

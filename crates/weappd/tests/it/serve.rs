@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::cert::{self, KeyForm};
 use crate::http::{self, Client};
 use crate::old_software::OldSoftware;
-use crate::process::{PATIENCE, Process, free_port};
+use crate::process::{PATIENCE, Process, free_port, free_ports};
 use crate::world::{Recipe, WEAPPD, text};
 
 /// What `weappd check` and `serve` end with when weappd.toml has problems.
@@ -42,7 +42,7 @@ fn stderr(output: &Output) -> String {
 
 /// The ports every test must move, as sections of weappd.toml.
 fn ports() -> (SocketAddr, SocketAddr, String) {
-    let [http, https, internal] = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let [http, https, internal] = free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let lines = format!(
         "\n[edge]\nhttp = \"{http}\"\nhttps = \"{https}\"\n\n[internal]\nlisten = \"{internal}\"\n"
     );
@@ -370,13 +370,11 @@ fn a_port_that_is_taken_is_told_with_who_and_what_to_do() {
         .local_addr()
         .map(|addr| (addr, taken))
         .expect("an address");
-    let dir = desk();
+    let (dir, others) = (desk(), free_ports::<2>());
     let toml = format!(
         "domain = \"www.example.com\"\ncert = \"site.crt\"\nkey = \"site.key\"\nproxy = 1937\n\
          [edge]\nhttp = \"{}\"\nhttps = \"127.0.0.1:{}\"\n[internal]\nlisten = \"127.0.0.1:{}\"\n",
-        taken.0,
-        free_port(),
-        free_port()
+        taken.0, others[0], others[1]
     );
     fs::write(dir.path().join("weappd.toml"), toml).expect("weappd.toml");
     let failed = weappd(dir.path(), &["serve"]);

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use weappd_base::tasks::Tasks;
 
 use crate::http::Answer;
@@ -44,6 +44,24 @@ pub(crate) fn serve(router: Router) -> SocketAddr {
             drop(connection.await);
         }
     })
+}
+
+/// An address that refuses connections, and that nobody else can take meanwhile.
+pub(crate) struct Refusing(TcpSocket);
+
+impl Refusing {
+    /// Bound, but not listening.
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(any).expect("a free port");
+        Self(socket)
+    }
+
+    /// Where.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.0.local_addr().expect("an address")
+    }
 }
 
 /// Answers with what reached it: `METHOD target`, header lines, an empty line, the body.

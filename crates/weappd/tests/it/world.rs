@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::cert::{self, KeyForm};
 use crate::http::{self, Answer, Client};
-use crate::process::{PATIENCE, Process, free_port};
+use crate::process::{PATIENCE, Process, free_ports};
 
 /// The binary under test.
 pub(crate) const WEAPPD: &str = env!("CARGO_BIN_EXE_weappd");
@@ -322,7 +322,7 @@ impl Recipe {
     /// Serves it.
     pub(crate) fn serve(self) -> World {
         for _ in 0..STARTS {
-            let ports = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+            let ports = free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
             let file = self.dir.path().join("weappd.toml");
             fs::write(&file, self.toml(ports)).expect("weappd.toml");
             let mut command = Command::new(WEAPPD);

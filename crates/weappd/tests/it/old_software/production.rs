@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::server::OldServer;
 use super::{Endpoint, OldSoftware};
-use crate::process::{PATIENCE, Process, free_port};
+use crate::process::{PATIENCE, Process, free_ports};
 use crate::world::WEAPPD;
 
 pub(super) const APPID: &str = "wx0123456789abcdef";
@@ -36,7 +36,7 @@ impl Production {
     /// changed.
     pub(crate) fn start(software: &OldSoftware, server: &OldServer) -> Self {
         let home = Home(tempfile::tempdir().expect("a temp dir"));
-        let ports = [(); 4].map(|()| free_port());
+        let ports = free_ports();
         let [_, https, _, wechat] = ports;
         let wechat_url = format!("http://127.0.0.1:{wechat}");
         let ca = make_certificate(home.path());
