@@ -268,7 +268,9 @@ impl Centre {
             .unwrap_or(Err(Refusal::Unreachable));
         tap::token_answered(wiretap, *mode, body.as_deref().ok());
         let token = token::read(&body?, self.now());
-        token.map(Arc::new).map_err(|refusal| self.without_secret(refusal))
+        token
+            .map(Arc::new)
+            .map_err(|refusal| self.without_secret(refusal))
     }
 
     /// WeChat's text is not known to repeat what it was sent, but a relay's might.
