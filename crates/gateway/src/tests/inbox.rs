@@ -248,7 +248,8 @@ async fn wechat_is_answered_whatever_the_app_does() {
         ..plain(quick())
     })
     .await;
-    let push = world.push(&signed(), text(1, "o1"));
+    let query = signed();
+    let push = world.push(&query, text(1, "o1"));
     let said = tokio::time::timeout(Duration::from_secs(2), push).await;
     assert_eq!(said.expect("in time").text, "success");
 }
