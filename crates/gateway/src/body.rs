@@ -90,17 +90,13 @@ where
                     self.rest = None;
                     return Poll::Ready(None);
                 };
-                match self.left.checked_sub(data.len() as u64) {
-                    Some(left) => {
-                        self.left = left;
-                        Poll::Ready(Some(Ok(Frame::data(data))))
-                    }
-                    None => {
-                        self.rest = None;
-                        self.too_long.store(true, Ordering::Relaxed);
-                        Poll::Ready(Some(Err(Cut::TooLong.into())))
-                    }
-                }
+                let Some(left) = self.left.checked_sub(data.len() as u64) else {
+                    self.rest = None;
+                    self.too_long.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(Cut::TooLong.into())));
+                };
+                self.left = left;
+                Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Some(Err(problem)) => Poll::Ready(Some(Err(problem.into()))),
             None => {

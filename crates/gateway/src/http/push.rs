@@ -45,20 +45,16 @@ async fn check(State(door): State<Door>, Query(stamp): Query<Stamp>) -> Response
     let Some(inbox) = &door.gateway.shared().inbox else {
         return no_inbox();
     };
-    match check_url(inbox.readers(&door.appid), &stamp) {
-        Some(reader) => {
-            tracing::info!(appid = reader.appid, "WeChat checked the message URL");
-            say(StatusCode::OK, stamp.echostr)
-        }
-        None => {
-            tracing::warn!(
-                appid = door.appid,
-                "a check of the message URL has a wrong signature: compare the message Token \
-                 here with WeChat's console"
-            );
-            say(StatusCode::FORBIDDEN, BAD_SIGNATURE.to_owned())
-        }
+    if let Some(reader) = check_url(inbox.readers(&door.appid), &stamp) {
+        tracing::info!(appid = reader.appid, "WeChat checked the message URL");
+        return say(StatusCode::OK, stamp.echostr);
     }
+    tracing::warn!(
+        appid = door.appid,
+        "a check of the message URL has a wrong signature: compare the message Token here with \
+         WeChat's console"
+    );
+    say(StatusCode::FORBIDDEN, BAD_SIGNATURE.to_owned())
 }
 
 async fn take(

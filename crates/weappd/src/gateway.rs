@@ -1,0 +1,336 @@
+//! WeChat's two doors, put into the house: how a pushed message reaches the app.
+//!
+//! A message goes through the side door, as the tunnels' callbacks do, so that it meets the
+//! site's own routes. There nobody's claim to be a user is believed; the message carries a
+//! pass that was made for it and is good once, and the door writes `X-WX-OPENID`,
+//! `X-WX-APPID` and `X-WX-SOURCE` for it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use weappd_base::secret::Secret;
+use weappd_base::tasks::Stop;
+use weappd_base::token::Tokens;
+use weappd_edge::{Caller, Identify};
+use weappd_gateway::{Answer, Deliver, Gateway, GatewayParts, Message, MiniApp, Undelivered};
+
+use crate::exit::Failure;
+use crate::ground::Ground;
+
+/// Shows the side door for whom a message speaks.
+const PASS: &str = "x-weappd-pass";
+/// The most that is read of an app's answer.
+const MAX_ANSWER: usize = 64 * 1024;
+/// How long a connection to the side door is kept.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// What the gateway is to be.
+#[derive(Debug)]
+pub(crate) struct GatewayPlan {
+    /// The `[gateway]` section.
+    pub(crate) config: weappd_gateway::Config,
+    /// Where WeChat is.
+    pub(crate) wechat_endpoint: String,
+    /// Every mini program.
+    pub(crate) mini_apps: Vec<MiniApp>,
+    /// Who may ask for tokens.
+    pub(crate) callers: Arc<Vec<Secret>>,
+    /// Where the messages of a mini program go, by its AppID.
+    pub(crate) homes: HashMap<String, Home>,
+}
+
+/// Where messages go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    /// A name of the site.
+    pub(crate) host: String,
+    /// The path its app takes messages at.
+    pub(crate) path: String,
+}
+
+/// Builds the gateway; messages reach their apps through the side door at `side`. `stop`
+/// ends the deliveries.
+pub(crate) async fn build(
+    ground: &Ground,
+    data_dir: &Path,
+    plan: GatewayPlan,
+    (side, passes): (SocketAddr, Passes),
+    stop: Stop,
+) -> Result<Gateway, Failure> {
+    Gateway::build(GatewayParts {
+        config: plan.config,
+        data_dir: data_dir.to_owned(),
+        mini_apps: plan.mini_apps,
+        wechat_endpoint: plan.wechat_endpoint,
+        callers: plan.callers,
+        deliver: Arc::new(SideDoor::new(
+            side,
+            plan.homes,
+            passes,
+            ground.tokens.clone(),
+        )),
+        clock: ground.clock.clone(),
+        tokens: ground.tokens.clone(),
+        work: ground.work.clone(),
+        tasks: ground.tasks.clone(),
+        stop,
+        wiretap: ground.wiretap.clone(),
+    })
+    .await
+    .map_err(|error| Failure::new(&error, error.hint()))
+}
+
+/// Passes that were given out and not shown yet. All clones are one book.
+#[derive(Clone, Default)]
+pub(crate) struct Passes(Arc<Mutex<HashMap<String, (String, String)>>>);
+
+impl Passes {
+    /// A pass for a message of `appid`'s user `openid`, good once and until it is dropped.
+    fn give(&self, tokens: &Tokens, appid: &str, openid: &str) -> Pass {
+        let text = tokens.url256();
+        let who = (appid.to_owned(), openid.to_owned());
+        self.book().insert(text.clone(), who);
+        Pass {
+            text,
+            passes: self.clone(),
+        }
+    }
+
+    /// For whom a pass speaks; it is used up.
+    fn take(&self, text: &str) -> Option<(String, String)> {
+        self.book().remove(text)
+    }
+
+    fn book(&self) -> MutexGuard<'_, HashMap<String, (String, String)>> {
+        // No code that could panic runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Passes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Passes({})", self.book().len())
+    }
+}
+
+struct Pass {
+    text: String,
+    passes: Passes,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        drop(self.passes.take(&self.text));
+    }
+}
+
+/// Tells the side door who is calling: the bearer of a pass, or whoever `others` says.
+pub(crate) struct PassIdentify<I> {
+    pub(crate) passes: Passes,
+    pub(crate) others: I,
+}
+
+impl<I: Identify> Identify for PassIdentify<I> {
+    fn identify<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Caller> {
+        let pass = headers.get(PASS).and_then(|pass| pass.to_str().ok());
+        match pass.and_then(|pass| self.passes.take(pass)) {
+            Some((appid, openid)) => Box::pin(std::future::ready(Caller::Known {
+                openid,
+                unionid: None,
+                appid,
+            })),
+            None => self.others.identify(headers),
+        }
+    }
+}
+
+/// Brings messages through the side door.
+struct SideDoor {
+    at: SocketAddr,
+    homes: HashMap<String, Home>,
+    passes: Passes,
+    tokens: Tokens,
+    client: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+impl SideDoor {
+    fn new(
+        at: SocketAddr,
+        homes: HashMap<String, Home>,
+        passes: Passes,
+        tokens: Tokens,
+    ) -> Self {
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build_http();
+        Self {
+            at,
+            homes,
+            passes,
+            tokens,
+            client,
+        }
+    }
+
+    async fn post(&self, message: &Message) -> Result<Answer, Undelivered> {
+        let home = self.homes.get(&message.appid).ok_or_else(|| {
+            Undelivered("no site serves this mini program: see sites in weappd.toml".to_owned())
+        })?;
+        let openid = message.openid.as_deref().unwrap_or_default();
+        let pass = self.passes.give(&self.tokens, &message.appid, openid);
+        let request = Request::post(format!("http://{}{}", self.at, home.path))
+            .header(header::HOST, &home.host)
+            .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+            .header(PASS, &pass.text)
+            .header("x-weappd-message-id", &message.id)
+            .header("x-weappd-message-try", message.tries.saturating_add(1))
+            .body(Full::new(Bytes::from(message.body.clone())))
+            .map_err(|_| Undelivered(format!("{} is not a path", home.path)))?;
+        let answer = self.client.request(request).await.map_err(|problem| {
+            tracing::debug!(%problem, "the side door did not answer");
+            Undelivered("weappd's own side door did not answer".to_owned())
+        })?;
+        let status = answer.status();
+        // The door's own words for an app that is not there.
+        if [502, 503, 504].contains(&status.as_u16()) {
+            return Err(Undelivered(format!(
+                "the app is not there (HTTP {})",
+                status.as_u16()
+            )));
+        }
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        Ok(read_answer(status, body.ok().map(http_body_util::Collected::to_bytes)))
+    }
+}
+
+/// An answer too long to be a reply is none.
+fn read_answer(status: StatusCode, body: Option<Bytes>) -> Answer {
+    Answer {
+        status,
+        body: body.unwrap_or_default(),
+    }
+}
+
+impl Deliver for SideDoor {
+    fn deliver<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Result<Answer, Undelivered>> {
+        Box::pin(self.post(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::extract::State;
+    use weappd_base::tasks::Tasks;
+
+    use super::*;
+    use crate::builtin::NobodyKnown;
+
+    type Seen = Arc<Mutex<Vec<(String, HeaderMap, String)>>>;
+
+    fn message(openid: Option<&str>) -> Message {
+        Message {
+            id: "7".to_owned(),
+            appid: "wx1".to_owned(),
+            openid: openid.map(str::to_owned),
+            kind: "text".to_owned(),
+            body: "{\"MsgId\":7}".to_owned(),
+            tries: 1,
+        }
+    }
+
+    /// A side door that answers `status` and notes what came, and for whom it spoke.
+    fn side_door(passes: &Passes, status: u16) -> (SideDoor, Seen) {
+        let seen = Seen::default();
+        let identify = Arc::new(PassIdentify {
+            passes: passes.clone(),
+            others: NobodyKnown,
+        });
+        let answer = async move |State(seen): State<Seen>, request: axum::extract::Request| {
+            let (parts, body) = request.into_parts();
+            let who = match identify.identify(&parts.headers).await {
+                Caller::Known { openid, appid, .. } => format!("{appid} {openid}"),
+                _ => "nobody".to_owned(),
+            };
+            let body = body.collect().await.expect("a body").to_bytes();
+            let text = format!("{} {who} {}", parts.uri, String::from_utf8_lossy(&body));
+            let again = match identify.identify(&parts.headers).await {
+                Caller::Nobody => "used up",
+                _ => "good twice",
+            };
+            let note = (text, parts.headers, again.to_owned());
+            seen.lock().expect("a lock").push(note);
+            (StatusCode::from_u16(status).expect("a status"), "said")
+        };
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&seen));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a listener");
+        let at = listener.local_addr().expect("an address");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+        Tasks::new().spawn(async move {
+            axum::serve(listener, router).await.expect("it serves");
+        });
+        let home = Home {
+            host: "www.example.com".to_owned(),
+            path: "/message".to_owned(),
+        };
+        let homes = HashMap::from([("wx1".to_owned(), home)]);
+        (
+            SideDoor::new(at, homes, passes.clone(), Tokens::system()),
+            seen,
+        )
+    }
+
+    #[tokio::test]
+    async fn a_message_speaks_for_its_user_once() {
+        let passes = Passes::default();
+        let (door, seen) = side_door(&passes, 200);
+        let answer = door.deliver(&message(Some("o1"))).await.expect("delivered");
+        assert_eq!((answer.status.as_u16(), &*answer.body), (200, &b"said"[..]));
+        let seen = seen.lock().expect("a lock");
+        let (text, headers, again) = &seen[0];
+        assert_eq!(text, "/message wx1 o1 {\"MsgId\":7}");
+        assert_eq!(headers["host"], "www.example.com");
+        assert_eq!(headers["x-weappd-message-id"], "7");
+        assert_eq!(headers["x-weappd-message-try"], "2");
+        assert_eq!(again, "used up");
+        assert_eq!(format!("{passes:?}"), "Passes(0)");
+    }
+
+    #[tokio::test]
+    async fn an_app_that_is_not_there_is_told_from_one_that_refuses() {
+        for (status, there) in [(500, true), (404, true), (502, false), (503, false)] {
+            let passes = Passes::default();
+            let (door, _) = side_door(&passes, status);
+            let answer = door.deliver(&message(None)).await;
+            assert_eq!(answer.is_ok(), there, "{status}");
+        }
+        let passes = Passes::default();
+        let (door, _) = side_door(&passes, 200);
+        let stray = Message {
+            appid: "wx2".to_owned(),
+            ..message(None)
+        };
+        assert!(door.deliver(&stray).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_pass_never_shown_is_taken_back() {
+        let passes = Passes::default();
+        let pass = passes.give(&Tokens::system(), "wx1", "o1");
+        assert_eq!(format!("{passes:?}"), "Passes(1)");
+        drop(pass);
+        assert_eq!(format!("{passes:?}"), "Passes(0)");
+    }
+}
