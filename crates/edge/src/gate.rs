@@ -58,7 +58,7 @@ async fn road(
     headers::drop_claims(&mut head.headers);
     if way.session == SessionRule::Require || matches!(way.to, To::App(_) | To::Proxy(_)) {
         let (identify, herald) = (worker.identify(), worker.herald());
-        identity::establish(identify, herald, way.session, &mut head.headers).await?;
+        identity::establish(identify, herald, &way, &mut head.headers).await?;
     }
     match Ear::new(worker.wiretap(), worker.quiet_paths(), &head) {
         None => go(worker, visit, &way, Leg::new(worker, head, body), None).await,

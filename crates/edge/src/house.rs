@@ -36,6 +36,8 @@ pub(crate) struct Rooms {
 /// One route made ready.
 #[derive(Debug)]
 pub(crate) struct Way {
+    /// The site's mini program.
+    pub(crate) appid: Option<Arc<str>>,
     pub(crate) session: SessionRule,
     pub(crate) to: To,
 }
@@ -67,7 +69,7 @@ impl House {
             let rooms = Arc::new(Rooms {
                 redirect: site.redirect,
                 has_tls: key.is_some(),
-                routes: build_routes(&first, site.routes)?,
+                routes: build_routes(&first, site.appid.as_deref(), site.routes)?,
             });
             for host in hosts {
                 if let Some(key) = &key {
@@ -148,20 +150,26 @@ fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Er
     Ok(Some(loaded.key))
 }
 
-fn build_routes(host: &str, routes: Vec<Route>) -> Result<Table<Arc<Way>>, Error> {
+fn build_routes(
+    host: &str,
+    appid: Option<&str>,
+    routes: Vec<Route>,
+) -> Result<Table<Arc<Way>>, Error> {
     let paths: Vec<String> = routes.iter().map(|route| route.path.clone()).collect();
     let fail = |path: &str, what: String| Error::Route {
         host: host.to_owned(),
         path: path.to_owned(),
         what,
     };
+    let appid: Option<Arc<str>> = appid.map(Arc::from);
     let mut ready = Vec::with_capacity(routes.len());
     for route in routes {
         let pattern =
             Pattern::parse(&route.path).map_err(|what| fail(&route.path, what.to_owned()))?;
         let to = build_target(route.target).map_err(|what| fail(&route.path, what))?;
         let session = route.session;
-        ready.push((pattern, Arc::new(Way { session, to })));
+        let appid = appid.clone();
+        ready.push((pattern, Arc::new(Way { appid, session, to })));
     }
     Table::new(ready).map_err(|at| {
         let path = paths.get(at).cloned().unwrap_or_default();
@@ -209,6 +217,7 @@ mod tests {
             hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
             tls: None,
             redirect: None,
+            appid: None,
             routes: routes.collect(),
         };
         House::build(vec![site], 0)

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use weappd_base::token::Tokens;
 
+use crate::house::Way;
 use crate::page::Refusal;
 use crate::site::SessionRule;
 
@@ -19,8 +20,13 @@ const X_WX_UNIONID: HeaderName = HeaderName::from_static("x-wx-unionid");
 
 /// Says who a request's headers speak for. The session room's answer, given by weappd.
 pub trait Identify: Send + Sync {
-    /// Looks at the session headers of one request.
-    fn identify<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Caller>;
+    /// Looks at the session headers of one request to a site of the mini program `appid`;
+    /// users of another one are nobody there.
+    fn identify<'a>(
+        &'a self,
+        appid: Option<&'a str>,
+        headers: &'a HeaderMap,
+    ) -> BoxFuture<'a, Caller>;
 }
 
 /// Who is calling.
@@ -72,10 +78,11 @@ impl Herald {
 pub(crate) async fn establish(
     identify: &dyn Identify,
     herald: &Herald,
-    rule: SessionRule,
+    way: &Way,
     headers: &mut HeaderMap,
 ) -> Result<(), Refusal> {
-    match (identify.identify(headers).await, rule) {
+    let caller = identify.identify(way.appid.as_deref(), headers).await;
+    match (caller, way.session) {
         (
             Caller::Known {
                 openid,

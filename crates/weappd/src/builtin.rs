@@ -19,9 +19,17 @@ use weappd_tunnel::Tunnels;
 pub(crate) struct SessionIdentify(pub(crate) Sessions);
 
 impl Identify for SessionIdentify {
-    fn identify<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Caller> {
+    fn identify<'a>(
+        &'a self,
+        appid: Option<&'a str>,
+        headers: &'a HeaderMap,
+    ) -> BoxFuture<'a, Caller> {
         Box::pin(async move {
-            match self.0.check_headers(headers).await {
+            let caller = match self.0.check_headers(headers).await {
+                Ok(who) if appid.is_some_and(|appid| appid != who.appid) => Err(Denied::Unknown),
+                caller => caller,
+            };
+            match caller {
                 Ok(who) => Caller::Known {
                     openid: who.openid.clone(),
                     unionid: who.unionid.clone(),
@@ -45,7 +53,7 @@ fn wants_page(headers: &HeaderMap) -> bool {
 pub(crate) struct NobodyKnown;
 
 impl Identify for NobodyKnown {
-    fn identify<'a>(&'a self, _: &'a HeaderMap) -> BoxFuture<'a, Caller> {
+    fn identify<'a>(&'a self, _: Option<&'a str>, _: &'a HeaderMap) -> BoxFuture<'a, Caller> {
         Box::pin(std::future::ready(Caller::Nobody))
     }
 }

@@ -76,6 +76,7 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
         hosts: plan.hosts,
         tls: plan.tls,
         redirect: plan.redirect,
+        appid: plan.appid,
         routes,
     }
 }

@@ -499,6 +499,55 @@ async fn who_calls_is_weappds_word_and_never_the_clients() {
 }
 
 #[tokio::test]
+async fn users_of_one_mini_program_are_strangers_to_the_site_of_another() {
+    let app = upstream::serve(echo());
+    let site = |host: &str, appid: &str| {
+        format!(
+            "[sites.\"{host}\"]\ncert = \"site.crt\"\nkey = \"site.key\"\nminiapp = \"{appid}\"\n\
+             proxy = \"{app}\"\nroutes = [{{ path = \"/private\", proxy = \"{app}\", session = \"require\" }}]\n"
+        )
+    };
+    let other = "wxfedcba9876543210";
+    let world = Recipe::new()
+        .long_form()
+        .sections(&site("localhost", APPID))
+        .sections(&site("other.example", other))
+        .sections(&format!(
+            "[miniapps.{APPID}]\nsecret = {{ env = \"WEAPP_SECRET\" }}\n\
+             [miniapps.{other}]\nsecret = \"another secret\""
+        ))
+        .edge("redirect = false")
+        .serve();
+    let mut phone = world.phone("alice");
+    phone.log_in().await;
+    let skey = phone.skey.clone().expect("logged in");
+    // Over plain HTTP, where one certificate is as good as none.
+    let (home, abroad) = (
+        world.plain().named("localhost"),
+        world.plain().named("other.example"),
+    );
+    let known = home.get("/private").header("x-wx-skey", &skey).send().await;
+    assert_eq!(known.status(), 200);
+    assert_eq!(seen(&known, "x-wx-appid"), [APPID]);
+    let stranger = abroad
+        .get("/private")
+        .header("x-wx-skey", &skey)
+        .send()
+        .await;
+    assert_eq!(stranger.status(), 401, "{stranger:?}");
+    assert_eq!(http::json(&stranger)["error"], "ERR_SKEY_INVALID");
+    let passing = abroad.get("/").header("x-wx-skey", &skey).send().await;
+    assert_eq!(passing.status(), 200);
+    assert_eq!(seen(&passing, "x-wx-openid"), Vec::<String>::new());
+    let user = abroad
+        .get("/weapp/user")
+        .header("x-wx-skey", &skey)
+        .send()
+        .await;
+    assert_eq!(http::json(&user)["code"], -1);
+}
+
+#[tokio::test]
 async fn a_route_takes_over_what_weappd_would_answer() {
     let app = upstream::serve(echo());
     let world = Recipe::new()

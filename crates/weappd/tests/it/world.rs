@@ -203,6 +203,7 @@ pub(crate) struct Recipe {
     /// Where the simulated WeChat listens.
     pub(crate) wechat: SocketAddr,
     endpoint: SocketAddr,
+    is_long: bool,
     miniapp: String,
     site: String,
     edge: String,
@@ -232,6 +233,7 @@ impl Recipe {
             simulator,
             wechat,
             endpoint: wechat,
+            is_long: false,
             miniapp: String::new(),
             site: String::new(),
             edge: String::new(),
@@ -244,6 +246,12 @@ impl Recipe {
     /// Lines of the site: `proxy`, `root`, `routes` ...
     pub(crate) fn site(mut self, lines: &str) -> Self {
         self.site = format!("{}{lines}\n", self.site);
+        self
+    }
+
+    /// Neither the site nor the mini program is given: the sections say all of it.
+    pub(crate) fn long_form(mut self) -> Self {
+        self.is_long = true;
         self
     }
 
@@ -309,9 +317,16 @@ impl Recipe {
             log,
             ..
         } = self;
+        let short = if self.is_long {
+            String::new()
+        } else {
+            format!(
+                "domain = \"localhost\"\ncert = \"site.crt\"\nkey = \"site.key\"\n{site}\n\
+                 [miniapp]\nappid = \"{APPID}\"\nsecret = {{ env = \"WEAPP_SECRET\" }}\n{miniapp}\n"
+            )
+        };
         format!(
-            "domain = \"localhost\"\ncert = \"site.crt\"\nkey = \"site.key\"\n{site}\n\
-             [miniapp]\nappid = \"{APPID}\"\nsecret = {{ env = \"WEAPP_SECRET\" }}\n{miniapp}\n\
+            "{short}\
              [wechat]\nendpoint = \"http://{endpoint}\"\n\n\
              [log]\nlevel = \"{log}\"\n\n\
              [internal]\nlisten = \"{internal}\"\n\n\
