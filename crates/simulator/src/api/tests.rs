@@ -150,8 +150,8 @@ async fn session_keys_are_checked_and_reset_by_their_signature() {
     assert_eq!(ask(check, openid, &signature, sha).await.0, 87009);
     let data = world.post("/phone/alice/user_info", json!({})).await;
     let text = |name: &str| data[name].as_str().expect(name).to_owned();
-    let opened = open_data::open("wx1", &new, &text("encryptedData"), Some(&text("iv")));
-    assert!(opened.is_ok());
+    let read = open_data::open("wx1", &new, &text("encryptedData"), Some(&text("iv")));
+    assert!(read.is_ok());
 
     world.post("/phone/alice/expire_session", json!({})).await;
     let signature = open_data::login_state_signature(&new, "");

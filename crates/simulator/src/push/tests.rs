@@ -53,7 +53,7 @@ async fn take(State(server): Asked, Query(query): Query<Value>, body: String) ->
 }
 
 /// Starts the server; gives it and its address.
-async fn server() -> (Arc<Server>, String) {
+fn server() -> (Arc<Server>, String) {
     let server = Arc::new(Server::default());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a listener");
@@ -110,12 +110,12 @@ fn settings(url: &str, mode: &str, format: &str) -> Value {
 #[tokio::test]
 async fn every_mode_and_format_arrives_as_production_reads_it() {
     let world = World::new();
-    let (server, url) = server().await;
+    let (server, url) = server();
     let alice = world.log_in("alice").await;
     for format in ["json", "xml"] {
         for mode in ["plain", "compatible", "safe"] {
-            let set = world.post("/push", settings(&url, mode, format)).await;
-            assert_eq!(set["push"][0]["mode"], mode, "{set}");
+            let set_to = world.post("/push", settings(&url, mode, format)).await;
+            assert_eq!(set_to["push"][0]["mode"], mode, "{set_to}");
             let sent = json!({
                 "user": "alice",
                 "message": { "MsgType": "text", "Content": "你好" },
@@ -152,7 +152,7 @@ async fn every_mode_and_format_arrives_as_production_reads_it() {
 #[tokio::test]
 async fn an_address_must_echo_before_it_is_set() {
     let world = World::new();
-    let (_server, url) = server().await;
+    let (_server, url) = server();
     let mut wrong = settings(&url, "safe", "json");
     wrong["token"] = json!("another");
     let refused = world.send("POST", "/push", wrong.to_string()).await;
@@ -188,7 +188,7 @@ async fn an_address_must_echo_before_it_is_set() {
 #[tokio::test]
 async fn a_silent_server_is_tried_three_times_with_the_same_message() {
     let world = World::new();
-    let (server, url) = server().await;
+    let (server, url) = server();
     world
         .post("/settings", json!({ "push_deadline_ms": 50 }))
         .await;
@@ -218,7 +218,7 @@ async fn a_silent_server_is_tried_three_times_with_the_same_message() {
 #[tokio::test]
 async fn replies_are_read_and_forgeries_are_forged() {
     let world = World::new();
-    let (server, url) = server().await;
+    let (server, url) = server();
     world.post("/push", settings(&url, "safe", "json")).await;
     let reply = r#"{"MsgType":"transfer_customer_service"}"#;
     *server.answer.lock() = mailbox().seal(Format::Json, reply, (NOW, "1"), [3; 16]);
@@ -252,7 +252,7 @@ async fn replies_are_read_and_forgeries_are_forged() {
 #[tokio::test]
 async fn what_users_and_checks_do_is_pushed() {
     let world = World::new();
-    let (server, url) = server().await;
+    let (server, url) = server();
     let alice = world.log_in("alice").await;
     let nowhere = json!({ "user": "alice", "message": { "MsgType": "event" } });
     let refused = world.send("POST", "/push/send", nowhere.to_string()).await;
