@@ -29,6 +29,16 @@ impl MiniApps {
         apps.find(|app| app.appid == appid).cloned()
     }
 
+    /// The mini programs a call means: the one it names, or all.
+    pub(crate) fn named(&self, appid: Option<&str>) -> Vec<String> {
+        if let Some(appid) = appid {
+            return vec![appid.to_owned()];
+        }
+        let registry = self.0.read();
+        let apps = registry.apps.iter();
+        apps.map(|app| app.appid.clone()).collect()
+    }
+
     /// The one an RPC without a name means: registered over it, or the only one there is.
     pub(crate) fn unnamed(&self) -> Option<Arc<MiniApp>> {
         let registry = self.0.read();
@@ -60,6 +70,29 @@ impl MiniApps {
             None => registry.apps.push(Arc::clone(&app)),
         }
         registry.registered = Some(app);
+    }
+
+    /// Takes over the durations of an old server's mini program, and the whole of it if it
+    /// is not configured.
+    pub(crate) fn adopt(&self, app: MiniApp) {
+        let mut registry = self.0.write();
+        let mut apps = registry.apps.iter_mut();
+        match apps.find(|known| known.appid == app.appid) {
+            Some(known) => {
+                *known = Arc::new(MiniApp {
+                    secret: known.secret.clone(),
+                    ..app
+                });
+            }
+            None => registry.apps.push(Arc::new(app)),
+        }
+    }
+
+    /// Makes this the one that an RPC without a name means.
+    pub(crate) fn prefer(&self, appid: &str) {
+        let mut registry = self.0.write();
+        let mut apps = registry.apps.iter();
+        registry.registered = apps.find(|app| app.appid == appid).cloned();
     }
 
     /// The longest that a login of any mini program lasts, in days.
@@ -100,5 +133,22 @@ mod tests {
         assert!(now.secret.is("t"));
         assert_eq!(now.login_duration_days, 3);
         assert_eq!(apps.longest_login_days(), 3);
+    }
+
+    #[test]
+    fn an_old_server_gives_durations_but_not_a_configured_secret() {
+        let apps = MiniApps::new(vec![app("wx1", "ours")]);
+        for (appid, secret) in [("wx1", "theirs"), ("wx2", "theirs")] {
+            apps.adopt(MiniApp {
+                login_duration_days: 7,
+                ..app(appid, secret)
+            });
+        }
+        let (one, two) = (apps.get("wx1").expect("one"), apps.get("wx2").expect("two"));
+        assert!(one.secret.is("ours") && two.secret.is("theirs"));
+        assert!(apps.unnamed().is_none());
+        apps.prefer("wx2");
+        assert_eq!(apps.unnamed().expect("preferred").appid, "wx2");
+        assert_eq!((one.login_duration_days, two.login_duration_days), (7, 7));
     }
 }

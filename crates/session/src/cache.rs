@@ -91,6 +91,18 @@ impl Cache {
         self.sessions.remove(hash);
     }
 
+    /// Forgets all sessions.
+    pub(crate) fn forget_all(&self) {
+        for part in &self.forgotten {
+            *part.lock() += 1;
+        }
+        self.sessions.clear();
+        // What was opened between the two is found in the store.
+        for part in &self.forgotten {
+            *part.lock() += 1;
+        }
+    }
+
     #[expect(
         clippy::cast_possible_truncation,
         reason = "only the lowest bits are wanted"

@@ -5,14 +5,17 @@
 //! to the store once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
+use weappd_base::secret::Secret;
 
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::identity::{Denied, Identity};
 use crate::session::{Limits, Session};
 use crate::sessions::Sessions;
 use crate::skey::{Presented, SkeyHash};
+use crate::store::Wanted;
 
 /// What memory alone can say.
 pub(crate) enum Recall {
@@ -24,7 +27,24 @@ pub(crate) enum Recall {
 /// A session the store is to be asked for, freed from the request's headers.
 pub(crate) struct Question {
     hash: SkeyHash,
+    skey: Secret,
     id: Option<String>,
+}
+
+/// How long a check waits for the store to confirm what memory knows.
+const RECHECK: Duration = Duration::from_secs(1);
+/// How long after a failure the store is not asked to confirm anything.
+const REST_MILLIS: i64 = 1000;
+
+impl Question {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            hash: self.hash,
+            skey: self.skey.expose(),
+            id: self.id.as_deref(),
+            patience: None,
+        }
+    }
 }
 
 impl Sessions {
@@ -68,9 +88,12 @@ impl Sessions {
     fn recall_presented(&self, presented: &Presented<'_>) -> Recall {
         let hash = SkeyHash::of(presented.skey);
         match self.shared().cache.get(&hash) {
-            Some(session) => Recall::Answer(self.admit(session, presented.id)),
-            None => Recall::Ask(Question {
+            Some(session) if self.is_fresh(&session) => {
+                Recall::Answer(self.admit(session, presented.id))
+            }
+            _ => Recall::Ask(Question {
                 hash,
+                skey: Secret::new(presented.skey),
                 id: presented.id.map(str::to_owned),
             }),
         }
@@ -78,34 +101,81 @@ impl Sessions {
 
     pub(crate) async fn ask(&self, question: Question) -> Result<Arc<Session>, Denied> {
         let sessions = self.clone();
-        let hash = question.hash;
+        let id = question.id.clone();
         let session = self
             .shared()
             .work
-            .run(async move { sessions.remember(hash).await })
+            .run(async move { sessions.remember(&question.wanted()).await })
             .await
             .map_err(Error::from)
             .flatten()
             .map_err(Denied::Failed)?
             .ok_or(Denied::Unknown)?;
-        self.admit(session, question.id.as_deref())
+        self.admit(session, id.as_deref())
     }
 
-    /// The session from memory or from the store, expired or not.
-    pub(crate) async fn remember(&self, hash: SkeyHash) -> Result<Option<Arc<Session>>, Error> {
+    /// Whether memory may answer without the store: always where nobody else writes it.
+    fn is_fresh(&self, session: &Session) -> bool {
         let shared = self.shared();
-        if let Some(session) = shared.cache.get(&hash) {
-            return Ok(Some(session));
+        let Some(millis) = shared.recheck_millis else {
+            return true;
+        };
+        let now = shared.clock.unix_millis();
+        session.is_confirmed(now, millis) || shared.is_resting(now)
+    }
+
+    /// The session from memory or from the store, expired or not. While the store fails,
+    /// memory answers.
+    pub(crate) async fn remember(
+        &self,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<Arc<Session>>, Error> {
+        let shared = self.shared();
+        let now = shared.clock.unix_millis();
+        let known = shared.cache.get(&wanted.hash);
+        if let Some(session) = &known {
+            if self.is_fresh(session) {
+                return Ok(known);
+            }
+            // Whoever comes meanwhile is answered from memory.
+            session.confirm(now);
         }
-        let ticket = shared.cache.ticket(hash);
-        let Some(found) = shared.store.find(hash).await? else {
+        let ticket = shared.cache.ticket(wanted.hash);
+        let asked = Wanted {
+            patience: known.as_ref().map(|_| RECHECK),
+            ..*wanted
+        };
+        let found = match (shared.store.find(&asked).await, &known) {
+            (Ok(found), _) => found,
+            (Err(Error::Closed), Some(_)) => return Ok(known),
+            (Err(err), Some(_)) => {
+                if shared.rest(shared.clock.unix_millis(), REST_MILLIS) {
+                    tracing::warn!(error = chain(&err), "sessions are checked from memory");
+                }
+                return Ok(known);
+            }
+            (Err(err), None) => return Err(err),
+        };
+        let Some(found) = found else {
+            if known.is_some() {
+                shared.cache.forget(&wanted.hash);
+            }
             return Ok(None);
         };
+        if let Some(session) = known.as_ref().filter(|known| known.agrees(&found)) {
+            session.confirm(now);
+            return Ok(known);
+        }
         // Sessions of a mini program that is configured no more open nothing.
         let Some(app) = shared.apps.get(&found.appid) else {
             return Ok(None);
         };
-        let session = Arc::new(Session::new(hash, found, Limits::from(&*app)));
+        let session = Session::new(wanted.hash, found, Limits::from(&*app));
+        if let Some(known) = &known {
+            session.follow(known);
+        }
+        session.confirm(now);
+        let session = Arc::new(session);
         shared.cache.keep(&ticket, Arc::clone(&session));
         Ok(Some(session))
     }

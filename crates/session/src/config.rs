@@ -1,19 +1,51 @@
 //! The `[session]` section, and the mini programs the sessions belong to.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sqlx::mysql::MySqlConnectOptions;
 use weappd_base::secret::Secret;
 
 use crate::error::Error;
 
 /// The `[session]` section of weappd.toml.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where users and sessions are kept: `sqlite:FILE`. A relative file stands in the
-    /// data directory.
+    /// Where users and sessions are kept: `sqlite:FILE` (a relative file stands in the
+    /// data directory), or `mysql://USER:PASSWORD@HOST:PORT/DATABASE` for MySQL and
+    /// MariaDB. A database of the PHP session server or of Wafer 2 (`cAuth`) is used in
+    /// place, as it is.
     pub store: String,
+    /// How long, in milliseconds, a request waits for a MySQL or MariaDB database that is
+    /// slow or gone, before it is answered that the store failed. Sessions in memory are
+    /// checked meanwhile.
+    pub store_wait_ms: u64,
+    /// How many connections to a MySQL or MariaDB database are held for reading; one more
+    /// writes.
+    pub store_connections: u32,
+    /// For how many seconds a session in memory is believed before a MySQL or MariaDB
+    /// database is asked again: so long may a session live on here after another weappd,
+    /// or the old server, ended it.
+    pub recheck_secs: u64,
+    /// The time zone of the times in a `cAuth` database, as an offset such as `+08:00`;
+    /// the database server's own if it is empty.
+    pub cauth_time_zone: String,
+    /// The file with the key that protects WeChat's session keys in the database; made in
+    /// the data directory at the first run. Nodes that share a database need the same.
+    pub key_file: PathBuf,
+    /// How many of WeChat's session keys are kept for each user, so that data encrypted
+    /// just before a new login still opens.
+    pub session_keys_kept: u32,
+    /// How old, in seconds, encrypted data may be that a phone brings to
+    /// `/weapp/session/decrypt`, by the time WeChat wrote into it; 0 takes any.
+    pub open_data_max_age_secs: u64,
+    /// How many logins a minute one address may try; 0 sets no limit. Loopback addresses
+    /// are not counted: a proxy stands there.
+    pub logins_per_minute_per_ip: u32,
+    /// How many logins a minute one user may make; 0 sets no limit.
+    pub logins_per_minute_per_user: u32,
     /// Whether sites answer the Wafer 1 dialect at `/login` and `/user`.
     pub wafer1: bool,
     /// Whether sites answer the Wafer 2 dialect at `/weapp/login` and `/weapp/user`.
@@ -33,6 +65,15 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             store: "sqlite:weappd.db".to_owned(),
+            store_wait_ms: 5000,
+            store_connections: 8,
+            recheck_secs: 2,
+            cauth_time_zone: String::new(),
+            key_file: PathBuf::from("session.key"),
+            session_keys_kept: 3,
+            open_data_max_age_secs: 3600,
+            logins_per_minute_per_ip: 600,
+            logins_per_minute_per_user: 60,
             wafer1: false,
             wafer2: true,
             max_sessions_per_user: 8,
@@ -42,15 +83,51 @@ impl Default for Config {
     }
 }
 
+/// Where the store is.
+pub(crate) enum Place {
+    Sqlite(PathBuf),
+    Mysql(Box<MySqlConnectOptions>),
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("store", &without_password(&self.store))
+            .finish_non_exhaustive()
+    }
+}
+
 impl Config {
     /// What is wrong with the section: field, message, hint.
     pub fn problems(&self) -> Vec<(&'static str, String, String)> {
         let mut problems = Vec::new();
-        if let Err(err) = self.sqlite_file(Path::new(".")) {
+        if let Err(err) = self.place(Path::new(".")) {
             problems.push((
                 "store",
                 err.to_string(),
-                "write sqlite:FILE, for example sqlite:weappd.db".to_owned(),
+                "write sqlite:FILE, for example sqlite:weappd.db, or mysql://user:password@host:3306/database".to_owned(),
+            ));
+        }
+        let limits = [
+            ("store_wait_ms", self.store_wait_ms, 100, 60_000),
+            ("store_connections", self.store_connections.into(), 1, 1000),
+            ("recheck_secs", self.recheck_secs, 1, 3600),
+            ("session_keys_kept", self.session_keys_kept.into(), 1, 100),
+        ];
+        for (field, value, least, most) in limits {
+            if !(least..=most).contains(&value) {
+                problems.push((
+                    field,
+                    format!("{value} is out of bounds"),
+                    format!("write a number from {least} to {most}"),
+                ));
+            }
+        }
+        if !is_offset(&self.cauth_time_zone) {
+            problems.push((
+                "cauth_time_zone",
+                "is no offset".to_owned(),
+                "write an offset such as +08:00, or leave it out".to_owned(),
             ));
         }
         if self.max_sessions_per_user == 0 {
@@ -63,8 +140,21 @@ impl Config {
         problems
     }
 
+    /// Where the store is, with relative paths taken from `data_dir`.
+    pub(crate) fn place(&self, data_dir: &Path) -> Result<Place, Error> {
+        if !self.store.starts_with("mysql://") && !self.store.starts_with("mariadb://") {
+            return self.sqlite_file(data_dir).map(Place::Sqlite);
+        }
+        let refused = || Error::StoreKind(without_password(&self.store));
+        let options: MySqlConnectOptions = self.store.parse().map_err(|_| refused())?;
+        match options.get_database() {
+            Some(name) if !name.is_empty() => Ok(Place::Mysql(Box::new(options))),
+            _ => Err(refused()),
+        }
+    }
+
     /// The database file, with relative paths taken from `data_dir`.
-    pub fn sqlite_file(&self, data_dir: &Path) -> Result<PathBuf, Error> {
+    fn sqlite_file(&self, data_dir: &Path) -> Result<PathBuf, Error> {
         let path = match self.store.split_once(':') {
             Some(("sqlite", rest)) => rest.strip_prefix("//").unwrap_or(rest),
             // A drive or scheme of any other kind is not a file name of ours.
@@ -76,6 +166,16 @@ impl Config {
         }
         Ok(data_dir.join(path))
     }
+}
+
+/// `+08:00`, or nothing.
+fn is_offset(text: &str) -> bool {
+    let digit = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    text.is_empty()
+        || text.len() == 6
+            && text.starts_with(['+', '-'])
+            && text.get(3..4) == Some(":")
+            && [1, 2, 4, 5].into_iter().all(digit)
 }
 
 /// The store's URL without what stands before its `@`: errors must not show a password.
@@ -138,12 +238,52 @@ mod tests {
 
     #[test]
     fn other_stores_are_refused_without_showing_a_password() {
-        let err = file("mysql://root:pa@ss@db/cAuth").expect_err("not sqlite");
+        let err = file("redis://root:pa@ss@db/cAuth").expect_err("not sqlite");
         assert!(!err.to_string().contains("pa@ss"), "{err}");
         assert!(!err.to_string().contains("root"), "{err}");
         for store in ["", "sqlite:", "sqlite::memory:", "sqlite:a.db?mode=ro"] {
             assert!(file(store).is_err(), "{store}");
         }
+    }
+
+    #[test]
+    fn a_database_server_is_named_with_its_database_and_never_shows_its_password() {
+        let config = |store: &str| Config {
+            store: store.to_owned(),
+            ..Config::default()
+        };
+        let good = config("mysql://root:pa%40ss@db:3307/cAuth");
+        match good.place(Path::new("/data")).expect("a place") {
+            Place::Mysql(options) => assert_eq!(options.get_port(), 3307),
+            Place::Sqlite(_) => panic!("no file"),
+        }
+        assert!(!format!("{good:?}").contains("pa%40ss"), "{good:?}");
+        for store in ["mysql://root:pass@db", "mysql://root:pass@db/", "mysql:x"] {
+            let Err(err) = config(store).place(Path::new("/data")) else {
+                panic!("{store} is a place");
+            };
+            assert!(!err.to_string().contains("pass"), "{err}");
+        }
+    }
+
+    #[test]
+    fn bounds_and_offsets_are_checked() {
+        let config = Config {
+            store_wait_ms: 0,
+            recheck_secs: 0,
+            session_keys_kept: 0,
+            cauth_time_zone: "Asia/Shanghai".to_owned(),
+            ..Config::default()
+        };
+        let fields: Vec<_> = config.problems().into_iter().map(|p| p.0).collect();
+        let expected = [
+            "store_wait_ms",
+            "recheck_secs",
+            "session_keys_kept",
+            "cauth_time_zone",
+        ];
+        assert_eq!(fields, expected);
+        assert!(is_offset("+08:00") && is_offset("-03:30") && !is_offset("+8:000"));
     }
 
     #[test]

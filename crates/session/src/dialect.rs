@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     Answer,
     /// The encrypted data does not open, or is of somebody else.
     Data(String),
+    /// The address or the user logs in too often.
+    TooMany { retry_secs: u64 },
     /// The house itself failed.
     House,
 }
@@ -55,6 +57,9 @@ impl From<&Error> for Fault {
             },
             Error::OpenData(cause) => Self::Data(cause.to_string()),
             Error::NotTheirs(why) => Self::Data((*why).to_owned()),
+            Error::TooManyLogins { retry_secs } => Self::TooMany {
+                retry_secs: *retry_secs,
+            },
             Error::StoreKind(_)
             | Error::CreateStore { .. }
             | Error::OpenStore { .. }
@@ -62,6 +67,9 @@ impl From<&Error> for Fault {
             | Error::NewerStore { .. }
             | Error::ReadStore { .. }
             | Error::WriteStore { .. }
+            | Error::StoreSilent { .. }
+            | Error::KeyFile { .. }
+            | Error::WhichApp { .. }
             | Error::Closed
             | Error::CutShort(_) => Self::House,
         }
@@ -80,6 +88,9 @@ impl fmt::Display for Fault {
             }
             Self::Answer => f.write_str("WeChat's answer was not understood"),
             Self::Data(why) => write!(f, "the user data cannot be used: {why}"),
+            Self::TooMany { retry_secs } => {
+                write!(f, "too many logins, try again in {retry_secs} s")
+            }
             Self::House => f.write_str("the session store failed, try again"),
         }
     }

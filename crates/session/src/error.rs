@@ -1,6 +1,5 @@
 //! What can go wrong with logins and with the store.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use weappd_base::tasks::WorkLost;
@@ -11,26 +10,26 @@ use weappd_base::tasks::WorkLost;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The store is none that weappd can open.
-    #[error("{0:?} is no store; write sqlite:FILE")]
+    #[error("{0:?} is no store; write sqlite:FILE or mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
     StoreKind(String),
 
     /// The database file could not be made.
     #[error(
-        "failed to create the session database {path}: give weappd the right to write there, or set [session] store"
+        "failed to create the session database {place}: give weappd the right to write there, or set [session] store"
     )]
     CreateStore {
-        /// The database file.
-        path: PathBuf,
+        /// The database: a file, or a server and the database on it.
+        place: String,
         /// Why.
         #[source]
         source: Arc<std::io::Error>,
     },
 
     /// The database file could not be opened.
-    #[error("failed to open the session database {path}: {hint}")]
+    #[error("failed to open the session database {place}: {hint}")]
     OpenStore {
-        /// The database file.
-        path: PathBuf,
+        /// The database: a file, or a server and the database on it.
+        place: String,
         /// What to do about it.
         hint: &'static str,
         /// Why.
@@ -40,20 +39,20 @@ pub enum Error {
 
     /// The file belongs to some other program.
     #[error(
-        "{path} is a database of another program: move it away, or set [session] store to another file"
+        "{place} is a database of another program: move it away, or set [session] store to another one"
     )]
     ForeignStore {
-        /// The database file.
-        path: PathBuf,
+        /// The database: a file, or a server and the database on it.
+        place: String,
     },
 
     /// The file was written by a newer weappd.
     #[error(
-        "the session database {path} has schema {found}, this weappd knows schema {known}: run the newer weappd, or restore a backup made before the upgrade"
+        "the session database {place} has schema {found}, this weappd knows schema {known}: run the newer weappd, or restore a backup made before the upgrade"
     )]
     NewerStore {
-        /// The database file.
-        path: PathBuf,
+        /// The database: a file, or a server and the database on it.
+        place: String,
         /// The file's schema version.
         found: i64,
         /// The newest version this weappd knows.
@@ -61,10 +60,10 @@ pub enum Error {
     },
 
     /// The database refused a read.
-    #[error("failed to read the session database {path}: {hint}")]
+    #[error("failed to read the session database {place}: {hint}")]
     ReadStore {
-        /// The database file.
-        path: PathBuf,
+        /// The database: a file, or a server and the database on it.
+        place: String,
         /// What to do about it.
         hint: &'static str,
         /// Why.
@@ -73,15 +72,54 @@ pub enum Error {
     },
 
     /// The database refused a write; nothing of it was kept.
-    #[error("failed to write the session database {path}: {hint}")]
+    #[error("failed to write the session database {place}: {hint}")]
     WriteStore {
-        /// The database file.
-        path: PathBuf,
+        /// The database: a file, or a server and the database on it.
+        place: String,
         /// What to do about it.
         hint: &'static str,
         /// Why.
         #[source]
         source: Arc<sqlx::Error>,
+    },
+
+    /// The database did not answer in time; what was asked may or may not have happened.
+    #[error("the session database {place} did not answer within {waited_ms} ms")]
+    StoreSilent {
+        /// The database.
+        place: String,
+        /// How long it was waited for.
+        waited_ms: u64,
+    },
+
+    /// The key file that protects the session keys in the database cannot be used.
+    #[error("failed to use the session key file {place}: {hint}")]
+    KeyFile {
+        /// The file.
+        place: String,
+        /// What to do about it.
+        hint: &'static str,
+        /// Why.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+
+    /// A database of the old servers holds one mini program, and it is not clear which.
+    #[error(
+        "{place} holds the sessions of one mini program, but does not name it and {configured} are configured: leave one, or add its row to cAppinfo"
+    )]
+    WhichApp {
+        /// The database.
+        place: String,
+        /// How many mini programs the configuration names.
+        configured: usize,
+    },
+
+    /// Too many logins, counted here and not by WeChat.
+    #[error("too many logins, try again in {retry_secs} s")]
+    TooManyLogins {
+        /// After how many seconds a login is let through again.
+        retry_secs: u64,
     },
 
     /// The store is closed: the house is shutting down.

@@ -1,8 +1,11 @@
 //! Login: a code becomes a user, a session, and an skey that only the phone knows.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::extract::ConnectInfo;
 use futures_util::FutureExt as _;
+use http::{Extensions, HeaderMap};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
@@ -14,12 +17,14 @@ use crate::flight::{Exchange, Made};
 use crate::session::{Limits, Session, name_user};
 use crate::sessions::Sessions;
 use crate::skey::SkeyHash;
-use crate::store::NewLogin;
+use crate::store::{Ended, NewLogin, Wanted};
 
 /// WeChat's codes have 32 characters; this leaves room for any to come.
 const MAX_CODE: usize = 512;
 /// The longest encrypted user data taken: a user object is about 400 bytes.
 const MAX_DATA: usize = 32 * 1024;
+/// How much of a phone's user agent is kept, in characters.
+const MAX_DEVICE: usize = 160;
 
 /// What a phone brings to log in.
 pub(crate) struct Attempt {
@@ -27,6 +32,30 @@ pub(crate) struct Attempt {
     pub(crate) appid: String,
     pub(crate) code: String,
     pub(crate) data: Option<UserData>,
+    pub(crate) phone: Phone,
+}
+
+/// What is known of the phone besides.
+#[derive(Default)]
+pub(crate) struct Phone {
+    /// Its `User-Agent`, shortened: for people who look at a list of sessions.
+    pub(crate) device: Option<String>,
+    /// Where it calls from.
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Phone {
+    pub(crate) fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let agent = headers.get(http::header::USER_AGENT);
+        let agent = agent.and_then(|agent| agent.to_str().ok());
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+        Self {
+            device: agent
+                .filter(|agent| !agent.is_empty())
+                .map(|agent| agent.chars().take(MAX_DEVICE).collect()),
+            address: peer.map(|peer| peer.0.ip()),
+        }
+    }
 }
 
 /// The encrypted user object.
@@ -119,10 +148,13 @@ impl Sessions {
         let app = shared
             .apps
             .get(&attempt.appid)
+            // An old server's tables have room for the users of one mini program only.
+            .filter(|app| shared.store.cauth_appid().is_none_or(|id| id == app.appid))
             .ok_or_else(|| Error::UnknownApp {
                 appid: attempt.appid.clone(),
             })?;
         let now = shared.clock.unix_millis();
+        shared.limits.try_from(attempt.phone.address, now)?;
         let flight = shared.flights.board(&app.appid, &attempt.code, now, || {
             self.exchange(&app, &attempt.code)
         });
@@ -147,7 +179,12 @@ impl Sessions {
             None => None,
         };
         let before = standing.map(|(made, _)| made);
-        let logged_in = self.write(&app, &login, user_info, before).await?;
+        if before.is_none() {
+            shared.limits.log_in(&app.appid, &login.openid, now)?;
+        }
+        let logged_in = self
+            .write(&app, &login, user_info, attempt.phone.device, before)
+            .await?;
         *made = Some(Made {
             skey: logged_in.skey.clone(),
             hash: logged_in.session.hash,
@@ -189,7 +226,13 @@ impl Sessions {
         let Some(made) = made else {
             return Ok(None);
         };
-        let session = self.remember(made.hash).await?;
+        let wanted = Wanted {
+            hash: made.hash,
+            skey: made.skey.expose(),
+            id: None,
+            patience: None,
+        };
+        let session = self.remember(&wanted).await?;
         Ok(session.map(|session| (made.clone(), session)))
     }
 
@@ -199,6 +242,7 @@ impl Sessions {
         app: &MiniApp,
         login: &Login,
         user_info: Option<String>,
+        device: Option<String>,
         before: Option<Made>,
     ) -> Result<LoggedIn, Error> {
         let shared = self.shared();
@@ -220,6 +264,8 @@ impl Sessions {
                 user_info,
                 session_key: login.session_key.clone(),
                 hash: SkeyHash::of(skey.expose()),
+                skey: skey.clone(),
+                device,
                 now: shared.clock.unix_secs(),
                 limits: Limits::from(app),
             })
@@ -232,11 +278,15 @@ impl Sessions {
     }
 
     /// Ends a session.
-    pub(crate) async fn log_out(&self, hash: SkeyHash) -> Result<bool, Error> {
+    pub(crate) async fn log_out(&self, session: &Session) -> Result<bool, Error> {
         let store = self.shared().store.clone();
+        let ended = Ended {
+            hash: session.hash,
+            who: Arc::clone(&session.identity),
+        };
         self.shared()
             .work
-            .run(async move { store.log_out(hash).await })
+            .run(async move { store.log_out(ended).await })
             .await?
     }
 }

@@ -11,6 +11,7 @@ use crate::config::MiniApp;
 use crate::dialect::{wafer1, wafer2};
 use crate::identity::{Denied, Identity};
 use crate::skey::SkeyHash;
+use crate::store::Visit;
 
 /// A session as the store keeps it, with its user.
 #[derive(Clone, Debug)]
@@ -34,6 +35,14 @@ pub(crate) struct Limits {
     pub(crate) idle_secs: i64,
 }
 
+impl Limits {
+    /// When a session ends if nobody visits again.
+    pub(crate) fn end(&self, created: i64, last_visit: i64) -> i64 {
+        let idle_end = last_visit.saturating_add(self.idle_secs);
+        idle_end.min(created.saturating_add(self.login_secs))
+    }
+}
+
 impl From<&MiniApp> for Limits {
     fn from(app: &MiniApp) -> Self {
         Self {
@@ -55,6 +64,8 @@ pub(crate) struct Session {
     last_visit: AtomicI64,
     /// Whether the last visit stands in the list of visits to be written.
     listed: AtomicBool,
+    /// When the store last confirmed the session, in milliseconds; long ago until then.
+    confirmed: AtomicI64,
     wafer2_user: Bytes,
     wafer1_user: OnceLock<Bytes>,
 }
@@ -70,6 +81,7 @@ impl Session {
             limits,
             last_visit: AtomicI64::new(found.last_visit),
             listed: AtomicBool::new(false),
+            confirmed: AtomicI64::new(i64::MIN),
             wafer2_user: wafer2::user(&user_info_json),
             wafer1_user: OnceLock::new(),
             identity: Arc::new(Identity {
@@ -102,9 +114,49 @@ impl Session {
     }
 
     /// The last visit, about to be written: the next one is listed anew.
-    pub(crate) fn take_visit(&self) -> (i64, i64) {
+    pub(crate) fn take_visit(&self) -> Visit {
         self.listed.store(false, Ordering::Release);
-        (self.seq, self.last_visit.load(Ordering::Acquire))
+        Visit {
+            seq: self.seq,
+            at: self.last_visit.load(Ordering::Acquire),
+            who: Arc::clone(&self.identity),
+        }
+    }
+
+    /// Whether the store has confirmed the session within the last `millis`.
+    pub(crate) fn is_confirmed(&self, now: i64, millis: i64) -> bool {
+        let confirmed = self.confirmed.load(Ordering::Acquire);
+        // A clock set back confirms nothing for longer.
+        confirmed <= now && now.saturating_sub(confirmed) < millis
+    }
+
+    /// The store confirms the session now, or is about to be asked: one asks for all.
+    pub(crate) fn confirm(&self, now: i64) {
+        self.confirmed.store(now, Ordering::Release);
+    }
+
+    /// Whether the store still says the same of the session; takes over its last visit.
+    pub(crate) fn agrees(&self, found: &Found) -> bool {
+        let known = &self.identity;
+        let same = self.seq == found.seq
+            && self.created == found.created
+            && known.openid == found.openid
+            && known.id == found.id
+            && known.unionid == found.unionid
+            && known.user_info_json == user_info(found);
+        if same {
+            self.last_visit
+                .fetch_max(found.last_visit, Ordering::AcqRel);
+        }
+        same
+    }
+
+    /// Takes over the visits of what was known of the session before.
+    pub(crate) fn follow(&self, before: &Self) {
+        let visited = before.last_visit.load(Ordering::Acquire);
+        if self.created == before.created {
+            self.last_visit.fetch_max(visited, Ordering::AcqRel);
+        }
     }
 
     /// The last visit could not be written and is listed again.
@@ -114,11 +166,8 @@ impl Session {
 
     /// When the session ends if nobody visits again.
     pub(crate) fn expires_at(&self) -> i64 {
-        let idle_end = self
-            .last_visit
-            .load(Ordering::Relaxed)
-            .saturating_add(self.limits.idle_secs);
-        idle_end.min(self.created.saturating_add(self.limits.login_secs))
+        let last_visit = self.last_visit.load(Ordering::Relaxed);
+        self.limits.end(self.created, last_visit)
     }
 
     /// How many seconds the session lives without a visit.
@@ -217,7 +266,8 @@ pub(crate) mod tests {
         assert!(!session.visit(1000).expect("no later than the login"));
         assert!(session.visit(1001).expect("a visit"));
         assert!(!session.visit(1002).expect("a visit"));
-        assert_eq!(session.take_visit(), (1, 1002));
+        let visit = session.take_visit();
+        assert_eq!((visit.seq, visit.at), (1, 1002));
         assert!(session.visit(1003).expect("a visit"));
     }
 

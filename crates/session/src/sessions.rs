@@ -1,6 +1,7 @@
 //! The head of the room: a handle over everything that belongs to sessions.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::cache::Cache;
 use crate::config::{Config, MiniApp};
 use crate::error::{Error, chain};
 use crate::flight::Flights;
+use crate::limits::Limits;
 use crate::store::{Store, StoreParts};
 use crate::visits::Visits;
 
@@ -65,11 +67,33 @@ pub(crate) struct Shared {
     pub(crate) work: Work,
     pub(crate) wiretap: Wiretap,
     pub(crate) store: Store,
+    /// For how long memory is believed where others write the store too.
+    pub(crate) recheck_millis: Option<i64>,
+    /// When the store last failed to confirm a session, in milliseconds, and until when
+    /// it is left alone.
+    resting: AtomicI64,
     pub(crate) cache: Arc<Cache>,
     pub(crate) visits: Visits,
     pub(crate) flights: Flights,
+    pub(crate) limits: Limits,
     tasks: Tasks,
     stop: Stop,
+}
+
+impl Shared {
+    /// Whether the store has just failed to confirm a session.
+    pub(crate) fn is_resting(&self, now: i64) -> bool {
+        let until = self.resting.load(Ordering::Acquire);
+        // A clock set back makes no rest longer.
+        now < until && until - now <= 60_000
+    }
+
+    /// Leaves the store alone for a while; says whether it was not already.
+    pub(crate) fn rest(&self, now: i64, millis: i64) -> bool {
+        let was_resting = self.is_resting(now);
+        self.resting.store(now + millis, Ordering::Release);
+        !was_resting
+    }
 }
 
 impl Sessions {
@@ -82,21 +106,36 @@ impl Sessions {
     async fn open_here(parts: SessionsParts) -> Result<Self, Error> {
         let cache = Arc::new(Cache::new(parts.config.cache_bytes));
         let tasks = Tasks::new();
+        let appids = parts.mini_apps.iter().map(|app| app.appid.clone());
         let store = Store::open(StoreParts {
             config: &parts.config,
             data_dir: &parts.data_dir,
             cache: Arc::clone(&cache),
+            tokens: parts.tokens.clone(),
+            appids: appids.collect(),
             tasks: &tasks,
             work: &parts.work,
         })
         .await?;
         let apps = MiniApps::new(parts.mini_apps);
-        if parts.config.rpc_initdata {
+        if let Some(appid) = store.cauth_appid() {
+            for app in store.mini_apps().await? {
+                apps.adopt(app);
+            }
+            apps.prefer(appid);
+        } else if parts.config.rpc_initdata {
             for app in store.mini_apps().await? {
                 apps.register(app);
             }
         }
+        let recheck_millis = store.is_shared().then(|| {
+            let millis = parts.config.recheck_secs.saturating_mul(1000);
+            i64::try_from(millis).unwrap_or(i64::MAX)
+        });
         let shared = Arc::new(Shared {
+            recheck_millis,
+            limits: Limits::new(&parts.config),
+            resting: AtomicI64::new(0),
             config: parts.config,
             apps,
             wechat: parts.wechat,

@@ -1,25 +1,38 @@
 //! Where users and sessions are kept.
 //!
-//! A closed set of databases, one variant each. To add one: its SQL stands in
+//! A closed set of databases. All writes go through one writer as jobs, whichever database
+//! it is; reads go to the database's own readers. To add one: its SQL stands in
 //! `schema/<name>/`, its code in `store/<name>.rs`, and the compiler lists every `match`
 //! that misses it.
 
 mod batch;
+mod cauth;
+mod mysql;
 mod sqlite;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Tasks, Work};
+use weappd_base::token::Tokens;
 
 use crate::cache::Cache;
-use crate::config::{Config, MiniApp};
+use crate::config::{Config, MiniApp, Place};
 use crate::error::Error;
+use crate::identity::Identity;
 use crate::session::{Found, Limits, Session};
 use crate::skey::SkeyHash;
+use crate::store::mysql::Mysql;
 use crate::store::sqlite::Sqlite;
+use crate::store::writer::{Answer, Desk, Job, Writer};
+use crate::vault::Vault;
+
+/// How many writes may wait for the writer before logins wait too.
+const QUEUE: usize = 1024;
 
 /// A login to be written: its user as WeChat told, its session by the hash of its skey.
 #[derive(Clone)]
@@ -32,7 +45,11 @@ pub(crate) struct NewLogin {
     /// The decrypted user object; without one, what is known already stays.
     pub(crate) user_info: Option<String>,
     pub(crate) session_key: Secret,
+    /// For the old servers' tables, which keep it in clear.
+    pub(crate) skey: Secret,
     pub(crate) hash: SkeyHash,
+    /// What the phone says it is.
+    pub(crate) device: Option<String>,
     pub(crate) now: i64,
     pub(crate) limits: Limits,
 }
@@ -47,85 +64,249 @@ pub(crate) struct Opened {
     pub(crate) is_kept: bool,
 }
 
+/// A session as it is looked for.
+pub(crate) struct Wanted<'a> {
+    pub(crate) hash: SkeyHash,
+    /// For the old servers' tables, which keep it in clear.
+    pub(crate) skey: &'a str,
+    /// The id shown beside it: spares some tables a long search.
+    pub(crate) id: Option<&'a str>,
+    /// How long to wait for a database server, if not as long as usual.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// A last visit to be written.
+pub(crate) struct Visit {
+    pub(crate) seq: i64,
+    pub(crate) at: i64,
+    pub(crate) who: Arc<Identity>,
+}
+
+/// A session to be ended.
+#[derive(Clone)]
+pub(crate) struct Ended {
+    pub(crate) hash: SkeyHash,
+    pub(crate) who: Arc<Identity>,
+}
+
+/// Sessions to be ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Revoke {
+    /// One, by its number.
+    One(i64),
+    /// All of a user.
+    User { appid: String, openid: String },
+    /// Everybody's.
+    All,
+}
+
+/// A user object to be kept in place of the known one.
+#[derive(Clone)]
+pub(crate) struct NewInfo {
+    pub(crate) user: i64,
+    pub(crate) who: Arc<Identity>,
+    pub(crate) user_info: String,
+}
+
+/// A session as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) seq: i64,
+    pub(crate) created: i64,
+    pub(crate) last_visit: i64,
+    pub(crate) device: Option<String>,
+}
+
+/// What holds for every write.
+pub(crate) struct Rules {
+    pub(crate) max_sessions: usize,
+    /// How many session keys of a user are kept.
+    pub(crate) keys_kept: usize,
+    pub(crate) vault: Vault,
+}
+
 /// The store's helpers from the rest of the house.
 pub(crate) struct StoreParts<'a> {
     pub(crate) config: &'a Config,
     pub(crate) data_dir: &'a Path,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) tokens: Tokens,
     pub(crate) tasks: &'a Tasks,
     pub(crate) work: &'a Work,
+    /// The mini programs that are configured.
+    pub(crate) appids: Vec<String>,
 }
 
-/// Where users and sessions are kept.
+/// Where users and sessions are kept: readers, and the way to the writer.
 #[derive(Clone)]
-pub(crate) enum Store {
+pub(crate) struct Store {
+    jobs: mpsc::Sender<Job>,
+    readers: Readers,
+    /// How long a write may take as far as the caller is concerned.
+    patience: Option<Duration>,
+}
+
+#[derive(Clone)]
+enum Readers {
     Sqlite(Sqlite),
+    Mysql(Mysql),
 }
 
 impl Store {
     pub(crate) async fn open(parts: StoreParts<'_>) -> Result<Self, Error> {
-        Sqlite::open(parts).await.map(Self::Sqlite)
+        let place = parts.config.place(parts.data_dir)?;
+        if let Place::Sqlite(path) = &place {
+            sqlite::create(path)?;
+        }
+        let key_file = parts.data_dir.join(&parts.config.key_file);
+        let rules = Arc::new(Rules {
+            max_sessions: parts.config.max_sessions_per_user as usize,
+            keys_kept: parts.config.session_keys_kept as usize,
+            vault: Vault::open(&key_file, parts.tokens)?,
+        });
+        let (readers, desk, patience) = match place {
+            Place::Sqlite(path) => {
+                let (sqlite, desk) = Sqlite::open(&path, Arc::clone(&rules)).await?;
+                (Readers::Sqlite(sqlite), Desk::Sqlite(desk), None)
+            }
+            Place::Mysql(options) => {
+                let settled = mysql::Settled {
+                    options: *options,
+                    config: parts.config,
+                    appids: &parts.appids,
+                    rules: Arc::clone(&rules),
+                };
+                let (mysql, desk) = Mysql::open(settled).await?;
+                let patience = mysql.patience();
+                (Readers::Mysql(mysql), Desk::Mysql(desk), Some(patience))
+            }
+        };
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let writer = Writer {
+            desk,
+            queue,
+            cache: parts.cache,
+            rules,
+        };
+        parts.tasks.spawn_on(parts.work, writer.run());
+        Ok(Self {
+            jobs,
+            readers,
+            patience,
+        })
+    }
+
+    /// Whether other programs write the same database, so that memory must be checked
+    /// against it.
+    pub(crate) fn is_shared(&self) -> bool {
+        match &self.readers {
+            Readers::Sqlite(_) => false,
+            Readers::Mysql(_) => true,
+        }
+    }
+
+    /// The one mini program of an old server's database.
+    pub(crate) fn cauth_appid(&self) -> Option<&str> {
+        match &self.readers {
+            Readers::Sqlite(_) => None,
+            Readers::Mysql(mysql) => mysql.cauth_appid(),
+        }
     }
 
     /// Writes a login, and keeps the session in the cache.
     pub(crate) async fn log_in(&self, login: NewLogin) -> Result<Opened, Error> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.log_in(login).await,
-        }
+        self.ask(|answer| Job::LogIn(Box::new(login), answer)).await
     }
 
     /// Ends a session, in the cache too; says whether there was one.
-    pub(crate) async fn log_out(&self, hash: SkeyHash) -> Result<bool, Error> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.log_out(hash).await,
-        }
+    pub(crate) async fn log_out(&self, ended: Ended) -> Result<bool, Error> {
+        self.ask(|answer| Job::LogOut(ended, answer)).await
     }
 
-    /// Writes last visits: `(seq, seconds)`.
-    pub(crate) async fn put_visits(&self, visits: Vec<(i64, i64)>) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.put_visits(visits).await,
-        }
+    /// Ends sessions, in the cache too; says how many.
+    pub(crate) async fn revoke(&self, which: Revoke) -> Result<u64, Error> {
+        self.ask(|answer| Job::Revoke(which, answer)).await
+    }
+
+    /// Keeps a user object; the user's sessions in the cache are forgotten.
+    pub(crate) async fn put_info(&self, info: NewInfo) -> Result<(), Error> {
+        self.ask(|answer| Job::Info(info, answer)).await
+    }
+
+    /// Writes last visits.
+    pub(crate) async fn put_visits(&self, visits: Vec<Visit>) -> Result<(), Error> {
+        self.ask(|answer| Job::Visits(visits, answer)).await
     }
 
     /// Drops some of the sessions whose login is older than `before`; says how many.
     pub(crate) async fn prune(&self, before: i64) -> Result<u64, Error> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.prune(before).await,
-        }
-    }
-
-    pub(crate) async fn find(&self, hash: SkeyHash) -> Result<Option<Found>, Error> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.find(hash).await,
-        }
-    }
-
-    /// The key WeChat gave at the user's last login.
-    pub(crate) async fn session_key(&self, user: i64) -> Result<Option<Secret>, Error> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.session_key(user).await,
-        }
+        self.ask(|answer| Job::Prune(before, answer)).await
     }
 
     /// Keeps a mini program that was registered over the RPC.
     pub(crate) async fn put_mini_app(&self, app: MiniApp, now: i64) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.put_mini_app(app, now).await,
+        self.ask(|answer| Job::MiniApp(Box::new(app), now, answer))
+            .await
+    }
+
+    pub(crate) async fn find(&self, wanted: &Wanted<'_>) -> Result<Option<Found>, Error> {
+        match &self.readers {
+            Readers::Sqlite(sqlite) => sqlite.find(wanted.hash).await,
+            Readers::Mysql(mysql) => mysql.find(wanted).await,
         }
     }
 
-    /// The mini programs registered over the RPC, the last one last.
+    /// The keys WeChat gave at the user's last logins, the newest first.
+    pub(crate) async fn session_keys(
+        &self,
+        user: i64,
+        who: &Identity,
+    ) -> Result<Vec<Secret>, Error> {
+        match &self.readers {
+            Readers::Sqlite(sqlite) => sqlite.session_keys(user, who).await,
+            Readers::Mysql(mysql) => mysql.session_keys(user, who).await,
+        }
+    }
+
+    /// A user's sessions, the newest first.
+    pub(crate) async fn list(&self, appid: &str, openid: &str) -> Result<Vec<Listed>, Error> {
+        match &self.readers {
+            Readers::Sqlite(sqlite) => sqlite.list(appid, openid).await,
+            Readers::Mysql(mysql) => mysql.list(appid, openid).await,
+        }
+    }
+
+    /// The mini programs registered over the RPC or by the old server, the last one last.
     pub(crate) async fn mini_apps(&self) -> Result<Vec<MiniApp>, Error> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.mini_apps().await,
+        match &self.readers {
+            Readers::Sqlite(sqlite) => sqlite.mini_apps().await,
+            Readers::Mysql(mysql) => mysql.mini_apps().await,
         }
     }
 
     /// Finishes what waits and closes the database.
     pub(crate) async fn close(&self) {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.close().await,
+        // The writer may be gone already: then there is nothing to wait for.
+        let _closed = self.ask(Job::Close).await;
+        match &self.readers {
+            Readers::Sqlite(sqlite) => sqlite.close().await,
+            Readers::Mysql(mysql) => mysql.close().await,
+        }
+    }
+
+    /// Hands a job to the writer and waits for its transaction.
+    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let job = job(answer);
+        let asked = async {
+            self.jobs.send(job).await.map_err(|_| Error::Closed)?;
+            answered.await.map_err(|_| Error::Closed)?
+        };
+        match (self.patience, &self.readers) {
+            (Some(patience), Readers::Mysql(mysql)) => tokio::time::timeout(patience, asked)
+                .await
+                .unwrap_or_else(|_| Err(mysql.silent())),
+            _ => asked.await,
         }
     }
 }

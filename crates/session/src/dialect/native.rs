@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::data::DataFault;
 use crate::dialect::{Fault, bytes};
 use crate::identity::{Denied, Identity};
 
@@ -19,6 +20,14 @@ pub(crate) struct LoginBody {
     pub(crate) encrypted_data: Option<String>,
     #[serde(default)]
     pub(crate) iv: Option<String>,
+}
+
+/// The body of `POST /weapp/session/decrypt`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DecryptBody {
+    pub(crate) encrypted_data: String,
+    pub(crate) iv: String,
 }
 
 #[derive(Serialize)]
@@ -65,6 +74,7 @@ pub(crate) fn login_failed(fault: &Fault) -> (StatusCode, Bytes) {
         Fault::Net { timed_out: false } => (StatusCode::BAD_GATEWAY, "wechat_unreachable"),
         Fault::Answer => (StatusCode::BAD_GATEWAY, "wechat_malformed"),
         Fault::Data(_) => (StatusCode::BAD_REQUEST, "bad_user_data"),
+        Fault::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_logins"),
         Fault::House => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
         Fault::Refused { errcode, .. } => refused(*errcode),
     };
@@ -95,6 +105,22 @@ pub(crate) fn denied(denied: &Denied) -> (StatusCode, Bytes) {
         Denied::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
     };
     (status, error(code, &denied.to_string()))
+}
+
+/// The status and body for user data that was not taken.
+pub(crate) fn data_refused(fault: &DataFault) -> (StatusCode, Bytes) {
+    let (status, code) = match fault {
+        DataFault::Input(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+        DataFault::NoKey => (StatusCode::CONFLICT, "no_session_key"),
+        DataFault::Closed(_) => (StatusCode::BAD_REQUEST, "bad_user_data"),
+        DataFault::Stale => (StatusCode::BAD_REQUEST, "stale_user_data"),
+        DataFault::Unsigned => (StatusCode::BAD_REQUEST, "bad_signature"),
+        DataFault::House(_) => {
+            let why = Fault::House.to_string();
+            return (StatusCode::SERVICE_UNAVAILABLE, error("store_failed", &why));
+        }
+    };
+    (status, error(code, &fault.to_string()))
 }
 
 /// `{"error": {...}}`

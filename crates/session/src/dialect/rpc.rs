@@ -118,7 +118,8 @@ impl From<&Fault> for Refusal {
             Fault::Input(_) => PARA_ERR,
             Fault::NoApp => NO_APPID,
             Fault::Net { .. } => WEIXIN_NET_ERR,
-            Fault::Refused { .. } => WEIXIN_CODE_ERR,
+            // WeChat's own limit, 45011, is told by the same number.
+            Fault::Refused { .. } | Fault::TooMany { .. } => WEIXIN_CODE_ERR,
             Fault::Answer => WEIXIN_RETURN_ERR,
             Fault::Data(_) => DECRYPT_FAIL,
             Fault::House => CHANGE_SESSION_ERR,

@@ -34,6 +34,7 @@ pub(crate) fn login_failed(fault: &Fault) -> Bytes {
         }
         Fault::Data(why) => format!("ERR_IN_DECRYPT_DATA\n{why}"),
         Fault::Input(what) => format!("ERR_HEADER_MISSED\n{what}"),
+        Fault::TooMany { .. } => format!("ERR_TOO_MANY_LOGINS\n{fault}"),
         Fault::House => format!("ERR_WHEN_INSERT_TO_DB\n{fault}"),
     };
     failed(&text)

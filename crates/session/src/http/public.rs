@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use serde_json::json;
 
 use crate::dialect::{Fault, native, wafer1, wafer2};
 use crate::error::{Error, chain};
 use crate::http::answer::{json, log_denied, ok};
 use crate::http::body::{self, BodyFault};
+use crate::http::data;
 use crate::identity::Denied;
-use crate::login::{Attempt, LoggedIn, UserData};
+use crate::login::{Attempt, LoggedIn, Phone, UserData};
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::tap::{self, Arrow};
@@ -33,10 +34,13 @@ pub struct SiteChoice {
 
 /// What phones call on a site: `/weapp/session` always, the Wafer paths as chosen.
 pub fn public_router(sessions: Sessions, choice: SiteChoice) -> Router {
-    let mut router = Router::new().route(
-        "/weapp/session",
-        get(who_am_i).post(native_login).delete(log_out),
-    );
+    let mut router = Router::new()
+        .route(
+            "/weapp/session",
+            get(who_am_i).post(native_login).delete(log_out),
+        )
+        .route("/weapp/session/profile", put(data::put_profile))
+        .route("/weapp/session/decrypt", post(data::decrypt));
     if choice.wafer2 {
         router = router
             .route("/weapp/login", get(wafer2_login).post(wafer2_login))
@@ -54,14 +58,14 @@ pub fn public_router(sessions: Sessions, choice: SiteChoice) -> Router {
 }
 
 #[derive(Clone)]
-struct Site {
-    sessions: Sessions,
+pub(crate) struct Site {
+    pub(crate) sessions: Sessions,
     appid: Arc<str>,
 }
 
 impl Site {
     /// The session of the request, if it is one of this site's mini program.
-    async fn check(&self, headers: &HeaderMap) -> Result<Arc<Session>, Denied> {
+    pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<Arc<Session>, Denied> {
         let session = self.sessions.check(headers).await?;
         if session.identity.appid == *self.appid {
             Ok(session)
@@ -70,11 +74,17 @@ impl Site {
         }
     }
 
-    async fn log_in(&self, code: String, data: Option<UserData>) -> Result<LoggedIn, Fault> {
+    async fn log_in(
+        &self,
+        phone: Phone,
+        code: String,
+        data: Option<UserData>,
+    ) -> Result<LoggedIn, Fault> {
         let attempt = Attempt {
             appid: self.appid.to_string(),
             code,
             data,
+            phone,
         };
         let logged_in = self.sessions.log_in(attempt).await.map_err(|err| {
             log_failed(&self.appid, &err);
@@ -86,7 +96,12 @@ impl Site {
     }
 
     /// Draws an arrow between the phone and weappd.
-    fn tell(&self, arrow: Arrow, who: Option<&str>, detail: impl FnOnce() -> serde_json::Value) {
+    pub(crate) fn tell(
+        &self,
+        arrow: Arrow,
+        who: Option<&str>,
+        detail: impl FnOnce() -> serde_json::Value,
+    ) {
         tap::tell(&self.sessions.shared().wiretap, arrow, who, detail);
     }
 }
@@ -102,6 +117,7 @@ pub(crate) fn log_failed(appid: &str, err: &Error) {
         | Fault::Net { .. }
         | Fault::Refused { .. }
         | Fault::Answer
+        | Fault::TooMany { .. }
         | Fault::Data(_) => {
             tracing::warn!(appid, error = chain(err), "a login failed");
         }
@@ -139,11 +155,12 @@ impl LoginHeaders {
 async fn wafer1_login(State(site): State<Site>, request: Request) -> Response {
     tell_login(&site, &request);
     let login = LoginHeaders::read(request.headers());
+    let phone = Phone::of(request.headers(), request.extensions());
     let outcome = if login.code.is_empty() {
         Err(Fault::Input("the request lacks X-WX-Code"))
     } else {
         match login.data {
-            Ok(data) => site.log_in(login.code, data).await,
+            Ok(data) => site.log_in(phone, login.code, data).await,
             Err(why) => Err(Fault::Input(why)),
         }
     };
@@ -158,13 +175,14 @@ async fn wafer1_login(State(site): State<Site>, request: Request) -> Response {
 async fn wafer2_login(State(site): State<Site>, request: Request) -> Response {
     tell_login(&site, &request);
     let login = LoginHeaders::read(request.headers());
+    let phone = Phone::of(request.headers(), request.extensions());
     if login.code.is_empty() {
         let body = wafer2::header_missed();
         site.tell(Arrow::answer("skey"), None, || tap::body(&body));
         return ok(body);
     }
     let outcome = match login.data {
-        Ok(data) => site.log_in(login.code, data).await,
+        Ok(data) => site.log_in(phone, login.code, data).await,
         Err(why) => Err(Fault::Data(why.to_owned())),
     };
     let body = match &outcome {
@@ -213,50 +231,66 @@ async fn wafer2_user(State(site): State<Site>, request: Request) -> Response {
 async fn native_login(State(site): State<Site>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let read = body::read(body).await;
+    let phone = Phone::of(&parts.headers, &parts.extensions);
     site.tell(Arrow::request("code"), None, || {
         let text = read.as_deref().unwrap_or_default();
         json!({"method": parts.method.as_str(), "path": parts.uri.path(), "body": tap::body(text)})
     });
-    let (outcome, (status, body)) = match read {
-        Ok(text) => native_log_in(&site, &text).await,
-        Err(fault) => (None, body_failed(fault)),
+    let outcome = match read {
+        Ok(text) => native_log_in(&site, phone, &text).await,
+        Err(fault) => Err((None, body_failed(fault))),
     };
-    site.tell(Arrow::answer("skey"), outcome.as_deref(), || {
+    let (openid, retry_secs, (status, body)) = match outcome {
+        Ok((openid, body)) => (Some(openid), None, (StatusCode::OK, body)),
+        Err((retry_secs, answer)) => (None, retry_secs, answer),
+    };
+    site.tell(Arrow::answer("skey"), openid.as_deref(), || {
         tap::body(&body)
     });
-    json(status, body)
+    let mut response = json(status, body);
+    if let Some(secs) = retry_secs {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    response
 }
 
-/// Logs in by a JSON body; gives the openid, if it went well, and the answer.
-async fn native_log_in(site: &Site, text: &[u8]) -> (Option<String>, (StatusCode, bytes::Bytes)) {
-    let Ok(body) = serde_json::from_slice::<native::LoginBody>(text) else {
+/// The openid and the answer.
+type Entered = (String, bytes::Bytes);
+/// After how many seconds to try again, where that is known, and the answer.
+type Refused = (Option<u64>, (StatusCode, bytes::Bytes));
+
+/// Logs in by a JSON body.
+async fn native_log_in(site: &Site, phone: Phone, text: &[u8]) -> Result<Entered, Refused> {
+    let body: native::LoginBody = serde_json::from_slice(text).map_err(|_| {
         let why = "the body must be JSON: {\"code\", \"encryptedData\"?, \"iv\"?}";
         let body = native::error("bad_request", why);
-        return (None, (StatusCode::BAD_REQUEST, body));
-    };
+        (None, (StatusCode::BAD_REQUEST, body))
+    })?;
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     let outcome = match (some(body.encrypted_data), some(body.iv)) {
-        (None, None) => site.log_in(body.code, None).await,
+        (None, None) => site.log_in(phone, body.code, None).await,
         (Some(encrypted), Some(iv)) => {
             let iv = Some(iv);
-            site.log_in(body.code, Some(UserData { encrypted, iv }))
+            site.log_in(phone, body.code, Some(UserData { encrypted, iv }))
                 .await
         }
         _ => Err(Fault::Input("encryptedData and iv belong together")),
     };
-    match outcome {
-        Ok(done) => {
-            let session = &done.session;
-            let skey = Some(done.skey.expose());
-            let body = native::session(skey, session.expires_at(), &session.identity);
-            let openid = session.identity.openid.clone();
-            (Some(openid), (StatusCode::OK, body))
-        }
-        Err(fault) => (None, native::login_failed(&fault)),
-    }
+    let done = outcome.map_err(|fault| {
+        let retry_secs = match fault {
+            Fault::TooMany { retry_secs } => Some(retry_secs),
+            _ => None,
+        };
+        (retry_secs, native::login_failed(&fault))
+    })?;
+    let session = &done.session;
+    let skey = Some(done.skey.expose());
+    let body = native::session(skey, session.expires_at(), &session.identity);
+    Ok((session.identity.openid.clone(), body))
 }
 
-fn body_failed(fault: BodyFault) -> (StatusCode, bytes::Bytes) {
+pub(crate) fn body_failed(fault: BodyFault) -> (StatusCode, bytes::Bytes) {
     let (status, code, why) = match fault {
         BodyFault::TooLarge => (
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -298,7 +332,7 @@ async fn log_out(State(site): State<Site>, request: Request) -> Response {
             return json(status, body);
         }
     };
-    if let Err(err) = site.sessions.log_out(session.hash).await {
+    if let Err(err) = site.sessions.log_out(&session).await {
         let openid = &session.identity.openid;
         tracing::error!(%openid, error = chain(&err), "a logout failed");
         let (status, body) = native::login_failed(&Fault::House);

@@ -10,9 +10,9 @@ use axum::routing::any;
 use bytes::Bytes;
 use serde_json::Value;
 use weappd_base::secret::Secret;
-use weappd_wechat::open_data;
 
 use crate::config::MiniApp;
+use crate::data;
 use crate::dialect::Fault;
 use crate::dialect::rpc::{self, Call, Refusal};
 use crate::error::chain;
@@ -20,7 +20,7 @@ use crate::http::answer::{log_denied, ok};
 use crate::http::body::{self, BodyFault};
 use crate::http::public::log_failed;
 use crate::identity::Denied;
-use crate::login::{Attempt, UserData};
+use crate::login::{Attempt, Phone, UserData};
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::tap::{self, Arrow};
@@ -167,6 +167,8 @@ impl Desk {
             appid: app.appid.clone(),
             code,
             data: Some(data),
+            // The phone stands behind the business server.
+            phone: Phone::default(),
         };
         let done = self.sessions.log_in(attempt).await.map_err(|err| {
             log_failed(&app.appid, &err);
@@ -201,17 +203,14 @@ impl Desk {
         encrypt_data: &str,
         iv: Option<&str>,
     ) -> Result<Served, Refusal> {
-        let (shared, user) = (self.sessions.shared(), session.user);
-        let store = shared.store.clone();
-        let key = shared
-            .work
-            .run(async move { store.session_key(user).await });
-        let key = key.await.map_err(Into::into).flatten().map_err(|err| {
-            tracing::error!(error = chain(&err), "a session key could not be read");
+        let keys = self.sessions.session_keys(session).await.map_err(|err| {
+            tracing::error!(error = chain(&err), "the session keys could not be read");
             rpc::GET_SESSION_KEY_FAIL
         })?;
-        let key = key.ok_or(rpc::GET_SESSION_KEY_FAIL)?;
-        let text = open_data::decrypt(&key, encrypt_data, iv).map_err(|err| {
+        if keys.is_empty() {
+            return Err(rpc::GET_SESSION_KEY_FAIL);
+        }
+        let text = data::decrypt(&keys, encrypt_data, iv).map_err(|err| {
             let openid = &session.identity.openid;
             tracing::warn!(%openid, error = chain(&err), "user data was not decrypted");
             rpc::STILL_NOT_DECRYPTED
@@ -225,7 +224,9 @@ impl Desk {
     async fn register(&self, appid: String, secret: String) -> Result<Served, Refusal> {
         let shared = self.sessions.shared();
         let is_name = !appid.is_empty() && appid.len() <= 200;
-        if !shared.config.rpc_initdata || !is_name || secret.is_empty() || secret.len() > 300 {
+        // An old server's database has its mini program registered with that server.
+        let is_open = shared.config.rpc_initdata && shared.store.cauth_appid().is_none();
+        if !is_open || !is_name || secret.is_empty() || secret.len() > 300 {
             tracing::warn!(appid, "initdata was refused; see [session] rpc_initdata");
             return Err(rpc::INIT_APPINFO_FAIL);
         }

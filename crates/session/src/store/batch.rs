@@ -1,10 +1,7 @@
-//! The jobs of one transaction: a statement for all logins, not one for each.
+//! The jobs of one transaction, and what became of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-
-use serde_json::{Value, json};
-use sqlx::SqliteConnection;
 
 use crate::cache::Cache;
 use crate::config::MiniApp;
@@ -12,62 +9,63 @@ use crate::error::Error;
 use crate::session::{Found, Session};
 use crate::skey::SkeyHash;
 use crate::store::writer::{Answer, Job};
-use crate::store::{NewLogin, Opened};
-
-const PUT_USERS: &str = include_str!("../../schema/sqlite/put_users.sql");
-const PUT_SESSIONS: &str = include_str!("../../schema/sqlite/put_sessions.sql");
-const SESSIONS_OF: &str = include_str!("../../schema/sqlite/sessions_of.sql");
-const DROP_SESSIONS: &str = include_str!("../../schema/sqlite/drop_sessions.sql");
-const LOG_OUT: &str = include_str!("../../schema/sqlite/log_out.sql");
-const PUT_VISITS: &str = include_str!("../../schema/sqlite/put_visits.sql");
-const PRUNE: &str = include_str!("../../schema/sqlite/prune.sql");
-const PUT_MINI_APP: &str = include_str!("../../schema/sqlite/put_mini_app.sql");
-
-/// Last visits: `(seq, seconds)`.
-type VisitRows = Vec<(i64, i64)>;
-/// A row of [`PUT_USERS`].
-type UserRow = (i64, String, String, Option<String>, String, Option<String>);
+use crate::store::{Ended, NewInfo, NewLogin, Opened, Revoke, Visit};
 
 /// The jobs of one transaction.
 #[derive(Default)]
 pub(crate) struct Batch {
-    logins: Vec<(NewLogin, Answer<Opened>)>,
-    logouts: Vec<(SkeyHash, Answer<bool>)>,
-    visits: Vec<(VisitRows, Answer<()>)>,
-    prunes: Vec<(i64, Answer<u64>)>,
-    mini_apps: Vec<(MiniApp, i64, Answer<()>)>,
+    pub(crate) logins: Vec<(NewLogin, Answer<Opened>)>,
+    pub(crate) logouts: Vec<(Ended, Answer<bool>)>,
+    pub(crate) revokes: Vec<(Revoke, Answer<u64>)>,
+    pub(crate) infos: Vec<(NewInfo, Answer<()>)>,
+    pub(crate) visits: Vec<(Vec<Visit>, Answer<()>)>,
+    pub(crate) prunes: Vec<(i64, Answer<u64>)>,
+    pub(crate) mini_apps: Vec<(MiniApp, i64, Answer<()>)>,
 }
 
 /// What the transaction did.
+#[derive(Default)]
 pub(crate) struct Done {
-    opened: Vec<Opened>,
+    pub(crate) opened: Vec<Opened>,
     /// Ended sessions, and those whose user changed.
-    stale: Vec<SkeyHash>,
-    logged_out: Vec<bool>,
-    pruned: Vec<u64>,
+    pub(crate) stale: Vec<SkeyHash>,
+    /// Whether all sessions ended.
+    pub(crate) all_stale: bool,
+    pub(crate) logged_out: Vec<bool>,
+    pub(crate) revoked: Vec<u64>,
+    pub(crate) pruned: Vec<u64>,
 }
 
 /// A user's row after the logins.
-struct User {
-    row: i64,
-    unionid: Option<String>,
-    id: String,
-    info: Option<String>,
+pub(crate) struct User {
+    pub(crate) row: i64,
+    pub(crate) unionid: Option<String>,
+    pub(crate) id: String,
+    pub(crate) info: Option<String>,
 }
 
+/// Users by AppID and openid.
+pub(crate) type Users = HashMap<(String, String), User>;
+/// seq, hash, user, created, last visit; a user's together, newest first.
+pub(crate) type SessionRow = (i64, Vec<u8>, i64, i64, i64);
+
 /// A session's row after the logins.
-struct Row {
-    seq: i64,
-    created: i64,
-    last_visit: i64,
-    kept: bool,
+pub(crate) struct Row {
+    pub(crate) seq: i64,
+    pub(crate) created: i64,
+    pub(crate) last_visit: i64,
+    pub(crate) kept: bool,
 }
 
 impl Batch {
     pub(crate) fn add(&mut self, job: Job) {
         match job {
+            // Whoever asked has waited too long and been told so.
+            Job::LogIn(_, answer) if answer.is_closed() => {}
             Job::LogIn(login, answer) => self.logins.push((*login, answer)),
-            Job::LogOut(hash, answer) => self.logouts.push((hash, answer)),
+            Job::LogOut(ended, answer) => self.logouts.push((ended, answer)),
+            Job::Revoke(which, answer) => self.revokes.push((which, answer)),
+            Job::Info(info, answer) => self.infos.push((info, answer)),
             Job::Visits(visits, answer) => self.visits.push((visits, answer)),
             Job::Prune(before, answer) => self.prunes.push((before, answer)),
             Job::MiniApp(app, now, answer) => self.mini_apps.push((*app, now, answer)),
@@ -79,78 +77,22 @@ impl Batch {
     pub(crate) fn len(&self) -> usize {
         self.logins.len()
             + self.logouts.len()
+            + self.revokes.len()
+            + self.infos.len()
             + self.visits.len()
             + self.prunes.len()
             + self.mini_apps.len()
     }
 
-    /// Writes all jobs, inside the caller's transaction.
-    pub(crate) async fn write(
+    /// The logins as they were opened, from the rows the database has for them now.
+    pub(crate) fn opened(
         &self,
-        change: &mut SqliteConnection,
-        max_sessions: usize,
-    ) -> Result<Done, sqlx::Error> {
-        let mut done = Done {
-            opened: Vec::new(),
-            stale: Vec::new(),
-            logged_out: Vec::new(),
-            pruned: Vec::new(),
-        };
-        if !self.logins.is_empty() {
-            self.write_logins(change, max_sessions, &mut done).await?;
-        }
-        for (hash, _) in &self.logouts {
-            let ended = sqlx::query(LOG_OUT)
-                .bind(&hash.0[..])
-                .execute(&mut *change)
-                .await?;
-            done.logged_out.push(ended.rows_affected() > 0);
-            done.stale.push(*hash);
-        }
-        for (visits, _) in &self.visits {
-            sqlx::query(PUT_VISITS)
-                .bind(json!(visits).to_string())
-                .execute(&mut *change)
-                .await?;
-        }
-        for (before, _) in &self.prunes {
-            let pruned = sqlx::query(PRUNE)
-                .bind(before)
-                .execute(&mut *change)
-                .await?;
-            done.pruned.push(pruned.rows_affected());
-        }
-        for (app, now, _) in &self.mini_apps {
-            sqlx::query(PUT_MINI_APP)
-                .bind(&app.appid)
-                .bind(app.secret.expose())
-                .bind(now)
-                .execute(&mut *change)
-                .await?;
-        }
-        Ok(done)
-    }
-
-    async fn write_logins(
-        &self,
-        change: &mut SqliteConnection,
-        max_sessions: usize,
-        done: &mut Done,
-    ) -> Result<(), sqlx::Error> {
-        let users = self.put_users(change).await?;
-        let mut rows = Vec::with_capacity(self.logins.len());
-        for (login, _) in &self.logins {
-            let user = users.get(&key(login)).ok_or(sqlx::Error::RowNotFound)?;
-            rows.push(json!([hex::encode(login.hash.0), user.row, login.now]));
-        }
-        sqlx::query(PUT_SESSIONS)
-            .bind(Value::from(rows).to_string())
-            .execute(&mut *change)
-            .await?;
-        let sessions = keep_newest(change, &users, max_sessions).await?;
-        for (login, _) in &self.logins {
-            let user = users.get(&key(login)).ok_or(sqlx::Error::RowNotFound)?;
-            let row = sessions.get(&login.hash).ok_or(sqlx::Error::RowNotFound)?;
+        users: &Users,
+        sessions: &HashMap<SkeyHash, Row>,
+    ) -> Option<Vec<Opened>> {
+        let opened = self.logins.iter().map(|(login, _)| {
+            let user = users.get(&key(login))?;
+            let row = sessions.get(&login.hash)?;
             let found = Found {
                 seq: row.seq,
                 created: row.created,
@@ -162,59 +104,26 @@ impl Batch {
                 id: user.id.clone(),
                 user_info: user.info.clone(),
             };
-            done.opened.push(Opened {
+            Some(Opened {
                 is_new_user: user.id == login.new_id,
                 is_kept: row.kept,
                 session: Arc::new(Session::new(login.hash, found, login.limits)),
-            });
-        }
-        done.stale.extend(sessions.into_keys());
-        Ok(())
-    }
-
-    async fn put_users(
-        &self,
-        change: &mut SqliteConnection,
-    ) -> Result<HashMap<(String, String), User>, sqlx::Error> {
-        let users: Vec<Value> = self
-            .logins
-            .iter()
-            .map(|(login, _)| {
-                json!({
-                    "appid": login.appid,
-                    "openid": login.openid,
-                    "unionid": login.unionid,
-                    "id": login.new_id,
-                    "user_info": login.user_info,
-                    "session_key": login.session_key.expose(),
-                    "now": login.now,
-                })
             })
-            .collect();
-        let rows: Vec<UserRow> = sqlx::query_as(PUT_USERS)
-            .bind(Value::from(users).to_string())
-            .fetch_all(&mut *change)
-            .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(row, appid, openid, unionid, id, info)| {
-                let user = User {
-                    row,
-                    unionid,
-                    id,
-                    info,
-                };
-                ((appid, openid), user)
-            })
-            .collect())
+        });
+        opened.collect()
     }
 
     /// Tells the cache, then the callers.
     pub(crate) fn acknowledge(self, done: Done, cache: &Cache) {
+        if done.all_stale {
+            cache.forget_all();
+        }
         for hash in &done.stale {
             cache.forget(hash);
         }
-        for opened in done.opened.iter().filter(|opened| opened.is_kept) {
+        let logins = self.logins.iter().zip(&done.opened);
+        for ((login, _), opened) in logins.filter(|(_, opened)| opened.is_kept) {
+            opened.session.confirm(login.now.saturating_mul(1000));
             cache.opened(Arc::clone(&opened.session));
         }
         // A caller that is gone needs no answer.
@@ -224,8 +133,14 @@ impl Batch {
         for ((_, answer), ended) in self.logouts.into_iter().zip(done.logged_out) {
             drop(answer.send(Ok(ended)));
         }
+        for ((_, answer), revoked) in self.revokes.into_iter().zip(done.revoked) {
+            drop(answer.send(Ok(revoked)));
+        }
         for ((_, answer), pruned) in self.prunes.into_iter().zip(done.pruned) {
             drop(answer.send(Ok(pruned)));
+        }
+        for (_, answer) in self.infos {
+            drop(answer.send(Ok(())));
         }
         for (_, answer) in self.visits {
             drop(answer.send(Ok(())));
@@ -243,6 +158,12 @@ impl Batch {
         for (_, answer) in self.logouts {
             drop(answer.send(Err(err.clone())));
         }
+        for (_, answer) in self.revokes {
+            drop(answer.send(Err(err.clone())));
+        }
+        for (_, answer) in self.infos {
+            drop(answer.send(Err(err.clone())));
+        }
         for (_, answer) in self.visits {
             drop(answer.send(Err(err.clone())));
         }
@@ -255,31 +176,26 @@ impl Batch {
     }
 }
 
-fn key(login: &NewLogin) -> (String, String) {
+/// A login's user in [`Users`].
+pub(crate) fn key(login: &NewLogin) -> (String, String) {
     (login.appid.clone(), login.openid.clone())
 }
 
-/// All sessions of the users, after the oldest beyond `max_sessions` were dropped.
-async fn keep_newest(
-    change: &mut SqliteConnection,
-    users: &HashMap<(String, String), User>,
+/// The sessions by their hash, and which rows are beyond `max_sessions`.
+pub(crate) fn rank(
+    rows: Vec<SessionRow>,
     max_sessions: usize,
-) -> Result<HashMap<SkeyHash, Row>, sqlx::Error> {
-    let rows: Vec<i64> = users.values().map(|user| user.row).collect();
-    let sessions: Vec<(i64, Vec<u8>, i64, i64, i64)> = sqlx::query_as(SESSIONS_OF)
-        .bind(json!(rows).to_string())
-        .fetch_all(&mut *change)
-        .await?;
-    let mut by_hash = HashMap::with_capacity(sessions.len());
+) -> Option<(HashMap<SkeyHash, Row>, Vec<i64>)> {
+    let mut by_hash = HashMap::with_capacity(rows.len());
     let mut dropped = Vec::new();
     let (mut of, mut rank) = (None, 0);
-    for (seq, hash, user, created, last_visit) in sessions {
+    for (seq, hash, user, created, last_visit) in rows {
         rank = if of == Some(user) { rank + 1 } else { 1 };
         of = Some(user);
         if rank > max_sessions {
             dropped.push(seq);
         }
-        let hash = <[u8; 32]>::try_from(hash).map_err(|_| sqlx::Error::RowNotFound)?;
+        let hash = <[u8; 32]>::try_from(hash).ok()?;
         let row = Row {
             seq,
             created,
@@ -288,11 +204,25 @@ async fn keep_newest(
         };
         by_hash.insert(SkeyHash(hash), row);
     }
-    if !dropped.is_empty() {
-        sqlx::query(DROP_SESSIONS)
-            .bind(json!(dropped).to_string())
-            .execute(&mut *change)
-            .await?;
+    Some((by_hash, dropped))
+}
+
+/// Which of the keys `(seq, user)` are beyond `kept`; a user's together, newest first.
+pub(crate) fn beyond(keys: &[(i64, i64)], kept: usize) -> Vec<i64> {
+    let (mut of, mut rank) = (None, 0);
+    let mut dropped = Vec::new();
+    for (seq, user) in keys {
+        rank = if of == Some(user) { rank + 1 } else { 1 };
+        of = Some(user);
+        if rank > kept {
+            dropped.push(*seq);
+        }
     }
-    Ok(by_hash)
+    dropped
+}
+
+/// Hashes as a database returns them.
+pub(crate) fn hashes(rows: Vec<Vec<u8>>) -> Vec<SkeyHash> {
+    let whole = rows.into_iter().map(<[u8; 32]>::try_from);
+    whole.filter_map(Result::ok).map(SkeyHash).collect()
 }

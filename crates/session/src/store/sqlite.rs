@@ -3,6 +3,8 @@
 //! Write-ahead logging with `synchronous=FULL`: what was acknowledged is on the disk, and
 //! neither a killed process nor a cut power line takes it back.
 
+mod write;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,29 +12,33 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
 use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
 use crate::error::Error;
+use crate::identity::Identity;
 use crate::session::Found;
 use crate::skey::SkeyHash;
-use crate::store::writer::{Answer, Job, Writer};
-use crate::store::{NewLogin, Opened, StoreParts};
+use crate::store::batch::{Batch, Done};
+use crate::store::{Listed, Rules};
+use crate::vault::{Owner, Vault};
 
 /// The schema, one file a version; the file's `user_version` tells how many it has.
-const MIGRATIONS: [&str; 1] = [include_str!(
-    "../../schema/sqlite/0001_users_and_sessions.sql"
-)];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../schema/sqlite/0001_users_and_sessions.sql"),
+    include_str!("../../schema/sqlite/0002_session_keys_and_devices.sql"),
+];
+/// The version before which session keys stood in clear beside their users.
+const SEALED: usize = 2;
 /// "WEAP": marks the file as weappd's.
 const APPLICATION_ID: i64 = 0x5745_4150;
-/// How many writes may wait for the writer before logins wait too.
-const QUEUE: usize = 1024;
 /// How long another process may hold the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const FIND: &str = include_str!("../../schema/sqlite/find_session.sql");
-const SESSION_KEY: &str = include_str!("../../schema/sqlite/session_key.sql");
+const SESSION_KEYS: &str = include_str!("../../schema/sqlite/session_keys.sql");
+const LIST: &str = include_str!("../../schema/sqlite/list_sessions.sql");
+const PUT_KEYS: &str = include_str!("../../schema/sqlite/put_keys.sql");
 const MINI_APPS: &str = include_str!("../../schema/sqlite/mini_apps.sql");
 
 /// A row of [`FIND`].
@@ -48,24 +54,60 @@ type FoundRow = (
     Option<String>,
 );
 
-/// The handle: readers, and the way to the writer.
+/// The readers.
 #[derive(Clone)]
 pub(crate) struct Sqlite {
-    jobs: mpsc::Sender<Job>,
     readers: SqlitePool,
-    path: Arc<Path>,
+    place: Arc<str>,
+    rules: Arc<Rules>,
+}
+
+/// The writing connection.
+pub(crate) struct Desk {
+    conn: SqliteConnection,
+    place: Arc<str>,
+}
+
+impl Desk {
+    pub(crate) fn new(conn: SqliteConnection, path: &Path) -> Self {
+        Self {
+            conn,
+            place: path.display().to_string().into(),
+        }
+    }
+
+    pub(crate) async fn commit(&mut self, batch: &Batch, rules: &Rules) -> Result<Done, Error> {
+        self.try_commit(batch, rules)
+            .await
+            .map_err(|err| Error::WriteStore {
+                place: self.place.to_string(),
+                hint: hint(&err),
+                source: Arc::new(err),
+            })
+    }
+
+    async fn try_commit(&mut self, batch: &Batch, rules: &Rules) -> Result<Done, sqlx::Error> {
+        let mut change = self.conn.begin_with("BEGIN IMMEDIATE").await?;
+        let done = write::write(batch, &mut change, rules).await?;
+        change.commit().await?;
+        Ok(done)
+    }
+
+    /// Closing folds the write-ahead log into the file; if that fails, the next start does
+    /// it.
+    pub(crate) async fn close(self) {
+        if let Err(err) = self.conn.close().await {
+            tracing::warn!(error = %err, "the session database was not closed cleanly");
+        }
+    }
 }
 
 impl Sqlite {
-    pub(crate) async fn open(parts: StoreParts<'_>) -> Result<Self, Error> {
-        let path = parts.config.sqlite_file(parts.data_dir)?;
-        create(&path).map_err(|source| Error::CreateStore {
-            path: path.clone(),
-            source: Arc::new(source),
-        })?;
-        let options = options(&path);
+    pub(crate) async fn open(path: &Path, rules: Arc<Rules>) -> Result<(Self, Desk), Error> {
+        let place = || path.display().to_string();
+        let options = options(path);
         let failed = |err: sqlx::Error| Error::OpenStore {
-            path: path.clone(),
+            place: place(),
             hint: hint(&err),
             source: Arc::new(err),
         };
@@ -75,50 +117,28 @@ impl Sqlite {
         let version = version(&mut conn).await.map_err(failed)?;
         let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
         match version {
-            None => return Err(Error::ForeignStore { path }),
-            Some(found) if found > known => return Err(Error::NewerStore { path, found, known }),
-            Some(found) => migrate(&mut conn, found).await.map_err(failed)?,
+            None => return Err(Error::ForeignStore { place: place() }),
+            Some(found) if found > known => {
+                return Err(Error::NewerStore {
+                    place: place(),
+                    found,
+                    known,
+                });
+            }
+            Some(found) => migrate(&mut conn, found, &rules.vault)
+                .await
+                .map_err(failed)?,
         }
         let readers = SqlitePoolOptions::new()
             .max_connections(2)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options);
-        let path: Arc<Path> = path.into();
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = Writer {
-            conn,
-            queue,
-            cache: parts.cache,
-            max_sessions: parts.config.max_sessions_per_user as usize,
-            path: Arc::clone(&path),
-        };
-        parts.tasks.spawn_on(parts.work, writer.run());
-        Ok(Self {
-            jobs,
+        let sqlite = Self {
             readers,
-            path,
-        })
-    }
-
-    pub(crate) async fn log_in(&self, login: NewLogin) -> Result<Opened, Error> {
-        self.ask(|answer| Job::LogIn(Box::new(login), answer)).await
-    }
-
-    pub(crate) async fn log_out(&self, hash: SkeyHash) -> Result<bool, Error> {
-        self.ask(|answer| Job::LogOut(hash, answer)).await
-    }
-
-    pub(crate) async fn put_visits(&self, visits: Vec<(i64, i64)>) -> Result<(), Error> {
-        self.ask(|answer| Job::Visits(visits, answer)).await
-    }
-
-    pub(crate) async fn prune(&self, before: i64) -> Result<u64, Error> {
-        self.ask(|answer| Job::Prune(before, answer)).await
-    }
-
-    pub(crate) async fn put_mini_app(&self, app: MiniApp, now: i64) -> Result<(), Error> {
-        self.ask(|answer| Job::MiniApp(Box::new(app), now, answer))
-            .await
+            place: place().into(),
+            rules,
+        };
+        Ok((sqlite, Desk::new(conn, path)))
     }
 
     pub(crate) async fn find(&self, hash: SkeyHash) -> Result<Option<Found>, Error> {
@@ -140,13 +160,27 @@ impl Sqlite {
         }))
     }
 
-    pub(crate) async fn session_key(&self, user: i64) -> Result<Option<Secret>, Error> {
-        let key: Option<String> = sqlx::query_scalar(SESSION_KEY)
+    pub(crate) async fn session_keys(
+        &self,
+        user: i64,
+        who: &Identity,
+    ) -> Result<Vec<Secret>, Error> {
+        let keys: Vec<Vec<u8>> = sqlx::query_scalar(SESSION_KEYS)
             .bind(user)
-            .fetch_optional(&self.readers)
+            .fetch_all(&self.readers)
             .await
             .map_err(|err| self.read_failed(err))?;
-        Ok(key.map(Secret::new))
+        Ok(unsealed(&self.rules.vault, who, &keys))
+    }
+
+    pub(crate) async fn list(&self, appid: &str, openid: &str) -> Result<Vec<Listed>, Error> {
+        let rows: Vec<(i64, i64, i64, Option<String>)> = sqlx::query_as(LIST)
+            .bind(appid)
+            .bind(openid)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|err| self.read_failed(err))?;
+        Ok(rows.into_iter().map(Listed::from).collect())
     }
 
     pub(crate) async fn mini_apps(&self) -> Result<Vec<MiniApp>, Error> {
@@ -161,26 +195,14 @@ impl Sqlite {
     }
 
     pub(crate) async fn close(&self) {
-        // The writer may be gone already: then there is nothing to wait for.
-        let _closed = self.ask(Job::Close).await;
         self.readers.close().await;
-    }
-
-    /// Hands a job to the writer and waits for its transaction.
-    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs
-            .send(job(answer))
-            .await
-            .map_err(|_| Error::Closed)?;
-        answered.await.map_err(|_| Error::Closed)?
     }
 
     fn read_failed(&self, err: sqlx::Error) -> Error {
         match err {
             sqlx::Error::PoolClosed => Error::Closed,
             err => Error::ReadStore {
-                path: self.path.to_path_buf(),
+                place: self.place.to_string(),
                 hint: hint(&err),
                 source: Arc::new(err),
             },
@@ -196,8 +218,16 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
 }
 
-/// Makes the file, if it is not there, readable for nobody else: session keys stand in it.
-fn create(path: &Path) -> io::Result<()> {
+/// Makes the file, if it is not there.
+pub(crate) fn create(path: &Path) -> Result<(), Error> {
+    create_file(path).map_err(|source| Error::CreateStore {
+        place: path.display().to_string(),
+        source: Arc::new(source),
+    })
+}
+
+/// Readable for nobody else: users stand in it.
+fn create_file(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
@@ -226,8 +256,16 @@ async fn version(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error
 }
 
 /// Brings the file to the newest schema. Safe beside another weappd doing the same.
-async fn migrate(conn: &mut SqliteConnection, found: i64) -> Result<(), sqlx::Error> {
+async fn migrate(
+    conn: &mut SqliteConnection,
+    found: i64,
+    vault: &Vault,
+) -> Result<(), sqlx::Error> {
     sqlx::query("PRAGMA journal_mode = WAL")
+        .execute(&mut *conn)
+        .await?;
+    // What a migration takes out of the file leaves no trace in it.
+    sqlx::query("PRAGMA secure_delete = ON")
         .execute(&mut *conn)
         .await?;
     if usize::try_from(found).is_ok_and(|found| found >= MIGRATIONS.len()) {
@@ -238,8 +276,11 @@ async fn migrate(conn: &mut SqliteConnection, found: i64) -> Result<(), sqlx::Er
         .fetch_one(&mut *change)
         .await?;
     let done = usize::try_from(found).unwrap_or(0);
-    for schema in MIGRATIONS.iter().skip(done) {
-        sqlx::raw_sql(*schema).execute(&mut *change).await?;
+    for (version, schema) in (1..).zip(MIGRATIONS).skip(done) {
+        sqlx::raw_sql(schema).execute(&mut *change).await?;
+        if version == SEALED {
+            seal_keys(&mut change, vault).await?;
+        }
     }
     let stamp = format!(
         "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
@@ -250,6 +291,60 @@ async fn migrate(conn: &mut SqliteConnection, found: i64) -> Result<(), sqlx::Er
         .execute(&mut *change)
         .await?;
     change.commit().await
+}
+
+/// Moves the session keys that stood in clear into their table, sealed.
+async fn seal_keys(conn: &mut SqliteConnection, vault: &Vault) -> Result<(), sqlx::Error> {
+    let rows: Vec<(i64, String, String, String, i64)> =
+        sqlx::query_as("SELECT user, appid, openid, session_key, last_login FROM users")
+            .fetch_all(&mut *conn)
+            .await?;
+    for rows in rows.chunks(1000) {
+        let keys: Vec<_> = rows
+            .iter()
+            .map(|(user, appid, openid, key, given)| {
+                let key = Secret::new(key.clone());
+                let sealed = vault.seal(Owner { appid, openid }, &key);
+                let name = vault.fingerprint(&key);
+                serde_json::json!([user, hex::encode(name), hex::encode(sealed), given])
+            })
+            .collect();
+        sqlx::query(PUT_KEYS)
+            .bind(serde_json::Value::from(keys).to_string())
+            .execute(&mut *conn)
+            .await?;
+    }
+    sqlx::query("ALTER TABLE users DROP COLUMN session_key")
+        .execute(&mut *conn)
+        .await?;
+    Ok(())
+}
+
+/// The keys that open; one that does not was sealed with another key file.
+pub(crate) fn unsealed(vault: &Vault, who: &Identity, keys: &[Vec<u8>]) -> Vec<Secret> {
+    let owner = Owner {
+        appid: &who.appid,
+        openid: &who.openid,
+    };
+    let open: Vec<_> = keys
+        .iter()
+        .filter_map(|key| vault.unseal(owner, key))
+        .collect();
+    if open.len() < keys.len() {
+        tracing::warn!(openid = %who.openid, "a session key was sealed with another key file; see [session] key_file");
+    }
+    open
+}
+
+impl From<(i64, i64, i64, Option<String>)> for Listed {
+    fn from(row: (i64, i64, i64, Option<String>)) -> Self {
+        Self {
+            seq: row.0,
+            created: row.1,
+            last_visit: row.2,
+            device: row.3,
+        }
+    }
 }
 
 /// What a person can do about an SQLite error (primary result codes, sqlite.org/rescode).
@@ -274,9 +369,9 @@ pub(crate) fn hint(err: &sqlx::Error) -> &'static str {
 /// A file of the newest schema, for the tests of this folder.
 #[cfg(test)]
 pub(crate) async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    create(path)?;
+    create_file(path).map_err(sqlx::Error::Io)?;
     let mut conn = SqliteConnection::connect_with(&options(path)).await?;
-    migrate(&mut conn, 0).await?;
+    migrate(&mut conn, 0, &crate::vault::tests::vault()).await?;
     Ok(conn)
 }
 
@@ -292,11 +387,12 @@ mod tests {
         let mut conn = SqliteConnection::connect_with(&options(&path))
             .await
             .expect("opens");
-        migrate(&mut conn, 0).await.expect("migrates");
-        migrate(&mut conn, 0)
+        let vault = crate::vault::tests::vault();
+        migrate(&mut conn, 0, &vault).await.expect("migrates");
+        migrate(&mut conn, 0, &vault)
             .await
             .expect("a second time is no change");
-        assert_eq!(version(&mut conn).await.expect("reads"), Some(1));
+        assert_eq!(version(&mut conn).await.expect("reads"), Some(2));
         let full: i64 = sqlx::query_scalar("PRAGMA synchronous")
             .fetch_one(&mut conn)
             .await
@@ -307,5 +403,37 @@ mod tests {
             .await
             .expect("reads");
         assert_eq!(log, "wal");
+    }
+
+    #[tokio::test]
+    async fn session_keys_in_clear_are_sealed_and_gone_from_the_file() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("weappd.db");
+        let mut conn = SqliteConnection::connect_with(&options(&path).create_if_missing(true))
+            .await
+            .expect("opens");
+        let old = "PRAGMA application_id = 0x57454150; PRAGMA user_version = 1;
+            INSERT INTO users VALUES (1, 'wx1', 'o1', NULL, 'id', NULL, 'a key in clear', 1, 2)";
+        sqlx::raw_sql(MIGRATIONS[0])
+            .execute(&mut conn)
+            .await
+            .expect("the old schema");
+        sqlx::raw_sql(old).execute(&mut conn).await.expect("a user");
+        let vault = crate::vault::tests::vault();
+        migrate(&mut conn, 1, &vault).await.expect("migrates");
+        let keys: Vec<Vec<u8>> = sqlx::query_scalar(SESSION_KEYS)
+            .bind(1)
+            .fetch_all(&mut conn)
+            .await
+            .expect("reads");
+        let owner = Owner {
+            appid: "wx1",
+            openid: "o1",
+        };
+        let key = vault.unseal(owner, &keys[0]).expect("opens");
+        assert_eq!(key.expose(), "a key in clear");
+        conn.close().await.expect("closes");
+        let file = std::fs::read(&path).expect("a file");
+        assert!(!file.windows(8).any(|part| part == b"in clear"));
     }
 }

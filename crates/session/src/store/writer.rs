@@ -4,19 +4,15 @@
 //! One disk flush serves as many logins as were waiting. The cache is told before the
 //! callers are, in the order of the transactions: see [`Cache::opened`].
 
-use std::path::Path;
 use std::sync::Arc;
 
-use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::Cache;
 use crate::config::MiniApp;
 use crate::error::Error;
-use crate::skey::SkeyHash;
-use crate::store::batch::{self, Batch};
-use crate::store::sqlite::hint;
-use crate::store::{NewLogin, Opened};
+use crate::store::batch::{Batch, Done};
+use crate::store::{Ended, NewInfo, NewLogin, Opened, Revoke, Rules, Visit, mysql, sqlite};
 
 /// How many jobs share one transaction at most.
 const MAX_BATCH: usize = 512;
@@ -27,20 +23,44 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 /// Something to be written.
 pub(crate) enum Job {
     LogIn(Box<NewLogin>, Answer<Opened>),
-    LogOut(SkeyHash, Answer<bool>),
-    Visits(Vec<(i64, i64)>, Answer<()>),
+    LogOut(Ended, Answer<bool>),
+    Revoke(Revoke, Answer<u64>),
+    Info(NewInfo, Answer<()>),
+    Visits(Vec<Visit>, Answer<()>),
     Prune(i64, Answer<u64>),
     MiniApp(Box<MiniApp>, i64, Answer<()>),
     Close(Answer<()>),
 }
 
+/// The writing connection to a database.
+pub(crate) enum Desk {
+    Sqlite(sqlite::Desk),
+    Mysql(mysql::Desk),
+}
+
+impl Desk {
+    /// Writes the batch in one transaction; on return it is on the disk.
+    async fn commit(&mut self, batch: &Batch, rules: &Rules) -> Result<Done, Error> {
+        match self {
+            Self::Sqlite(desk) => desk.commit(batch, rules).await,
+            Self::Mysql(desk) => desk.commit(batch, rules).await,
+        }
+    }
+
+    async fn close(self) {
+        match self {
+            Self::Sqlite(desk) => desk.close().await,
+            Self::Mysql(desk) => desk.close().await,
+        }
+    }
+}
+
 /// The task that owns the writing connection.
 pub(crate) struct Writer {
-    pub(crate) conn: SqliteConnection,
+    pub(crate) desk: Desk,
     pub(crate) queue: mpsc::Receiver<Job>,
     pub(crate) cache: Arc<Cache>,
-    pub(crate) max_sessions: usize,
-    pub(crate) path: Arc<Path>,
+    pub(crate) rules: Arc<Rules>,
 }
 
 impl Writer {
@@ -72,11 +92,7 @@ impl Writer {
             batch.add(job);
             self.write(batch).await;
         }
-        // Closing folds the write-ahead log into the file; if that fails, the next start
-        // does it.
-        if let Err(err) = self.conn.close().await {
-            tracing::warn!(error = %err, "the session database was not closed cleanly");
-        }
+        self.desk.close().await;
         if let Some(answer) = closed {
             drop(answer.send(Ok(())));
         }
@@ -86,34 +102,22 @@ impl Writer {
         if batch.len() == 0 {
             return;
         }
-        match commit(&mut self.conn, &batch, self.max_sessions).await {
+        match self.desk.commit(&batch, &self.rules).await {
             Ok(done) => batch.acknowledge(done, &self.cache),
-            Err(err) => batch.refuse(&Error::WriteStore {
-                path: self.path.to_path_buf(),
-                hint: hint(&err),
-                source: Arc::new(err),
-            }),
+            Err(err) => batch.refuse(&err),
         }
     }
-}
-
-/// Writes the batch in one transaction; on return it is on the disk.
-async fn commit(
-    conn: &mut SqliteConnection,
-    batch: &Batch,
-    max_sessions: usize,
-) -> Result<batch::Done, sqlx::Error> {
-    let mut change = conn.begin_with("BEGIN IMMEDIATE").await?;
-    let done = batch.write(&mut change, max_sessions).await?;
-    change.commit().await?;
-    Ok(done)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
     use crate::session::Limits;
+    use crate::skey::SkeyHash;
     use crate::store::sqlite;
+    use crate::vault;
     use weappd_base::secret::Secret;
 
     fn login(n: usize) -> NewLogin {
@@ -124,7 +128,9 @@ mod tests {
             new_id: format!("id{n}"),
             user_info: None,
             session_key: Secret::new("key"),
+            skey: Secret::new(n.to_string()),
             hash: SkeyHash::of(&n.to_string()),
+            device: None,
             now: 7,
             limits: Limits {
                 login_secs: 10,
@@ -160,11 +166,14 @@ mod tests {
         drop(jobs);
         let cache = Arc::new(Cache::new(1 << 20));
         let writer = Writer {
-            conn,
+            desk: Desk::Sqlite(sqlite::Desk::new(conn, &path)),
             queue,
             cache: Arc::clone(&cache),
-            max_sessions: 8,
-            path: path.clone().into(),
+            rules: Arc::new(Rules {
+                max_sessions: 8,
+                keys_kept: 3,
+                vault: vault::tests::vault(),
+            }),
         };
         writer.run().await;
         for (n, answered) in answers.into_iter().enumerate() {
@@ -180,6 +189,11 @@ mod tests {
             .await
             .expect("counts");
         assert_eq!(kept, 16);
+        let keys: i64 = sqlx::query_scalar("SELECT count(*) FROM session_keys")
+            .fetch_one(&mut reader)
+            .await
+            .expect("counts");
+        assert_eq!(keys, 2, "the same key is kept once");
         let after = commits(&dir.path().join("weappd.db-wal"), 4096);
         assert_eq!(after - before, 1, "one flush for a hundred logins");
     }

@@ -57,11 +57,11 @@ async fn visits_survive_a_restart() {
     world.hand.advance(1000);
     assert_eq!(world.user(&visited).await["code"], 0);
     world.restart().await;
-    assert_eq!(last_visits(&world).await, [1_800_001_000]);
+    assert_eq!(world.last_visits().await, [1_800_001_000]);
     world.hand.advance(500);
     assert_eq!(world.user(&visited).await["code"], 0);
     world.sessions.flush().await.expect("writes");
-    assert_eq!(last_visits(&world).await, [1_800_001_500]);
+    assert_eq!(world.last_visits().await, [1_800_001_500]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,14 +149,4 @@ async fn a_new_name_is_seen_by_the_users_other_phone() {
     let body = json!({"code": "c2", "encryptedData": data, "iv": iv});
     assert_eq!(world.native(&body).await.status, StatusCode::OK);
     assert_eq!(world.user(&first).await["data"]["nickName"], "renamed");
-}
-
-async fn last_visits(world: &World) -> Vec<i64> {
-    use sqlx::Connection as _;
-    let url = format!("sqlite:{}", world.dir.path().join("weappd.db").display());
-    let mut conn = sqlx::SqliteConnection::connect(&url).await.expect("opens");
-    sqlx::query_scalar("SELECT last_visit FROM sessions ORDER BY seq")
-        .fetch_all(&mut conn)
-        .await
-        .expect("reads")
 }

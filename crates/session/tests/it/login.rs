@@ -114,7 +114,7 @@ async fn many_requests_with_one_code_are_one_exchange_and_one_session() {
     let (skeys, ()) = tokio::join!(futures_util::future::join_all(logins), unlock);
     assert_eq!(world.wechat.asked(), 1);
     assert!(skeys.iter().all(|skey| *skey == skeys[0]), "one session");
-    assert_eq!(sessions_in(&world).await, 1);
+    assert_eq!(world.last_visits().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +126,7 @@ async fn data_that_did_not_decrypt_may_be_sent_again_with_the_same_code() {
     let failed = world.native(&broken).await;
     assert_eq!(failed.status, StatusCode::BAD_REQUEST);
     assert_eq!(failed.json["error"]["code"], "bad_user_data");
-    assert_eq!(sessions_in(&world).await, 0);
+    assert_eq!(world.last_visits().await.len(), 0);
     let (data, iv) = user_data(APP, "o1", "Band");
     let right = json!({"code": "c1", "encryptedData": data, "iv": iv});
     let done = world.native(&right).await;
@@ -146,7 +146,7 @@ async fn user_data_may_follow_its_code() {
     let second = world.native(&body).await;
     assert_eq!(second.json["skey"], skey);
     assert_eq!(world.user(skey).await["data"]["nickName"], "Band");
-    assert_eq!(sessions_in(&world).await, 1);
+    assert_eq!(world.last_visits().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -332,16 +332,5 @@ async fn hundreds_log_in_at_once() {
     for (skey, openid) in &skeys {
         assert_eq!(world.user(skey).await["data"]["openId"], **openid);
     }
-    assert_eq!(sessions_in(&world).await, 300);
-}
-
-/// How many sessions the database holds.
-async fn sessions_in(world: &World) -> i64 {
-    use sqlx::Connection as _;
-    let url = format!("sqlite:{}", world.dir.path().join("weappd.db").display());
-    let mut conn = sqlx::SqliteConnection::connect(&url).await.expect("opens");
-    sqlx::query_scalar("SELECT count(*) FROM sessions")
-        .fetch_one(&mut conn)
-        .await
-        .expect("counts")
+    assert_eq!(world.last_visits().await.len(), 300);
 }

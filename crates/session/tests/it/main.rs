@@ -3,9 +3,12 @@
 
 #![expect(clippy::expect_used, reason = "what fails in a helper fails its test")]
 
+mod backend;
 mod check;
+mod data;
 mod login;
 mod require;
+mod revoke;
 mod rpc;
 mod store;
 mod wechat;

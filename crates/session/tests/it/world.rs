@@ -15,10 +15,11 @@ use weappd_base::secret::Secret;
 use weappd_base::tasks::{Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
-use weappd_session::http::{SiteChoice, public_router, rpc_router};
+use weappd_session::http::{SiteChoice, control_router, public_router, rpc_router};
 use weappd_session::{Config, Error, MiniApp, Sessions, SessionsParts};
 use weappd_wechat::Client;
 
+use crate::backend::Backend;
 use crate::wechat::{FakeWechat, user_data};
 
 pub(crate) const APP: &str = "wx0000000000000001";
@@ -34,6 +35,7 @@ pub(crate) struct World {
     clock: Clock,
     config: Config,
     _tasks: Tasks,
+    backend: Backend,
 }
 
 /// A response, read.
@@ -60,7 +62,11 @@ impl World {
         Self::built(Config::default(), 300).await
     }
 
-    async fn built(config: Config, timeout_ms: u64) -> Self {
+    async fn built(mut config: Config, timeout_ms: u64) -> Self {
+        let backend = Backend::new();
+        if config.store == Config::default().store {
+            config.store = backend.store();
+        }
         let dir = TempDir::new().expect("a directory");
         let tasks = Tasks::new();
         let wechat = FakeWechat::start(&tasks);
@@ -85,12 +91,24 @@ impl World {
             clock,
             config,
             _tasks: tasks,
+            backend,
         }
     }
 
     /// Opens the sessions of a directory, beside those that are open.
     pub(crate) async fn open_at(&self, dir: &Path) -> Result<Sessions, Error> {
         open(dir, &self.config, &self.client, &self.clock, &self.wiretap).await
+    }
+
+    /// Opens the sessions of another store.
+    #[allow(dead_code, reason = "stores differ for some tests only")]
+    pub(crate) async fn open_with(&self, store: &str) -> Result<Sessions, Error> {
+        let config = Config {
+            store: store.to_owned(),
+            ..self.config.clone()
+        };
+        let (client, clock) = (&self.client, &self.clock);
+        open(self.dir.path(), &config, client, clock, &self.wiretap).await
     }
 
     /// Closes and opens again: memory is empty, the store is not.
@@ -113,6 +131,11 @@ impl World {
         send(self.router(APP), method, path, headers, body).await
     }
 
+    /// The last visits of all sessions as they are written, the oldest session first.
+    pub(crate) async fn last_visits(&self) -> Vec<i64> {
+        self.backend.last_visits(self.dir.path()).await
+    }
+
     /// The public routes of a site, and the internal ones.
     pub(crate) fn router(&self, appid: &str) -> Router {
         let choice = SiteChoice {
@@ -120,7 +143,9 @@ impl World {
             wafer1: true,
             wafer2: true,
         };
-        public_router(self.sessions.clone(), choice).merge(rpc_router(self.sessions.clone()))
+        public_router(self.sessions.clone(), choice)
+            .merge(rpc_router(self.sessions.clone()))
+            .merge(control_router(self.sessions.clone()))
     }
 
     /// Logs a user in by Wafer 2, with user data; gives the skey.

@@ -42,6 +42,8 @@ impl MariaDb {
             ])
             .arg(format!("--datadir={}", data.display()))
             .args(as_root())
+            // Two that start at once in one directory delete each other's files.
+            .env("TMPDIR", home.path())
             .output()
             .expect("mariadb-install-db (Debian package mariadb-server)");
         assert!(
@@ -135,6 +137,7 @@ fn spawn_server(home: &TempDir, port: u16) -> Process {
             .arg(format!("--socket={}", at("s")))
             .arg(format!("--pid-file={}", at("pid")))
             .arg(format!("--init-file={}", at("init.sql")))
+            .env("TMPDIR", home.path())
             .arg(format!("--port={port}"))
             .args([
                 "--bind-address=127.0.0.1",

@@ -1,0 +1,1 @@
+SELECT skey_hash FROM sessions WHERE user = ?1

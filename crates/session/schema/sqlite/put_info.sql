@@ -1,0 +1,1 @@
+UPDATE users SET user_info = ?2 WHERE user = ?1

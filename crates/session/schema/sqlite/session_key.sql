@@ -1,1 +1,0 @@
-SELECT session_key FROM users WHERE user = ?1

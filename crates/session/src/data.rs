@@ -1,0 +1,268 @@
+//! The open data of a user whose session is known: opened with the session keys the store
+//! keeps, and what the phone may say of its user.
+//!
+//! A phone may encrypt or sign with a key that a login has replaced a moment ago, so the
+//! last keys are tried, the newest first.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use weappd_base::secret::Secret;
+use weappd_wechat::open_data;
+
+use crate::error::Error;
+use crate::session::{Session, name_user};
+use crate::sessions::Sessions;
+use crate::store::NewInfo;
+
+/// The longest nickname, in characters: WeChat allows 32.
+const MAX_NICK: usize = 64;
+/// The longest picture address, in bytes.
+const MAX_AVATAR: usize = 1024;
+/// How far WeChat's clock may be ahead of ours.
+const AHEAD_SECS: i64 = 300;
+/// Fields that only WeChat may tell, over encrypted data or the login.
+const NOT_THEIRS: [&str; 4] = ["openId", "unionId", "watermark", "phoneNumber"];
+
+/// Why what a phone brought is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DataFault {
+    #[error("{0}")]
+    Input(&'static str),
+    /// The user has no session key that this weappd can read.
+    #[error("no session key of this user is kept: log in again")]
+    NoKey,
+    #[error("the data does not open with the user's session keys")]
+    Closed(#[source] weappd_wechat::Error),
+    #[error("the data is older than the configuration allows")]
+    Stale,
+    #[error("the signature does not fit: rawData is not WeChat's, or of an older login")]
+    Unsigned,
+    #[error(transparent)]
+    House(#[from] Error),
+}
+
+/// What the phone says of its user.
+#[derive(Debug)]
+pub(crate) enum Profile {
+    /// What the user typed and chose.
+    Chosen(Map<String, Value>),
+    /// What `wx.getUserInfo` gave, with its signature.
+    Signed { raw_data: String, signature: String },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ProfileBody {
+    nick_name: Option<String>,
+    avatar_url: Option<String>,
+    raw_data: Option<String>,
+    signature: Option<String>,
+}
+
+impl Profile {
+    /// Reads `{"nickName"?, "avatarUrl"?}` or `{"rawData", "signature"}`.
+    pub(crate) fn read(text: &[u8]) -> Result<Self, DataFault> {
+        let body: ProfileBody = serde_json::from_slice(text).map_err(|_| {
+            DataFault::Input(
+                "the body must be JSON: {\"nickName\"?, \"avatarUrl\"?} or {\"rawData\", \"signature\"}",
+            )
+        })?;
+        let mut fields = Map::new();
+        if let Some(nick) = body.nick_name {
+            let whole = !nick.trim().is_empty() && !nick.chars().any(char::is_control);
+            if !whole || nick.chars().count() > MAX_NICK {
+                return Err(DataFault::Input(
+                    "nickName must be 1 to 64 characters of text",
+                ));
+            }
+            fields.insert("nickName".to_owned(), nick.into());
+        }
+        if let Some(avatar) = body.avatar_url {
+            if !is_picture(&avatar) {
+                return Err(DataFault::Input(
+                    "avatarUrl must be an https address, or the path of an uploaded file",
+                ));
+            }
+            fields.insert("avatarUrl".to_owned(), avatar.into());
+        }
+        match (body.raw_data, body.signature, fields.is_empty()) {
+            (Some(raw_data), Some(signature), true) => Ok(Self::Signed {
+                raw_data,
+                signature,
+            }),
+            (None, None, false) => Ok(Self::Chosen(fields)),
+            _ => Err(DataFault::Input(
+                "bring nickName or avatarUrl, or else rawData with its signature",
+            )),
+        }
+    }
+}
+
+/// An address that other users' phones may load: nothing that runs.
+fn is_picture(url: &str) -> bool {
+    let place = url.starts_with("https://")
+        || url.starts_with("http://")
+        || url.starts_with('/') && !url.starts_with("//");
+    place && url.len() <= MAX_AVATAR && url.bytes().all(|c| c.is_ascii_graphic())
+}
+
+impl Sessions {
+    /// The keys WeChat gave at the user's last logins, the newest first.
+    pub(crate) async fn session_keys(&self, session: &Session) -> Result<Vec<Secret>, Error> {
+        let (user, who) = (session.user, Arc::clone(&session.identity));
+        let store = self.shared().store.clone();
+        self.shared()
+            .work
+            .run(async move { store.session_keys(user, &who).await })
+            .await?
+    }
+
+    /// Opens data that WeChat encrypted for this user; it must be of this mini program and
+    /// of now.
+    pub(crate) async fn open_data(
+        &self,
+        session: &Session,
+        encrypted: &str,
+        iv: &str,
+    ) -> Result<Value, DataFault> {
+        let keys = self.session_keys(session).await?;
+        let appid = &session.identity.appid;
+        let data = first(&keys, |key| {
+            open_data::open(appid, key, encrypted, Some(iv))
+        })?;
+        let shared = self.shared();
+        let oldest = i64::try_from(shared.config.open_data_max_age_secs).unwrap_or(i64::MAX);
+        let age = open_data::made_at(&data).map(|at| shared.clock.unix_secs().saturating_sub(at));
+        let fresh = age.is_some_and(|age| (-AHEAD_SECS..=oldest).contains(&age));
+        if oldest > 0 && !fresh {
+            return Err(DataFault::Stale);
+        }
+        let openid = data.get("openId");
+        if openid.is_some_and(|openid| openid != session.identity.openid.as_str()) {
+            return Err(DataFault::Input("the data names another user"));
+        }
+        Ok(data)
+    }
+
+    /// Keeps what the phone says of its user.
+    pub(crate) async fn put_profile(
+        &self,
+        session: &Session,
+        profile: Profile,
+    ) -> Result<(), DataFault> {
+        let told = match profile {
+            Profile::Chosen(fields) => fields,
+            Profile::Signed {
+                raw_data,
+                signature,
+            } => self.signed(session, &raw_data, &signature).await?,
+        };
+        let known = &session.identity;
+        let mut fields: Map<String, Value> =
+            serde_json::from_str(&known.user_info_json).unwrap_or_default();
+        fields.extend(told);
+        name_user(&mut fields, &known.openid, known.unionid.as_deref());
+        let info = NewInfo {
+            user: session.user,
+            who: Arc::clone(known),
+            user_info: Value::Object(fields).to_string(),
+        };
+        let store = self.shared().store.clone();
+        let put = self
+            .shared()
+            .work
+            .run(async move { store.put_info(info).await });
+        Ok(put.await.map_err(Error::from).flatten()?)
+    }
+
+    async fn signed(
+        &self,
+        session: &Session,
+        raw_data: &str,
+        signature: &str,
+    ) -> Result<Map<String, Value>, DataFault> {
+        let keys = self.session_keys(session).await?;
+        if keys.is_empty() {
+            return Err(DataFault::NoKey);
+        }
+        let mut keys = keys.iter();
+        if !keys.any(|key| open_data::is_raw_data_signed(raw_data, key, signature)) {
+            return Err(DataFault::Unsigned);
+        }
+        let mut fields: Map<String, Value> = serde_json::from_str(raw_data)
+            .map_err(|_| DataFault::Input("rawData holds no JSON object"))?;
+        fields.retain(|name, _| !NOT_THEIRS.contains(&name.as_str()));
+        Ok(fields)
+    }
+}
+
+/// What the first key that fits gives; if none does, what the newest met.
+fn first<T>(
+    keys: &[Secret],
+    open: impl Fn(&Secret) -> Result<T, weappd_wechat::Error>,
+) -> Result<T, DataFault> {
+    let [newest, older @ ..] = keys else {
+        return Err(DataFault::NoKey);
+    };
+    open(newest).or_else(|err| {
+        let mut older = older.iter();
+        older
+            .find_map(|key| open(key).ok())
+            .ok_or(DataFault::Closed(err))
+    })
+}
+
+/// Decrypts with the first key that fits.
+pub(crate) fn decrypt(
+    keys: &[Secret],
+    encrypted: &str,
+    iv: Option<&str>,
+) -> Result<String, DataFault> {
+    first(keys, |key| open_data::decrypt(key, encrypted, iv))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Result<Profile, DataFault> {
+        Profile::read(text.as_bytes())
+    }
+
+    #[test]
+    fn a_profile_is_chosen_or_signed() {
+        let chosen = read(r#"{"nickName":"三木","avatarUrl":"/weapp/files/a.png"}"#);
+        assert!(matches!(chosen, Ok(Profile::Chosen(fields)) if fields.len() == 2));
+        let signed = read(r#"{"rawData":"{}","signature":"s"}"#);
+        assert!(matches!(signed, Ok(Profile::Signed { .. })));
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"nickName":" "}"#,
+            r#"{"nickName":"a\nb"}"#,
+            r#"{"openId":"o2","nickName":"a"}"#,
+            r#"{"rawData":"{}"}"#,
+            r#"{"nickName":"a","rawData":"{}","signature":"s"}"#,
+            r#"{"avatarUrl":"javascript:alert(1)"}"#,
+            r#"{"avatarUrl":"//evil.example/a.png"}"#,
+            r#"{"avatarUrl":"https://a b/"}"#,
+        ] {
+            assert!(matches!(read(text), Err(DataFault::Input(_))), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(text in prop::collection::vec(any::<u8>(), 0..200), nick in ".*") {
+            drop(Profile::read(&text));
+            let body = serde_json::json!({"nickName": nick}).to_string();
+            if let Ok(Profile::Chosen(fields)) = read(&body) {
+                prop_assert_eq!(&fields["nickName"], &nick);
+            }
+        }
+    }
+}

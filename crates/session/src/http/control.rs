@@ -1,0 +1,81 @@
+//! What the command line asks over the control socket: who is logged in, and to end it.
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{delete, get};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::dialect::native;
+use crate::error::{Error, chain};
+use crate::http::answer;
+use crate::sessions::Sessions;
+
+/// `GET /sessions?openid=...[&appid=...]`, `DELETE` of the same, `DELETE /sessions/{session}`
+/// and `DELETE /sessions?all=true`. For the control socket only: it asks nobody who they
+/// are.
+pub fn control_router(sessions: Sessions) -> Router {
+    Router::new()
+        .route("/sessions", get(list).delete(end))
+        .route("/sessions/{session}", delete(end_one))
+        .with_state(sessions)
+}
+
+#[derive(Deserialize)]
+struct Which {
+    #[serde(default)]
+    appid: Option<String>,
+    #[serde(default)]
+    openid: Option<String>,
+    #[serde(default)]
+    all: bool,
+}
+
+async fn list(State(sessions): State<Sessions>, Query(which): Query<Which>) -> Response {
+    let Some(openid) = which.openid.filter(|openid| !openid.is_empty()) else {
+        return bad("name a user: ?openid=...");
+    };
+    match sessions.list(which.appid.as_deref(), &openid).await {
+        Ok(list) => {
+            let body = json!({"sessions": list});
+            answer::ok(body.to_string().into())
+        }
+        Err(err) => failed(&err),
+    }
+}
+
+async fn end(State(sessions): State<Sessions>, Query(which): Query<Which>) -> Response {
+    match (which.openid.as_deref().filter(|o| !o.is_empty()), which.all) {
+        (Some(openid), false) => ended(sessions.revoke_user(which.appid.as_deref(), openid).await),
+        (None, true) if which.appid.is_none() => ended(sessions.revoke_all().await),
+        _ => bad("name a user, ?openid=..., or everybody, ?all=true"),
+    }
+}
+
+async fn end_one(State(sessions): State<Sessions>, Path(session): Path<i64>) -> Response {
+    ended(sessions.revoke_one(session).await)
+}
+
+fn ended(outcome: Result<u64, Error>) -> Response {
+    match outcome {
+        Ok(count) => {
+            tracing::info!(count, "sessions were ended by command");
+            answer::ok(json!({"ended": count}).to_string().into())
+        }
+        Err(err) => failed(&err),
+    }
+}
+
+fn bad(why: &str) -> Response {
+    answer::json(StatusCode::BAD_REQUEST, native::error("bad_request", why))
+}
+
+/// Whoever reaches the control socket runs the house, and is told the cause.
+fn failed(err: &Error) -> Response {
+    let why = chain(err);
+    tracing::error!(error = why, "a command about sessions failed");
+    let body = native::error("store_failed", &why);
+    answer::json(StatusCode::SERVICE_UNAVAILABLE, body)
+}

@@ -1,0 +1,108 @@
+//! What a phone with a session brings later: its user's name and picture, and data that
+//! WeChat encrypted for the server.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use bytes::Bytes;
+
+use crate::data::{DataFault, Profile};
+use crate::dialect::native;
+use crate::error::chain;
+use crate::http::answer::{json, log_denied};
+use crate::http::body;
+use crate::http::public::{Site, body_failed};
+use crate::session::Session;
+use crate::tap::{self, Arrow};
+
+pub(crate) async fn put_profile(State(site): State<Site>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let (session, text) = match entered(&site, &parts.headers, body).await {
+        Ok(entered) => entered,
+        Err(response) => return response,
+    };
+    let outcome = match Profile::read(&text) {
+        Ok(profile) => site.sessions.put_profile(&session, profile).await,
+        Err(fault) => Err(fault),
+    };
+    if let Err(fault) = outcome {
+        return refused(&session, &fault);
+    }
+    // The store's word, not ours: a neighbour may have written too.
+    match site.check(&parts.headers).await {
+        Ok(session) => {
+            let body = native::session(None, session.expires_at(), &session.identity);
+            let who = Some(session.identity.openid.as_str());
+            site.tell(Arrow::answer("profile"), who, || tap::body(&body));
+            json(StatusCode::OK, body)
+        }
+        Err(denied) => {
+            log_denied(&denied);
+            let (status, body) = native::denied(&denied);
+            json(status, body)
+        }
+    }
+}
+
+pub(crate) async fn decrypt(State(site): State<Site>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let (session, text) = match entered(&site, &parts.headers, body).await {
+        Ok(entered) => entered,
+        Err(response) => return response,
+    };
+    let Ok(body) = serde_json::from_slice::<native::DecryptBody>(&text) else {
+        let why = "the body must be JSON: {\"encryptedData\", \"iv\"}";
+        return json(StatusCode::BAD_REQUEST, native::error("bad_request", why));
+    };
+    let opened = site
+        .sessions
+        .open_data(&session, &body.encrypted_data, &body.iv)
+        .await;
+    match opened {
+        Ok(data) => {
+            let who = Some(session.identity.openid.as_str());
+            // What was encrypted is nobody's business but the phone's.
+            site.tell(Arrow::answer("open data"), who, || {
+                let names = data
+                    .as_object()
+                    .map(|fields| fields.keys().collect::<Vec<_>>());
+                serde_json::json!({"fields": names})
+            });
+            let body = serde_json::json!({"data": data}).to_string();
+            json(StatusCode::OK, body.into())
+        }
+        Err(fault) => refused(&session, &fault),
+    }
+}
+
+/// The session of a request, and its body; or the answer that ends it here.
+async fn entered(
+    site: &Site,
+    headers: &axum::http::HeaderMap,
+    body: axum::body::Body,
+) -> Result<(Arc<Session>, Bytes), Response> {
+    let session = site.check(headers).await.map_err(|denied| {
+        log_denied(&denied);
+        let (status, body) = native::denied(&denied);
+        json(status, body)
+    })?;
+    let text = body::read(body).await.map_err(|fault| {
+        let (status, body) = body_failed(fault);
+        json(status, body)
+    })?;
+    Ok((session, text))
+}
+
+fn refused(session: &Session, fault: &DataFault) -> Response {
+    let openid = &session.identity.openid;
+    match fault {
+        DataFault::House(err) => {
+            tracing::error!(%openid, error = chain(err), "user data could not be handled");
+        }
+        fault => tracing::warn!(%openid, error = chain(fault), "user data was refused"),
+    }
+    let (status, body) = native::data_refused(fault);
+    json(status, body)
+}

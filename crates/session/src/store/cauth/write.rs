@@ -1,0 +1,283 @@
+//! The jobs of one transaction in the old servers' tables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::{MySql, MySqlConnection, QueryBuilder};
+
+use crate::session::{Found, Session};
+use crate::skey::SkeyHash;
+use crate::store::batch::{Batch, Done};
+use crate::store::cauth::{Cauth, ENDED, user_info};
+use crate::store::{Ended, NewLogin, Opened, Revoke, Rules, Visit};
+
+/// A user's row, as it is found or as this transaction leaves it.
+struct Row {
+    id: i64,
+    uuid: String,
+    skey: String,
+    info: String,
+}
+
+/// id, openid, uuid, skey, user object.
+type UserRow = (i64, String, String, String, String);
+
+/// Writes all jobs, inside the caller's transaction.
+pub(crate) async fn write(
+    batch: &Batch,
+    change: &mut MySqlConnection,
+    tables: &Cauth,
+    rules: &Rules,
+) -> Result<Done, sqlx::Error> {
+    let mut done = Done::default();
+    if !batch.logins.is_empty() {
+        write_logins(batch, change, tables, &mut done).await?;
+    }
+    for (info, _) in &batch.infos {
+        let who = &info.who;
+        let rows = rows(change, tables, &[&who.openid]).await?;
+        let sql = "UPDATE cSessionInfo SET user_info = ?, create_time = create_time, \
+            last_visit_time = last_visit_time WHERE open_id = ? AND uuid = ?";
+        sqlx::query(sql)
+            .bind(user_info::write(tables, &info.user_info))
+            .bind(&who.openid)
+            .bind(&who.id)
+            .execute(&mut *change)
+            .await?;
+        done.stale
+            .extend(rows.values().map(|row| SkeyHash::of(&row.skey)));
+    }
+    for (ended, _) in &batch.logouts {
+        let gone = log_out(ended, change, tables, rules).await?;
+        done.logged_out.push(gone);
+        done.stale.push(ended.hash);
+    }
+    for (which, _) in &batch.revokes {
+        revoke(which, change, tables, rules, &mut done).await?;
+    }
+    for (visits, _) in &batch.visits {
+        for visit in visits {
+            put_visit(visit, change).await?;
+        }
+    }
+    // The rows are the users: none is dropped.
+    done.pruned.resize(batch.prunes.len(), 0);
+    // A mini program is registered with the old server, not here: the RPC refuses it.
+    Ok(done)
+}
+
+/// The rows of the openids, locked until the transaction ends.
+async fn rows(
+    change: &mut MySqlConnection,
+    tables: &Cauth,
+    openids: &[&String],
+) -> Result<HashMap<String, Row>, sqlx::Error> {
+    let id = if tables.is_wafer2 {
+        "0"
+    } else {
+        "CAST(id AS SIGNED)"
+    };
+    let mut query = QueryBuilder::<MySql>::new(format!(
+        "SELECT {id}, open_id, uuid, skey, COALESCE(user_info, '') FROM cSessionInfo WHERE open_id IN ("
+    ));
+    let mut list = query.separated(", ");
+    for openid in openids {
+        list.push_bind(*openid);
+    }
+    query.push(") FOR UPDATE");
+    let rows: Vec<UserRow> = query.build_query_as().fetch_all(&mut *change).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, openid, uuid, skey, info)| {
+            let row = Row {
+                id,
+                uuid,
+                skey,
+                info,
+            };
+            (openid, row)
+        })
+        .collect())
+}
+
+async fn write_logins(
+    batch: &Batch,
+    change: &mut MySqlConnection,
+    tables: &Cauth,
+    done: &mut Done,
+) -> Result<(), sqlx::Error> {
+    let mut openids: Vec<_> = batch
+        .logins
+        .iter()
+        .map(|(login, _)| &login.openid)
+        .collect();
+    openids.sort_unstable();
+    openids.dedup();
+    let mut users = rows(change, tables, &openids).await?;
+    let olds = users.values().map(|row| SkeyHash::of(&row.skey));
+    done.stale.extend(olds);
+    for (login, _) in &batch.logins {
+        let before = users.remove(&login.openid);
+        let is_new_user = before.as_ref().is_none_or(|row| row.uuid == login.new_id);
+        let row = put(login, before, change, tables).await?;
+        let found = Found {
+            seq: row.id,
+            created: login.now,
+            last_visit: login.now,
+            user: row.id,
+            appid: tables.appid.clone(),
+            openid: login.openid.clone(),
+            unionid: user_info::unionid(&row.info).or_else(|| login.unionid.clone()),
+            id: row.uuid.clone(),
+            user_info: user_info::read(&row.info),
+        };
+        users.insert(login.openid.clone(), row);
+        done.opened.push(Opened {
+            is_new_user,
+            is_kept: false,
+            session: Arc::new(Session::new(login.hash, found, login.limits)),
+        });
+        done.stale.push(login.hash);
+    }
+    // The original's rule: one session for each user, the last one.
+    for ((login, _), opened) in batch.logins.iter().zip(&mut done.opened) {
+        let row = users.get(&login.openid);
+        opened.is_kept = row.is_some_and(|row| row.skey == login.skey.expose());
+    }
+    Ok(())
+}
+
+/// Writes one login into the user's row, or makes the row.
+async fn put(
+    login: &NewLogin,
+    before: Option<Row>,
+    change: &mut MySqlConnection,
+    tables: &Cauth,
+) -> Result<Row, sqlx::Error> {
+    let key = Some(login.session_key.expose()).filter(|key| key.len() <= tables.key_length);
+    let info = match (&login.user_info, &before) {
+        (Some(info), _) => user_info::write(tables, info),
+        (None, Some(before)) => before.info.clone(),
+        (None, None) => {
+            let mut fields = serde_json::Map::new();
+            crate::session::name_user(&mut fields, &login.openid, login.unionid.as_deref());
+            user_info::write(tables, &serde_json::Value::from(fields).to_string())
+        }
+    };
+    let sql = if before.is_some() {
+        "UPDATE cSessionInfo SET uuid = ?, skey = ?, create_time = FROM_UNIXTIME(?), \
+            last_visit_time = FROM_UNIXTIME(?), session_key = ?, user_info = ? WHERE open_id = ?"
+    } else {
+        "INSERT INTO cSessionInfo \
+            (uuid, skey, create_time, last_visit_time, session_key, user_info, open_id) \
+        VALUES (?, ?, FROM_UNIXTIME(?), FROM_UNIXTIME(?), ?, ?, ?)"
+    };
+    let uuid = before.as_ref().map_or(&login.new_id, |row| &row.uuid);
+    let outcome = sqlx::query(sql)
+        .bind(uuid)
+        .bind(login.skey.expose())
+        .bind(login.now)
+        .bind(login.now)
+        .bind(key.unwrap_or_default())
+        .bind(&info)
+        .bind(&login.openid)
+        .execute(&mut *change)
+        .await?;
+    let made = i64::try_from(outcome.last_insert_id()).unwrap_or(0);
+    Ok(Row {
+        id: before.as_ref().map_or(made, |row| row.id),
+        uuid: uuid.clone(),
+        skey: login.skey.expose().to_owned(),
+        info,
+    })
+}
+
+/// Ends a session: its row gets an skey that nobody is told, and the time long ago that
+/// ends it for the old server too.
+async fn log_out(
+    ended: &Ended,
+    change: &mut MySqlConnection,
+    tables: &Cauth,
+    rules: &Rules,
+) -> Result<bool, sqlx::Error> {
+    let openid = &ended.who.openid;
+    let rows = rows(change, tables, &[openid]).await?;
+    let row = rows.get(openid);
+    if row.is_none_or(|row| SkeyHash::of(&row.skey) != ended.hash) {
+        return Ok(false);
+    }
+    end("open_id", openid, change, rules).await?;
+    Ok(true)
+}
+
+async fn revoke(
+    which: &Revoke,
+    change: &mut MySqlConnection,
+    tables: &Cauth,
+    rules: &Rules,
+    done: &mut Done,
+) -> Result<(), sqlx::Error> {
+    let (column, value) = match which {
+        Revoke::One(_) if tables.is_wafer2 => {
+            done.revoked.push(0);
+            return Ok(());
+        }
+        Revoke::One(seq) => ("id", seq.to_string()),
+        Revoke::User { appid, .. } if *appid != tables.appid => {
+            done.revoked.push(0);
+            return Ok(());
+        }
+        Revoke::User { openid, .. } => ("open_id", openid.clone()),
+        Revoke::All => {
+            done.all_stale = true;
+            ("'all'", "all".to_owned())
+        }
+    };
+    if !done.all_stale {
+        let mut query =
+            QueryBuilder::<MySql>::new(format!("SELECT skey FROM cSessionInfo WHERE {column} = "));
+        query.push_bind(&value);
+        let skeys: Vec<String> = query.build_query_scalar().fetch_all(&mut *change).await?;
+        done.stale
+            .extend(skeys.iter().map(|skey| SkeyHash::of(skey)));
+    }
+    let ended = end(column, &value, change, rules).await?;
+    done.revoked.push(ended);
+    Ok(())
+}
+
+async fn end(
+    column: &'static str,
+    value: &str,
+    change: &mut MySqlConnection,
+    rules: &Rules,
+) -> Result<u64, sqlx::Error> {
+    let mut query = QueryBuilder::<MySql>::new("UPDATE cSessionInfo SET skey = SHA2(CONCAT(");
+    query
+        .push_bind(rules.vault.random())
+        .push(", open_id), 256), create_time = FROM_UNIXTIME(")
+        .push_bind(ENDED)
+        .push("), last_visit_time = FROM_UNIXTIME(")
+        .push_bind(ENDED)
+        .push(format!(") WHERE {column} = "))
+        .push_bind(value)
+        .push(" AND create_time > FROM_UNIXTIME(")
+        .push_bind(ENDED)
+        .push(")");
+    let rows = query.build().execute(&mut *change).await?;
+    Ok(rows.rows_affected())
+}
+
+/// `create_time` is named because some of these tables set it at every change.
+async fn put_visit(visit: &Visit, change: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    let sql = "UPDATE cSessionInfo SET create_time = create_time, \
+            last_visit_time = GREATEST(last_visit_time, FROM_UNIXTIME(?)) \
+        WHERE open_id = ? AND uuid = ?";
+    sqlx::query(sql)
+        .bind(visit.at)
+        .bind(&visit.who.openid)
+        .bind(&visit.who.id)
+        .execute(&mut *change)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Whose tables stand in the database, and weappd's own schema.
+
+use std::collections::HashMap;
+
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{ConnectOptions as _, MySqlConnection};
+
+use crate::error::Error;
+use crate::store::cauth::{Cauth, Column};
+use crate::store::mysql::Shape;
+
+/// The schema, one file a version.
+const MIGRATIONS: [&str; 1] = [include_str!(
+    "../../../schema/mysql/0001_users_and_sessions.sql"
+)];
+
+/// Why the database was not opened.
+pub(crate) enum Trouble {
+    Sql(sqlx::Error),
+    Told(Error),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(err: sqlx::Error) -> Self {
+        Self::Sql(err)
+    }
+}
+
+/// Connects, looks whose tables there are, and brings weappd's own to the newest schema.
+pub(crate) async fn open(
+    options: &MySqlConnectOptions,
+    place: &str,
+    appids: &[String],
+) -> Result<(Shape, MySqlConnection), Trouble> {
+    let mut conn = options.connect().await?;
+    let ours = columns(&mut conn, "weappd_schema").await?;
+    let theirs = columns(&mut conn, "cSessionInfo").await?;
+    if ours.is_empty() && !theirs.is_empty() {
+        let Some(mut tables) = Cauth::of(&theirs) else {
+            return Err(Trouble::Told(Error::ForeignStore {
+                place: place.to_owned(),
+            }));
+        };
+        tables.has_apps = !columns(&mut conn, "cAppinfo").await?.is_empty();
+        tables.settle(&mut conn, appids).await?;
+        if tables.appid.is_empty() {
+            return Err(Trouble::Told(Error::WhichApp {
+                place: place.to_owned(),
+                configured: appids.len(),
+            }));
+        }
+        return Ok((Shape::Cauth(tables), conn));
+    }
+    migrate(&mut conn, place).await?;
+    Ok((Shape::Native, conn))
+}
+
+/// The columns of a table, by lower-case name; none if there is no such table.
+async fn columns(
+    conn: &mut MySqlConnection,
+    table: &str,
+) -> Result<HashMap<String, Column>, sqlx::Error> {
+    // The casts: servers disagree on the types of their own tables.
+    let sql = "SELECT CAST(LOWER(column_name) AS CHAR), CAST(column_key AS CHAR), \
+            CAST(COALESCE(character_maximum_length, 0) AS SIGNED), \
+            CAST(COALESCE(character_set_name, '') AS CHAR) \
+        FROM information_schema.columns \
+        WHERE table_schema = DATABASE() AND table_name = ?";
+    let rows: Vec<(String, String, i64, String)> =
+        sqlx::query_as(sql).bind(table).fetch_all(conn).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(name, key, length, charset)| {
+            let column = Column {
+                is_primary: key == "PRI",
+                length: usize::try_from(length).unwrap_or(usize::MAX),
+                is_utf8mb4: charset == "utf8mb4",
+            };
+            (name, column)
+        })
+        .collect())
+}
+
+/// Brings the database to the newest schema, one weappd at a time.
+async fn migrate(conn: &mut MySqlConnection, place: &str) -> Result<(), Trouble> {
+    let _locked: Option<i64> =
+        sqlx::query_scalar("SELECT CAST(GET_LOCK('weappd_schema', 3) AS SIGNED)")
+            .fetch_one(&mut *conn)
+            .await?;
+    let outcome = migrate_alone(conn, place).await;
+    sqlx::query("DO RELEASE_LOCK('weappd_schema')")
+        .execute(&mut *conn)
+        .await?;
+    outcome
+}
+
+async fn migrate_alone(conn: &mut MySqlConnection, place: &str) -> Result<(), Trouble> {
+    let table = "CREATE TABLE IF NOT EXISTS weappd_schema (version BIGINT NOT NULL PRIMARY KEY) \
+        ENGINE = InnoDB";
+    sqlx::query(table).execute(&mut *conn).await?;
+    let found: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM weappd_schema")
+        .fetch_one(&mut *conn)
+        .await?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(Trouble::Told(Error::NewerStore {
+            place: place.to_owned(),
+            found,
+            known,
+        }));
+    }
+    for (version, schema) in (1_i64..).zip(MIGRATIONS).filter(|(v, _)| *v > found) {
+        sqlx::raw_sql(schema).execute(&mut *conn).await?;
+        sqlx::query("INSERT IGNORE INTO weappd_schema (version) VALUES (?)")
+            .bind(version)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}

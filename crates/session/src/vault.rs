@@ -1,0 +1,199 @@
+//! Session keys at rest: sealed with a key that stands beside the database, not in it.
+//!
+//! XChaCha20-Poly1305 with a random nonce before each sealed key; the owner's name is
+//! bound in, so that a row copied to another user opens nothing.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use sha2::{Digest, Sha256};
+use weappd_base::secret::Secret;
+use weappd_base::token::Tokens;
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+
+/// The length of the nonce before each sealed key.
+const NONCE: usize = 24;
+
+/// Seals and opens session keys.
+pub(crate) struct Vault {
+    cipher: XChaCha20Poly1305,
+    master: Zeroizing<[u8; 32]>,
+    tokens: Tokens,
+}
+
+/// Whose session key it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) appid: &'a str,
+    pub(crate) openid: &'a str,
+}
+
+impl Owner<'_> {
+    fn name(self) -> Vec<u8> {
+        [self.appid.as_bytes(), b"\0", self.openid.as_bytes()].concat()
+    }
+}
+
+impl Vault {
+    /// Takes the key from `file`, and makes both if there is no such file.
+    pub(crate) fn open(file: &Path, tokens: Tokens) -> Result<Self, Error> {
+        let failed = |hint: &'static str| {
+            move |source: std::io::Error| Error::KeyFile {
+                place: file.display().to_string(),
+                hint,
+                source: Arc::new(source),
+            }
+        };
+        make(file, &tokens).map_err(failed("give weappd the right to write there"))?;
+        let mut text = Zeroizing::new(String::new());
+        std::fs::File::open(file)
+            .and_then(|opened| opened.take(4096).read_to_string(&mut text))
+            .map_err(failed("give weappd the right to read it"))?;
+        let mut master = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.trim(), master.as_mut_slice()).map_err(|_| {
+            failed("it must hold 64 hex digits; restore it from a backup")(
+                std::io::ErrorKind::InvalidData.into(),
+            )
+        })?;
+        Ok(Self::new(*master, tokens))
+    }
+
+    fn new(master: [u8; 32], tokens: Tokens) -> Self {
+        Self {
+            cipher: XChaCha20Poly1305::new(&Key::from(master)),
+            master: Zeroizing::new(master),
+            tokens,
+        }
+    }
+
+    /// The key as it may stand in a database; empty, which opens nothing, if the cipher
+    /// refuses, which it does for gigabytes only.
+    pub(crate) fn seal(&self, owner: Owner<'_>, key: &Secret) -> Vec<u8> {
+        let nonce: [u8; NONCE] = self.tokens.bytes();
+        let payload = Payload {
+            msg: key.expose().as_bytes(),
+            aad: &owner.name(),
+        };
+        match self.cipher.encrypt(&XNonce::from(nonce), payload) {
+            Ok(sealed) => [nonce.as_slice(), &sealed].concat(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The key again; nothing if it was sealed for somebody else or with another key file.
+    pub(crate) fn unseal(&self, owner: Owner<'_>, sealed: &[u8]) -> Option<Secret> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
+        let payload = Payload {
+            msg: sealed,
+            aad: &owner.name(),
+        };
+        let plain = self.cipher.decrypt(&XNonce::from(*nonce), payload).ok()?;
+        String::from_utf8(plain).ok().map(Secret::new)
+    }
+
+    /// A text nobody can guess.
+    pub(crate) fn random(&self) -> String {
+        self.tokens.hex256()
+    }
+
+    /// A name for a key that tells nothing of it: the same key is kept once.
+    pub(crate) fn fingerprint(&self, key: &Secret) -> [u8; 16] {
+        let mut sha = Sha256::new();
+        sha.update(b"fingerprint of a session key");
+        sha.update(self.master.as_slice());
+        sha.update(key.expose().as_bytes());
+        let digest: [u8; 32] = sha.finalize().into();
+        let (halves, _) = digest.as_chunks::<16>();
+        halves.first().copied().unwrap_or_default()
+    }
+}
+
+/// Makes the key file, whole or not at all, readable for nobody else.
+fn make(file: &Path, tokens: &Tokens) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if file.exists() {
+        return Ok(());
+    }
+    if let Some(dir) = file.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let draft = file.with_file_name(format!(".{name}.{}", tokens.hex256()));
+    let mut out = std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&draft)?;
+    let written = writeln!(out, "{}", tokens.hex256())
+        .and_then(|()| out.sync_all())
+        // Another weappd that was first keeps its key.
+        .and_then(|()| match std::fs::hard_link(&draft, file) {
+            Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        });
+    std::fs::remove_file(&draft)?;
+    written
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn vault() -> Vault {
+        Vault::new([7; 32], Tokens::seeded(1))
+    }
+
+    #[test]
+    fn a_sealed_key_opens_for_its_owner_only() {
+        let vault = vault();
+        let owner = Owner {
+            appid: "wx1",
+            openid: "o1",
+        };
+        let key = Secret::new("tiihtNczf5v6AKRyjwEUhQ==");
+        let sealed = vault.seal(owner, &key);
+        assert!(vault.unseal(owner, &sealed).is_some_and(|k| k == key));
+        assert!(!sealed.windows(8).any(|part| part == b"tiihtNcz"));
+        assert_ne!(sealed, vault.seal(owner, &key), "a nonce of its own");
+        let other = Owner {
+            openid: "o2",
+            ..owner
+        };
+        assert!(vault.unseal(other, &sealed).is_none());
+        let stranger = Vault::new([8; 32], Tokens::seeded(1));
+        assert!(stranger.unseal(owner, &sealed).is_none());
+        for cut in 0..sealed.len() {
+            assert!(vault.unseal(owner, &sealed[..cut]).is_none());
+        }
+        assert_eq!(vault.fingerprint(&key), vault.fingerprint(&key));
+        assert_ne!(vault.fingerprint(&key), stranger.fingerprint(&key));
+    }
+
+    #[test]
+    fn the_key_file_is_made_once_and_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let file = dir.path().join("new/session.key");
+        let first = Vault::open(&file, Tokens::system()).expect("makes it");
+        let again = Vault::open(&file, Tokens::system()).expect("reads it");
+        assert_eq!(*first.master, *again.master);
+        let mode = std::fs::metadata(&file).expect("a file").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::read_dir(file.parent().expect("a parent"))
+                .expect("reads")
+                .count(),
+            1
+        );
+        std::fs::write(&file, "no key").expect("writes");
+        let Err(err) = Vault::open(&file, Tokens::system()) else {
+            panic!("no key was taken for one");
+        };
+        assert!(err.to_string().contains("64 hex digits"), "{err}");
+    }
+}

@@ -1,0 +1,325 @@
+//! The old servers' databases, used in place: their tables as they made them, their
+//! users, and the old server writing beside weappd.
+
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use weappd_session::{Config, Error};
+
+use crate::backend::Backend;
+use crate::wechat::user_data;
+use crate::world::{APP, OTHER_APP, World, send};
+
+/// The PHP session server's `db.sql`.
+const PHP: &str = "
+    CREATE TABLE cAppinfo (
+        appid varchar(200) COLLATE utf8mb4_unicode_ci NOT NULL,
+        secret varchar(300) COLLATE utf8mb4_unicode_ci NOT NULL,
+        login_duration int(11) DEFAULT '30',
+        session_duration int(11) DEFAULT '2592000',
+        qcloud_appid varchar(300) COLLATE utf8mb4_unicode_ci DEFAULT 'appid_qcloud',
+        ip varchar(50) COLLATE utf8mb4_unicode_ci DEFAULT '0.0.0.0',
+        PRIMARY KEY (appid)
+    ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
+    CREATE TABLE cSessionInfo (
+        id int(11) NOT NULL AUTO_INCREMENT,
+        uuid varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
+        skey varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
+        create_time datetime NOT NULL,
+        last_visit_time datetime NOT NULL,
+        open_id varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
+        session_key varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
+        user_info varchar(2048) COLLATE utf8mb4_unicode_ci NOT NULL,
+        PRIMARY KEY (id),
+        KEY auth (uuid,skey),
+        KEY weixin (open_id,session_key)
+    ) ENGINE=InnoDB AUTO_INCREMENT=8 DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;";
+
+/// Wafer 2's `cAuth.sql`.
+const WAFER2: &str = "
+    CREATE TABLE cSessionInfo (
+        open_id varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
+        uuid varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
+        skey varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
+        create_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+        last_visit_time timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+        session_key varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
+        user_info varchar(2048) COLLATE utf8mb4_unicode_ci NOT NULL,
+        PRIMARY KEY (open_id),
+        KEY openid (open_id) USING BTREE,
+        KEY skey (skey) USING BTREE
+    ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;";
+
+/// The second all worlds begin in.
+const NOW: i64 = 1_800_000_000;
+/// Shapes of ids and skeys the old servers gave out: md5 and sha1 in hex.
+const UUID: &str = "9f338d1f0ecc37d25ac7b161c1d7bf72";
+const SKEY: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+
+fn config(backend: &Backend) -> Config {
+    Config {
+        store: backend.store(),
+        ..Config::default()
+    }
+}
+
+/// A database of the PHP server with one user who is logged in.
+async fn php() -> (Backend, World) {
+    let backend = Backend::new();
+    backend.query(PHP);
+    let info = STANDARD.encode(r#"{"openId":"old","nickName":"三木😀"}"#);
+    backend.query(&format!(
+        "INSERT INTO cAppinfo (appid, secret, login_duration, session_duration)
+            VALUES ('{APP}', 'theirs', 7, 3600);
+        INSERT INTO cSessionInfo VALUES (7, '{UUID}', '{SKEY}', FROM_UNIXTIME({NOW} - 86400),
+            FROM_UNIXTIME({NOW} - 60), 'old', 'old key', '{info}')"
+    ));
+    let world = World::with(config(&backend)).await;
+    (backend, world)
+}
+
+async fn wafer2() -> (Backend, World) {
+    let backend = Backend::new();
+    backend.query(WAFER2);
+    // Whose users they are stands nowhere: weappd must have one mini program.
+    backend.query(&format!(
+        "CREATE TABLE cAppinfo (appid varchar(200) PRIMARY KEY, secret varchar(300),
+            login_duration int, session_duration int);
+        INSERT INTO cAppinfo VALUES ('{APP}', 's', NULL, NULL);
+        INSERT INTO cSessionInfo VALUES ('old', '{UUID}', '{SKEY}', FROM_UNIXTIME({NOW} - 60),
+            FROM_UNIXTIME({NOW} - 60), 'old key', '{{\"openId\":\"old\",\"nickName\":\"三木😀\"}}')"
+    ));
+    let world = World::with(config(&backend)).await;
+    (backend, world)
+}
+
+/// What the old server's `auth` would answer, in its own SQL.
+fn old_server_knows(backend: &Backend, uuid: &str, skey: &str) -> bool {
+    let sql =
+        format!("SELECT COUNT(*) FROM cSessionInfo WHERE uuid = '{uuid}' AND skey = '{skey}'");
+    backend.query(&sql) == "1"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_the_php_server_stay_logged_in() {
+    let (backend, world) = php().await;
+    let pair = json!({"id": UUID, "skey": SKEY});
+    let auth = world.rpc("qcloud.cam.auth", pair.clone()).await;
+    assert_eq!(auth["returnCode"], 0, "{auth}");
+    assert_eq!(auth["returnData"]["user_info"]["nickName"], "三木😀");
+    assert_eq!(
+        world.user(SKEY).await["data"]["openId"],
+        "old",
+        "by skey alone too"
+    );
+    // The column takes upper case for the same; nobody else should.
+    let loud = json!({"id": UUID, "skey": SKEY.to_uppercase()});
+    assert_eq!(
+        world.rpc("qcloud.cam.auth", loud).await["returnCode"],
+        60012
+    );
+    world.sessions.flush().await.expect("writes");
+    let visit =
+        "SELECT UNIX_TIMESTAMP(last_visit_time), UNIX_TIMESTAMP(create_time) FROM cSessionInfo";
+    assert_eq!(backend.query(visit), format!("{NOW}\t{}", NOW - 86400));
+    // The durations are the database's: an hour unused, seven days in all.
+    world.hand.advance(3601);
+    assert_eq!(
+        world.rpc("qcloud.cam.auth", pair).await["returnCode"],
+        60012
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_writes_the_php_servers_row() {
+    let (backend, world) = php().await;
+    world.hand.advance(10);
+    world.wechat.code("c1", "old");
+    let (data, iv) = user_data(APP, "old", "新名😀");
+    let para = json!({"code": "c1", "encrypt_data": data, "iv": iv});
+    let login = world.rpc("qcloud.cam.id_skey", para).await;
+    assert_eq!(login["returnMessage"], "UPDATE_SESSION_SUCCESS");
+    assert_eq!(login["returnData"]["id"], UUID, "kept");
+    let skey = login["returnData"]["skey"].as_str().expect("an skey");
+    assert!(old_server_knows(&backend, UUID, skey));
+    assert_eq!(
+        world.user(SKEY).await["error"],
+        "ERR_SKEY_INVALID",
+        "one session a user"
+    );
+    let row = backend.query(
+        "SELECT id, open_id, session_key, UNIX_TIMESTAMP(create_time), user_info FROM cSessionInfo",
+    );
+    let row: Vec<_> = row.split('\t').collect();
+    let key = crate::wechat::session_key("old");
+    assert_eq!(
+        row[..4],
+        ["7", "old", key.expose(), &(NOW + 10).to_string()]
+    );
+    let info = STANDARD.decode(row[4]).expect("base64");
+    let info: Value = serde_json::from_slice(&info).expect("JSON");
+    assert_eq!(info["nickName"], "新名😀");
+    // A new user gets a row that the old server can read.
+    world.wechat.code("c2", "new");
+    let (data, iv) = user_data(APP, "new", "x");
+    let para = json!({"code": "c2", "encrypt_data": data, "iv": iv});
+    let login = world.rpc("qcloud.cam.id_skey", para).await;
+    assert_eq!(login["returnMessage"], "NEW_SESSION_SUCCESS");
+    let text = |name: &str| login["returnData"][name].as_str().unwrap_or("").to_owned();
+    assert!(old_server_knows(&backend, &text("id"), &text("skey")));
+    assert_eq!(backend.query("SELECT COUNT(*) FROM cSessionInfo"), "2");
+    assert_eq!(world.user(&text("skey")).await["data"]["openId"], "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_another_mini_program_have_no_place_in_the_tables() {
+    let (backend, world) = php().await;
+    world.wechat.code("c1", "stranger");
+    let body = axum::body::Body::from(json!({"code": "c1"}).to_string());
+    let site = world.router(OTHER_APP);
+    let answer = send(site, "POST", "/weapp/session", &[], body).await;
+    assert_eq!(answer.json["error"]["code"], "no_mini_program");
+    assert_eq!(world.wechat.asked(), 0);
+    assert_eq!(backend.query("SELECT COUNT(*) FROM cSessionInfo"), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_old_server_writes_counts_within_the_bound() {
+    let (backend, world) = php().await;
+    assert_eq!(world.user(SKEY).await["code"], 0);
+    let info = STANDARD.encode(r#"{"openId":"old","nickName":"there"}"#);
+    backend.query(&format!(
+        "UPDATE cSessionInfo SET skey = 'anew', user_info = '{info}', create_time = FROM_UNIXTIME({NOW}),
+            last_visit_time = FROM_UNIXTIME({NOW})"
+    ));
+    assert_eq!(
+        world.user("anew").await["data"]["nickName"],
+        "there",
+        "at once"
+    );
+    world.hand.advance(2);
+    assert_eq!(world.user(SKEY).await["error"], "ERR_SKEY_INVALID");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_object_that_does_not_fit_is_trimmed() {
+    for (backend, world) in [php().await, wafer2().await] {
+        world.wechat.code("c1", "old");
+        let (data, iv) = user_data(APP, "old", &"长".repeat(900));
+        let headers = [
+            ("X-WX-Code", "c1"),
+            ("X-WX-Encrypted-Data", &data),
+            ("X-WX-IV", &iv),
+        ];
+        let answer = world.get("/weapp/login", &headers).await;
+        assert_eq!(answer.json["code"], 0, "{answer:?}");
+        assert_eq!(answer.json["data"]["userinfo"]["openId"], "old");
+        let length = backend.query("SELECT CHAR_LENGTH(user_info) FROM cSessionInfo");
+        assert!(length.parse::<u32>().expect("a number") <= 2048, "{length}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_wafer_2_stay_logged_in_and_log_in_anew() {
+    let (backend, mut world) = wafer2().await;
+    let user = world.user(SKEY).await;
+    assert_eq!(user["data"]["nickName"], "三木😀", "{user}");
+    world.hand.advance(5);
+    let skey = world.log_in("c1", "old").await;
+    assert!(old_server_knows(&backend, UUID, &skey));
+    let row = "SELECT user_info, UNIX_TIMESTAMP(create_time), UNIX_TIMESTAMP(last_visit_time) FROM cSessionInfo";
+    let row = backend.query(row);
+    let row: Vec<_> = row.split('\t').collect();
+    let info: Value = serde_json::from_str(row[0]).expect("JSON text");
+    assert_eq!(info["nickName"], "old");
+    let at = (NOW + 5).to_string();
+    assert_eq!(row[1..], [&at, &at]);
+    let new = world.log_in("c2", "new").await;
+    world.restart().await;
+    for (skey, openid) in [(&skey, "old"), (&new, "new")] {
+        assert_eq!(world.user(skey).await["data"]["openId"], openid);
+    }
+    world.hand.advance(5);
+    assert_eq!(world.user(&new).await["code"], 0);
+    world.sessions.flush().await.expect("writes");
+    let visits = "SELECT UNIX_TIMESTAMP(last_visit_time) FROM cSessionInfo WHERE open_id = 'new'";
+    assert_eq!(backend.query(visits), (NOW + 10).to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logging_out_and_revoking_keep_the_user_and_end_the_session() {
+    for (backend, world) in [php().await, wafer2().await] {
+        let headers = [("X-WX-Skey", SKEY)];
+        let body = axum::body::Body::empty();
+        let out = world.call("DELETE", "/weapp/session", &headers, body).await;
+        assert_eq!(out.status, StatusCode::NO_CONTENT);
+        assert_eq!(world.user(SKEY).await["error"], "ERR_SKEY_INVALID");
+        assert!(
+            !old_server_knows(&backend, UUID, SKEY),
+            "for the old server too"
+        );
+        assert_eq!(world.sessions.list(None, "old").await.expect("a list"), []);
+        let skey = world.log_in("c1", "old").await;
+        assert!(old_server_knows(&backend, UUID, &skey), "the id is kept");
+        assert_eq!(
+            world
+                .sessions
+                .list(None, "old")
+                .await
+                .expect("a list")
+                .len(),
+            1
+        );
+        let ended = world.sessions.revoke_user(Some(APP), "old").await;
+        assert_eq!(ended.expect("revokes"), 1);
+        assert_eq!(world.user(&skey).await["code"], -1);
+        let (one, two) = (
+            world.log_in("c2", "o2").await,
+            world.log_in("c3", "o3").await,
+        );
+        assert_eq!(world.sessions.revoke_all().await.expect("revokes"), 2);
+        for skey in [one, two] {
+            assert_eq!(world.user(&skey).await["code"], -1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_logins_of_one_user_at_once_leave_the_last() {
+    let (backend, world) = php().await;
+    let logins = (0..40).map(|n| {
+        let world = &world;
+        async move { world.log_in(&format!("c{n}"), &format!("o{}", n % 4)).await }
+    });
+    let skeys = futures_util::future::join_all(logins).await;
+    world.hand.advance(2);
+    let mut valid = 0;
+    for skey in &skeys {
+        valid += usize::from(world.user(skey).await["code"] == 0);
+    }
+    assert_eq!(valid, 4);
+    assert_eq!(
+        backend.query("SELECT COUNT(*) FROM cSessionInfo WHERE open_id LIKE 'o_'"),
+        "4"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_names_no_mini_program_needs_the_only_one() {
+    let backend = Backend::new();
+    backend.query(WAFER2);
+    let world = World::new().await;
+    let (one, other) = (backend.store(), Backend::new());
+    let err = world.open_with(&one).await.expect_err("two are configured");
+    assert!(
+        matches!(err, Error::WhichApp { configured: 2, .. }),
+        "{err:?}"
+    );
+    other.query("CREATE TABLE cSessionInfo (open_id int PRIMARY KEY)");
+    let err = world
+        .open_with(&other.store())
+        .await
+        .expect_err("no such table");
+    assert!(matches!(err, Error::ForeignStore { .. }), "{err:?}");
+}

@@ -1,0 +1,35 @@
+//! The room from outside once more, over a private MariaDB: the same stories as over
+//! SQLite, then what only a server can do to its guests, and the old servers' tables.
+//!
+//! Needs Debian's `mariadb-server`.
+
+#![expect(clippy::expect_used, reason = "what fails in a helper fails its test")]
+
+mod backend;
+mod cauth;
+mod outage;
+mod shared;
+
+#[path = "../it/check.rs"]
+mod check;
+#[path = "../it/data.rs"]
+mod data;
+#[path = "../it/login.rs"]
+mod login;
+#[path = "../it/require.rs"]
+mod require;
+#[path = "../it/revoke.rs"]
+mod revoke;
+#[path = "../it/rpc.rs"]
+mod rpc;
+#[path = "../it/wechat.rs"]
+mod wechat;
+#[path = "../it/world.rs"]
+mod world;
+
+#[allow(dead_code, reason = "weappd's own tests use the rest")]
+#[path = "../../../weappd/tests/it/mariadb.rs"]
+mod mariadb;
+#[allow(dead_code, reason = "weappd's own tests use the rest")]
+#[path = "../../../weappd/tests/it/process.rs"]
+mod process;

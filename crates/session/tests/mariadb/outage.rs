@@ -1,0 +1,171 @@
+//! The database is slow, gone, or comes back.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use weappd_session::Config;
+
+use crate::backend::Backend;
+use crate::process::Process;
+use crate::world::World;
+
+/// A server's process, to be stopped, killed and started anew.
+struct Server {
+    pid: Pid,
+    datadir: String,
+    socket: String,
+    port: u16,
+}
+
+impl Server {
+    fn of(backend: &Backend) -> Self {
+        let pid = std::fs::read_to_string(backend.query("SELECT @@pid_file")).expect("a pid file");
+        Self {
+            pid: Pid::from_raw(pid.trim().parse().expect("a number")).expect("a process id"),
+            datadir: backend.query("SELECT @@datadir"),
+            socket: backend.query("SELECT @@socket"),
+            port: backend.port(),
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("the server runs");
+    }
+
+    /// Starts it again on the same files, and does not wait for it.
+    fn start(&self) -> Process {
+        let program = ["/usr/sbin/mariadbd", "/usr/sbin/mysqld"];
+        let program = program
+            .into_iter()
+            .find(|path| std::fs::exists(path).unwrap_or(false));
+        let as_root = rustix::process::geteuid().is_root();
+        Process::spawn(
+            "mariadbd",
+            Command::new(program.unwrap_or("mariadbd"))
+                .arg("--no-defaults")
+                .args(as_root.then_some("--user=root"))
+                .arg(format!("--datadir={}", self.datadir))
+                .arg(format!("--socket={}", self.socket))
+                .arg(format!("--port={}", self.port))
+                .args(["--bind-address=127.0.0.1", "--skip-name-resolve"]),
+        )
+    }
+}
+
+async fn world(wait_ms: u64) -> (Backend, Server, World) {
+    let backend = Backend::alone();
+    let server = Server::of(&backend);
+    let world = World::with(Config {
+        store: backend.store(),
+        store_wait_ms: wait_ms,
+        ..Config::default()
+    })
+    .await;
+    (backend, server, world)
+}
+
+/// Logs in anew until it goes well.
+async fn log_in_at_last(world: &World) -> String {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    for n in 0.. {
+        let code = format!("again{n}");
+        world.wechat.code(&code, "o1");
+        let answer = world.native(&json!({"code": code})).await;
+        if let Some(skey) = answer.json["skey"].as_str() {
+            return skey.to_owned();
+        }
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.json["error"]["code"], "store_failed");
+        assert!(Instant::now() < deadline, "the store never came back");
+    }
+    unreachable!("the loop has no end")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_silent_is_waited_for_so_long_and_no_longer() {
+    let (_backend, server, world) = world(1500).await;
+    let skey = world.log_in("c1", "o1").await;
+    let unseen = world.log_in("c2", "o2").await;
+    server.signal(Signal::STOP);
+    world.hand.advance(10);
+    let begun = Instant::now();
+    for n in 0..3 {
+        assert_eq!(world.user(&skey).await["code"], 0, "memory goes on: {n}");
+    }
+    assert!(begun.elapsed() < Duration::from_millis(1400), "waited once");
+    world.wechat.code("c3", "o1");
+    let begun = Instant::now();
+    let login = world.native(&json!({"code": "c3"})).await;
+    assert_eq!(login.status, StatusCode::SERVICE_UNAVAILABLE);
+    let waited = begun.elapsed();
+    assert!(waited >= Duration::from_millis(1400), "{waited:?}");
+    assert!(waited < Duration::from_secs(6), "{waited:?}");
+    let wrong = world
+        .get("/weapp/user", &[("X-WX-Skey", "never seen")])
+        .await;
+    assert_eq!(wrong.status, StatusCode::SERVICE_UNAVAILABLE, "not -1");
+    server.signal(Signal::CONT);
+    let new = log_in_at_last(&world).await;
+    for skey in [&skey, &unseen, &new] {
+        assert_eq!(world.user(skey).await["code"], 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_silence_is_not_noticed() {
+    let (_backend, server, world) = world(20_000).await;
+    world.log_in("c1", "o1").await;
+    server.signal(Signal::STOP);
+    world.wechat.code("c2", "o1");
+    let body = json!({"code": "c2"});
+    let login = world.native(&body);
+    let healed = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.signal(Signal::CONT);
+    };
+    let (login, ()) = futures_util::join!(login, healed);
+    assert_eq!(login.status, StatusCode::OK, "{login:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_killed_comes_back_with_all_that_was_acknowledged() {
+    let (_backend, server, mut world) = world(1000).await;
+    let mut skeys = Vec::new();
+    for n in 0..20 {
+        skeys.push(world.log_in(&format!("c{n}"), &format!("o{n}")).await);
+    }
+    server.signal(Signal::KILL);
+    world.hand.advance(10);
+    world.wechat.code("lost", "o1");
+    let login = world.native(&json!({"code": "lost"})).await;
+    assert_eq!(login.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!login.json.to_string().contains("mysql"), "{login:?}");
+    for skey in &skeys {
+        assert_eq!(world.user(skey).await["code"], 0, "memory goes on");
+    }
+    let _again = server.start();
+    skeys.push(log_in_at_last(&world).await);
+    world.sessions.flush().await.expect("the visits were kept");
+    world.restart().await;
+    for skey in &skeys {
+        assert_eq!(world.user(skey).await["code"], 0, "acknowledged, so kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_there_at_the_start_is_said_in_time_and_without_the_password() {
+    let (backend, server, world) = world(500).await;
+    server.signal(Signal::KILL);
+    let begun = Instant::now();
+    let err = world
+        .open_at(world.dir.path())
+        .await
+        .expect_err("nobody there");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let text = err.to_string();
+    assert!(text.contains(&backend.port().to_string()), "{text}");
+    assert!(!text.contains("for-tests-only"), "{text}");
+}
