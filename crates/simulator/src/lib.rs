@@ -8,7 +8,7 @@
 //!
 //! - [`simulator`]: the head; mini programs, users, time and chance.
 //! - [`phone`]: what `wx.*` calls get (`wx.login`, `wx.getUserInfo`, ...);
-//!   `conversation`: what a user does with messages.
+//!   `conversation`: what a user does with messages. `open_data`: steps and groups.
 //! - `platform`: what WeChat's server answers to a login, and all its refusals. `api`: its
 //!   other calls. `endpoints`: the paths it knows.
 //! - `credential`: `access_token`s. `codes`: five minutes, one use. `meter`: calls by the
@@ -39,6 +39,7 @@ pub mod error;
 pub mod faults;
 pub mod http;
 mod meter;
+mod open_data;
 mod overview;
 pub mod page;
 pub mod phone;

@@ -231,7 +231,7 @@ impl Phone {
         self.user.openid(self.appid())
     }
 
-    fn unionid(&self) -> Option<String> {
+    pub(crate) fn unionid(&self) -> Option<String> {
         self.mini_app.has_unionid.then(|| self.user.unionid())
     }
 
@@ -250,7 +250,7 @@ impl Phone {
     }
 
     /// The session key, if the user gives data and is logged in.
-    fn key_for(&self, api: &'static str) -> Result<Secret, Error> {
+    pub(crate) fn key_for(&self, api: &'static str) -> Result<Secret, Error> {
         let refuses = self
             .simulator
             .with_state(|state| Ok::<_, Error>(state.user(&self.user)?.refuses))?;
@@ -261,7 +261,11 @@ impl Phone {
     }
 
     /// Puts the watermark under `data` and encrypts it: `encryptedData` and `iv`.
-    fn encrypt(&self, session_key: &Secret, mut data: Value) -> Result<(String, String), Error> {
+    pub(crate) fn encrypt(
+        &self,
+        session_key: &Secret,
+        mut data: Value,
+    ) -> Result<(String, String), Error> {
         data["watermark"] = json!({
             "timestamp": self.simulator.now(),
             "appid": self.appid(),

@@ -38,6 +38,17 @@ impl UserName {
         self.id("unionid", "")
     }
 
+    /// The id of a group of this name in one mini program.
+    pub(crate) fn group_id(&self, appid: &str) -> String {
+        format!("tG{}", URL_SAFE_NO_PAD.encode(self.digest("group", appid)))
+    }
+
+    /// The steps of one day.
+    pub(crate) fn steps(&self, day: i64) -> u32 {
+        let [high, low, ..] = self.digest("steps", &day.to_string());
+        2000 + u32::from(u16::from_be_bytes([high, low])) % 12_000
+    }
+
     fn id(&self, kind: &str, appid: &str) -> String {
         // WeChat's ids begin with an o; the 20 bytes of SHA-1 are the other 27 characters.
         format!("o{}", URL_SAFE_NO_PAD.encode(self.digest(kind, appid)))

@@ -26,6 +26,7 @@ struct Said {
     times: Option<u32>,
     text: Option<String>,
     session_from: Option<String>,
+    group: Option<String>,
 }
 
 /// Finds the phone; an empty body says nothing, and is fine.
@@ -142,6 +143,26 @@ pub(super) async fn enter_session(
     let (phone, said) = phone(&simulator, &user, &body)?;
     let session_from = said.session_from.unwrap_or_default();
     Ok(axum::Json(phone.enter_session(&session_from)?))
+}
+
+pub(super) async fn we_run_data(
+    State(simulator): State<Simulator>,
+    Path(user): Path<String>,
+    body: Bytes,
+) -> Result<axum::Json<Value>, Error> {
+    Ok(axum::Json(
+        phone(&simulator, &user, &body)?.0.we_run_data()?,
+    ))
+}
+
+pub(super) async fn group_info(
+    State(simulator): State<Simulator>,
+    Path(user): Path<String>,
+    body: Bytes,
+) -> Result<axum::Json<Value>, Error> {
+    let (phone, said) = phone(&simulator, &user, &body)?;
+    let group = said.group.unwrap_or_else(|| "family".to_owned());
+    Ok(axum::Json(phone.group_info(&group)?))
 }
 
 pub(super) async fn inbox(
