@@ -141,7 +141,11 @@ pub(crate) struct PassIdentify<I> {
 }
 
 impl<I: Identify> Identify for PassIdentify<I> {
-    fn identify<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Caller> {
+    fn identify<'a>(
+        &'a self,
+        site: Option<&'a str>,
+        headers: &'a HeaderMap,
+    ) -> BoxFuture<'a, Caller> {
         let pass = headers.get(PASS).and_then(|pass| pass.to_str().ok());
         match pass.and_then(|pass| self.passes.take(pass)) {
             Some((appid, openid)) => Box::pin(std::future::ready(Caller::Known {
@@ -149,7 +153,7 @@ impl<I: Identify> Identify for PassIdentify<I> {
                 unionid: None,
                 appid,
             })),
-            None => self.others.identify(headers),
+            None => self.others.identify(site, headers),
         }
     }
 }
@@ -164,12 +168,7 @@ struct SideDoor {
 }
 
 impl SideDoor {
-    fn new(
-        at: SocketAddr,
-        homes: HashMap<String, Home>,
-        passes: Passes,
-        tokens: Tokens,
-    ) -> Self {
+    fn new(at: SocketAddr, homes: HashMap<String, Home>, passes: Passes, tokens: Tokens) -> Self {
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -210,7 +209,10 @@ impl SideDoor {
             )));
         }
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        Ok(read_answer(status, body.ok().map(http_body_util::Collected::to_bytes)))
+        Ok(read_answer(
+            status,
+            body.ok().map(http_body_util::Collected::to_bytes),
+        ))
     }
 }
 
@@ -259,13 +261,13 @@ mod tests {
         });
         let answer = async move |State(seen): State<Seen>, request: axum::extract::Request| {
             let (parts, body) = request.into_parts();
-            let who = match identify.identify(&parts.headers).await {
+            let who = match identify.identify(None, &parts.headers).await {
                 Caller::Known { openid, appid, .. } => format!("{appid} {openid}"),
                 _ => "nobody".to_owned(),
             };
             let body = body.collect().await.expect("a body").to_bytes();
             let text = format!("{} {who} {}", parts.uri, String::from_utf8_lossy(&body));
-            let again = match identify.identify(&parts.headers).await {
+            let again = match identify.identify(None, &parts.headers).await {
                 Caller::Nobody => "used up",
                 _ => "good twice",
             };
