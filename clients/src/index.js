@@ -1,7 +1,7 @@
 // A mini program's side of weappd: log in, ask, send files, hold a tunnel.
 //
 // No dependency, no build step, ES2017: runs as it is in a mini program (as an npm package
-// or copied), in the phone page of `weappd dev`, and in Node with a `wx` handed in.
+// or copied), and in Node with a `wx` handed in.
 'use strict';
 
 const { WeappdError } = require('./errors.js');

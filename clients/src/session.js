@@ -3,12 +3,12 @@
 'use strict';
 
 const { WeappdError } = require('./errors.js');
-const { call, address, sleep } = require('./platform.js');
+const { call, address, headerOf, sleep } = require('./platform.js');
 
 /** How often a login is tried while nobody answers, and the pauses between, in ms. */
 const PAUSES = [300, 1000];
-/** A session is renewed this many seconds before its end. */
-const EARLY = 60;
+/** A session is renewed this much before its end: ms, but at most a tenth of its life. */
+const EARLY = 60000;
 /** WeChat's numbers and ours for a code that is used up: wx.login gives another. */
 const CODE_IS_SPENT = ['bad_code'];
 
@@ -21,23 +21,29 @@ class Session {
     this.timeout = timeout;
     this.held = undefined;
     this.loggingIn = undefined;
+    this.checking = undefined;
     this.checked = false;
   }
 
   /** The session in hand or in storage: `{skey, expires_at, user}`, or null. */
   current() {
     if (this.held === undefined) {
-      const stored = this.wx.getStorageSync(this.key);
+      const stored = stubborn(() => this.wx.getStorageSync(this.key));
       this.held = stored && typeof stored.skey === 'string' ? stored : null;
     }
     const { held } = this;
-    const now = Date.now() / 1000;
-    return held && !(held.expires_at && held.expires_at - EARLY < now) ? held : null;
+    return held && !(held.ends_at <= Date.now()) ? held : null;
   }
 
-  keep(session) {
-    this.held = session;
-    this.wx.setStorageSync(this.key, session);
+  /** `date` is the server's clock, for phones whose own is wrong: what counts is how long. */
+  keep(session, date) {
+    const life = session.expires_at * 1000 - Date.parse(date);
+    const kept = life > 0
+      ? Object.assign({ ends_at: Date.now() + life - Math.min(EARLY, life / 10) }, session)
+      : session;
+    this.held = kept;
+    stubborn(() => this.wx.setStorageSync(this.key, kept));
+    return kept;
   }
 
   /** Forgets the session; given an skey, only if it is still that one. */
@@ -45,7 +51,7 @@ class Session {
     const now = this.held;
     if (skey !== undefined && now && now.skey !== skey) return;
     this.held = null;
-    this.wx.removeStorageSync(this.key);
+    stubborn(() => this.wx.removeStorageSync(this.key));
   }
 
   /** A session that holds as far as this phone knows; logs in if there is none. */
@@ -54,14 +60,15 @@ class Session {
     if (session && this.checked) return Promise.resolve(session);
     if (!session) return this.login();
     // Once a launch: WeChat may have dropped the session_key, and with it the power to
-    // decrypt, while weappd's session goes on.
-    return call(this.wx, 'checkSession', {}).then(
-      () => {
+    // decrypt, while weappd's session goes on. It still serves if no other is to be had.
+    this.checking = this.checking || call(this.wx, 'checkSession', {})
+      .then(() => session, () => this.login().catch(() => session))
+      .then((found) => {
         this.checked = true;
-        return session;
-      },
-      () => this.login(),
-    );
+        this.checking = undefined;
+        return found;
+      });
+    return this.checking;
   }
 
   /**
@@ -81,10 +88,9 @@ class Session {
     return call(this.wx, 'login', {}).then(
       ({ code }) => this.post(code, userInfo, 0),
       (error) => { throw new WeappdError('login_failed', error.message, error.detail); },
-    ).then((session) => {
-      this.keep(session);
+    ).then(({ data, header }) => {
       this.checked = true;
-      return session;
+      return this.keep(data, headerOf(header, 'date'));
     }, (error) => {
       const word = error.detail && error.detail.error && error.detail.error.code;
       if (spent || CODE_IS_SPENT.indexOf(word) < 0) throw error;
@@ -108,8 +114,9 @@ class Session {
       method: 'POST',
       data,
       header: { 'content-type': 'application/json' },
-    })).then(({ statusCode, data: said }) => {
-      if (statusCode === 200 && said && said.skey) return said;
+    })).then((answer) => {
+      const { statusCode, data: said } = answer;
+      if (statusCode === 200 && said && said.skey) return answer;
       const reason = said && said.error;
       const error = new WeappdError(
         'login_failed',
@@ -155,6 +162,15 @@ class Session {
 
   options(more) {
     return this.timeout ? Object.assign({ timeout: this.timeout }, more) : more;
+  }
+}
+
+/** A storage that is full or forbidden costs the session of the next launch, no more. */
+function stubborn(deed) {
+  try {
+    return deed();
+  } catch (full) {
+    return undefined;
   }
 }
 

@@ -102,15 +102,18 @@ function fakeWeappd(more) {
   const weappd = {
     skeys,
     logins: 0,
+    life: 1000, // seconds
+    ahead: 0, // ms that its clock is ahead of the phone's
     answer(options) {
       const path = options.url.replace('https://a.example', '');
       const skey = options.header && options.header['X-WX-Skey'];
       if (path === '/weapp/session' && options.method === 'POST') {
         weappd.logins += 1;
         count += 1;
-        const session = { skey: `skey-${count}`, expires_at: Date.now() / 1000 + 1000, user: { openid: 'o1' } };
+        const now = Date.now() + weappd.ahead;
+        const session = { skey: `skey-${count}`, expires_at: now / 1000 + weappd.life, user: { openid: 'o1' } };
         skeys.add(session.skey);
-        return { statusCode: 200, data: session };
+        return { statusCode: 200, data: session, header: { Date: new Date(now).toUTCString() } };
       }
       if (path === '/weapp/session') return { statusCode: skeys.has(skey) ? 200 : 401, data: {} };
       if (more) {

@@ -114,11 +114,46 @@ test('when WeChat lost the session_key, the next launch logs in', async () => {
   assert.strictEqual(weappd.logins, 2);
 });
 
-test('a session near its end is not used', async () => {
+test('a session at its end is not used, whatever the phone\'s clock says', async () => {
+  for (const ahead of [0, -3e9, 3e9]) {
+    const { weappd, wx, client } = start();
+    weappd.ahead = ahead;
+    weappd.life = 30;
+    await client.request('/x');
+    await client.request('/x');
+    assert.strictEqual(weappd.logins, 1, 'a short life is a life');
+    const { now } = Date;
+    try {
+      Date.now = () => now() + 28000;
+      await client.request('/x');
+      assert.strictEqual(weappd.logins, 2);
+      Date.now = () => now() + 28000 + 28000;
+      await new Client({ wx, url: URL }).request('/x');
+      assert.strictEqual(weappd.logins, 3);
+    } finally {
+      Date.now = now;
+    }
+  }
+});
+
+test('a session that holds serves on when no other is to be had', async () => {
+  const { wx, client } = start(null, { sessionKeyLost: () => true });
+  await client.login();
+  wx.login = ({ fail }) => setImmediate(() => fail({ errMsg: 'login:fail system error' }));
+  const launch = new Client({ wx, url: URL });
+  const answers = await Promise.all(['/1', '/2'].map((path) => launch.request(path)));
+  answers.forEach(({ statusCode }) => assert.strictEqual(statusCode, 200));
+});
+
+test('a full storage is no reason not to log in', async () => {
   const { weappd, wx, client } = start();
-  wx.setStorageSync(`weappd_session:${URL}`, { skey: 'old', expires_at: Date.now() / 1000 + 5, user: {} });
-  await client.request('/x');
+  ['getStorageSync', 'setStorageSync', 'removeStorageSync'].forEach((name) => {
+    wx[name] = () => { throw new Error('exceed storage max size'); };
+  });
+  await client.request('/1');
+  await client.request('/2');
   assert.strictEqual(weappd.logins, 1);
+  await client.logout();
 });
 
 test('the session is shown to its own server only', async () => {
