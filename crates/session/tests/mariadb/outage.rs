@@ -36,7 +36,7 @@ impl Server {
     }
 
     /// Starts it again on the same files, and does not wait for it.
-    fn start(&self) -> Process {
+    fn start(&self, more: &[String]) -> Process {
         let program = ["/usr/sbin/mariadbd", "/usr/sbin/mysqld"];
         let program = program
             .into_iter()
@@ -50,7 +50,8 @@ impl Server {
                 .arg(format!("--datadir={}", self.datadir))
                 .arg(format!("--socket={}", self.socket))
                 .arg(format!("--port={}", self.port))
-                .args(["--bind-address=127.0.0.1", "--skip-name-resolve"]),
+                .args(["--bind-address=127.0.0.1", "--skip-name-resolve"])
+                .args(more),
         )
     }
 }
@@ -146,7 +147,7 @@ async fn a_server_that_was_killed_comes_back_with_all_that_was_acknowledged() {
     for skey in &skeys {
         assert_eq!(world.user(skey).await["code"], 0, "memory goes on");
     }
-    let _again = server.start();
+    let _again = server.start(&[]);
     skeys.push(log_in_at_last(&world).await);
     world.sessions.flush().await.expect("the visits were kept");
     world.restart().await;
@@ -168,4 +169,28 @@ async fn nobody_there_at_the_start_is_said_in_time_and_without_the_password() {
     let text = err.to_string();
     assert!(text.contains(&backend.port().to_string()), "{text}");
     assert!(!text.contains("for-tests-only"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_to_the_server_may_be_encrypted() {
+    let (backend, server, world) = world(20_000).await;
+    backend.query("ALTER USER 'weappd'@'127.0.0.1' REQUIRE SSL");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a key");
+    let (cert, key) = (world.dir.path().join("cert"), world.dir.path().join("key"));
+    std::fs::write(&cert, made.cert.pem()).expect("writes");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("writes");
+    server.signal(Signal::KILL);
+    let more = [
+        format!("--ssl-cert={}", cert.display()),
+        format!("--ssl-key={}", key.display()),
+    ];
+    let _again = server.start(&more);
+    let encrypted = format!("{}?ssl-mode=REQUIRED", backend.store());
+    let sessions = world.open_with(&encrypted).await.expect("opens");
+    sessions.close().await.expect("closes");
+    let open = format!("{}?ssl-mode=DISABLED", backend.store());
+    world
+        .open_with(&open)
+        .await
+        .expect_err("the account demands TLS");
 }
