@@ -34,7 +34,7 @@ function fakeWx(answer, parts = {}) {
     }),
     request: (options) => {
       asked.push(options);
-      end(options, () => ({ header: {}, ...answer(options) }));
+      end(options, () => Promise.resolve(answer(options)).then((said) => ({ header: {}, ...said })));
       return { abort() {} };
     },
     uploadFile: (options) => {

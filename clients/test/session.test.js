@@ -40,6 +40,25 @@ test('a session the server forgot is renewed once, however many notice', async (
   assert.strictEqual(weappd.logins, 2);
 });
 
+test('a refusal that comes late does not cost the new session', async () => {
+  let release;
+  const late = new Promise((resolve) => { release = resolve; });
+  let first = true;
+  const { weappd, client } = start((path, options, known) => {
+    if (path !== '/slow' || known || !first) return null;
+    first = false;
+    return late.then(() => ({ statusCode: 401, data: {}, header: {} }));
+  });
+  await client.login();
+  weappd.skeys.clear();
+  const slow = client.request('/slow');
+  await client.request('/quick');
+  assert.strictEqual(weappd.logins, 2);
+  release();
+  assert.strictEqual((await slow).statusCode, 200);
+  assert.strictEqual(weappd.logins, 2, 'the session of the quick one serves the slow one');
+});
+
 test('a server that knows nobody is asked twice and no more', async () => {
   const { weappd, wx, client } = start((path) => (path === '/no'
     ? { statusCode: 401, data: { code: -1, error: 'ERR_SKEY_INVALID' } } : null));

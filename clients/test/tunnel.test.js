@@ -131,6 +131,19 @@ test('a server that takes connections and drops them is given up, with pauses', 
   assert.strictEqual(tunnel.emit('x'), false);
 });
 
+test('a tunnel that worked may break as often as it will', async (t) => {
+  const { wx, tunnel, names } = start(healthy, { tries: 1 });
+  t.after(() => tunnel.close());
+  tunnel.open();
+  for (let time = 1; time <= 4; time += 1) {
+    await until(() => wx.sockets.length === time && tunnel.status === 'ACTIVE');
+    await until(() => wx.sockets[time - 1].sent.includes('ping'));
+    wx.sockets[time - 1].break();
+  }
+  await until(() => tunnel.status === 'ACTIVE');
+  assert.ok(!names().includes('close'));
+});
+
 test('the packet close is the end', async () => {
   const { wx, tunnel, events, has } = start(healthy);
   tunnel.open();
