@@ -49,6 +49,15 @@ pub(crate) struct Entry {
     pub(crate) took_ms: u64,
 }
 
+impl Entry {
+    /// The entry without secrets and without what is long.
+    pub(crate) fn tidy(mut self) -> Self {
+        tidy(&mut self.asked);
+        tidy(&mut self.answer);
+        self
+    }
+}
+
 /// The last calls, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct CallLog {
@@ -57,11 +66,10 @@ pub(crate) struct CallLog {
 }
 
 impl CallLog {
+    /// Adds a call that is [`Entry::tidy`].
     pub(crate) fn add(&mut self, mut entry: Entry) {
         self.last += 1;
         entry.seq = self.last;
-        tidy(&mut entry.asked);
-        tidy(&mut entry.answer);
         if self.entries.len() >= MAX_CALLS {
             self.entries.pop_front();
         }
@@ -187,7 +195,7 @@ mod tests {
             "query": query_json(&[("access_token".to_owned(), "a token of length".to_owned())]),
             "body": {"secret": "the app's secret", "content": "x".repeat(5000), "list": vec![1; 1000]},
         });
-        log.add(entry("/a", asked));
+        log.add(entry("/a", asked).tidy());
         let kept = serde_json::to_string(&log.after(0, None)).expect("JSON");
         assert!(!kept.contains("of length") && !kept.contains("app's secret"));
         assert!(kept.contains("…(5000)"));

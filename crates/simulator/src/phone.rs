@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use serde_json::{Value, json};
 use weappd_base::secret::{Secret, mask_json};
@@ -40,6 +42,9 @@ pub struct UserData {
     pub encrypted_data: String,
     /// Goes with `encrypted_data`.
     pub iv: String,
+    /// The user in the oldest form, which phones gave before there was an `iv`: the key is
+    /// the initial vector, and there is no watermark.
+    pub encrypt_data: String,
 }
 
 /// What the phone-number button gives.
@@ -160,6 +165,7 @@ impl Phone {
         if let Some(unionid) = self.unionid() {
             open["unionId"] = unionid.into();
         }
+        let encrypt_data = oldest_form(&session_key, &open)?;
         let (encrypted_data, iv) = self.encrypt(&session_key, open)?;
         Ok(UserData {
             signature: open_data::raw_data_signature(&raw_data, &session_key),
@@ -167,6 +173,7 @@ impl Phone {
             raw_data,
             encrypted_data,
             iv,
+            encrypt_data,
         })
     }
 
@@ -320,6 +327,16 @@ fn told<T: Serialize>(given: &Result<T, Error>) -> Value {
         Ok(data) => serde_json::to_value(data).unwrap_or_default(),
         Err(error) => json!({ "errMsg": error.to_string() }),
     }
+}
+
+/// Encrypted with the key as initial vector.
+fn oldest_form(session_key: &Secret, data: &Value) -> Result<String, Error> {
+    let mut iv = [0; 16];
+    let key = BASE64.decode(session_key.expose()).unwrap_or_default();
+    for (to, from) in iv.iter_mut().zip(key) {
+        *to = from;
+    }
+    open_data::encrypt(session_key, &data.to_string(), iv).map_err(Error::Encrypt)
 }
 
 #[cfg(test)]

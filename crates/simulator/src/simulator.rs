@@ -225,6 +225,7 @@ impl Simulator {
 
     /// Writes a call into the log.
     pub(crate) fn log(&self, entry: Entry) {
+        let entry = entry.tidy();
         self.with_state(|state| state.calls.add(entry));
     }
 

@@ -4,7 +4,6 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use weappd_base::secret::Secret;
 use weappd_base::tasks::Tasks;
 use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
 use weappd_simulator::{Parts, PushSettings, Simulator};
@@ -23,8 +22,7 @@ pub(crate) const DEV_APPID: &str = "wxde00000000000001";
 /// The simulated WeChat alone.
 pub(crate) async fn alone(
     socket: TcpListener,
-    appid: String,
-    secret: Secret,
+    credentials: Vec<Credential>,
     push: Option<PushSettings>,
 ) -> Result<(), Failure> {
     let mut goodbye = Goodbye::listen()?;
@@ -34,7 +32,7 @@ pub(crate) async fn alone(
         .map(|addr| format!("http://{addr}"))
         .unwrap_or_default();
     let mut doors = Doors::new(ground.front.clone());
-    let simulator = simulator(&ground, url, Credential { appid, secret })?;
+    let simulator = simulator(&ground, url, credentials)?;
     if let Some(push) = push {
         simulator.set_push(push).map_err(|error| {
             Failure::new(&error, "see the --push options of weappd simulate --help")
@@ -72,20 +70,22 @@ pub(crate) fn open_wechat(
     public_url: String,
     credential: Credential,
 ) -> Result<(), Failure> {
-    let simulator = simulator(ground, public_url, credential)?;
+    let simulator = simulator(ground, public_url, vec![credential])?;
     open(ground, doors, socket, simulator)
 }
 
 fn simulator(
     ground: &Ground,
     public_url: String,
-    credential: Credential,
+    credentials: Vec<Credential>,
 ) -> Result<Simulator, Failure> {
     Simulator::new(Parts {
-        mini_apps: vec![weappd_simulator::MiniApp {
-            credential,
-            has_unionid: true,
-        }],
+        mini_apps: (credentials.into_iter())
+            .map(|credential| weappd_simulator::MiniApp {
+                credential,
+                has_unionid: true,
+            })
+            .collect(),
         public_url,
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use weappd_base::secret::Secret;
 use weappd_simulator::{PushSettings, push};
+use weappd_wechat::Credential;
 
 use crate::cli::say;
 use crate::exit::Failure;
@@ -14,9 +15,9 @@ pub(super) struct Args {
     /// Port on 127.0.0.1
     #[arg(long, default_value_t = 8082)]
     port: u16,
-    /// The mini program it knows
+    /// The mini program it knows; give it more than once for several, with one secret
     #[arg(long, default_value = simulated::DEV_APPID)]
-    appid: String,
+    appid: Vec<String>,
     /// The file its `AppSecret` stands in; without one, the secret is `secret`
     #[arg(long)]
     secret_file: Option<std::path::PathBuf>,
@@ -90,8 +91,13 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
          Next: use that address in place of https://api.weixin.qq.com; \
          `curl -X POST http://{addr}/phone/alice/login` gives a code. \
          The same address in a browser shows users, codes and calls. Ctrl-C stops.",
-        args.appid
+        args.appid.join(", ")
     ));
     let push = args.push();
-    simulated::alone(socket, args.appid, secret, push).await
+    let credential = |appid| Credential {
+        appid,
+        secret: secret.clone(),
+    };
+    let credentials = args.appid.into_iter().map(credential).collect();
+    simulated::alone(socket, credentials, push).await
 }

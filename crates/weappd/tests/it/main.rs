@@ -42,6 +42,8 @@ mod readme;
 mod secrets;
 // A new user's way from init to serve; configurations that cannot be served.
 mod serve;
+// The simulated WeChat alone, as another stack's tests use it.
+mod simulate;
 // Tunnels end to end, and phones that do not keep to the protocol.
 mod tunnel;
 // Business servers inside the test's own process.
