@@ -1,12 +1,6 @@
 //! The session server's RPC on the internal API, as a business server of Wafer 1 calls it.
 
-use std::process::Command;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use weappd_base::secret::Secret;
-use weappd_wechat::open_data;
 
 use super::{APPID, profile, wechat};
 use crate::http;
@@ -79,54 +73,27 @@ async fn id_skey_auth_and_decrypt() {
     assert_eq!(alice.user().await["data"]["nickName"], about["nickName"]);
 }
 
-/// The key WeChat gave weappd for a user. No API tells it: only the database knows.
-fn session_key(world: &World, openid: &str) -> Secret {
-    let ask = "import sqlite3, sys\n\
-        store = sqlite3.connect(sys.argv[1])\n\
-        print(store.execute('SELECT session_key FROM users WHERE openid = ?', sys.argv[2:]).fetchone()[0])";
-    let told = Command::new("python3")
-        .args(["-c", ask])
-        .arg(world.dir().join(".weappd/weappd.db"))
-        .arg(openid)
-        .output()
-        .expect("python3 (Debian package python3)");
-    assert!(
-        told.status.success(),
-        "{}",
-        String::from_utf8_lossy(&told.stderr)
-    );
-    Secret::new(String::from_utf8_lossy(&told.stdout).trim())
-}
-
 #[tokio::test]
 async fn the_oldest_form_needs_no_iv_and_no_watermark() {
     let world = World::dev().await;
     let alice = world.phone("alice");
     let about = profile(&world, "alice").await;
     let code = alice.code().await;
-    // The code alone makes WeChat's key known to weappd, and so to this test.
-    let login = world
-        .site()
-        .get("/weapp/login")
-        .header("x-wx-code", &code)
-        .send()
-        .await;
-    assert_eq!(http::json(&login)["code"], 0);
-    let key = session_key(&world, text(&about["openid"]));
-    let iv = BASE64.decode(key.expose()).expect("base64");
-    let iv = iv.try_into().expect("16 bytes");
-    let data = json!({"openId": about["openid"], "nickName": "Old"});
-    let data = open_data::encrypt(&key, &data.to_string(), iv).expect("encrypted");
+    let data = alice.wx("user_info", &json!({})).await;
+    let data = text(&data["encryptData"]);
     let para = json!({"code": code, "encrypt_data": data});
     let old = call(&world, "qcloud.cam.id_skey", para).await;
     assert_eq!(old["returnCode"], 0, "{old}");
-    assert_eq!(old["returnData"]["user_info"]["nickName"], "Old");
+    let user = &old["returnData"]["user_info"];
+    assert_eq!(user["openId"], about["openid"]);
+    assert_eq!(user["nickName"], about["nickName"]);
+    assert!(user["watermark"].is_null(), "{user}");
 
     let (id, skey) = (&old["returnData"]["id"], &old["returnData"]["skey"]);
     let para = json!({"id": id, "skey": skey, "encrypt_data": data});
     let opened = call(&world, "qcloud.cam.decrypt", para).await;
     assert_eq!(opened["returnMessage"], "DECRYPT_SUCCESS", "{opened}");
-    assert!(text(&opened["returnData"]).contains("\"Old\""), "{opened}");
+    assert!(text(&opened["returnData"]).contains(text(&about["openid"])), "{opened}");
 }
 
 /// The number and the words of a refusal, which carries nothing else.
