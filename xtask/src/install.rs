@@ -3,10 +3,9 @@
 use crate::run::{found, output, run, say};
 
 /// A program, the Debian package that brings it, and who needs it.
-const NEEDS: [(&str, &str, Need); 7] = [
+const NEEDS: [(&str, &str, Need); 6] = [
     ("node", "nodejs", Need::Tests),
     ("npm", "npm", Need::Tests),
-    ("python3", "python3", Need::Tests),
     ("mariadbd", "mariadb-server", Need::Tests),
     ("chromium", "chromium", Need::Tests),
     ("nginx", "nginx-light", Need::Bench),
