@@ -17,6 +17,8 @@ export type ErrorCode =
   | 'no_tunnel'
   /** A message from the server that is none; `detail` is its text. */
   | 'bad_message'
+  /** The server said no; `detail` is its answer. */
+  | 'refused'
   /** A message longer than the server takes. */
   | 'too_long';
 
@@ -127,6 +129,12 @@ export class Client {
   request<T = any>(options: RequestOptions | string): Promise<Answer<T>>;
   /** wx.uploadFile with the session; `data` is read as JSON where it is. */
   upload<T = Uploaded>(options: UploadOptions): Promise<Answer<T>>;
+  /** Keeps what the user says of themselves, and gives the user as kept. */
+  setProfile(profile:
+    | { nickName?: string; avatarUrl?: string; /** A temporary file, uploaded first. */ avatarFile?: string }
+    | { rawData: string; signature: string }): Promise<User>;
+  /** Opens data that WeChat encrypted for the user. */
+  decrypt<T = any>(sealed: { encryptedData: string; iv: string }): Promise<T>;
   /** A tunnel, not yet open. */
   tunnel(options?: TunnelOptions | string): Tunnel;
 }

@@ -74,6 +74,31 @@ class Client {
     });
   }
 
+  /**
+   * Keeps what the user says of themselves: `{nickName, avatarUrl}`, or `{rawData, signature}`
+   * as wx.getUserInfo gave them. `avatarFile` is uploaded first. Gives the user as kept.
+   */
+  setProfile(profile) {
+    const { avatarFile } = profile;
+    const said = Object.assign({}, profile);
+    delete said.avatarFile;
+    const ready = avatarFile
+      ? this.upload({ filePath: avatarFile }).then((answer) => {
+        const { imgUrl } = accepted('the picture', answer).data || {};
+        said.avatarUrl = imgUrl;
+      })
+      : Promise.resolve();
+    return ready
+      .then(() => this.request({ path: '/weapp/session/profile', method: 'PUT', data: said }))
+      .then((answer) => this.session.update(accepted('the profile', answer)).user);
+  }
+
+  /** Opens data that WeChat encrypted for the user: WeRun, group ids, phone numbers. */
+  decrypt({ encryptedData, iv }) {
+    return this.request({ path: '/weapp/session/decrypt', method: 'POST', data: { encryptedData, iv } })
+      .then((answer) => accepted('the data', answer).data);
+  }
+
   /** A tunnel through `GET path`; open it with `.open()`. */
   tunnel(options) {
     return new Tunnel(this, typeof options === 'string' ? { path: options } : options || {});
@@ -118,6 +143,14 @@ class Client {
       },
     );
   }
+}
+
+/** The body of an answer that says yes; its own words if it says no. */
+function accepted(what, { statusCode, data }) {
+  if (statusCode === 200 && data && !data.error) return data;
+  const { error } = data || {};
+  const words = (error && (error.message || error)) || `the server answered ${statusCode}`;
+  throw new WeappdError('refused', `${what}: ${words}`, data);
 }
 
 const isNotReady = (status) => status >= 502 && status <= 504;

@@ -46,6 +46,13 @@ class Session {
     return kept;
   }
 
+  /** Takes over what the server says of the same session. */
+  update({ user, expires_at }) {
+    this.held = Object.assign({}, this.held, { user, expires_at });
+    stubborn(() => this.wx.setStorageSync(this.key, this.held));
+    return this.held;
+  }
+
   /** Forgets the session; given an skey, only if it is still that one. */
   forget(skey) {
     const now = this.held;

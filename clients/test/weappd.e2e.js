@@ -64,6 +64,22 @@ test('user data goes along, and logging out is final', async () => {
   assert.strictEqual(shown.data.openid, null);
 });
 
+test('keeps the name and the picture a user chose, and opens what WeChat sealed', async () => {
+  const { wx, client } = await start('grace');
+  const png = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==', 'base64');
+  const user = await client.setProfile({ nickName: '三木', avatarFile: new File([png], 'me.png', { type: 'image/png' }) });
+  assert.strictEqual(user.info.nickName, '三木');
+  assert.match(user.info.avatarUrl, /\/weapp\/files\/.+\.png$/);
+  assert.strictEqual(client.user.info.nickName, '三木');
+  assert.strictEqual(new Client({ wx, url: siteUrl }).user.info.nickName, '三木');
+  await assert.rejects(client.setProfile({ nickName: '' }), (error) => error.code === 'refused' && error.detail.error.code === 'bad_request');
+
+  const sealed = await wx.getUserInfo({ withCredentials: true });
+  const opened = await client.decrypt(sealed);
+  assert.strictEqual(opened.openId, client.user.openid);
+  await assert.rejects(client.decrypt({ ...sealed, iv: 'AAAAAAAAAAAAAAAAAAAAAA==' }), { code: 'refused' });
+});
+
 test('sends data and reads answers of every kind', async () => {
   const { client } = await start('carol');
   const { data } = await client.request({ path: '/echo', method: 'POST', data: { word: '大家好' } });

@@ -7,7 +7,9 @@ use crate::plan::SitePlan;
 
 /// Endpoints of every site with a mini program. A path that ends in `/` stands for
 /// everything under it.
-const ALWAYS: [&str; 3] = ["/weapp/session", "/weapp/files/", "/weapp/ws/"];
+const ALWAYS: [&str; 3] = [SESSION, "/weapp/files/", "/weapp/ws/"];
+/// An endpoint with others under it (`/profile`, `/decrypt`).
+const SESSION: &str = "/weapp/session";
 /// Of sites that speak Wafer 2.
 const WAFER2: [&str; 4] = [
     "/weapp/login",
@@ -59,7 +61,7 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
             if plan.routes.iter().any(|own| takes_over(&own.path, path)) {
                 continue;
             }
-            let path = if path.ends_with('/') {
+            let path = if path.ends_with('/') || path == SESSION {
                 path.to_owned()
             } else {
                 format!("= {path}")
