@@ -56,7 +56,14 @@ async function start() {
   document.querySelector('header.top').after(trouble);
   setLanguage(recall(KEPT.language) || firstLanguage());
 
-  async function refresh() {
+  // One after the other: two at a time would hear of the same calls.
+  let turn = Promise.resolve();
+  function refresh() {
+    turn = turn.then(look);
+    return turn;
+  }
+
+  async function look() {
     try {
       const state = await ask('GET', '/state');
       people.draw(state);
@@ -70,7 +77,14 @@ async function start() {
 
   await refresh();
   document.documentElement.dataset.ready = 'true';
-  setInterval(() => { if (!document.hidden) refresh(); }, EACH_MS);
+  let idle = true;
+  setInterval(async () => {
+    // A slow answer is waited for, not asked for again.
+    if (document.hidden || !idle) return;
+    idle = false;
+    await refresh();
+    idle = true;
+  }, EACH_MS);
 }
 
 start();
