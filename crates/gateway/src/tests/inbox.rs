@@ -297,6 +297,25 @@ async fn what_came_while_the_app_was_away_arrives_in_each_users_order() {
 }
 
 #[tokio::test]
+async fn an_app_that_is_back_gets_what_waits_at_once() {
+    let world = World::of(Setting {
+        mood: Mood::Away,
+        ..plain(InboxConfig {
+            first_pause_ms: 3_600_000,
+            longest_pause_ms: 3_600_000,
+            ..quick()
+        })
+    })
+    .await;
+    world.push(&signed(), text(1, "o1")).await;
+    until("a try", || *world.app.tried.lock() == 1).await;
+    *world.app.mood.lock() = Mood::Says(200, "");
+    // No hour goes by: the next message shows that the app is there.
+    world.push(&signed(), text(2, "o2")).await;
+    assert_eq!(world.got(2).await, [text(2, "o2"), text(1, "o1")]);
+}
+
+#[tokio::test]
 async fn what_the_app_refuses_becomes_a_dead_letter_and_can_be_replayed() {
     let world = World::of(Setting {
         mood: Mood::Says(500, "oops"),
