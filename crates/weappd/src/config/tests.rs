@@ -320,7 +320,7 @@ fn every_problem_of_broken_files_is_told() {
             ],
         ),
         (
-            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[internal]\nlisten = \"0.0.0.0:8081\"\n[log]\nlevel = \"inof\"\n[session]\nstore = \"mysql://u:p@h/d\"\n[files]\nmax_upload_bytes = 0\n[wechat]\ntimeout_ms = 1\n",
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[internal]\nlisten = \"0.0.0.0:8081\"\n[log]\nlevel = \"inof\"\n[session]\nstore = \"postgres://u:p@h/d\"\n[files]\nmax_upload_bytes = 0\n[wechat]\ntimeout_ms = 1\n",
             &[
                 "5:10 error: `0.0.0.0:8081` can be reached from other machines",
                 "7:9 error: `inof` is not a log level",
