@@ -286,6 +286,31 @@ async fn logging_out_and_revoking_keep_the_user_and_end_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_unionid_is_kept_in_the_user_object_and_the_session_key_opens_data() {
+    for (_backend, mut world) in [php().await, wafer2().await] {
+        let key = crate::wechat::session_key("old");
+        let login = json!({"openid": "old", "session_key": key.expose(), "unionid": "u1"});
+        world.wechat.answer("c1", login);
+        let answer = world.native(&json!({"code": "c1"})).await;
+        let skey = answer.json["skey"].as_str().expect("an skey").to_owned();
+        assert_eq!(answer.json["user"]["unionid"], "u1");
+        world.restart().await;
+        let headers = [("X-WX-Skey", skey.as_str())];
+        let about = world.get("/weapp/session", &headers).await.json;
+        assert_eq!(about["user"]["unionid"], "u1");
+        assert_eq!(
+            about["user"]["info"]["nickName"], "三木😀",
+            "what was known stays"
+        );
+        let (data, iv) = user_data(APP, "old", "x");
+        let id = &about["user"]["id"];
+        let para = json!({"id": id, "skey": skey, "encrypt_data": data, "iv": iv});
+        let opened = world.rpc("qcloud.cam.decrypt", para).await;
+        assert_eq!(opened["returnMessage"], "DECRYPT_SUCCESS", "{opened}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_logins_of_one_user_at_once_leave_the_last() {
     let (backend, world) = php().await;
     let logins = (0..40).map(|n| {

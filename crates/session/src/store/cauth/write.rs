@@ -157,9 +157,12 @@ async fn put(
     let key = Some(login.session_key.expose()).filter(|key| key.len() <= tables.key_length);
     let info = match (&login.user_info, &before) {
         (Some(info), _) => user_info::write(tables, info),
-        (None, Some(before)) => before.info.clone(),
-        (None, None) => {
-            let mut fields = serde_json::Map::new();
+        (None, Some(before)) if !tells_more(login, &before.info) => before.info.clone(),
+        (None, before) => {
+            let known = before.as_ref().and_then(|row| user_info::read(&row.info));
+            let mut fields: serde_json::Map<_, _> = known
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default();
             crate::session::name_user(&mut fields, &login.openid, login.unionid.as_deref());
             user_info::write(tables, &serde_json::Value::from(fields).to_string())
         }
@@ -190,6 +193,11 @@ async fn put(
         skey: login.skey.expose().to_owned(),
         info,
     })
+}
+
+/// Whether WeChat told a unionid that the user's row does not know: it has no column.
+fn tells_more(login: &NewLogin, info: &str) -> bool {
+    login.unionid.is_some() && user_info::unionid(info).is_none()
 }
 
 /// Ends a session: its row gets an skey that nobody is told, and the time long ago that
