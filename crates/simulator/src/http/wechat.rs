@@ -48,6 +48,7 @@ pub(super) async fn answer(State(simulator): State<Simulator>, request: Request)
     };
     let (response, told) = shape(&simulator, &outcome.said);
     let note = match fault {
+        Some(Fault::Errcode(errcode)) => Some(format!("fault: errcode {errcode}")),
         Some(fault) => Some(format!("fault: {}", json!(fault)).replace('"', "")),
         None => outcome.note.map(ToOwned::to_owned),
     };

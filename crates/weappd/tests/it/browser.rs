@@ -20,7 +20,7 @@ fn fixtures() -> PathBuf {
 }
 
 /// Plays one story of drive.js at `url`; it says `done` when all of it held.
-fn play(story: &str, url: &str) {
+pub(crate) fn play(story: &str, url: &str) {
     assert!(
         Path::new(CHROMIUM).exists(),
         "{CHROMIUM} is missing: `cargo xtask install` brings it"

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use weappd_base::secret::Secret;
 use weappd_wechat::message::{Mailbox, MessageKey, Stamp};
 
+use crate::browser;
 use crate::http::Client;
 use crate::process::{PATIENCE, Process};
 use crate::upstream;
@@ -101,6 +102,12 @@ async fn the_push_options_reach_a_server() {
     };
     let message = mailbox.open(stamp, &body).expect("safe mode");
     assert!(message.contains("<Content><![CDATA[hello]]></Content>"));
+}
+
+#[test]
+fn its_own_page_shows_and_does_what_it_says() {
+    let (_simulator, address) = simulate(&[]);
+    browser::play("desk", &format!("http://{address}/"));
 }
 
 #[test]

@@ -305,6 +305,57 @@ async function languages({ page, alice }) {
   await browser.close();
 }
 
+// The simulator's own page, not the phones'.
+async function desk({ page }) {
+  const at = (name) => page.getByTestId(name);
+  const calls = (path) => page.locator(`[data-testid="call"][data-path="${path}"]`);
+  const server = (path, body) => page.evaluate(async ([where, what]) => {
+    const answer = await fetch(where, what ? { method: 'POST', body: JSON.stringify(what) } : {});
+    return answer.json();
+  }, [path, body]);
+  await at('calls').getByText('Point your server at').waitFor();
+  step('a user');
+  await at('user-add-input').fill('alice');
+  await at('user-add').click();
+  await at('user-alice').getByText('no session').waitFor();
+  await at('user-alice-login').click();
+  await at('user-alice').getByText('logged in').waitFor();
+  assert.match(await at('users').locator('code').first().innerText(), /^[0-9a-f]{32}$/);
+  await at('user-alice-login').click();
+  await calls('wx.login').nth(1).waitFor();
+  step('two looks later each call is there once');
+  const before = await at('clock').locator('.big-time').innerText();
+  await page.waitForFunction(([was]) => document.querySelector('.big-time').textContent !== was, [before]);
+  assert.equal(await calls('wx.login').count(), 2);
+  step('a bad day');
+  await at('fault-limit').click();
+  await at('weather').getByText('Too often, 1 left').waitFor();
+  const query = '?appid=wxtest&secret=secret&js_code=none&grant_type=authorization_code';
+  assert.equal((await server(`/sns/jscode2session${query}`)).errcode, 45011);
+  await at('weather').getByText('All is well.').waitFor();
+  await calls('/sns/jscode2session').locator('.chip.bad', { hasText: '45011' }).waitFor();
+  step('a token, which nobody sees');
+  const asked = { grant_type: 'client_credential', appid: 'wxtest', secret: 'secret' };
+  const { access_token: token } = await server('/cgi-bin/stable_token', asked);
+  await at('tokens').getByText('stable_token').waitFor();
+  await calls('/cgi-bin/stable_token').click();
+  await at('call-detail').getByText('expires_in').waitFor();
+  assert.ok(!(await page.content()).includes(token));
+  await page.keyboard.press('Escape');
+  await at('call-detail').waitFor({ state: 'hidden' });
+  step('time');
+  await at('codes').locator('.fact').first().waitFor();
+  await at('clock-forward-300').click();
+  await at('codes').getByText('No code is alive.').waitFor();
+  await at('clock-back').click();
+  await at('clock').getByText('as the clock').waitFor();
+  step('Chinese');
+  await at('language').click();
+  await at('user-alice').getByText('已登录').waitFor();
+  await at('weather').getByText('一切正常。').waitFor();
+  assert.equal(await page.evaluate(() => document.documentElement.lang), 'zh-CN');
+}
+
 async function main() {
   const context = await chromium.launchPersistentContext(profile, {
     executablePath, args: FLAGS, headless: true, locale: 'en-US', ignoreHTTPSErrors: true,
@@ -316,7 +367,7 @@ async function main() {
   await page.goto(url);
   const [alice, bob] = ['alice', 'bob'].map((user) => phoneOn(page, user));
   try {
-    await { together, refusal, expiry, wire, languages }[story]({ page, alice, bob, wrong });
+    await { together, refusal, expiry, wire, languages, desk }[story]({ page, alice, bob, wrong });
     assert.deepEqual(wrong, []);
     assert.ok(asked.size > 0, 'requests are watched');
     if (story === 'together') assert.ok(asked.has('websocket'), 'WebSockets are watched');
@@ -324,7 +375,8 @@ async function main() {
     console.log(`wrong: ${JSON.stringify(wrong, null, 2)}`);
     if (!page.isClosed()) {
       for (const { label, from, to, phone } of await arrows(page)) console.log(`arrow: ${phone}: ${from} ${label} ${to}`);
-      for (const user of ['alice', 'bob']) console.log(`${user}: ${await page.getByTestId(`phone-${user}`).innerText()}`);
+      const phones = story === 'desk' ? [] : ['alice', 'bob'];
+      for (const user of phones) console.log(`${user}: ${await page.getByTestId(`phone-${user}`).innerText()}`);
     }
     throw error;
   } finally {
