@@ -30,11 +30,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Doorman;
 
 impl Identify for Doorman {
-    fn identify<'a>(
-        &'a self,
-        _: Option<&'a str>,
-        headers: &'a HeaderMap,
-    ) -> BoxFuture<'a, Caller> {
+    fn identify<'a>(&'a self, _: Option<&'a str>, headers: &'a HeaderMap) -> BoxFuture<'a, Caller> {
         Box::pin(async move {
             match headers.get("x-wx-skey").map(http::HeaderValue::as_bytes) {
                 None => Caller::Nobody,
