@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,13 +19,14 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use weappd_base::secret::Secret;
-use weappd_base::tasks::Stop;
 use weappd_base::token::Tokens;
 use weappd_edge::{Caller, Identify};
+use weappd_wechat::Credential;
 use weappd_gateway::{Answer, Deliver, Gateway, GatewayParts, Message, MiniApp, Undelivered};
 
 use crate::exit::Failure;
 use crate::ground::Ground;
+use crate::plan::Plan;
 
 /// Shows the side door for whom a message speaks.
 const PASS: &str = "x-weappd-pass";
@@ -58,15 +59,46 @@ pub(crate) struct Home {
     pub(crate) path: String,
 }
 
-/// Builds the gateway; messages reach their apps through the side door at `side`. `stop`
-/// ends the deliveries.
+/// What the gateway is to be, of a plan: every mini program, and the site each one's
+/// messages go to.
+pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
+    let push = |appid: &str| plan.pushes.get(appid);
+    let mini_apps = plan.mini_apps.iter().map(|app| MiniApp {
+        credential: Credential {
+            appid: app.appid.clone(),
+            secret: app.secret.clone(),
+        },
+        token: push(&app.appid).and_then(|push| push.token.clone()),
+        encoding_aes_key: push(&app.appid).and_then(|push| push.encoding_aes_key.clone()),
+    });
+    let homes = plan.sites.iter().rev().filter_map(|site| {
+        let appid = site.appid.as_ref()?;
+        let home = Home {
+            // Any name will do that leads to the site.
+            host: site.hosts.first()?.replace('*', "weappd"),
+            path: push(appid)?.path.clone(),
+        };
+        Some((appid.clone(), home))
+    });
+    GatewayPlan {
+        config: plan.sections.gateway.clone(),
+        wechat_endpoint: plan.sections.wechat.endpoint.clone(),
+        mini_apps: mini_apps.collect(),
+        callers,
+        homes: homes.collect(),
+    }
+}
+
+/// Builds the gateway; messages reach their apps through the side door at `side`. Deliveries
+/// end with the front door.
 pub(crate) async fn build(
     ground: &Ground,
     data_dir: &Path,
     plan: GatewayPlan,
-    (side, passes): (SocketAddr, Passes),
-    stop: Stop,
+    (side, passes): (Option<SocketAddr>, Passes),
 ) -> Result<Gateway, Failure> {
+    // Nobody knocks at a door that is not there: no mini program takes messages then.
+    let side = side.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     Gateway::build(GatewayParts {
         config: plan.config,
         data_dir: data_dir.to_owned(),
@@ -83,7 +115,7 @@ pub(crate) async fn build(
         tokens: ground.tokens.clone(),
         work: ground.work.clone(),
         tasks: ground.tasks.clone(),
-        stop,
+        stop: ground.front.clone(),
         wiretap: ground.wiretap.clone(),
     })
     .await

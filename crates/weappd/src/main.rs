@@ -12,6 +12,7 @@ mod demo_chat;
 mod dev_cert;
 mod doors;
 mod exit;
+mod gateway;
 mod ground;
 mod internal;
 mod listen;

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) sites: Vec<SitePlan>,
     /// Every mini program.
     pub(crate) mini_apps: Vec<MiniApp>,
+    /// How their messages come and where they go, by AppID.
+    pub(crate) pushes: BTreeMap<String, PushPlan>,
     /// Every app.
     pub(crate) apps: BTreeMap<String, AppConfig>,
     /// What apps are told of the tunnel, unless they bring their own.
@@ -42,6 +44,7 @@ pub(crate) struct Sections {
     pub(crate) tunnel: weappd_tunnel::Config,
     pub(crate) files: weappd_files::Config,
     pub(crate) wechat: weappd_wechat::Config,
+    pub(crate) gateway: weappd_gateway::Config,
 }
 
 /// One site.
@@ -63,6 +66,17 @@ pub(crate) struct SitePlan {
     pub(crate) routes: Vec<Route>,
     /// The business server whose tunnels the built-in tunnel endpoint opens.
     pub(crate) tunnel_business: Option<String>,
+}
+
+/// How a mini program's messages come, and where they go.
+#[derive(Clone, Debug)]
+pub(crate) struct PushPlan {
+    /// The message Token; without one no messages are taken.
+    pub(crate) token: Option<Secret>,
+    /// The `EncodingAESKey`.
+    pub(crate) encoding_aes_key: Option<Secret>,
+    /// The path at which the app takes them.
+    pub(crate) path: String,
 }
 
 /// What an app needs to open tunnels.

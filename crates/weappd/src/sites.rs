@@ -20,6 +20,19 @@ const WAFER2: [&str; 4] = [
 /// Of sites that speak Wafer 1.
 const WAFER1: [&str; 3] = ["/login", "/user", "/tunnel"];
 
+/// Where WeChat pushes messages, on sites of a mini program that has a message Token.
+pub(crate) const INBOX: &str = "/weapp/message";
+
+/// The route to the message inbox, if the site's own routes leave it.
+pub(crate) fn inbox(own: &[Route], room: &Router) -> Option<Route> {
+    let taken = own.iter().any(|route| takes_over(&route.path, INBOX));
+    (!taken).then(|| Route {
+        path: format!("= {INBOX}"),
+        target: Target::Room(room.clone()),
+        session: SessionRule::Pass,
+    })
+}
+
 /// The paths weappd itself answers on a site, before its routes take any over.
 pub(crate) fn builtin_paths(wafer1: bool, wafer2: bool, tunnel: bool) -> Vec<&'static str> {
     let mut paths = ALWAYS.to_vec();

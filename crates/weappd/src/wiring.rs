@@ -20,8 +20,9 @@ use axum::Router;
 use weappd_apps::{Apps, AppsParts, Variables};
 use weappd_base::secret::Secret;
 use weappd_base::wiretap::Wiretap;
-use weappd_edge::{Bound, Edge, EdgeParts, Kind, Site};
+use weappd_edge::{Bound, Edge, EdgeParts, Kind, Site, Target};
 use weappd_files::http::PublicBase;
+use weappd_gateway::Gateway;
 use weappd_files::{Files, FilesParts};
 use weappd_session::http::SiteChoice;
 use weappd_session::{Sessions, SessionsParts};
@@ -32,6 +33,7 @@ use crate::builtin::{SessionIdentify, is_https, tunnel_router};
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
 use crate::exit::Failure;
+use crate::gateway::{self, PassIdentify, Passes};
 use crate::ground::Ground;
 use crate::loopback::{small_config, small_edge};
 use crate::plan::{DevPlan, Plan, SitePlan, Sockets, TunnelForApps};
@@ -62,6 +64,8 @@ struct House {
     sessions: Sessions,
     tunnels: Tunnels,
     files: Files,
+    gateway: Gateway,
+    passes: Passes,
     apps: Apps,
 }
 
@@ -98,13 +102,15 @@ async fn build(
 ) -> Result<House, Failure> {
     let token = Secret::new(ground.tokens.url256());
     let side = side_door(&mut plan)?;
-    let house = rooms(ground, &plan, &sockets, data, &token).await?;
+    let side_addr = side.as_ref().and_then(|side| side.local_addr().ok());
+    let house = rooms(ground, &plan, &sockets, (data, side_addr), &token).await?;
     let inner = internal::router(
         &house.sessions,
         &house.tunnels,
         plan.mini_apps.first().map(|app| app.appid.as_str()),
         Arc::new(vec![token]),
     );
+    let inner = weappd_gateway::http::in_front_of(house.gateway.clone(), inner);
     if let (Some(dev), Some(wechat)) = (&plan.dev, sockets.wechat) {
         let credential = Credential {
             appid: dev.appid.clone(),
@@ -121,7 +127,13 @@ async fn build(
         }],
     );
     let sites: Vec<Site> = (plan.sites.into_iter())
-        .map(|site| house.site(ground, site, plan.dev.as_ref()))
+        .map(|site| {
+            let takes_messages = site.appid.as_ref().is_some_and(|appid| {
+                let push = plan.pushes.get(appid);
+                push.is_some_and(|push| push.token.is_some())
+            });
+            house.site(ground, site, plan.dev.as_ref(), takes_messages)
+        })
         .collect();
     if let Some(socket) = side {
         let kind = Kind::Http;
@@ -155,7 +167,7 @@ async fn rooms(
     ground: &Ground,
     plan: &Plan,
     sockets: &Sockets,
-    data: &DataDir,
+    (data, side): (&DataDir, Option<SocketAddr>),
     token: &Secret,
 ) -> Result<House, Failure> {
     let wechat = Client::new(
@@ -194,6 +206,15 @@ async fn rooms(
         tasks: ground.tasks.clone(),
     })
     .map_err(|error| Failure::new(&error, "make the data directory writable"))?;
+    let passes = Passes::default();
+    let callers = Arc::new(vec![token.clone()]);
+    let gateway = gateway::build(
+        ground,
+        data.path(),
+        gateway::of_plan(plan, callers),
+        (side, passes.clone()),
+    )
+    .await?;
     let apps = Apps::build(AppsParts {
         apps: plan.apps.clone(),
         data_dir: data.path().to_owned(),
@@ -214,6 +235,8 @@ async fn rooms(
         sessions,
         tunnels,
         files,
+        gateway,
+        passes,
         apps,
     })
 }
@@ -247,11 +270,23 @@ fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String,
 
 impl House {
     /// The rooms' endpoints of one site.
-    fn site(&self, ground: &Ground, plan: SitePlan, dev: Option<&DevPlan>) -> Site {
+    fn site(
+        &self,
+        ground: &Ground,
+        plan: SitePlan,
+        dev: Option<&DevPlan>,
+        takes_messages: bool,
+    ) -> Site {
         let appid = plan.appid.clone();
         let rooms = appid.map(|appid| self.rooms_of(&plan, appid));
         let pages = dev.filter(|dev| dev.page).map(|dev| pages(ground, dev));
-        sites::site(plan, rooms.as_ref(), pages.unwrap_or_default())
+        let mut own = pages.unwrap_or_default();
+        if takes_messages {
+            let appid = plan.appid.as_deref().unwrap_or_default();
+            let room = weappd_gateway::http::inbox_router(self.gateway.clone(), appid);
+            own.extend(sites::inbox(&plan.routes, &room));
+        }
+        sites::site(plan, rooms.as_ref(), own)
     }
 
     fn rooms_of(&self, plan: &SitePlan, appid: String) -> Router {
@@ -275,16 +310,24 @@ impl House {
     /// The same sites for weappd's own callbacks: plain HTTP on loopback, sent nowhere else,
     /// drawn and logged by the rooms that make them.
     fn side_edge(&self, sites: &[Site]) -> Result<Edge, Failure> {
-        let inside = |site: &Site| Site {
-            tls: None,
-            redirect: None,
-            ..site.clone()
+        let inside = |site: &Site| {
+            let mut site = site.clone();
+            site.tls = None;
+            site.redirect = None;
+            // In here the inbox's path is the app's: this is how messages reach it.
+            let inbox = format!("= {}", sites::INBOX);
+            site.routes
+                .retain(|route| route.path != inbox || !matches!(route.target, Target::Room(_)));
+            site
         };
         Edge::build(EdgeParts {
             config: small_config(),
             sites: sites.iter().map(inside).collect(),
             upstreams: self.apps.addresses(),
-            identify: Arc::new(SessionIdentify(self.sessions.clone())),
+            identify: Arc::new(PassIdentify {
+                passes: self.passes.clone(),
+                others: SessionIdentify(self.sessions.clone()),
+            }),
             clock: self.ground.clock.clone(),
             wiretap: Wiretap::off(),
             quiet_paths: Vec::new(),
@@ -298,7 +341,9 @@ impl House {
         let Ground { tasks, back, .. } = &self.ground;
         let apps = self.apps.clone();
         tasks.spawn(async move { apps.run().await });
-        let router = weappd_apps::http::control_router(self.apps.clone());
+        let router = weappd_apps::http::control_router(self.apps.clone())
+            .merge(weappd_session::http::control_router(self.sessions.clone()))
+            .merge(weappd_gateway::http::control_router(self.gateway.clone()));
         match control::open(data.path()) {
             Ok(listener) => {
                 tasks.spawn(control::serve(
@@ -337,8 +382,8 @@ impl House {
     }
 }
 
-/// Tunnels whose business server is one of our own sites call back through the side door,
-/// which is there only if there is such a one.
+/// Tunnels whose business server is one of our own sites call back through the side door, and
+/// pushed messages come to the app through it. It is there only if somebody uses it.
 fn side_door(plan: &mut Plan) -> Result<Option<TcpListener>, Failure> {
     let ours = |host: &str| {
         let name = host.split(':').next().unwrap_or(host);
@@ -349,7 +394,8 @@ fn side_door(plan: &mut Plan) -> Result<Option<TcpListener>, Failure> {
     let mut own = businesses
         .filter(|business| ours(&business.host))
         .peekable();
-    if own.peek().is_none() {
+    let messages = plan.pushes.values().any(|push| push.token.is_some());
+    if own.peek().is_none() && !messages {
         return Ok(None);
     }
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

@@ -509,9 +509,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_port_is_unreachable_and_named_without_secrets() {
-        let closed = listener();
+        // Bound, but not listening: nobody else can take the port meanwhile.
+        let closed = tokio::net::TcpSocket::new_v4().expect("a socket");
+        closed
+            .bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
+            .expect("a free port");
         let address = closed.local_addr().expect("an address");
-        drop(closed);
         let error = ask(format!("http://{address}")).await.expect_err("closed");
         assert!(matches!(error, Error::Unreachable(_)) && error.is_network());
         let told = format!("{error:?} {error}");

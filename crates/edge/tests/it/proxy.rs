@@ -221,8 +221,7 @@ async fn connections_are_used_again() {
 
 #[tokio::test]
 async fn failures_have_a_page_for_people_and_json_for_programs() {
-    let (closed, closed_addr) = crate::world::bind();
-    drop(closed);
+    let (_closed, closed_addr) = crate::world::refusing();
     let silent = serve_raw(|mut tcp, _| async move {
         read_head(&mut tcp).await;
         drop(tcp.read_u8().await);
@@ -275,8 +274,7 @@ async fn failures_have_a_page_for_people_and_json_for_programs() {
 
 #[tokio::test]
 async fn the_next_server_is_taken_when_one_is_down() {
-    let (closed, down) = crate::world::bind();
-    drop(closed);
+    let (_closed, down) = crate::world::refusing();
     let up = serve(echo());
     let both = Target::Proxy(vec![down.to_string(), up.to_string()]);
     let world = Plan::new(vec![route("/", both)]).open();

@@ -157,6 +157,16 @@ pub(crate) fn bind() -> (TcpListener, SocketAddr) {
     (socket, addr)
 }
 
+/// An address that refuses connections, and that nobody else can take meanwhile: bound, but
+/// not listening.
+pub(crate) fn refusing() -> (tokio::net::TcpSocket, SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).expect("a free port");
+    let addr = socket.local_addr().expect("an address");
+    (socket, addr)
+}
+
 pub(crate) fn site(hosts: &[&str], routes: Vec<Route>) -> Site {
     Site {
         hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),

@@ -160,6 +160,7 @@ fn plan(
             tunnel_business: None,
         }],
         mini_apps: vec![MiniApp::new(simulated::DEV_APPID, secret.clone())],
+        pushes: BTreeMap::new(),
         apps: BTreeMap::from([(name.clone(), app)]),
         tunnel_for_apps: Some(TunnelForApps { server_host, key }),
         sections,

@@ -105,6 +105,7 @@ fn plan(config: Config) -> Plan {
         base_dir: config.base_dir,
         sites: config.sites,
         mini_apps: config.mini_apps,
+        pushes: config.pushes,
         apps: config.apps,
         tunnel_for_apps,
         sections: Sections {
@@ -113,6 +114,7 @@ fn plan(config: Config) -> Plan {
             tunnel: config.tunnel,
             files: config.files,
             wechat: config.wechat,
+            gateway: config.gateway,
         },
         log_json: config.log.format == LogFormat::Json,
         grace: config.grace,

@@ -52,6 +52,7 @@ pub(crate) struct Raw {
     pub(crate) files: weappd_files::Config,
     /// How WeChat's server is reached.
     pub(crate) wechat: weappd_wechat::Config,
+    pub(crate) gateway: weappd_gateway::Config,
     /// The API that business servers call.
     pub(crate) internal: Internal,
     /// What is logged.
@@ -80,6 +81,7 @@ impl Default for Raw {
             session: weappd_session::Config::default(),
             files: weappd_files::Config::default(),
             wechat: weappd_wechat::Config::default(),
+            gateway: weappd_gateway::Config::default(),
             internal: Internal::default(),
             log: Log::default(),
         }
@@ -172,6 +174,12 @@ pub(crate) struct MiniApp {
     pub(crate) login_duration_days: u32,
     /// How many seconds a session lives without a visit.
     pub(crate) session_duration_secs: u64,
+    /// The message Token set in WeChat's console; with one, `/weapp/message` takes messages.
+    pub(crate) message_token: Option<Secret>,
+    /// The `EncodingAESKey` set there; with one, only encrypted messages are taken.
+    pub(crate) encoding_aes_key: Option<Secret>,
+    /// The path at which the app takes messages, as plain JSON.
+    pub(crate) message_path: String,
 }
 
 impl Default for MiniApp {
@@ -181,6 +189,9 @@ impl Default for MiniApp {
             secret: None,
             login_duration_days: 30,
             session_duration_secs: 2_592_000,
+            message_token: None,
+            encoding_aes_key: None,
+            message_path: "/weapp/message".to_owned(),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::config::{
     raw::{self, Doors, Log, Raw, TunnelShort},
     site, spelling,
 };
-use crate::plan::SitePlan;
+use crate::plan::{PushPlan, SitePlan};
 
 /// What weappd.toml means. Every relative path is settled.
 #[derive(Debug)]
@@ -50,6 +50,9 @@ pub(crate) struct Config {
     pub(crate) tunnel: weappd_tunnel::Config,
     pub(crate) files: weappd_files::Config,
     pub(crate) wechat: weappd_wechat::Config,
+    pub(crate) gateway: weappd_gateway::Config,
+    /// The mini programs' messages, by AppID.
+    pub(crate) pushes: BTreeMap<String, PushPlan>,
 }
 
 /// Sections that share a table with a room's own settings.
@@ -71,6 +74,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         no_https: shared.doors.https.0.is_empty(),
     };
     let mini_apps = mini_apps(desk, &raw);
+    let pushes = pushes(desk, &raw);
     let apps = apps(desk, &mut raw);
     let mut sites = site::all(desk, &raw, &doors, &mini_apps, &apps);
     let tunnel = tunnel(desk, shared.tunnel, &shared.tunnel_short, &mut sites);
@@ -95,6 +99,8 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         tunnel,
         files: raw.files,
         wechat: raw.wechat,
+        gateway: raw.gateway,
+        pushes,
     }
 }
 
@@ -200,6 +206,43 @@ fn mini_apps(desk: &Desk<'_>, raw: &Raw) -> Vec<MiniApp> {
         });
     }
     all
+}
+
+/// How each mini program's messages come and where they go.
+fn pushes(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
+    let short = raw.miniapp.iter().map(|mini| {
+        let appid = mini.appid.as_deref().unwrap_or_default();
+        (vec![Step::from("miniapp")], appid, mini)
+    });
+    let long = raw.miniapps.0.iter().map(|(appid, mini)| {
+        let path = vec!["miniapps".into(), appid.as_str().into()];
+        (path, appid.as_str(), mini)
+    });
+    let mut pushes = BTreeMap::new();
+    for (path, appid, mini) in short.chain(long) {
+        let at = |key| [path.as_slice(), &[Step::Key(key)]].concat();
+        if mini.encoding_aes_key.is_some() && mini.message_token.is_none() {
+            desk.error(
+                &at("encoding_aes_key"),
+                "an EncodingAESKey goes with a message_token, which is missing",
+                "copy both from WeChat's console (消息推送)",
+            );
+        }
+        if !mini.message_path.starts_with('/') {
+            desk.error(
+                &at("message_path"),
+                "not a path",
+                "begin with /, as in /weapp/message",
+            );
+        }
+        let plan = PushPlan {
+            token: mini.message_token.clone(),
+            encoding_aes_key: mini.encoding_aes_key.clone(),
+            path: mini.message_path.clone(),
+        };
+        pushes.insert(appid.to_owned(), plan);
+    }
+    pushes
 }
 
 const APPID_HINT: &str =
@@ -408,6 +451,7 @@ fn rooms(desk: &Desk<'_>, raw: &Raw, edge: &weappd_edge::Config) {
     desk.room(&["session".into()], raw.session.problems());
     desk.room(&["files".into()], raw.files.problems());
     desk.room(&["wechat".into()], raw.wechat.problems());
+    desk.room(&["gateway".into()], raw.gateway.problems());
 }
 
 fn log(desk: &Desk<'_>, log: &Log) {
