@@ -39,6 +39,15 @@ test('the template\'s mini program counts and is known', async () => {
   assert.deepStrictEqual([data.ip, data.env], ['127.0.0.1', 'prod-01']);
 });
 
+test('the app calls WeChat without a token', async () => {
+  const wx = await phone('carol');
+  const cloud = install({ wx, url: siteUrl });
+  const { data, header } = await cloud.callContainer({ path: '/api/check', method: 'POST', data: { content: 'hello' } });
+  assert.strictEqual(data.errcode, 0, JSON.stringify(data));
+  assert.strictEqual(data.result.suggest, 'pass');
+  assert.match(header['x-openapi-seqid'], /^[0-9a-f]{32}$/);
+});
+
 test('a session that ended is renewed before the app sees anything', async () => {
   const wx = await phone('bob');
   const cloud = install({ wx, url: siteUrl });

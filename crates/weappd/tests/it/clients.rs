@@ -78,11 +78,13 @@ async fn a_mini_program_logs_in_sends_and_stays_connected() {
 #[tokio::test]
 async fn an_app_for_wechats_cloud_hosting_runs_unchanged() {
     let modules = OldSoftware::install().modules().display().to_string();
-    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/cloud-hosting.js");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients");
+    let [app, hosts] = ["cloud-hosting.js", "hosts.js"].map(|file| folder.join(file));
     let world = Recipe::new()
         .site("routes = [{ path = \"/\", app = \"app\", session = \"require\" }]")
         .sections(&format!(
-            "[app]\nrun = \"node '{}'\"\nenv = {{ NODE_PATH = '{modules}' }}",
+            "[app]\nrun = \"node --require '{}' '{}'\"\nenv = {{ NODE_PATH = '{modules}' }}",
+            hosts.display(),
             app.display()
         ))
         .edge("env_id = \"prod-01\"\nhold_ms = 15000")

@@ -2,6 +2,7 @@
 // identity in headers, the port in PORT or 80. It knows nothing of weappd.
 'use strict';
 
+const http = require('http');
 const path = require('path');
 const express = require('express');
 
@@ -37,6 +38,21 @@ app.get('/api/context', (req, res) => {
     if (name.startsWith('x-wx-') && name !== 'x-wx-skey') context[name] = req.headers[name];
   }
   res.send({ context, ip: req.headers['x-original-forwarded-for'], env: process.env.CBR_ENV_ID, file: path.basename(__filename) });
+});
+
+// WeChat's server API over plain HTTP, without a token: the platform adds it.
+app.post('/api/check', (req, res) => {
+  const body = JSON.stringify({
+    version: 2, scene: 1, openid: req.headers['x-wx-openid'], content: req.body.content,
+  });
+  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+  const ask = http.request('http://api.weixin.qq.com/wxa/msg_sec_check', { method: 'POST', headers }, (answer) => {
+    res.set('x-openapi-seqid', answer.headers['x-openapi-seqid'] || '');
+    res.type('json');
+    answer.pipe(res);
+  });
+  ask.on('error', (error) => res.status(502).send({ errmsg: error.message }));
+  ask.end(body);
 });
 
 const port = process.env.PORT || 80;
