@@ -104,7 +104,7 @@ pub fn mask_tokens(text: &str) -> String {
 }
 
 /// Names, lower case without `-` and `_`, whose values are secrets wherever they stand.
-const SECRET_NAMES: [&str; 13] = [
+const SECRET_NAMES: [&str; 14] = [
     "accesstoken",
     "appsecret",
     "authorization",
@@ -112,6 +112,7 @@ const SECRET_NAMES: [&str; 13] = [
     "cookie",
     "encodingaeskey",
     "jscode",
+    "messagetoken",
     "secret",
     "sessionkey",
     "skey",

@@ -43,7 +43,7 @@ use crate::{control, internal, listen, logging, sites};
 
 /// What the front door does not draw: the page's own files, and paths whose rooms draw what
 /// happens in better words.
-const QUIET: [&str; 8] = [
+const QUIET: [&str; 9] = [
     "/_dev/",
     "/favicon.ico",
     "/login",
@@ -52,6 +52,7 @@ const QUIET: [&str; 8] = [
     "/weapp/user",
     "/weapp/session",
     "/weapp/ws/",
+    sites::INBOX,
 ];
 
 /// The supervisor's word for "become this app, and end when weappd ends". It is no command
@@ -376,6 +377,7 @@ impl House {
             tracing::warn!(tasks = tasks.len(), "some work was cut short");
         }
         back.force();
+        self.gateway.close().await;
         if let Err(error) = self.sessions.close().await {
             tracing::error!(%error, "the last visits of sessions could not be written");
         }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use weappd_apps::AppConfig;
+use weappd_base::secret::Secret;
 use weappd_session::MiniApp;
 use weappd_tunnel::Business;
 
@@ -226,6 +227,21 @@ fn pushes(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
                 &at("encoding_aes_key"),
                 "an EncodingAESKey goes with a message_token, which is missing",
                 "copy both from WeChat's console (消息推送)",
+            );
+        }
+        let key = mini.encoding_aes_key.as_ref();
+        if key.is_some_and(|key| key.expose().len() != 43) {
+            desk.error(
+                &at("encoding_aes_key"),
+                "an EncodingAESKey has 43 characters",
+                "copy it from WeChat's console (消息推送)",
+            );
+        }
+        if mini.message_token.as_ref().is_some_and(Secret::is_empty) {
+            desk.error(
+                &at("message_token"),
+                "the message Token is empty",
+                "copy it from WeChat's console (消息推送), or leave the line out",
             );
         }
         if !mini.message_path.starts_with('/') {

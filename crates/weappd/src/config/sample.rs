@@ -20,6 +20,12 @@ secret = { env = "WEAPP_SECRET" }
 #: login_duration_days = 30                      # a session ends this long after its login
 #: session_duration_secs = 2592000               # or this long after its last visit
 
+# Message push (消息推送): set the URL https://www.example.com/weapp/message in WeChat's
+# console and copy its Token and EncodingAESKey; your app gets plain JSON.
+#: message_token = "the Token"
+#: encoding_aes_key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+#: message_path = "/weapp/message"               # where your app takes them
+
 # Your business server. weappd starts it, tells it its PORT, and keeps it alive.
 # For one that runs already, remove this section and write above: proxy = 1937
 [app]
@@ -37,7 +43,7 @@ key = "TUNNEL_KEY"
 #: [session]
 #: wafer1 = false                                # also answer /login and /user, as Wafer 1
 #: wafer2 = true                                 # answer /weapp/login and /weapp/user
-#: store = "sqlite:weappd.db"                    # in data_dir
+#: store = "sqlite:weappd.db"                    # in data_dir; or "mysql://user:password@host/db"
 #: max_sessions_per_user = 8
 
 #: [files]
