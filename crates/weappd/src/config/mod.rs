@@ -22,6 +22,7 @@ mod document;
 mod keys;
 mod mask;
 mod problem;
+mod push;
 mod raw;
 mod read;
 mod resolve;

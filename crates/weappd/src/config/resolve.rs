@@ -9,7 +9,6 @@ use std::{
 };
 
 use weappd_apps::AppConfig;
-use weappd_base::secret::Secret;
 use weappd_session::MiniApp;
 use weappd_tunnel::Business;
 
@@ -17,6 +16,7 @@ use crate::config::{
     address,
     desk::Desk,
     document::Step,
+    push,
     raw::{self, Doors, Log, Raw, TunnelShort},
     site, spelling,
 };
@@ -75,7 +75,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         no_https: shared.doors.https.0.is_empty(),
     };
     let mini_apps = mini_apps(desk, &raw);
-    let pushes = pushes(desk, &raw);
+    let pushes = push::all(desk, &raw);
     let apps = apps(desk, &mut raw);
     let mut sites = site::all(desk, &raw, &doors, &mini_apps, &apps);
     let tunnel = tunnel(desk, shared.tunnel, &shared.tunnel_short, &mut sites);
@@ -207,58 +207,6 @@ fn mini_apps(desk: &Desk<'_>, raw: &Raw) -> Vec<MiniApp> {
         });
     }
     all
-}
-
-/// How each mini program's messages come and where they go.
-fn pushes(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
-    let short = raw.miniapp.iter().map(|mini| {
-        let appid = mini.appid.as_deref().unwrap_or_default();
-        (vec![Step::from("miniapp")], appid, mini)
-    });
-    let long = raw.miniapps.0.iter().map(|(appid, mini)| {
-        let path = vec!["miniapps".into(), appid.as_str().into()];
-        (path, appid.as_str(), mini)
-    });
-    let mut pushes = BTreeMap::new();
-    for (path, appid, mini) in short.chain(long) {
-        let at = |key| [path.as_slice(), &[Step::Key(key)]].concat();
-        if mini.encoding_aes_key.is_some() && mini.message_token.is_none() {
-            desk.error(
-                &at("encoding_aes_key"),
-                "an EncodingAESKey goes with a message_token, which is missing",
-                "copy both from WeChat's console (消息推送)",
-            );
-        }
-        let key = mini.encoding_aes_key.as_ref();
-        if key.is_some_and(|key| key.expose().len() != 43) {
-            desk.error(
-                &at("encoding_aes_key"),
-                "an EncodingAESKey has 43 characters",
-                "copy it from WeChat's console (消息推送)",
-            );
-        }
-        if mini.message_token.as_ref().is_some_and(Secret::is_empty) {
-            desk.error(
-                &at("message_token"),
-                "the message Token is empty",
-                "copy it from WeChat's console (消息推送), or leave the line out",
-            );
-        }
-        if !mini.message_path.starts_with('/') {
-            desk.error(
-                &at("message_path"),
-                "not a path",
-                "begin with /, as in /weapp/message",
-            );
-        }
-        let plan = PushPlan {
-            token: mini.message_token.clone(),
-            encoding_aes_key: mini.encoding_aes_key.clone(),
-            path: mini.message_path.clone(),
-        };
-        pushes.insert(appid.to_owned(), plan);
-    }
-    pushes
 }
 
 const APPID_HINT: &str =
