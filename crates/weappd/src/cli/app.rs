@@ -1,17 +1,20 @@
 //! `weappd app …`: speaks to the supervisor of the weappd that runs.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
 use http_body_util::BodyExt as _;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::cli::running::{self, Target, dash, escaped, good, refused, span, text};
 use crate::cli::say;
-use crate::config;
 use crate::control;
 use crate::exit::Failure;
+
+/// What to do about a refusal.
+const HINT: &str = "`weappd app list` shows every app";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -50,28 +53,6 @@ pub(super) struct Named {
     target: Target,
 }
 
-/// Which running weappd.
-#[derive(Debug, clap::Args)]
-pub(super) struct Target {
-    /// The configuration file of the running weappd
-    #[arg(short, long = "config")]
-    config: Option<PathBuf>,
-    /// The data directory of the running weappd
-    #[arg(long)]
-    data_dir: Option<PathBuf>,
-}
-
-impl Target {
-    /// `--data-dir`, else what the configuration says, else `.weappd` here.
-    fn data_dir(&self) -> PathBuf {
-        if let Some(dir) = &self.data_dir {
-            return dir.clone();
-        }
-        let file = self.config.as_deref().unwrap_or(Path::new("weappd.toml"));
-        config::data_dir_of(file)
-    }
-}
-
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::List { target, json } => list(&target.data_dir(), json).await,
@@ -88,10 +69,9 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 
 async fn list(data_dir: &Path, json: bool) -> Result<(), Failure> {
     let answer = control::ask(data_dir, Method::GET, "/apps").await?;
-    let body = control::body(answer).await?;
-    let text = String::from_utf8_lossy(&body);
+    let text = good(answer, HINT).await?;
     if json {
-        say(text.trim_end());
+        say(text);
         return Ok(());
     }
     let apps: Vec<Value> = serde_json::from_str(&text).map_err(|error| Failure::new(&error, ""))?;
@@ -99,7 +79,7 @@ async fn list(data_dir: &Path, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The apps as a table for people; columns are as wide as their longest text.
+/// The apps as a table for people.
 fn table(apps: &[Value]) -> String {
     if apps.is_empty() {
         return "no apps: add [app] with run = \"…\" to weappd.toml".to_owned();
@@ -124,38 +104,15 @@ fn table(apps: &[Value]) -> String {
                 text(&instance["pid"]),
                 text(&instance["port"]),
                 text(&instance["restarts"]),
-                instance["uptime_ms"].as_u64().map_or_else(dash, uptime),
+                instance["uptime_ms"]
+                    .as_u64()
+                    .map_or_else(dash, |ms| span(ms / 1000)),
                 instance["memory_bytes"].as_u64().map_or_else(dash, memory),
                 ending(&instance["last_ending"]),
             ]);
         }
     }
-    let mut widths = [0; 8];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(widths);
-        let line: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        line.join("  ").trim_end().to_owned()
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn dash() -> String {
-    "-".to_owned()
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => dash(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+    running::table(&rows)
 }
 
 /// How a process ended, in words.
@@ -167,16 +124,6 @@ fn ending(ending: &Value) -> String {
         Some("never_started") => format!("could not start: {}", text(&ending["why"])),
         Some("hung_at_start") => format!("not ready after {} ms", ending["after_ms"]),
         Some(other) => other.to_owned(),
-    }
-}
-
-fn uptime(ms: u64) -> String {
-    let secs = ms / 1000;
-    match secs {
-        0..60 => format!("{secs}s"),
-        60..3600 => format!("{}m{}s", secs / 60, secs % 60),
-        3600..86_400 => format!("{}h{}m", secs / 3600, secs / 60 % 60),
-        _ => format!("{}d{}h", secs / 86_400, secs / 3600 % 24),
     }
 }
 
@@ -197,7 +144,7 @@ async fn deed(named: &Named, verb: &str) -> Result<(), Failure> {
         say(format_args!("{} {done}", named.name));
         return Ok(());
     }
-    Err(refused(answer).await)
+    Err(refused(answer, HINT).await)
 }
 
 async fn logs(named: &Named, lines: usize, follow: bool) -> Result<(), Failure> {
@@ -208,7 +155,7 @@ async fn logs(named: &Named, lines: usize, follow: bool) -> Result<(), Failure> 
     );
     let answer = control::ask(&named.target.data_dir(), Method::GET, &path).await?;
     if answer.status() != StatusCode::OK {
-        return Err(refused(answer).await);
+        return Err(refused(answer, HINT).await);
     }
     let mut body = answer.into_body();
     let mut out = std::io::stdout();
@@ -222,27 +169,6 @@ async fn logs(named: &Named, lines: usize, follow: bool) -> Result<(), Failure> 
         }
     }
     Ok(())
-}
-
-async fn refused(answer: hyper::Response<hyper::body::Incoming>) -> Failure {
-    let body = control::body(answer).await.unwrap_or_default();
-    let words: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let message = words["error"]
-        .as_str()
-        .unwrap_or("weappd refused and gave no reason");
-    Failure::say(message, "`weappd app list` shows every app")
-}
-
-/// A name as it may stand in a path.
-fn escaped(name: &str) -> String {
-    name.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -261,10 +187,5 @@ mod tests {
             "app   state  pid  port  restarts  uptime  memory   last ending\n\
              chat  ready  7    5757  0         1m5s    3.1 MiB  exit code 1"
         );
-    }
-
-    #[test]
-    fn a_name_cannot_leave_its_path_segment() {
-        assert_eq!(escaped("a/../b c"), "a%2F..%2Fb%20c");
     }
 }

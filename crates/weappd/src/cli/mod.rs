@@ -9,9 +9,12 @@
 mod app;
 mod check;
 mod dev;
+mod inbox;
 mod init;
+mod running;
 mod sdk_config;
 mod serve;
+mod session;
 mod simulate;
 
 use std::path::PathBuf;
@@ -68,6 +71,16 @@ enum Command {
         #[command(subcommand)]
         command: app::Command,
     },
+    /// List and end the sessions of a running weappd
+    Session {
+        #[command(subcommand)]
+        command: session::Command,
+    },
+    /// See the messages WeChat pushed to a running weappd, and deliver dead letters anew
+    Inbox {
+        #[command(subcommand)]
+        command: inbox::Command,
+    },
     /// Run the simulated WeChat alone, for the tests of any stack
     Simulate(simulate::Args),
     /// Print the sdk.config that points an old Wafer business server at this weappd
@@ -112,6 +125,8 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
             runtime()?.block_on(serve::run(config))?;
         }
         Command::App { command } => small_runtime()?.block_on(app::run(command))?,
+        Command::Session { command } => small_runtime()?.block_on(session::run(command))?,
+        Command::Inbox { command } => small_runtime()?.block_on(inbox::run(command))?,
         Command::Simulate(args) => runtime()?.block_on(simulate::run(args))?,
         Command::SdkConfig { file, host } => sdk_config::run(&file.config, host.as_deref())?,
         Command::Completions { shell } => {

@@ -22,6 +22,8 @@ mod family;
 mod edge;
 // wx.uploadFile and wx.downloadFile.
 mod files;
+// WeChat's two doors: pushed messages, calls without a token, and their commands.
+mod gateway;
 // A small HTTP client whose answers a test can take apart.
 mod http;
 // A private MariaDB, for stores and for servers that bring their own tables.

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::StatusCode;
+use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -24,26 +25,39 @@ where
     let addr = socket.local_addr().expect("an address");
     socket.set_nonblocking(true).expect("set");
     let socket = tokio::net::TcpListener::from_std(socket).expect("registered");
+    accept(socket, behave);
+    addr
+}
+
+fn accept<F, Fut>(socket: tokio::net::TcpListener, behave: F)
+where
+    F: Fn(TcpStream) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
     let tasks = Tasks::new();
     tasks.clone().spawn(async move {
         while let Ok((tcp, _)) = socket.accept().await {
             tasks.spawn(behave(tcp));
         }
     });
-    addr
 }
 
 /// Serves a router over HTTP/1.1.
 pub(crate) fn serve(router: Router) -> SocketAddr {
-    serve_raw(move |tcp| {
+    serve_raw(speak(router))
+}
+
+/// What a router says on one connection.
+fn speak(router: Router) -> impl Fn(TcpStream) -> BoxFuture<'static, ()> {
+    move |tcp| {
         let service = TowerToHyperService::new(router.clone());
-        async move {
+        Box::pin(async move {
             let connection = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(tcp), service)
                 .with_upgrades();
             drop(connection.await);
-        }
-    })
+        })
+    }
 }
 
 /// An address that refuses connections, and that nobody else can take meanwhile.
@@ -61,6 +75,11 @@ impl Refusing {
     /// Where.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.0.local_addr().expect("an address")
+    }
+
+    /// Refuses no longer: serves a router.
+    pub(crate) fn serve(self, router: Router) {
+        accept(self.0.listen(64).expect("a listener"), speak(router));
     }
 }
 

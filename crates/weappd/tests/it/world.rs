@@ -215,13 +215,19 @@ pub(crate) struct Recipe {
 impl Recipe {
     /// Starts the simulated WeChat and an empty directory.
     pub(crate) fn new() -> Self {
+        Self::simulating(&[])
+    }
+
+    /// The same with further options of `weappd simulate`.
+    pub(crate) fn simulating(more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let secret = dir.path().join("wechat.secret");
         fs::write(&secret, APP_SECRET).expect("wechat.secret");
         let mut command = Command::new(WEAPPD);
         command
             .args(["simulate", "--port", "0", "--appid", APPID, "--secret-file"])
-            .arg(&secret);
+            .arg(&secret)
+            .args(more);
         let mut simulator = Process::spawn("weappd simulate", &mut command);
         let wechat = simulator.expect_line("its address", |line| {
             let (_, rest) = line.split_once("http://")?;

@@ -1,0 +1,145 @@
+//! `weappd inbox …`: the messages WeChat pushed to the weappd that runs.
+
+use std::path::Path;
+
+use clap::Subcommand;
+use hyper::Method;
+use serde_json::Value;
+use weappd_base::clock::Clock;
+
+use crate::cli::running::{self, Target, good, moment, read, text};
+use crate::cli::say;
+use crate::control;
+use crate::exit::Failure;
+
+/// What to do about a refusal.
+const HINT: &str = "weappd's log says more";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show how many messages wait for the app, and how many were given up
+    Status {
+        #[command(flatten)]
+        target: Target,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the dead letters: messages the app refused too often, or that grew too old
+    List {
+        /// How many at most
+        #[arg(short = 'n', long, default_value_t = 100)]
+        most: u32,
+        #[command(flatten)]
+        target: Target,
+        /// Print JSON, with the messages themselves
+        #[arg(long)]
+        json: bool,
+    },
+    /// Deliver dead letters anew: all of them, or one
+    Replay {
+        /// The letter's number, as `weappd inbox list` shows it
+        id: Option<i64>,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+pub(super) async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Status { target, json } => status(&target.data_dir(), json).await,
+        Command::List { most, target, json } => list(&target.data_dir(), most, json).await,
+        Command::Replay { id, target } => replay(&target.data_dir(), id).await,
+    }
+}
+
+async fn status(data_dir: &Path, json: bool) -> Result<(), Failure> {
+    let answer = control::ask(data_dir, Method::GET, "/inbox").await?;
+    let body = good(answer, HINT).await?;
+    if json {
+        say(body);
+        return Ok(());
+    }
+    let counts = read(&body)?;
+    let (waiting, dead) = (text(&counts["waiting"]), text(&counts["dead"]));
+    say(format_args!(
+        "waiting for the app: {waiting}\ndead letters: {dead}"
+    ));
+    Ok(())
+}
+
+async fn list(data_dir: &Path, most: u32, json: bool) -> Result<(), Failure> {
+    let path = format!("/inbox/dead?most={most}");
+    let answer = control::ask(data_dir, Method::GET, &path).await?;
+    let body = good(answer, HINT).await?;
+    if json {
+        say(body);
+        return Ok(());
+    }
+    let list = read(&body)?;
+    let letters = list.as_array().map_or(&[][..], Vec::as_slice);
+    say(table(letters, Clock::system().unix_secs()));
+    Ok(())
+}
+
+/// The dead letters as a table for people.
+fn table(letters: &[Value], now: i64) -> String {
+    if letters.is_empty() {
+        return "no dead letters".to_owned();
+    }
+    let head = ["id", "appid", "openid", "kind", "came", "tries", "why"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for letter in letters {
+        rows.push([
+            text(&letter["id"]),
+            text(&letter["appid"]),
+            text(&letter["openid"]),
+            text(&letter["kind"]),
+            moment(letter["came"].as_i64().map(|ms| ms / 1000), now),
+            text(&letter["tries"]),
+            text(&letter["why"]),
+        ]);
+    }
+    running::table(&rows)
+}
+
+async fn replay(data_dir: &Path, id: Option<i64>) -> Result<(), Failure> {
+    let which = id.map(|id| format!("?id={id}")).unwrap_or_default();
+    let path = format!("/inbox/replay{which}");
+    let answer = control::ask(data_dir, Method::POST, &path).await?;
+    let replayed = read(&good(answer, HINT).await?)?["replayed"].as_u64();
+    match (replayed.unwrap_or_default(), id) {
+        (0, Some(id)) => Err(Failure::say(
+            format_args!("no dead letter has the number {id}"),
+            "`weappd inbox list` shows every dead letter",
+        )),
+        (1, _) => {
+            say("1 dead letter is delivered anew");
+            Ok(())
+        }
+        (count, _) => {
+            say(format_args!("{count} dead letters are delivered anew"));
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_lines_up() {
+        let letters = [
+            serde_json::json!({"id": 3, "appid": "wx1", "openid": "o1", "kind": "text",
+                               "body": "{}", "tries": 10, "came": 940_500, "given_up": 990_000,
+                               "why": "HTTP 500"}),
+        ];
+        assert_eq!(
+            table(&letters, 1000),
+            "id  appid  openid  kind  came      tries  why\n\
+             3   wx1    o1      text  1m0s ago  10     HTTP 500"
+        );
+        assert_eq!(table(&[], 1000), "no dead letters");
+    }
+}

@@ -1,0 +1,168 @@
+//! `weappd session …`: who is logged in at the weappd that runs, and ending it.
+
+use std::path::Path;
+
+use clap::Subcommand;
+use hyper::Method;
+use serde_json::Value;
+use weappd_base::clock::Clock;
+
+use crate::cli::running::{self, Target, escaped, good, moment, read, text};
+use crate::cli::say;
+use crate::control;
+use crate::exit::Failure;
+
+/// What to do about a refusal.
+const HINT: &str = "weappd's log says more; is its store there?";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show a user's sessions: number, times, device
+    List {
+        /// The user's openid
+        #[arg(long)]
+        openid: String,
+        /// Of this mini program only
+        #[arg(long)]
+        appid: Option<String>,
+        #[command(flatten)]
+        target: Target,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End one session, a user's sessions, or everybody's
+    Revoke {
+        #[command(flatten)]
+        which: Which,
+        /// The user's sessions of this mini program only
+        #[arg(long, requires = "openid")]
+        appid: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Whose sessions end.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// The session's number, as `weappd session list` shows it
+    id: Option<i64>,
+    /// All sessions of this user
+    #[arg(long)]
+    openid: Option<String>,
+    /// All sessions of everybody
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List {
+            openid,
+            appid,
+            target,
+            json,
+        } => {
+            let user = user(&openid, appid.as_deref());
+            list(&target.data_dir(), &user, json).await
+        }
+        Command::Revoke {
+            which,
+            appid,
+            target,
+        } => revoke(&target.data_dir(), &which, appid.as_deref()).await,
+    }
+}
+
+/// `/sessions` of a user.
+fn user(openid: &str, appid: Option<&str>) -> String {
+    let appid = appid.map(|appid| format!("&appid={}", escaped(appid)));
+    let openid = escaped(openid);
+    format!("/sessions?openid={openid}{}", appid.unwrap_or_default())
+}
+
+async fn list(data_dir: &Path, user: &str, json: bool) -> Result<(), Failure> {
+    let answer = control::ask(data_dir, Method::GET, user).await?;
+    let body = good(answer, HINT).await?;
+    if json {
+        say(body);
+        return Ok(());
+    }
+    let list = read(&body)?;
+    let sessions = list["sessions"].as_array().map_or(&[][..], Vec::as_slice);
+    say(table(sessions, Clock::system().unix_secs()));
+    Ok(())
+}
+
+/// The sessions as a table for people.
+fn table(sessions: &[Value], now: i64) -> String {
+    if sessions.is_empty() {
+        return "no sessions".to_owned();
+    }
+    let head = ["id", "appid", "opened", "last visit", "ends", "device"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for session in sessions {
+        rows.push([
+            text(&session["session"]),
+            text(&session["appid"]),
+            moment(session["created"].as_i64(), now),
+            moment(session["last_visit"].as_i64(), now),
+            moment(session["expires_at"].as_i64(), now),
+            text(&session["device"]),
+        ]);
+    }
+    running::table(&rows)
+}
+
+async fn revoke(data_dir: &Path, which: &Which, appid: Option<&str>) -> Result<(), Failure> {
+    let path = match (which.id, &which.openid) {
+        (Some(id), _) => format!("/sessions/{id}"),
+        (None, Some(openid)) => user(openid, appid),
+        (None, None) => "/sessions?all=true".to_owned(),
+    };
+    let answer = control::ask(data_dir, Method::DELETE, &path).await?;
+    let ended = read(&good(answer, HINT).await?)?["ended"].as_u64();
+    match (ended, which.id) {
+        (Some(0), Some(id)) => Err(Failure::say(
+            format_args!("no session has the number {id}"),
+            "`weappd session list --openid …` shows a user's sessions",
+        )),
+        (Some(1), _) => {
+            say("1 session ended");
+            Ok(())
+        }
+        (ended, _) => {
+            say(format_args!("{} sessions ended", ended.unwrap_or_default()));
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_lines_up() {
+        let sessions = [
+            serde_json::json!({"session": 12, "appid": "wx1", "openid": "o", "created": 940,
+                               "last_visit": 995, "expires_at": 8200, "device": null}),
+        ];
+        assert_eq!(
+            table(&sessions, 1000),
+            "id  appid  opened    last visit  ends     device\n\
+             12  wx1    1m0s ago  5s ago      in 2h0m  -"
+        );
+        assert_eq!(table(&[], 1000), "no sessions");
+    }
+
+    #[test]
+    fn an_openid_cannot_ask_for_more() {
+        assert_eq!(
+            user("o&all=true", Some("wx1")),
+            "/sessions?openid=o%26all%3Dtrue&appid=wx1"
+        );
+    }
+}

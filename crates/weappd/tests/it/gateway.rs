@@ -1,0 +1,252 @@
+//! WeChat's two doors: messages on their way to the app, calls without a token, and the
+//! commands that show what waits and who is logged in.
+
+use std::net::SocketAddr;
+use std::process::Output;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::http::{self, Client};
+use crate::process::PATIENCE;
+use crate::upstream::{self, Refusing};
+use crate::world::{APPID, Recipe, World, text};
+
+const TOKEN: &str = "a message token";
+const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+
+/// A message as it reached the app.
+type Told = (HeaderMap, String);
+
+/// An app that takes messages, answers `status`, and tells the test.
+fn app(status: StatusCode) -> (Router, mpsc::UnboundedReceiver<Told>) {
+    let (told, heard) = mpsc::unbounded_channel();
+    let take = async move |headers: HeaderMap, body: String| {
+        told.send((headers, body)).expect("a listener");
+        status
+    };
+    (Router::new().route("/weapp/message", post(take)), heard)
+}
+
+async fn next(heard: &mut mpsc::UnboundedReceiver<Told>) -> Told {
+    let told = tokio::time::timeout(PATIENCE, heard.recv()).await;
+    told.expect("in time").expect("a message")
+}
+
+/// weappd before the app at `app`, and a WeChat that pushes to it in safe mode.
+fn serve(app: SocketAddr) -> World {
+    // The simulator starts first and must know already where weappd will be.
+    let front = Arc::new(OnceLock::<SocketAddr>::new());
+    let behind = Arc::clone(&front);
+    let road = upstream::serve_raw(move |mut wechat| {
+        let behind = behind.get().copied();
+        async move {
+            let Some(at) = behind else { return };
+            let mut weappd = TcpStream::connect(at).await.expect("weappd");
+            drop(tokio::io::copy_bidirectional(&mut wechat, &mut weappd).await);
+        }
+    });
+    let url = format!("http://localhost:{}/weapp/message", road.port());
+    let push = [
+        ["--push-url", &url],
+        ["--push-token", TOKEN],
+        ["--push-aes-key", KEY],
+        ["--push-mode", "safe"],
+    ];
+    let world = Recipe::simulating(push.as_flattened())
+        .site(&format!("proxy = \"{app}\""))
+        .miniapp(&format!(
+            "message_token = \"{TOKEN}\"\nencoding_aes_key = \"{KEY}\""
+        ))
+        .edge("redirect = false")
+        .sections("[gateway.inbox]\nfirst_pause_ms = 50\nlongest_pause_ms = 100\nmax_refusals = 2")
+        .serve();
+    front.set(world.http).expect("once");
+    world
+}
+
+/// Has WeChat push a text of alice's.
+async fn push(world: &World, content: &str, is_forged: bool) -> Value {
+    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let asked = json!({
+        "user": "alice",
+        "message": {"MsgType": "text", "Content": content},
+        "forged": is_forged,
+    });
+    http::json(&wechat.post("/push/send").json(&asked).send().await)
+}
+
+async fn openid(world: &World) -> String {
+    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let alice = http::json(&wechat.get("/phone/alice").send().await);
+    text(&alice["openid"]).to_owned()
+}
+
+/// What a command printed.
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Why a command failed.
+fn complained(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Waits until `weappd inbox status` shows these numbers.
+async fn inbox_has(world: &World, waiting: u64, dead: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = said(&world.command(&["inbox", "status", "--json"]));
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        if status == json!({"waiting": waiting, "dead": dead}) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn messages_reach_the_app_even_if_it_was_down() {
+    let nobody = Refusing::new();
+    let world = serve(nobody.addr());
+    let openid = openid(&world).await;
+
+    let pushed = push(&world, "while it was down", false).await;
+    assert_eq!(pushed["acknowledged"], true, "{pushed}");
+    inbox_has(&world, 1, 0).await;
+    let status = said(&world.command(&["inbox", "status"]));
+    assert_eq!(status, "waiting for the app: 1\ndead letters: 0\n");
+
+    let (app, mut heard) = app(StatusCode::OK);
+    nobody.serve(app);
+    let (headers, body) = next(&mut heard).await;
+    let message: Value = serde_json::from_str(&body).expect("plain JSON");
+    assert_eq!(message["Content"], "while it was down");
+    assert_eq!(message["FromUserName"], openid);
+    assert_eq!(headers["x-wx-openid"], openid);
+    assert_eq!(headers["x-wx-appid"], APPID);
+    inbox_has(&world, 0, 0).await;
+
+    let forged = push(&world, "forged", true).await;
+    assert_eq!(forged["acknowledged"], false, "{forged}");
+    assert_eq!(forged["attempts"][0]["status"], 403, "{forged}");
+    // Nor is anybody believed who writes the message and its user himself.
+    let plain = json!({"FromUserName": openid, "MsgType": "text", "MsgId": 1});
+    let direct = world.plain().named("localhost");
+    let direct = direct.post("/weapp/message").header("x-wx-openid", &openid);
+    assert_eq!(direct.json(&plain).send().await.status(), 403);
+
+    let pushed = push(&world, "while it was up", false).await;
+    assert_eq!(pushed["acknowledged"], true, "{pushed}");
+    let (_, body) = next(&mut heard).await;
+    let message: Value = serde_json::from_str(&body).expect("plain JSON");
+    assert_eq!(message["Content"], "while it was up", "and nothing forged");
+}
+
+#[tokio::test]
+async fn what_the_app_refuses_is_listed_and_replayed() {
+    let (app, mut heard) = app(StatusCode::INTERNAL_SERVER_ERROR);
+    let world = serve(upstream::serve(app));
+    let none = said(&world.command(&["inbox", "list"]));
+    assert_eq!(none, "no dead letters\n");
+    push(&world, "never wanted", false).await;
+    inbox_has(&world, 0, 1).await;
+    for _ in 0..2 {
+        next(&mut heard).await;
+    }
+
+    let table = said(&world.command(&["inbox", "list"]));
+    let row = table.lines().nth(1).expect("a row");
+    assert!(row.contains(APPID) && row.contains("text"), "{table}");
+    let list = said(&world.command(&["inbox", "list", "--json"]));
+    let list: Value = serde_json::from_str(&list).expect("JSON");
+    assert!(text(&list[0]["body"]).contains("never wanted"), "{list}");
+
+    let wrong = complained(&world.command(&["inbox", "replay", "999"]));
+    assert!(wrong.contains("999"), "{wrong}");
+    let id = list[0]["id"].to_string();
+    let one = said(&world.command(&["inbox", "replay", &id]));
+    assert_eq!(one, "1 dead letter is delivered anew\n");
+    next(&mut heard).await;
+    inbox_has(&world, 0, 1).await;
+    let all = said(&world.command(&["inbox", "replay"]));
+    assert_eq!(all, "1 dead letter is delivered anew\n");
+}
+
+#[tokio::test]
+async fn a_call_without_a_token_reaches_wechat() {
+    let world = serve(Refusing::new().addr());
+    let openid = {
+        let mut alice = world.phone("alice");
+        alice.log_in().await;
+        openid(&world).await
+    };
+    let check = json!({"version": 2, "scene": 1, "openid": openid, "content": "hello"});
+    let path = "/wxa/msg_sec_check";
+    let answer = world.api().post(path).json(&check).send().await;
+    assert_eq!(answer.status(), 200);
+    assert!(!answer.headers()["x-openapi-seqid"].is_empty());
+    let told = http::json(&answer);
+    assert_eq!(told["errcode"], 0, "{told}");
+    assert_eq!(told["result"]["suggest"], "pass", "{told}");
+
+    // WeChat itself wants a token.
+    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let bare = http::json(&wechat.post(path).json(&check).send().await);
+    assert_eq!(bare["errcode"], 41001, "{bare}");
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_ended_from_the_command_line() {
+    let world = serve(Refusing::new().addr());
+    let (mut alice, mut bob) = (world.phone("alice"), world.phone("bob"));
+    alice.log_in().await;
+    alice.log_in().await;
+    bob.log_in().await;
+    let openid = openid(&world).await;
+
+    let of_alice = ["session", "list", "--openid", &openid];
+    let list = || {
+        let list = said(&world.command(&[of_alice.as_slice(), &["--json"]].concat()));
+        let list: Value = serde_json::from_str(&list).expect("JSON");
+        list["sessions"].as_array().expect("a list").clone()
+    };
+    let sessions = list();
+    assert_eq!(sessions.len(), 2, "{sessions:?}");
+    let table = said(&world.command(&of_alice));
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.contains(APPID), "{table}");
+
+    let wrong = complained(&world.command(&["session", "revoke", "999999"]));
+    assert!(
+        wrong.contains("no session has the number 999999"),
+        "{wrong}"
+    );
+    let newest = sessions[0]["session"].to_string();
+    let one = said(&world.command(&["session", "revoke", &newest]));
+    assert_eq!(one, "1 session ended\n");
+    assert_eq!(list().len(), 1);
+    assert_eq!(alice.user().await["error"], "ERR_SKEY_INVALID");
+
+    let elsewhere = ["--openid", &openid, "--appid", "wxffffffffffffffff"];
+    let none = world.command(&[["session", "revoke"].as_slice(), &elsewhere].concat());
+    assert_eq!(said(&none), "0 sessions ended\n");
+    let rest = said(&world.command(&["session", "revoke", "--openid", &openid]));
+    assert_eq!(rest, "1 session ended\n");
+    assert_eq!(said(&world.command(&of_alice)), "no sessions\n");
+
+    assert_eq!(world.command(&["session", "revoke"]).status.code(), Some(2));
+    assert_eq!(bob.user().await["code"], 0);
+    let all = said(&world.command(&["session", "revoke", "--all"]));
+    assert_eq!(all, "1 session ended\n");
+    assert_eq!(bob.user().await["error"], "ERR_SKEY_INVALID");
+}
