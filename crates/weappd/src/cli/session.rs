@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 use hyper::Method;
 use serde_json::Value;
 use weappd_base::clock::Clock;
@@ -20,7 +21,7 @@ pub(super) enum Command {
     /// Show a user's sessions: number, times, device
     List {
         /// The user's openid
-        #[arg(long)]
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         openid: String,
         /// Of this mini program only
         #[arg(long)]
@@ -36,7 +37,8 @@ pub(super) enum Command {
         #[command(flatten)]
         which: Which,
         /// The user's sessions of this mini program only
-        #[arg(long, requires = "openid")]
+        // Not only `requires`, which clap forgets where `openid` may not stand.
+        #[arg(long, requires = "openid", conflicts_with_all = ["id", "all"])]
         appid: Option<String>,
         #[command(flatten)]
         target: Target,
@@ -50,7 +52,7 @@ pub(super) struct Which {
     /// The session's number, as `weappd session list` shows it
     id: Option<i64>,
     /// All sessions of this user
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     openid: Option<String>,
     /// All sessions of everybody
     #[arg(long)]
