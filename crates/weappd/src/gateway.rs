@@ -21,8 +21,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use weappd_base::secret::Secret;
 use weappd_base::token::Tokens;
 use weappd_edge::{Caller, Identify};
-use weappd_wechat::Credential;
 use weappd_gateway::{Answer, Deliver, Gateway, GatewayParts, Message, MiniApp, Undelivered};
+use weappd_wechat::Credential;
 
 use crate::exit::Failure;
 use crate::ground::Ground;

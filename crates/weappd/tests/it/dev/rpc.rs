@@ -93,7 +93,10 @@ async fn the_oldest_form_needs_no_iv_and_no_watermark() {
     let para = json!({"id": id, "skey": skey, "encrypt_data": data});
     let opened = call(&world, "qcloud.cam.decrypt", para).await;
     assert_eq!(opened["returnMessage"], "DECRYPT_SUCCESS", "{opened}");
-    assert!(text(&opened["returnData"]).contains(text(&about["openid"])), "{opened}");
+    assert!(
+        text(&opened["returnData"]).contains(text(&about["openid"])),
+        "{opened}"
+    );
 }
 
 /// The number and the words of a refusal, which carries nothing else.
