@@ -427,12 +427,17 @@ async fn nothing_of_the_simulator_is_there_in_production() {
         "/",
     ];
     let plain = Client::http(world.http, "localhost");
-    for client in [world.site(), world.api()] {
+    for (client, is_internal) in [(world.site(), false), (world.api(), true)] {
         for path in paths {
             for answer in [
                 client.get(path).send().await,
                 client.post(path).body("{}").send().await,
             ] {
+                // WeChat itself answers, asked by the gateway of the internal API.
+                if is_internal && path.starts_with("/sns/") {
+                    assert!(answer.headers().contains_key("x-openapi-seqid"), "{path}");
+                    continue;
+                }
                 assert_eq!(answer.status(), 404, "{path}: {:?}", answer.body());
             }
         }
