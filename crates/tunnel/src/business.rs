@@ -81,7 +81,10 @@ impl Business {
 
     /// Whether a URL names this business's own host.
     fn is_own(&self, url: &Uri) -> bool {
-        let names = [url.host(), url.authority().map(http::uri::Authority::as_str)];
+        let names = [
+            url.host(),
+            url.authority().map(http::uri::Authority::as_str),
+        ];
         (names.iter().flatten()).any(|name| name.eq_ignore_ascii_case(&self.host))
     }
 
