@@ -62,6 +62,8 @@ pub(crate) struct SitePlan {
     pub(crate) wafer1: bool,
     /// Whether it speaks Wafer 2 under `/weapp/`.
     pub(crate) wafer2: bool,
+    /// Whether its mini program has a message Token: WeChat pushes messages here.
+    pub(crate) messages: bool,
     /// Its own routes; they win over built-in endpoints.
     pub(crate) routes: Vec<Route>,
     /// The business server whose tunnels the built-in tunnel endpoint opens.

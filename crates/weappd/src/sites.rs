@@ -23,27 +23,21 @@ const WAFER1: [&str; 3] = ["/login", "/user", "/tunnel"];
 /// Where WeChat pushes messages, on sites of a mini program that has a message Token.
 pub(crate) const INBOX: &str = "/weapp/message";
 
-/// The route to the message inbox, if the site's own routes leave it.
-pub(crate) fn inbox(own: &[Route], room: &Router) -> Option<Route> {
-    let taken = own.iter().any(|route| takes_over(&route.path, INBOX));
-    (!taken).then(|| Route {
-        path: format!("= {INBOX}"),
-        target: Target::Room(room.clone()),
-        session: SessionRule::Pass,
-    })
-}
-
 /// The paths weappd itself answers on a site, before its routes take any over.
-pub(crate) fn builtin_paths(wafer1: bool, wafer2: bool, tunnel: bool) -> Vec<&'static str> {
+pub(crate) fn builtin_paths(site: &SitePlan) -> Vec<&'static str> {
     let mut paths = ALWAYS.to_vec();
-    if wafer2 {
+    if site.wafer2 {
         paths.extend(WAFER2);
     } else {
         paths.push("/weapp/upload");
     }
-    if wafer1 {
+    if site.wafer1 {
         paths.extend(WAFER1);
     }
+    if site.messages {
+        paths.push(INBOX);
+    }
+    let tunnel = site.tunnel_business.is_some();
     paths.retain(|path| tunnel || !path.ends_with("/tunnel"));
     paths
 }
@@ -69,7 +63,7 @@ pub(crate) fn takes_over(route: &str, builtin: &str) -> bool {
 pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) -> Site {
     let mut routes = pages;
     if let Some(rooms) = rooms {
-        let paths = builtin_paths(plan.wafer1, plan.wafer2, plan.tunnel_business.is_some());
+        let paths = builtin_paths(&plan);
         for path in paths {
             if plan.routes.iter().any(|own| takes_over(&own.path, path)) {
                 continue;
@@ -112,11 +106,39 @@ mod tests {
         assert!(!takes_over("/weapp/login/more", "/weapp/login"));
     }
 
+    fn site() -> SitePlan {
+        SitePlan {
+            hosts: vec!["a.com".to_owned()],
+            tls: None,
+            redirect: None,
+            appid: None,
+            wafer1: false,
+            wafer2: true,
+            messages: false,
+            routes: Vec::new(),
+            tunnel_business: None,
+        }
+    }
+
     #[test]
-    fn wafer1_paths_are_there_only_when_asked_for() {
-        assert!(!builtin_paths(false, true, true).contains(&"/login"));
-        assert!(builtin_paths(true, true, true).contains(&"/tunnel"));
-        assert!(!builtin_paths(true, true, false).contains(&"/tunnel"));
-        assert!(builtin_paths(false, false, false).contains(&"/weapp/upload"));
+    fn paths_are_there_only_when_something_answers_them() {
+        let plain = builtin_paths(&site());
+        for path in ["/login", "/tunnel", "/weapp/tunnel", INBOX] {
+            assert!(!plain.contains(&path), "{path}");
+        }
+        let full = builtin_paths(&SitePlan {
+            wafer1: true,
+            messages: true,
+            tunnel_business: Some("a.com".to_owned()),
+            ..site()
+        });
+        for path in ["/login", "/tunnel", "/weapp/tunnel", INBOX] {
+            assert!(full.contains(&path), "{path}");
+        }
+        let neither = builtin_paths(&SitePlan {
+            wafer2: false,
+            ..site()
+        });
+        assert!(neither.contains(&"/weapp/upload"));
     }
 }

@@ -128,13 +128,7 @@ async fn build(
         }],
     );
     let sites: Vec<Site> = (plan.sites.into_iter())
-        .map(|site| {
-            let takes_messages = site.appid.as_ref().is_some_and(|appid| {
-                let push = plan.pushes.get(appid);
-                push.is_some_and(|push| push.token.is_some())
-            });
-            house.site(ground, site, plan.dev.as_ref(), takes_messages)
-        })
+        .map(|site| house.site(ground, site, plan.dev.as_ref()))
         .collect();
     if let Some(socket) = side {
         let kind = Kind::Http;
@@ -271,23 +265,11 @@ fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String,
 
 impl House {
     /// The rooms' endpoints of one site.
-    fn site(
-        &self,
-        ground: &Ground,
-        plan: SitePlan,
-        dev: Option<&DevPlan>,
-        takes_messages: bool,
-    ) -> Site {
+    fn site(&self, ground: &Ground, plan: SitePlan, dev: Option<&DevPlan>) -> Site {
         let appid = plan.appid.clone();
         let rooms = appid.map(|appid| self.rooms_of(&plan, appid));
         let pages = dev.filter(|dev| dev.page).map(|dev| pages(ground, dev));
-        let mut own = pages.unwrap_or_default();
-        if takes_messages {
-            let appid = plan.appid.as_deref().unwrap_or_default();
-            let room = weappd_gateway::http::inbox_router(self.gateway.clone(), appid);
-            own.extend(sites::inbox(&plan.routes, &room));
-        }
-        sites::site(plan, rooms.as_ref(), own)
+        sites::site(plan, rooms.as_ref(), pages.unwrap_or_default())
     }
 
     fn rooms_of(&self, plan: &SitePlan, appid: String) -> Router {
@@ -302,7 +284,12 @@ impl House {
         if let Some(business) = &plan.tunnel_business {
             guarded = guarded.merge(tunnel_router(self.tunnels.clone(), business, plan.wafer1));
         }
+        let inbox = plan.messages.then(|| {
+            let appid = plan.appid.as_deref().unwrap_or_default();
+            weappd_gateway::http::inbox_router(self.gateway.clone(), appid)
+        });
         weappd_session::http::public_router(self.sessions.clone(), choice)
+            .merge(inbox.unwrap_or_default())
             .merge(guarded.layer(login))
             .merge(weappd_files::http::download_router(self.files.clone()))
             .merge(weappd_tunnel::http::public_router(self.tunnels.clone()))

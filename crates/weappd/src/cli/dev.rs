@@ -156,6 +156,7 @@ fn plan(
             appid: Some(simulated::DEV_APPID.to_owned()),
             wafer1: true,
             wafer2: true,
+            messages: false,
             routes: vec![to_app("= /weapp/tunnel"), to_app("= /tunnel"), to_app("/")],
             tunnel_business: None,
         }],

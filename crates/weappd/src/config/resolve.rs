@@ -79,6 +79,10 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     let apps = apps(desk, &mut raw);
     let mut sites = site::all(desk, &raw, &doors, &mini_apps, &apps);
     let tunnel = tunnel(desk, shared.tunnel, &shared.tunnel_short, &mut sites);
+    for site in &mut sites {
+        let push = site.appid.as_ref().and_then(|appid| pushes.get(appid));
+        site.messages = push.is_some_and(|push| push.token.is_some());
+    }
     site::tell(desk, &raw, &sites);
     ports(desk, &doors, &apps);
     rooms(desk, &raw, &shared.edge);

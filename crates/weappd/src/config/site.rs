@@ -187,6 +187,7 @@ fn settle(
                 apps: known.apps,
             },
         ),
+        messages: false,
         tunnel_business: None,
         hosts,
     }
@@ -366,7 +367,7 @@ fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
     }
     let mut own = Vec::new();
     let mut taken: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for path in builtin_paths(site.wafer1, site.wafer2, site.tunnel_business.is_some()) {
+    for path in builtin_paths(site) {
         match site
             .routes
             .iter()
