@@ -14,6 +14,9 @@ pub struct Config {
     pub dir: PathBuf,
     /// The largest file accepted, in bytes. Larger ones are answered 413.
     pub max_upload_bytes: u64,
+    /// The largest picture that a user may choose for themselves at `/weapp/session/avatar`,
+    /// in bytes; only types of `allowed_types` that begin with `image/` are taken there.
+    pub max_avatar_bytes: u64,
     /// All kept files together may not grow past this many bytes; 0 sets no limit.
     pub max_total_bytes: u64,
     /// The content types accepted, recognised by the file's first bytes; what the phone
@@ -47,6 +50,7 @@ impl Default for Config {
             enabled: true,
             dir: PathBuf::from("files"),
             max_upload_bytes: 10 * 1024 * 1024,
+            max_avatar_bytes: 2 * 1024 * 1024,
             max_total_bytes: 0,
             allowed_types: DEFAULT_TYPES.map(str::to_owned).to_vec(),
             upload_idle_secs: 30,
@@ -64,6 +68,13 @@ impl Config {
                 "max_upload_bytes",
                 "no file fits into 0 bytes".to_owned(),
                 "give a size such as 10485760 (10 MiB), or enabled = false".to_owned(),
+            ));
+        }
+        if self.max_avatar_bytes == 0 {
+            problems.push((
+                "max_avatar_bytes",
+                "no picture fits into 0 bytes".to_owned(),
+                "leave it out for 2097152 (2 MiB)".to_owned(),
             ));
         }
         if self.max_total_bytes > 0 && self.max_total_bytes < self.max_upload_bytes {
@@ -117,6 +128,7 @@ mod tests {
     fn every_bad_setting_is_named() {
         let config = Config {
             max_upload_bytes: 0,
+            max_avatar_bytes: 0,
             upload_idle_secs: 0,
             allowed_types: vec!["text/plane".to_owned()],
             ..Config::default()
@@ -124,7 +136,12 @@ mod tests {
         let fields: Vec<_> = config.problems().iter().map(|p| p.0).collect();
         assert_eq!(
             fields,
-            ["max_upload_bytes", "upload_idle_secs", "allowed_types"]
+            [
+                "max_upload_bytes",
+                "max_avatar_bytes",
+                "upload_idle_secs",
+                "allowed_types"
+            ]
         );
     }
 }

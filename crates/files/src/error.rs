@@ -81,6 +81,9 @@ pub enum Error {
     /// There is no such file.
     #[error("no such file")]
     NotFound,
+    /// A kept file could not be removed.
+    #[error("failed to remove a kept file")]
+    RemoveFile(#[source] io::Error),
     /// A kept file could not be opened.
     #[error("failed to open a kept file")]
     OpenFile(#[source] io::Error),

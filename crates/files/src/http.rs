@@ -12,7 +12,14 @@ use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, request, uri::Authority};
 use serde_json::json;
 
-use crate::{download, error::Error, name::FileName, store::Files, upload};
+use crate::{
+    download,
+    error::Error,
+    name::FileName,
+    picture::Owner,
+    store::Files,
+    upload::{self, Stored, Terms},
+};
 
 /// How much of a refused upload is still read, so that the phone gets to read the answer
 /// instead of a reset connection, and for how long.
@@ -92,39 +99,67 @@ pub fn download_router(files: Files) -> Router {
 async fn take(State(face): State<Face>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
-    match accept(&face, &parts, &mut body).await {
-        Ok(data) => envelope(StatusCode::OK, &json!({"code": 0, "data": data})),
+    let terms = Terms::of_files(&face.files);
+    match accept(&face, &parts, terms, &mut body).await {
+        Ok((stored, url)) => {
+            let data = json!({
+                "imgUrl": url,
+                "size": stored.size,
+                "mimeType": stored.mime,
+                "name": stored.name.as_str(),
+            });
+            envelope(StatusCode::OK, &json!({"code": 0, "data": data}))
+        }
         Err(error) => {
-            if may_linger(&parts.headers) {
-                face.files.tasks().spawn(linger(body));
-            }
+            let_it_end(&face.files, &parts.headers, body);
             refuse(&error)
         }
     }
 }
 
+/// Takes the form of [`upload_router`] for a picture that `owner` shows of themselves, and
+/// gives its address. Whoever else answers the request asks first who is calling.
+pub async fn take_picture(
+    (files, base): (&Files, &PublicBase),
+    owner: Owner<'_>,
+    parts: &request::Parts,
+    body: Body,
+) -> Result<String, Error> {
+    let face = Face {
+        files: files.clone(),
+        base: base.clone(),
+    };
+    let mut body = body.into_data_stream();
+    let terms = Terms::of_picture(files, owner);
+    match accept(&face, parts, terms, &mut body).await {
+        Ok((_, url)) => Ok(url),
+        Err(error) => {
+            let_it_end(files, &parts.headers, body);
+            Err(error)
+        }
+    }
+}
+
+/// A kept file, and the address it can be fetched from.
 async fn accept(
     face: &Face,
     parts: &request::Parts,
+    terms: Terms<'_>,
     body: &mut BodyDataStream,
-) -> Result<serde_json::Value, Error> {
+) -> Result<(Stored, String), Error> {
     let boundary = text(&parts.headers, header::CONTENT_TYPE)
         .and_then(|value| multer::parse_boundary(value).ok())
         .ok_or(Error::NotMultipart)?;
     let base = (face.base.0)(parts).ok_or(Error::NoHost)?;
-    let limit = face.files.config().max_upload_bytes;
+    let limit = terms.max_bytes;
     let declared = text(&parts.headers, header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
     if declared.is_some_and(|bytes| bytes > limit.saturating_add(upload::MAX_FORM_BYTES)) {
         return Err(Error::TooLarge { limit });
     }
-    let stored = upload::receive(&face.files, boundary, body).await?;
+    let stored = upload::receive(&face.files, terms, boundary, body).await?;
     tracing::info!(file = %stored.name, bytes = stored.size, "file kept");
-    Ok(json!({
-        "imgUrl": format!("{base}/weapp/files/{}", stored.name),
-        "size": stored.size,
-        "mimeType": stored.mime,
-        "name": stored.name.as_str(),
-    }))
+    let url = format!("{base}/weapp/files/{}", stored.name);
+    Ok((stored, url))
 }
 
 async fn give(
@@ -144,6 +179,13 @@ async fn give(
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// Reads the rest of a refused upload, so that the phone gets to read why.
+fn let_it_end(files: &Files, headers: &HeaderMap, body: BodyDataStream) {
+    if may_linger(headers) {
+        files.tasks().spawn(linger(body));
+    }
 }
 
 /// Whether the rest of a refused upload is worth reading: not if the phone waits to be
@@ -177,7 +219,8 @@ fn refuse(error: &Error) -> Response<Body> {
         | Error::WriteUpload(_)
         | Error::KeepUpload(_)
         | Error::WorkLost(_)
-        | Error::OpenFile(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        | Error::OpenFile(_)
+        | Error::RemoveFile(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Error::DiskFull(_) | Error::TotalReached { .. } => StatusCode::INSUFFICIENT_STORAGE,
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::TypeRefused { .. } | Error::NotMultipart => StatusCode::UNSUPPORTED_MEDIA_TYPE,

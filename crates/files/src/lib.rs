@@ -9,7 +9,7 @@
 //!
 //! - [`config`]: the `[files]` section.
 //! - `store`: the directory; a `Draft` is an upload on its way in.
-//! - `name`, `kind`: what a file is called, what it is.
+//! - `name`, `kind`: what a file is called, what it is; `picture`: one that has an owner.
 //! - `sip`: keeps the parser from swallowing a body whole.
 //! - `upload`, `download`: the two deeds.
 //! - [`http`]: the two URLs and the status of each failure.
@@ -27,6 +27,7 @@ pub mod error;
 pub mod http;
 mod kind;
 mod name;
+mod picture;
 mod sip;
 mod store;
 #[cfg(test)]
@@ -35,4 +36,5 @@ mod upload;
 
 pub use config::Config;
 pub use error::Error;
+pub use picture::Owner;
 pub use store::{Files, FilesParts};

@@ -1,16 +1,23 @@
 //! The names files are kept under: random, so that nobody guesses them, and of a grammar
-//! that no path trick fits into.
+//! that no path trick fits into. A picture's name also tells whose it is.
 
 use std::fmt;
 
 use weappd_base::token::Tokens;
 
-/// How many hex digits begin a name.
+use crate::picture::Owner;
+
+/// How many random hex digits begin a name.
 const DIGITS: usize = 32;
+/// How many more a picture's name has, which tie it to its owner.
+pub(crate) const SEAL: usize = 16;
+/// How many a picture's name has in all.
+const OWNED: usize = DIGITS + SEAL;
 /// The longest extension.
 const EXTENSION: usize = 8;
 
-/// `0123456789abcdef0123456789abcdef.jpg`: 128 random bits and an extension.
+/// `0123456789abcdef0123456789abcdef.jpg`: 128 random bits and an extension; 64 bits more
+/// if somebody owns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileName(String);
 
@@ -21,10 +28,26 @@ impl FileName {
         Self(format!("{digits}.{extension}"))
     }
 
+    /// A new name nobody can guess, for a file that is `owner`'s.
+    pub(crate) fn owned(tokens: &Tokens, extension: &str, owner: Owner<'_>) -> Self {
+        let digits = hex::encode(tokens.bytes::<{ DIGITS / 2 }>());
+        let seal = owner.seal(&digits);
+        Self(format!("{digits}{seal}.{extension}"))
+    }
+
+    /// Whether this is the name of a file of `owner`.
+    pub(crate) fn is_of(&self, owner: Owner<'_>) -> bool {
+        let (stem, _) = self.0.split_once('.').unwrap_or_default();
+        let sealed = stem
+            .split_at_checked(DIGITS)
+            .filter(|(_, seal)| !seal.is_empty());
+        sealed.is_some_and(|(digits, seal)| owner.seal(digits) == seal)
+    }
+
     /// Takes a name from a URL, if it is one that this room gives.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (digits, extension) = text.split_once('.')?;
-        let fits = digits.len() == DIGITS
+        let fits = matches!(digits.len(), DIGITS | OWNED)
             && (1..=EXTENSION).contains(&extension.len())
             && digits
                 .bytes()
@@ -42,7 +65,7 @@ impl FileName {
 
     /// The extension, without a dot.
     pub(crate) fn extension(&self) -> &str {
-        self.0.get(DIGITS + 1..).unwrap_or_default()
+        self.0.split_once('.').unwrap_or_default().1
     }
 
     /// The whole name.
@@ -71,6 +94,25 @@ mod tests {
     }
 
     #[test]
+    fn a_pictures_name_tells_whose_it_is() {
+        let tokens = Tokens::system();
+        let (alice, bob) = (Owner("wx1 alice"), Owner("wx1 bob"));
+        let name = FileName::owned(&tokens, "png", alice);
+        assert_eq!(FileName::parse(name.as_str()), Some(name.clone()));
+        assert_eq!((name.as_str().len(), name.extension()), (OWNED + 4, "png"));
+        assert!(name.is_of(alice) && !name.is_of(bob));
+        let another = FileName::owned(&tokens, "png", alice);
+        let mixed = format!(
+            "{}{}",
+            &name.as_str()[..DIGITS],
+            &another.as_str()[DIGITS..]
+        );
+        let mixed = FileName::parse(&mixed).expect("it looks like a name");
+        assert!(!mixed.is_of(alice), "a seal fits its own digits only");
+        assert!(!FileName::random(&tokens, "png").is_of(alice));
+    }
+
+    #[test]
     fn no_trick_is_a_name() {
         let good = "0123456789abcdef0123456789abcdef";
         assert!(FileName::parse(&format!("{good}.jpg")).is_some());
@@ -84,6 +126,8 @@ mod tests {
             format!("{good}.jpg/.."),
             format!("{good}.jpg\0"),
             format!("{good}.tar.gz"),
+            format!("{good}0.jpg"),
+            format!("{good}{good}.jpg"),
             format!("{good}.JPG"),
             format!("{good}.123456789"),
             format!("{}.jpg", good.to_uppercase()),

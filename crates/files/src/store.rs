@@ -25,7 +25,7 @@ use weappd_base::{
     token::Tokens,
 };
 
-use crate::{config::Config, error::Error, name::FileName};
+use crate::{config::Config, error::Error, name::FileName, picture::Owner};
 
 /// Where uploads grow until they are complete.
 const INCOMING: &str = ".incoming";
@@ -104,13 +104,30 @@ impl Files {
         &self.0.work
     }
 
-    /// Begins an upload.
-    pub(crate) async fn begin(&self, extension: &str) -> Result<Draft, Error> {
-        let name = FileName::random(&self.0.tokens, extension);
+    /// Begins an upload, of nobody or of an owner.
+    pub(crate) async fn begin(
+        &self,
+        extension: &str,
+        owner: Option<Owner<'_>>,
+    ) -> Result<Draft, Error> {
+        let name = match owner {
+            Some(owner) => FileName::owned(&self.0.tokens, extension, owner),
+            None => FileName::random(&self.0.tokens, extension),
+        };
         let (store, work) = (Arc::clone(&self.0.store), self.0.work.clone());
         self.0
             .work
             .run_blocking(move || Draft::begin(store, work, name))
+            .await
+            .map_err(Error::WorkLost)?
+    }
+
+    /// Removes a kept file; says whether it was there.
+    pub(crate) async fn remove(&self, name: FileName) -> Result<bool, Error> {
+        let store = Arc::clone(&self.0.store);
+        self.0
+            .work
+            .run_blocking(move || store.remove(&name))
             .await
             .map_err(Error::WorkLost)?
     }
@@ -164,6 +181,27 @@ impl Store {
                 ) => Err(Error::NotFound),
                 _ => Err(Error::OpenFile(error)),
             },
+        }
+    }
+
+    fn remove(&self, name: &FileName) -> Result<bool, Error> {
+        let size = match self.find(name) {
+            Ok(file) => file.metadata().map_err(Error::OpenFile)?.len(),
+            Err(Error::NotFound) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let removed = open_dir(&self.root, name.shard()).and_then(|shard| {
+            rustix::fs::unlinkat(&shard, name.as_str(), AtFlags::empty())?;
+            Ok(())
+        });
+        match removed {
+            Ok(()) => {
+                self.release(size);
+                Ok(true)
+            }
+            // Somebody was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::RemoveFile(error)),
         }
     }
 

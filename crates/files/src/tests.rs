@@ -25,8 +25,8 @@ use weappd_base::{
 };
 
 use crate::{
-    Config, Files, FilesParts,
-    http::{PublicBase, download_router, upload_router},
+    Config, Error, Files, FilesParts, Owner,
+    http::{PublicBase, download_router, take_picture, upload_router},
 };
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1A\n0123456789";
@@ -35,6 +35,7 @@ const LIMIT: u64 = 100_000;
 struct Room {
     dir: tempfile::TempDir,
     router: Router,
+    files: Files,
     tasks: Tasks,
 }
 
@@ -58,8 +59,13 @@ impl Room {
         })
         .expect("a store");
         let base = PublicBase::of_request(|_| true);
-        let router = upload_router(files.clone(), base).merge(download_router(files));
-        Self { dir, router, tasks }
+        let router = upload_router(files.clone(), base).merge(download_router(files.clone()));
+        Self {
+            dir,
+            router,
+            files,
+            tasks,
+        }
     }
 
     async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
@@ -621,4 +627,121 @@ async fn a_phone_that_sends_far_too_much_still_reads_the_answer() {
     phone.read_to_string(&mut answer).await.expect("read");
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("limit of 100000 bytes"), "{answer}");
+}
+
+impl Room {
+    /// Takes a picture for `owner` and gives its name.
+    async fn picture(&self, owner: &str, body: Vec<u8>) -> Result<String, Error> {
+        let (parts, body) = form(body).into_parts();
+        let base = PublicBase::of_request(|_| true);
+        let url = take_picture((&self.files, &base), Owner(owner), &parts, body).await?;
+        let name = url.strip_prefix("https://www.example.com:8443/weapp/files/");
+        Ok(name.unwrap_or_else(|| panic!("{url}")).to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_picture_belongs_to_its_owner_and_nobody_else_removes_it() {
+    let room = Room::new();
+    let name = room
+        .picture("wx1 alice", one_file("a.png", PNG))
+        .await
+        .expect("kept");
+    let url = format!("https://elsewhere.example/weapp/files/{name}");
+    assert_eq!(room.get(&name, &[]).await.status, StatusCode::OK);
+
+    // Not a stranger's, nor one of the same name in another mini program.
+    for stranger in ["wx1 bob", "wx2 alice", ""] {
+        let removed = room.files.remove_picture(Owner(stranger), &url).await;
+        assert!(!removed.expect("looked"), "{stranger}");
+    }
+    // Not what was uploaded as any file, whoever says it is theirs.
+    let plain = room.keep(PNG).await;
+    for other in [
+        format!("/weapp/files/{plain}"),
+        format!("/weapp/files/{name}/.."),
+        format!("/weapp/files/../{name}"),
+        name.clone(),
+        "https://thirdwx.qlogo.cn/mmopen/a/132".to_owned(),
+        String::new(),
+    ] {
+        let removed = room.files.remove_picture(Owner("wx1 alice"), &other).await;
+        assert!(!removed.expect("looked"), "{other}");
+    }
+    assert_eq!(room.get(&name, &[]).await.status, StatusCode::OK);
+
+    let alice = Owner("wx1 alice");
+    assert!(
+        room.files
+            .remove_picture(alice, &url)
+            .await
+            .expect("removed")
+    );
+    assert_eq!(room.get(&name, &[]).await.status, StatusCode::NOT_FOUND);
+    let again = room.files.remove_picture(alice, &url).await;
+    assert!(!again.expect("looked"), "there is none left");
+    assert_eq!(room.get(&plain, &[]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_picture_has_a_bound_of_its_own_and_must_be_one() {
+    let room = Room::with(Config {
+        max_avatar_bytes: 1000,
+        ..Config::default()
+    });
+    let sized = |size: usize| {
+        let mut png = PNG.to_vec();
+        png.resize(size, 0);
+        one_file("a.png", &png)
+    };
+    room.picture("alice", sized(1000)).await.expect("fits");
+    let large = room.picture("alice", sized(1001)).await;
+    assert!(
+        matches!(large, Err(Error::TooLarge { limit: 1000 })),
+        "{large:?}"
+    );
+    let far = room.picture("alice", sized(2_000_000)).await;
+    assert!(
+        matches!(far, Err(Error::TooLarge { limit: 1000 })),
+        "{far:?}"
+    );
+    let sound = room
+        .picture("alice", one_file("a.png", b"ID3\x04\0sound"))
+        .await;
+    assert!(
+        matches!(
+            sound,
+            Err(Error::TypeRefused {
+                found: "audio/mpeg"
+            })
+        ),
+        "a sound is a file, but no picture: {sound:?}"
+    );
+    let (status, _) = room.upload(one_file("a.mp3", b"ID3\x04\0sound")).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_is_removed_makes_room() {
+    let room = Room::with(Config {
+        max_total_bytes: 150_000,
+        ..Config::default()
+    });
+    let mut png = PNG.to_vec();
+    png.resize(90_000, 0);
+    let first = room
+        .picture("alice", one_file("a.png", &png))
+        .await
+        .expect("fits");
+    let second = room.picture("alice", one_file("a.png", &png)).await;
+    assert!(
+        matches!(second, Err(Error::TotalReached { .. })),
+        "{second:?}"
+    );
+    let url = format!("/weapp/files/{first}");
+    let removed = room.files.remove_picture(Owner("alice"), &url).await;
+    assert!(removed.expect("removed"));
+    room.picture("alice", one_file("a.png", &png))
+        .await
+        .expect("fits now");
 }

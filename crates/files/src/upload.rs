@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     kind::{Kind, SNIFF_BYTES},
     name::FileName,
+    picture::Owner,
     sip::{Progress, Sips, Swallowed},
     store::{Draft, Files},
 };
@@ -20,6 +21,38 @@ const MAX_PARTS: usize = 64;
 pub(crate) const MAX_FORM_BYTES: u64 = 256 * 1024;
 /// How much is gathered before it goes to disk.
 const WRITE_BYTES: usize = 256 * 1024;
+
+/// What an upload may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    /// The largest file.
+    pub(crate) max_bytes: u64,
+    /// Whether nothing but a picture is taken, and whose it then is.
+    pub(crate) picture_of: Option<Owner<'a>>,
+}
+
+impl<'a> Terms<'a> {
+    /// Those of `wx.uploadFile`.
+    pub(crate) fn of_files(files: &Files) -> Self {
+        Self {
+            max_bytes: files.config().max_upload_bytes,
+            picture_of: None,
+        }
+    }
+
+    /// Those of a picture that a user shows of themselves.
+    pub(crate) fn of_picture(files: &Files, owner: Owner<'a>) -> Self {
+        Self {
+            max_bytes: files.config().max_avatar_bytes,
+            picture_of: Some(owner),
+        }
+    }
+
+    fn allow(&self, files: &Files, kind: Kind) -> bool {
+        let fits = self.picture_of.is_none() || kind.mime.starts_with("image/");
+        fits && files.allows(kind.mime)
+    }
+}
 
 /// A kept upload.
 #[derive(Debug)]
@@ -33,12 +66,17 @@ pub(crate) struct Stored {
 }
 
 /// Reads the form in `body` and keeps its file.
-pub(crate) async fn receive<S, E>(files: &Files, boundary: String, body: S) -> Result<Stored, Error>
+pub(crate) async fn receive<S, E>(
+    files: &Files,
+    terms: Terms<'_>,
+    boundary: String,
+    body: S,
+) -> Result<Stored, Error>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut form = Form::new(files, boundary, body);
+    let mut form = Form::new((files, terms), boundary, body);
     let mut found: Option<(Draft, Kind)> = None;
     while let Some(mut part) = form.next_part().await? {
         if !is_file(&part) {
@@ -70,6 +108,7 @@ fn is_file(part: &Field<'_>) -> bool {
 /// A form being read, and what it has cost so far.
 struct Form<'a> {
     files: &'a Files,
+    terms: Terms<'a>,
     parts: Multipart<'a>,
     progress: Progress,
     count: usize,
@@ -77,21 +116,19 @@ struct Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    fn new<S, E>(files: &'a Files, boundary: String, body: S) -> Self
+    fn new<S, E>((files, terms): (&'a Files, Terms<'a>), boundary: String, body: S) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'a,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'a,
     {
         let progress = Progress::default();
-        let whole = files
-            .config()
-            .max_upload_bytes
-            .saturating_add(MAX_FORM_BYTES);
+        let whole = terms.max_bytes.saturating_add(MAX_FORM_BYTES);
         let limits =
             multer::Constraints::new().size_limit(multer::SizeLimit::new().whole_stream(whole));
         let sips = Sips::new(body, progress.clone());
         Self {
             files,
+            terms,
             parts: Multipart::with_constraints(sips, boundary, limits),
             progress,
             count: 0,
@@ -100,7 +137,7 @@ impl<'a> Form<'a> {
     }
 
     async fn next_part(&mut self) -> Result<Option<Field<'a>>, Error> {
-        let part = patiently(self.files, self.parts.next_field()).await?;
+        let part = patiently(self.files, self.terms, self.parts.next_field()).await?;
         self.progress.made();
         self.count += 1;
         if part.is_some() && self.count > MAX_PARTS {
@@ -110,7 +147,7 @@ impl<'a> Form<'a> {
     }
 
     async fn next_chunk(&self, part: &mut Field<'a>) -> Result<Option<Bytes>, Error> {
-        let chunk = patiently(self.files, part.chunk()).await?;
+        let chunk = patiently(self.files, self.terms, part.chunk()).await?;
         self.progress.made();
         Ok(chunk)
     }
@@ -140,7 +177,10 @@ impl<'a> Form<'a> {
             return Ok(None);
         }
         let kind = self.accept(&buffer)?;
-        let mut draft = self.files.begin(kind.extension).await?;
+        let mut draft = self
+            .files
+            .begin(kind.extension, self.terms.picture_of)
+            .await?;
         while let Some(chunk) = self.next_chunk(part).await? {
             self.gather(&mut buffer, draft.written(), &chunk)?;
             if buffer.len() >= WRITE_BYTES {
@@ -153,7 +193,7 @@ impl<'a> Form<'a> {
 
     /// Adds a chunk to what is not written yet, if the file stays within its limit.
     fn gather(&self, buffer: &mut Vec<u8>, written: u64, chunk: &Bytes) -> Result<(), Error> {
-        let limit = self.files.config().max_upload_bytes;
+        let limit = self.terms.max_bytes;
         let size = written + buffer.len() as u64 + chunk.len() as u64;
         if size > limit {
             return Err(Error::TooLarge { limit });
@@ -171,7 +211,7 @@ impl<'a> Form<'a> {
                 "unknown type"
             },
         })?;
-        if self.files.allows(kind.mime) {
+        if self.terms.allow(self.files, kind) {
             Ok(kind)
         } else {
             Err(Error::TypeRefused { found: kind.mime })
@@ -182,20 +222,21 @@ impl<'a> Form<'a> {
 /// Waits for the parser, but not forever.
 async fn patiently<T>(
     files: &Files,
+    terms: Terms<'_>,
     step: impl Future<Output = Result<T, multer::Error>>,
 ) -> Result<T, Error> {
     let secs = files.config().upload_idle_secs;
     tokio::time::timeout(Duration::from_secs(secs), step)
         .await
         .map_err(|_| Error::Stalled { secs })?
-        .map_err(|error| broken(files, error))
+        .map_err(|error| broken(terms, error))
 }
 
 /// Sorts the parser's failures.
-fn broken(files: &Files, error: multer::Error) -> Error {
+fn broken(terms: Terms<'_>, error: multer::Error) -> Error {
     match error {
         multer::Error::StreamSizeExceeded { .. } => Error::TooLarge {
-            limit: files.config().max_upload_bytes,
+            limit: terms.max_bytes,
         },
         multer::Error::StreamReadFailed(_) => {
             if matches!(error.source(), Some(source) if source.is::<Swallowed>()) {
