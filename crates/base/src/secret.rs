@@ -104,7 +104,7 @@ pub fn mask_tokens(text: &str) -> String {
 }
 
 /// Names, lower case without `-` and `_`, whose values are secrets wherever they stand.
-const SECRET_NAMES: [&str; 14] = [
+const SECRET_NAMES: [&str; 16] = [
     "accesstoken",
     "appsecret",
     "authorization",
@@ -113,6 +113,9 @@ const SECRET_NAMES: [&str; 14] = [
     "encodingaeskey",
     "jscode",
     "messagetoken",
+    // Nobody's business but the user's.
+    "phonenumber",
+    "purephonenumber",
     "secret",
     "sessionkey",
     "skey",

@@ -11,7 +11,9 @@ use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
 use weappd_wechat::open_data;
 
+use crate::calls::CallError;
 use crate::error::Error;
+use crate::kind::Kind;
 use crate::session::{Session, name_user};
 use crate::sessions::Sessions;
 use crate::store::NewInfo;
@@ -23,7 +25,13 @@ const MAX_AVATAR: usize = 1024;
 /// How far WeChat's clock may be ahead of ours.
 const AHEAD_SECS: i64 = 300;
 /// Fields that only WeChat may tell, over encrypted data or the login.
-const NOT_THEIRS: [&str; 4] = ["openId", "unionId", "watermark", "phoneNumber"];
+const NOT_THEIRS: [&str; 5] = [
+    "openId",
+    "unionId",
+    "watermark",
+    "phoneNumber",
+    "purePhoneNumber",
+];
 
 /// Why what a phone brought is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -33,14 +41,81 @@ pub(crate) enum DataFault {
     /// The user has no session key that this weappd can read.
     #[error("no session key of this user is kept: log in again")]
     NoKey,
-    #[error("the data does not open with the user's session keys")]
+    /// WeChat has another session key by now, or encrypted with one it gave to nobody here.
+    #[error(
+        "WeChat no longer uses the session keys kept of this user: log in again, then ask the phone for the data anew"
+    )]
+    KeyGone,
+    #[error("the data cannot be used")]
     Closed(#[source] weappd_wechat::Error),
+    #[error("the data has not the shape of its kind: {what}")]
+    Shape { what: &'static str },
+    #[error("the data is of the kind {found}, not {wanted}")]
+    Kind { found: Kind, wanted: Kind },
     #[error("the data is older than the configuration allows")]
     Stale,
     #[error("the signature does not fit: rawData is not WeChat's, or of an older login")]
     Unsigned,
+    /// WeChat does not take the code.
+    #[error(
+        "WeChat does not take the code: it was used, is older than 5 minutes, or is not of the phone-number button"
+    )]
+    BadCode { errcode: i64 },
+    #[error("the code is of another user or another mini program")]
+    ForeignCode { errcode: i64 },
+    #[error("too many calls for this user, try again in {retry_secs} s")]
+    TooMany { retry_secs: u64 },
+    #[error("this weappd has no access_token to ask WeChat with")]
+    NoCalls,
     #[error(transparent)]
-    House(#[from] Error),
+    Call(CallError),
+    #[error(transparent)]
+    House(Error),
+}
+
+impl From<Error> for DataFault {
+    fn from(err: Error) -> Self {
+        match err {
+            Error::Call(err) => Self::Call(err),
+            Error::TooManyLogins { retry_secs } => Self::TooMany { retry_secs },
+            err => Self::House(err),
+        }
+    }
+}
+
+impl DataFault {
+    /// The same where WeChat's numbers speak of a code.
+    pub(crate) fn of_code(self) -> Self {
+        match self {
+            Self::Call(CallError::Refused { errcode, .. }) if is_bad_code(errcode) => {
+                Self::BadCode { errcode }
+            }
+            Self::Call(CallError::Refused { errcode, .. }) if is_foreign(errcode) => {
+                Self::ForeignCode { errcode }
+            }
+            other => other,
+        }
+    }
+
+    /// WeChat's number, if it gave one.
+    pub(crate) fn errcode(&self) -> Option<i64> {
+        match self {
+            Self::BadCode { errcode }
+            | Self::ForeignCode { errcode }
+            | Self::Call(CallError::Refused { errcode, .. }) => Some(*errcode),
+            _ => None,
+        }
+    }
+}
+
+/// Invalid, used, missing.
+fn is_bad_code(errcode: i64) -> bool {
+    matches!(errcode, 40029 | 40163 | 41008)
+}
+
+/// The wrong openid, the wrong mini program.
+fn is_foreign(errcode: i64) -> bool {
+    matches!(errcode, 40003 | 40013 | 43104)
 }
 
 /// What the phone says of its user.
@@ -132,18 +207,25 @@ impl Sessions {
         let data = first(&keys, |key| {
             open_data::open(appid, key, encrypted, Some(iv))
         })?;
-        let shared = self.shared();
-        let oldest = i64::try_from(shared.config.open_data_max_age_secs).unwrap_or(i64::MAX);
-        let age = open_data::made_at(&data).map(|at| shared.clock.unix_secs().saturating_sub(at));
-        let fresh = age.is_some_and(|age| (-AHEAD_SECS..=oldest).contains(&age));
-        if oldest > 0 && !fresh {
-            return Err(DataFault::Stale);
-        }
+        self.check_fresh(&data)?;
         let openid = data.get("openId");
         if openid.is_some_and(|openid| openid != session.identity.openid.as_str()) {
             return Err(DataFault::Input("the data names another user"));
         }
         Ok(data)
+    }
+
+    /// Makes sure, by its watermark, that the data is of now.
+    pub(crate) fn check_fresh(&self, data: &Value) -> Result<(), DataFault> {
+        let shared = self.shared();
+        let oldest = i64::try_from(shared.config.open_data_max_age_secs).unwrap_or(i64::MAX);
+        let age = open_data::made_at(data).map(|at| shared.clock.unix_secs().saturating_sub(at));
+        let fresh = age.is_some_and(|age| (-AHEAD_SECS..=oldest).contains(&age));
+        if oldest == 0 || fresh {
+            Ok(())
+        } else {
+            Err(DataFault::Stale)
+        }
     }
 
     /// Keeps what the phone says of its user.
@@ -191,27 +273,35 @@ impl Sessions {
         if !keys.any(|key| open_data::is_raw_data_signed(raw_data, key, signature)) {
             return Err(DataFault::Unsigned);
         }
-        let mut fields: Map<String, Value> = serde_json::from_str(raw_data)
-            .map_err(|_| DataFault::Input("rawData holds no JSON object"))?;
-        fields.retain(|name, _| !NOT_THEIRS.contains(&name.as_str()));
-        Ok(fields)
+        public_fields(raw_data).ok_or(DataFault::Input("rawData holds no JSON object"))
     }
 }
 
-/// What the first key that fits gives; if none does, what the newest met.
+/// What a phone may say of its user in `rawData`.
+pub(crate) fn public_fields(raw_data: &str) -> Option<Map<String, Value>> {
+    let mut fields: Map<String, Value> = serde_json::from_str(raw_data).ok()?;
+    fields.retain(|name, _| !NOT_THEIRS.contains(&name.as_str()));
+    Some(fields)
+}
+
+/// What the first key that fits gives; if none does, what is wrong with the data itself, or
+/// that its key is not among these.
 fn first<T>(
     keys: &[Secret],
     open: impl Fn(&Secret) -> Result<T, weappd_wechat::Error>,
 ) -> Result<T, DataFault> {
-    let [newest, older @ ..] = keys else {
+    if keys.is_empty() {
         return Err(DataFault::NoKey);
-    };
-    open(newest).or_else(|err| {
-        let mut older = older.iter();
-        older
-            .find_map(|key| open(key).ok())
-            .ok_or(DataFault::Closed(err))
-    })
+    }
+    let mut fault = None;
+    for key in keys {
+        match open(key) {
+            Ok(opened) => return Ok(opened),
+            Err(weappd_wechat::Error::Decrypt) => {}
+            Err(err) => fault = fault.or(Some(err)),
+        }
+    }
+    Err(fault.map_or(DataFault::KeyGone, DataFault::Closed))
 }
 
 /// Decrypts with the first key that fits.

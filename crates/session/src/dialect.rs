@@ -13,6 +13,7 @@ pub(crate) mod wafer2;
 use std::fmt;
 
 use crate::error::Error;
+use crate::which::Stray;
 
 /// Why a login failed, as far as it concerns the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) enum Fault {
     Input(&'static str),
     /// There is no such mini program here.
     NoApp,
+    /// The login names a mini program, and none of the site's.
+    Stray(Stray),
     /// WeChat could not be asked.
     Net { timed_out: bool },
     /// WeChat said no.
@@ -29,6 +32,8 @@ pub(crate) enum Fault {
     Answer,
     /// The encrypted data does not open, or is of somebody else.
     Data(String),
+    /// The signature beside the user data does not fit.
+    Signature,
     /// The address or the user logs in too often.
     TooMany { retry_secs: u64 },
     /// The house itself failed.
@@ -56,11 +61,14 @@ impl From<&Error> for Fault {
                 _ => Self::Answer,
             },
             Error::OpenData(cause) => Self::Data(cause.to_string()),
+            Error::Unsigned => Self::Signature,
             Error::NotTheirs(why) => Self::Data((*why).to_owned()),
             Error::TooManyLogins { retry_secs } => Self::TooMany {
                 retry_secs: *retry_secs,
             },
-            Error::StoreKind(_)
+            // No login makes such a call.
+            Error::Call(_)
+            | Error::StoreKind(_)
             | Error::CreateStore { .. }
             | Error::OpenStore { .. }
             | Error::ForeignStore { .. }
@@ -81,6 +89,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Input(what) => f.write_str(what),
             Self::NoApp => f.write_str("no mini program is configured here"),
+            Self::Stray(stray) => stray.fmt(f),
             Self::Net { timed_out: true } => f.write_str("WeChat did not answer in time"),
             Self::Net { timed_out: false } => f.write_str("WeChat could not be reached"),
             Self::Refused { errcode, errmsg } => {
@@ -88,6 +97,9 @@ impl fmt::Display for Fault {
             }
             Self::Answer => f.write_str("WeChat's answer was not understood"),
             Self::Data(why) => write!(f, "the user data cannot be used: {why}"),
+            Self::Signature => f.write_str(
+                "the signature does not fit: rawData is not WeChat's, or older than the code",
+            ),
             Self::TooMany { retry_secs } => {
                 write!(f, "too many logins, try again in {retry_secs} s")
             }
@@ -132,7 +144,7 @@ mod tests {
                 id: id.clone(),
                 user_info_json: text,
             };
-            let body = read(&native::session(Some(&skey), n, &identity));
+            let body = read(&native::session(Some(&skey), n, &identity, None));
             let user = json!({
                 "id": id, "appid": id, "openid": id, "unionid": name, "info": info,
             });

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use weappd_base::tasks::WorkLost;
 
+use crate::calls::CallError;
+
 /// A login or a store operation failed.
 ///
 /// Cheap to clone: a failed exchange or transaction is told to everyone who waited for it.
@@ -148,6 +150,14 @@ pub enum Error {
     /// The encrypted user data is of somebody else or of another mini program.
     #[error("the user data is not of this user: {0}")]
     NotTheirs(&'static str),
+
+    /// The signature beside the user data is not of the login's session key.
+    #[error("the signature does not fit: rawData is not WeChat's, or older than the code")]
+    Unsigned,
+
+    /// A call of WeChat's API gave no answer.
+    #[error("failed to call WeChat's API")]
+    Call(#[from] CallError),
 
     /// An input is missing or beyond its limit.
     #[error("{0}")]

@@ -28,26 +28,33 @@ const SWEEP_MILLIS: i64 = 1000;
 const MAX_FLIGHTS: usize = 65_536;
 
 /// The exchange of a code with WeChat.
-pub(crate) type Exchange = BoxFuture<'static, Result<Arc<Login>, Error>>;
+pub(crate) type Exchange<T = Login> = BoxFuture<'static, Result<Arc<T>, Error>>;
 
-/// The codes that are being exchanged or were just now.
-#[derive(Default)]
-pub(crate) struct Flights(Mutex<State>);
+/// The codes that are being exchanged for `T` or were just now, and what each led to.
+pub(crate) struct Flights<T = Login, M = Made>(Mutex<State<T, M>>);
 
-#[derive(Default)]
-struct State {
-    flights: HashMap<[u8; 32], Arc<Flight>>,
+struct State<T, M> {
+    flights: HashMap<[u8; 32], Arc<Flight<T, M>>>,
     swept_at: i64,
 }
 
 /// A code on its way to a session.
-pub(crate) struct Flight {
+pub(crate) struct Flight<T = Login, M = Made> {
     key: [u8; 32],
-    exchange: Shared<Exchange>,
+    exchange: Shared<Exchange<T>>,
     /// When WeChat had answered, in milliseconds; far in the future until then.
     landed_at: AtomicI64,
     /// The session this code has led to.
-    pub(crate) made: tokio::sync::Mutex<Option<Made>>,
+    pub(crate) made: tokio::sync::Mutex<Option<M>>,
+}
+
+impl<T, M> Default for Flights<T, M> {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            flights: HashMap::new(),
+            swept_at: 0,
+        }))
+    }
 }
 
 /// The session a code has led to.
@@ -60,15 +67,15 @@ pub(crate) struct Made {
     pub(crate) data: Option<[u8; 32]>,
 }
 
-impl Flights {
+impl<T, M> Flights<T, M> {
     /// The flight of this code: the one in the air or just landed, or a new one.
     pub(crate) fn board(
         &self,
         appid: &str,
         code: &str,
         now_millis: i64,
-        exchange: impl FnOnce() -> Exchange,
-    ) -> Arc<Flight> {
+        exchange: impl FnOnce() -> Exchange<T>,
+    ) -> Arc<Flight<T, M>> {
         let key = key(appid, code);
         let mut state = self.0.lock();
         if (now_millis - state.swept_at).abs() >= SWEEP_MILLIS {
@@ -95,9 +102,9 @@ impl Flights {
     /// Waits for WeChat's answer. A failure is forgotten: the code may still be good.
     pub(crate) async fn land(
         &self,
-        flight: &Arc<Flight>,
+        flight: &Arc<Flight<T, M>>,
         now_millis: impl Fn() -> i64,
-    ) -> Result<Arc<Login>, Error> {
+    ) -> Result<Arc<T>, Error> {
         let answer = flight.exchange.clone().await;
         if answer.is_ok() {
             // The first to land sets the time; all others find it set.
@@ -109,7 +116,7 @@ impl Flights {
             );
         } else {
             let mut state = self.0.lock();
-            let is_this = |kept: &Arc<Flight>| Arc::ptr_eq(kept, flight);
+            let is_this = |kept: &Arc<Flight<T, M>>| Arc::ptr_eq(kept, flight);
             if state.flights.get(&flight.key).is_some_and(is_this) {
                 state.flights.remove(&flight.key);
             }
@@ -118,7 +125,7 @@ impl Flights {
     }
 }
 
-impl Flight {
+impl<T, M> Flight<T, M> {
     /// Whether the flight is in the air or landed just now.
     fn is_good(&self, now_millis: i64) -> bool {
         let landed_at = self.landed_at.load(Ordering::Acquire);
@@ -150,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_code_flies_once_and_is_remembered_for_ten_seconds() {
-        let flights = Flights::default();
+        let flights = Flights::<Login, Made>::default();
         let flown = Arc::new(AtomicUsize::new(0));
         let fly = |now: i64| {
             let flown = Arc::clone(&flown);
@@ -175,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_flight_is_told_to_all_and_forgotten() {
-        let flights = Flights::default();
+        let flights = Flights::<Login, Made>::default();
         let crash = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
             flights.board("wx", "code", 0, crash),
@@ -191,7 +198,7 @@ mod tests {
     #[test]
     fn codes_of_two_mini_programs_do_not_meet() {
         assert_ne!(key("wx1", "2"), key("wx", "12"));
-        let flights = Flights::default();
+        let flights = Flights::<Login, Made>::default();
         let fly = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
             flights.board("wx1", "c", 0, fly),
@@ -202,7 +209,7 @@ mod tests {
 
     #[test]
     fn landed_flights_are_cleared_away() {
-        let flights = Flights::default();
+        let flights = Flights::<Login, Made>::default();
         for n in 0..100 {
             let fly = || async { Err(Error::Closed) }.boxed();
             let flight = flights.board("wx", &n.to_string(), 0, fly);

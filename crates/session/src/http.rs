@@ -2,14 +2,18 @@
 //! demands a session.
 
 mod answer;
+mod avatar;
 mod body;
 mod control;
 mod data;
+mod key;
+mod phone;
 mod public;
 mod require;
 mod rpc;
 
 pub use answer::refusal;
+pub use avatar::avatar_router;
 pub use control::control_router;
 pub use public::{SiteChoice, public_router};
 pub use require::{RequireLogin, RequireLoginService, require_login};

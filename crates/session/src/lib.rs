@@ -7,11 +7,15 @@
 //!
 //! - [`config`]: the `[session]` section and the mini programs.
 //! - [`sessions`]: [`Sessions`], the head of the room.
-//! - `login`: a code becomes an skey; `flight` sees that a code is exchanged once.
+//! - `login`: a code becomes an skey; `which` says in which mini program, `flight` sees
+//!   that a code is exchanged once.
 //! - `check`: an skey becomes an [`Identity`], mostly from the `cache`; `visits` are
 //!   written behind.
 //! - `limits`: how often one may log in; `revoke`: ending sessions by command.
-//! - `data`: what a user's phone brings later; `vault`: session keys at rest.
+//! - `data`: what a user's phone brings later, `kind` by kind; `phone`: the number a user
+//!   shows; `key`: whether WeChat still takes a session key; `vault`: secrets at rest.
+//! - [`calls`]: the way to WeChat's API with an `access_token`; `device`: which phone it is.
+//! - `picture`: the one a user chose, kept by somebody else.
 //! - `store`: where users and sessions are kept; the SQL stands in `schema/`.
 //! - `dialect`: Wafer 1, Wafer 2, the session server's RPC, and our own, as bytes.
 //! - [`http`]: the routers and the layer that demands a session.
@@ -24,20 +28,27 @@
 //! clear, because they read it). A login that was answered is on the disk. A
 //! session that was ended is found nowhere from the moment its ending is answered; on other
 //! nodes that share the database, within `recheck_secs`. Which
-//! mini program a request belongs to is the site's choice, never a header's.
+//! mini program a request belongs to is its session's word, and a login chooses among those of
+//! its site only, where the code is the proof; a header alone never decides.
 
 mod apps;
 mod cache;
+pub mod calls;
 mod check;
 pub mod config;
 mod data;
+mod device;
 mod dialect;
 pub mod error;
 mod flight;
 pub mod http;
 pub mod identity;
+mod key;
+mod kind;
 mod limits;
 mod login;
+mod phone;
+mod picture;
 mod revoke;
 mod session;
 pub mod sessions;
@@ -46,9 +57,12 @@ mod store;
 mod tap;
 mod vault;
 mod visits;
+mod which;
 
+pub use calls::{CallError, WechatCall, WechatCalls};
 pub use config::{Config, MiniApp};
 pub use error::Error;
 pub use identity::{Denied, Identity};
-pub use revoke::SessionView;
+pub use picture::{KeepPictures, PictureFault};
+pub use revoke::{SessionView, UserView};
 pub use sessions::{Sessions, SessionsParts};

@@ -21,6 +21,8 @@ const MINUTE_MICROS: i64 = 60_000_000;
 pub(crate) struct Limits {
     addresses: Buckets<[u8; 16]>,
     users: Buckets<(Arc<str>, Arc<str>)>,
+    /// What weappd asks WeChat for a user besides.
+    calls: Buckets<(Arc<str>, Arc<str>)>,
 }
 
 impl Limits {
@@ -28,6 +30,7 @@ impl Limits {
         Self {
             addresses: Buckets::new(config.logins_per_minute_per_ip),
             users: Buckets::new(config.logins_per_minute_per_user),
+            calls: Buckets::new(config.logins_per_minute_per_user),
         }
     }
 
@@ -45,6 +48,11 @@ impl Limits {
     /// Counts a login of a user.
     pub(crate) fn log_in(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
         self.users.take(&(appid.into(), openid.into()), now_millis)
+    }
+
+    /// Counts a call to WeChat on behalf of a user: as many as logins, counted apart.
+    pub(crate) fn call(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
+        self.calls.take(&(appid.into(), openid.into()), now_millis)
     }
 }
 

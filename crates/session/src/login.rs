@@ -12,6 +12,8 @@ use weappd_base::secret::Secret;
 use weappd_wechat::{Credential, Login, open_data};
 
 use crate::config::MiniApp;
+use crate::data::public_fields;
+use crate::device::describe;
 use crate::error::Error;
 use crate::flight::{Exchange, Made};
 use crate::session::{Limits, Session, name_user};
@@ -23,8 +25,6 @@ use crate::store::{Ended, NewLogin, Wanted};
 const MAX_CODE: usize = 512;
 /// The longest encrypted user data taken: a user object is about 400 bytes.
 const MAX_DATA: usize = 32 * 1024;
-/// How much of a phone's user agent is kept, in characters.
-const MAX_DEVICE: usize = 160;
 
 /// What a phone brings to log in.
 pub(crate) struct Attempt {
@@ -32,13 +32,15 @@ pub(crate) struct Attempt {
     pub(crate) appid: String,
     pub(crate) code: String,
     pub(crate) data: Option<UserData>,
+    /// The user object as it may be shown, with WeChat's signature.
+    pub(crate) signed: Option<Signed>,
     pub(crate) phone: Phone,
 }
 
 /// What is known of the phone besides.
 #[derive(Default)]
 pub(crate) struct Phone {
-    /// Its `User-Agent`, shortened: for people who look at a list of sessions.
+    /// Its `User-Agent` in few words: for people who look at a list of sessions.
     pub(crate) device: Option<String>,
     /// Where it calls from.
     pub(crate) address: Option<IpAddr>,
@@ -50,9 +52,7 @@ impl Phone {
         let agent = agent.and_then(|agent| agent.to_str().ok());
         let peer = extensions.get::<ConnectInfo<SocketAddr>>();
         Self {
-            device: agent
-                .filter(|agent| !agent.is_empty())
-                .map(|agent| agent.chars().take(MAX_DEVICE).collect()),
+            device: agent.and_then(describe),
             address: peer.map(|peer| peer.0.ip()),
         }
     }
@@ -63,6 +63,12 @@ pub(crate) struct UserData {
     pub(crate) encrypted: String,
     /// Missing in the oldest form, where the key is the iv.
     pub(crate) iv: Option<String>,
+}
+
+/// `rawData` and `signature` of `wx.getUserInfo`.
+pub(crate) struct Signed {
+    pub(crate) raw_data: String,
+    pub(crate) signature: String,
 }
 
 /// What the phone gets.
@@ -81,24 +87,65 @@ impl Attempt {
         if self.code.len() > MAX_CODE {
             return Err(Error::Input("the code is longer than 512 bytes"));
         }
+        let signed = self.signed.as_ref();
+        let signed_too_long = signed.is_some_and(|signed| signed.raw_data.len() > MAX_DATA);
         match &self.data {
             Some(data) if data.encrypted.len() > MAX_DATA => {
                 Err(Error::Input("the encrypted data is longer than 32 KiB"))
             }
+            _ if signed_too_long => Err(Error::Input("rawData is longer than 32 KiB")),
             _ => Ok(()),
+        }
+    }
+
+    /// Names the user data the code came with.
+    fn digest(&self) -> Option<[u8; 32]> {
+        let texts = [
+            self.data.as_ref().map(|data| data.encrypted.as_str()),
+            self.data.as_ref().and_then(|data| data.iv.as_deref()),
+            self.signed.as_ref().map(|signed| signed.raw_data.as_str()),
+            self.signed.as_ref().map(|signed| signed.signature.as_str()),
+        ];
+        if texts.iter().all(Option::is_none) {
+            return None;
+        }
+        let mut sha = Sha256::new();
+        for text in texts {
+            sha.update(text.unwrap_or_default().as_bytes());
+            sha.update([0]);
+        }
+        Some(sha.finalize().into())
+    }
+
+    /// The user object that came with the code, proven to be this user's. What was
+    /// encrypted tells more than what was signed.
+    fn user_info(&self, login: &Login) -> Result<Option<String>, Error> {
+        let signed = match &self.signed {
+            Some(signed) => Some(signed.open(login)?),
+            None => None,
+        };
+        match &self.data {
+            Some(data) => data.open(&self.appid, login).map(Some),
+            None => Ok(signed),
         }
     }
 }
 
-impl UserData {
-    fn digest(&self) -> [u8; 32] {
-        let mut sha = Sha256::new();
-        sha.update(self.encrypted.as_bytes());
-        sha.update([0]);
-        sha.update(self.iv.as_deref().unwrap_or("").as_bytes());
-        sha.finalize().into()
+impl Signed {
+    /// Makes sure that WeChat signed it with the session key of this login.
+    fn open(&self, login: &Login) -> Result<String, Error> {
+        let key = &login.session_key;
+        if !open_data::is_raw_data_signed(&self.raw_data, key, &self.signature) {
+            return Err(Error::Unsigned);
+        }
+        let mut fields =
+            public_fields(&self.raw_data).ok_or(Error::Input("rawData holds no JSON object"))?;
+        name_user(&mut fields, &login.openid, unionid(login, None));
+        Ok(Value::Object(fields).to_string())
     }
+}
 
+impl UserData {
     /// Decrypts the user object and makes sure that it is this user's.
     fn open(&self, appid: &str, login: &Login) -> Result<String, Error> {
         let key = &login.session_key;
@@ -164,7 +211,7 @@ impl Sessions {
             .await?;
         let mut made = flight.made.lock().await;
         let standing = self.still_standing(made.as_ref()).await?;
-        let digest = attempt.data.as_ref().map(UserData::digest);
+        let digest = attempt.digest();
         if let Some((made, session)) = &standing
             && (digest.is_none() || digest == made.data)
         {
@@ -174,16 +221,13 @@ impl Sessions {
                 is_new_user: made.is_new_user,
             });
         }
-        let user_info = match &attempt.data {
-            Some(data) => Some(data.open(&app.appid, &login)?),
-            None => None,
-        };
+        let user_info = attempt.user_info(&login)?;
         let before = standing.map(|(made, _)| made);
         if before.is_none() {
             shared.limits.log_in(&app.appid, &login.openid, now)?;
         }
         let logged_in = self
-            .write(&app, &login, user_info, attempt.phone.device, before)
+            .write(&app, &login, user_info, attempt.phone, before)
             .await?;
         *made = Some(Made {
             skey: logged_in.skey.clone(),
@@ -242,7 +286,7 @@ impl Sessions {
         app: &MiniApp,
         login: &Login,
         user_info: Option<String>,
-        device: Option<String>,
+        phone: Phone,
         before: Option<Made>,
     ) -> Result<LoggedIn, Error> {
         let shared = self.shared();
@@ -265,7 +309,10 @@ impl Sessions {
                 session_key: login.session_key.clone(),
                 hash: SkeyHash::of(skey.expose()),
                 skey: skey.clone(),
-                device,
+                device: phone.device,
+                address: phone
+                    .address
+                    .map(|address| address.to_canonical().to_string()),
                 now: shared.clock.unix_secs(),
                 limits: Limits::from(app),
             })

@@ -1,6 +1,7 @@
 //! Revoke: who is logged in, and ending it, for the people who run the house.
 
 use crate::error::Error;
+use crate::phone::PhoneNumber;
 use crate::session::Limits;
 use crate::sessions::Sessions;
 use crate::store::Revoke;
@@ -22,8 +23,37 @@ pub struct SessionView {
     pub last_visit: i64,
     /// When it ends if nobody uses it again: seconds since 1970.
     pub expires_at: i64,
-    /// The user agent of the phone that opened it, shortened.
+    /// What the phone that opened it said it is, in few words.
     pub device: Option<String>,
+    /// Where that phone called from.
+    pub address: Option<String>,
+}
+
+/// A user as people are shown them: without a session key, and with the phone number masked.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct UserView {
+    /// The mini program.
+    pub appid: String,
+    /// The user's name within it.
+    pub openid: String,
+    /// The user's name within the Open Platform account, where WeChat told it.
+    pub unionid: Option<String>,
+    /// The Wafer 1 id.
+    pub id: String,
+    /// When the user first logged in: seconds since 1970. An old server's tables do not say.
+    pub first_login: Option<i64>,
+    /// When the user last logged in: seconds since 1970.
+    pub last_login: i64,
+    /// The phone number that is kept, masked: `+86 138****8000`.
+    pub phone: Option<String>,
+    /// When WeChat proved that number: seconds since 1970.
+    pub phone_verified_at: Option<i64>,
+    /// When WeChat gave each of the session keys that are kept, the newest first: seconds
+    /// since 1970.
+    pub keys_given: Vec<i64>,
+    /// The user's sessions, the newest first.
+    pub sessions: Vec<SessionView>,
 }
 
 impl Sessions {
@@ -57,8 +87,59 @@ impl Sessions {
             last_visit: listed.last_visit,
             expires_at: limits.end(listed.created, listed.last_visit),
             device: listed.device,
+            address: listed.address,
         });
         Ok(views.collect())
+    }
+
+    /// What is known of a user: one view for each mini program that knows the openid.
+    pub async fn show(&self, appid: Option<&str>, openid: &str) -> Result<Vec<UserView>, Error> {
+        let (sessions, openid) = (self.clone(), openid.to_owned());
+        let appids = self.shared().apps.named(appid);
+        self.shared()
+            .work
+            .run(async move {
+                let mut views = Vec::new();
+                for appid in appids {
+                    views.extend(sessions.user_view(&appid, &openid).await?);
+                }
+                Ok(views)
+            })
+            .await?
+    }
+
+    /// The same of the user of a session, by its number.
+    pub async fn show_session(&self, session: i64) -> Result<Option<UserView>, Error> {
+        let sessions = self.clone();
+        self.shared()
+            .work
+            .run(async move {
+                match sessions.shared().store.owner(session).await? {
+                    Some((appid, openid)) => sessions.user_view(&appid, &openid).await,
+                    None => Ok(None),
+                }
+            })
+            .await?
+    }
+
+    async fn user_view(&self, appid: &str, openid: &str) -> Result<Option<UserView>, Error> {
+        let Some(user) = self.shared().store.user(appid, openid).await? else {
+            return Ok(None);
+        };
+        let phone = user.phone.as_deref();
+        let phone = phone.and_then(|sealed| self.unsealed_phone(appid, openid, sealed));
+        Ok(Some(UserView {
+            appid: appid.to_owned(),
+            openid: openid.to_owned(),
+            unionid: user.unionid,
+            id: user.id,
+            first_login: user.created,
+            last_login: user.last_login,
+            phone: phone.as_ref().map(PhoneNumber::masked),
+            phone_verified_at: phone.as_ref().map(PhoneNumber::verified_at),
+            keys_given: user.keys,
+            sessions: self.views(appid, openid).await?,
+        }))
     }
 
     /// Ends one session by its number; says how many ended.

@@ -26,6 +26,39 @@ pub(crate) struct Found {
     pub(crate) unionid: Option<String>,
     pub(crate) id: String,
     pub(crate) user_info: Option<String>,
+    /// The user's phone number, sealed.
+    pub(crate) phone: Option<Vec<u8>>,
+}
+
+/// A session's row as the native schemas give it.
+pub(crate) type FoundRow = (
+    i64,
+    i64,
+    i64,
+    i64,
+    String,
+    String,
+    Option<String>,
+    String,
+    Option<String>,
+    Option<Vec<u8>>,
+);
+
+impl From<FoundRow> for Found {
+    fn from(row: FoundRow) -> Self {
+        Self {
+            seq: row.0,
+            created: row.1,
+            last_visit: row.2,
+            user: row.3,
+            appid: row.4,
+            openid: row.5,
+            unionid: row.6,
+            id: row.7,
+            user_info: row.8,
+            phone: row.9,
+        }
+    }
 }
 
 /// How long the sessions of one mini program live, in seconds.
@@ -59,6 +92,8 @@ pub(crate) struct Session {
     pub(crate) seq: i64,
     pub(crate) user: i64,
     pub(crate) identity: Arc<Identity>,
+    /// The user's phone number, sealed: nothing of it stands in memory in clear.
+    pub(crate) phone: Option<Vec<u8>>,
     created: i64,
     limits: Limits,
     last_visit: AtomicI64,
@@ -77,6 +112,7 @@ impl Session {
             hash,
             seq: found.seq,
             user: found.user,
+            phone: found.phone,
             created: found.created,
             limits,
             last_visit: AtomicI64::new(found.last_visit),
@@ -143,6 +179,7 @@ impl Session {
             && known.openid == found.openid
             && known.id == found.id
             && known.unionid == found.unionid
+            && self.phone == found.phone
             && known.user_info_json == user_info(found);
         if same {
             self.last_visit
@@ -235,6 +272,7 @@ pub(crate) mod tests {
             unionid: None,
             id: "id1".to_owned(),
             user_info: Some(r#"{"openId":"o1","nickName":"Band"}"#.to_owned()),
+            phone: None,
         }
     }
 

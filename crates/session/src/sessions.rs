@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use serde_json::Value;
 use weappd_base::clock::Clock;
+use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
@@ -13,6 +15,7 @@ use weappd_wechat::Client;
 
 use crate::apps::MiniApps;
 use crate::cache::Cache;
+use crate::calls::WechatCalls;
 use crate::config::{Config, MiniApp};
 use crate::error::{Error, chain};
 use crate::flight::Flights;
@@ -46,6 +49,9 @@ pub struct SessionsParts {
     pub work: Work,
     /// Where logins are drawn.
     pub wiretap: Wiretap,
+    /// Calls of WeChat's API with an `access_token`. Without them no phone number is told for
+    /// a code, and no session key checked or reset.
+    pub calls: Option<Arc<dyn WechatCalls>>,
 }
 
 /// Who is calling. Cheap to clone; all clones share one store and one memory.
@@ -74,7 +80,10 @@ pub(crate) struct Shared {
     resting: AtomicI64,
     pub(crate) cache: Arc<Cache>,
     pub(crate) visits: Visits,
+    pub(crate) calls: Option<Arc<dyn WechatCalls>>,
     pub(crate) flights: Flights,
+    pub(crate) phone_flights: Flights<Value, ()>,
+    pub(crate) reset_flights: Flights<Secret, ()>,
     pub(crate) limits: Limits,
     tasks: Tasks,
     stop: Stop,
@@ -146,7 +155,10 @@ impl Sessions {
             store,
             cache,
             visits: Visits::default(),
+            calls: parts.calls,
             flights: Flights::default(),
+            phone_flights: Flights::default(),
+            reset_flights: Flights::default(),
             tasks,
             stop: Stop::new(),
         });

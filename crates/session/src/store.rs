@@ -50,6 +50,8 @@ pub(crate) struct NewLogin {
     pub(crate) hash: SkeyHash,
     /// What the phone says it is.
     pub(crate) device: Option<String>,
+    /// Where it calls from.
+    pub(crate) address: Option<String>,
     pub(crate) now: i64,
     pub(crate) limits: Limits,
 }
@@ -108,6 +110,24 @@ pub(crate) struct NewInfo {
     pub(crate) user_info: String,
 }
 
+/// A phone number to be kept for a user, or forgotten.
+#[derive(Clone)]
+pub(crate) struct NewPhone {
+    pub(crate) user: i64,
+    pub(crate) who: Arc<Identity>,
+    /// As JSON text.
+    pub(crate) phone: Option<Secret>,
+}
+
+/// A session key that WeChat gave without a login.
+#[derive(Clone)]
+pub(crate) struct NewKey {
+    pub(crate) user: i64,
+    pub(crate) who: Arc<Identity>,
+    pub(crate) session_key: Secret,
+    pub(crate) now: i64,
+}
+
 /// A session as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -115,6 +135,21 @@ pub(crate) struct Listed {
     pub(crate) created: i64,
     pub(crate) last_visit: i64,
     pub(crate) device: Option<String>,
+    pub(crate) address: Option<String>,
+}
+
+/// A user as people are shown them.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) unionid: Option<String>,
+    pub(crate) id: String,
+    /// When the user first logged in; the old servers do not keep it.
+    pub(crate) created: Option<i64>,
+    pub(crate) last_login: i64,
+    /// Sealed.
+    pub(crate) phone: Option<Vec<u8>>,
+    /// When each of the kept session keys was given, the newest first.
+    pub(crate) keys: Vec<i64>,
 }
 
 /// What holds for every write.
@@ -142,6 +177,7 @@ pub(crate) struct StoreParts<'a> {
 pub(crate) struct Store {
     jobs: mpsc::Sender<Job>,
     readers: Readers,
+    rules: Arc<Rules>,
     /// How long a write may take as far as the caller is concerned.
     patience: Option<Duration>,
 }
@@ -186,12 +222,13 @@ impl Store {
             desk,
             queue,
             cache: parts.cache,
-            rules,
+            rules: Arc::clone(&rules),
         };
         parts.tasks.spawn_on(parts.work, writer.run());
         Ok(Self {
             jobs,
             readers,
+            rules,
             patience,
         })
     }
@@ -231,6 +268,22 @@ impl Store {
     /// Keeps a user object; the user's sessions in the cache are forgotten.
     pub(crate) async fn put_info(&self, info: NewInfo) -> Result<(), Error> {
         self.ask(|answer| Job::Info(info, answer)).await
+    }
+
+    /// Keeps or forgets a phone number; the user's sessions in the cache are forgotten. An
+    /// old server's database has no room for it.
+    pub(crate) async fn put_phone(&self, phone: NewPhone) -> Result<(), Error> {
+        self.ask(|answer| Job::Phone(phone, answer)).await
+    }
+
+    /// Keeps a session key as the user's newest.
+    pub(crate) async fn put_key(&self, key: NewKey) -> Result<(), Error> {
+        self.ask(|answer| Job::Key(key, answer)).await
+    }
+
+    /// Opens what was sealed for a user.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.rules.vault
     }
 
     /// Writes last visits.
@@ -273,6 +326,22 @@ impl Store {
         match &self.readers {
             Readers::Sqlite(sqlite) => sqlite.list(appid, openid).await,
             Readers::Mysql(mysql) => mysql.list(appid, openid).await,
+        }
+    }
+
+    /// What is known of a user.
+    pub(crate) async fn user(&self, appid: &str, openid: &str) -> Result<Option<Known>, Error> {
+        match &self.readers {
+            Readers::Sqlite(sqlite) => sqlite.user(appid, openid).await,
+            Readers::Mysql(mysql) => mysql.user(appid, openid).await,
+        }
+    }
+
+    /// The mini program and the openid of a session's user.
+    pub(crate) async fn owner(&self, session: i64) -> Result<Option<(String, String)>, Error> {
+        match &self.readers {
+            Readers::Sqlite(sqlite) => sqlite.owner(session).await,
+            Readers::Mysql(mysql) => mysql.owner(session).await,
         }
     }
 

@@ -1,6 +1,6 @@
-//! Session keys at rest: sealed with a key that stands beside the database, not in it.
+//! Secrets at rest: sealed with a key that stands beside the database, not in it.
 //!
-//! XChaCha20-Poly1305 with a random nonce before each sealed key; the owner's name is
+//! XChaCha20-Poly1305 with a random nonce before each sealed text; what it is and whose is
 //! bound in, so that a row copied to another user opens nothing.
 
 use std::io::{Read as _, Write as _};
@@ -15,27 +15,57 @@ use weappd_base::token::Tokens;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::identity::Identity;
 
 /// The length of the nonce before each sealed key.
 const NONCE: usize = 24;
 
-/// Seals and opens session keys.
+/// Seals and opens session keys, phone numbers and the secrets of mini programs.
 pub(crate) struct Vault {
     cipher: XChaCha20Poly1305,
     master: Zeroizing<[u8; 32]>,
     tokens: Tokens,
 }
 
-/// Whose session key it is.
+/// Whose secret it is.
 #[derive(Clone, Copy)]
 pub(crate) struct Owner<'a> {
     pub(crate) appid: &'a str,
+    /// Empty where it is the mini program's own.
     pub(crate) openid: &'a str,
 }
 
-impl Owner<'_> {
-    fn name(self) -> Vec<u8> {
-        [self.appid.as_bytes(), b"\0", self.openid.as_bytes()].concat()
+impl<'a> Owner<'a> {
+    pub(crate) fn of(who: &'a Identity) -> Self {
+        Self {
+            appid: &who.appid,
+            openid: &who.openid,
+        }
+    }
+
+    /// The mini program itself.
+    pub(crate) fn app(appid: &'a str) -> Self {
+        Self { appid, openid: "" }
+    }
+}
+
+/// What kind of secret it is: one never opens as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Matter {
+    SessionKey,
+    Phone,
+    AppSecret,
+}
+
+impl Matter {
+    fn name(self, owner: Owner<'_>) -> Vec<u8> {
+        // No openid holds a zero byte.
+        let what: &[u8] = match self {
+            Self::SessionKey => b"",
+            Self::Phone => b"\0phone",
+            Self::AppSecret => b"\0AppSecret",
+        };
+        [owner.appid.as_bytes(), b"\0", owner.openid.as_bytes(), what].concat()
     }
 }
 
@@ -71,13 +101,13 @@ impl Vault {
         }
     }
 
-    /// The key as it may stand in a database; empty, which opens nothing, if the cipher
+    /// The text as it may stand in a database; empty, which opens nothing, if the cipher
     /// refuses, which it does for gigabytes only.
-    pub(crate) fn seal(&self, owner: Owner<'_>, key: &Secret) -> Vec<u8> {
+    pub(crate) fn seal(&self, matter: Matter, owner: Owner<'_>, text: &Secret) -> Vec<u8> {
         let nonce: [u8; NONCE] = self.tokens.bytes();
         let payload = Payload {
-            msg: key.expose().as_bytes(),
-            aad: &owner.name(),
+            msg: text.expose().as_bytes(),
+            aad: &matter.name(owner),
         };
         match self.cipher.encrypt(&XNonce::from(nonce), payload) {
             Ok(sealed) => [nonce.as_slice(), &sealed].concat(),
@@ -85,12 +115,13 @@ impl Vault {
         }
     }
 
-    /// The key again; nothing if it was sealed for somebody else or with another key file.
-    pub(crate) fn unseal(&self, owner: Owner<'_>, sealed: &[u8]) -> Option<Secret> {
+    /// The text again; nothing if it was sealed for somebody else, as something else or
+    /// with another key file.
+    pub(crate) fn unseal(&self, matter: Matter, owner: Owner<'_>, sealed: &[u8]) -> Option<Secret> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
         let payload = Payload {
             msg: sealed,
-            aad: &owner.name(),
+            aad: &matter.name(owner),
         };
         let plain = self.cipher.decrypt(&XNonce::from(*nonce), payload).ok()?;
         String::from_utf8(plain).ok().map(Secret::new)
@@ -150,25 +181,37 @@ pub(crate) mod tests {
 
     #[test]
     fn a_sealed_key_opens_for_its_owner_only() {
+        use Matter::{AppSecret, Phone, SessionKey};
         let vault = vault();
         let owner = Owner {
             appid: "wx1",
             openid: "o1",
         };
         let key = Secret::new("tiihtNczf5v6AKRyjwEUhQ==");
-        let sealed = vault.seal(owner, &key);
-        assert!(vault.unseal(owner, &sealed).is_some_and(|k| k == key));
+        let sealed = vault.seal(SessionKey, owner, &key);
+        assert!(
+            vault
+                .unseal(SessionKey, owner, &sealed)
+                .is_some_and(|k| k == key)
+        );
         assert!(!sealed.windows(8).any(|part| part == b"tiihtNcz"));
-        assert_ne!(sealed, vault.seal(owner, &key), "a nonce of its own");
+        assert_ne!(
+            sealed,
+            vault.seal(SessionKey, owner, &key),
+            "a nonce of its own"
+        );
         let other = Owner {
             openid: "o2",
             ..owner
         };
-        assert!(vault.unseal(other, &sealed).is_none());
+        assert!(vault.unseal(SessionKey, other, &sealed).is_none());
+        for matter in [Phone, AppSecret] {
+            assert!(vault.unseal(matter, owner, &sealed).is_none(), "{matter:?}");
+        }
         let stranger = Vault::new([8; 32], Tokens::seeded(1));
-        assert!(stranger.unseal(owner, &sealed).is_none());
+        assert!(stranger.unseal(SessionKey, owner, &sealed).is_none());
         for cut in 0..sealed.len() {
-            assert!(vault.unseal(owner, &sealed[..cut]).is_none());
+            assert!(vault.unseal(SessionKey, owner, &sealed[..cut]).is_none());
         }
         assert_eq!(vault.fingerprint(&key), vault.fingerprint(&key));
         assert_ne!(vault.fingerprint(&key), stranger.fingerprint(&key));

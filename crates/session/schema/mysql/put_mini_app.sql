@@ -1,2 +1,2 @@
-INSERT INTO weappd_mini_apps (appid, secret, given) VALUES (?, ?, ?)
-ON DUPLICATE KEY UPDATE secret = VALUES(secret), given = VALUES(given)
+INSERT INTO weappd_mini_apps (appid, secret, sealed, given) VALUES (?, '', ?, ?)
+ON DUPLICATE KEY UPDATE secret = '', sealed = VALUES(sealed), given = VALUES(given)

@@ -1,2 +1,2 @@
 -- The one registered last comes last.
-SELECT appid, secret FROM mini_apps ORDER BY given, rowid
+SELECT appid, sealed FROM mini_apps ORDER BY given, rowid

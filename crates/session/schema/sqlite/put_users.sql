@@ -10,4 +10,4 @@ ON CONFLICT (appid, openid) DO UPDATE SET
     unionid = coalesce(excluded.unionid, unionid),
     user_info = coalesce(excluded.user_info, user_info),
     last_login = excluded.last_login
-RETURNING user, appid, openid, unionid, id, user_info
+RETURNING user, appid, openid, unionid, id, user_info, phone

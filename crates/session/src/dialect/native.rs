@@ -7,9 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::calls::CallError;
 use crate::data::DataFault;
 use crate::dialect::{Fault, bytes};
 use crate::identity::{Denied, Identity};
+use crate::kind::Kind;
+use crate::login::{Signed, UserData};
+use crate::phone::{PhoneNumber, PhoneProof};
+use crate::picture::PictureFault;
+use crate::session::Session;
 
 /// The body of `POST /weapp/session`.
 #[derive(Deserialize)]
@@ -20,6 +26,34 @@ pub(crate) struct LoginBody {
     pub(crate) encrypted_data: Option<String>,
     #[serde(default)]
     pub(crate) iv: Option<String>,
+    #[serde(default)]
+    pub(crate) raw_data: Option<String>,
+    #[serde(default)]
+    pub(crate) signature: Option<String>,
+}
+
+impl LoginBody {
+    /// The user data beside the code, encrypted and signed. A field may be there and empty.
+    pub(crate) fn brought(self) -> Result<(Option<UserData>, Option<Signed>), &'static str> {
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let data = match (some(self.encrypted_data), some(self.iv)) {
+            (None, None) => None,
+            (Some(encrypted), Some(iv)) => Some(UserData {
+                encrypted,
+                iv: Some(iv),
+            }),
+            _ => return Err("encryptedData and iv belong together"),
+        };
+        let signed = match (some(self.raw_data), some(self.signature)) {
+            (None, None) => None,
+            (Some(raw_data), Some(signature)) => Some(Signed {
+                raw_data,
+                signature,
+            }),
+            _ => return Err("rawData and signature belong together"),
+        };
+        Ok((data, signed))
+    }
 }
 
 /// The body of `POST /weapp/session/decrypt`.
@@ -28,6 +62,30 @@ pub(crate) struct LoginBody {
 pub(crate) struct DecryptBody {
     pub(crate) encrypted_data: String,
     pub(crate) iv: String,
+    /// What it is expected to be.
+    #[serde(default)]
+    pub(crate) kind: Option<Kind>,
+}
+
+/// The body of `POST /weapp/session/phone`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PhoneBody {
+    code: Option<String>,
+    encrypted_data: Option<String>,
+    iv: Option<String>,
+}
+
+impl PhoneBody {
+    /// What the phone-number button gave: a code, or the older form. Where it gave both, the
+    /// code is the better proof.
+    pub(crate) fn brought(self) -> Result<PhoneProof, &'static str> {
+        match (self.code, self.encrypted_data, self.iv) {
+            (Some(code), _, _) if !code.is_empty() => Ok(PhoneProof::Code(code)),
+            (_, Some(encrypted), Some(iv)) => Ok(PhoneProof::Sealed { encrypted, iv }),
+            _ => Err("bring the code of the phone-number button, or encryptedData with its iv"),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -46,10 +104,27 @@ struct UserBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     unionid: Option<&'a str>,
     info: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<&'a PhoneNumber>,
+}
+
+/// A session, for the phone that has just opened it.
+pub(crate) fn logged_in(skey: &str, session: &Session, phone: Option<&PhoneNumber>) -> Bytes {
+    self::session(Some(skey), session.expires_at(), &session.identity, phone)
+}
+
+/// A session, for the phone or the server that asks who it is.
+pub(crate) fn shown(session: &Session, phone: Option<&PhoneNumber>) -> Bytes {
+    self::session(None, session.expires_at(), &session.identity, phone)
 }
 
 /// A session: with its skey to the phone that logged in, without it to one that asks.
-pub(crate) fn session(skey: Option<&str>, expires_at: i64, identity: &Identity) -> Bytes {
+pub(crate) fn session(
+    skey: Option<&str>,
+    expires_at: i64,
+    identity: &Identity,
+    phone: Option<&PhoneNumber>,
+) -> Bytes {
     let body = SessionBody {
         skey,
         expires_at,
@@ -59,6 +134,7 @@ pub(crate) fn session(skey: Option<&str>, expires_at: i64, identity: &Identity) 
             openid: &identity.openid,
             unionid: identity.unionid.as_deref(),
             info: serde_json::from_str(&identity.user_info_json).ok(),
+            phone,
         },
     };
     // Texts, numbers and JSON that was parsed just now: nothing that cannot be written.
@@ -70,10 +146,12 @@ pub(crate) fn login_failed(fault: &Fault) -> (StatusCode, Bytes) {
     let (status, code) = match fault {
         Fault::Input(_) => (StatusCode::BAD_REQUEST, "bad_request"),
         Fault::NoApp => (StatusCode::NOT_FOUND, "no_mini_program"),
+        Fault::Stray(_) => (StatusCode::FORBIDDEN, "wrong_mini_program"),
         Fault::Net { timed_out: true } => (StatusCode::GATEWAY_TIMEOUT, "wechat_timeout"),
         Fault::Net { timed_out: false } => (StatusCode::BAD_GATEWAY, "wechat_unreachable"),
         Fault::Answer => (StatusCode::BAD_GATEWAY, "wechat_malformed"),
         Fault::Data(_) => (StatusCode::BAD_REQUEST, "bad_user_data"),
+        Fault::Signature => (StatusCode::BAD_REQUEST, "bad_signature"),
         Fault::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_logins"),
         Fault::House => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
         Fault::Refused { errcode, .. } => refused(*errcode),
@@ -107,18 +185,62 @@ pub(crate) fn denied(denied: &Denied) -> (StatusCode, Bytes) {
     (status, error(code, &denied.to_string()))
 }
 
-/// The status and body for user data that was not taken.
+/// The status and body for user data that was not taken, and for a call to WeChat that
+/// failed on its behalf. Never 401, which says that the session does not hold.
 pub(crate) fn data_refused(fault: &DataFault) -> (StatusCode, Bytes) {
     let (status, code) = match fault {
         DataFault::Input(_) => (StatusCode::BAD_REQUEST, "bad_request"),
         DataFault::NoKey => (StatusCode::CONFLICT, "no_session_key"),
-        DataFault::Closed(_) => (StatusCode::BAD_REQUEST, "bad_user_data"),
+        DataFault::KeyGone => (StatusCode::CONFLICT, "session_key_expired"),
+        DataFault::Closed(_) | DataFault::Shape { .. } => {
+            (StatusCode::BAD_REQUEST, "bad_user_data")
+        }
+        DataFault::Kind { .. } => (StatusCode::BAD_REQUEST, "wrong_kind"),
         DataFault::Stale => (StatusCode::BAD_REQUEST, "stale_user_data"),
         DataFault::Unsigned => (StatusCode::BAD_REQUEST, "bad_signature"),
+        DataFault::BadCode { .. } => (StatusCode::BAD_REQUEST, "bad_code"),
+        DataFault::ForeignCode { .. } => (StatusCode::BAD_REQUEST, "foreign_code"),
+        DataFault::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_calls"),
+        DataFault::NoCalls => (StatusCode::NOT_IMPLEMENTED, "no_access_token"),
+        DataFault::Call(err) => called(err),
         DataFault::House(_) => {
             let why = Fault::House.to_string();
             return (StatusCode::SERVICE_UNAVAILABLE, error("store_failed", &why));
         }
+    };
+    let mut error = json!({"code": code, "message": fault.to_string()});
+    if let Some(errcode) = fault.errcode() {
+        error["errcode"] = json!(errcode);
+    }
+    (status, bytes(&json!({"error": error})))
+}
+
+/// A call of WeChat's API that gave no answer. The numbers are those of the pages on
+/// getPhoneNumber, checkSessionKey and resetUserSessionKey.
+fn called(err: &CallError) -> (StatusCode, &'static str) {
+    match err {
+        CallError::Refused { errcode, .. } => match errcode {
+            45009 | 45011 => (StatusCode::TOO_MANY_REQUESTS, "too_many_calls"),
+            -1 => (StatusCode::SERVICE_UNAVAILABLE, "wechat_busy"),
+            _ => (StatusCode::BAD_GATEWAY, "wechat_refused"),
+        },
+        CallError::Unreachable => (StatusCode::BAD_GATEWAY, "wechat_unreachable"),
+        CallError::Timeout => (StatusCode::GATEWAY_TIMEOUT, "wechat_timeout"),
+        CallError::Malformed => (StatusCode::BAD_GATEWAY, "wechat_malformed"),
+        CallError::NoToken => (StatusCode::NOT_IMPLEMENTED, "no_access_token"),
+        CallError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
+    }
+}
+
+/// The status and body for a picture that was not kept.
+pub(crate) fn picture_refused(fault: &PictureFault) -> (StatusCode, Bytes) {
+    let (status, code) = match fault {
+        PictureFault::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "picture_too_large"),
+        PictureFault::NotOne { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_picture"),
+        PictureFault::Form(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+        PictureFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+        PictureFault::Full => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
+        PictureFault::House => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
     };
     (status, error(code, &fault.to_string()))
 }
@@ -142,10 +264,10 @@ mod tests {
             user_info_json: r#"{"nickName":"Band"}"#.to_owned(),
         };
         assert_eq!(
-            session(Some("s"), 7, &identity),
+            session(Some("s"), 7, &identity, None),
             r#"{"skey":"s","expires_at":7,"user":{"id":"i","appid":"wx1","openid":"o","info":{"nickName":"Band"}}}"#
         );
-        assert!(session(None, 7, &identity).starts_with(br#"{"expires_at""#));
+        assert!(session(None, 7, &identity, None).starts_with(br#"{"expires_at""#));
     }
 
     #[test]

@@ -116,12 +116,12 @@ impl From<&Fault> for Refusal {
     fn from(fault: &Fault) -> Self {
         match fault {
             Fault::Input(_) => PARA_ERR,
-            Fault::NoApp => NO_APPID,
+            Fault::NoApp | Fault::Stray(_) => NO_APPID,
             Fault::Net { .. } => WEIXIN_NET_ERR,
             // WeChat's own limit, 45011, is told by the same number.
             Fault::Refused { .. } | Fault::TooMany { .. } => WEIXIN_CODE_ERR,
             Fault::Answer => WEIXIN_RETURN_ERR,
-            Fault::Data(_) => DECRYPT_FAIL,
+            Fault::Data(_) | Fault::Signature => DECRYPT_FAIL,
             Fault::House => CHANGE_SESSION_ERR,
         }
     }

@@ -4,22 +4,25 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{delete, get};
+use axum::routing::get;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::dialect::native;
 use crate::error::{Error, chain};
 use crate::http::answer;
+use crate::revoke::UserView;
 use crate::sessions::Sessions;
 
 /// `GET /sessions?openid=...[&appid=...]`, `DELETE` of the same, `DELETE /sessions/{session}`
-/// and `DELETE /sessions?all=true`. For the control socket only: it asks nobody who they
+/// and `DELETE /sessions?all=true`; `GET /users?openid=...[&appid=...]` and
+/// `GET /sessions/{session}`. For the control socket only: it asks nobody who they
 /// are.
 pub fn control_router(sessions: Sessions) -> Router {
     Router::new()
         .route("/sessions", get(list).delete(end))
-        .route("/sessions/{session}", delete(end_one))
+        .route("/sessions/{session}", get(show_one).delete(end_one))
+        .route("/users", get(show))
         .with_state(sessions)
 }
 
@@ -42,6 +45,25 @@ async fn list(State(sessions): State<Sessions>, Query(which): Query<Which>) -> R
             let body = json!({"sessions": list});
             answer::ok(body.to_string().into())
         }
+        Err(err) => failed(&err),
+    }
+}
+
+async fn show(State(sessions): State<Sessions>, Query(which): Query<Which>) -> Response {
+    let Some(openid) = which.openid.filter(|openid| !openid.is_empty()) else {
+        return bad("name a user: ?openid=...");
+    };
+    shown(sessions.show(which.appid.as_deref(), &openid).await)
+}
+
+async fn show_one(State(sessions): State<Sessions>, Path(session): Path<i64>) -> Response {
+    let found = sessions.show_session(session).await;
+    shown(found.map(|user| user.into_iter().collect()))
+}
+
+fn shown(outcome: Result<Vec<UserView>, Error>) -> Response {
+    match outcome {
+        Ok(users) => answer::ok(json!({"users": users}).to_string().into()),
         Err(err) => failed(&err),
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 
@@ -14,6 +14,7 @@ use crate::error::chain;
 use crate::http::answer::{json, log_denied};
 use crate::http::body;
 use crate::http::public::{Site, body_failed};
+use crate::kind::Kind;
 use crate::session::Session;
 use crate::tap::{self, Arrow};
 
@@ -33,7 +34,7 @@ pub(crate) async fn put_profile(State(site): State<Site>, request: Request) -> R
     // The store's word, not ours: a neighbour may have written too.
     match site.check(&parts.headers).await {
         Ok(session) => {
-            let body = native::session(None, session.expires_at(), &session.identity);
+            let body = native::shown(&session, site.sessions.phone(&session).as_ref());
             let who = Some(session.identity.openid.as_str());
             site.tell(Arrow::answer("profile"), who, || tap::body(&body));
             json(StatusCode::OK, body)
@@ -53,24 +54,31 @@ pub(crate) async fn decrypt(State(site): State<Site>, request: Request) -> Respo
         Err(response) => return response,
     };
     let Ok(body) = serde_json::from_slice::<native::DecryptBody>(&text) else {
-        let why = "the body must be JSON: {\"encryptedData\", \"iv\"}";
+        let why = "the body must be JSON: {\"encryptedData\", \"iv\", \"kind\"?}";
         return json(StatusCode::BAD_REQUEST, native::error("bad_request", why));
     };
     let opened = site
         .sessions
         .open_data(&session, &body.encrypted_data, &body.iv)
-        .await;
+        .await
+        .and_then(|data| {
+            let found = Kind::of(&data).map_err(|what| DataFault::Shape { what })?;
+            match body.kind {
+                Some(wanted) if wanted != found => Err(DataFault::Kind { found, wanted }),
+                _ => Ok((found, data)),
+            }
+        });
     match opened {
-        Ok(data) => {
+        Ok((kind, data)) => {
             let who = Some(session.identity.openid.as_str());
             // What was encrypted is nobody's business but the phone's.
             site.tell(Arrow::answer("open data"), who, || {
                 let names = data
                     .as_object()
                     .map(|fields| fields.keys().collect::<Vec<_>>());
-                serde_json::json!({"fields": names})
+                serde_json::json!({"kind": kind, "fields": names})
             });
-            let body = serde_json::json!({"data": data}).to_string();
+            let body = serde_json::json!({"kind": kind, "data": data}).to_string();
             json(StatusCode::OK, body.into())
         }
         Err(fault) => refused(&session, &fault),
@@ -78,7 +86,7 @@ pub(crate) async fn decrypt(State(site): State<Site>, request: Request) -> Respo
 }
 
 /// The session of a request, and its body; or the answer that ends it here.
-async fn entered(
+pub(crate) async fn entered(
     site: &Site,
     headers: &axum::http::HeaderMap,
     body: axum::body::Body,
@@ -95,7 +103,7 @@ async fn entered(
     Ok((session, text))
 }
 
-fn refused(session: &Session, fault: &DataFault) -> Response {
+pub(crate) fn refused(session: &Session, fault: &DataFault) -> Response {
     let openid = &session.identity.openid;
     match fault {
         DataFault::House(err) => {
@@ -104,5 +112,10 @@ fn refused(session: &Session, fault: &DataFault) -> Response {
         fault => tracing::warn!(%openid, error = chain(fault), "user data was refused"),
     }
     let (status, body) = native::data_refused(fault);
-    json(status, body)
+    let mut response = json(status, body);
+    if let DataFault::TooMany { retry_secs } = fault {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_secs));
+    }
+    response
 }

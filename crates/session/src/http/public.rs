@@ -13,19 +13,20 @@ use crate::dialect::{Fault, native, wafer1, wafer2};
 use crate::error::{Error, chain};
 use crate::http::answer::{json, log_denied, ok};
 use crate::http::body::{self, BodyFault};
-use crate::http::data;
+use crate::http::{data, key, phone};
 use crate::identity::Denied;
-use crate::login::{Attempt, LoggedIn, Phone, UserData};
+use crate::login::{Attempt, LoggedIn, Phone, Signed, UserData};
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::tap::{self, Arrow};
+use crate::which::{self, Referer};
 
-/// Which mini program a site is of, and which dialects it speaks. The site decides; no
-/// header of a phone does.
+/// Which mini programs a site is of, and which dialects it speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteChoice {
-    /// The mini program's AppID.
-    pub appid: String,
+    /// The mini programs whose users log in here, by `AppID`; the first is meant by a
+    /// login that names none.
+    pub appids: Vec<String>,
     /// Whether `/login` and `/user` are answered.
     pub wafer1: bool,
     /// Whether `/weapp/login` and `/weapp/user` are answered.
@@ -40,7 +41,13 @@ pub fn public_router(sessions: Sessions, choice: SiteChoice) -> Router {
             get(who_am_i).post(native_login).delete(log_out),
         )
         .route("/weapp/session/profile", put(data::put_profile))
-        .route("/weapp/session/decrypt", post(data::decrypt));
+        .route("/weapp/session/decrypt", post(data::decrypt))
+        .route(
+            "/weapp/session/phone",
+            post(phone::put_phone).delete(phone::forget_phone),
+        )
+        .route("/weapp/session/key", get(key::check_key))
+        .route("/weapp/session/key/reset", post(key::reset_key));
     if choice.wafer2 {
         router = router
             .route("/weapp/login", get(wafer2_login).post(wafer2_login))
@@ -51,23 +58,24 @@ pub fn public_router(sessions: Sessions, choice: SiteChoice) -> Router {
             .route("/login", get(wafer1_login).post(wafer1_login))
             .route("/user", get(wafer1_user).post(wafer1_user));
     }
-    router.with_state(Site {
-        sessions,
-        appid: choice.appid.into(),
-    })
+    router.with_state(Site::new(sessions, choice.appids.into()))
 }
 
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) sessions: Sessions,
-    appid: Arc<str>,
+    appids: Arc<[String]>,
 }
 
 impl Site {
-    /// The session of the request, if it is one of this site's mini program.
+    pub(crate) fn new(sessions: Sessions, appids: Arc<[String]>) -> Self {
+        Self { sessions, appids }
+    }
+
+    /// The session of the request, if it is of one of this site's mini programs.
     pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<Arc<Session>, Denied> {
         let session = self.sessions.check(headers).await?;
-        if session.identity.appid == *self.appid {
+        if self.appids.contains(&session.identity.appid) {
             Ok(session)
         } else {
             Err(Denied::Unknown)
@@ -76,18 +84,39 @@ impl Site {
 
     async fn log_in(
         &self,
+        headers: &HeaderMap,
         phone: Phone,
         code: String,
         data: Option<UserData>,
     ) -> Result<LoggedIn, Fault> {
+        self.log_in_with(headers, phone, code, (data, None)).await
+    }
+
+    async fn log_in_with(
+        &self,
+        headers: &HeaderMap,
+        phone: Phone,
+        code: String,
+        (data, signed): (Option<UserData>, Option<Signed>),
+    ) -> Result<LoggedIn, Fault> {
+        let appid = which::meant(&self.appids, headers).map_err(|stray| {
+            tracing::warn!(error = %stray, "a login was refused");
+            Fault::Stray(stray)
+        })?;
+        let appid = appid.ok_or(Fault::NoApp)?;
         let attempt = Attempt {
-            appid: self.appid.to_string(),
+            appid: appid.to_owned(),
             code,
             data,
+            signed,
             phone,
         };
         let logged_in = self.sessions.log_in(attempt).await.map_err(|err| {
-            log_failed(&self.appid, &err);
+            log_failed(appid, &err);
+            if let Some(page) = Referer::of(headers).filter(|page| page.appid != appid) {
+                let Referer { appid, version } = page;
+                tracing::warn!(appid, version, "the code came from another mini program");
+            }
             Fault::from(&err)
         })?;
         let identity = &logged_in.session.identity;
@@ -115,9 +144,11 @@ pub(crate) fn log_failed(appid: &str, err: &Error) {
         }
         Fault::Input(_)
         | Fault::Net { .. }
+        | Fault::Stray(_)
         | Fault::Refused { .. }
         | Fault::Answer
         | Fault::TooMany { .. }
+        | Fault::Signature
         | Fault::Data(_) => {
             tracing::warn!(appid, error = chain(err), "a login failed");
         }
@@ -160,7 +191,10 @@ async fn wafer1_login(State(site): State<Site>, request: Request) -> Response {
         Err(Fault::Input("the request lacks X-WX-Code"))
     } else {
         match login.data {
-            Ok(data) => site.log_in(phone, login.code, data).await,
+            Ok(data) => {
+                site.log_in(request.headers(), phone, login.code, data)
+                    .await
+            }
             Err(why) => Err(Fault::Input(why)),
         }
     };
@@ -182,7 +216,10 @@ async fn wafer2_login(State(site): State<Site>, request: Request) -> Response {
         return ok(body);
     }
     let outcome = match login.data {
-        Ok(data) => site.log_in(phone, login.code, data).await,
+        Ok(data) => {
+            site.log_in(request.headers(), phone, login.code, data)
+                .await
+        }
         Err(why) => Err(Fault::Data(why.to_owned())),
     };
     let body = match &outcome {
@@ -237,7 +274,7 @@ async fn native_login(State(site): State<Site>, request: Request) -> Response {
         json!({"method": parts.method.as_str(), "path": parts.uri.path(), "body": tap::body(text)})
     });
     let outcome = match read {
-        Ok(text) => native_log_in(&site, phone, &text).await,
+        Ok(text) => native_log_in(&site, (&parts.headers, phone), &text).await,
         Err(fault) => Err((None, body_failed(fault))),
     };
     let (openid, retry_secs, (status, body)) = match outcome {
@@ -261,21 +298,20 @@ type Entered = (String, bytes::Bytes);
 type Refused = (Option<u64>, (StatusCode, bytes::Bytes));
 
 /// Logs in by a JSON body.
-async fn native_log_in(site: &Site, phone: Phone, text: &[u8]) -> Result<Entered, Refused> {
+async fn native_log_in(
+    site: &Site,
+    (headers, phone): (&HeaderMap, Phone),
+    text: &[u8],
+) -> Result<Entered, Refused> {
     let body: native::LoginBody = serde_json::from_slice(text).map_err(|_| {
-        let why = "the body must be JSON: {\"code\", \"encryptedData\"?, \"iv\"?}";
+        let why = "the body must be JSON: {\"code\", \"encryptedData\"?, \"iv\"?, \"rawData\"?, \"signature\"?}";
         let body = native::error("bad_request", why);
         (None, (StatusCode::BAD_REQUEST, body))
     })?;
-    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let outcome = match (some(body.encrypted_data), some(body.iv)) {
-        (None, None) => site.log_in(phone, body.code, None).await,
-        (Some(encrypted), Some(iv)) => {
-            let iv = Some(iv);
-            site.log_in(phone, body.code, Some(UserData { encrypted, iv }))
-                .await
-        }
-        _ => Err(Fault::Input("encryptedData and iv belong together")),
+    let code = body.code.clone();
+    let outcome = match body.brought() {
+        Ok(brought) => site.log_in_with(headers, phone, code, brought).await,
+        Err(why) => Err(Fault::Input(why)),
     };
     let done = outcome.map_err(|fault| {
         let retry_secs = match fault {
@@ -285,8 +321,8 @@ async fn native_log_in(site: &Site, phone: Phone, text: &[u8]) -> Result<Entered
         (retry_secs, native::login_failed(&fault))
     })?;
     let session = &done.session;
-    let skey = Some(done.skey.expose());
-    let body = native::session(skey, session.expires_at(), &session.identity);
+    let phone = site.sessions.phone(session);
+    let body = native::logged_in(done.skey.expose(), session, phone.as_ref());
     Ok((session.identity.openid.clone(), body))
 }
 
@@ -311,7 +347,8 @@ async fn who_am_i(State(site): State<Site>, request: Request) -> Response {
     let checked = site.check(request.headers()).await;
     let (status, body) = match &checked {
         Ok(session) => {
-            let body = native::session(None, session.expires_at(), &session.identity);
+            let phone = site.sessions.phone(session);
+            let body = native::shown(session, phone.as_ref());
             (StatusCode::OK, body)
         }
         Err(denied) => {

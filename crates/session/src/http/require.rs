@@ -18,7 +18,7 @@ use crate::sessions::Sessions;
 pub fn require_login(sessions: Sessions) -> RequireLogin {
     RequireLogin {
         sessions,
-        appid: None,
+        appids: Arc::new([]),
     }
 }
 
@@ -26,24 +26,25 @@ pub fn require_login(sessions: Sessions) -> RequireLogin {
 #[derive(Clone, Debug)]
 pub struct RequireLogin {
     sessions: Sessions,
-    appid: Option<Arc<str>>,
+    appids: Arc<[String]>,
 }
 
 impl RequireLogin {
-    /// Lets only users of this mini program pass: a session of another is unknown here.
+    /// Lets only users of these mini programs pass: a session of another is unknown here.
     #[must_use]
-    pub fn of_app(self, appid: &str) -> Self {
+    pub fn of_apps(self, appids: &[String]) -> Self {
         Self {
-            appid: Some(appid.into()),
+            appids: appids.into(),
             ..self
         }
     }
 
     async fn check(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Denied> {
         let identity = self.sessions.check_headers(headers).await?;
-        match &self.appid {
-            Some(appid) if **appid != identity.appid => Err(Denied::Unknown),
-            _ => Ok(identity),
+        if self.appids.is_empty() || self.appids.contains(&identity.appid) {
+            Ok(identity)
+        } else {
+            Err(Denied::Unknown)
         }
     }
 }

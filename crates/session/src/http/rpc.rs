@@ -167,6 +167,7 @@ impl Desk {
             appid: app.appid.clone(),
             code,
             data: Some(data),
+            signed: None,
             // The phone stands behind the business server.
             phone: Phone::default(),
         };

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::session::{Found, Session};
 use crate::skey::SkeyHash;
 use crate::store::writer::{Answer, Job};
-use crate::store::{Ended, NewInfo, NewLogin, Opened, Revoke, Visit};
+use crate::store::{Ended, NewInfo, NewKey, NewLogin, NewPhone, Opened, Revoke, Visit};
 
 /// The jobs of one transaction.
 #[derive(Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Batch {
     pub(crate) logouts: Vec<(Ended, Answer<bool>)>,
     pub(crate) revokes: Vec<(Revoke, Answer<u64>)>,
     pub(crate) infos: Vec<(NewInfo, Answer<()>)>,
+    pub(crate) phones: Vec<(NewPhone, Answer<()>)>,
+    pub(crate) keys: Vec<(NewKey, Answer<()>)>,
     pub(crate) visits: Vec<(Vec<Visit>, Answer<()>)>,
     pub(crate) prunes: Vec<(i64, Answer<u64>)>,
     pub(crate) mini_apps: Vec<(MiniApp, i64, Answer<()>)>,
@@ -42,6 +44,30 @@ pub(crate) struct User {
     pub(crate) unionid: Option<String>,
     pub(crate) id: String,
     pub(crate) info: Option<String>,
+    pub(crate) phone: Option<Vec<u8>>,
+}
+
+/// user, appid, openid, unionid, id, user object, sealed phone number.
+pub(crate) type UserRow = (
+    i64,
+    String,
+    String,
+    Option<String>,
+    String,
+    Option<String>,
+    Option<Vec<u8>>,
+);
+
+/// A user's row by its name in [`Users`].
+pub(crate) fn named(row: UserRow) -> ((String, String), User) {
+    let user = User {
+        row: row.0,
+        unionid: row.3,
+        id: row.4,
+        info: row.5,
+        phone: row.6,
+    };
+    ((row.1, row.2), user)
 }
 
 /// Users by AppID and openid.
@@ -66,6 +92,8 @@ impl Batch {
             Job::LogOut(ended, answer) => self.logouts.push((ended, answer)),
             Job::Revoke(which, answer) => self.revokes.push((which, answer)),
             Job::Info(info, answer) => self.infos.push((info, answer)),
+            Job::Phone(phone, answer) => self.phones.push((phone, answer)),
+            Job::Key(key, answer) => self.keys.push((key, answer)),
             Job::Visits(visits, answer) => self.visits.push((visits, answer)),
             Job::Prune(before, answer) => self.prunes.push((before, answer)),
             Job::MiniApp(app, now, answer) => self.mini_apps.push((*app, now, answer)),
@@ -79,6 +107,8 @@ impl Batch {
             + self.logouts.len()
             + self.revokes.len()
             + self.infos.len()
+            + self.phones.len()
+            + self.keys.len()
             + self.visits.len()
             + self.prunes.len()
             + self.mini_apps.len()
@@ -103,6 +133,7 @@ impl Batch {
                 unionid: user.unionid.clone(),
                 id: user.id.clone(),
                 user_info: user.info.clone(),
+                phone: user.phone.clone(),
             };
             Some(Opened {
                 is_new_user: user.id == login.new_id,
@@ -139,7 +170,10 @@ impl Batch {
         for ((_, answer), pruned) in self.prunes.into_iter().zip(done.pruned) {
             drop(answer.send(Ok(pruned)));
         }
-        for (_, answer) in self.infos {
+        let infos = self.infos.into_iter().map(|(_, answer)| answer);
+        let phones = self.phones.into_iter().map(|(_, answer)| answer);
+        let keys = self.keys.into_iter().map(|(_, answer)| answer);
+        for answer in infos.chain(phones).chain(keys) {
             drop(answer.send(Ok(())));
         }
         for (_, answer) in self.visits {
@@ -161,7 +195,10 @@ impl Batch {
         for (_, answer) in self.revokes {
             drop(answer.send(Err(err.clone())));
         }
-        for (_, answer) in self.infos {
+        let infos = self.infos.into_iter().map(|(_, answer)| answer);
+        let phones = self.phones.into_iter().map(|(_, answer)| answer);
+        let keys = self.keys.into_iter().map(|(_, answer)| answer);
+        for answer in infos.chain(phones).chain(keys) {
             drop(answer.send(Err(err.clone())));
         }
         for (_, answer) in self.visits {

@@ -18,7 +18,7 @@ use weappd_base::secret::{Secret, same_bytes};
 use crate::config::MiniApp;
 use crate::identity::Identity;
 use crate::session::Found;
-use crate::store::{Listed, Wanted};
+use crate::store::{Known, Listed, Wanted};
 
 pub(crate) use write::write;
 
@@ -178,6 +178,8 @@ pub(crate) async fn find(
         unionid: user_info::unionid(&row.6),
         id: row.1,
         user_info: user_info::read(&row.6),
+        // The old servers have no room for it.
+        phone: None,
     }))
 }
 
@@ -223,8 +225,55 @@ pub(crate) async fn list(
             created,
             last_visit,
             device: None,
+            address: None,
         })
         .collect())
+}
+
+/// uuid, create time, user object, whether there is a session key.
+type KnownRow = (String, i64, String, i64);
+
+pub(crate) async fn user(
+    pool: &MySqlPool,
+    tables: &Cauth,
+    appid: &str,
+    openid: &str,
+) -> Result<Option<Known>, sqlx::Error> {
+    if appid != tables.appid {
+        return Ok(None);
+    }
+    let sql = "SELECT uuid, CAST(COALESCE(UNIX_TIMESTAMP(create_time), 0) AS SIGNED), \
+            COALESCE(user_info, ''), CAST(COALESCE(session_key, '') <> '' AS SIGNED) \
+        FROM cSessionInfo WHERE open_id = ? LIMIT 1";
+    let row: Option<KnownRow> = sqlx::query_as(sql)
+        .bind(openid)
+        .fetch_optional(pool)
+        .await?;
+    Ok(row.map(|(id, created, info, has_key)| Known {
+        unionid: user_info::unionid(&info),
+        id,
+        created: None,
+        last_login: created,
+        phone: None,
+        keys: (has_key != 0).then_some(created).into_iter().collect(),
+    }))
+}
+
+/// The user of a row; Wafer 2's rows have no numbers.
+pub(crate) async fn owner(
+    pool: &MySqlPool,
+    tables: &Cauth,
+    session: i64,
+) -> Result<Option<(String, String)>, sqlx::Error> {
+    if tables.is_wafer2 {
+        return Ok(None);
+    }
+    let sql = "SELECT open_id FROM cSessionInfo WHERE id = ?";
+    let openid: Option<String> = sqlx::query_scalar(sql)
+        .bind(session)
+        .fetch_optional(pool)
+        .await?;
+    Ok(openid.map(|openid| (tables.appid.clone(), openid)))
 }
 
 /// The mini program as the old server knows it, with its durations.

@@ -24,7 +24,7 @@ use crate::identity::Identity;
 use crate::session::Found;
 use crate::store::batch::{Batch, Done};
 use crate::store::cauth::{self, Cauth};
-use crate::store::{Listed, Rules, Wanted};
+use crate::store::{Known, Listed, Rules, Wanted};
 
 /// How long after a failure the server is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -87,7 +87,7 @@ impl Mysql {
         let patience = Duration::from_millis(settled.config.store_wait_ms);
         let deadline = Instant::now() + patience;
         let (shape, conn) = loop {
-            let opened = schema::open(&options, &place, settled.appids);
+            let opened = schema::open(&options, &place, settled.appids, &settled.rules.vault);
             match timeout_at(deadline, opened).await {
                 Ok(Ok(opened)) => break opened,
                 Ok(Err(schema::Trouble::Told(err))) => return Err(err),
@@ -174,10 +174,30 @@ impl Mysql {
         .await
     }
 
+    pub(crate) async fn user(&self, appid: &str, openid: &str) -> Result<Option<Known>, Error> {
+        self.read(self.0.patience, |pool| async move {
+            match &self.0.shape {
+                Shape::Native => native::user(&pool, appid, openid).await,
+                Shape::Cauth(tables) => cauth::user(&pool, tables, appid, openid).await,
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn owner(&self, session: i64) -> Result<Option<(String, String)>, Error> {
+        self.read(self.0.patience, |pool| async move {
+            match &self.0.shape {
+                Shape::Native => native::owner(&pool, session).await,
+                Shape::Cauth(tables) => cauth::owner(&pool, tables, session).await,
+            }
+        })
+        .await
+    }
+
     pub(crate) async fn mini_apps(&self) -> Result<Vec<MiniApp>, Error> {
         self.read(self.0.patience, |pool| async move {
             match &self.0.shape {
-                Shape::Native => native::mini_apps(&pool).await,
+                Shape::Native => native::mini_apps(&pool, &self.0.rules).await,
                 Shape::Cauth(tables) => cauth::mini_apps(&pool, tables).await,
             }
         })
@@ -304,7 +324,7 @@ fn silent(place: String, waited: Duration) -> Error {
 }
 
 /// The server's error number (MariaDB's and MySQL's lists agree on these).
-fn number(err: &sqlx::Error) -> Option<u16> {
+pub(crate) fn number(err: &sqlx::Error) -> Option<u16> {
     let err = err.as_database_error()?;
     Some(err.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }

@@ -3,6 +3,7 @@
 //! Write-ahead logging with `synchronous=FULL`: what was acknowledged is on the disk, and
 //! neither a killed process nor a cut power line takes it back.
 
+mod schema;
 mod write;
 
 use std::io;
@@ -17,42 +18,22 @@ use weappd_base::secret::Secret;
 use crate::config::MiniApp;
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::session::Found;
+use crate::session::{Found, FoundRow};
 use crate::skey::SkeyHash;
 use crate::store::batch::{Batch, Done};
-use crate::store::{Listed, Rules};
-use crate::vault::{Owner, Vault};
+use crate::store::{Known, Listed, Rules};
+use crate::vault::{Matter, Owner, Vault};
 
-/// The schema, one file a version; the file's `user_version` tells how many it has.
-const MIGRATIONS: [&str; 2] = [
-    include_str!("../../schema/sqlite/0001_users_and_sessions.sql"),
-    include_str!("../../schema/sqlite/0002_session_keys_and_devices.sql"),
-];
-/// The version before which session keys stood in clear beside their users.
-const SEALED: usize = 2;
-/// "WEAP": marks the file as weappd's.
-const APPLICATION_ID: i64 = 0x5745_4150;
 /// How long another process may hold the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const FIND: &str = include_str!("../../schema/sqlite/find_session.sql");
 const SESSION_KEYS: &str = include_str!("../../schema/sqlite/session_keys.sql");
 const LIST: &str = include_str!("../../schema/sqlite/list_sessions.sql");
-const PUT_KEYS: &str = include_str!("../../schema/sqlite/put_keys.sql");
+const FIND_USER: &str = include_str!("../../schema/sqlite/find_user.sql");
+const KEYS_GIVEN: &str = include_str!("../../schema/sqlite/keys_given.sql");
+const OWNER_OF: &str = include_str!("../../schema/sqlite/owner_of.sql");
 const MINI_APPS: &str = include_str!("../../schema/sqlite/mini_apps.sql");
-
-/// A row of [`FIND`].
-type FoundRow = (
-    i64,
-    i64,
-    i64,
-    i64,
-    String,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-);
 
 /// The readers.
 #[derive(Clone)]
@@ -114,18 +95,16 @@ impl Sqlite {
         let mut conn = SqliteConnection::connect_with(&options)
             .await
             .map_err(failed)?;
-        let version = version(&mut conn).await.map_err(failed)?;
-        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-        match version {
+        match schema::version(&mut conn).await.map_err(failed)? {
             None => return Err(Error::ForeignStore { place: place() }),
-            Some(found) if found > known => {
+            Some(found) if found > schema::KNOWN => {
                 return Err(Error::NewerStore {
                     place: place(),
                     found,
-                    known,
+                    known: schema::KNOWN,
                 });
             }
-            Some(found) => migrate(&mut conn, found, &rules.vault)
+            Some(found) => schema::migrate(&mut conn, found, &rules.vault)
                 .await
                 .map_err(failed)?,
         }
@@ -147,17 +126,7 @@ impl Sqlite {
             .fetch_optional(&self.readers)
             .await
             .map_err(|err| self.read_failed(err))?;
-        Ok(row.map(|row| Found {
-            seq: row.0,
-            created: row.1,
-            last_visit: row.2,
-            user: row.3,
-            appid: row.4,
-            openid: row.5,
-            unionid: row.6,
-            id: row.7,
-            user_info: row.8,
-        }))
+        Ok(row.map(Found::from))
     }
 
     pub(crate) async fn session_keys(
@@ -174,7 +143,7 @@ impl Sqlite {
     }
 
     pub(crate) async fn list(&self, appid: &str, openid: &str) -> Result<Vec<Listed>, Error> {
-        let rows: Vec<(i64, i64, i64, Option<String>)> = sqlx::query_as(LIST)
+        let rows: Vec<ListedRow> = sqlx::query_as(LIST)
             .bind(appid)
             .bind(openid)
             .fetch_all(&self.readers)
@@ -183,15 +152,38 @@ impl Sqlite {
         Ok(rows.into_iter().map(Listed::from).collect())
     }
 
-    pub(crate) async fn mini_apps(&self) -> Result<Vec<MiniApp>, Error> {
-        let rows: Vec<(String, String)> = sqlx::query_as(MINI_APPS)
+    pub(crate) async fn user(&self, appid: &str, openid: &str) -> Result<Option<Known>, Error> {
+        let row: Option<KnownRow> = sqlx::query_as(FIND_USER)
+            .bind(appid)
+            .bind(openid)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|err| self.read_failed(err))?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let keys = sqlx::query_scalar(KEYS_GIVEN)
+            .bind(row.0)
             .fetch_all(&self.readers)
             .await
             .map_err(|err| self.read_failed(err))?;
-        Ok(rows
-            .into_iter()
-            .map(|(appid, secret)| MiniApp::new(appid, Secret::new(secret)))
-            .collect())
+        Ok(Some(known(row, keys)))
+    }
+
+    pub(crate) async fn owner(&self, session: i64) -> Result<Option<(String, String)>, Error> {
+        sqlx::query_as(OWNER_OF)
+            .bind(session)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|err| self.read_failed(err))
+    }
+
+    pub(crate) async fn mini_apps(&self) -> Result<Vec<MiniApp>, Error> {
+        let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(MINI_APPS)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|err| self.read_failed(err))?;
+        Ok(registered(&self.rules.vault, rows))
     }
 
     pub(crate) async fn close(&self) {
@@ -240,86 +232,6 @@ fn create_file(path: &Path) -> io::Result<()> {
         .map(drop)
 }
 
-/// The schema version of the file; nothing if it belongs to another program.
-async fn version(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
-    let id: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *conn)
-        .await?;
-    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *conn)
-        .await?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *conn)
-        .await?;
-    let fresh = id == 0 && version == 0 && tables == 0;
-    Ok((fresh || id == APPLICATION_ID).then_some(version))
-}
-
-/// Brings the file to the newest schema. Safe beside another weappd doing the same.
-async fn migrate(
-    conn: &mut SqliteConnection,
-    found: i64,
-    vault: &Vault,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA journal_mode = WAL")
-        .execute(&mut *conn)
-        .await?;
-    // What a migration takes out of the file leaves no trace in it.
-    sqlx::query("PRAGMA secure_delete = ON")
-        .execute(&mut *conn)
-        .await?;
-    if usize::try_from(found).is_ok_and(|found| found >= MIGRATIONS.len()) {
-        return Ok(());
-    }
-    let mut change = conn.begin_with("BEGIN IMMEDIATE").await?;
-    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *change)
-        .await?;
-    let done = usize::try_from(found).unwrap_or(0);
-    for (version, schema) in (1..).zip(MIGRATIONS).skip(done) {
-        sqlx::raw_sql(schema).execute(&mut *change).await?;
-        if version == SEALED {
-            seal_keys(&mut change, vault).await?;
-        }
-    }
-    let stamp = format!(
-        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
-        MIGRATIONS.len().max(done)
-    );
-    // Two numbers of ours and no word of anybody's.
-    sqlx::raw_sql(sqlx::AssertSqlSafe(stamp))
-        .execute(&mut *change)
-        .await?;
-    change.commit().await
-}
-
-/// Moves the session keys that stood in clear into their table, sealed.
-async fn seal_keys(conn: &mut SqliteConnection, vault: &Vault) -> Result<(), sqlx::Error> {
-    let rows: Vec<(i64, String, String, String, i64)> =
-        sqlx::query_as("SELECT user, appid, openid, session_key, last_login FROM users")
-            .fetch_all(&mut *conn)
-            .await?;
-    for rows in rows.chunks(1000) {
-        let keys: Vec<_> = rows
-            .iter()
-            .map(|(user, appid, openid, key, given)| {
-                let key = Secret::new(key.clone());
-                let sealed = vault.seal(Owner { appid, openid }, &key);
-                let name = vault.fingerprint(&key);
-                serde_json::json!([user, hex::encode(name), hex::encode(sealed), given])
-            })
-            .collect();
-        sqlx::query(PUT_KEYS)
-            .bind(serde_json::Value::from(keys).to_string())
-            .execute(&mut *conn)
-            .await?;
-    }
-    sqlx::query("ALTER TABLE users DROP COLUMN session_key")
-        .execute(&mut *conn)
-        .await?;
-    Ok(())
-}
-
 /// The keys that open; one that does not was sealed with another key file.
 pub(crate) fn unsealed(vault: &Vault, who: &Identity, keys: &[Vec<u8>]) -> Vec<Secret> {
     let owner = Owner {
@@ -328,7 +240,7 @@ pub(crate) fn unsealed(vault: &Vault, who: &Identity, keys: &[Vec<u8>]) -> Vec<S
     };
     let open: Vec<_> = keys
         .iter()
-        .filter_map(|key| vault.unseal(owner, key))
+        .filter_map(|key| vault.unseal(Matter::SessionKey, owner, key))
         .collect();
     if open.len() < keys.len() {
         tracing::warn!(openid = %who.openid, "a session key was sealed with another key file; see [session] key_file");
@@ -336,13 +248,43 @@ pub(crate) fn unsealed(vault: &Vault, who: &Identity, keys: &[Vec<u8>]) -> Vec<S
     open
 }
 
-impl From<(i64, i64, i64, Option<String>)> for Listed {
-    fn from(row: (i64, i64, i64, Option<String>)) -> Self {
+/// The mini programs whose AppSecret opens.
+pub(crate) fn registered(vault: &Vault, rows: Vec<(String, Vec<u8>)>) -> Vec<MiniApp> {
+    let apps = rows.into_iter().filter_map(|(appid, sealed)| {
+        let secret = vault.unseal(Matter::AppSecret, Owner::app(&appid), &sealed);
+        if secret.is_none() {
+            tracing::warn!(appid, "the AppSecret of a registered mini program was sealed with another key file; register it again, or see [session] key_file");
+        }
+        Some(MiniApp::new(appid, secret?))
+    });
+    apps.collect()
+}
+
+/// user, unionid, id, created, last login, sealed phone number.
+pub(crate) type KnownRow = (i64, Option<String>, String, i64, i64, Option<Vec<u8>>);
+
+pub(crate) fn known(row: KnownRow, keys: Vec<i64>) -> Known {
+    Known {
+        unionid: row.1,
+        id: row.2,
+        created: Some(row.3),
+        last_login: row.4,
+        phone: row.5,
+        keys,
+    }
+}
+
+/// seq, created, last visit, device, address.
+pub(crate) type ListedRow = (i64, i64, i64, Option<String>, Option<String>);
+
+impl From<ListedRow> for Listed {
+    fn from(row: ListedRow) -> Self {
         Self {
             seq: row.0,
             created: row.1,
             last_visit: row.2,
             device: row.3,
+            address: row.4,
         }
     }
 }
@@ -371,69 +313,6 @@ pub(crate) fn hint(err: &sqlx::Error) -> &'static str {
 pub(crate) async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     create_file(path).map_err(sqlx::Error::Io)?;
     let mut conn = SqliteConnection::connect_with(&options(path)).await?;
-    migrate(&mut conn, 0, &crate::vault::tests::vault()).await?;
+    schema::migrate(&mut conn, 0, &crate::vault::tests::vault()).await?;
     Ok(conn)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn every_commit_waits_for_the_disk() {
-        let dir = tempfile::TempDir::new().expect("a directory");
-        let path = dir.path().join("new/weappd.db");
-        create(&path).expect("creates the directory too");
-        let mut conn = SqliteConnection::connect_with(&options(&path))
-            .await
-            .expect("opens");
-        let vault = crate::vault::tests::vault();
-        migrate(&mut conn, 0, &vault).await.expect("migrates");
-        migrate(&mut conn, 0, &vault)
-            .await
-            .expect("a second time is no change");
-        assert_eq!(version(&mut conn).await.expect("reads"), Some(2));
-        let full: i64 = sqlx::query_scalar("PRAGMA synchronous")
-            .fetch_one(&mut conn)
-            .await
-            .expect("reads");
-        assert_eq!(full, 2, "FULL");
-        let log: String = sqlx::query_scalar("PRAGMA journal_mode")
-            .fetch_one(&mut conn)
-            .await
-            .expect("reads");
-        assert_eq!(log, "wal");
-    }
-
-    #[tokio::test]
-    async fn session_keys_in_clear_are_sealed_and_gone_from_the_file() {
-        let dir = tempfile::TempDir::new().expect("a directory");
-        let path = dir.path().join("weappd.db");
-        let mut conn = SqliteConnection::connect_with(&options(&path).create_if_missing(true))
-            .await
-            .expect("opens");
-        let old = "PRAGMA application_id = 0x57454150; PRAGMA user_version = 1;
-            INSERT INTO users VALUES (1, 'wx1', 'o1', NULL, 'id', NULL, 'a key in clear', 1, 2)";
-        sqlx::raw_sql(MIGRATIONS[0])
-            .execute(&mut conn)
-            .await
-            .expect("the old schema");
-        sqlx::raw_sql(old).execute(&mut conn).await.expect("a user");
-        let vault = crate::vault::tests::vault();
-        migrate(&mut conn, 1, &vault).await.expect("migrates");
-        let keys: Vec<Vec<u8>> = sqlx::query_scalar(SESSION_KEYS)
-            .bind(1)
-            .fetch_all(&mut conn)
-            .await
-            .expect("reads");
-        let owner = Owner {
-            appid: "wx1",
-            openid: "o1",
-        };
-        let key = vault.unseal(owner, &keys[0]).expect("opens");
-        assert_eq!(key.expose(), "a key in clear");
-        conn.close().await.expect("closes");
-        let file = std::fs::read(&path).expect("a file");
-        assert!(!file.windows(8).any(|part| part == b"in clear"));
-    }
 }

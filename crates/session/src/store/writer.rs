@@ -12,7 +12,9 @@ use crate::cache::Cache;
 use crate::config::MiniApp;
 use crate::error::Error;
 use crate::store::batch::{Batch, Done};
-use crate::store::{Ended, NewInfo, NewLogin, Opened, Revoke, Rules, Visit, mysql, sqlite};
+use crate::store::{
+    Ended, NewInfo, NewKey, NewLogin, NewPhone, Opened, Revoke, Rules, Visit, mysql, sqlite,
+};
 
 /// How many jobs share one transaction at most.
 const MAX_BATCH: usize = 512;
@@ -26,6 +28,8 @@ pub(crate) enum Job {
     LogOut(Ended, Answer<bool>),
     Revoke(Revoke, Answer<u64>),
     Info(NewInfo, Answer<()>),
+    Phone(NewPhone, Answer<()>),
+    Key(NewKey, Answer<()>),
     Visits(Vec<Visit>, Answer<()>),
     Prune(i64, Answer<u64>),
     MiniApp(Box<MiniApp>, i64, Answer<()>),
@@ -131,6 +135,7 @@ mod tests {
             skey: Secret::new(n.to_string()),
             hash: SkeyHash::of(&n.to_string()),
             device: None,
+            address: None,
             now: 7,
             limits: Limits {
                 login_secs: 10,

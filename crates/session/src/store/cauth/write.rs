@@ -9,7 +9,7 @@ use crate::session::{Found, Session};
 use crate::skey::SkeyHash;
 use crate::store::batch::{Batch, Done};
 use crate::store::cauth::{Cauth, ENDED, user_info};
-use crate::store::{Ended, NewLogin, Opened, Revoke, Rules, Visit};
+use crate::store::{Ended, NewKey, NewLogin, Opened, Revoke, Rules, Visit};
 
 /// A user's row, as it is found or as this transaction leaves it.
 struct Row {
@@ -47,6 +47,10 @@ pub(crate) async fn write(
         done.stale
             .extend(rows.values().map(|row| SkeyHash::of(&row.skey)));
     }
+    for (key, _) in &batch.keys {
+        put_key(key, change, tables).await?;
+    }
+    // There is no room for phone numbers: they are answered, not kept.
     for (ended, _) in &batch.logouts {
         let gone = log_out(ended, change, tables, rules).await?;
         done.logged_out.push(gone);
@@ -130,6 +134,7 @@ async fn write_logins(
             unionid: user_info::unionid(&row.info).or_else(|| login.unionid.clone()),
             id: row.uuid.clone(),
             user_info: user_info::read(&row.info),
+            phone: None,
         };
         users.insert(login.openid.clone(), row);
         done.opened.push(Opened {
@@ -193,6 +198,24 @@ async fn put(
         skey: login.skey.expose().to_owned(),
         info,
     })
+}
+
+/// Puts a session key in place of the known one, as a login would.
+async fn put_key(
+    new: &NewKey,
+    change: &mut MySqlConnection,
+    tables: &Cauth,
+) -> Result<(), sqlx::Error> {
+    let key = Some(new.session_key.expose()).filter(|key| key.len() <= tables.key_length);
+    let sql = "UPDATE cSessionInfo SET session_key = ?, create_time = create_time, \
+        last_visit_time = last_visit_time WHERE open_id = ? AND uuid = ?";
+    sqlx::query(sql)
+        .bind(key.unwrap_or_default())
+        .bind(&new.who.openid)
+        .bind(&new.who.id)
+        .execute(&mut *change)
+        .await?;
+    Ok(())
 }
 
 /// Whether WeChat told a unionid that the user's row does not know: it has no column.

@@ -8,32 +8,19 @@ use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
 use crate::identity::Identity;
-use crate::session::Found;
-use crate::store::batch::{Batch, Done, SessionRow, User, Users, beyond, hashes, key, rank};
-use crate::store::sqlite::unsealed;
-use crate::store::{Listed, Revoke, Rules, Visit, Wanted};
-use crate::vault::Owner;
+use crate::session::{Found, FoundRow};
+use crate::store::batch::{
+    Batch, Done, SessionRow, UserRow, Users, beyond, hashes, key, named, rank,
+};
+use crate::store::sqlite::{KnownRow, ListedRow, known, registered, unsealed};
+use crate::store::{Known, Listed, NewKey, NewPhone, Revoke, Rules, Visit, Wanted};
+use crate::vault::{Matter, Owner};
 
 const FIND: &str = include_str!("../../../schema/mysql/find_session.sql");
 const LIST: &str = include_str!("../../../schema/mysql/list_sessions.sql");
 const PUT_MINI_APP: &str = include_str!("../../../schema/mysql/put_mini_app.sql");
 /// How many visits one statement writes.
 const VISITS: usize = 200;
-
-/// A row of [`FIND`].
-type FoundRow = (
-    i64,
-    i64,
-    i64,
-    i64,
-    String,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-);
-/// user, appid, openid, unionid, id, user object.
-type UserRow = (i64, String, String, Option<String>, String, Option<String>);
 
 pub(crate) async fn find(
     pool: &MySqlPool,
@@ -43,17 +30,7 @@ pub(crate) async fn find(
         .bind(&wanted.hash.0[..])
         .fetch_optional(pool)
         .await?;
-    Ok(row.map(|row| Found {
-        seq: row.0,
-        created: row.1,
-        last_visit: row.2,
-        user: row.3,
-        appid: row.4,
-        openid: row.5,
-        unionid: row.6,
-        id: row.7,
-        user_info: row.8,
-    }))
+    Ok(row.map(Found::from))
 }
 
 pub(crate) async fn session_keys(
@@ -72,7 +49,7 @@ pub(crate) async fn list(
     appid: &str,
     openid: &str,
 ) -> Result<Vec<Listed>, sqlx::Error> {
-    let rows: Vec<(i64, i64, i64, Option<String>)> = sqlx::query_as(LIST)
+    let rows: Vec<ListedRow> = sqlx::query_as(LIST)
         .bind(appid)
         .bind(openid)
         .fetch_all(pool)
@@ -80,13 +57,42 @@ pub(crate) async fn list(
     Ok(rows.into_iter().map(Listed::from).collect())
 }
 
-pub(crate) async fn mini_apps(pool: &MySqlPool) -> Result<Vec<MiniApp>, sqlx::Error> {
-    let sql = "SELECT appid, secret FROM weappd_mini_apps ORDER BY given";
-    let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
-    let apps = rows.into_iter();
-    Ok(apps
-        .map(|(appid, secret)| MiniApp::new(appid, Secret::new(secret)))
-        .collect())
+pub(crate) async fn user(
+    pool: &MySqlPool,
+    appid: &str,
+    openid: &str,
+) -> Result<Option<Known>, sqlx::Error> {
+    let sql = "SELECT user, unionid, id, created, last_login, phone FROM weappd_users \
+        WHERE appid = ? AND openid = ?";
+    let row: Option<KnownRow> = sqlx::query_as(sql)
+        .bind(appid)
+        .bind(openid)
+        .fetch_optional(pool)
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let sql = "SELECT given FROM weappd_session_keys WHERE user = ? ORDER BY given DESC, seq DESC";
+    let keys = sqlx::query_scalar(sql).bind(row.0).fetch_all(pool).await?;
+    Ok(Some(known(row, keys)))
+}
+
+pub(crate) async fn owner(
+    pool: &MySqlPool,
+    session: i64,
+) -> Result<Option<(String, String)>, sqlx::Error> {
+    let sql = "SELECT u.appid, u.openid FROM weappd_sessions AS s \
+        JOIN weappd_users AS u ON u.user = s.user WHERE s.seq = ?";
+    sqlx::query_as(sql).bind(session).fetch_optional(pool).await
+}
+
+pub(crate) async fn mini_apps(
+    pool: &MySqlPool,
+    rules: &Rules,
+) -> Result<Vec<MiniApp>, sqlx::Error> {
+    let sql = "SELECT appid, sealed FROM weappd_mini_apps WHERE sealed IS NOT NULL ORDER BY given";
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    Ok(registered(&rules.vault, rows))
 }
 
 /// Writes all jobs, inside the caller's transaction.
@@ -105,9 +111,14 @@ pub(crate) async fn write(
             .bind(info.user)
             .execute(&mut *change)
             .await?;
-        let of = sqlx::query_scalar("SELECT skey_hash FROM weappd_sessions WHERE user = ?");
-        let rows = of.bind(info.user).fetch_all(&mut *change).await?;
-        done.stale.extend(hashes(rows));
+        forget(info.user, change, &mut done).await?;
+    }
+    for (phone, _) in &batch.phones {
+        put_phone(phone, change, rules).await?;
+        forget(phone.user, change, &mut done).await?;
+    }
+    for (key, _) in &batch.keys {
+        put_key(key, change, rules).await?;
     }
     for (ended, _) in &batch.logouts {
         let rows = sqlx::query("DELETE FROM weappd_sessions WHERE skey_hash = ?")
@@ -133,12 +144,81 @@ pub(crate) async fn write(
     for (app, now, _) in &batch.mini_apps {
         sqlx::query(PUT_MINI_APP)
             .bind(&app.appid)
-            .bind(app.secret.expose())
+            .bind(
+                rules
+                    .vault
+                    .seal(Matter::AppSecret, Owner::app(&app.appid), &app.secret),
+            )
             .bind(now)
             .execute(&mut *change)
             .await?;
     }
     Ok(done)
+}
+
+/// A user's sessions in memory are out of date.
+async fn forget(
+    user: i64,
+    change: &mut MySqlConnection,
+    done: &mut Done,
+) -> Result<(), sqlx::Error> {
+    let of = sqlx::query_scalar("SELECT skey_hash FROM weappd_sessions WHERE user = ?");
+    let rows = of.bind(user).fetch_all(&mut *change).await?;
+    done.stale.extend(hashes(rows));
+    Ok(())
+}
+
+async fn put_phone(
+    new: &NewPhone,
+    change: &mut MySqlConnection,
+    rules: &Rules,
+) -> Result<(), sqlx::Error> {
+    let owner = Owner::of(&new.who);
+    let phone = new.phone.as_ref();
+    sqlx::query("UPDATE weappd_users SET phone = ? WHERE user = ?")
+        .bind(phone.map(|phone| rules.vault.seal(Matter::Phone, owner, phone)))
+        .bind(new.user)
+        .execute(&mut *change)
+        .await?;
+    Ok(())
+}
+
+async fn put_key(
+    new: &NewKey,
+    change: &mut MySqlConnection,
+    rules: &Rules,
+) -> Result<(), sqlx::Error> {
+    let key = &new.session_key;
+    sqlx::query(
+        "INSERT INTO weappd_session_keys (user, fingerprint, sealed, given) VALUES (?, ?, ?, ?) \
+            ON DUPLICATE KEY UPDATE given = VALUES(given)",
+    )
+    .bind(new.user)
+    .bind(rules.vault.fingerprint(key).to_vec())
+    .bind(
+        rules
+            .vault
+            .seal(Matter::SessionKey, Owner::of(&new.who), key),
+    )
+    .bind(new.now)
+    .execute(&mut *change)
+    .await?;
+    drop_keys(&[new.user], change, rules).await
+}
+
+/// Drops the keys of these users that are beyond what is kept.
+async fn drop_keys(
+    of: &[i64],
+    change: &mut MySqlConnection,
+    rules: &Rules,
+) -> Result<(), sqlx::Error> {
+    let sql = "SELECT seq, user FROM weappd_session_keys WHERE user IN (";
+    let keys: Vec<(i64, i64)> = among(sql, of, ") ORDER BY user, given DESC, seq DESC")
+        .build_query_as()
+        .fetch_all(&mut *change)
+        .await?;
+    let old = beyond(&keys, rules.keys_kept);
+    drop_rows("weappd_session_keys", &old, change).await
 }
 
 async fn revoke(
@@ -185,13 +265,7 @@ async fn write_logins(
     put_sessions(batch, &users, change).await?;
     put_keys(batch, &users, rules, change).await?;
     let of: Vec<i64> = users.values().map(|user| user.row).collect();
-    let sql = "SELECT seq, user FROM weappd_session_keys WHERE user IN (";
-    let keys: Vec<(i64, i64)> = among(sql, &of, ") ORDER BY user, given DESC, seq DESC")
-        .build_query_as()
-        .fetch_all(&mut *change)
-        .await?;
-    let old = beyond(&keys, rules.keys_kept);
-    drop_rows("weappd_session_keys", &old, change).await?;
+    drop_keys(&of, change, rules).await?;
     let sql =
         "SELECT seq, skey_hash, user, created, last_visit FROM weappd_sessions WHERE user IN (";
     let rows: Vec<SessionRow> = among(sql, &of, ") ORDER BY user, seq DESC")
@@ -231,7 +305,7 @@ async fn put_users(batch: &Batch, change: &mut MySqlConnection) -> Result<Users,
     );
     put.build().execute(&mut *change).await?;
     let mut get = QueryBuilder::<MySql>::new(
-        "SELECT user, appid, openid, unionid, id, user_info FROM weappd_users WHERE ",
+        "SELECT user, appid, openid, unionid, id, user_info, phone FROM weappd_users WHERE ",
     );
     let mut any = get.separated(" OR ");
     for login in &logins {
@@ -245,30 +319,21 @@ async fn put_users(batch: &Batch, change: &mut MySqlConnection) -> Result<Users,
     Ok(rows.into_iter().map(named).collect())
 }
 
-fn named(row: UserRow) -> ((String, String), User) {
-    let user = User {
-        row: row.0,
-        unionid: row.3,
-        id: row.4,
-        info: row.5,
-    };
-    ((row.1, row.2), user)
-}
-
 async fn put_sessions(
     batch: &Batch,
     users: &Users,
     change: &mut MySqlConnection,
 ) -> Result<(), sqlx::Error> {
     let mut put = QueryBuilder::<MySql>::new(
-        "INSERT INTO weappd_sessions (skey_hash, user, created, last_visit, device) ",
+        "INSERT INTO weappd_sessions (skey_hash, user, created, last_visit, device, address) ",
     );
     put.push_values(&batch.logins, |mut row, (login, _)| {
         row.push_bind(&login.hash.0[..])
             .push_bind(users.get(&key(login)).map(|user| user.row))
             .push_bind(login.now)
             .push_bind(login.now)
-            .push_bind(&login.device);
+            .push_bind(&login.device)
+            .push_bind(&login.address);
     });
     // A login repeated with the same skey leaves its session as it is.
     put.push(" ON DUPLICATE KEY UPDATE seq = seq");
@@ -293,7 +358,11 @@ async fn put_keys(
         let name = rules.vault.fingerprint(&login.session_key);
         row.push_bind(users.get(&key(login)).map(|user| user.row))
             .push_bind(name.to_vec())
-            .push_bind(rules.vault.seal(owner, &login.session_key))
+            .push_bind(
+                rules
+                    .vault
+                    .seal(Matter::SessionKey, owner, &login.session_key),
+            )
             .push_bind(login.now);
     });
     put.push(" ON DUPLICATE KEY UPDATE given = VALUES(given)");

@@ -4,15 +4,27 @@ use std::collections::HashMap;
 
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions as _, MySqlConnection};
+use weappd_base::secret::Secret;
 
 use crate::error::Error;
 use crate::store::cauth::{Cauth, Column};
-use crate::store::mysql::Shape;
+use crate::store::mysql::{Shape, number};
+use crate::vault::{Matter, Owner, Vault};
 
-/// The schema, one file a version.
-const MIGRATIONS: [&str; 1] = [include_str!(
-    "../../../schema/mysql/0001_users_and_sessions.sql"
-)];
+/// The schema, some files a version.
+const MIGRATIONS: [&[&str]; 2] = [
+    &[include_str!(
+        "../../../schema/mysql/0001_users_and_sessions.sql"
+    )],
+    &[
+        include_str!("../../../schema/mysql/0002_phones.sql"),
+        include_str!("../../../schema/mysql/0002_addresses.sql"),
+        include_str!("../../../schema/mysql/0002_sealed_secrets.sql"),
+    ],
+];
+/// The error for a column that is there already: a change of the schema is not undone when
+/// its connection breaks.
+const DUPLICATE_COLUMN: u16 = 1060;
 
 /// Why the database was not opened.
 pub(crate) enum Trouble {
@@ -31,6 +43,7 @@ pub(crate) async fn open(
     options: &MySqlConnectOptions,
     place: &str,
     appids: &[String],
+    vault: &Vault,
 ) -> Result<(Shape, MySqlConnection), Trouble> {
     let mut conn = options.connect().await?;
     let ours = columns(&mut conn, "weappd_schema").await?;
@@ -51,7 +64,7 @@ pub(crate) async fn open(
         }
         return Ok((Shape::Cauth(tables), conn));
     }
-    migrate(&mut conn, place).await?;
+    migrate(&mut conn, place, vault).await?;
     Ok((Shape::Native, conn))
 }
 
@@ -82,19 +95,23 @@ async fn columns(
 }
 
 /// Brings the database to the newest schema, one weappd at a time.
-async fn migrate(conn: &mut MySqlConnection, place: &str) -> Result<(), Trouble> {
+async fn migrate(conn: &mut MySqlConnection, place: &str, vault: &Vault) -> Result<(), Trouble> {
     let _locked: Option<i64> =
         sqlx::query_scalar("SELECT CAST(GET_LOCK('weappd_schema', 3) AS SIGNED)")
             .fetch_one(&mut *conn)
             .await?;
-    let outcome = migrate_alone(conn, place).await;
+    let outcome = migrate_alone(conn, place, vault).await;
     sqlx::query("DO RELEASE_LOCK('weappd_schema')")
         .execute(&mut *conn)
         .await?;
     outcome
 }
 
-async fn migrate_alone(conn: &mut MySqlConnection, place: &str) -> Result<(), Trouble> {
+async fn migrate_alone(
+    conn: &mut MySqlConnection,
+    place: &str,
+    vault: &Vault,
+) -> Result<(), Trouble> {
     let table = "CREATE TABLE IF NOT EXISTS weappd_schema (version BIGINT NOT NULL PRIMARY KEY) \
         ENGINE = InnoDB";
     sqlx::query(table).execute(&mut *conn).await?;
@@ -109,10 +126,34 @@ async fn migrate_alone(conn: &mut MySqlConnection, place: &str) -> Result<(), Tr
             known,
         }));
     }
-    for (version, schema) in (1_i64..).zip(MIGRATIONS).filter(|(v, _)| *v > found) {
-        sqlx::raw_sql(schema).execute(&mut *conn).await?;
+    for (version, changes) in (1_i64..).zip(MIGRATIONS).filter(|(v, _)| *v > found) {
+        for change in changes {
+            match sqlx::raw_sql(*change).execute(&mut *conn).await {
+                Err(err) if number(&err) == Some(DUPLICATE_COLUMN) => {}
+                changed => {
+                    changed?;
+                }
+            }
+        }
         sqlx::query("INSERT IGNORE INTO weappd_schema (version) VALUES (?)")
             .bind(version)
+            .execute(&mut *conn)
+            .await?;
+    }
+    // At every start: an older weappd beside this one may still write them in clear.
+    seal_secrets(conn, vault).await?;
+    Ok(())
+}
+
+/// Seals every `AppSecret` that stands in clear.
+async fn seal_secrets(conn: &mut MySqlConnection, vault: &Vault) -> Result<(), sqlx::Error> {
+    let sql = "SELECT appid, secret FROM weappd_mini_apps WHERE secret <> ''";
+    let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&mut *conn).await?;
+    for (appid, secret) in rows {
+        let sealed = vault.seal(Matter::AppSecret, Owner::app(&appid), &Secret::new(secret));
+        sqlx::query("UPDATE weappd_mini_apps SET sealed = ?, secret = '' WHERE appid = ?")
+            .bind(sealed)
+            .bind(&appid)
             .execute(&mut *conn)
             .await?;
     }

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
-use crate::store::batch::{Batch, Done, SessionRow, User, Users, beyond, hashes, key, rank};
-use crate::store::{Revoke, Rules};
-use crate::vault::Owner;
+use crate::store::batch::{
+    Batch, Done, SessionRow, UserRow, Users, beyond, hashes, key, named, rank,
+};
+use crate::store::{NewKey, NewPhone, Revoke, Rules};
+use crate::vault::{Matter, Owner};
 
 const PUT_USERS: &str = include_str!("../../../schema/sqlite/put_users.sql");
 const PUT_SESSIONS: &str = include_str!("../../../schema/sqlite/put_sessions.sql");
@@ -18,13 +20,11 @@ const LOG_OUT: &str = include_str!("../../../schema/sqlite/log_out.sql");
 const REVOKE_ONE: &str = include_str!("../../../schema/sqlite/revoke_one.sql");
 const REVOKE_USER: &str = include_str!("../../../schema/sqlite/revoke_user.sql");
 const PUT_INFO: &str = include_str!("../../../schema/sqlite/put_info.sql");
+const PUT_PHONE: &str = include_str!("../../../schema/sqlite/put_phone.sql");
 const HASHES_OF: &str = include_str!("../../../schema/sqlite/hashes_of.sql");
 const PUT_VISITS: &str = include_str!("../../../schema/sqlite/put_visits.sql");
 const PRUNE: &str = include_str!("../../../schema/sqlite/prune.sql");
 const PUT_MINI_APP: &str = include_str!("../../../schema/sqlite/put_mini_app.sql");
-
-/// A row of [`PUT_USERS`].
-type UserRow = (i64, String, String, Option<String>, String, Option<String>);
 
 /// Writes all jobs, inside the caller's transaction.
 pub(crate) async fn write(
@@ -42,11 +42,14 @@ pub(crate) async fn write(
             .bind(&info.user_info)
             .execute(&mut *change)
             .await?;
-        let rows = sqlx::query_scalar(HASHES_OF)
-            .bind(info.user)
-            .fetch_all(&mut *change)
-            .await?;
-        done.stale.extend(hashes(rows));
+        forget(info.user, change, &mut done).await?;
+    }
+    for (phone, _) in &batch.phones {
+        put_phone(phone, change, rules).await?;
+        forget(phone.user, change, &mut done).await?;
+    }
+    for (key, _) in &batch.keys {
+        put_key(key, change, rules).await?;
     }
     for (ended, _) in &batch.logouts {
         let rows = sqlx::query(LOG_OUT)
@@ -76,12 +79,76 @@ pub(crate) async fn write(
     for (app, now, _) in &batch.mini_apps {
         sqlx::query(PUT_MINI_APP)
             .bind(&app.appid)
-            .bind(app.secret.expose())
+            .bind(
+                rules
+                    .vault
+                    .seal(Matter::AppSecret, Owner::app(&app.appid), &app.secret),
+            )
             .bind(now)
             .execute(&mut *change)
             .await?;
     }
     Ok(done)
+}
+
+/// A user's sessions in memory are out of date.
+async fn forget(
+    user: i64,
+    change: &mut SqliteConnection,
+    done: &mut Done,
+) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query_scalar(HASHES_OF)
+        .bind(user)
+        .fetch_all(&mut *change)
+        .await?;
+    done.stale.extend(hashes(rows));
+    Ok(())
+}
+
+async fn put_phone(
+    new: &NewPhone,
+    change: &mut SqliteConnection,
+    rules: &Rules,
+) -> Result<(), sqlx::Error> {
+    let owner = Owner::of(&new.who);
+    let phone = new.phone.as_ref();
+    sqlx::query(PUT_PHONE)
+        .bind(new.user)
+        .bind(phone.map(|phone| rules.vault.seal(Matter::Phone, owner, phone)))
+        .execute(&mut *change)
+        .await?;
+    Ok(())
+}
+
+async fn put_key(
+    new: &NewKey,
+    change: &mut SqliteConnection,
+    rules: &Rules,
+) -> Result<(), sqlx::Error> {
+    let key = &new.session_key;
+    let sealed = rules
+        .vault
+        .seal(Matter::SessionKey, Owner::of(&new.who), key);
+    let name = rules.vault.fingerprint(key);
+    let row = json!([[new.user, hex::encode(name), hex::encode(sealed), new.now]]);
+    sqlx::query(PUT_KEYS)
+        .bind(row.to_string())
+        .execute(&mut *change)
+        .await?;
+    drop_keys(&json!([new.user]).to_string(), change, rules).await
+}
+
+/// Drops the keys of these users that are beyond what is kept.
+async fn drop_keys(
+    of: &str,
+    change: &mut SqliteConnection,
+    rules: &Rules,
+) -> Result<(), sqlx::Error> {
+    let keys: Vec<(i64, i64)> = sqlx::query_as(KEYS_OF)
+        .bind(of)
+        .fetch_all(&mut *change)
+        .await?;
+    drop_rows(change, DROP_KEYS, &beyond(&keys, rules.keys_kept)).await
 }
 
 async fn revoke(
@@ -124,12 +191,22 @@ async fn write_logins(
     for (login, _) in &batch.logins {
         let user = users.get(&key(login)).ok_or(sqlx::Error::RowNotFound)?;
         let hash = hex::encode(login.hash.0);
-        rows.push(json!([hash, user.row, login.now, login.device]));
+        rows.push(json!([
+            hash,
+            user.row,
+            login.now,
+            login.device,
+            login.address
+        ]));
         let owner = Owner {
             appid: &login.appid,
             openid: &login.openid,
         };
-        let sealed = hex::encode(rules.vault.seal(owner, &login.session_key));
+        let sealed = hex::encode(
+            rules
+                .vault
+                .seal(Matter::SessionKey, owner, &login.session_key),
+        );
         let name = hex::encode(rules.vault.fingerprint(&login.session_key));
         keys.push(json!([user.row, name, sealed, login.now]));
     }
@@ -143,11 +220,7 @@ async fn write_logins(
         .await?;
     let of: Vec<i64> = users.values().map(|user| user.row).collect();
     let of = json!(of).to_string();
-    let keys: Vec<(i64, i64)> = sqlx::query_as(KEYS_OF)
-        .bind(&of)
-        .fetch_all(&mut *change)
-        .await?;
-    drop_rows(change, DROP_KEYS, &beyond(&keys, rules.keys_kept)).await?;
+    drop_keys(&of, change, rules).await?;
     let rows: Vec<SessionRow> = sqlx::query_as(SESSIONS_OF)
         .bind(&of)
         .fetch_all(&mut *change)
@@ -195,14 +268,4 @@ async fn put_users(batch: &Batch, change: &mut SqliteConnection) -> Result<Users
         .fetch_all(&mut *change)
         .await?;
     Ok(rows.into_iter().map(named).collect())
-}
-
-fn named(row: UserRow) -> ((String, String), User) {
-    let user = User {
-        row: row.0,
-        unionid: row.3,
-        id: row.4,
-        info: row.5,
-    };
-    ((row.1, row.2), user)
 }

@@ -1,0 +1,3 @@
+SELECT user, unionid, id, created, last_login, phone
+FROM users
+WHERE appid = ?1 AND openid = ?2

@@ -1,0 +1,1 @@
+UPDATE users SET phone = ?2 WHERE user = ?1

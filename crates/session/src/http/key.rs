@@ -1,0 +1,44 @@
+//! The session key WeChat gave at the login: whether it still holds, and another one.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
+use crate::data::DataFault;
+use crate::http::answer;
+use crate::http::data::{entered, refused};
+use crate::http::public::Site;
+use crate::session::Session;
+use crate::tap::Arrow;
+
+pub(crate) async fn check_key(State(site): State<Site>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let session = match entered(&site, &parts.headers, body).await {
+        Ok((session, _)) => session,
+        Err(response) => return response,
+    };
+    told(&site, &session, site.sessions.check_key(&session).await)
+}
+
+pub(crate) async fn reset_key(State(site): State<Site>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let session = match entered(&site, &parts.headers, body).await {
+        Ok((session, _)) => session,
+        Err(response) => return response,
+    };
+    let reset = site.sessions.reset_key(&session).await;
+    told(&site, &session, reset.map(|()| true))
+}
+
+fn told(site: &Site, session: &Session, outcome: Result<bool, DataFault>) -> Response {
+    match outcome {
+        Ok(valid) => {
+            let body = json!({"valid": valid});
+            let who = Some(session.identity.openid.as_str());
+            site.tell(Arrow::answer("session key"), who, || body.clone());
+            answer::json(StatusCode::OK, body.to_string().into())
+        }
+        Err(fault) => refused(session, &fault),
+    }
+}

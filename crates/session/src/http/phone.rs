@@ -1,0 +1,52 @@
+//! The phone number a user shows, and taking it back.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::dialect::native;
+use crate::http::answer::json;
+use crate::http::data::{entered, refused};
+use crate::http::public::Site;
+use crate::tap::{self, Arrow};
+
+pub(crate) async fn put_phone(State(site): State<Site>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let (session, text) = match entered(&site, &parts.headers, body).await {
+        Ok(entered) => entered,
+        Err(response) => return response,
+    };
+    let who = Some(session.identity.openid.as_str());
+    site.tell(Arrow::request("phone number"), who, || tap::body(&text));
+    let proof = serde_json::from_slice::<native::PhoneBody>(&text)
+        .map_err(|_| "the body must be JSON: {\"code\"} or {\"encryptedData\", \"iv\"}")
+        .and_then(native::PhoneBody::brought);
+    let proof = match proof {
+        Ok(proof) => proof,
+        Err(why) => {
+            let body = native::error("bad_request", why);
+            return json(StatusCode::BAD_REQUEST, body);
+        }
+    };
+    match site.sessions.put_phone(&session, proof).await {
+        Ok(phone) => {
+            let body = native::shown(&session, Some(&phone));
+            // A number is masked there by its name.
+            site.tell(Arrow::answer("phone number"), who, || tap::body(&body));
+            json(StatusCode::OK, body)
+        }
+        Err(fault) => refused(&session, &fault),
+    }
+}
+
+pub(crate) async fn forget_phone(State(site): State<Site>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let session = match entered(&site, &parts.headers, body).await {
+        Ok((session, _)) => session,
+        Err(response) => return response,
+    };
+    match site.sessions.forget_phone(&session).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(err) => refused(&session, &err.into()),
+    }
+}

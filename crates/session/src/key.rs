@@ -1,0 +1,176 @@
+//! Whether WeChat still takes the session key it gave at a login, and a new one in its
+//! place.
+//!
+//! Both calls are signed with the key in question: whoever does not hold it learns nothing.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use http::Method;
+use serde_json::Value;
+use weappd_base::secret::Secret;
+use weappd_wechat::open_data;
+
+use crate::calls::{CallError, WechatCall, WechatCalls};
+use crate::data::DataFault;
+use crate::error::Error;
+use crate::flight::Exchange;
+use crate::identity::Identity;
+use crate::session::Session;
+use crate::sessions::Sessions;
+use crate::store::NewKey;
+
+/// How long a session key is: 16 bytes in base64.
+const KEY_LEN: usize = 24;
+
+impl Sessions {
+    /// Whether WeChat still takes the user's newest session key.
+    pub(crate) async fn check_key(&self, session: &Arc<Session>) -> Result<bool, DataFault> {
+        let (sessions, session) = (self.clone(), Arc::clone(session));
+        self.shared()
+            .work
+            .run(async move { sessions.check_key_here(&session).await })
+            .await
+            .map_err(Error::from)?
+    }
+
+    async fn check_key_here(&self, session: &Session) -> Result<bool, DataFault> {
+        let calls = self.calls(session)?;
+        let mut tried = None;
+        loop {
+            let key = self.newest_key(session).await?;
+            // A key that changed while WeChat was asked is asked about anew.
+            if key.is_none() || key == tried {
+                return Ok(false);
+            }
+            let signature = key.as_ref().map(signature).unwrap_or_default();
+            let call = signed("/wxa/checksession", &session.identity, signature);
+            match calls.call(&session.identity.appid, call).await {
+                Ok(_) => return Ok(true),
+                Err(err) if is_gone(&err) => tried = key,
+                Err(err) => return Err(DataFault::Call(err)),
+            }
+        }
+    }
+
+    /// Has WeChat give a new session key and keeps it beside those before. Asked again
+    /// within seconds, it is the same reset. Goes on when the phone hangs up.
+    pub(crate) async fn reset_key(&self, session: &Arc<Session>) -> Result<(), DataFault> {
+        let (sessions, session) = (self.clone(), Arc::clone(session));
+        self.shared()
+            .work
+            .run(async move { sessions.reset_key_here(&session).await })
+            .await
+            .map_err(Error::from)?
+    }
+
+    async fn reset_key_here(&self, session: &Session) -> Result<(), DataFault> {
+        let shared = self.shared();
+        let calls = self.calls(session)?;
+        let who = &session.identity;
+        let mut tried = None;
+        loop {
+            let key = self.newest_key(session).await?.ok_or(DataFault::NoKey)?;
+            if tried.as_ref() == Some(&key) {
+                return Err(DataFault::KeyGone);
+            }
+            let now = shared.clock.unix_millis();
+            let flight = shared
+                .reset_flights
+                .board(&who.appid, &who.openid, now, || {
+                    exchange(Arc::clone(&calls), Arc::clone(who), signature(&key))
+                });
+            let landed = shared
+                .reset_flights
+                .land(&flight, || shared.clock.unix_millis())
+                .await;
+            match landed {
+                Ok(key) => {
+                    let mut kept = flight.made.lock().await;
+                    if kept.is_none() {
+                        self.keep_key(session, Secret::clone(&key)).await?;
+                        *kept = Some(());
+                    }
+                    return Ok(());
+                }
+                Err(Error::Call(err)) if is_gone(&err) => tried = Some(key),
+                Err(err) => return Err(err.into()),
+            }
+        }
+    }
+
+    /// The way to WeChat, unless this user has asked for too much.
+    fn calls(&self, session: &Session) -> Result<Arc<dyn WechatCalls>, DataFault> {
+        let shared = self.shared();
+        let calls = shared.calls.as_ref().ok_or(DataFault::NoCalls)?;
+        let who = &session.identity;
+        let now = shared.clock.unix_millis();
+        shared.limits.call(&who.appid, &who.openid, now)?;
+        Ok(Arc::clone(calls))
+    }
+
+    async fn newest_key(&self, session: &Session) -> Result<Option<Secret>, Error> {
+        let keys = self.session_keys(session).await?;
+        Ok(keys.into_iter().next())
+    }
+
+    async fn keep_key(&self, session: &Session, session_key: Secret) -> Result<(), Error> {
+        let shared = self.shared();
+        let new = NewKey {
+            user: session.user,
+            who: Arc::clone(&session.identity),
+            session_key,
+            now: shared.clock.unix_secs(),
+        };
+        shared.store.put_key(new).await
+    }
+}
+
+/// Of a GET, whose body is the empty text.
+fn signature(key: &Secret) -> String {
+    open_data::login_state_signature(key, "")
+}
+
+fn signed(path: &'static str, who: &Identity, signature: String) -> WechatCall {
+    WechatCall {
+        method: Method::GET,
+        path,
+        query: vec![
+            ("openid", who.openid.clone()),
+            ("signature", signature),
+            ("sig_method", "hmac_sha256".to_owned()),
+        ],
+        body: None,
+    }
+}
+
+/// Whether WeChat says that the key is not, or no longer, the user's (the pages on
+/// checkSessionKey and resetUserSessionKey).
+fn is_gone(err: &CallError) -> bool {
+    matches!(
+        err,
+        CallError::Refused {
+            errcode: 87007 | 87009,
+            ..
+        }
+    )
+}
+
+/// `GET /wxa/resetusersessionkey`.
+fn exchange(
+    calls: Arc<dyn WechatCalls>,
+    who: Arc<Identity>,
+    signature: String,
+) -> Exchange<Secret> {
+    async move {
+        let call = signed("/wxa/resetusersessionkey", &who, signature);
+        let answer = calls.call(&who.appid, call).await?;
+        let text = |name: &str| answer.get(name).and_then(Value::as_str);
+        let is_theirs = text("openid").is_none_or(|openid| openid == who.openid);
+        match text("session_key") {
+            Some(key) if is_theirs && key.len() == KEY_LEN => Ok(Arc::new(Secret::new(key))),
+            _ => Err(CallError::Malformed.into()),
+        }
+    }
+    .boxed()
+}

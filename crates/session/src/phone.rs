@@ -1,0 +1,262 @@
+//! The phone number a user shows: told by WeChat for a code, or encrypted by it.
+//!
+//! The code is the better proof: what is encrypted is AES-CBC without a signature. A number
+//! is kept sealed, and stands in no log and in no drawing in clear.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use weappd_base::secret::Secret;
+use weappd_wechat::open_data;
+
+use crate::calls::{CallError, WechatCall, WechatCalls};
+use crate::data::DataFault;
+use crate::error::Error;
+use crate::flight::Exchange;
+use crate::identity::Identity;
+use crate::kind::Kind;
+use crate::session::Session;
+use crate::sessions::Sessions;
+use crate::store::NewPhone;
+use crate::vault::{Matter, Owner};
+
+/// The longest code of the phone-number button taken: WeChat's have 64 characters.
+const MAX_CODE: usize = 512;
+
+/// A phone number, as WeChat proved it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PhoneNumber {
+    /// With `+` and the country code, however WeChat wrote it.
+    #[serde(rename = "phone_number")]
+    whole: String,
+    #[serde(rename = "pure_phone_number")]
+    pure: String,
+    country_code: String,
+    /// When WeChat told or encrypted it: seconds since 1970.
+    verified_at: i64,
+}
+
+/// What a phone brings for its number.
+pub(crate) enum PhoneProof {
+    Code(String),
+    Sealed { encrypted: String, iv: String },
+}
+
+impl PhoneNumber {
+    /// Reads `{"phoneNumber", "purePhoneNumber", "countryCode"}`.
+    pub(crate) fn read(info: &Value, verified_at: i64) -> Option<Self> {
+        if Kind::of(info) != Ok(Kind::PhoneNumber) {
+            return None;
+        }
+        let text = |name: &str| info.get(name).and_then(Value::as_str);
+        let (pure, country) = (text("purePhoneNumber")?, text("countryCode")?);
+        Some(Self {
+            whole: format!("+{country}{pure}"),
+            pure: pure.to_owned(),
+            country_code: country.to_owned(),
+            verified_at,
+        })
+    }
+
+    /// The number as people may be shown it: `+86 138****8000`.
+    pub(crate) fn masked(&self) -> String {
+        let pure = &self.pure;
+        let (head, tail) = if pure.len() >= 10 { (3, 4) } else { (0, 2) };
+        let stars = "*".repeat(pure.len().saturating_sub(head + tail));
+        let head = pure.get(..head).unwrap_or_default();
+        let tail = pure
+            .get(pure.len().saturating_sub(tail)..)
+            .unwrap_or_default();
+        format!("+{} {head}{stars}{tail}", self.country_code)
+    }
+
+    pub(crate) fn verified_at(&self) -> i64 {
+        self.verified_at
+    }
+}
+
+impl fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+impl Sessions {
+    /// The number that is kept for the session's user.
+    pub(crate) fn phone(&self, session: &Session) -> Option<PhoneNumber> {
+        self.unsealed_phone(
+            &session.identity.appid,
+            &session.identity.openid,
+            session.phone.as_deref()?,
+        )
+    }
+
+    pub(crate) fn unsealed_phone(
+        &self,
+        appid: &str,
+        openid: &str,
+        sealed: &[u8],
+    ) -> Option<PhoneNumber> {
+        let vault = self.shared().store.vault();
+        let text = vault.unseal(Matter::Phone, Owner { appid, openid }, sealed);
+        if text.is_none() {
+            tracing::warn!(
+                openid,
+                "a phone number was sealed with another key file; see [session] key_file"
+            );
+        }
+        serde_json::from_str(text?.expose()).ok()
+    }
+
+    /// Proves a number and keeps it for the user. Goes on when the phone hangs up.
+    pub(crate) async fn put_phone(
+        &self,
+        session: &Arc<Session>,
+        proof: PhoneProof,
+    ) -> Result<PhoneNumber, DataFault> {
+        let (sessions, session) = (self.clone(), Arc::clone(session));
+        self.shared()
+            .work
+            .run(async move { sessions.put_phone_here(&session, proof).await })
+            .await
+            .map_err(Error::from)?
+    }
+
+    async fn put_phone_here(
+        &self,
+        session: &Session,
+        proof: PhoneProof,
+    ) -> Result<PhoneNumber, DataFault> {
+        let shared = self.shared();
+        let who = &session.identity;
+        let now = shared.clock.unix_millis();
+        shared.limits.call(&who.appid, &who.openid, now)?;
+        let phone = match proof {
+            PhoneProof::Code(code) => self.phone_of_code(who, code).await?,
+            PhoneProof::Sealed { encrypted, iv } => {
+                let data = self.open_data(session, &encrypted, &iv).await?;
+                let found = Kind::of(&data).map_err(|what| DataFault::Shape { what })?;
+                let wrong = DataFault::Kind {
+                    found,
+                    wanted: Kind::PhoneNumber,
+                };
+                let made_at = open_data::made_at(&data).unwrap_or(now / 1000);
+                PhoneNumber::read(&data, made_at).ok_or(wrong)?
+            }
+        };
+        let text = serde_json::to_string(&phone).unwrap_or_default();
+        self.write_phone(session, Some(Secret::new(text))).await?;
+        Ok(phone)
+    }
+
+    /// Asks WeChat which number the code stands for. A code is good once; brought again
+    /// within seconds it gives the same answer.
+    async fn phone_of_code(
+        &self,
+        who: &Arc<Identity>,
+        code: String,
+    ) -> Result<PhoneNumber, DataFault> {
+        if code.len() > MAX_CODE {
+            return Err(DataFault::Input("the code is longer than 512 bytes"));
+        }
+        let shared = self.shared();
+        let calls = shared.calls.as_ref().ok_or(DataFault::NoCalls)?;
+        // The code of one user is nobody else's, not even for these seconds.
+        let name = format!("{}\0{code}", who.openid);
+        let now = shared.clock.unix_millis();
+        let flight = shared.phone_flights.board(&who.appid, &name, now, || {
+            exchange(Arc::clone(calls), Arc::clone(who), code)
+        });
+        let landed = shared
+            .phone_flights
+            .land(&flight, || shared.clock.unix_millis())
+            .await;
+        let info = landed.map_err(|err| DataFault::from(err).of_code())?;
+        let made_for = info.pointer("/watermark/appid").and_then(Value::as_str);
+        if made_for != Some(&who.appid) {
+            return Err(DataFault::Call(CallError::Malformed));
+        }
+        self.check_fresh(&info)?;
+        let made_at = open_data::made_at(&info).unwrap_or(now / 1000);
+        PhoneNumber::read(&info, made_at).ok_or(DataFault::Call(CallError::Malformed))
+    }
+
+    /// Forgets the user's number.
+    pub(crate) async fn forget_phone(&self, session: &Session) -> Result<(), Error> {
+        self.write_phone(session, None).await
+    }
+
+    async fn write_phone(&self, session: &Session, phone: Option<Secret>) -> Result<(), Error> {
+        let store = self.shared().store.clone();
+        let new = NewPhone {
+            user: session.user,
+            who: Arc::clone(&session.identity),
+            phone,
+        };
+        self.shared()
+            .work
+            .run(async move { store.put_phone(new).await })
+            .await?
+    }
+}
+
+/// `POST /wxa/business/getuserphonenumber`; WeChat checks that the code is the openid's.
+fn exchange(calls: Arc<dyn WechatCalls>, who: Arc<Identity>, code: String) -> Exchange<Value> {
+    async move {
+        let call = WechatCall {
+            method: Method::POST,
+            path: "/wxa/business/getuserphonenumber",
+            query: Vec::new(),
+            body: Some(json!({"code": code, "openid": who.openid})),
+        };
+        let mut answer = calls.call(&who.appid, call).await?;
+        match answer.get_mut("phone_info") {
+            Some(info) => Ok(Arc::new(info.take())),
+            None => Err(CallError::Malformed.into()),
+        }
+    }
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn phone(country: &str, pure: &str) -> PhoneNumber {
+        let info = json!({
+            "phoneNumber": pure, "purePhoneNumber": pure, "countryCode": country,
+        });
+        PhoneNumber::read(&info, 7).expect("a phone number")
+    }
+
+    #[test]
+    fn a_number_is_written_one_way_and_masked_for_people() {
+        let mobile = phone("86", "13800138000");
+        assert_eq!(
+            serde_json::to_string(&mobile).expect("JSON"),
+            r#"{"phone_number":"+8613800138000","pure_phone_number":"13800138000","country_code":"86","verified_at":7}"#
+        );
+        assert_eq!(mobile.masked(), "+86 138****8000");
+        assert_eq!(format!("{mobile:?}"), "+86 138****8000");
+        assert_eq!(phone("852", "91234567").masked(), "+852 ******67");
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_round_trips_and_its_mask_hides_it(
+            country in "[0-9]{1,4}", pure in "[0-9]{4,20}", at in any::<i64>(),
+        ) {
+            let mut number = phone(&country, &pure);
+            number.verified_at = at;
+            let text = serde_json::to_string(&number).expect("JSON");
+            prop_assert_eq!(serde_json::from_str::<PhoneNumber>(&text).ok(), Some(number.clone()));
+            let hidden = number.masked().bytes().filter(|c| *c == b'*').count();
+            prop_assert!(hidden >= 2, "{}", number.masked());
+        }
+    }
+}
