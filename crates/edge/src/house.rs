@@ -36,8 +36,8 @@ pub(crate) struct Rooms {
 /// One route made ready.
 #[derive(Debug)]
 pub(crate) struct Way {
-    /// The site's mini program.
-    pub(crate) appid: Option<Arc<str>>,
+    /// The site's mini programs.
+    pub(crate) appids: Arc<[String]>,
     pub(crate) session: SessionRule,
     pub(crate) to: To,
 }
@@ -69,7 +69,7 @@ impl House {
             let rooms = Arc::new(Rooms {
                 redirect: site.redirect,
                 has_tls: key.is_some(),
-                routes: build_routes(&first, site.appid.as_deref(), site.routes)?,
+                routes: build_routes(&first, site.appids, site.routes)?,
             });
             for host in hosts {
                 if let Some(key) = &key {
@@ -152,7 +152,7 @@ fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Er
 
 fn build_routes(
     host: &str,
-    appid: Option<&str>,
+    appids: Vec<String>,
     routes: Vec<Route>,
 ) -> Result<Table<Arc<Way>>, Error> {
     let paths: Vec<String> = routes.iter().map(|route| route.path.clone()).collect();
@@ -161,15 +161,20 @@ fn build_routes(
         path: path.to_owned(),
         what,
     };
-    let appid: Option<Arc<str>> = appid.map(Arc::from);
+    let appids: Arc<[String]> = appids.into();
     let mut ready = Vec::with_capacity(routes.len());
     for route in routes {
         let pattern =
             Pattern::parse(&route.path).map_err(|what| fail(&route.path, what.to_owned()))?;
         let to = build_target(route.target).map_err(|what| fail(&route.path, what))?;
         let session = route.session;
-        let appid = appid.clone();
-        ready.push((pattern, Arc::new(Way { appid, session, to })));
+        let appids = Arc::clone(&appids);
+        let way = Way {
+            appids,
+            session,
+            to,
+        };
+        ready.push((pattern, Arc::new(way)));
     }
     Table::new(ready).map_err(|at| {
         let path = paths.get(at).cloned().unwrap_or_default();
@@ -217,7 +222,7 @@ mod tests {
             hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
             tls: None,
             redirect: None,
-            appid: None,
+            appids: Vec::new(),
             routes: routes.collect(),
         };
         House::build(vec![site], 0)

@@ -20,11 +20,11 @@ const X_WX_UNIONID: HeaderName = HeaderName::from_static("x-wx-unionid");
 
 /// Says who a request's headers speak for. The session room's answer, given by weappd.
 pub trait Identify: Send + Sync {
-    /// Looks at the session headers of one request to a site of the mini program `appid`;
-    /// users of another one are nobody there.
+    /// Looks at the session headers of one request to a site of the mini programs `appids`
+    /// (none: of any); users of others are nobody there.
     fn identify<'a>(
         &'a self,
-        appid: Option<&'a str>,
+        appids: &'a [String],
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Caller>;
 }
@@ -81,7 +81,7 @@ pub(crate) async fn establish(
     way: &Way,
     headers: &mut HeaderMap,
 ) -> Result<(), Refusal> {
-    let caller = identify.identify(way.appid.as_deref(), headers).await;
+    let caller = identify.identify(&way.appids, headers).await;
     match (caller, way.session) {
         (
             Caller::Known {

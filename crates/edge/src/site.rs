@@ -33,8 +33,8 @@ pub struct Site {
     pub tls: Option<CertFiles>,
     /// Sends plain HTTP requests to HTTPS at this port (443: no port in the address).
     pub redirect: Option<u16>,
-    /// The mini program whose users are known here; without one, those of any.
-    pub appid: Option<String>,
+    /// The mini programs whose users are known here; without one, those of any.
+    pub appids: Vec<String>,
     /// Where paths lead. The most specific one wins, in whatever order they stand.
     pub routes: Vec<Route>,
 }

@@ -88,6 +88,11 @@ impl Files {
         })))
     }
 
+    /// Whether files are served at all.
+    pub fn is_enabled(&self) -> bool {
+        self.0.config.enabled
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
     }

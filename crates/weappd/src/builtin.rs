@@ -21,12 +21,14 @@ pub(crate) struct SessionIdentify(pub(crate) Sessions);
 impl Identify for SessionIdentify {
     fn identify<'a>(
         &'a self,
-        appid: Option<&'a str>,
+        appids: &'a [String],
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Caller> {
         Box::pin(async move {
             let caller = match self.0.check_headers(headers).await {
-                Ok(who) if appid.is_some_and(|appid| appid != who.appid) => Err(Denied::Unknown),
+                Ok(who) if !appids.is_empty() && !appids.contains(&who.appid) => {
+                    Err(Denied::Unknown)
+                }
                 caller => caller,
             };
             match caller {
@@ -53,7 +55,7 @@ fn wants_page(headers: &HeaderMap) -> bool {
 pub(crate) struct NobodyKnown;
 
 impl Identify for NobodyKnown {
-    fn identify<'a>(&'a self, _: Option<&'a str>, _: &'a HeaderMap) -> BoxFuture<'a, Caller> {
+    fn identify<'a>(&'a self, _: &'a [String], _: &'a HeaderMap) -> BoxFuture<'a, Caller> {
         Box::pin(std::future::ready(Caller::Nobody))
     }
 }

@@ -71,8 +71,10 @@ pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
         token: push(&app.appid).and_then(|push| push.token.clone()),
         encoding_aes_key: push(&app.appid).and_then(|push| push.encoding_aes_key.clone()),
     });
-    let homes = plan.sites.iter().rev().filter_map(|site| {
-        let appid = site.appid.as_ref()?;
+    // The first site that serves a mini program is where its messages go.
+    let served = plan.sites.iter().rev();
+    let served = served.flat_map(|site| site.appids.iter().map(move |appid| (site, appid)));
+    let homes = served.filter_map(|(site, appid)| {
         let home = Home {
             // Any name will do that leads to the site.
             host: site.hosts.first()?.replace('*', "weappd"),
@@ -173,11 +175,7 @@ pub(crate) struct PassIdentify<I> {
 }
 
 impl<I: Identify> Identify for PassIdentify<I> {
-    fn identify<'a>(
-        &'a self,
-        site: Option<&'a str>,
-        headers: &'a HeaderMap,
-    ) -> BoxFuture<'a, Caller> {
+    fn identify<'a>(&'a self, site: &'a [String], headers: &'a HeaderMap) -> BoxFuture<'a, Caller> {
         let pass = headers.get(PASS).and_then(|pass| pass.to_str().ok());
         match pass.and_then(|pass| self.passes.take(pass)) {
             Some((appid, openid)) => Box::pin(std::future::ready(Caller::Known {
@@ -293,13 +291,13 @@ mod tests {
         });
         let answer = async move |State(seen): State<Seen>, request: axum::extract::Request| {
             let (parts, body) = request.into_parts();
-            let who = match identify.identify(None, &parts.headers).await {
+            let who = match identify.identify(&[], &parts.headers).await {
                 Caller::Known { openid, appid, .. } => format!("{appid} {openid}"),
                 _ => "nobody".to_owned(),
             };
             let body = body.collect().await.expect("a body").to_bytes();
             let text = format!("{} {who} {}", parts.uri, String::from_utf8_lossy(&body));
-            let again = match identify.identify(None, &parts.headers).await {
+            let again = match identify.identify(&[], &parts.headers).await {
                 Caller::Nobody => "used up",
                 _ => "good twice",
             };

@@ -10,15 +10,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::json;
 use weappd_base::secret::{Secret, same_bytes};
-use weappd_session::Sessions;
 use weappd_session::http::SiteChoice;
+use weappd_session::{Denied, Sessions};
 use weappd_tunnel::Tunnels;
 
 /// The tokens that open `/v1/`.
@@ -31,17 +31,17 @@ struct Parts {
     tokens: AppTokens,
 }
 
-/// Everything the internal listener answers. With an `appid`, apps can ask who a phone is
-/// at the site's own paths (`/weapp/user`), with the phone's own headers.
+/// Everything the internal listener answers. With mini programs, apps can ask who a phone
+/// is at the sites' own paths (`/weapp/user`), with the phone's own headers.
 pub(crate) fn router(
     sessions: &Sessions,
     tunnels: &Tunnels,
-    appid: Option<&str>,
+    appids: Vec<String>,
     tokens: AppTokens,
 ) -> Router {
-    let session = appid.map(|appid| {
+    let session = (!appids.is_empty()).then(|| {
         let choice = SiteChoice {
-            appid: appid.to_owned(),
+            appids,
             wafer1: true,
             wafer2: true,
         };
@@ -75,8 +75,22 @@ async fn unknown() -> Response {
     )
 }
 
-async fn whoami(State(parts): State<Parts>, headers: HeaderMap) -> Response {
-    match parts.sessions.check_headers(&headers).await {
+/// Which mini program's users an app asks for.
+#[derive(serde::Deserialize)]
+struct Among {
+    appid: Option<String>,
+}
+
+async fn whoami(
+    State(parts): State<Parts>,
+    Query(among): Query<Among>,
+    headers: HeaderMap,
+) -> Response {
+    let caller = match parts.sessions.check_headers(&headers).await {
+        Ok(who) if among.appid.is_some_and(|appid| appid != who.appid) => Err(Denied::Unknown),
+        caller => caller,
+    };
+    match caller {
         Ok(who) => Json(json!({
             "appid": who.appid,
             "openid": who.openid,

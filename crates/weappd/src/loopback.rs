@@ -34,7 +34,7 @@ pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failur
             hosts: vec!["*".to_owned()],
             tls: None,
             redirect: None,
-            appid: None,
+            appids: Vec::new(),
             routes: vec![everything],
         }],
         upstreams: watch::channel(Arc::default()).1,

@@ -18,6 +18,7 @@ mod internal;
 mod listen;
 mod logging;
 mod loopback;
+mod pictures;
 mod plan;
 mod signals;
 mod simulated;

@@ -56,14 +56,15 @@ pub(crate) struct SitePlan {
     pub(crate) tls: Option<CertFiles>,
     /// The port plain HTTP is sent to.
     pub(crate) redirect: Option<u16>,
-    /// The mini program whose users it serves; without one it has no built-in endpoints.
-    pub(crate) appid: Option<String>,
+    /// The mini programs whose users it serves, the first of which a login means that names
+    /// none; without one it has no built-in endpoints.
+    pub(crate) appids: Vec<String>,
     /// Whether it speaks Wafer 1 at `/login`, `/user`, `/tunnel`.
     pub(crate) wafer1: bool,
     /// Whether it speaks Wafer 2 under `/weapp/`.
     pub(crate) wafer2: bool,
-    /// Whether its mini program has a message Token: WeChat pushes messages here.
-    pub(crate) messages: bool,
+    /// Those of them that have a message Token: WeChat pushes their messages here.
+    pub(crate) messages: Vec<String>,
     /// Its own routes; they win over built-in endpoints.
     pub(crate) routes: Vec<Route>,
     /// The business server whose tunnels the built-in tunnel endpoint opens.

@@ -1,5 +1,7 @@
 //! The built-in endpoints of a site, and which of them its own routes take over.
 
+use std::borrow::Cow;
+
 use axum::Router;
 use weappd_edge::{Route, SessionRule, Site, Target};
 
@@ -20,22 +22,27 @@ const WAFER2: [&str; 4] = [
 /// Of sites that speak Wafer 1.
 const WAFER1: [&str; 3] = ["/login", "/user", "/tunnel"];
 
-/// Where WeChat pushes messages, on sites of a mini program that has a message Token.
+/// Where WeChat pushes messages, on sites of a mini program that has a message Token; each
+/// mini program's own path, its AppID, stands under it.
 pub(crate) const INBOX: &str = "/weapp/message";
 
 /// The paths weappd itself answers on a site, before its routes take any over.
-pub(crate) fn builtin_paths(site: &SitePlan) -> Vec<&'static str> {
-    let mut paths = ALWAYS.to_vec();
+pub(crate) fn builtin_paths(site: &SitePlan) -> Vec<Cow<'static, str>> {
+    let mut paths: Vec<Cow<'static, str>> = ALWAYS.map(Cow::from).to_vec();
     if site.wafer2 {
-        paths.extend(WAFER2);
+        paths.extend(WAFER2.map(Cow::from));
     } else {
-        paths.push("/weapp/upload");
+        paths.push("/weapp/upload".into());
     }
     if site.wafer1 {
-        paths.extend(WAFER1);
+        paths.extend(WAFER1.map(Cow::from));
     }
-    if site.messages {
-        paths.push(INBOX);
+    if !site.messages.is_empty() {
+        paths.push(INBOX.into());
+    }
+    if site.appids.len() > 1 {
+        let own = site.messages.iter();
+        paths.extend(own.map(|appid| format!("{INBOX}/{appid}").into()));
     }
     let tunnel = site.tunnel_business.is_some();
     paths.retain(|path| tunnel || !path.ends_with("/tunnel"));
@@ -65,11 +72,11 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
     if let Some(rooms) = rooms {
         let paths = builtin_paths(&plan);
         for path in paths {
-            if plan.routes.iter().any(|own| takes_over(&own.path, path)) {
+            if plan.routes.iter().any(|own| takes_over(&own.path, &path)) {
                 continue;
             }
             let path = if path.ends_with('/') || path == SESSION {
-                path.to_owned()
+                path.into_owned()
             } else {
                 format!("= {path}")
             };
@@ -85,7 +92,7 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
         hosts: plan.hosts,
         tls: plan.tls,
         redirect: plan.redirect,
-        appid: plan.appid,
+        appids: plan.appids,
         routes,
     }
 }
@@ -111,10 +118,10 @@ mod tests {
             hosts: vec!["a.com".to_owned()],
             tls: None,
             redirect: None,
-            appid: None,
+            appids: Vec::new(),
             wafer1: false,
             wafer2: true,
-            messages: false,
+            messages: Vec::new(),
             routes: Vec::new(),
             tunnel_business: None,
         }
@@ -124,21 +131,30 @@ mod tests {
     fn paths_are_there_only_when_something_answers_them() {
         let plain = builtin_paths(&site());
         for path in ["/login", "/tunnel", "/weapp/tunnel", INBOX] {
-            assert!(!plain.contains(&path), "{path}");
+            assert!(!plain.contains(&path.into()), "{path}");
         }
         let full = builtin_paths(&SitePlan {
             wafer1: true,
-            messages: true,
+            messages: vec!["wx1".to_owned()],
             tunnel_business: Some("a.com".to_owned()),
             ..site()
         });
         for path in ["/login", "/tunnel", "/weapp/tunnel", INBOX] {
-            assert!(full.contains(&path), "{path}");
+            assert!(full.contains(&path.into()), "{path}");
         }
         let neither = builtin_paths(&SitePlan {
             wafer2: false,
             ..site()
         });
-        assert!(neither.contains(&"/weapp/upload"));
+        assert!(neither.contains(&"/weapp/upload".into()));
+        assert!(!full.contains(&"/weapp/message/wx1".into()));
+        let several = builtin_paths(&SitePlan {
+            appids: ["wx1", "wx2", "wx3"].map(str::to_owned).to_vec(),
+            messages: ["wx1", "wx3"].map(str::to_owned).to_vec(),
+            ..site()
+        });
+        let inboxes = several.iter().filter(|path| path.starts_with(INBOX));
+        let own = [INBOX, "/weapp/message/wx1", "/weapp/message/wx3"];
+        assert_eq!(inboxes.collect::<Vec<_>>(), own);
     }
 }

@@ -24,7 +24,7 @@ use weappd_edge::{Bound, Edge, EdgeParts, Kind, Site, Target};
 use weappd_files::http::PublicBase;
 use weappd_files::{Files, FilesParts};
 use weappd_gateway::Gateway;
-use weappd_session::http::SiteChoice;
+use weappd_session::http::{SiteChoice, avatar_router};
 use weappd_session::{Sessions, SessionsParts};
 use weappd_tunnel::{Tunnels, TunnelsParts};
 use weappd_wechat::{Client, Credential};
@@ -36,6 +36,7 @@ use crate::exit::Failure;
 use crate::gateway::{self, PassIdentify, Passes};
 use crate::ground::Ground;
 use crate::loopback::{small_config, small_edge};
+use crate::pictures::FilePictures;
 use crate::plan::{DevPlan, Plan, SitePlan, Sockets, TunnelForApps};
 use crate::signals::Goodbye;
 use crate::simulated::{open_wechat, pages};
@@ -108,7 +109,7 @@ async fn build(
     let inner = internal::router(
         &house.sessions,
         &house.tunnels,
-        plan.mini_apps.first().map(|app| app.appid.as_str()),
+        plan.mini_apps.iter().map(|app| app.appid.clone()).collect(),
         Arc::new(vec![token]),
     );
     let inner = weappd_gateway::http::in_front_of(house.gateway.clone(), inner);
@@ -175,6 +176,7 @@ async fn rooms(
         config: plan.sections.session.clone(),
         data_dir: data.path().to_owned(),
         mini_apps: plan.mini_apps.clone(),
+        calls: None,
         wechat,
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),
@@ -266,16 +268,17 @@ fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String,
 impl House {
     /// The rooms' endpoints of one site.
     fn site(&self, ground: &Ground, plan: SitePlan, dev: Option<&DevPlan>) -> Site {
-        let appid = plan.appid.clone();
-        let rooms = appid.map(|appid| self.rooms_of(&plan, appid));
+        let served = !plan.appids.is_empty();
+        let rooms = served.then(|| self.rooms_of(&plan));
         let pages = dev.filter(|dev| dev.page).map(|dev| pages(ground, dev));
         sites::site(plan, rooms.as_ref(), pages.unwrap_or_default())
     }
 
-    fn rooms_of(&self, plan: &SitePlan, appid: String) -> Router {
-        let login = weappd_session::http::require_login(self.sessions.clone()).of_app(&appid);
+    fn rooms_of(&self, plan: &SitePlan) -> Router {
+        let login = weappd_session::http::require_login(self.sessions.clone());
+        let login = login.of_apps(&plan.appids);
         let choice = SiteChoice {
-            appid,
+            appids: plan.appids.clone(),
             wafer1: plan.wafer1,
             wafer2: plan.wafer2,
         };
@@ -284,11 +287,14 @@ impl House {
         if let Some(business) = &plan.tunnel_business {
             guarded = guarded.merge(tunnel_router(self.tunnels.clone(), business, plan.wafer1));
         }
-        let inbox = plan.messages.then(|| {
-            let appid = plan.appid.as_deref().unwrap_or_default();
-            weappd_gateway::http::inbox_router(self.gateway.clone(), appid)
+        let inbox = (!plan.messages.is_empty())
+            .then(|| weappd_gateway::http::inbox_router(self.gateway.clone(), &plan.messages));
+        let pictures = self.files.is_enabled().then(|| {
+            let pictures = Arc::new(FilePictures::new(self.files.clone()));
+            avatar_router(self.sessions.clone(), &plan.appids, pictures)
         });
         weappd_session::http::public_router(self.sessions.clone(), choice)
+            .merge(pictures.unwrap_or_default())
             .merge(inbox.unwrap_or_default())
             .merge(guarded.layer(login))
             .merge(weappd_files::http::download_router(self.files.clone()))
@@ -302,10 +308,11 @@ impl House {
             let mut site = site.clone();
             site.tls = None;
             site.redirect = None;
-            // In here the inbox's path is the app's: this is how messages reach it.
+            // In here the inbox's paths are the app's: this is how messages reach it.
             let inbox = format!("= {}", sites::INBOX);
-            site.routes
-                .retain(|route| route.path != inbox || !matches!(route.target, Target::Room(_)));
+            site.routes.retain(|route| {
+                !route.path.starts_with(&inbox) || !matches!(route.target, Target::Room(_))
+            });
             site
         };
         Edge::build(EdgeParts {

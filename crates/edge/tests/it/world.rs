@@ -30,7 +30,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Doorman;
 
 impl Identify for Doorman {
-    fn identify<'a>(&'a self, _: Option<&'a str>, headers: &'a HeaderMap) -> BoxFuture<'a, Caller> {
+    fn identify<'a>(&'a self, _: &'a [String], headers: &'a HeaderMap) -> BoxFuture<'a, Caller> {
         Box::pin(async move {
             match headers.get("x-wx-skey").map(http::HeaderValue::as_bytes) {
                 None => Caller::Nobody,
@@ -172,7 +172,7 @@ pub(crate) fn site(hosts: &[&str], routes: Vec<Route>) -> Site {
         hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
         tls: None,
         redirect: None,
-        appid: None,
+        appids: Vec::new(),
         routes,
     }
 }

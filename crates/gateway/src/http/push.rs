@@ -1,11 +1,14 @@
 //! The way in: WeChat's message push at `/weapp/message`.
 //!
 //! The Wafer 2 contract is kept: a URL check is answered with its `echostr` or
-//! `ERR_WHEN_CHECK_SIGNATURE`, a message with `success`.
+//! `ERR_WHEN_CHECK_SIGNATURE`, a message with `success`. Where a site has several mini
+//! programs, each also has a path of its own, `/weapp/message/{appid}`.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderName, StatusCode, header};
@@ -16,7 +19,7 @@ use crate::deliver::Message;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::inbox::{Inbox, SUCCESS};
-use crate::push::{Push, Stamp, check_url, is_probe, open};
+use crate::push::{Push, Reader, Stamp, check_url, is_probe, open};
 use crate::tap;
 
 /// What Wafer 2 answers to a URL check it does not believe.
@@ -26,31 +29,57 @@ const BAD_SIGNATURE: &str = "ERR_WHEN_CHECK_SIGNATURE";
 #[derive(Clone)]
 struct Door {
     gateway: Gateway,
-    appid: String,
+    appids: Arc<[String]>,
 }
 
-/// `GET|POST /weapp/message` of a site whose mini program is `appid`. A push that another
-/// of the gateway's mini programs has signed is taken for that one.
-pub fn inbox_router(gateway: Gateway, appid: &str) -> Router {
+/// `GET|POST /weapp/message` and `/weapp/message/{appid}` of a site with these mini
+/// programs. At the first a push that another of the gateway's mini programs has signed is
+/// taken for that one; at the second only what the mini program of the path has signed.
+pub fn inbox_router(gateway: Gateway, appids: &[String]) -> Router {
     let door = Door {
         gateway,
-        appid: appid.to_owned(),
+        appids: appids.into(),
     };
     Router::new()
         .route("/weapp/message", get(check).post(take))
+        .route("/weapp/message/{appid}", get(check).post(take))
         .with_state(door)
 }
 
-async fn check(State(door): State<Door>, Query(stamp): Query<Stamp>) -> Response {
-    let Some(inbox) = &door.gateway.shared().inbox else {
+impl Door {
+    /// Whose messages the path takes: the mini program that comes first, and whether it is
+    /// the only one. `None` if the site has no such mini program.
+    fn of(&self, named: Option<Path<String>>) -> Option<(&str, bool)> {
+        let mut appids = self.appids.iter();
+        let is_named = named.is_some();
+        let appid = match named {
+            Some(Path(name)) => appids.find(|appid| **appid == name)?,
+            None => appids.next()?,
+        };
+        Some((appid, is_named))
+    }
+}
+
+/// Those who may read what comes in.
+fn readers<'a>(inbox: &'a Inbox, appid: &'a str, only: bool) -> impl Iterator<Item = &'a Reader> {
+    let readers = inbox.readers(appid);
+    readers.filter(move |reader| !only || reader.appid == appid)
+}
+
+async fn check(
+    State(door): State<Door>,
+    path: Option<Path<String>>,
+    Query(stamp): Query<Stamp>,
+) -> Response {
+    let (Some(inbox), Some((appid, only))) = (&door.gateway.shared().inbox, door.of(path)) else {
         return no_inbox();
     };
-    if let Some(reader) = check_url(inbox.readers(&door.appid), &stamp) {
+    if let Some(reader) = check_url(readers(inbox, appid, only), &stamp) {
         tracing::info!(appid = reader.appid, "WeChat checked the message URL");
         return say(StatusCode::OK, stamp.echostr);
     }
     tracing::warn!(
-        appid = door.appid,
+        appid,
         "a check of the message URL has a wrong signature: compare the message Token here with \
          WeChat's console"
     );
@@ -59,12 +88,13 @@ async fn check(State(door): State<Door>, Query(stamp): Query<Stamp>) -> Response
 
 async fn take(
     State(door): State<Door>,
+    path: Option<Path<String>>,
     Query(stamp): Query<Stamp>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let shared = door.gateway.shared();
-    let Some(inbox) = &shared.inbox else {
+    let (Some(inbox), Some((appid, only))) = (&shared.inbox, door.of(path)) else {
         return no_inbox();
     };
     let deadline = inbox.deadline();
@@ -75,10 +105,10 @@ async fn take(
     if is_probe(&body) {
         return say(StatusCode::OK, SUCCESS.to_owned());
     }
-    let push = match open(inbox.readers(&door.appid), &stamp, &body) {
+    let push = match open(readers(inbox, appid, only), &stamp, &body) {
         Ok(push) => push,
         Err(fake) => {
-            tracing::warn!(appid = door.appid, why = %fake, "a pushed message was refused");
+            tracing::warn!(appid, why = %fake, "a pushed message was refused");
             return say(StatusCode::FORBIDDEN, fake.to_string());
         }
     };

@@ -7,7 +7,7 @@ use weappd_base::secret::Secret;
 use weappd_wechat::envelope;
 use weappd_wechat::message::{Mailbox, MessageKey, Stamp, encrypt, msg_signature, signature};
 
-use super::support::{APPID, Mood, Setting, World, mini_app, until};
+use super::support::{APPID, Mood, OTHER, Setting, World, mini_app, until};
 use crate::config::{Config, InboxConfig};
 use crate::inbox::Replay;
 
@@ -489,6 +489,54 @@ async fn a_message_goes_to_the_mini_program_that_signed_it() {
     world.push(&signed(), text(1, "o1")).await;
     world.got(1).await;
     assert_eq!(world.app.got.lock()[0].appid, "wx2");
+}
+
+#[tokio::test]
+async fn at_a_path_of_its_own_only_the_mini_programs_own_messages_are_taken() {
+    let world = World::of(Setting {
+        mini_apps: vec![
+            mini_app(APPID, Some(TOKEN), None),
+            mini_app(OTHER, Some(TOKEN), None),
+            mini_app("wx3", Some(TOKEN), None),
+        ],
+        ..plain(quick())
+    })
+    .await;
+    let at = |appid: &str| format!("/weapp/message/{appid}");
+    for (path, who, id) in [
+        ("/weapp/message".to_owned(), APPID, 1),
+        (at(OTHER), OTHER, 1),
+        (at(APPID), APPID, 2),
+    ] {
+        let before = world.app.got.lock().len();
+        let said = world.push_at(&path, &signed(), text(id, "o1")).await;
+        assert_eq!(said.status, 200, "{path}");
+        world.got(before + 1).await;
+        assert_eq!(world.app.got.lock()[before].appid, who, "{path}");
+    }
+    // Not of this site, though the gateway knows it; and nobody.
+    for appid in ["wx3", "wx9", "%77x2%2f"] {
+        let said = world.push_at(&at(appid), &signed(), text(1, "o1")).await;
+        assert_eq!(said.status, 404, "{appid}");
+    }
+}
+
+#[tokio::test]
+async fn what_another_has_signed_is_refused_at_a_path_of_ones_own() {
+    let world = World::of(Setting {
+        mini_apps: vec![
+            mini_app(APPID, Some(TOKEN), None),
+            mini_app(OTHER, Some("another"), None),
+        ],
+        ..plain(quick())
+    })
+    .await;
+    let at_other = format!("/weapp/message/{OTHER}");
+    let said = world.push_at(&at_other, &signed(), text(1, "o1")).await;
+    assert_eq!(said.status, 403);
+    assert_eq!(world.push(&signed(), text(1, "o1")).await.status, 200);
+    world.got(1).await;
+    assert_eq!(world.app.got.lock()[0].appid, APPID);
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ use crate::gateway::{Gateway, GatewayParts};
 use crate::http::{api_router, inbox_router};
 
 pub(super) const APPID: &str = "wxba5fad812f8e6fb9";
+/// Another mini program of the same site, where a test says so.
+pub(super) const OTHER: &str = "wx2";
 pub(super) const SECRET: &str = "the-app-secret-nobody-may-see";
 pub(super) const BEARER: &str = "the-apps-own-token";
 
@@ -296,17 +298,27 @@ impl World {
         Said::read(api_router(self.gateway.clone()).oneshot(request)).await
     }
 
+    /// The inbox of a site with two mini programs.
+    fn inbox(&self) -> Router {
+        let appids = [APPID, OTHER].map(str::to_owned);
+        inbox_router(self.gateway.clone(), &appids)
+    }
+
     /// What WeChat sends to `/weapp/message`.
     pub(super) async fn push(&self, query: &str, body: impl Into<Body>) -> Said {
-        let uri = format!("/weapp/message?{query}");
+        self.push_at("/weapp/message", query, body).await
+    }
+
+    pub(super) async fn push_at(&self, path: &str, query: &str, body: impl Into<Body>) -> Said {
+        let uri = format!("{path}?{query}");
         let request = Request::post(uri).body(body.into()).expect("a request");
-        Said::read(inbox_router(self.gateway.clone(), APPID).oneshot(request)).await
+        Said::read(self.inbox().oneshot(request)).await
     }
 
     pub(super) async fn check_url(&self, query: &str) -> Said {
         let uri = format!("/weapp/message?{query}");
         let request = Request::get(uri).body(Body::empty()).expect("a request");
-        Said::read(inbox_router(self.gateway.clone(), APPID).oneshot(request)).await
+        Said::read(self.inbox().oneshot(request)).await
     }
 }
 

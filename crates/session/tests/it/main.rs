@@ -3,13 +3,18 @@
 
 #![expect(clippy::expect_used, reason = "what fails in a helper fails its test")]
 
+mod avatar;
 mod backend;
 mod check;
 mod data;
+mod key;
 mod login;
+mod phone;
+mod platform;
 mod require;
 mod revoke;
 mod rpc;
+mod several;
 mod store;
 mod wechat;
 mod wiretap;

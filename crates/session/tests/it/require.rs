@@ -51,7 +51,7 @@ async fn the_layer_lets_users_pass_and_refuses_in_their_dialect() {
 
     let other = Router::new()
         .route("/", get(who))
-        .layer(layer.of_app(OTHER_APP));
+        .layer(layer.of_apps(&[OTHER_APP.to_owned()]));
     let session = [("X-WX-Skey", skey.as_str())];
     let refused = send(other, "GET", "/", &session, Body::empty()).await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);

@@ -2,6 +2,7 @@
 //! of its own, and phones.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,10 +17,11 @@ use weappd_base::tasks::{Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
 use weappd_session::http::{SiteChoice, control_router, public_router, rpc_router};
-use weappd_session::{Config, Error, MiniApp, Sessions, SessionsParts};
+use weappd_session::{Config, Error, MiniApp, Sessions, SessionsParts, WechatCalls};
 use weappd_wechat::Client;
 
 use crate::backend::Backend;
+use crate::platform::Platform;
 use crate::wechat::{FakeWechat, user_data};
 
 pub(crate) const APP: &str = "wx0000000000000001";
@@ -34,6 +36,8 @@ pub(crate) struct World {
     client: Client,
     clock: Clock,
     config: Config,
+    mini_apps: Vec<MiniApp>,
+    calls: Option<Arc<dyn WechatCalls>>,
     _tasks: Tasks,
     backend: Backend,
 }
@@ -54,15 +58,39 @@ impl World {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        Self::built(config, 30_000).await
+        Self::built(config, 30_000, |_, _| None).await
+    }
+
+    /// A world whose WeChat, but for the codes of logins that tests hand out, is the
+    /// simulated one.
+    pub(crate) async fn simulated(config: Config) -> (Self, Platform) {
+        let mut platform = None;
+        let world = Self::built(config, 30_000, |tasks, clock| {
+            let platform = platform.insert(Platform::start(tasks, clock));
+            Some((platform.url().to_owned(), platform.calls()))
+        })
+        .await;
+        (world, platform.expect("a platform"))
+    }
+
+    /// A world that calls WeChat's API as `calls` does.
+    pub(crate) async fn calling(config: Config, calls: Arc<dyn WechatCalls>) -> Self {
+        let mut world = Self::with(config).await;
+        world.calls = Some(calls);
+        world.restart().await;
+        world
     }
 
     /// A world that waits only 300 ms for its WeChat.
     pub(crate) async fn impatient() -> Self {
-        Self::built(Config::default(), 300).await
+        Self::built(Config::default(), 300, |_, _| None).await
     }
 
-    async fn built(mut config: Config, timeout_ms: u64) -> Self {
+    async fn built(
+        mut config: Config,
+        timeout_ms: u64,
+        elsewhere: impl FnOnce(&Tasks, &Clock) -> Option<(String, Arc<dyn WechatCalls>)>,
+    ) -> Self {
         let backend = Backend::new();
         if config.store == Config::default().store {
             config.store = backend.store();
@@ -73,12 +101,15 @@ impl World {
         let (clock, hand) = Clock::manual(1_800_000_000);
         let wiretap = Wiretap::on(clock.clone());
         let work = Work::current();
+        let (url, calls) = elsewhere(&tasks, &clock).unzip();
         let endpoint = weappd_wechat::Config {
-            endpoint: wechat.url().to_owned(),
+            endpoint: url.unwrap_or_else(|| wechat.url().to_owned()),
             timeout_ms,
         };
         let client = Client::new(&endpoint, work, wiretap.clone()).expect("a client");
-        let sessions = open(dir.path(), &config, &client, &clock, &wiretap)
+        let mini_apps = [APP, OTHER_APP].map(|appid| MiniApp::new(appid, Secret::new("secret")));
+        let from = (&config, &mini_apps[..]);
+        let sessions = open(dir.path(), from, &client, &clock, (&wiretap, &calls))
             .await
             .expect("opens");
         Self {
@@ -90,6 +121,8 @@ impl World {
             client,
             clock,
             config,
+            mini_apps: mini_apps.into(),
+            calls,
             _tasks: tasks,
             backend,
         }
@@ -97,7 +130,14 @@ impl World {
 
     /// Opens the sessions of a directory, beside those that are open.
     pub(crate) async fn open_at(&self, dir: &Path) -> Result<Sessions, Error> {
-        open(dir, &self.config, &self.client, &self.clock, &self.wiretap).await
+        open(
+            dir,
+            (&self.config, &self.mini_apps),
+            &self.client,
+            &self.clock,
+            (&self.wiretap, &self.calls),
+        )
+        .await
     }
 
     /// Opens the sessions of another store.
@@ -108,13 +148,26 @@ impl World {
             ..self.config.clone()
         };
         let (client, clock) = (&self.client, &self.clock);
-        open(self.dir.path(), &config, client, clock, &self.wiretap).await
+        open(
+            self.dir.path(),
+            (&config, &self.mini_apps),
+            client,
+            clock,
+            (&self.wiretap, &self.calls),
+        )
+        .await
     }
 
     /// Closes and opens again: memory is empty, the store is not.
     pub(crate) async fn restart(&mut self) {
         self.sessions.close().await.expect("closes");
         self.sessions = self.open_at(self.dir.path()).await.expect("opens again");
+    }
+
+    /// The same with other mini programs.
+    pub(crate) async fn restart_with(&mut self, mini_apps: Vec<MiniApp>) {
+        self.mini_apps = mini_apps;
+        self.restart().await;
     }
 
     pub(crate) async fn get(&self, path: &str, headers: Headers<'_>) -> Answer {
@@ -139,7 +192,7 @@ impl World {
     /// The public routes of a site, and the internal ones.
     pub(crate) fn router(&self, appid: &str) -> Router {
         let choice = SiteChoice {
-            appid: appid.to_owned(),
+            appids: vec![appid.to_owned()],
             wafer1: true,
             wafer2: true,
         };
@@ -187,22 +240,21 @@ impl World {
 
 async fn open(
     dir: &Path,
-    config: &Config,
+    (config, mini_apps): (&Config, &[MiniApp]),
     client: &Client,
     clock: &Clock,
-    wiretap: &Wiretap,
+    (wiretap, calls): (&Wiretap, &Option<Arc<dyn WechatCalls>>),
 ) -> Result<Sessions, Error> {
     Sessions::open(SessionsParts {
         config: config.clone(),
         data_dir: dir.to_owned(),
-        mini_apps: [APP, OTHER_APP]
-            .map(|appid| MiniApp::new(appid, Secret::new("secret")))
-            .into(),
+        mini_apps: mini_apps.to_vec(),
         wechat: client.clone(),
         clock: clock.clone(),
         tokens: Tokens::system(),
         work: Work::current(),
         wiretap: wiretap.clone(),
+        calls: calls.clone(),
     })
     .await
 }

@@ -14,14 +14,22 @@ mod shared;
 mod check;
 #[path = "../it/data.rs"]
 mod data;
+#[path = "../it/key.rs"]
+mod key;
 #[path = "../it/login.rs"]
 mod login;
+#[path = "../it/phone.rs"]
+mod phone;
+#[path = "../it/platform.rs"]
+mod platform;
 #[path = "../it/require.rs"]
 mod require;
 #[path = "../it/revoke.rs"]
 mod revoke;
 #[path = "../it/rpc.rs"]
 mod rpc;
+#[path = "../it/several.rs"]
+mod several;
 #[path = "../it/wechat.rs"]
 mod wechat;
 #[path = "../it/world.rs"]

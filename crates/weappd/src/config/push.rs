@@ -7,7 +7,7 @@ use weappd_base::secret::Secret;
 use crate::config::desk::Desk;
 use crate::config::document::Step;
 use crate::config::raw::Raw;
-use crate::plan::PushPlan;
+use crate::plan::{PushPlan, SitePlan};
 
 /// Settles them, by AppID.
 pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
@@ -59,4 +59,38 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
         pushes.insert(appid.to_owned(), plan);
     }
     pushes
+}
+
+/// Warns of mini programs of one site whose messages cannot be told apart by what signs
+/// them.
+pub(crate) fn same_token(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
+    let of = |appid: &str| {
+        let long = raw.miniapps.0.iter().find(|(id, _)| id == appid);
+        let short = || raw.miniapp.as_ref();
+        long.map(|(_, mini)| mini).or_else(short)
+    };
+    for site in sites {
+        for (at, appid) in site.messages.iter().enumerate() {
+            let token = |appid: &String| of(appid).and_then(|mini| mini.message_token.clone());
+            let mut others = site.messages.iter().take(at);
+            let Some(other) = others.find(|other| token(other) == token(appid)) else {
+                continue;
+            };
+            let long = [
+                "miniapps".into(),
+                appid.as_str().into(),
+                Step::Key("message_token"),
+            ];
+            let short = ["miniapp".into(), Step::Key("message_token")];
+            let place = if desk.says(&long) { &long[..] } else { &short };
+            desk.warning(
+                place,
+                format!("{appid} and {other} sign messages with the same Token"),
+                format!(
+                    "at /weapp/message they may be taken for the first one's: give each a Token \
+                     of its own, or set /weapp/message/{appid} in WeChat's console"
+                ),
+            );
+        }
+    }
 }

@@ -106,6 +106,8 @@ pub(crate) struct Site {
     pub(crate) dialects: Option<Vec<Dialect>>,
     /// The AppID of the mini program whose users log in here.
     pub(crate) miniapp: Option<String>,
+    /// The same for several mini programs; a login that does not say which means the first.
+    pub(crate) miniapps: Option<Vec<String>>,
     /// The app that answers `/`.
     pub(crate) app: Option<String>,
     /// The running servers that answer `/`.

@@ -80,9 +80,11 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     let mut sites = site::all(desk, &raw, &doors, &mini_apps, &apps);
     let tunnel = tunnel(desk, shared.tunnel, &shared.tunnel_short, &mut sites);
     for site in &mut sites {
-        let push = site.appid.as_ref().and_then(|appid| pushes.get(appid));
-        site.messages = push.is_some_and(|push| push.token.is_some());
+        let mut messages = site.appids.clone();
+        messages.retain(|appid| pushes.get(appid).is_some_and(|push| push.token.is_some()));
+        site.messages = messages;
     }
+    push::same_token(desk, &raw, &sites);
     site::tell(desk, &raw, &sites);
     ports(desk, &doors, &apps);
     rooms(desk, &raw, &shared.edge);

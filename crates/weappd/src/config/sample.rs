@@ -48,6 +48,7 @@ key = "TUNNEL_KEY"
 
 #: [files]
 #: max_upload_bytes = 10485760
+#: max_avatar_bytes = 2097152                    # a picture users choose for themselves
 #: max_total_bytes = 0                           # of all uploads together; 0: no limit
 
 #: [edge]
@@ -68,7 +69,9 @@ key = "TUNNEL_KEY"
 #: [sites."shop.example.com"]
 #: cert = "1_shop.example.com_bundle.crt"
 #: key = "2_shop.example.com.key"
-#: miniapp = "wx0123456789abcdef"
+#: # One mini program: miniapp = "wx0123456789abcdef". Several share the site's app; a
+#: # login that does not say which it is of means the first.
+#: miniapps = ["wx0123456789abcdef", "wxfedcba9876543210"]
 #: dialects = ["wafer1", "wafer2"]
 #: routes = [
 #:   { path = "/", app = "shop" },

@@ -1,6 +1,6 @@
 //! The sites: names, certificates, and where their paths lead.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path as FilePath};
+use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, path::Path as FilePath};
 
 use weappd_apps::AppConfig;
 use weappd_edge::CertFiles;
@@ -174,7 +174,7 @@ fn settle(
             .filter(|_| redirect && tls.is_some())
             .map(SocketAddr::port),
         tls,
-        appid: mini_app(desk, written, known),
+        appids: mini_apps(desk, written, known),
         wafer1: speaks(Dialect::Wafer1, known.session.wafer1),
         wafer2: speaks(Dialect::Wafer2, known.session.wafer2),
         routes: route::all(
@@ -187,7 +187,7 @@ fn settle(
                 apps: known.apps,
             },
         ),
-        messages: false,
+        messages: Vec::new(),
         tunnel_business: None,
         hosts,
     }
@@ -307,35 +307,82 @@ fn certificate(desk: &Desk<'_>, written: &Written<'_>, files: &CertFiles, hosts:
     }
 }
 
-fn mini_app(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Option<String> {
+/// The mini programs whose users log in on a site.
+fn mini_apps(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Vec<String> {
     let appids = || known.mini_apps.iter().map(|mini| mini.appid.as_str());
-    let Some(named) = &written.site.miniapp else {
-        return match known.mini_apps {
-            [] => None,
-            [only] => Some(only.appid.clone()),
-            _ => {
-                desk.error(
-                    &written.name_place(),
-                    "the site does not say which mini program logs in here",
-                    format!(
-                        "add miniapp = \"...\": one of {}",
-                        appids().collect::<Vec<_>>().join(", ")
-                    ),
-                );
-                None
-            }
-        };
+    let named: Vec<(&String, Vec<Step<'_>>)> = match (&written.site.miniapp, &written.site.miniapps)
+    {
+        (Some(_), Some(_)) => {
+            desk.error(
+                &written.at("miniapp"),
+                "both `miniapp` and `miniapps` say who logs in here",
+                "keep miniapps = [...], with this one in it",
+            );
+            return Vec::new();
+        }
+        (Some(one), None) => vec![(one, written.at("miniapp"))],
+        (None, Some(all)) if all.is_empty() => {
+            desk.error(
+                &written.at("miniapps"),
+                "`miniapps` names no mini program",
+                "write it like miniapps = [\"wx0123456789abcdef\", \"wxfedcba9876543210\"]",
+            );
+            return Vec::new();
+        }
+        (None, Some(all)) => {
+            let place = |at: usize| [written.at("miniapps").as_slice(), &[at.into()]].concat();
+            let all = all.iter().enumerate();
+            all.map(|(at, appid)| (appid, place(at))).collect()
+        }
+        (None, None) => return unnamed(desk, written, known),
     };
-    if !appids().any(|appid| appid == named) {
-        let all: Vec<&str> = appids().collect();
-        let hint = spelling::hint(named, all.iter());
-        desk.error(
-            &written.at("miniapp"),
-            format!("no mini program is called `{named}`"),
-            hint,
-        );
+    let mut settled: Vec<String> = Vec::new();
+    for (appid, place) in named {
+        if !appids().any(|known| known == appid) {
+            let all: Vec<&str> = appids().collect();
+            let hint = spelling::hint(appid, all.iter());
+            let message = format!("no mini program is called `{appid}`");
+            desk.error(&place, message, hint);
+        }
+        if settled.contains(appid) {
+            let message = format!("the mini program {appid} stands here twice");
+            desk.error(&place, message, "keep one");
+        } else {
+            settled.push(appid.clone());
+        }
     }
-    Some(named.clone())
+    settled
+}
+
+/// Those of a site that names none: the only one there is, or the short form's own.
+fn unnamed(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Vec<String> {
+    match known.mini_apps {
+        [] => Vec::new(),
+        [only] => vec![only.appid.clone()],
+        // The short form has no key for it: [miniapp] is its mini program.
+        [first, ..] if written.path.is_empty() && desk.says(&["miniapp".into()]) => {
+            vec![first.appid.clone()]
+        }
+        all => {
+            let appids: Vec<&str> = all.iter().map(|mini| mini.appid.as_str()).collect();
+            let quoted: Vec<String> = appids.iter().map(|id| format!("\"{id}\"")).collect();
+            let hint = if written.path.is_empty() {
+                "put the site under [sites.\"...\"], with miniapps = [...]".to_owned()
+            } else {
+                format!(
+                    "add miniapp = \"...\", one of {}, or for several miniapps = [{}]",
+                    appids.join(", "),
+                    quoted.join(", ")
+                )
+            };
+            desk.error(
+                &written.name_place(),
+                "the site does not say which mini program logs in here",
+                hint,
+            );
+            Vec::new()
+        }
+    }
 }
 
 /// Says who answers what on the settled `sites`, so that nobody has to guess.
@@ -356,7 +403,7 @@ fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
             "add proxy = 1937 for a server that runs already, or [app] run = \"node app.js\" for one that weappd starts",
         );
     }
-    if site.appid.is_none() {
+    if site.appids.is_empty() {
         desk.note(
             &written.name_place(),
             format!(
@@ -366,12 +413,12 @@ fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
         return;
     }
     let mut own = Vec::new();
-    let mut taken: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut taken: BTreeMap<&str, Vec<Cow<'static, str>>> = BTreeMap::new();
     for path in builtin_paths(site) {
         match site
             .routes
             .iter()
-            .find(|route| takes_over(&route.path, path))
+            .find(|route| takes_over(&route.path, &path))
         {
             Some(route) => taken.entry(route.path.as_str()).or_default().push(path),
             None => own.push(path),

@@ -117,7 +117,7 @@ fn the_smallest_file_of_the_design_needs_only_its_certificate() {
     assert_eq!(desk.told(&text), Vec::<String>::new());
     assert_eq!(config.mini_apps[0].secret.expose(), "secret from env");
     assert!(matches!(&config.sites[0].routes[0].target, Target::App(name) if name == "app"));
-    assert_eq!(config.sites[0].appid.as_deref(), Some("wx1234567890abcdef"));
+    assert_eq!(config.sites[0].appids, ["wx1234567890abcdef"]);
     assert_eq!(config.data_dir, desk.dir.path().join(".weappd"));
 }
 
@@ -503,22 +503,87 @@ fn the_sample_is_right_as_it_is_and_with_every_line_in_use() {
         }
     }
     std::fs::write(desk.dir.path().join("shop.secret"), "abc").expect("written");
-    // With two mini programs, the first site has to say which is its own.
-    let all = text
-        .replace("#: ", "")
-        .replace("#:", "")
-        .replace("domain = ", "miniapp_of_site = 1\ndomain = ");
-    let all = all.replace("miniapp_of_site = 1\n", "");
+    let all = text.replace("#: ", "").replace("#:", "");
     let told = desk.told(&all);
-    let errors: Vec<_> = told
-        .iter()
-        .filter(|told| told.contains(" error: "))
-        .collect();
-    assert_eq!(errors.len(), 1, "{told:#?}");
     assert!(
-        errors[0].contains("does not say which mini program"),
-        "{errors:?}"
+        !told.iter().any(|told| told.contains(" error: ")),
+        "{told:#?}"
     );
+    let config = desk.config(&all);
+    let appids: Vec<_> = config.sites.iter().map(|site| &site.appids[..]).collect();
+    let (one, two) = ("wx0123456789abcdef", "wxfedcba9876543210");
+    assert_eq!(appids, [&[one][..], &[one, two]]);
+}
+
+#[test]
+fn a_site_may_have_several_mini_programs() {
+    let desk = Desk::new();
+    let (one, two) = ("wx1234567890abcdef", "wx1234567890abcdee");
+    let apps = format!(
+        "[miniapps.{one}]\nsecret = \"a\"\nmessage_token = \"t\"\n\
+         [miniapps.{two}]\nsecret = \"b\"\nmessage_token = \"u\"\n"
+    );
+    let site =
+        |lines: &str| format!("[sites.\"a.com\"]\ntls = \"off\"\nproxy = 1\n{lines}\n{apps}");
+    let both = site(&format!("miniapps = [\"{two}\", \"{one}\"]"));
+    assert_eq!(desk.told(&both), Vec::<String>::new());
+    let config = desk.config(&both);
+    assert_eq!(
+        config.sites[0].appids,
+        [two, one],
+        "the first is the default"
+    );
+    assert_eq!(config.sites[0].messages, [two, one]);
+    let note = &desk.notes(&both)[0];
+    let inbox = format!("/weapp/message, /weapp/message/{two}, /weapp/message/{one}");
+    assert!(note.contains(&inbox), "{note}");
+
+    let single = site(&format!("miniapps = [\"{two}\"]"));
+    let as_before = site(&format!("miniapp = \"{two}\""));
+    let (single, as_before) = (desk.config(&single), desk.config(&as_before));
+    assert_eq!(format!("{single:?}"), format!("{as_before:?}"));
+
+    for (lines, told) in [
+        (
+            format!("miniapps = [\"{one}\", \"{two}\", \"{one}\"]"),
+            format!("4:57 error: the mini program {one} stands here twice"),
+        ),
+        (
+            format!("miniapps = [\"{one}\", \"wx1234567890abcd00\"]"),
+            "4:35 error: no mini program is called `wx1234567890abcd00`".to_owned(),
+        ),
+        (
+            "miniapps = []".to_owned(),
+            "4:12 error: `miniapps` names no mini program".to_owned(),
+        ),
+        (
+            format!("miniapp = \"{one}\"\nminiapps = [\"{two}\"]"),
+            "4:11 error: both `miniapp` and `miniapps` say who logs in here".to_owned(),
+        ),
+        (
+            String::new(),
+            "1:8 error: the site does not say which mini program logs in here".to_owned(),
+        ),
+    ] {
+        assert_eq!(desk.told(&site(&lines)), [told], "{lines}");
+    }
+    let alike = both.replace("\"u\"", "\"t\"");
+    assert_eq!(
+        desk.told(&alike),
+        [format!(
+            "7:17 warning: {one} and {two} sign messages with the same Token"
+        )]
+    );
+}
+
+#[test]
+fn the_short_forms_mini_program_is_its_own_beside_others() {
+    let desk = Desk::new();
+    let text = format!("{SITE}proxy = 1\n{MINIAPP}[miniapps.wx1234567890abcdee]\nsecret = \"b\"\n");
+    assert_eq!(desk.told(&text), Vec::<String>::new());
+    let config = desk.config(&text);
+    assert_eq!(config.sites[0].appids, ["wx1234567890abcdef"]);
+    assert_eq!(config.mini_apps.len(), 2);
 }
 
 proptest! {

@@ -1,0 +1,163 @@
+//! The picture a user chose: kept elsewhere, shown in the profile, and the old one removed.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use serde_json::json;
+use weappd_session::http::avatar_router;
+use weappd_session::{Identity, KeepPictures, PictureFault};
+
+use crate::world::{APP, Answer, OTHER_APP, World, send};
+
+/// Keeps pictures by their content: `fail` is what it fails with next.
+#[derive(Default)]
+struct Album {
+    kept: Mutex<Vec<String>>,
+    removed: Mutex<Vec<String>>,
+    fail: Mutex<Option<PictureFault>>,
+}
+
+impl KeepPictures for Album {
+    fn keep<'a>(
+        &'a self,
+        whose: &'a Identity,
+        _: &'a Parts,
+        body: Body,
+    ) -> BoxFuture<'a, Result<String, PictureFault>> {
+        Box::pin(async move {
+            if let Some(fault) = self.fail.lock().take() {
+                return Err(fault);
+            }
+            let body = body.collect().await.expect("a body").to_bytes();
+            let name = String::from_utf8(body.to_vec()).expect("text");
+            let url = format!("https://a.example/{}/{name}.png", whose.openid);
+            self.kept.lock().push(url.clone());
+            Ok(url)
+        })
+    }
+
+    fn remove<'a>(&'a self, whose: &'a Identity, url: &'a str) -> BoxFuture<'a, ()> {
+        self.removed.lock().push(format!("{} {url}", whose.openid));
+        Box::pin(std::future::ready(()))
+    }
+}
+
+struct Studio {
+    world: World,
+    album: Arc<Album>,
+    router: Router,
+}
+
+impl Studio {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let album = Arc::new(Album::default());
+        let pictures: Arc<dyn KeepPictures> = Arc::<Album>::clone(&album);
+        let appids = [APP.to_owned()];
+        let router = avatar_router(world.sessions.clone(), &appids, pictures);
+        Self {
+            world,
+            album,
+            router,
+        }
+    }
+
+    async fn put(&self, skey: &str, picture: &'static str) -> Answer {
+        let headers = [("X-WX-Skey", skey)];
+        let (router, body) = (self.router.clone(), Body::from(picture));
+        send(router, "POST", "/weapp/session/avatar", &headers, body).await
+    }
+
+    fn removed(&self) -> Vec<String> {
+        std::mem::take(&mut self.album.removed.lock())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_becomes_the_users_and_the_one_before_goes() {
+    let studio = Studio::new().await;
+    let skey = studio.world.log_in("c1", "o1").await;
+    let first = studio.put(&skey, "first").await;
+    assert_eq!(first.status, StatusCode::OK, "{first:?}");
+    let url = "https://a.example/o1/first.png";
+    assert_eq!(first.json["user"]["info"]["avatarUrl"], url);
+    assert_eq!(
+        first.json["user"]["info"]["nickName"], "o1",
+        "the rest stays"
+    );
+    let headers = [("X-WX-Skey", skey.as_str())];
+    let shown = studio.world.get("/weapp/session", &headers).await;
+    assert_eq!(shown.json, first.json);
+    studio.removed();
+    let second = studio.put(&skey, "second").await;
+    let user = &second.json["user"]["info"];
+    assert_eq!(user["avatarUrl"], "https://a.example/o1/second.png");
+    assert_eq!(studio.removed(), [format!("o1 {url}")]);
+    assert_eq!(
+        studio.world.user(&skey).await["data"]["avatarUrl"],
+        user["avatarUrl"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_without_a_session_of_the_site_brings_a_picture() {
+    let studio = Studio::new().await;
+    let refused = studio.put("unknown", "p").await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refused.json["error"]["code"], "session_unknown");
+    // A user of another mini program.
+    studio.world.wechat.code("c1", "o1");
+    let body = Body::from(json!({"code": "c1"}).to_string());
+    let there = studio.world.router(OTHER_APP);
+    let login = send(there, "POST", "/weapp/session", &[], body).await;
+    let skey = login.json["skey"].as_str().expect("an skey");
+    assert_eq!(studio.put(skey, "p").await.status, StatusCode::UNAUTHORIZED);
+    assert!(studio.album.kept.lock().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_kept_is_said_and_changes_nothing() {
+    let studio = Studio::new().await;
+    let skey = studio.world.log_in("c1", "o1").await;
+    let before = studio.world.user(&skey).await;
+    for (fault, status, code) in [
+        (
+            PictureFault::TooLarge { limit: 7 },
+            413,
+            "picture_too_large",
+        ),
+        (
+            PictureFault::NotOne { found: "x".into() },
+            415,
+            "not_a_picture",
+        ),
+        (PictureFault::Form("no file".into()), 400, "bad_request"),
+        (PictureFault::TooSlow, 408, "body_too_slow"),
+        (PictureFault::Full, 507, "no_space"),
+        (PictureFault::House, 503, "store_failed"),
+    ] {
+        *studio.album.fail.lock() = Some(fault.clone());
+        let answer = studio.put(&skey, "p").await;
+        assert_eq!(answer.status.as_u16(), status, "{fault:?}");
+        assert_eq!(answer.json["error"]["code"], code, "{fault:?}");
+    }
+    assert_eq!(studio.world.user(&skey).await, before);
+    assert!(studio.removed().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_the_profile_does_not_take_is_removed_again() {
+    let studio = Studio::new().await;
+    let skey = studio.world.log_in("c1", "o1").await;
+    studio.world.sessions.close().await.expect("closes");
+    let answer = studio.put(&skey, "late").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json["error"]["code"], "store_failed");
+    assert_eq!(studio.removed(), ["o1 https://a.example/o1/late.png"]);
+}
