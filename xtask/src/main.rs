@@ -20,7 +20,8 @@ usage: cargo xtask <task>
   tidy     the house rules: arrows between rooms, module docs, lints, README commands
   install  only install what tests and benchmarks need (Debian, Ubuntu; root or sudo)
   bench    weappd against its peers (docs/benchmarks.md); installs what it needs where it may
-           (--only check,start,memory  --rounds 1..50  --seconds 1..60  --profile dist|release|dev)
+           (bench check cold login decrypt proxy start memory: all of them, or those named;
+           --rounds 1..50  --seconds 1..60  --profile dist|release|dev)
 ";
 
 fn main() -> ExitCode {

@@ -12,13 +12,17 @@ pub(super) struct Programs {
     pub(super) weappd: String,
     pub(super) bare_hello: String,
     pub(super) tools: String,
+    pub(super) load: String,
+    pub(super) wechat: String,
 }
 
 /// Builds everything with `profile`.
 pub(super) fn all(profile: &str) -> Result<Programs, String> {
     let weappd = build(profile, "weappd", &["--bin", "weappd"])?;
-    let examples = ["--example", "bare_hello", "--example", "bench_tools"];
+    let examples = ["bare_hello", "bench_tools", "bench_load"];
+    let examples = examples.map(|name| ["--example", name]).concat();
     let examples = build(profile, "weappd-edge", &examples)?;
+    let stand_in = build(profile, "weappd-wechat", &["--example", "bench_wechat"])?;
     let find = |list: &[(String, String)], name: &str| {
         let built = list.iter().find(|(built, _)| built == name);
         built
@@ -29,6 +33,8 @@ pub(super) fn all(profile: &str) -> Result<Programs, String> {
         weappd: find(&weappd, "weappd")?,
         bare_hello: find(&examples, "bare_hello")?,
         tools: find(&examples, "bench_tools")?,
+        load: find(&examples, "bench_load")?,
+        wechat: find(&stand_in, "bench_wechat")?,
     })
 }
 

@@ -19,6 +19,7 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
         tested(world, world.start_bare()?)?,
         world.weappd_quiet.start(base)?,
         world.weappd.start(base)?,
+        world.weappd_mariadb.start(base)?,
         world.stack.start(base)?,
     ];
     let mut turns: Vec<(&str, Vec<Turn>)> = servers.iter().map(|s| (s.name, Vec::new())).collect();

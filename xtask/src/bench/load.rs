@@ -37,8 +37,10 @@ pub(super) struct Turn {
     pub(super) split: Vec<(&'static str, f64)>,
     /// Cores the server kept busy.
     pub(super) server_cores: f64,
-    /// Cores wrk kept busy.
+    /// Cores the load generator kept busy.
     pub(super) client_cores: f64,
+    /// Cores the simulated WeChat kept busy.
+    pub(super) wechat_cores: f64,
     /// Cores that somebody else on this machine kept busy.
     pub(super) other_cores: f64,
     requests: u64,
@@ -61,7 +63,8 @@ impl Turn {
             "cpu_us_a_request": self.cpu_us,
             "cpu_us_a_request_by_process": split,
             "server_cores_busy": self.server_cores,
-            "wrk_cores_busy": self.client_cores,
+            "client_cores_busy": self.client_cores,
+            "wechat_cores_busy": self.wechat_cores,
             "other_cores_busy": self.other_cores,
             "bad_answers": 0,
         })
@@ -75,9 +78,29 @@ pub(super) fn turn(
     mode: Mode,
     seconds: u32,
 ) -> Result<Turn, String> {
-    let before = Clocks::read(server);
-    let result = wrk(machine, server, mode, seconds)?;
-    let after = Clocks::read(server);
+    measure(server, None, || wrk(machine, server, mode, seconds))
+}
+
+/// Holds the clocks of everybody against what `load` says it did; `wechat` is the one the
+/// server calls, which counts for nobody.
+pub(super) fn measure(
+    server: &Running,
+    wechat: Option<&Process>,
+    load: impl FnOnce() -> Result<Value, String>,
+) -> Result<Turn, String> {
+    if !server.owns_its_port() {
+        return Err(format!(
+            "port {} does not belong to {}",
+            server.port, server.name
+        ));
+    }
+    let before = Clocks::read(server, wechat);
+    let result = load()?;
+    let after = Clocks::read(server, wechat);
+    let wrong = ["bad", "errors", "status"];
+    if wrong.iter().any(|name| result[name] != json!(0)) {
+        return Err(format!("{} gave wrong answers: {result}", server.name));
+    }
     let count = |name: &str| result[name].as_u64().unwrap_or_default();
     let requests = count("requests");
     if requests == 0 {
@@ -96,7 +119,9 @@ pub(super) fn turn(
     let cpu_us: f64 = split.iter().map(|(_, us)| us).sum();
     let server_us = cpu_us * float(requests);
     let client_us = float(after.own - before.own) * tick_us;
+    let wechat_us = float(after.wechat - before.wechat) * tick_us;
     let busy_us = float(after.machine - before.machine) * tick_us;
+    let others_us = busy_us - server_us - client_us - wechat_us;
     Ok(Turn {
         requests_a_second: float(requests) * 1e6 / wall_us,
         p50_ms: float(count("p50_us")) / 1e3,
@@ -105,7 +130,8 @@ pub(super) fn turn(
         split,
         server_cores: server_us / wall_us,
         client_cores: client_us / wall_us,
-        other_cores: ((busy_us - server_us - client_us) / wall_us).max(0.0),
+        wechat_cores: wechat_us / wall_us,
+        other_cores: (others_us / wall_us).max(0.0),
         requests,
     })
 }
@@ -113,29 +139,25 @@ pub(super) fn turn(
 /// CPU used so far.
 struct Clocks {
     server: Vec<(&'static str, u64)>,
-    /// xtask and what it waited for: wrk.
+    /// xtask and what it waited for: the load generator.
     own: u64,
+    wechat: u64,
     machine: u64,
 }
 
 impl Clocks {
-    fn read(server: &Running) -> Self {
+    fn read(server: &Running, wechat: Option<&Process>) -> Self {
         Self {
             server: server.ticks(),
             own: procfs::own_ticks(),
+            wechat: wechat.map_or(0, |wechat| procfs::ticks(wechat.id())),
             machine: procfs::busy_ticks(),
         }
     }
 }
 
-/// What the script says at the end; one wrong answer fails the benchmark.
+/// What the script says at the end.
 fn wrk(machine: &Machine, server: &Running, mode: Mode, seconds: u32) -> Result<Value, String> {
-    if !server.owns_its_port() {
-        return Err(format!(
-            "port {} does not belong to {}",
-            server.port, server.name
-        ));
-    }
     let script: PathBuf = server.dir.join("check.lua");
     fs::write(&script, SCRIPT).map_err(|error| format!("{}: {error}", script.display()))?;
     let threads = match mode {
@@ -153,12 +175,17 @@ fn wrk(machine: &Machine, server: &Running, mode: Mode, seconds: u32) -> Result<
         .arg("--")
         .arg(&server.users_file);
     let said = Process::start("wrk", &mut command, &server.dir)?.finish()?;
-    let result = said.lines().find_map(|line| line.strip_prefix("RESULT "));
-    let result: Value = serde_json::from_str(result.unwrap_or_default())
-        .map_err(|error| format!("wrk gave no result ({error})\n{said}"))?;
-    let wrong = ["bad", "errors", "status"];
-    if wrong.iter().any(|name| result[name] != json!(0)) {
-        return Err(format!("{} gave wrong answers\n{said}", server.name));
+    result(&said)
+}
+
+/// The line `RESULT {...}` among what a load generator said.
+pub(super) fn result(said: &str) -> Result<Value, String> {
+    let line = said.lines().find_map(|line| line.strip_prefix("RESULT "));
+    let mut result: Value = serde_json::from_str(line.unwrap_or_default())
+        .map_err(|error| format!("no result ({error})\n{said}"))?;
+    let example = said.lines().find(|line| line.starts_with("a bad answer"));
+    if let Some(example) = example {
+        result["example"] = json!(example);
     }
     Ok(result)
 }

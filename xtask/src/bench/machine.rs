@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::stack::sbin;
+use crate::bench::mariadb::sbin;
 use crate::run::output;
 
 /// The machine and the software on it.

@@ -2,8 +2,9 @@
 //!
 //! A [`world`] is prepared first: binaries, a certificate, a simulated WeChat, and 1,000 users
 //! who really log in at every server. Then each part measures: [`check`] a session check over
-//! HTTPS, [`start`] the time to the first answer, [`memory`] what the processes hold. Every
-//! part prints a table and leaves its raw rows in `target/bench`. What is measured and how to
+//! HTTPS, [`cold`] one without a cache, [`login`] durable logins, [`decrypt`] opening what
+//! WeChat encrypted, [`proxy`] the way to WeChat's API, [`start`] the time to the first answer,
+//! [`memory`] what the processes hold. Every part prints a table and leaves its raw rows in `target/bench`. What is measured and how to
 //! read it stands in docs/benchmarks.md.
 //!
 //! # To add a measurement
@@ -13,19 +14,28 @@
 
 mod build;
 mod check;
+mod cold;
+mod decrypt;
+mod files;
 mod http;
 mod load;
+mod login;
 mod machine;
+mod mariadb;
 mod memory;
 mod options;
 mod process;
 mod procfs;
+mod proxy;
+mod ratio;
+mod replay;
 mod stack;
 mod start;
 mod stats;
 mod table;
 mod users;
 mod weappd;
+mod wechat;
 mod world;
 
 use crate::install;
@@ -41,6 +51,10 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
     for part in &options.parts {
         match part {
             Part::Check => check::run(&world, &options)?,
+            Part::Cold => cold::run(&world, &options)?,
+            Part::Login => login::run(&world, &options)?,
+            Part::Decrypt => decrypt::run(&world, &options)?,
+            Part::Proxy => proxy::run(&world, &options)?,
             Part::Start => start::run(&world, &options)?,
             Part::Memory => memory::run(&world, &options)?,
         }

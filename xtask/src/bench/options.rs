@@ -4,12 +4,20 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Check,
+    Cold,
+    Login,
+    Decrypt,
+    Proxy,
     Start,
     Memory,
 }
 
-const PARTS: [(&str, Part); 3] = [
+const PARTS: [(&str, Part); 7] = [
     ("check", Part::Check),
+    ("cold", Part::Cold),
+    ("login", Part::Login),
+    ("decrypt", Part::Decrypt),
+    ("proxy", Part::Proxy),
     ("start", Part::Start),
     ("memory", Part::Memory),
 ];
@@ -42,10 +50,15 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads `--flag value` pairs.
+    /// Reads names of parts, and `--flag value` pairs.
     pub(super) fn read(args: &[&str]) -> Result<Self, String> {
         let mut options = Self::default();
-        let mut args = args.iter();
+        let is_name = |arg: &&&str| !arg.starts_with('-');
+        let names: Vec<&str> = args.iter().take_while(is_name).copied().collect();
+        let mut args = args.iter().skip(names.len());
+        if !names.is_empty() {
+            options.parts = parts(&names.join(","))?;
+        }
         while let Some(flag) = args.next() {
             let value = args.next().ok_or(format!("{flag} needs a value"))?;
             match *flag {
@@ -67,9 +80,10 @@ fn parts(list: &str) -> Result<Vec<Part>, String> {
     list.split(',')
         .map(|name| {
             let known = PARTS.iter().find(|(word, _)| *word == name);
-            known
-                .map(|(_, part)| *part)
-                .ok_or_else(|| format!("--only knows check, start and memory, not `{name}`"))
+            known.map(|(_, part)| *part).ok_or_else(|| {
+                let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+                format!("what can be measured is {}, not `{name}`", names.join(", "))
+            })
         })
         .collect()
 }
@@ -97,6 +111,18 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(read, Ok(expected));
+    }
+
+    #[test]
+    fn a_part_may_stand_alone() {
+        let read = Options::read(&["login", "proxy", "--rounds", "2"]);
+        let expected = Options {
+            parts: vec![Part::Login, Part::Proxy],
+            rounds: 2,
+            ..Options::default()
+        };
+        assert_eq!(read, Ok(expected));
+        assert!(Options::read(&["logon"]).is_err());
     }
 
     #[test]

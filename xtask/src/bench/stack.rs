@@ -4,19 +4,17 @@
 //! (`crates/weappd/tests/it/old_software`), from the same lock file.
 
 use std::fs;
-use std::io::Read as _;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::bench::files;
+use crate::bench::mariadb::{self, sbin};
 use crate::bench::process::{Process, free_port, pinned};
 use crate::bench::weappd::{APP_SECRET, APPID};
 use crate::bench::world::{Base, Running};
-use crate::run::{output, root, say};
-
-const DB_USER: &str = "bench";
-const DB_PASSWORD: &str = "for-benchmarks-only";
+use crate::run::{root, say};
 
 /// How often a server is asked whether it is up.
 const EVERY: Duration = Duration::from_millis(1);
@@ -30,7 +28,7 @@ pub(super) struct Home {
     pub(super) https: u16,
     /// Koa's port, for logging users in.
     pub(super) koa: u16,
-    mariadb: u16,
+    mariadb: mariadb::Home,
     wechat: u16,
     pub(super) users_file: PathBuf,
 }
@@ -38,24 +36,45 @@ pub(super) struct Home {
 impl Home {
     /// Installs the packages, makes an empty database and all configuration.
     pub(super) fn prepare(base: &Base, wechat: u16) -> Result<Self, String> {
+        let dir = base.dir.join("stack");
+        fs::create_dir_all(&dir).map_err(|error| format!("the stack: {error}"))?;
         let home = Self {
-            dir: base.dir.join("stack"),
-            npm: root().join("target/bench/npm"),
+            npm: npm(),
             https: free_port()?,
             koa: free_port()?,
-            mariadb: free_port()?,
+            mariadb: mariadb::Home::prepare(dir.join("mariadb"))?,
             wechat,
             users_file: base.dir.join("stack-users.tsv"),
+            dir,
         };
         home.install_packages()?;
-        home.install_database()?;
-        home.write("nginx.conf", &home.nginx_conf(base))?;
-        home.write(
+        home.configure(base)?;
+        Ok(home)
+    }
+
+    /// The same users in another directory, with another WeChat.
+    pub(super) fn elsewhere(&self, base: &Base, name: &str, wechat: u16) -> Result<Self, String> {
+        let dir = base.dir.join(name);
+        files::copy(&self.dir, &dir).map_err(|error| format!("{name}: {error}"))?;
+        let home = Self {
+            https: free_port()?,
+            koa: free_port()?,
+            mariadb: mariadb::Home::at_copy(dir.join("mariadb"))?,
+            wechat,
+            dir,
+            ..self.clone()
+        };
+        home.configure(base)?;
+        Ok(home)
+    }
+
+    fn configure(&self, base: &Base) -> Result<(), String> {
+        self.write("nginx.conf", &self.nginx_conf(base))?;
+        self.write(
             "sdk.config.json",
             "{\"serverHost\":\"localhost\",\"tunnelServerUrl\":\"http://127.0.0.1:9\",\
              \"tunnelSignatureKey\":\"unused\",\"networkTimeout\":30000}\n",
-        )?;
-        Ok(home)
+        )
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), String> {
@@ -84,26 +103,6 @@ impl Home {
             .current_dir(&self.npm);
         Process::start("npm", &mut npm, &self.npm)?.finish()?;
         fs::write(done, wanted).map_err(cannot)
-    }
-
-    fn install_database(&self) -> Result<(), String> {
-        fs::create_dir_all(&self.dir).map_err(|error| format!("the stack: {error}"))?;
-        let mut install = Command::new("mariadb-install-db");
-        install
-            .args(["--no-defaults", "--auth-root-authentication-method=normal"])
-            .arg("--skip-test-db")
-            .arg(format!("--datadir={}", self.dir.join("data").display()))
-            .args(as_root());
-        Process::start("mariadb-install-db", &mut install, &self.dir)?.finish()?;
-        // One statement a line: that is how an init file is read, at every start.
-        self.write(
-            "init.sql",
-            &format!(
-                "CREATE DATABASE IF NOT EXISTS cAuth CHARACTER SET utf8mb4;\n\
-                 CREATE USER IF NOT EXISTS '{DB_USER}'@'127.0.0.1' IDENTIFIED BY '{DB_PASSWORD}';\n\
-                 GRANT ALL ON *.* TO '{DB_USER}'@'127.0.0.1';\n"
-            ),
-        )
     }
 
     /// nginx as its manual advises for speed: no access log, connections kept to the client
@@ -157,8 +156,7 @@ impl Home {
     /// Starts all three in the order they need each other. nginx may come before Koa: it
     /// answers 502 until then.
     pub(super) fn spawn(&self, base: &Base) -> Result<Running, String> {
-        let mut mariadb = Process::start("mariadbd", &mut self.mariadbd(base), &self.dir)?;
-        mariadb.wait_until(EVERY, |_| greets(self.mariadb))?;
+        let mariadb = self.mariadb.start(base)?;
         let node = Process::start("node", &mut self.node(base), &self.dir)?;
         let nginx = Process::start("nginx", &mut self.nginx(base), &self.dir)?;
         Ok(Running {
@@ -184,22 +182,6 @@ impl Home {
         Ok(running)
     }
 
-    fn mariadbd(&self, base: &Base) -> Command {
-        let mut command = pinned(base.machine.server_cores, &sbin("mariadbd"));
-        let at = |name: &str| self.dir.join(name).display().to_string();
-        command
-            .arg("--no-defaults")
-            .args(as_root())
-            .arg(format!("--datadir={}", at("data")))
-            // Relative to the data directory: a socket's path must be short.
-            .args(["--socket=s", "--bind-address=127.0.0.1"])
-            .args(["--skip-name-resolve", "--character-set-server=utf8mb4"])
-            .arg(format!("--pid-file={}", at("mariadbd.pid")))
-            .arg(format!("--init-file={}", at("init.sql")))
-            .arg(format!("--port={}", self.mariadb));
-        command
-    }
-
     fn node(&self, base: &Base) -> Command {
         let mut command = pinned(base.machine.server_cores, "node");
         command
@@ -214,9 +196,9 @@ impl Home {
             .env("WX_APPID", APPID)
             .env("WX_APPSECRET", APP_SECRET)
             .env("WX_LOGIN_EXPIRES", "2592000")
-            .env("MYSQL_PORT", self.mariadb.to_string())
-            .env("MYSQL_USER", DB_USER)
-            .env("MYSQL_PASS", DB_PASSWORD);
+            .env("MYSQL_PORT", self.mariadb.port.to_string())
+            .env("MYSQL_USER", mariadb::USER)
+            .env("MYSQL_PASS", mariadb::PASSWORD);
         command
     }
 
@@ -227,30 +209,9 @@ impl Home {
     }
 }
 
-/// Whether MariaDB speaks first, as it does once its init file has run.
-fn greets(port: u16) -> bool {
-    let Ok(mut tcp) = TcpStream::connect(("127.0.0.1", port)) else {
-        return false;
-    };
-    let patience = tcp.set_read_timeout(Some(Duration::from_secs(10)));
-    patience.is_ok() && matches!(tcp.read(&mut [0; 1]), Ok(1))
-}
-
-/// mariadbd refuses to run as root unless told so.
-fn as_root() -> Option<&'static str> {
-    output("id", &["-u"])
-        .is_some_and(|id| id.trim() == "0")
-        .then_some("--user=root")
-}
-
-/// Debian keeps servers where not everybody's PATH looks.
-pub(super) fn sbin(program: &str) -> String {
-    let path = format!("/usr/sbin/{program}");
-    if fs::exists(&path).unwrap_or(false) {
-        path
-    } else {
-        program.to_owned()
-    }
+/// Where the packages of npm are.
+pub(super) fn npm() -> PathBuf {
+    root().join("target/bench/npm")
 }
 
 fn fixture(name: &str) -> PathBuf {

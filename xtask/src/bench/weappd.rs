@@ -1,12 +1,12 @@
 //! weappd under test: a prepared directory, and `weappd serve` in it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bench::http;
 use crate::bench::process::{Process, free_port, pinned};
 use crate::bench::world::{Base, Running};
+use crate::bench::{files, http, mariadb};
 
 /// The simulated mini program.
 pub(super) const APPID: &str = "wxbe00000000000001";
@@ -22,39 +22,94 @@ pub(super) struct Home {
     /// Its plain HTTP port, for logging users in.
     pub(super) http: u16,
     pub(super) https: u16,
+    /// Where it answers business servers.
+    pub(super) internal: u16,
     pub(super) users_file: PathBuf,
+    /// The URL of the WeChat it calls.
+    wechat: String,
+    mariadb: Option<mariadb::Home>,
+    access_log: bool,
+    /// Whether users log in so often that they must be allowed to.
+    hasty: bool,
 }
 
 impl Home {
-    /// Makes the directory and the configuration.
+    /// Makes the directory and the configuration of the usual one: on SQLite.
     pub(super) fn prepare(base: &Base, wechat: u16) -> Result<Self, String> {
-        let home = Self {
-            name: "weappd",
-            dir: base.dir.join("weappd"),
-            http: free_port()?,
-            https: free_port()?,
-            users_file: base.dir.join("weappd-users.tsv"),
-        };
-        home.write(base, wechat, true)?;
+        let home = Self::new(base, wechat, ("weappd", "weappd"))?;
+        home.write(base)?;
         Ok(home)
     }
 
-    /// The same users in a second directory, with its access log switched off.
+    /// The same on a MariaDB of its own.
+    pub(super) fn prepare_on_mariadb(base: &Base, wechat: u16) -> Result<Self, String> {
+        let mut home = Self::new(base, wechat, ("weappd on MariaDB", "weappd-mariadb"))?;
+        home.mariadb = Some(mariadb::Home::prepare(home.dir.join("mariadb"))?);
+        home.write(base)?;
+        Ok(home)
+    }
+
+    fn new(base: &Base, wechat: u16, (name, dir): (&'static str, &str)) -> Result<Self, String> {
+        Ok(Self {
+            name,
+            dir: base.dir.join(dir),
+            http: free_port()?,
+            https: free_port()?,
+            internal: free_port()?,
+            users_file: base.dir.join(format!("{dir}-users.tsv")),
+            wechat: format!("http://127.0.0.1:{wechat}"),
+            mariadb: None,
+            access_log: true,
+            hasty: false,
+        })
+    }
+
+    /// The same users in another directory, with its access log switched off.
     pub(super) fn without_access_log(&self, base: &Base) -> Result<Self, String> {
         let quiet = Self {
             name: "weappd, access log off",
-            dir: base.dir.join("weappd-quiet"),
-            http: free_port()?,
-            https: free_port()?,
-            users_file: self.users_file.clone(),
+            // Nobody logs in there any more, so WeChat may be anywhere.
+            wechat: "http://127.0.0.1:9".to_owned(),
+            access_log: false,
+            ..self.copy(base, "weappd-quiet")?
         };
-        copy(&self.dir, &quiet.dir).map_err(|error| format!("weappd-quiet: {error}"))?;
-        // Nobody logs in there any more, so WeChat may be anywhere.
-        quiet.write(base, 9, false)?;
+        quiet.write(base)?;
         Ok(quiet)
     }
 
-    fn write(&self, base: &Base, wechat: u16, access_log: bool) -> Result<(), String> {
+    /// The same users in another directory, with another WeChat, and free to log in a
+    /// thousand times a second.
+    pub(super) fn elsewhere(&self, base: &Base, name: &str, wechat: &str) -> Result<Self, String> {
+        let home = Self {
+            wechat: wechat.to_owned(),
+            hasty: true,
+            ..self.copy(base, name)?
+        };
+        home.write(base)?;
+        Ok(home)
+    }
+
+    fn copy(&self, base: &Base, name: &str) -> Result<Self, String> {
+        let dir = base.dir.join(name);
+        files::copy(&self.dir, &dir).map_err(|error| format!("{name}: {error}"))?;
+        let mariadb = (self.mariadb.is_some())
+            .then(|| mariadb::Home::at_copy(dir.join("mariadb")))
+            .transpose()?;
+        Ok(Self {
+            http: free_port()?,
+            https: free_port()?,
+            internal: free_port()?,
+            mariadb,
+            dir,
+            ..self.clone()
+        })
+    }
+
+    fn write(&self, base: &Base) -> Result<(), String> {
+        let store = self.mariadb.as_ref();
+        let store = store.map(|db| format!("store = \"{}\"\n", db.url()));
+        // Counted as usual, and never reached.
+        let limit = (self.hasty).then_some("logins_per_minute_per_user = 60000\n");
         let text = format!(
             "domain = \"localhost\"\n\
              cert = \"{cert}\"\n\
@@ -71,13 +126,18 @@ impl Home {
              [internal]\n\
              listen = \"127.0.0.1:{internal}\"\n\n\
              [wechat]\n\
-             endpoint = \"http://127.0.0.1:{wechat}\"\n",
+             endpoint = \"{wechat}\"\n\n\
+             [session]\n{store}{limit}",
             cert = base.cert.display(),
             key = base.key.display(),
             http = self.http,
             https = self.https,
             threads = base.machine.server_threads,
-            internal = free_port()?,
+            access_log = self.access_log,
+            internal = self.internal,
+            wechat = self.wechat,
+            store = store.unwrap_or_default(),
+            limit = limit.unwrap_or_default(),
         );
         let file = self.dir.join("weappd.toml");
         fs::create_dir_all(&self.dir)
@@ -85,25 +145,32 @@ impl Home {
             .map_err(|error| format!("{}: {error}", file.display()))
     }
 
-    /// Starts it, without waiting.
+    /// Starts it, without waiting for weappd itself.
     pub(super) fn spawn(&self, base: &Base) -> Result<Running, String> {
+        let mariadb = self.mariadb.as_ref();
+        let mariadb = mariadb.map(|db| db.start(base)).transpose()?;
         let mut command = pinned(base.machine.server_cores, &base.programs.weappd);
         command
             .args(["serve", "--config", "weappd.toml"])
+            // For a simulated WeChat with TLS.
+            .env("SSL_CERT_FILE", &base.cert)
             .current_dir(&self.dir);
+        let weappd = Process::start("weappd", &mut command, &self.dir)?;
+        let mut processes = vec![("weappd", weappd)];
+        processes.extend(mariadb.map(|db| ("mariadbd", db)));
         Ok(Running {
             name: self.name,
             port: self.https,
             users_file: self.users_file.clone(),
             dir: self.dir.clone(),
-            processes: vec![("weappd", Process::start("weappd", &mut command, &self.dir)?)],
+            processes,
         })
     }
 
     /// Starts it and waits until it answers.
     pub(super) fn start(&self, base: &Base) -> Result<Running, String> {
         let mut running = self.spawn(base)?;
-        for (_, process) in &mut running.processes {
+        for (_, process) in running.processes.iter_mut().take(1) {
             process.wait_until(Duration::from_millis(5), |_| {
                 http::json(self.http, "GET", "/weapp/user", &[]).is_ok()
             })?;
@@ -122,20 +189,4 @@ pub(super) fn simulate(base: &Base) -> Result<(Process, u16), String> {
         http::json(port, "GET", "/phone/u0000", &[]).is_ok()
     })?;
     Ok((process, port))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), std::io::Error> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else if kind.is_file() {
-            // A socket left behind is nothing to copy.
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }

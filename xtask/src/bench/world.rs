@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) weappd: weappd::Home,
     /// The same without an access log, as nginx is measured.
     pub(super) weappd_quiet: weappd::Home,
+    /// The same on MariaDB.
+    pub(super) weappd_mariadb: weappd::Home,
     pub(super) stack: stack::Home,
     /// Somebody logged in at weappd.
     pub(super) somebody: User,
@@ -83,6 +85,7 @@ impl World {
         let base = Base::prepare(options)?;
         let (_simulate, wechat) = weappd::simulate(&base)?;
         let weappd = weappd::Home::prepare(&base, wechat)?;
+        let weappd_mariadb = weappd::Home::prepare_on_mariadb(&base, wechat)?;
         let stack = stack::Home::prepare(&base, wechat)?;
         say(&format!("logging {} users in at weappd", users::USERS));
         let running = weappd.start(&base)?;
@@ -91,6 +94,16 @@ impl World {
         let body = base.dir.join("answer.json");
         let answer = users::who_am_i(weappd.http, &first)?;
         fs::write(&body, answer).map_err(|error| error.to_string())?;
+        drop(running);
+        say(&format!(
+            "logging {} users in at weappd on MariaDB",
+            users::USERS
+        ));
+        let running = weappd_mariadb.start(&base)?;
+        users::write(
+            &users::log_in(weappd_mariadb.http, wechat)?,
+            &weappd_mariadb.users_file,
+        )?;
         drop(running);
         say(&format!("logging {} users in at the stack", users::USERS));
         let running = stack.start(&base)?;
@@ -113,6 +126,7 @@ impl World {
         Ok(Self {
             weappd_quiet: weappd.without_access_log(&base)?,
             weappd,
+            weappd_mariadb,
             stack,
             somebody: first,
             somebody_at_stack,
