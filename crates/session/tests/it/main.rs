@@ -15,6 +15,7 @@ mod require;
 mod revoke;
 mod rpc;
 mod several;
+mod show;
 mod store;
 mod wechat;
 mod wiretap;

@@ -168,6 +168,31 @@ async fn after_closing_nothing_is_promised() {
     assert_eq!(world.user(&skey).await["code"], 0, "memory still knows");
 }
 
+/// Whether the file or its log holds these bytes.
+fn holds(world: &World, bytes: &[u8]) -> bool {
+    ["weappd.db", "weappd.db-wal"].iter().any(|file| {
+        let file = fs::read(world.dir.path().join(file)).unwrap_or_default();
+        file.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_holds_no_phone_number_and_no_session_key() {
+    let (world, platform) = World::simulated(Config::default()).await;
+    let skey = platform.log_in(&world, "alice").await;
+    let code = platform.wx("alice", "phone_number").await["code"].clone();
+    let body = json!({"code": code});
+    let answer = crate::platform::asked(&world, ("POST", "/phone"), &skey, &body).await;
+    let phone = &answer.json["user"]["phone"]["pure_phone_number"];
+    let phone = phone.as_str().expect("a number").to_owned();
+    let openid = answer.json["user"]["openid"].as_str().expect("an openid");
+    assert!(holds(&world, openid.as_bytes()), "the file is looked at");
+    assert!(!holds(&world, phone.as_bytes()));
+    crate::platform::asked(&world, ("DELETE", "/phone"), &skey, &json!(null)).await;
+    world.sessions.close().await.expect("closes");
+    assert!(!holds(&world, phone.as_bytes()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mini_program_registered_over_the_rpc_survives_a_restart() {
     let mut world = World::with(Config {
@@ -175,10 +200,14 @@ async fn a_mini_program_registered_over_the_rpc_survives_a_restart() {
         ..Config::default()
     })
     .await;
-    let para = json!({"appid": "wx_new", "secret": "s", "cdb_pass_wd": "x"});
+    let para = json!({"appid": "wx_new", "secret": "kept sealed", "cdb_pass_wd": "x"});
     let answer = world.rpc("qcloud.cam.initdata", para).await;
     assert_eq!(answer["returnMessage"], "INIT_APPINFO_SUCCESS");
     world.restart().await;
+    assert!(
+        !holds(&world, b"kept sealed"),
+        "the AppSecret stands in clear"
+    );
     world.wechat.code("c1", "o1");
     let (data, iv) = crate::wechat::user_data("wx_new", "o1", "Band");
     let para = json!({"code": "c1", "encrypt_data": data, "iv": iv});

@@ -65,7 +65,7 @@ fn config(backend: &Backend) -> Config {
 }
 
 /// A database of the PHP server with one user who is logged in.
-async fn php() -> (Backend, World) {
+pub(crate) async fn php() -> (Backend, World) {
     let backend = Backend::new();
     backend.query(PHP);
     let info = STANDARD.encode(r#"{"openId":"old","nickName":"三木😀"}"#);

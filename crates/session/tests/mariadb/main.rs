@@ -7,6 +7,7 @@
 
 mod backend;
 mod cauth;
+mod migrate;
 mod outage;
 mod shared;
 
@@ -30,6 +31,8 @@ mod revoke;
 mod rpc;
 #[path = "../it/several.rs"]
 mod several;
+#[path = "../it/show.rs"]
+mod show;
 #[path = "../it/wechat.rs"]
 mod wechat;
 #[path = "../it/world.rs"]

@@ -1,5 +1,7 @@
 //! `weappd session …`: who is logged in at the weappd that runs, and ending it.
 
+mod show;
+
 use std::path::Path;
 
 use clap::Subcommand;
@@ -23,6 +25,20 @@ pub(super) enum Command {
         /// The user's openid
         #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         openid: String,
+        /// Of this mini program only
+        #[arg(long)]
+        appid: Option<String>,
+        #[command(flatten)]
+        target: Target,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one session or one user: name, phone number (masked), session keys' age, devices
+    Show {
+        /// The session's number, as `weappd session list` shows it, or the user's openid
+        #[arg(value_name = "ID|OPENID", value_parser = NonEmptyStringValueParser::new())]
+        which: String,
         /// Of this mini program only
         #[arg(long)]
         appid: Option<String>,
@@ -70,6 +86,12 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let user = user(&openid, appid.as_deref());
             list(&target.data_dir(), &user, json).await
         }
+        Command::Show {
+            which,
+            appid,
+            target,
+            json,
+        } => show::run(&target.data_dir(), &which, appid.as_deref(), json).await,
         Command::Revoke {
             which,
             appid,
@@ -80,9 +102,13 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 
 /// `/sessions` of a user.
 fn user(openid: &str, appid: Option<&str>) -> String {
+    format!("/sessions?{}", named(openid, appid))
+}
+
+/// A user in a query.
+fn named(openid: &str, appid: Option<&str>) -> String {
     let appid = appid.map(|appid| format!("&appid={}", escaped(appid)));
-    let openid = escaped(openid);
-    format!("/sessions?openid={openid}{}", appid.unwrap_or_default())
+    format!("openid={}{}", escaped(openid), appid.unwrap_or_default())
 }
 
 async fn list(data_dir: &Path, user: &str, json: bool) -> Result<(), Failure> {
