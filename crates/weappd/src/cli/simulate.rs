@@ -15,12 +15,13 @@ pub(super) struct Args {
     /// Port on 127.0.0.1
     #[arg(long, default_value_t = 8082)]
     port: u16,
-    /// The mini program it knows; give it more than once for several, with one secret
+    /// The mini program it knows; give it more than once for several
     #[arg(long, default_value = simulated::DEV_APPID)]
     appid: Vec<String>,
-    /// The file its `AppSecret` stands in; without one, the secret is `secret`
+    /// The file its `AppSecret` stands in; one for all mini programs, or one for each in
+    /// their order. Without one, the secret is `secret`
     #[arg(long)]
-    secret_file: Option<std::path::PathBuf>,
+    secret_file: Vec<std::path::PathBuf>,
     /// Where it pushes messages: `http://127.0.0.1:8080/weapp/message`
     #[arg(long, requires = "push_token")]
     push_url: Option<String>,
@@ -52,6 +53,34 @@ enum PushFormat {
 }
 
 impl Args {
+    /// Every mini program with its secret.
+    fn credentials(&self) -> Result<Vec<Credential>, Failure> {
+        let read = |file: &std::path::PathBuf| {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| Failure::new(&error, "--secret-file must name a readable file"))?;
+            Ok(Secret::new(text.trim()))
+        };
+        let mut secrets: Vec<Secret> = self
+            .secret_file
+            .iter()
+            .map(read)
+            .collect::<Result<_, _>>()?;
+        if secrets.len() <= 1 {
+            let one = secrets.pop().unwrap_or_else(|| Secret::new("secret"));
+            secrets = vec![one; self.appid.len()];
+        }
+        if secrets.len() != self.appid.len() {
+            return Err(Failure::say(
+                "there are not as many secrets as mini programs",
+                "give --secret-file once for all, or once for each --appid",
+            ));
+        }
+        let apps = self.appid.iter().cloned().zip(secrets);
+        Ok(apps
+            .map(|(appid, secret)| Credential { appid, secret })
+            .collect())
+    }
+
     fn push(&self) -> Option<PushSettings> {
         Some(PushSettings {
             appid: None,
@@ -75,14 +104,7 @@ impl Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     logging::start("warn", false)?;
-    let secret = match &args.secret_file {
-        None => Secret::new("secret"),
-        Some(file) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| Failure::new(&error, "--secret-file must name a readable file"))?;
-            Secret::new(text.trim())
-        }
-    };
+    let credentials = args.credentials()?;
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let socket = listen::bind(addr, "the simulated WeChat", "give --port another one")?;
     let addr = socket.local_addr().unwrap_or(addr);
@@ -94,10 +116,5 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         args.appid.join(", ")
     ));
     let push = args.push();
-    let credential = |appid| Credential {
-        appid,
-        secret: secret.clone(),
-    };
-    let credentials = args.appid.into_iter().map(credential).collect();
     simulated::alone(socket, credentials, push).await
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::family;
 use crate::http::json;
 use crate::process::{PATIENCE, Process};
-use crate::world::{APP_SECRET, Recipe, WEAPPD, World, text};
+use crate::world::{APP_SECRET, APPID, Recipe, WEAPPD, World, text};
 
 /// Listens a moment after it began, as real servers do; `/crash` is what no server wants.
 const SHOP_JS: &str = r"
@@ -246,6 +246,12 @@ async fn an_app_gets_what_it_needs_and_no_secret_of_weappd() {
     let ask = api.get("/v1/session").header("authorization", &bearer);
     let who = json(&ask.header("x-wx-skey", &skey).send().await);
     assert_eq!(who["openid"], phone.user().await["data"]["openId"], "{who}");
+    for (appid, status) in [(APPID, 200), ("wxffffffffffffffff", 401), ("", 401)] {
+        let path = format!("/v1/session?appid={appid}");
+        let ask = api.get(&path).header("authorization", &bearer);
+        let who = ask.header("x-wx-skey", &skey).send().await;
+        assert_eq!(who.status(), status, "of {appid:?} only");
+    }
     for wrong in ["", "Bearer ", "Bearer x", &bearer[..bearer.len() - 1]] {
         let ask = api.get("/v1/session").header("authorization", wrong);
         let who = ask.header("x-wx-skey", &skey).send().await;

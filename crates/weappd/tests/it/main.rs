@@ -44,6 +44,8 @@ mod readme;
 mod secrets;
 // A new user's way from init to serve; configurations that cannot be served.
 mod serve;
+// Several mini programs on one site, and the pictures of their users.
+mod several;
 // The simulated WeChat alone, as another stack's tests use it.
 mod simulate;
 // Tunnels end to end, and phones that do not keep to the protocol.
