@@ -19,6 +19,9 @@ export type ErrorCode =
   | 'bad_message'
   /** The server said no; `detail` is its answer. */
   | 'refused'
+  /** WeChat encrypted with a session_key that weappd does not hold. The client has logged in
+   * anew: ask the phone for the data again. */
+  | 'session_key_expired'
   /** A message longer than the server takes. */
   | 'too_long';
 
@@ -35,7 +38,23 @@ export interface User {
   unionid?: string;
   /** The user object; at least `{openId}`. */
   info: Record<string, any>;
+  /** Missing unless the user has shown it. */
+  phone?: Phone;
 }
+
+/** A phone number, as WeChat proved it. */
+export interface Phone {
+  /** With `+` and the country code: `+8613800138000`. */
+  phone_number: string;
+  /** Without: `13800138000`. */
+  pure_phone_number: string;
+  country_code: string;
+  /** Seconds since 1970. */
+  verified_at: number;
+}
+
+/** What WeChat encrypts. */
+export type DataKind = 'user_info' | 'phone_number' | 'werun' | 'group' | 'other';
 
 export interface SessionData {
   skey: string;
@@ -121,7 +140,7 @@ export class Client {
   login(options?: {
     force?: boolean;
     /** From wx.getUserInfo or a button, of the session_key of the last wx.login. */
-    userInfo?: { encryptedData: string; iv: string };
+    userInfo?: { encryptedData: string; iv: string } | { rawData: string; signature: string };
   }): Promise<SessionData>;
   /** Ends the session, here and at the server. */
   logout(): Promise<void>;
@@ -133,8 +152,16 @@ export class Client {
   setProfile(profile:
     | { nickName?: string; avatarUrl?: string; /** A temporary file, uploaded first. */ avatarFile?: string }
     | { rawData: string; signature: string }): Promise<User>;
-  /** Opens data that WeChat encrypted for the user. */
-  decrypt<T = any>(sealed: { encryptedData: string; iv: string }): Promise<T>;
+  /** Opens data that WeChat encrypted for the user; of another kind than `kind`, it is refused. */
+  decrypt<T = any>(sealed: { encryptedData: string; iv: string; kind?: DataKind }): Promise<T>;
+  /** Proves and keeps the user's phone number: the `detail` of `bindgetphonenumber`. */
+  setPhone(detail: { code: string } | { encryptedData: string; iv: string }): Promise<Phone>;
+  /** Has weappd forget the user's phone number. */
+  forgetPhone(): Promise<void>;
+  /** Whether WeChat still takes the session_key; if not, log in with `force`. */
+  checkKey(): Promise<boolean>;
+  /** Has WeChat give another session_key. Not often for one user. */
+  resetKey(): Promise<void>;
   /** A tunnel, not yet open. */
   tunnel(options?: TunnelOptions | string): Tunnel;
 }

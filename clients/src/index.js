@@ -93,10 +93,64 @@ class Client {
       .then((answer) => this.session.update(accepted('the profile', answer)).user);
   }
 
-  /** Opens data that WeChat encrypted for the user: WeRun, group ids, phone numbers. */
-  decrypt({ encryptedData, iv }) {
-    return this.request({ path: '/weapp/session/decrypt', method: 'POST', data: { encryptedData, iv } })
-      .then((answer) => accepted('the data', answer).data);
+  /**
+   * Opens data that WeChat encrypted for the user: WeRun, group ids, phone numbers. With
+   * `kind`, data of another kind is refused.
+   */
+  decrypt({ encryptedData, iv, kind }) {
+    const data = kind ? { encryptedData, iv, kind } : { encryptedData, iv };
+    return this.request({ path: '/weapp/session/decrypt', method: 'POST', data })
+      .then((answer) => this.keyed('the data', answer))
+      .then((said) => said.data);
+  }
+
+  /**
+   * Proves the user's phone number and keeps it: `detail` is what the phone-number button
+   * gave, `{code}` or `{encryptedData, iv}`. Gives the number.
+   */
+  setPhone(detail) {
+    const { code, encryptedData, iv } = detail;
+    const data = code ? { code } : { encryptedData, iv };
+    // weappd gives the same answer for the same code, for some seconds.
+    return this.request({ path: '/weapp/session/phone', method: 'POST', data, retries: 1 })
+      .then((answer) => this.keyed('the phone number', answer))
+      .then((said) => this.session.update(said).user.phone);
+  }
+
+  /** Has weappd forget the user's phone number. */
+  forgetPhone() {
+    return this.request({ path: '/weapp/session/phone', method: 'DELETE', retries: 1 }).then((answer) => {
+      if (answer.statusCode !== 204) accepted('the phone number', answer);
+      this.session.forgetPhone();
+    });
+  }
+
+  /** Whether WeChat still takes the session_key that data is encrypted with. */
+  checkKey() {
+    return this.request('/weapp/session/key')
+      .then((answer) => accepted('the session_key', answer).valid);
+  }
+
+  /**
+   * Has WeChat give another session_key; data encrypted with the last ones still opens. Where
+   * there is none to replace, a login gives one.
+   */
+  resetKey() {
+    return this.request({ path: '/weapp/session/key/reset', method: 'POST', retries: 1 })
+      .then((answer) => (keyIsGone(answer)
+        ? this.session.login()
+        : accepted('the session_key', answer)))
+      .then(() => undefined);
+  }
+
+  /** The body of an answer; a session_key that is gone is replaced by a login first. */
+  keyed(what, answer) {
+    if (!keyIsGone(answer)) return accepted(what, answer);
+    const refuse = () => {
+      const { message } = answer.data.error;
+      throw new WeappdError('session_key_expired', `${what}: ${message}`, answer.data);
+    };
+    return this.session.login().then(refuse, refuse);
   }
 
   /** A tunnel through `GET path`; open it with `.open()`. */
@@ -151,6 +205,12 @@ function accepted(what, { statusCode, data }) {
   const { error } = data || {};
   const words = (error && (error.message || error)) || `the server answered ${statusCode}`;
   throw new WeappdError('refused', `${what}: ${words}`, data);
+}
+
+/** Whether the data was encrypted with a session_key that weappd does not hold. */
+function keyIsGone({ statusCode, data }) {
+  const word = statusCode === 409 && data && data.error && data.error.code;
+  return word === 'session_key_expired' || word === 'no_session_key';
 }
 
 const isNotReady = (status) => status >= 502 && status <= 504;

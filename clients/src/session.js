@@ -53,6 +53,15 @@ class Session {
     return this.held;
   }
 
+  /** What the server has forgotten, the phone forgets too. */
+  forgetPhone() {
+    const session = this.current();
+    if (!session || !session.user || !session.user.phone) return;
+    const user = Object.assign({}, session.user);
+    delete user.phone;
+    this.update({ user, expires_at: session.expires_at });
+  }
+
   /** Forgets the session; given an skey, only if it is still that one. */
   forget(skey) {
     const now = this.held;
@@ -80,7 +89,7 @@ class Session {
 
   /**
    * Logs in, once for all who ask at the same time. `userInfo` is what getUserInfo gave:
-   * `{encryptedData, iv}`.
+   * `{encryptedData, iv}`, or `{rawData, signature}`.
    */
   login(userInfo) {
     if (this.loggingIn && !userInfo) return this.loggingIn;
@@ -109,9 +118,7 @@ class Session {
 
   /** weappd gives the same session for the same code, so a lost answer is asked for again. */
   post(code, userInfo, tried) {
-    const data = Object.assign({ code }, userInfo
-      ? { encryptedData: userInfo.encryptedData, iv: userInfo.iv }
-      : {});
+    const data = Object.assign({ code }, brought(userInfo));
     const again = (error) => {
       if (tried >= PAUSES.length) throw error;
       return sleep(PAUSES[tried]).then(() => this.post(code, userInfo, tried + 1));
@@ -170,6 +177,13 @@ class Session {
   options(more) {
     return this.timeout ? Object.assign({ timeout: this.timeout }, more) : more;
   }
+}
+
+/** The proof of the user data: what was encrypted tells more than what was signed. */
+function brought(userInfo) {
+  if (!userInfo) return {};
+  const { encryptedData, iv, rawData, signature } = userInfo;
+  return encryptedData ? { encryptedData, iv } : { rawData, signature };
 }
 
 /** A storage that is full or forbidden costs the session of the next launch, no more. */

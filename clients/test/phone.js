@@ -34,4 +34,10 @@ async function phone(user) {
   return wx;
 }
 
-module.exports = { phone, siteUrl: SITE_URL };
+/** What a button gives that no call of `wx` does: the phone-number button and the like. */
+async function press(user, verb) {
+  const answer = await fetch(`${WECHAT_URL}/phone/${user}/${verb}`, { method: 'POST', body: '{}' });
+  return answer.json();
+}
+
+module.exports = { phone, press, siteUrl: SITE_URL };

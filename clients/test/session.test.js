@@ -122,6 +122,59 @@ test('user data goes with its code, and a login with it is one of its own', asyn
   assert.deepStrictEqual(last, { code: 'code-2', encryptedData: 'e', iv: 'i' });
 });
 
+test('what was signed goes along where nothing was encrypted', async () => {
+  const { wx, client } = start();
+  await client.login({ userInfo: { rawData: '{}', signature: 's' } });
+  const last = wx.asked[wx.asked.length - 1].data;
+  assert.deepStrictEqual(last, { code: 'code-1', rawData: '{}', signature: 's' });
+});
+
+test('a phone number is proven by its code, kept with the user, and forgotten', async () => {
+  const phone = { phone_number: '+8613800138000', pure_phone_number: '13800138000', country_code: '86', verified_at: 7 };
+  let lost = 1;
+  const { wx, client } = start((path, { method }) => {
+    if (path !== '/weapp/session/phone') return null;
+    if (method === 'DELETE') return { statusCode: 204, data: '' };
+    lost -= 1;
+    if (lost >= 0) throw new Error('request:fail socket hang up');
+    return { statusCode: 200, data: { expires_at: 9, user: { openid: 'o1', phone } } };
+  });
+  assert.deepStrictEqual(await client.setPhone({ code: 'c', encryptedData: 'e', iv: 'i' }), phone);
+  const asked = wx.asked.filter(({ url }) => url.endsWith('/phone'));
+  assert.deepStrictEqual(asked.map(({ data }) => data), [{ code: 'c' }, { code: 'c' }]);
+  assert.deepStrictEqual(client.user.phone, phone);
+  assert.deepStrictEqual(new Client({ wx, url: URL }).user.phone, phone);
+  await client.forgetPhone();
+  assert.strictEqual(client.user.phone, undefined);
+  assert.strictEqual(client.user.openid, 'o1');
+  await client.setPhone({ encryptedData: 'e', iv: 'i' });
+  assert.deepStrictEqual(wx.asked[wx.asked.length - 1].data, { encryptedData: 'e', iv: 'i' });
+});
+
+test('a session_key that is gone is replaced by a login, and told', async () => {
+  const gone = { statusCode: 409, data: { error: { code: 'session_key_expired', message: 'log in again' } } };
+  const { weappd, client } = start((path) => (path === '/weapp/session/key'
+    ? { statusCode: 200, data: { valid: false } }
+    : /^.weapp.session.(decrypt|phone|key.reset)$/.test(path) ? gone : null));
+  assert.strictEqual(await client.checkKey(), false);
+  assert.strictEqual(weappd.logins, 1);
+  const told = { code: 'session_key_expired', detail: gone.data };
+  await assert.rejects(client.decrypt({ encryptedData: 'e', iv: 'i' }), told);
+  assert.strictEqual(weappd.logins, 2);
+  await assert.rejects(client.setPhone({ encryptedData: 'e', iv: 'i' }), told);
+  assert.strictEqual(weappd.logins, 3);
+  await client.resetKey();
+  assert.strictEqual(weappd.logins, 4, 'a login gives a new key too');
+});
+
+test('a refusal of the data itself costs no login', async () => {
+  const { weappd, wx, client } = start((path) => (path === '/weapp/session/decrypt'
+    ? { statusCode: 400, data: { error: { code: 'wrong_kind', message: 'no' } } } : null));
+  await assert.rejects(client.decrypt({ encryptedData: 'e', iv: 'i', kind: 'werun' }), { code: 'refused' });
+  assert.deepStrictEqual(wx.asked[wx.asked.length - 1].data, { encryptedData: 'e', iv: 'i', kind: 'werun' });
+  assert.strictEqual(weappd.logins, 1);
+});
+
 test('when WeChat lost the session_key, the next launch logs in', async () => {
   let lost = false;
   const { weappd, wx, client } = start(null, { sessionKeyLost: () => lost });

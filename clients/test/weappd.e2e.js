@@ -5,7 +5,7 @@ const test = require('node:test');
 const assert = require('node:assert');
 const { Client } = require('weappd-client');
 const { createCloud } = require('weappd-client/cloud');
-const { phone, siteUrl } = require('./phone.js');
+const { phone, press, siteUrl } = require('./phone.js');
 
 const KEY = `weappd_session:${siteUrl}`;
 
@@ -77,7 +77,34 @@ test('keeps the name and the picture a user chose, and opens what WeChat sealed'
   const sealed = await wx.getUserInfo({ withCredentials: true });
   const opened = await client.decrypt(sealed);
   assert.strictEqual(opened.openId, client.user.openid);
-  await assert.rejects(client.decrypt({ ...sealed, iv: 'AAAAAAAAAAAAAAAAAAAAAA==' }), { code: 'refused' });
+  await assert.rejects(client.decrypt({ ...sealed, iv: 'AAAAAAAAAAAAAAAAAAAAAA==' }), { code: 'session_key_expired' });
+});
+
+test('proves a phone number, minds the session_key, and opens each kind of data', async () => {
+  const { wx, client } = await start('heidi');
+  await client.login();
+  const proven = await client.setPhone(await press('heidi', 'phone_number'));
+  assert.match(proven.phone_number, /^\+86\d{11}$/);
+  assert.strictEqual(client.user.phone.phone_number, proven.phone_number);
+  const sealed = await press('heidi', 'phone_number');
+  const again = await client.setPhone({ encryptedData: sealed.encryptedData, iv: sealed.iv });
+  assert.strictEqual(again.phone_number, proven.phone_number);
+  await assert.rejects(client.setPhone({ code: 'never given' }), (error) => error.code === 'refused'
+    && error.detail.error.code === 'bad_code' && error.detail.error.errcode === 40029);
+  await client.forgetPhone();
+  assert.strictEqual(client.user.phone, undefined);
+
+  const steps = await press('heidi', 'we_run_data');
+  assert.strictEqual((await client.decrypt({ ...steps, kind: 'werun' })).stepInfoList.length, 31);
+  await assert.rejects(client.decrypt({ ...steps, kind: 'group' }), { code: 'refused' });
+  assert.strictEqual(await client.checkKey(), true);
+  await client.resetKey();
+  assert.strictEqual(await client.checkKey(), true);
+  assert.strictEqual((await client.decrypt(steps)).stepInfoList.length, 31, 'of the key before');
+  await wx.owner.expireSession();
+  assert.strictEqual(await client.checkKey(), false);
+  await client.login({ force: true });
+  assert.strictEqual(await client.checkKey(), true);
 });
 
 test('sends data and reads answers of every kind', async () => {
