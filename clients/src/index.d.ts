@@ -73,6 +73,8 @@ export interface ClientOptions {
   bearer?: boolean;
   /** Milliseconds for each request, unless it says otherwise. Default: wx's own. */
   timeout?: number;
+  /** Which of the site's mini programs logs in, where no Referer says it: WeChat sets one. */
+  appid?: string;
 }
 
 export interface RequestOptions {
@@ -150,8 +152,11 @@ export class Client {
   upload<T = Uploaded>(options: UploadOptions): Promise<Answer<T>>;
   /** Keeps what the user says of themselves, and gives the user as kept. */
   setProfile(profile:
-    | { nickName?: string; avatarUrl?: string; /** A temporary file, uploaded first. */ avatarFile?: string }
+    | { nickName?: string; avatarUrl?: string; /** A temporary file, as for setAvatar. */ avatarFile?: string }
     | { rawData: string; signature: string }): Promise<User>;
+  /** Keeps the picture a user chose (a button with `open-type="chooseAvatar"`), removes the
+   * one before, and gives the user as kept. */
+  setAvatar(filePath: string, options?: Pick<UploadOptions, 'header' | 'timeout' | 'onProgress' | 'onTask'>): Promise<User>;
   /** Opens data that WeChat encrypted for the user; of another kind than `kind`, it is refused. */
   decrypt<T = any>(sealed: { encryptedData: string; iv: string; kind?: DataKind }): Promise<T>;
   /** Proves and keeps the user's phone number: the `detail` of `bindgetphonenumber`. */

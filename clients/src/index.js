@@ -29,6 +29,7 @@ class Client {
       storageKey: given.storageKey,
       bearer: Boolean(given.bearer),
       timeout: given.timeout,
+      appid: given.appid,
     });
   }
 
@@ -76,21 +77,26 @@ class Client {
 
   /**
    * Keeps what the user says of themselves: `{nickName, avatarUrl}`, or `{rawData, signature}`
-   * as wx.getUserInfo gave them. `avatarFile` is uploaded first. Gives the user as kept.
+   * as wx.getUserInfo gave them. `avatarFile` goes up last. Gives the user as kept.
    */
   setProfile(profile) {
     const { avatarFile } = profile;
     const said = Object.assign({}, profile);
     delete said.avatarFile;
-    const ready = avatarFile
-      ? this.upload({ filePath: avatarFile }).then((answer) => {
-        const { imgUrl } = accepted('the picture', answer).data || {};
-        said.avatarUrl = imgUrl;
-      })
-      : Promise.resolve();
-    return ready
-      .then(() => this.request({ path: '/weapp/session/profile', method: 'PUT', data: said }))
+    const put = () => this.request({ path: '/weapp/session/profile', method: 'PUT', data: said })
       .then((answer) => this.session.update(accepted('the profile', answer)).user);
+    if (!avatarFile) return put();
+    const ready = Object.keys(said).length > 0 ? put() : Promise.resolve();
+    return ready.then(() => this.setAvatar(avatarFile));
+  }
+
+  /**
+   * Keeps the picture a user chose, from a button with `open-type="chooseAvatar"`: its
+   * temporary file. The one before is removed. Gives the user as kept.
+   */
+  setAvatar(filePath, options) {
+    return this.upload(Object.assign({}, options, { filePath, path: '/weapp/session/avatar' }))
+      .then((answer) => this.session.update(accepted('the picture', answer)).user);
   }
 
   /**

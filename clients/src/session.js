@@ -13,12 +13,13 @@ const EARLY = 60000;
 const CODE_IS_SPENT = ['bad_code'];
 
 class Session {
-  constructor({ wx, url, storageKey, bearer, timeout }) {
+  constructor({ wx, url, storageKey, bearer, timeout, appid }) {
     this.wx = wx;
     this.url = url;
     this.key = storageKey || `weappd_session:${url}`;
     this.bearer = bearer;
     this.timeout = timeout;
+    this.appid = appid;
     this.held = undefined;
     this.loggingIn = undefined;
     this.checking = undefined;
@@ -127,7 +128,10 @@ class Session {
       url: address(this.url, '/weapp/session'),
       method: 'POST',
       data,
-      header: { 'content-type': 'application/json' },
+      header: Object.assign(
+        { 'content-type': 'application/json' },
+        this.appid ? { 'X-Weappd-AppID': this.appid } : {},
+      ),
     })).then((answer) => {
       const { statusCode, data: said } = answer;
       if (statusCode === 200 && said && said.skey) return answer;

@@ -283,6 +283,59 @@ test('an upload reads its answer and renews the session', async () => {
   assert.deepStrictEqual([sent.name, sent.filePath, sent.formData], ['file', 'wxfile://1', { a: 'b' }]);
 });
 
+test('a chosen picture goes up, with a new session if need be, and becomes the user', async () => {
+  const user = { openid: 'o1', info: { avatarUrl: 'https://a.example/weapp/files/2.png' } };
+  const { weappd, wx, client } = start((path, options, known) => (path === '/weapp/session/avatar'
+    ? { statusCode: known ? 200 : 401, data: JSON.stringify(known ? { user, expires_at: 7 } : { error: { code: 'session_unknown', message: 'no' } }) }
+    : null));
+  await client.login();
+  weappd.skeys.clear();
+  assert.deepStrictEqual(await client.setAvatar('wxfile://avatar'), user);
+  const sent = wx.asked[wx.asked.length - 1];
+  assert.deepStrictEqual([sent.url, sent.name, sent.filePath], [`${URL}/weapp/session/avatar`, 'file', 'wxfile://avatar']);
+  assert.strictEqual(weappd.logins, 2);
+  assert.deepStrictEqual(client.user, user);
+  assert.deepStrictEqual(new Client({ wx, url: URL }).user, user);
+});
+
+test('a picture that is refused says why, and changes nothing', async () => {
+  const error = { code: 'not_a_picture', message: 'the file is no picture' };
+  const { client } = start((path) => (path === '/weapp/session/avatar'
+    ? { statusCode: 415, data: JSON.stringify({ error }) } : null));
+  const { user } = await client.login();
+  await assert.rejects(client.setAvatar('wxfile://avatar'), (refused) => refused.code === 'refused'
+    && refused.detail.error.code === 'not_a_picture' && refused.message.includes('no picture'));
+  assert.deepStrictEqual(client.user, user);
+});
+
+test('a profile with a picture is two questions, the name first', async () => {
+  const said = (path) => ({ user: { openid: 'o1', at: path }, expires_at: 7 });
+  const { wx, client } = start((path) => {
+    if (path === '/weapp/session/profile') return { statusCode: 200, data: said(path) };
+    if (path === '/weapp/session/avatar') return { statusCode: 200, data: JSON.stringify(said(path)) };
+    return null;
+  });
+  const user = await client.setProfile({ nickName: '三木', avatarFile: 'wxfile://1' });
+  assert.strictEqual(user.at, '/weapp/session/avatar');
+  const [, profile, avatar] = wx.asked;
+  assert.deepStrictEqual([profile.method, profile.data], ['PUT', { nickName: '三木' }]);
+  assert.strictEqual(avatar.filePath, 'wxfile://1');
+  await client.setProfile({ avatarFile: 'wxfile://2' });
+  assert.strictEqual(wx.asked.length, 4, 'a picture alone is one question');
+});
+
+test('a mini program may be named, at the login and nowhere else', async () => {
+  const { wx } = start();
+  const client = new Client({ wx, url: URL, appid: 'wx2' });
+  await client.request('/a');
+  const [login, other] = wx.asked;
+  assert.strictEqual(login.header['X-Weappd-AppID'], 'wx2');
+  assert.strictEqual(other.header['X-Weappd-AppID'], undefined);
+  const unnamed = start();
+  await unnamed.client.login();
+  assert.ok(!('X-Weappd-AppID' in unnamed.wx.asked[0].header));
+});
+
 test('mistakes are told at once', () => {
   assert.throws(() => new Client({ wx: {}, url: 'a.example' }), { code: 'bad_argument' });
   assert.throws(() => new Client({ url: URL }), { code: 'bad_argument' });

@@ -70,6 +70,13 @@ test('keeps the name and the picture a user chose, and opens what WeChat sealed'
   const user = await client.setProfile({ nickName: '三木', avatarFile: new File([png], 'me.png', { type: 'image/png' }) });
   assert.strictEqual(user.info.nickName, '三木');
   assert.match(user.info.avatarUrl, /\/weapp\/files\/.+\.png$/);
+  const second = await client.setAvatar(new File([png], 'again.png', { type: 'image/png' }));
+  assert.strictEqual(second.info.nickName, '三木');
+  assert.notStrictEqual(second.info.avatarUrl, user.info.avatarUrl);
+  const picture = (url) => client.request({ path: url, responseType: 'arraybuffer' });
+  assert.strictEqual((await picture(second.info.avatarUrl)).statusCode, 200);
+  assert.strictEqual((await picture(user.info.avatarUrl)).statusCode, 404, 'the one before is gone');
+  await assert.rejects(client.setAvatar(new File(['words'], 'me.png', { type: 'image/png' })), (error) => error.code === 'refused' && error.detail.error.code === 'not_a_picture');
   assert.strictEqual(client.user.info.nickName, '三木');
   assert.strictEqual(new Client({ wx, url: siteUrl }).user.info.nickName, '三木');
   await assert.rejects(client.setProfile({ nickName: '' }), (error) => error.code === 'refused' && error.detail.error.code === 'bad_request');
