@@ -4,6 +4,7 @@
 //! command, `wiring` puts the rooms together.
 
 mod builtin;
+mod calls;
 mod cli;
 mod config;
 mod control;

@@ -30,6 +30,7 @@ use weappd_tunnel::{Tunnels, TunnelsParts};
 use weappd_wechat::{Client, Credential};
 
 use crate::builtin::{SessionIdentify, is_https, tunnel_router};
+use crate::calls::GatewayCalls;
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
 use crate::exit::Failure;
@@ -172,11 +173,20 @@ async fn rooms(
         ground.wiretap.clone(),
     )
     .map_err(|error| Failure::new(&error, error.hint().unwrap_or_default()))?;
+    let passes = Passes::default();
+    let callers = Arc::new(vec![token.clone()]);
+    let gateway = gateway::build(
+        ground,
+        data.path(),
+        gateway::of_plan(plan, callers),
+        (side, passes.clone()),
+    )
+    .await?;
     let sessions = Sessions::open(SessionsParts {
         config: plan.sections.session.clone(),
         data_dir: data.path().to_owned(),
         mini_apps: plan.mini_apps.clone(),
-        calls: None,
+        calls: Some(Arc::new(GatewayCalls::new(gateway.clone()))),
         wechat,
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),
@@ -203,15 +213,6 @@ async fn rooms(
         tasks: ground.tasks.clone(),
     })
     .map_err(|error| Failure::new(&error, "make the data directory writable"))?;
-    let passes = Passes::default();
-    let callers = Arc::new(vec![token.clone()]);
-    let gateway = gateway::build(
-        ground,
-        data.path(),
-        gateway::of_plan(plan, callers),
-        (side, passes.clone()),
-    )
-    .await?;
     let apps = Apps::build(AppsParts {
         apps: plan.apps.clone(),
         data_dir: data.path().to_owned(),

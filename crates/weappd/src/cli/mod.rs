@@ -71,7 +71,7 @@ enum Command {
         #[command(subcommand)]
         command: app::Command,
     },
-    /// List and end the sessions of a running weappd
+    /// List, show and end the sessions of a running weappd
     Session {
         #[command(subcommand)]
         command: session::Command,
