@@ -5,8 +5,10 @@
 //! repeated, and what was committed unseen is found by the next trial. A connection that
 //! kept silent is thrown away, never used again.
 
+mod logins;
 mod native;
 mod schema;
+mod text;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,15 +3,15 @@
 //! Only what both have had for ten years: several rows an INSERT, `ON DUPLICATE KEY`, and
 //! `VALUES()`, which MariaDB needs.
 
-use sqlx::{MySql, MySqlConnection, MySqlPool, QueryBuilder};
+use sqlx::{MySqlConnection, MySqlPool};
 use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
 use crate::identity::Identity;
 use crate::session::{Found, FoundRow};
-use crate::store::batch::{
-    Batch, Done, SessionRow, UserRow, Users, beyond, hashes, key, named, rank,
-};
+use crate::store::batch::{Batch, Done, beyond, hashes};
+use crate::store::mysql::logins;
+use crate::store::mysql::text::Sql;
 use crate::store::sqlite::{KnownRow, ListedRow, known, registered, unsealed};
 use crate::store::{Known, Listed, NewKey, NewPhone, Revoke, Rules, Visit, Wanted};
 use crate::vault::{Matter, Owner};
@@ -103,7 +103,7 @@ pub(crate) async fn write(
 ) -> Result<Done, sqlx::Error> {
     let mut done = Done::default();
     if !batch.logins.is_empty() {
-        write_logins(batch, change, rules, &mut done).await?;
+        logins::write(batch, change, rules, &mut done).await?;
     }
     for (info, _) in &batch.infos {
         sqlx::query("UPDATE weappd_users SET user_info = ? WHERE user = ?")
@@ -203,22 +203,24 @@ async fn put_key(
     .bind(new.now)
     .execute(&mut *change)
     .await?;
-    drop_keys(&[new.user], change, rules).await
+    drop_keys(new.user, change, rules).await
 }
 
-/// Drops the keys of these users that are beyond what is kept.
+/// Drops the keys of a user that are beyond what is kept.
 async fn drop_keys(
-    of: &[i64],
+    user: i64,
     change: &mut MySqlConnection,
     rules: &Rules,
 ) -> Result<(), sqlx::Error> {
-    let sql = "SELECT seq, user FROM weappd_session_keys WHERE user IN (";
-    let keys: Vec<(i64, i64)> = among(sql, of, ") ORDER BY user, given DESC, seq DESC")
-        .build_query_as()
+    let sql = "SELECT seq, user FROM weappd_session_keys WHERE user = ? \
+        ORDER BY given DESC, seq DESC";
+    let keys: Vec<(i64, i64)> = sqlx::query_as(sql)
+        .bind(user)
         .fetch_all(&mut *change)
         .await?;
     let old = beyond(&keys, rules.keys_kept);
-    drop_rows("weappd_session_keys", &old, change).await
+    let delete = "DELETE FROM weappd_session_keys WHERE seq IN (";
+    drop_rows(delete, &old, change).await
 }
 
 async fn revoke(
@@ -249,166 +251,37 @@ async fn revoke(
         }
     };
     let (seqs, ended): (Vec<i64>, Vec<Vec<u8>>) = rows.into_iter().unzip();
-    drop_rows("weappd_sessions", &seqs, change).await?;
+    drop_rows("DELETE FROM weappd_sessions WHERE seq IN (", &seqs, change).await?;
     done.revoked.push(ended.len() as u64);
     done.stale.extend(hashes(ended));
     Ok(())
 }
 
-async fn write_logins(
-    batch: &Batch,
-    change: &mut MySqlConnection,
-    rules: &Rules,
-    done: &mut Done,
-) -> Result<(), sqlx::Error> {
-    let users = put_users(batch, change).await?;
-    put_sessions(batch, &users, change).await?;
-    put_keys(batch, &users, rules, change).await?;
-    let of: Vec<i64> = users.values().map(|user| user.row).collect();
-    drop_keys(&of, change, rules).await?;
-    let sql =
-        "SELECT seq, skey_hash, user, created, last_visit FROM weappd_sessions WHERE user IN (";
-    let rows: Vec<SessionRow> = among(sql, &of, ") ORDER BY user, seq DESC")
-        .build_query_as()
-        .fetch_all(&mut *change)
-        .await?;
-    let (sessions, dropped) = rank(rows, rules.max_sessions).ok_or(sqlx::Error::RowNotFound)?;
-    drop_rows("weappd_sessions", &dropped, change).await?;
-    done.opened = batch
-        .opened(&users, &sessions)
-        .ok_or(sqlx::Error::RowNotFound)?;
-    done.stale.extend(sessions.into_keys());
-    Ok(())
-}
-
-async fn put_users(batch: &Batch, change: &mut MySqlConnection) -> Result<Users, sqlx::Error> {
-    // In one order everywhere: nodes that log the same users in do not wait in a circle.
-    let mut logins: Vec<_> = batch.logins.iter().map(|(login, _)| login).collect();
-    logins.sort_by(|a, b| (&a.appid, &a.openid).cmp(&(&b.appid, &b.openid)));
-    let mut put = QueryBuilder::<MySql>::new(
-        "INSERT INTO weappd_users (appid, openid, unionid, id, user_info, created, last_login) ",
-    );
-    put.push_values(&logins, |mut row, login| {
-        row.push_bind(&login.appid)
-            .push_bind(&login.openid)
-            .push_bind(&login.unionid)
-            .push_bind(&login.new_id)
-            .push_bind(&login.user_info)
-            .push_bind(login.now)
-            .push_bind(login.now);
-    });
-    put.push(
-        " ON DUPLICATE KEY UPDATE \
-            unionid = COALESCE(VALUES(unionid), unionid), \
-            user_info = COALESCE(VALUES(user_info), user_info), \
-            last_login = VALUES(last_login)",
-    );
-    put.build().execute(&mut *change).await?;
-    let mut get = QueryBuilder::<MySql>::new(
-        "SELECT user, appid, openid, unionid, id, user_info, phone FROM weappd_users WHERE ",
-    );
-    let mut any = get.separated(" OR ");
-    for login in &logins {
-        any.push("(appid = ")
-            .push_bind_unseparated(&login.appid)
-            .push_unseparated(" AND openid = ")
-            .push_bind_unseparated(&login.openid)
-            .push_unseparated(")");
-    }
-    let rows: Vec<UserRow> = get.build_query_as().fetch_all(&mut *change).await?;
-    Ok(rows.into_iter().map(named).collect())
-}
-
-async fn put_sessions(
-    batch: &Batch,
-    users: &Users,
-    change: &mut MySqlConnection,
-) -> Result<(), sqlx::Error> {
-    let mut put = QueryBuilder::<MySql>::new(
-        "INSERT INTO weappd_sessions (skey_hash, user, created, last_visit, device, address) ",
-    );
-    put.push_values(&batch.logins, |mut row, (login, _)| {
-        row.push_bind(&login.hash.0[..])
-            .push_bind(users.get(&key(login)).map(|user| user.row))
-            .push_bind(login.now)
-            .push_bind(login.now)
-            .push_bind(&login.device)
-            .push_bind(&login.address);
-    });
-    // A login repeated with the same skey leaves its session as it is.
-    put.push(" ON DUPLICATE KEY UPDATE seq = seq");
-    put.build().execute(&mut *change).await?;
-    Ok(())
-}
-
-async fn put_keys(
-    batch: &Batch,
-    users: &Users,
-    rules: &Rules,
-    change: &mut MySqlConnection,
-) -> Result<(), sqlx::Error> {
-    let mut put = QueryBuilder::<MySql>::new(
-        "INSERT INTO weappd_session_keys (user, fingerprint, sealed, given) ",
-    );
-    put.push_values(&batch.logins, |mut row, (login, _)| {
-        let owner = Owner {
-            appid: &login.appid,
-            openid: &login.openid,
-        };
-        let name = rules.vault.fingerprint(&login.session_key);
-        row.push_bind(users.get(&key(login)).map(|user| user.row))
-            .push_bind(name.to_vec())
-            .push_bind(
-                rules
-                    .vault
-                    .seal(Matter::SessionKey, owner, &login.session_key),
-            )
-            .push_bind(login.now);
-    });
-    put.push(" ON DUPLICATE KEY UPDATE given = VALUES(given)");
-    put.build().execute(&mut *change).await?;
-    Ok(())
-}
-
 async fn put_visits(visits: &[Visit], change: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-    let mut put = QueryBuilder::<MySql>::new(
-        "UPDATE weappd_sessions SET last_visit = GREATEST(last_visit, CASE seq",
-    );
+    let mut put = Sql::default();
+    put.words("UPDATE weappd_sessions SET last_visit = GREATEST(last_visit, CASE seq");
     for visit in visits {
-        // Two numbers of ours.
-        put.push(format_args!(" WHEN {} THEN {}", visit.seq, visit.at));
+        put.words(" WHEN ").number(visit.seq);
+        put.words(" THEN ").number(visit.at);
     }
-    put.push(" ELSE 0 END) WHERE seq IN (");
-    let mut seqs = put.separated(", ");
-    for visit in visits {
-        seqs.push(visit.seq);
-    }
-    put.push(")");
-    put.build().persistent(false).execute(&mut *change).await?;
-    Ok(())
+    put.words(" ELSE 0 END) WHERE seq IN (")
+        .list(visits, |put, visit| {
+            put.number(visit.seq);
+        })
+        .words(")");
+    put.execute(change).await
 }
 
+/// `delete` ends in an open parenthesis.
 async fn drop_rows(
-    table: &'static str,
+    delete: &'static str,
     seqs: &[i64],
     change: &mut MySqlConnection,
 ) -> Result<(), sqlx::Error> {
-    if !seqs.is_empty() {
-        among(&format!("DELETE FROM {table} WHERE seq IN ("), seqs, ")")
-            .build()
-            .execute(&mut *change)
-            .await?;
+    if seqs.is_empty() {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// `head` and the numbers and `tail`.
-fn among(head: &str, numbers: &[i64], tail: &str) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(head);
-    let mut list = query.separated(", ");
-    for number in numbers {
-        list.push_bind(*number);
-    }
-    query.push(tail);
-    query
+    let mut sql = Sql::default();
+    sql.words(delete).numbers(seqs).words(")");
+    sql.execute(change).await
 }
