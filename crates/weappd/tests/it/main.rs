@@ -52,5 +52,7 @@ mod simulate;
 mod tunnel;
 // Business servers inside the test's own process.
 mod upstream;
+// Phone numbers and session keys, asked of WeChat; a user on the command line.
+mod user_data;
 // A real weappd, a simulated WeChat, phones with users.
 mod world;
