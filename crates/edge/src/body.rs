@@ -207,6 +207,8 @@ impl Upload {
                 self.fate.set(BROKEN);
                 Poll::Ready(Some(Err(error.into())))
             }
+            // Headers that come late were not looked at: no app sees them.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => {
                 let len = frame.data_ref().map_or(0, Bytes::len);
                 let len = u64::try_from(len).unwrap_or(u64::MAX);

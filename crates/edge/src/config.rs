@@ -1,8 +1,11 @@
 //! The `[edge]` section: threads, limits and deadlines of the front door.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::nets::Net;
 
 /// The `[edge]` section of weappd.toml.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -47,6 +50,9 @@ pub struct Config {
     /// The environment's name, which apps are told in `X-WX-ENV` and `CBR_ENV_ID` as in
     /// WeChat's cloud hosting (微信云托管).
     pub env_id: String,
+    /// Addresses of WeChat's own gateway (微信网关), such as `["203.0.113.0/24"]`. From them,
+    /// and from nowhere else, `X-WX-*` headers and the client's address are believed.
+    pub wechat_gateways: Vec<String>,
     /// Whether HTTP/2 is offered over TLS.
     pub http2: bool,
     /// Whether every request is logged in one line.
@@ -74,6 +80,7 @@ impl Default for Config {
             upstream_idle_secs: 4,
             upstream_idle: 64,
             env_id: "weappd".to_owned(),
+            wechat_gateways: Vec::new(),
             http2: true,
             access_log: true,
         }
@@ -82,12 +89,12 @@ impl Default for Config {
 
 impl Config {
     /// What cannot work, as `(field, what is wrong, what to do)`.
-    pub fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
+    pub fn problems(&self) -> Vec<(Cow<'static, str>, String, &'static str)> {
         let mut problems = Vec::new();
-        let mut at_least = |field, value: u64, least: u64, hint| {
+        let mut at_least = |field: &'static str, value: u64, least: u64, hint| {
             if value < least {
                 problems.push((
-                    field,
+                    Cow::Borrowed(field),
                     format!("must be at least {least}, not {value}"),
                     hint,
                 ));
@@ -142,10 +149,15 @@ impl Config {
         let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
         if !(1..=64).contains(&self.env_id.len()) || !self.env_id.bytes().all(plain) {
             problems.push((
-                "env_id",
+                Cow::Borrowed("env_id"),
                 format!("{:?} is no name of an environment", self.env_id),
                 "1 to 64 letters, digits, - _ and dots; leave it out for weappd",
             ));
+        }
+        for (at, text) in self.wechat_gateways.iter().enumerate() {
+            if let Err((what, hint)) = Net::parse(text) {
+                problems.push((Cow::Owned(format!("wechat_gateways[{at}]")), what, hint));
+            }
         }
         problems
     }
@@ -181,6 +193,19 @@ mod tests {
             };
             assert_eq!(config.problems().len(), wrong, "{env_id:?}");
         }
+    }
+
+    #[test]
+    fn a_gateway_is_a_network_of_its_own() {
+        let config = Config {
+            wechat_gateways: ["203.0.113.0/24", "0.0.0.0/0", "wx"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..Config::default()
+        };
+        let problems = config.problems();
+        let fields: Vec<_> = problems.iter().map(|(field, _, _)| &**field).collect();
+        assert_eq!(fields, ["wechat_gateways[1]", "wechat_gateways[2]"]);
     }
 
     #[test]

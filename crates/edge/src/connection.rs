@@ -17,6 +17,7 @@ use weappd_base::tasks::Tasks;
 
 use crate::gate;
 use crate::listener::Arrival;
+use crate::nets::Nets;
 use crate::site::Kind;
 use crate::stream::{Deadlines, Seat, Stream, Traffic, Wire};
 use crate::tls_stream::TlsStream;
@@ -37,10 +38,12 @@ pub(crate) struct Visit {
     /// The host the client asked for in the TLS handshake.
     pub(crate) sni: Option<Box<str>>,
     pub(crate) traffic: Arc<Traffic>,
+    /// The peer is a gateway of WeChat's, whose word is believed.
+    pub(crate) gateway: bool,
 }
 
 impl Visit {
-    fn new(peer: SocketAddr, stream: &Stream) -> Self {
+    fn new(peer: SocketAddr, stream: &Stream, gateways: &Nets) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let (secure, http2, sni) = match stream {
             Stream::Plain(_) => (false, false, None),
@@ -48,8 +51,8 @@ impl Visit {
         };
         Self {
             peer,
-            peer_text: HeaderValue::try_from(peer.ip().to_string())
-                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            peer_text: text_of(peer),
+            gateway: gateways.hold(peer.ip()),
             secure,
             proto: if secure { "https" } else { "http" },
             http1: !http2,
@@ -57,6 +60,25 @@ impl Visit {
             traffic: Arc::new(Traffic::new()),
         }
     }
+
+    /// The same connection as another client's.
+    pub(crate) fn seen_from(&self, peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            peer_text: text_of(peer),
+            secure: self.secure,
+            proto: self.proto,
+            http1: self.http1,
+            sni: self.sni.clone(),
+            traffic: Arc::clone(&self.traffic),
+            gateway: self.gateway,
+        }
+    }
+}
+
+fn text_of(peer: SocketAddr) -> HeaderValue {
+    HeaderValue::try_from(peer.ip().to_string())
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// Serves a connection until it ends or the house closes.
@@ -76,7 +98,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: Arrival) {
             Err(_) => return,
         },
     };
-    let visit = Arc::new(Visit::new(peer, &stream));
+    let visit = Arc::new(Visit::new(peer, &stream, worker.gateways()));
     let traffic = Arc::clone(&visit.traffic);
     let deadlines = Deadlines::of(worker.config());
     let wire = Wire::new(stream, visit.http1, traffic, deadlines, seats);

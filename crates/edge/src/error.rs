@@ -43,6 +43,24 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A service cannot work.
+    #[error("site {host:?}, service {name:?}: {what}")]
+    Service {
+        /// The first name of the site.
+        host: String,
+        /// The service.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An entry of `wechat_gateways` is no network.
+    #[error("wechat_gateways: {what}")]
+    Gateways {
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The TLS library refused its settings.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
@@ -58,12 +76,13 @@ impl Error {
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Certificate { hint, .. } => Some(hint),
+            Self::Certificate { hint, .. } | Self::Gateways { hint, .. } => Some(hint),
             Self::ReadFile { .. } => {
                 Some("give the path as seen from weappd.toml, and let weappd's user read it")
             }
             Self::Host { .. }
             | Self::Route { .. }
+            | Self::Service { .. }
             | Self::Tls(_)
             | Self::Thread(_)
             | Self::Listener(_) => None,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listener -> TLS -> screen -> site -> one spelling -> challenge or HTTPS redirect
-//!   -> route -> claims dropped -> who is calling -> app | proxy | files | redirect | room
+//!   -> service or route -> claims dropped -> who is calling -> app | proxy | files | redirect | room
 //! ```
 //!
 //! To add a step, write it as a function in a file of its own that takes only what it
@@ -20,12 +20,13 @@ use crate::body::Body;
 use crate::challenge;
 use crate::connection::Visit;
 use crate::house::{To, Way};
+use crate::identity::Rule;
 use crate::page::{self, Refusal};
 use crate::proxy::{self, Errand};
 use crate::site::SessionRule;
 use crate::tap::{self, Ear};
 use crate::worker::Worker;
-use crate::{headers, identity, redirect, room, screen};
+use crate::{gateway, headers, identity, redirect, room, screen, services};
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -33,6 +34,13 @@ pub(crate) async fn answer(
     visit: &Visit,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    let behind;
+    let visit = if visit.gateway {
+        behind = gateway::behind(visit, worker.gateways(), request.headers());
+        &behind
+    } else {
+        visit
+    };
     let mut tally = Tally::start(visit, &request, worker.ledger());
     let html = page::wants_html(request.headers());
     let response = match road(worker, visit, request).await {
@@ -51,14 +59,21 @@ async fn road(
 ) -> Result<Response<Body>, Refusal> {
     let (mut head, body) = request.into_parts();
     let host = screen::check(&mut head, worker.config())?;
-    let way = match find_way(worker, visit, &mut head, &host)? {
-        Found::Way(way) => way,
+    let (way, session) = match find_way(worker, visit, &mut head, &host)? {
+        Found::Way(way, session) => (way, session),
         Found::Answer(response) => return Ok(*response),
     };
-    headers::drop_claims(&mut head.headers);
-    if way.session == SessionRule::Require || matches!(way.to, To::App(_) | To::Proxy(_)) {
+    let asks = session == SessionRule::Require || matches!(way.to, To::App(_) | To::Proxy(_));
+    let trusted = asks && visit.gateway;
+    if trusted {
+        gateway::keep_words(&way.appids, &mut head.headers);
+    } else {
+        headers::drop_claims(&mut head.headers);
+    }
+    if asks {
+        let rule = Rule { session, trusted };
         let (identify, herald) = (worker.identify(), worker.herald());
-        identity::establish(identify, herald, &way, &mut head.headers).await?;
+        identity::establish(identify, herald, &way.appids, rule, &mut head.headers).await?;
     }
     match Ear::new(worker.wiretap(), worker.quiet_paths(), &head) {
         None => go(worker, visit, &way, Leg::new(worker, head, body), None).await,
@@ -68,7 +83,7 @@ async fn road(
 
 /// A route, or an answer that needs none.
 enum Found {
-    Way(Arc<Way>),
+    Way(Arc<Way>, SessionRule),
     Answer(Box<Response<Body>>),
 }
 
@@ -96,8 +111,8 @@ fn find_way(
         let response = redirect::to_https(head, host, port)?;
         return Ok(Found::Answer(Box::new(response)));
     }
-    let way = site.routes.find(path).ok_or(Refusal::NotFound)?;
-    Ok(Found::Way(Arc::clone(way)))
+    let (way, session) = services::lead(site, path, &head.headers)?;
+    Ok(Found::Way(Arc::clone(way), session))
 }
 
 /// A screened request with its caller established.

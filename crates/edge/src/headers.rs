@@ -3,7 +3,7 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
@@ -34,12 +34,20 @@ const CLIENT_WX: [&str; 7] = [
     "x-wx-skey",
 ];
 
+/// Beginnings of names that are the server's word.
+const CLAIMS: [&str; 3] = ["x-wx-", "x-forwarded-", "x-original-"];
+
 /// Removes what a client has no right to say: identities, who it came through, and names
-/// with an underscore, which many servers read as the same name with a hyphen.
+/// that many servers read as one of these.
 pub(crate) fn drop_claims(headers: &mut HeaderMap) {
+    drop_claims_but(headers, |_| false);
+}
+
+/// The same, but for what `keep` says.
+pub(crate) fn drop_claims_but(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
     let doomed: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_claim(name.as_str()))
+        .filter(|name| is_claim(name.as_str()) && !keep(name.as_str()))
         .cloned()
         .collect();
     for name in doomed {
@@ -48,15 +56,46 @@ pub(crate) fn drop_claims(headers: &mut HeaderMap) {
 }
 
 fn is_claim(name: &str) -> bool {
-    if let Some(rest) = name.strip_prefix("x-") {
-        if rest.starts_with("wx-") && !CLIENT_WX.contains(&name) {
-            return true;
-        }
-        if rest.starts_with("forwarded-") || rest.starts_with("original-") || rest == "real-ip" {
-            return true;
-        }
+    if memchr::memchr(b'_', name.as_bytes()).is_some() {
+        return true;
     }
-    name == "forwarded" || memchr::memchr(b'_', name.as_bytes()).is_some()
+    let begins = |start: &str| reads_as(name.as_bytes(), start.as_bytes());
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            let whole = name.len() == "x-real-ip".len();
+            (CLAIMS.iter().any(|start| begins(start)) && !CLIENT_WX.contains(&name))
+                || (whole && begins("x-real-ip"))
+        }
+        Some(b'f') => name == "forwarded",
+        _ => false,
+    }
+}
+
+/// Whether a name begins like `start`, if whatever is no letter or digit is a hyphen: CGI
+/// and its heirs tell apps `HTTP_X_WX_OPENID` for any of them.
+fn reads_as(name: &[u8], start: &[u8]) -> bool {
+    let same = |(byte, wanted): (&u8, &u8)| {
+        byte == wanted || (*wanted == b'-' && !byte.is_ascii_alphanumeric())
+    };
+    name.len() >= start.len() && name.iter().zip(start).all(same)
+}
+
+/// Whether a name holds anything but letters, digits and hyphens.
+pub(crate) fn is_doubtful(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !name.bytes().all(plain)
+}
+
+/// Removes each `X-WX-*` header that came more than once: apps would differ in which one
+/// they read.
+pub(crate) fn drop_repeated_wx(headers: &mut HeaderMap) {
+    let twice = |name: &&HeaderName| {
+        name.as_str().starts_with("x-wx-") && headers.get_all(*name).iter().nth(1).is_some()
+    };
+    let doomed: Vec<HeaderName> = headers.keys().filter(twice).cloned().collect();
+    for name in doomed {
+        drop(headers.remove(name));
+    }
 }
 
 /// Removes hop-by-hop headers, also those that `Connection` names; but nobody gets rid of
@@ -145,7 +184,14 @@ mod tests {
             ("x-wx-sources", "wx_client"),
             ("x-wx-cloudbase-access-token", "t"),
             ("x_wx_openid", "o"),
+            ("x.wx.openid", "o"),
+            ("x-wx-skey_", "s"),
+            ("x~wx!skey", "s"),
+            ("x-wx-", "o"),
+            ("x-wxopenid", "not one of them"),
             ("x-forwarded-for", "1.2.3.4"),
+            ("x.forwarded.for", "1.2.3.4"),
+            ("x.real.ip", "1.2.3.4"),
             ("x-forwarded-port", "1"),
             ("x-original-forwarded-for", "1.2.3.4"),
             ("x-real-ip", "1.2.3.4"),
@@ -160,7 +206,13 @@ mod tests {
         left.sort_unstable();
         assert_eq!(
             left,
-            ["authorization", "x-requested-with", "x-wx-id", "x-wx-skey"]
+            [
+                "authorization",
+                "x-requested-with",
+                "x-wx-id",
+                "x-wx-skey",
+                "x-wxopenid"
+            ]
         );
     }
 

@@ -13,7 +13,8 @@ use crate::certs::{self, CertTable};
 use crate::error::Error;
 use crate::proxy::Ring;
 use crate::route::{Pattern, Table};
-use crate::site::{Route, SessionRule, Site, Target};
+use crate::services::Services;
+use crate::site::{Route, Service, SessionRule, Site, Target};
 use crate::static_files::Root;
 
 /// All sites.
@@ -31,6 +32,7 @@ pub(crate) struct Rooms {
     pub(crate) redirect: Option<u16>,
     pub(crate) has_tls: bool,
     pub(crate) routes: Table<Arc<Way>>,
+    pub(crate) services: Services,
 }
 
 /// One route made ready.
@@ -66,10 +68,12 @@ impl House {
             let key = load_key(&site, unix_secs)?;
             let hosts: Vec<String> = site.hosts.iter().map(|h| plain_host(h)).collect();
             let first = hosts.first().cloned().unwrap_or_default();
+            let appids: Arc<[String]> = site.appids.into();
             let rooms = Arc::new(Rooms {
                 redirect: site.redirect,
                 has_tls: key.is_some(),
-                routes: build_routes(&first, site.appids, site.routes)?,
+                routes: build_routes(&first, &appids, site.routes)?,
+                services: build_services(&first, &appids, site.services)?,
             });
             for host in hosts {
                 if let Some(key) = &key {
@@ -152,7 +156,7 @@ fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Er
 
 fn build_routes(
     host: &str,
-    appids: Vec<String>,
+    appids: &Arc<[String]>,
     routes: Vec<Route>,
 ) -> Result<Table<Arc<Way>>, Error> {
     let paths: Vec<String> = routes.iter().map(|route| route.path.clone()).collect();
@@ -161,14 +165,13 @@ fn build_routes(
         path: path.to_owned(),
         what,
     };
-    let appids: Arc<[String]> = appids.into();
     let mut ready = Vec::with_capacity(routes.len());
     for route in routes {
         let pattern =
             Pattern::parse(&route.path).map_err(|what| fail(&route.path, what.to_owned()))?;
         let to = build_target(route.target).map_err(|what| fail(&route.path, what))?;
         let session = route.session;
-        let appids = Arc::clone(&appids);
+        let appids = Arc::clone(appids);
         let way = Way {
             appids,
             session,
@@ -183,6 +186,40 @@ fn build_routes(
             "an earlier route of this site is the same".to_owned(),
         )
     })
+}
+
+fn build_services(
+    host: &str,
+    appids: &Arc<[String]>,
+    services: Vec<Service>,
+) -> Result<Services, Error> {
+    let mut ready = HashMap::with_capacity(services.len());
+    for service in services {
+        let Service {
+            name,
+            target,
+            session,
+        } = service;
+        let fail = |what: String| Error::Service {
+            host: host.to_owned(),
+            name: name.clone(),
+            what,
+        };
+        if !matches!(target, Target::App(_) | Target::Proxy(_)) {
+            return Err(fail("it must lead to an app or a proxy".to_owned()));
+        }
+        let to = build_target(target).map_err(fail)?;
+        let appids = Arc::clone(appids);
+        let way = Way {
+            appids,
+            session,
+            to,
+        };
+        if ready.insert(name.clone(), Arc::new(way)).is_some() {
+            return Err(fail("two services have this name".to_owned()));
+        }
+    }
+    Ok(Services(ready))
 }
 
 fn build_target(target: Target) -> Result<To, String> {
@@ -224,6 +261,7 @@ mod tests {
             redirect: None,
             appids: Vec::new(),
             routes: routes.collect(),
+            services: Vec::new(),
         };
         House::build(vec![site], 0)
     }

@@ -7,16 +7,33 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use weappd_base::token::Tokens;
 
-use crate::house::Way;
 use crate::page::Refusal;
 use crate::site::SessionRule;
 
-const X_WX_APPID: HeaderName = HeaderName::from_static("x-wx-appid");
+pub(crate) const X_WX_APPID: HeaderName = HeaderName::from_static("x-wx-appid");
 const X_WX_CALL_ID: HeaderName = HeaderName::from_static("x-wx-call-id");
 const X_WX_ENV: HeaderName = HeaderName::from_static("x-wx-env");
-const X_WX_OPENID: HeaderName = HeaderName::from_static("x-wx-openid");
+pub(crate) const X_WX_OPENID: HeaderName = HeaderName::from_static("x-wx-openid");
+const X_WX_EXCLUDE_CREDENTIALS: HeaderName = HeaderName::from_static("x-wx-exclude-credentials");
 const X_WX_SOURCE: HeaderName = HeaderName::from_static("x-wx-source");
-const X_WX_UNIONID: HeaderName = HeaderName::from_static("x-wx-unionid");
+pub(crate) const X_WX_UNIONID: HeaderName = HeaderName::from_static("x-wx-unionid");
+
+/// What `X-WX-EXCLUDE-CREDENTIALS` may name, and the header that goes.
+const CREDENTIALS: [(&str, HeaderName); 7] = [
+    ("openid", X_WX_OPENID),
+    ("unionid", X_WX_UNIONID),
+    ("from-openid", HeaderName::from_static("x-wx-from-openid")),
+    ("from-appid", HeaderName::from_static("x-wx-from-appid")),
+    ("from-unionid", HeaderName::from_static("x-wx-from-unionid")),
+    (
+        "cloudbase-access-token",
+        HeaderName::from_static("x-wx-cloudbase-access-token"),
+    ),
+    (
+        "from-cloudbase-access-token",
+        HeaderName::from_static("x-wx-from-cloudbase-access-token"),
+    ),
+];
 
 /// Says who a request's headers speak for. The session room's answer, given by weappd.
 pub trait Identify: Send + Sync {
@@ -72,44 +89,143 @@ impl Herald {
     }
 }
 
+/// Whom a request must come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) session: SessionRule,
+    /// A gateway of WeChat's sent it: the identities among its headers are true.
+    pub(crate) trusted: bool,
+}
+
+/// A user with a valid session.
+struct User {
+    openid: String,
+    unionid: Option<String>,
+    appid: String,
+}
+
 /// Asks who is calling and writes it into `headers`, from which every claim of the client
 /// was dropped before. The names are those of WeChat's own cloud hosting, so that apps
 /// written for it find them.
+///
+/// What WeChat's gateway said stands; a session adds what it left open. A session of
+/// somebody else than the gateway's user does not hold.
 pub(crate) async fn establish(
     identify: &dyn Identify,
     herald: &Herald,
-    way: &Way,
+    appids: &[String],
+    rule: Rule,
     headers: &mut HeaderMap,
 ) -> Result<(), Refusal> {
-    let caller = identify.identify(&way.appids, headers).await;
-    match (caller, way.session) {
-        (
-            Caller::Known {
+    let refusal = match identify.identify(appids, headers).await {
+        Caller::Known {
+            openid,
+            unionid,
+            appid,
+        } => {
+            let user = User {
                 openid,
                 unionid,
                 appid,
-            },
-            _,
-        ) => {
-            let source = source(headers);
-            let mut set = |name, text: String| {
-                if let Ok(value) = HeaderValue::try_from(text) {
-                    headers.insert(name, value);
-                }
             };
-            set(X_WX_OPENID, openid);
-            set(X_WX_APPID, appid);
-            if let Some(unionid) = unionid {
-                set(X_WX_UNIONID, unionid);
+            if !rule.trusted || !denies(headers, &user) {
+                introduce(herald, user, rule.trusted, headers);
+                exclude_credentials(headers);
+                return Ok(());
             }
-            set(X_WX_CALL_ID, herald.next_call());
-            headers.insert(X_WX_ENV, herald.env.clone());
-            headers.insert(X_WX_SOURCE, HeaderValue::from_static(source));
-            Ok(())
+            Refusal::LoginRequired
         }
-        (Caller::Nobody, SessionRule::Require) => Err(Refusal::LoginRequired),
-        (Caller::Refused(answer), SessionRule::Require) => Err(Refusal::Said(Box::new(answer))),
-        (Caller::Nobody | Caller::Refused(_), SessionRule::Pass) => Ok(()),
+        Caller::Nobody => Refusal::LoginRequired,
+        Caller::Refused(_) if rule.session == SessionRule::Pass => Refusal::LoginRequired,
+        Caller::Refused(answer) => Refusal::Said(Box::new(answer)),
+    };
+    let known = rule.trusted && headers.contains_key(X_WX_OPENID);
+    if !known && rule.session == SessionRule::Require {
+        return Err(refusal);
+    }
+    if rule.trusted && speaks(headers) {
+        if let (false, [appid]) = (headers.contains_key(X_WX_APPID), appids)
+            && known
+        {
+            set(headers, X_WX_APPID, appid);
+        }
+        name_call(herald, true, headers);
+        exclude_credentials(headers);
+    }
+    Ok(())
+}
+
+/// Whether WeChat's gateway named another user than the session's.
+fn denies(headers: &HeaderMap, user: &User) -> bool {
+    let other = |name, ours: &str| {
+        let said: Option<&HeaderValue> = headers.get(name);
+        said.is_some_and(|said| said != ours)
+    };
+    let unionid = user.unionid.as_deref();
+    other(X_WX_OPENID, &user.openid)
+        || other(X_WX_APPID, &user.appid)
+        || unionid.is_some_and(|unionid| other(X_WX_UNIONID, unionid))
+}
+
+/// Whether the gateway said anything of the call.
+fn speaks(headers: &HeaderMap) -> bool {
+    [X_WX_OPENID, X_WX_APPID, X_WX_SOURCE, X_WX_CALL_ID]
+        .iter()
+        .any(|name| headers.contains_key(name))
+}
+
+fn introduce(herald: &Herald, user: User, trusted: bool, headers: &mut HeaderMap) {
+    set(headers, X_WX_OPENID, user.openid);
+    set(headers, X_WX_APPID, user.appid);
+    if let Some(unionid) = user.unionid {
+        set(headers, X_WX_UNIONID, unionid);
+    }
+    name_call(herald, trusted, headers);
+}
+
+fn set<T>(headers: &mut HeaderMap, name: HeaderName, text: T)
+where
+    HeaderValue: TryFrom<T>,
+{
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(name, value);
+    }
+}
+
+/// The call's own headers, where the gateway did not set them.
+fn name_call(herald: &Herald, trusted: bool, headers: &mut HeaderMap) {
+    let said = |headers: &HeaderMap, name| trusted && headers.contains_key(name);
+    let given = headers.get(X_WX_CALL_ID).filter(|_| trusted);
+    let plain = |id: &HeaderValue| (1..=128).contains(&id.len()) && id.to_str().is_ok();
+    if !given.is_some_and(plain) {
+        set(headers, X_WX_CALL_ID, herald.next_call());
+    }
+    if !said(headers, X_WX_ENV) {
+        headers.insert(X_WX_ENV, herald.env.clone());
+    }
+    if !said(headers, X_WX_SOURCE) {
+        let source = source(headers);
+        headers.insert(X_WX_SOURCE, HeaderValue::from_static(source));
+    }
+}
+
+/// Takes back what the client does not want its app to be told.
+fn exclude_credentials(headers: &mut HeaderMap) {
+    if !headers.contains_key(X_WX_EXCLUDE_CREDENTIALS) {
+        return;
+    }
+    let lists = headers.get_all(X_WX_EXCLUDE_CREDENTIALS).iter();
+    let doomed: Vec<HeaderName> = lists
+        .flat_map(|list| list.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|word| {
+            let word = word.trim_ascii();
+            let known =
+                |(name, _): &&(&str, HeaderName)| word.eq_ignore_ascii_case(name.as_bytes());
+            CREDENTIALS.iter().find(known).map(|(_, name)| name.clone())
+        })
+        .collect();
+    for name in doomed {
+        drop(headers.remove(name));
     }
 }
 

@@ -9,15 +9,16 @@
 //! - The way in: `listener` (accept, deal), `worker` (an edge thread), `connection`
 //!   (hyper on a connection), `tls` and `certs`, `stream` (the wire and its deadlines),
 //!   `framing` (what hyper would mend silently).
-//! - The road: `gate`, and its steps `screen`, `path`, `house` and `route`, `challenge`,
-//!   `redirect`, `headers`, `identity`.
+//! - The road: `gate`, and its steps `screen`, `path`, `house`, `route` and `services`,
+//!   `challenge`, `redirect`, `headers`, `identity`, `gateway` and `nets`.
 //! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range`, `room`.
 //! - Beside the road: `body`, `page` (refusals), `access_log` with `access_lines`, `tap`.
 //!
 //! # Invariants
 //!
 //! - A path is matched in the spelling in which it is forwarded.
-//! - No identity header of a client reaches an app.
+//! - No identity header of a client reaches an app; only a configured gateway of WeChat's is
+//!   believed.
 //! - A request is sent to a business server once; again only if nothing was sent.
 //! - A connection is a tunnel only after a 101.
 //! - Every wait for a client has an end.
@@ -33,10 +34,12 @@ mod connection;
 mod error;
 mod framing;
 mod gate;
+mod gateway;
 mod headers;
 mod house;
 mod identity;
 mod listener;
+mod nets;
 mod page;
 mod path;
 mod pool;
@@ -47,6 +50,7 @@ mod room;
 mod route;
 mod screen;
 mod server;
+mod services;
 mod site;
 mod static_files;
 mod stream;
@@ -64,4 +68,4 @@ pub use config::Config;
 pub use error::Error;
 pub use identity::{Caller, Identify};
 pub use server::{Control, Edge, EdgeParts, Upstreams};
-pub use site::{Bound, CertFiles, Kind, Route, SessionRule, Site, Target};
+pub use site::{Bound, CertFiles, Kind, Route, Service, SessionRule, Site, Target};

@@ -12,6 +12,7 @@ pub(crate) enum Refusal {
     UnknownHost,
     WrongCertificate,
     NotFound,
+    UnknownService,
     MethodNotAllowed,
     UriTooLong,
     TooManyHeaders,
@@ -35,6 +36,7 @@ impl Refusal {
             Self::UnknownHost => (S::MISDIRECTED_REQUEST, "unknown_host"),
             Self::WrongCertificate => (S::MISDIRECTED_REQUEST, "wrong_certificate"),
             Self::NotFound => (S::NOT_FOUND, "not_found"),
+            Self::UnknownService => (S::NOT_FOUND, "service_not_found"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long"),
             Self::TooManyHeaders => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"),
@@ -61,6 +63,10 @@ impl Refusal {
                 "该连接属于另一个域名，请重新连接。",
             ),
             Self::NotFound => ("There is nothing at this address.", "该地址不存在。"),
+            Self::UnknownService => (
+                "X-WX-SERVICE names no service of this site.",
+                "X-WX-SERVICE 指定的服务不存在。",
+            ),
             Self::MethodNotAllowed => (
                 "This address does not take that method.",
                 "该地址不支持此请求方法。",

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::house::House;
 use crate::identity::Identify;
 use crate::listener::{self, Dealer};
+use crate::nets::Nets;
 use crate::site::{Bound, Site};
 use crate::tls;
 use crate::worker::{self, Shared, Worker};
@@ -67,6 +68,8 @@ impl Edge {
     pub fn build(parts: EdgeParts) -> Result<Self, Error> {
         let house = House::build(parts.sites, parts.clock.unix_secs())?;
         let resolver = Arc::new(Resolver(ArcSwap::new(Arc::clone(&house.certs))));
+        let gateways = Nets::parse(&parts.config.wechat_gateways)
+            .map_err(|(_, (what, hint))| Error::Gateways { what, hint })?;
         let tls = tls::settings(Arc::clone(&resolver), parts.config.http2)?;
         Ok(Self {
             access: parts.access.filter(|_| parts.config.access_log),
@@ -80,6 +83,7 @@ impl Edge {
                 wiretap: parts.wiretap,
                 quiet_paths: parts.quiet_paths,
                 challenges: Challenges::default(),
+                gateways,
             }),
             clock: parts.clock,
         })

@@ -37,6 +37,19 @@ pub struct Site {
     pub appids: Vec<String>,
     /// Where paths lead. The most specific one wins, in whatever order they stand.
     pub routes: Vec<Route>,
+    /// What `X-WX-SERVICE` chooses among; with none, it means nothing.
+    pub services: Vec<Service>,
+}
+
+/// A service of a site, as WeChat's cloud hosting has them.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// What clients call it.
+    pub name: String,
+    /// Where it leads: an app or a proxy.
+    pub target: Target,
+    /// Whether its callers must be logged in, whatever the path.
+    pub session: SessionRule,
 }
 
 /// A certificate chain and its key, as a vendor or an ACME client left them.

@@ -20,6 +20,7 @@ use crate::connection;
 use crate::house::House;
 use crate::identity::{Herald, Identify};
 use crate::listener::Arrival;
+use crate::nets::Nets;
 use crate::pool::{Pool, Upstream};
 use crate::proxy;
 use crate::server::Upstreams;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) wiretap: Wiretap,
     pub(crate) quiet_paths: Vec<String>,
     pub(crate) challenges: Challenges,
+    pub(crate) gateways: Nets,
 }
 
 /// One edge thread.
@@ -98,6 +100,11 @@ impl Worker {
 
     pub(crate) fn quiet_paths(&self) -> &[String] {
         &self.shared.quiet_paths
+    }
+
+    /// The addresses of WeChat's gateways.
+    pub(crate) fn gateways(&self) -> &Nets {
+        &self.shared.gateways
     }
 
     pub(crate) fn challenges(&self) -> &Challenges {

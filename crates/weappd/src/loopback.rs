@@ -36,6 +36,7 @@ pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failur
             redirect: None,
             appids: Vec::new(),
             routes: vec![everything],
+            services: Vec::new(),
         }],
         upstreams: watch::channel(Arc::default()).1,
         identify: Arc::new(NobodyKnown),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weappd_apps::AppConfig;
 use weappd_base::secret::Secret;
-use weappd_edge::{Bound, CertFiles, Route};
+use weappd_edge::{Bound, CertFiles, Route, Service};
 use weappd_session::MiniApp;
 
 /// What is to run.
@@ -67,6 +67,8 @@ pub(crate) struct SitePlan {
     pub(crate) messages: Vec<String>,
     /// Its own routes; they win over built-in endpoints.
     pub(crate) routes: Vec<Route>,
+    /// What `X-WX-SERVICE` chooses among.
+    pub(crate) services: Vec<Service>,
     /// The business server whose tunnels the built-in tunnel endpoint opens.
     pub(crate) tunnel_business: Option<String>,
 }

@@ -94,6 +94,7 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
         redirect: plan.redirect,
         appids: plan.appids,
         routes,
+        services: plan.services,
     }
 }
 
@@ -123,6 +124,7 @@ mod tests {
             wafer2: true,
             messages: Vec::new(),
             routes: Vec::new(),
+            services: Vec::new(),
             tunnel_business: None,
         }
     }

@@ -21,7 +21,7 @@ use weappd_base::tasks::{Stop, Tasks};
 use weappd_base::wiretap::Wiretap;
 use weappd_edge::{
     Bound, Caller, CertFiles, Config, Control, Edge, EdgeParts, Error, Identify, Kind, Route,
-    SessionRule, Site, Target, Upstreams,
+    Service, SessionRule, Site, Target, Upstreams,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,6 +73,11 @@ impl Plan {
             sites: vec![site(&["*"], routes)],
             quiet: Vec::new(),
         }
+    }
+
+    pub(crate) fn services(mut self, services: Vec<Service>) -> Self {
+        self.sites[0].services = services;
+        self
     }
 
     pub(crate) fn tls(mut self, files: CertFiles) -> Self {
@@ -174,6 +179,7 @@ pub(crate) fn site(hosts: &[&str], routes: Vec<Route>) -> Site {
         redirect: None,
         appids: Vec::new(),
         routes,
+        services: Vec::new(),
     }
 }
 

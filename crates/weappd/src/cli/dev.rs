@@ -158,6 +158,7 @@ fn plan(
             wafer2: true,
             messages: Vec::new(),
             routes: vec![to_app("= /weapp/tunnel"), to_app("= /tunnel"), to_app("/")],
+            services: Vec::new(),
             tunnel_business: None,
         }],
         mini_apps: vec![MiniApp::new(simulated::DEV_APPID, secret.clone())],

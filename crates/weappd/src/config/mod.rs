@@ -29,6 +29,7 @@ mod resolve;
 mod route;
 pub(crate) mod sample;
 mod secret_source;
+mod service;
 mod site;
 mod spelling;
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub(crate) struct Raw {
     pub(crate) dialects: Option<Vec<Dialect>>,
     /// Short form: routes of the site, as in the long form.
     pub(crate) routes: Vec<Route>,
+    /// Short form: services of the site, as in the long form.
+    pub(crate) services: InOrder<Service>,
     /// Short form: the mini program.
     pub(crate) miniapp: Option<MiniApp>,
     /// Short form: the business server that weappd keeps alive.
@@ -70,6 +72,7 @@ impl Default for Raw {
             root: None,
             dialects: None,
             routes: Vec::new(),
+            services: InOrder::default(),
             miniapp: None,
             app: None,
             sites: InOrder::default(),
@@ -116,6 +119,22 @@ pub(crate) struct Site {
     pub(crate) root: Option<PathBuf>,
     /// Where paths lead; the most specific one wins.
     pub(crate) routes: Vec<Route>,
+    /// The services by name, among which the header `X-WX-SERVICE` of a request chooses, as
+    /// in WeChat's cloud hosting (微信云托管). Without any, the header means nothing.
+    pub(crate) services: InOrder<Service>,
+}
+
+/// An entry of `services`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Service {
+    /// An app of `[apps]`.
+    pub(crate) app: Option<String>,
+    /// Running servers.
+    pub(crate) proxy: Upstreams,
+    /// `"require"`: only the logged-in may come, whatever the path. `"pass"`: as the path's
+    /// route says.
+    pub(crate) session: SessionRule,
 }
 
 /// An entry of `routes`.

@@ -54,16 +54,21 @@ pub(crate) fn all(
             routes.push(Route {
                 path: route.path.trim().to_owned(),
                 target,
-                session: match route.session {
-                    raw::SessionRule::Pass => SessionRule::Pass,
-                    raw::SessionRule::Require => SessionRule::Require,
-                },
+                session: rule(route.session),
             });
         } else {
             leads.nowhere(desk);
         }
     }
     routes
+}
+
+/// The edge's word for it.
+pub(crate) fn rule(written: raw::SessionRule) -> SessionRule {
+    match written {
+        raw::SessionRule::Pass => SessionRule::Pass,
+        raw::SessionRule::Require => SessionRule::Require,
+    }
 }
 
 fn check_path(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route) {
@@ -98,12 +103,12 @@ fn check_path(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route) {
 }
 
 /// Where something leads, as it is written.
-struct Leads<'a> {
-    place: Vec<Step<'a>>,
-    app: Option<&'a str>,
-    proxy: &'a [String],
-    root: Option<&'a FilePath>,
-    redirect: Option<(&'a str, Option<u16>)>,
+pub(crate) struct Leads<'a> {
+    pub(crate) place: Vec<Step<'a>>,
+    pub(crate) app: Option<&'a str>,
+    pub(crate) proxy: &'a [String],
+    pub(crate) root: Option<&'a FilePath>,
+    pub(crate) redirect: Option<(&'a str, Option<u16>)>,
 }
 
 impl Leads<'_> {
@@ -112,7 +117,7 @@ impl Leads<'_> {
     }
 
     /// The keys that lead somewhere and are there, readable or not.
-    fn given(&self, desk: &Desk<'_>) -> Vec<&'static str> {
+    pub(crate) fn given(&self, desk: &Desk<'_>) -> Vec<&'static str> {
         // The short form's app is a table elsewhere, not a key here.
         let says = |key| desk.says(&self.at(key)) || (key == "app" && self.app.is_some());
         let listed = self
@@ -134,7 +139,7 @@ impl Leads<'_> {
     }
 
     /// The one place it leads to.
-    fn target(&self, desk: &Desk<'_>, known: &Known<'_>) -> Option<Target> {
+    pub(crate) fn target(&self, desk: &Desk<'_>, known: &Known<'_>) -> Option<Target> {
         if let [first, second, ..] = self.given(desk).as_slice() {
             desk.error(
                 &self.at(second),

@@ -13,7 +13,7 @@ use crate::{
         document::Step,
         raw::{self, Dialect, Raw, Tls, Upstreams},
         resolve::OpenDoors,
-        route, spelling,
+        route, service, spelling,
     },
     plan::SitePlan,
     sites::{builtin_paths, takes_over},
@@ -67,7 +67,9 @@ fn written<'a>(raw: &'a Raw, short: Option<&'a raw::Site>) -> Vec<Written<'a>> {
 /// The short form as a site of the long form; `None` without `domain`.
 fn short_form(desk: &Desk<'_>, raw: &Raw) -> Option<raw::Site> {
     if !desk.says(&["domain".into()]) {
-        let keys = ["cert", "key", "tls", "proxy", "root", "dialects", "routes"];
+        let keys = [
+            "cert", "key", "tls", "proxy", "root", "dialects", "routes", "services",
+        ];
         if let Some(key) = keys.into_iter().find(|key| desk.says(&[(*key).into()])) {
             desk.error(
                 &[key.into()],
@@ -105,6 +107,7 @@ struct Written<'a> {
     names: Vec<(&'a str, Vec<Step<'a>>)>,
     site: &'a raw::Site,
     routes: &'a [raw::Route],
+    services: &'a [(String, raw::Service)],
 }
 
 impl<'a> Written<'a> {
@@ -117,6 +120,7 @@ impl<'a> Written<'a> {
                 .collect(),
             site,
             routes: &raw.routes,
+            services: &raw.services.0,
         }
     }
 
@@ -134,6 +138,7 @@ impl<'a> Written<'a> {
             names,
             site,
             routes: &site.routes,
+            services: &site.services.0,
         }
     }
 
@@ -157,6 +162,10 @@ fn settle(
 ) -> SitePlan {
     let hosts = hosts(desk, written, seen);
     let tls = tls(desk, written, &hosts, known.doors);
+    let leads_to = route::Known {
+        doors: known.doors,
+        apps: known.apps,
+    };
     let redirect =
         written.site.redirect.unwrap_or(known.doors.redirect) && !known.doors.http.is_empty();
     let speaks = |dialect, default| {
@@ -177,16 +186,8 @@ fn settle(
         appids: mini_apps(desk, written, known),
         wafer1: speaks(Dialect::Wafer1, known.session.wafer1),
         wafer2: speaks(Dialect::Wafer2, known.session.wafer2),
-        routes: route::all(
-            desk,
-            &written.path,
-            written.site,
-            written.routes,
-            &route::Known {
-                doors: known.doors,
-                apps: known.apps,
-            },
-        ),
+        routes: route::all(desk, &written.path, written.site, written.routes, &leads_to),
+        services: service::all(desk, &written.path, written.services, &leads_to),
         messages: Vec::new(),
         tunnel_business: None,
         hosts,
@@ -395,7 +396,7 @@ pub(crate) fn tell(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
 
 fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
     let name = site.hosts.first().map_or("the site", String::as_str);
-    let said = ["app", "proxy", "root", "routes"];
+    let said = ["app", "proxy", "root", "routes", "services"];
     if site.routes.is_empty() && !said.iter().any(|key| desk.says(&written.at(key))) {
         desk.warning(
             &written.name_place(),

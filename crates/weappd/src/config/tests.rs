@@ -127,11 +127,13 @@ fn the_short_and_the_long_form_mean_the_same() {
     let short = format!(
         "domain = [\"www.example.com\", \"example.com\"]\ncert = \"a.crt\"\nkey = \"a.key\"\n\
          dialects = [\"wafer1\"]\nroutes = [{{ path = \"/api\", proxy = 1937, session = \"require\" }}]\n\
+         services.ws = {{ proxy = 1938, session = \"require\" }}\nservices.a = {{ app = \"app\" }}\n\
          {MINIAPP}[app]\nrun = \"sh app.sh\"\ninstances = 2\n[tunnel]\nkey = \"abc\"\n"
     );
     let long = "[sites.\"www.example.com\"]\naliases = [\"example.com\"]\ncert = \"a.crt\"\nkey = \"a.key\"\n\
          dialects = [\"wafer1\"]\nminiapp = \"wx1234567890abcdef\"\nredirect = true\n\
          routes = [{ path = \"/\", app = \"app\" }, { path = \"/api\", proxy = [\"127.0.0.1:1937\"], session = \"require\" }]\n\
+         [sites.\"www.example.com\".services]\nws = { proxy = \"127.0.0.1:1938\", session = \"require\" }\na = { app = \"app\" }\n\
          [miniapps.wx1234567890abcdef]\nsecret = { env = \"WEAPP_SECRET\" }\nlogin_duration_days = 30\nsession_duration_secs = 2592000\n\
          [apps.app]\nrun = \"sh app.sh\"\ninstances = 2\n\
          [[tunnel.businesses]]\nhost = \"www.example.com\"\nkey = \"abc\"\n\
@@ -266,6 +268,24 @@ fn every_problem_of_broken_files_is_told() {
                 "10:43 error: 200 is not the status of a redirect",
                 "11:36 error: `code` goes with `redirect`",
                 "11:51 error: expected \"pass\" or \"require\"",
+            ],
+        ),
+        (
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\nservices.ok = { proxy = 2 }\nservices.\"a b\" = { proxy = 3 }\nservices.c = { app = \"shpo\" }\nservices.d = {}\nservices.e = { proxy = 1, app = \"shop\" }\nservices.f = { root = \"html\" }\n[apps.shop]\nrun = \"sh\"\n",
+            &[
+                "5:10 error: `a b` is no name of a service",
+                "6:22 error: no app is called `shpo`",
+                "7:10 error: the service `d` leads nowhere",
+                "8:24 error: both `app` and `proxy` answer here",
+                "9:16 error: unknown key `root`",
+            ],
+        ),
+        (
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[edge]\nwechat_gateways = [\"203.0.113.0/24\", \"203.0.113.9/24\", \"gateway.example.com\", \"::/0\"]\n",
+            &[
+                "5:38 error: edge.wechat_gateways[1]: `203.0.113.9/24` begins in the middle: its network is 203.0.113.0/24",
+                "5:56 error: edge.wechat_gateways[2]: `gateway.example.com` is no network of addresses",
+                "5:79 error: edge.wechat_gateways[3]: `::/0` is everybody",
             ],
         ),
         (

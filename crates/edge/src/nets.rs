@@ -1,0 +1,141 @@
+//! Networks of addresses as people write them: `10.1.0.0/16`, `2001:db8::/32`, `192.0.2.7`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What is wrong with a network, and what to do.
+pub(crate) type Wrong = (String, &'static str);
+
+/// Some networks; most often none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Nets(Vec<Net>);
+
+/// One network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Net {
+    /// The first address; an IPv4 one in its IPv6 form.
+    first: u128,
+    /// How many bits of it count, of 128.
+    bits: u32,
+}
+
+impl Nets {
+    /// Reads a list; says which entry is wrong.
+    pub(crate) fn parse(list: &[String]) -> Result<Self, (usize, Wrong)> {
+        let nets = list
+            .iter()
+            .enumerate()
+            .map(|(at, text)| Net::parse(text).map_err(|wrong| (at, wrong)));
+        nets.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether an address is in one of them.
+    pub(crate) fn hold(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|net| net.holds(address))
+    }
+}
+
+impl Net {
+    /// Reads an address, or an address and how many of its bits count.
+    pub(crate) fn parse(text: &str) -> Result<Self, Wrong> {
+        const HINT: &str = "write it like \"10.1.0.0/16\", \"2001:db8::/32\" or \"192.0.2.7\"";
+        let text = text.trim();
+        let wrong = |what: &str, hint| (format!("`{text}` {what}"), hint);
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| wrong("is no network of addresses", HINT))?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => width,
+            Some(bits) => Some(bits)
+                .filter(|bits| bits.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|bits| bits.parse().ok())
+                .filter(|bits| *bits <= width)
+                .ok_or_else(|| wrong("has no length of 0 to 32 (IPv6: 128) after its /", HINT))?,
+        };
+        if bits == 0 {
+            return Err(wrong(
+                "is everybody",
+                "anybody could then say who he is: name the gateway's own addresses",
+            ));
+        }
+        let net = Self {
+            first: number(address),
+            bits: bits + 128 - width,
+        };
+        if net.first & !net.mask() != 0 {
+            let first = Ipv6Addr::from_bits(net.first & net.mask()).to_canonical();
+            let what = format!("begins in the middle: its network is {first}/{bits}");
+            return Err(wrong(&what, "write that one, or the address without its /"));
+        }
+        Ok(net)
+    }
+
+    fn mask(self) -> u128 {
+        u128::MAX.checked_shl(128 - self.bits).unwrap_or(0)
+    }
+
+    fn holds(self, address: IpAddr) -> bool {
+        number(address) & self.mask() == self.first
+    }
+}
+
+/// The same address gives the same number, however the system spells it.
+fn number(address: IpAddr) -> u128 {
+    let mapped = |v4: Ipv4Addr| v4.to_ipv6_mapped().to_bits();
+    match address {
+        IpAddr::V4(v4) => mapped(v4),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(net: &str, address: &str) -> bool {
+        let net = Net::parse(net).expect("a network");
+        net.holds(address.parse().expect("an address"))
+    }
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        assert!(holds("10.1.0.0/16", "10.1.255.255"));
+        assert!(holds("10.1.0.0/16", "::ffff:10.1.2.3"));
+        assert!(!holds("10.1.0.0/16", "10.2.0.0"));
+        assert!(!holds("10.1.0.0/16", "::10.1.2.3"));
+        assert!(holds("192.0.2.7", "192.0.2.7"));
+        assert!(!holds("192.0.2.7", "192.0.2.8"));
+        assert!(holds("128.0.0.0/1", "255.255.255.255"));
+        assert!(!holds("128.0.0.0/1", "127.255.255.255"));
+        assert!(holds(" 2001:db8::/32 ", "2001:db8:ffff::1"));
+        assert!(!holds("2001:db8::/32", "2001:db9::"));
+        assert!(holds("::1/128", "::1") && !holds("::1", "::2"));
+    }
+
+    #[test]
+    fn what_is_none_is_told_with_what_to_do() {
+        for (bad, what) in [
+            ("", "no network"),
+            ("gateway.example", "no network"),
+            ("10.1.0.0/16,10.2.0.0/16", "no length"),
+            ("10.1.0.0/33", "no length"),
+            ("::/129", "no length"),
+            ("10.0.0.0/", "no length"),
+            ("10.0.0.0/+8", "no length"),
+            ("10.1.2.3/8", "its network is 10.0.0.0/8"),
+            ("2001:db8::1/32", "its network is 2001:db8::/32"),
+            ("0.0.0.0/0", "everybody"),
+            ("::/0", "everybody"),
+        ] {
+            let (message, hint) = Net::parse(bad).expect_err(bad);
+            assert!(message.contains(what) && !hint.is_empty(), "{message}");
+        }
+        let list = ["::1".to_owned(), "x".to_owned()];
+        assert_eq!(Nets::parse(&list).expect_err("x is none").0, 1);
+        assert!(!Nets::default().hold(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    }
+}

@@ -1,0 +1,54 @@
+//! The services of a site, among which `X-WX-SERVICE` chooses.
+
+use weappd_edge::Service;
+
+use crate::config::{
+    desk::Desk,
+    document::Step,
+    raw,
+    route::{self, Known, Leads},
+};
+
+/// Settles the services of the site at `base`.
+pub(crate) fn all(
+    desk: &Desk<'_>,
+    base: &[Step<'_>],
+    written: &[(String, raw::Service)],
+    known: &Known<'_>,
+) -> Vec<Service> {
+    let mut services = Vec::new();
+    for (name, service) in written {
+        let place = [base, &["services".into(), name.as_str().into()]].concat();
+        if !is_name(name) {
+            desk.error(
+                &place,
+                format!("`{name}` is no name of a service"),
+                "1 to 64 letters, digits, - _ and dots, as the mini program writes it in X-WX-SERVICE",
+            );
+        }
+        let leads = Leads {
+            place,
+            app: service.app.as_deref(),
+            proxy: &service.proxy.0,
+            root: None,
+            redirect: None,
+        };
+        if let Some(target) = leads.target(desk, known) {
+            services.push(Service {
+                name: name.clone(),
+                target,
+                session: route::rule(service.session),
+            });
+        } else if leads.given(desk).is_empty() {
+            let message = format!("the service `{name}` leads nowhere");
+            desk.error(&leads.place, message, "give it an app or a proxy");
+        }
+    }
+    services
+}
+
+/// What a header carries without doubt.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&name.len()) && name.bytes().all(plain)
+}
