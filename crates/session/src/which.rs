@@ -3,6 +3,7 @@
 //! A phone cannot set the Referer of a request: WeChat does, and it names the mini program
 //! that runs. Where it says nothing, a header may. Neither is a proof, and none is needed:
 //! the code that comes along can be exchanged with the secret of its own mini program only.
+//! Behind WeChat's gateway (微信网关), whose Referer may be inexact, its own word counts.
 
 use std::fmt;
 
@@ -11,6 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// What a phone may name its mini program in. Not one of the `X-WX-*` headers: those are
 /// the server's word towards apps, and WeChat's gateway drops a phone's.
 const NAMED: HeaderName = HeaderName::from_static("x-weappd-appid");
+
+/// The gateway's word: the edge lets this header of nobody else come here.
+const TOLD: HeaderName = HeaderName::from_static("x-wx-appid");
 
 /// The longest AppID taken; WeChat's have 18 characters.
 const MAX_APPID: usize = 64;
@@ -51,7 +55,7 @@ fn is_appid(text: &str) -> bool {
 /// Why a login cannot be taken for any of the site's mini programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stray {
-    /// The Referer is of a mini program that the site does not serve.
+    /// The Referer, or the gateway, is of a mini program that the site does not serve.
     Referer(String),
     /// The header names one that the site does not serve.
     Named(String),
@@ -91,8 +95,8 @@ pub(crate) fn meant<'a>(
         Some(name) => Some(own(name).ok_or_else(|| Stray::Named(name.to_owned()))?),
         None => None,
     };
-    let referer = match (appids, Referer::of(headers)) {
-        ([_, _, ..], Some(Referer { appid, .. })) => {
+    let referer = match (appids, referred(headers)) {
+        ([_, _, ..], Some(appid)) => {
             Some(own(appid).ok_or_else(|| Stray::Referer(appid.to_owned()))?)
         }
         _ => None,
@@ -102,6 +106,13 @@ pub(crate) fn meant<'a>(
         (Some(appid), _) | (None, Some(appid)) => Ok(Some(appid)),
         (None, None) => Ok(appids.first().map(String::as_str)),
     }
+}
+
+/// WeChat's word, the gateway's before the runtime's.
+fn referred(headers: &HeaderMap) -> Option<&str> {
+    let told = headers.get(TOLD).and_then(|told| told.to_str().ok());
+    told.filter(|appid| is_appid(appid))
+        .or_else(|| Some(Referer::of(headers)?.appid))
 }
 
 /// The header's word; written twice, it is none.
@@ -192,6 +203,9 @@ mod tests {
         assert_eq!(meant(Some(&three), &["wx2"]), Err(by_referer));
         assert_eq!(meant(None, &["wx3"]), Err(by_name.clone()));
         assert_eq!(meant(Some(&one), &["wx3"]), Err(by_name));
+        let mut behind_gateway = headers(Some(&one), &[]);
+        behind_gateway.insert(TOLD, HeaderValue::from_static("wx2"));
+        assert_eq!(super::meant(&appids, &behind_gateway), Ok(Some("wx2")));
         for unreadable in [&["wx1", "wx1"][..], &[""], &["wx1,wx2"], &["wx 1"]] {
             assert_eq!(meant(None, unreadable), Err(Stray::Unreadable));
         }

@@ -70,8 +70,8 @@ async fn the_referer_or_the_header_says_which_and_the_first_is_the_default() {
             OTHER_APP,
         ),
         (&[("Referer", "https://example.com/")], APP),
-        // The server's word towards apps is no phone's.
-        (&[("X-WX-AppID", OTHER_APP)], APP),
+        // The edge lets it come from WeChat's gateway only.
+        (&[("X-WX-AppID", OTHER_APP), ("Referer", &mine)], OTHER_APP),
     ]
     .into_iter()
     .enumerate()

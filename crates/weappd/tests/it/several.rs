@@ -140,7 +140,8 @@ async fn two_mini_programs_share_a_site_and_nothing_else() {
         let told = http::json(&answer);
         assert_eq!(told["error"]["code"], "wrong_mini_program");
     }
-    let answer = log_in(&world, ("bob", APPID), &[]).await;
+    // Nor can a phone speak as WeChat's gateway does.
+    let answer = log_in(&world, ("bob", APPID), &[("x-wx-appid", OTHER)]).await;
     assert_eq!(http::json(&answer)["user"]["appid"], APPID, "the default");
     let named = log_in(&world, ("bob", OTHER), &[("x-weappd-appid", OTHER)]).await;
     assert_eq!(http::json(&named)["user"]["appid"], OTHER);
