@@ -32,8 +32,8 @@ pub struct Config {
     /// The time zone of the times in a `cAuth` database, as an offset such as `+08:00`;
     /// the database server's own if it is empty.
     pub cauth_time_zone: String,
-    /// The file with the key that protects WeChat's session keys in the database; made in
-    /// the data directory at the first run. Nodes that share a database need the same.
+    /// The file with the key that protects session keys, phone numbers and registered
+    /// secrets in the database; made in the data directory at the first run. Nodes that share a database need the same.
     pub key_file: PathBuf,
     /// How many of WeChat's session keys are kept for each user, so that data encrypted
     /// just before a new login still opens.
@@ -44,7 +44,8 @@ pub struct Config {
     /// How many logins a minute one address may try; 0 sets no limit. Loopback addresses
     /// are not counted: a proxy stands there.
     pub logins_per_minute_per_ip: u32,
-    /// How many logins a minute one user may make; 0 sets no limit.
+    /// How many logins a minute one user may make, and how often weappd asks WeChat for the
+    /// user's phone number or session key; 0 sets no limit.
     pub logins_per_minute_per_user: u32,
     /// Whether sites answer the Wafer 1 dialect at `/login` and `/user`.
     pub wafer1: bool,

@@ -253,6 +253,7 @@ pub(crate) fn error(code: &str, message: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_session_is_shown_with_its_user() {
@@ -288,6 +289,99 @@ mod tests {
             assert_eq!(found.as_u16(), status);
             assert_eq!(body["error"]["code"], code);
             assert_eq!(body["error"]["errcode"], errcode);
+        }
+    }
+
+    /// JSON that looks like the bodies of this dialect, or nearly.
+    fn any_body() -> impl Strategy<Value = String> {
+        let names = prop::sample::select(vec![
+            "code",
+            "encryptedData",
+            "iv",
+            "rawData",
+            "signature",
+            "kind",
+            "other",
+        ]);
+        let value = prop_oneof![
+            any::<String>().prop_map(serde_json::Value::from),
+            Just("".into()),
+            Just("werun".into()),
+            any::<i64>().prop_map(serde_json::Value::from),
+            Just(serde_json::Value::Null),
+        ];
+        prop::collection::btree_map(names, value, 0..6).prop_map(|map| json!(map).to_string())
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics_and_halves_are_refused(
+            noise in prop::collection::vec(any::<u8>(), 0..100), text in any_body(),
+        ) {
+            drop(serde_json::from_slice::<LoginBody>(&noise).map(LoginBody::brought));
+            drop(serde_json::from_slice::<PhoneBody>(&noise).map(PhoneBody::brought));
+            drop(serde_json::from_slice::<DecryptBody>(&noise));
+            drop(serde_json::from_str::<DecryptBody>(&text));
+            let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let has = |name: &str| told[name].as_str().is_some_and(|text| !text.is_empty());
+            if let Ok(body) = serde_json::from_str::<LoginBody>(&text) {
+                let whole = has("encryptedData") == has("iv") && has("rawData") == has("signature");
+                prop_assert_eq!(body.brought().is_ok(), whole);
+            }
+            if let Ok(body) = serde_json::from_str::<PhoneBody>(&text) {
+                match body.brought() {
+                    Ok(PhoneProof::Code(code)) => prop_assert_eq!(&told["code"], &json!(code)),
+                    Ok(PhoneProof::Sealed { iv, .. }) => prop_assert_eq!(&told["iv"], &json!(iv)),
+                    Err(_) => prop_assert!(!has("code")),
+                }
+            }
+        }
+
+        #[test]
+        fn a_session_with_a_phone_number_round_trips(
+            country in "[0-9]{1,4}", pure in "[0-9]{4,20}", at in any::<i64>(), name in ".*",
+        ) {
+            let info = json!({
+                "phoneNumber": pure, "purePhoneNumber": pure, "countryCode": country,
+            });
+            let phone = PhoneNumber::read(&info, at).expect("a phone number");
+            let identity = Identity {
+                appid: "wx1".to_owned(),
+                openid: "o".to_owned(),
+                unionid: None,
+                id: "i".to_owned(),
+                user_info_json: json!({"nickName": name}).to_string(),
+            };
+            let body = session(None, 7, &identity, Some(&phone));
+            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            let told = json!({
+                "phone_number": format!("+{country}{pure}"), "pure_phone_number": pure,
+                "country_code": country, "verified_at": at,
+            });
+            prop_assert_eq!(&body["user"]["phone"], &told);
+            prop_assert_eq!(&body["user"]["info"]["nickName"], &name);
+            // What the wiretap draws.
+            let drawn = crate::tap::body(body.to_string().as_bytes()).to_string();
+            prop_assert!(pure.len() < 8 || !drawn.contains(&pure), "{}", drawn);
+        }
+
+        #[test]
+        fn every_refusal_of_user_data_is_json_with_a_code(errcode in any::<i64>(), errmsg in ".*") {
+            let refused = CallError::Refused { errcode, errmsg };
+            for fault in [
+                DataFault::Call(refused.clone()),
+                DataFault::Call(refused).of_code(),
+                DataFault::KeyGone,
+                DataFault::TooMany { retry_secs: 1 },
+                DataFault::Call(CallError::Closed),
+            ] {
+                let told = fault.errcode();
+                let (status, body) = data_refused(&fault);
+                let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+                prop_assert!(body["error"]["code"].is_string());
+                prop_assert_eq!(body["error"]["errcode"].as_i64(), told);
+                prop_assert!(!status.is_success() && status != StatusCode::UNAUTHORIZED);
+            }
         }
     }
 }

@@ -155,6 +155,58 @@ async fn a_store_that_fails_logs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_code_whose_number_could_not_be_kept_is_tried_again() {
+    let (world, platform) = World::simulated(Config::default()).await;
+    let skey = platform.log_in(&world, "alice").await;
+    let code = platform.wx("alice", "phone_number").await["code"].clone();
+    let body = json!({"code": code});
+    let path = world.dir.path().join("weappd.db");
+    run(&path, "ALTER TABLE users RENAME COLUMN phone TO gone").await;
+    let failed = crate::platform::asked(&world, ("POST", "/phone"), &skey, &body).await;
+    assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failed.json["error"]["code"], "store_failed");
+    run(&path, "ALTER TABLE users RENAME COLUMN gone TO phone").await;
+    let good = crate::platform::asked(&world, ("POST", "/phone"), &skey, &body).await;
+    assert_eq!(good.status, StatusCode::OK, "{good:?}");
+    assert_eq!(platform.called(), 1, "the code was used once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_could_not_be_kept_is_kept_at_the_next_try() {
+    let (world, platform) = World::simulated(Config::default()).await;
+    let skey = platform.log_in(&world, "alice").await;
+    let path = world.dir.path().join("weappd.db");
+    run(
+        &path,
+        "ALTER TABLE session_keys RENAME COLUMN given TO gone",
+    )
+    .await;
+    let reset = ("POST", "/key/reset");
+    let failed = crate::platform::asked(&world, reset, &skey, &json!(null)).await;
+    assert_eq!(failed.json["error"]["code"], "store_failed");
+    assert_eq!(platform.called(), 0, "the key could not be read");
+    run(
+        &path,
+        "ALTER TABLE session_keys RENAME COLUMN gone TO given",
+    )
+    .await;
+    // Reading goes well, writing does not.
+    run(
+        &path,
+        "CREATE TRIGGER stop BEFORE INSERT ON session_keys BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
+    .await;
+    let failed = crate::platform::asked(&world, reset, &skey, &json!(null)).await;
+    assert_eq!(failed.json["error"]["code"], "store_failed", "{failed:?}");
+    run(&path, "DROP TRIGGER stop").await;
+    let good = crate::platform::asked(&world, reset, &skey, &json!(null)).await;
+    assert_eq!(good.json, json!({"valid": true}));
+    assert_eq!(platform.called(), 1, "WeChat's new key was not lost");
+    let check = crate::platform::asked(&world, ("GET", "/key"), &skey, &json!(null)).await;
+    assert_eq!(check.json, json!({"valid": true}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_closing_nothing_is_promised() {
     let world = World::new().await;
     let skey = world.log_in("c1", "o1").await;
