@@ -117,8 +117,8 @@ fn resolve(path: &str) -> Result<String, BadPath> {
     Ok(whole)
 }
 
-/// Whether a segment holds `..` for a server that decodes `%2F` and `%5C` or cuts off
-/// what stands behind a semicolon.
+/// Whether a segment holds `..` for a server that decodes `%2F`, `%5C` and `%3B` or cuts
+/// off what stands behind a semicolon.
 fn climbs(segment: &str) -> bool {
     if !segment.contains("..") {
         return false;
@@ -126,7 +126,8 @@ fn climbs(segment: &str) -> bool {
     segment
         .split("%2F")
         .flat_map(|part| part.split("%5C"))
-        .any(|part| part.split(';').next() == Some(".."))
+        .filter_map(|part| part.split(';').next())
+        .any(|part| part.split("%3B").next() == Some(".."))
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -204,6 +205,8 @@ mod tests {
             "/a%zz",
             "/a%",
             "/x/..;/admin",
+            "/x/..%3B/admin",
+            "/x/%2F..%3Bv=1/admin",
             "/x/%2e%2e;y/admin",
             "/a b",
         ] {
