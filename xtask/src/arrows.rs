@@ -34,7 +34,8 @@ const ROOMS: [(&str, &[&str]); 10] = [
 ];
 
 /// Outside crates that only the named rooms may use.
-const GUESTS: [(&str, &[&str]); 6] = [
+const GUESTS: [(&str, &[&str]); 7] = [
+    ("aws-lc-rs", &["wechat"]),
     ("sqlx", &["session", "gateway"]),
     ("clap", &["weappd"]),
     ("miette", &["weappd"]),

@@ -86,6 +86,25 @@ pub enum Error {
     /// The pushed message does not decrypt with this key (-40007).
     #[error("the message does not decrypt with this EncodingAESKey")]
     Message,
+
+    /// A key of the API signature cannot be used.
+    #[error("{0}")]
+    ApiKey(&'static str),
+    /// A call could not be encrypted or signed.
+    #[error("the call could not be encrypted and signed")]
+    ApiSeal,
+    /// It was signed with a key of another number than the configured one.
+    #[error("it is signed with a key whose number is not the configured one")]
+    ApiSerial,
+    /// It was signed more than five minutes ago, or in the future.
+    #[error("the signature's time is more than 300 s from now")]
+    ApiTime,
+    /// The signature is wrong.
+    #[error("the API signature is wrong")]
+    ApiSignature,
+    /// What was signed does not decrypt, or was made for another call.
+    #[error("the encrypted body cannot be opened with this symmetric key")]
+    ApiData,
 }
 
 impl Error {
@@ -121,6 +140,13 @@ impl Error {
             Self::EncodingAesKey | Self::Message => {
                 Some("compare the EncodingAESKey here with the one set in WeChat's console")
             }
+            Self::ApiSerial | Self::ApiSignature => Some(
+                "compare WeChat's certificate and its number here with the console's (API 安全)",
+            ),
+            Self::ApiData => {
+                Some("compare the symmetric key and its number with the console's (API 安全)")
+            }
+            Self::ApiTime => Some("set this machine's clock"),
             _ => None,
         }
     }

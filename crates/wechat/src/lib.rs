@@ -11,6 +11,7 @@
 //! - [`errcode`]: WeChat's error numbers, and what a person can do.
 //! - [`open_data`]: what the phone carries encrypted; its signatures.
 //! - [`message`]: what WeChat pushes; [`envelope`] is its wrapping.
+//! - [`api_sign`]: calls encrypted and signed, where a mini program asks for it.
 //! - [`error`]: all of this room's failures.
 //!
 //! # Invariants
@@ -19,6 +20,7 @@
 //! secret, a code or a session key. Every signature is compared in constant time. No
 //! input, however broken, makes it panic.
 
+pub mod api_sign;
 mod armour;
 pub mod client;
 pub mod config;
