@@ -16,6 +16,7 @@ use crate::data::public_fields;
 use crate::device::describe;
 use crate::error::Error;
 use crate::flight::{Exchange, Made};
+use crate::kind::Kind;
 use crate::session::{Limits, Session, name_user};
 use crate::sessions::Sessions;
 use crate::skey::SkeyHash;
@@ -63,6 +64,8 @@ pub(crate) struct UserData {
     pub(crate) encrypted: String,
     /// Missing in the oldest form, where the key is the iv.
     pub(crate) iv: Option<String>,
+    /// Whether it is refused if it is something else: what comes here is kept in clear.
+    pub(crate) only_user_info: bool,
 }
 
 /// `rawData` and `signature` of `wx.getUserInfo`.
@@ -157,6 +160,11 @@ impl UserData {
             let text = open_data::decrypt(key, &self.encrypted, None).map_err(failed)?;
             serde_json::from_str(&text).map_err(|_| Error::NotTheirs("it holds no JSON object"))?
         };
+        if self.only_user_info && Kind::of(&data) != Ok(Kind::UserInfo) {
+            return Err(Error::NotTheirs(
+                "it is no user info; phone numbers and the like have paths of their own",
+            ));
+        }
         let Value::Object(mut fields) = data else {
             return Err(Error::NotTheirs("it holds no JSON object"));
         };

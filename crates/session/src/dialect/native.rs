@@ -41,6 +41,7 @@ impl LoginBody {
             (Some(encrypted), Some(iv)) => Some(UserData {
                 encrypted,
                 iv: Some(iv),
+                only_user_info: true,
             }),
             _ => return Err("encryptedData and iv belong together"),
         };

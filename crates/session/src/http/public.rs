@@ -173,6 +173,7 @@ impl LoginHeaders {
             (false, false) => Ok(Some(UserData {
                 encrypted,
                 iv: Some(iv),
+                only_user_info: false,
             })),
             _ => Err("X-WX-Encrypted-Data and X-WX-IV belong together"),
         };

@@ -123,6 +123,7 @@ impl Desk {
                 let data = UserData {
                     encrypted: encrypt_data,
                     iv,
+                    only_user_info: false,
                 };
                 self.log_in(code, data).await
             }

@@ -179,6 +179,17 @@ async fn a_login_may_bring_what_wechat_signed() {
     assert_eq!(all.json["skey"], login.json["skey"]);
     assert!(all.json["user"]["info"]["watermark"].is_object(), "{all:?}");
 
+    // A phone number has a path of its own: here it would be kept in clear.
+    let code = platform.wx("alice", "login").await["code"].clone();
+    let number = platform.wx("alice", "phone_number").await;
+    let mut body = json!({"code": code, "encryptedData": number["encryptedData"]});
+    body["iv"] = number["iv"].clone();
+    let stray = world.native(&body).await;
+    assert_eq!(
+        (stray.status.as_u16(), error(&stray)),
+        (400, "bad_user_data")
+    );
+
     // Signed with the key of a login before: not this one's.
     let code = platform.wx("alice", "login").await["code"].clone();
     let late = world.native(&signed(&code, &data["rawData"])).await;

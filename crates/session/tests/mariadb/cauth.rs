@@ -57,7 +57,7 @@ const NOW: i64 = 1_800_000_000;
 const UUID: &str = "9f338d1f0ecc37d25ac7b161c1d7bf72";
 const SKEY: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 
-fn config(backend: &Backend) -> Config {
+pub(crate) fn config(backend: &Backend) -> Config {
     Config {
         store: backend.store(),
         ..Config::default()
@@ -79,7 +79,7 @@ pub(crate) async fn php() -> (Backend, World) {
     (backend, world)
 }
 
-async fn wafer2() -> (Backend, World) {
+pub(crate) async fn wafer2() -> (Backend, World) {
     let backend = Backend::new();
     backend.query(WAFER2);
     // Whose users they are stands nowhere: weappd must have one mini program.

@@ -1,9 +1,13 @@
 //! A database of an older weappd is brought to the newest schema, and nothing stands in it
 //! in clear any more.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use weappd_session::Config;
+use weappd_session::{CallError, Config, WechatCall, WechatCalls};
 
 use crate::backend::Backend;
 use crate::platform::asked;
@@ -83,4 +87,33 @@ async fn a_phone_number_of_an_old_servers_user_is_answered_and_not_kept() {
     let session = users[0].sessions[0].session;
     let same = world.sessions.show_session(session).await.expect("reads");
     assert_eq!(same.as_ref(), users.first());
+}
+
+/// A WeChat that gives the session key of a user called `reset` to everybody.
+#[derive(Debug)]
+struct Resetting;
+
+impl WechatCalls for Resetting {
+    fn call<'a>(&'a self, _: &'a str, call: WechatCall) -> BoxFuture<'a, Result<Value, CallError>> {
+        assert_eq!(call.path, "/wxa/resetusersessionkey");
+        let key = session_key("reset");
+        std::future::ready(Ok(json!({"session_key": key.expose()}))).boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_key_stands_where_the_old_server_reads_it() {
+    for (backend, _world) in [crate::cauth::php().await, crate::cauth::wafer2().await] {
+        let config = crate::cauth::config(&backend);
+        let world = World::calling(config, Arc::new(Resetting)).await;
+        let skey = world.log_in("c1", "old").await;
+        let row = "SELECT session_key, UNIX_TIMESTAMP(create_time) FROM cSessionInfo";
+        let before = backend.query(row);
+        let reset = asked(&world, ("POST", "/key/reset"), &skey, &Value::Null).await;
+        assert_eq!(reset.json, json!({"valid": true}));
+        let (old, new) = (session_key("old"), session_key("reset"));
+        let after = before.replace(old.expose(), new.expose());
+        assert_ne!(after, before);
+        assert_eq!(backend.query(row), after, "nothing else of the row changes");
+    }
 }
