@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::cli::{say, serve};
+use crate::config::Config;
 use crate::exit::Failure;
 
 pub(super) fn run(file: &Path, host: Option<&str>) -> Result<(), Failure> {
@@ -38,11 +39,23 @@ pub(super) fn run(file: &Path, host: Option<&str>) -> Result<(), Failure> {
     let internal = format!("http://{}", config.internal);
     let sdk = json!({
         "serverHost": host,
-        "authServerUrl": format!("{internal}/mina_auth/"),
+        "authServerUrl": format!("{internal}/mina_auth/{}", mini_program(&config, host)),
         "tunnelServerUrl": internal,
         "tunnelSignatureKey": business.key.expose(),
         "networkTimeout": 30_000,
     });
     say(format_args!("{sdk:#}"));
     Ok(())
+}
+
+/// The path's last part where there are several mini programs: the site's first one, since
+/// these servers know of no other.
+fn mini_program(config: &Config, host: &str) -> String {
+    if config.mini_apps.len() < 2 {
+        return String::new();
+    }
+    let mut sites = config.sites.iter();
+    let site = sites.find(|site| site.hosts.iter().any(|name| name == host));
+    let appid = site.and_then(|site| site.appids.first());
+    appid.map(|appid| format!("{appid}/")).unwrap_or_default()
 }

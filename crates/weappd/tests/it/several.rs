@@ -162,6 +162,13 @@ async fn business_servers_learn_which_mini_program_a_phone_is_of() {
         let told = http::json(&get(&api, "/weapp/user", skey).await);
         assert_eq!(told["data"]["openId"], user["openid"]);
     }
+    // What the old SDKs are told names the site's first one in the RPC's path.
+    for (host, appid) in [("localhost", APPID), (OWN_SITE, OTHER)] {
+        let said = world.command_with_secret(&["sdk-config", "--host", host]);
+        let sdk: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+        let url = format!("http://{}/mina_auth/{appid}/", world.internal);
+        assert_eq!(sdk["authServerUrl"], url.as_str(), "{host}");
+    }
     // The RPC by path: one's users are not the other's.
     for (user, skey, appid, code) in [
         (&one, &mine, APPID, 0),
