@@ -83,6 +83,9 @@ function createCloud(options) {
       if (answer.statusCode === 401 && saysWeappd(answer.data)) {
         throw new Refusal(CODES.path, 'the server does not know this user');
       }
+      if (answer.statusCode === 404 && answer.data && answer.data.error === 'service_not_found') {
+        throw new Refusal(CODES.path, 'X-WX-SERVICE names no service of this site');
+      }
       const told = Number(headerOf(answer.header, 'content-length'));
       if (Math.max(told || 0, sizeOf(answer.data)) > limits.responseBytes) {
         throw new Refusal(CODES.responseTooLong, `the answer has more than ${limits.responseBytes} bytes`);

@@ -39,6 +39,35 @@ test('the template\'s mini program counts and is known', async () => {
   assert.deepStrictEqual([data.ip, data.env], ['127.0.0.1', 'prod-01']);
 });
 
+test('a service is chosen by its name, over HTTP and for a socket', async () => {
+  const wx = await phone('dave');
+  const cloud = install({ wx, url: siteUrl });
+  const { openid } = await wx.owner.about();
+  const { data } = await cloud.callContainer({
+    path: '/x', header: { 'X-WX-SERVICE': 'talk', 'X-WX-EXCLUDE-CREDENTIALS': 'unionid, cloudbase-access-token' },
+  });
+  assert.deepStrictEqual([data.service, data.context['x-wx-openid']], ['talk', openid]);
+  assert.ok(!('x-wx-unionid' in data.context) && data.context['x-wx-appid']);
+  await assert.rejects(cloud.callContainer({ path: '/x', header: { 'X-WX-SERVICE': 'none' } }), { errCode: -501000 });
+
+  const { socketTask } = await cloud.connectContainer({ config: { env: 'prod-01' }, service: 'talk', path: '/room?id=1' });
+  const messages = [];
+  const heard = (count) => new Promise((resolve, reject) => {
+    socketTask.onError((error) => reject(new Error(error.errMsg)));
+    socketTask.onMessage(({ data: text }) => { messages.push(text); if (messages.length === count) resolve(); });
+  });
+  const both = heard(2);
+  socketTask.onOpen(() => socketTask.send({ data: 'hello' }));
+  await both;
+  const { path, context } = JSON.parse(messages[0]);
+  assert.strictEqual(path, '/room?id=1');
+  assert.strictEqual(context['x-wx-openid'], openid);
+  assert.ok(context['x-wx-unionid'] && context['x-wx-call-id']);
+  assert.deepStrictEqual([context['x-wx-service'], context['x-wx-source']], ['talk', 'wx_client']);
+  assert.strictEqual(messages[1], 'hello!');
+  socketTask.close({});
+});
+
 test('the app calls WeChat without a token', async () => {
   const wx = await phone('carol');
   const cloud = install({ wx, url: siteUrl });

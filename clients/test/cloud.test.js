@@ -52,6 +52,8 @@ test('mistakes and limits have the numbers of Tencent\'s gateway', async () => {
     if (path === '/told') return { statusCode: 200, data: '', header: { ...KNOWN, 'Content-Length': '1024001' } };
     if (path === '/full') return { statusCode: 200, data: 'x'.repeat(1000 * 1024), header: KNOWN };
     if (path === '/late') throw new Error('request:fail timeout');
+    if (path === '/missing') return { statusCode: 404, data: { error: 'not_here' }, header: KNOWN };
+    if (path === '/service') return { statusCode: 404, data: { error: 'service_not_found', status: 404 }, header: {} };
     if (path === '/nobody') return { statusCode: 401, data: { code: -1, error: 'ERR_SKEY_INVALID' } };
     return null;
   });
@@ -63,6 +65,7 @@ test('mistakes and limits have the numbers of Tencent\'s gateway', async () => {
     [{ path: '/x', method: 'POST', data: new ArrayBuffer(100 * 1024 + 1) }, -606001],
     [{ path: '/long' }, -606002], [{ path: '/told' }, -606002],
     [{ path: '/late' }, 102002], [{ path: '/nobody' }, -501000],
+    [{ path: '/service', header: { 'X-WX-SERVICE': 'none' } }, -501000],
   ]) {
     await assert.rejects(cloud.callContainer(call), (error) => {
       assert.strictEqual(error.errCode, errCode, JSON.stringify(call));
@@ -70,6 +73,8 @@ test('mistakes and limits have the numbers of Tencent\'s gateway', async () => {
     });
   }
   await cloud.callContainer({ path: '/full' });
+  // The app's own 404 is an answer like any other.
+  assert.strictEqual((await cloud.callContainer({ path: '/missing' })).statusCode, 404);
   const data = '好'.repeat(34133);
   await cloud.callContainer({ path: '/x', method: 'POST', data });
   assert.strictEqual(wx.asked[wx.asked.length - 1].data, data);

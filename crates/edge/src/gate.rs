@@ -64,14 +64,16 @@ async fn road(
         Found::Answer(response) => return Ok(*response),
     };
     let asks = session == SessionRule::Require || matches!(way.to, To::App(_) | To::Proxy(_));
-    let trusted = asks && visit.gateway;
-    if trusted {
+    if visit.gateway {
         gateway::keep_words(&way.appids, &mut head.headers);
     } else {
         headers::drop_claims(&mut head.headers);
     }
     if asks {
-        let rule = Rule { session, trusted };
+        let rule = Rule {
+            session,
+            trusted: visit.gateway,
+        };
         let (identify, herald) = (worker.identify(), worker.herald());
         identity::establish(identify, herald, &way.appids, rule, &mut head.headers).await?;
     }

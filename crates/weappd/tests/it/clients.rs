@@ -79,23 +79,32 @@ async fn a_mini_program_logs_in_sends_and_stays_connected() {
 async fn an_app_for_wechats_cloud_hosting_runs_unchanged() {
     let modules = OldSoftware::install().modules().display().to_string();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients");
-    let [app, hosts] = ["cloud-hosting.js", "hosts.js"].map(|file| folder.join(file));
+    let files = ["cloud-hosting.js", "hosts.js", "cloud-talk.js"];
+    let [app, hosts, talk] = files.map(|file| folder.join(file));
     let world = Recipe::new()
-        .site("routes = [{ path = \"/\", app = \"app\", session = \"require\" }]")
+        .site(
+            "routes = [{ path = \"/\", app = \"app\", session = \"require\" }]\n\
+             services.express-demo = { app = \"app\" }\n\
+             services.talk = { app = \"talk\", session = \"require\" }",
+        )
         .sections(&format!(
-            "[app]\nrun = \"node --require '{}' '{}'\"\nenv = {{ NODE_PATH = '{modules}' }}",
+            "[app]\nrun = \"node --require '{}' '{}'\"\nenv = {{ NODE_PATH = '{modules}' }}\n\
+             [apps.talk]\nrun = \"node '{}'\"\nenv = {{ NODE_PATH = '{modules}' }}",
             hosts.display(),
-            app.display()
+            app.display(),
+            talk.display()
         ))
         .edge("env_id = \"prod-01\"\nhold_ms = 15000")
         .serve();
     world.app_ready().await;
     node_test(&["cloud-hosting.e2e.js"], Some(&world));
 
-    // Nobody else gets to the app, whoever he says he is.
+    // Nobody else gets to either, whoever he says he is.
     let site = world.site();
-    let lie = site.get("/api/wx_openid");
-    let lie = lie.header("x-wx-openid", "mallory");
-    let answer = lie.header("x-wx-source", "wx_client").send().await;
-    assert_eq!(answer.status(), 401);
+    for service in ["express-demo", "talk"] {
+        let lie = site.get("/api/wx_openid").header("x-wx-service", service);
+        let lie = lie.header("x-wx-openid", "mallory");
+        let answer = lie.header("x-wx-source", "wx_client").send().await;
+        assert_eq!(answer.status(), 401, "{service}");
+    }
 }

@@ -12,6 +12,8 @@ mod bad_input;
 mod cert;
 // The mini program's own package against a real weappd.
 mod clients;
+// WeChat's cloud hosting: what apps written for it are told, and by whom.
+mod cloud;
 // `weappd dev`, from an empty directory to Ctrl-C.
 mod dev;
 // kill -9 in the middle of everything.
