@@ -1,8 +1,6 @@
--- ?1: JSON array of objects, one per login.
+-- ?1: JSON array of [appid, openid, unionid, id, user object, now], one per login.
 INSERT INTO users (appid, openid, unionid, id, user_info, created, last_login)
-SELECT
-    value ->> 'appid', value ->> 'openid', value ->> 'unionid', value ->> 'id',
-    value ->> 'user_info', value ->> 'now', value ->> 'now'
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 5
 FROM json_each(?1)
 WHERE true
 ORDER BY key
@@ -10,4 +8,3 @@ ON CONFLICT (appid, openid) DO UPDATE SET
     unionid = coalesce(excluded.unionid, unionid),
     user_info = coalesce(excluded.user_info, user_info),
     last_login = excluded.last_login
-RETURNING user, appid, openid, unionid, id, user_info, phone

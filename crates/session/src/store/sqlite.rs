@@ -3,6 +3,7 @@
 //! Write-ahead logging with `synchronous=FULL`: what was acknowledged is on the disk, and
 //! neither a killed process nor a cut power line takes it back.
 
+mod logins;
 mod schema;
 mod write;
 

@@ -129,6 +129,7 @@ async fn seal_secrets(conn: &mut SqliteConnection, vault: &Vault) -> Result<(), 
 mod tests {
     use super::*;
     use crate::store::sqlite::{create, options, registered};
+    use weappd_base::token::Tokens;
 
     #[tokio::test]
     async fn every_commit_waits_for_the_disk() {
@@ -192,6 +193,13 @@ mod tests {
         let apps = registered(&vault, rows);
         assert_eq!((apps.len(), &*apps[0].appid), (1, "wx9"));
         assert!(apps[0].secret.is("a secret in clear"));
+        let stranger = Vault::open(&dir.path().join("other.key"), Tokens::system());
+        let rows = sqlx::query_as("SELECT appid, sealed FROM mini_apps")
+            .fetch_all(&mut conn)
+            .await
+            .expect("reads");
+        let apps = registered(&stranger.expect("another key"), rows);
+        assert!(apps.is_empty(), "sealed with another key file");
         conn.close().await.expect("closes");
         let file = std::fs::read(&path).expect("a file");
         assert!(!file.windows(8).any(|part| part == b"in clear"));

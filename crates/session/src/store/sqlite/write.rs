@@ -1,21 +1,13 @@
-//! The jobs of one transaction in SQLite: a statement for all logins, not one for each.
+//! The jobs of one transaction in SQLite.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::SqliteConnection;
 
-use crate::store::batch::{
-    Batch, Done, SessionRow, UserRow, Users, beyond, hashes, key, named, rank,
-};
+use crate::store::batch::{Batch, Done, hashes};
+use crate::store::sqlite::logins;
 use crate::store::{NewKey, NewPhone, Revoke, Rules};
 use crate::vault::{Matter, Owner};
 
-const PUT_USERS: &str = include_str!("../../../schema/sqlite/put_users.sql");
-const PUT_SESSIONS: &str = include_str!("../../../schema/sqlite/put_sessions.sql");
-const SESSIONS_OF: &str = include_str!("../../../schema/sqlite/sessions_of.sql");
-const DROP_SESSIONS: &str = include_str!("../../../schema/sqlite/drop_sessions.sql");
-const PUT_KEYS: &str = include_str!("../../../schema/sqlite/put_keys.sql");
-const KEYS_OF: &str = include_str!("../../../schema/sqlite/keys_of.sql");
-const DROP_KEYS: &str = include_str!("../../../schema/sqlite/drop_keys.sql");
 const LOG_OUT: &str = include_str!("../../../schema/sqlite/log_out.sql");
 const REVOKE_ONE: &str = include_str!("../../../schema/sqlite/revoke_one.sql");
 const REVOKE_USER: &str = include_str!("../../../schema/sqlite/revoke_user.sql");
@@ -34,7 +26,7 @@ pub(crate) async fn write(
 ) -> Result<Done, sqlx::Error> {
     let mut done = Done::default();
     if !batch.logins.is_empty() {
-        write_logins(batch, change, rules, &mut done).await?;
+        logins::write(batch, change, rules, &mut done).await?;
     }
     for (info, _) in &batch.infos {
         sqlx::query(PUT_INFO)
@@ -130,25 +122,8 @@ async fn put_key(
         .vault
         .seal(Matter::SessionKey, Owner::of(&new.who), key);
     let name = rules.vault.fingerprint(key);
-    let row = json!([[new.user, hex::encode(name), hex::encode(sealed), new.now]]);
-    sqlx::query(PUT_KEYS)
-        .bind(row.to_string())
-        .execute(&mut *change)
-        .await?;
-    drop_keys(&json!([new.user]).to_string(), change, rules).await
-}
-
-/// Drops the keys of these users that are beyond what is kept.
-async fn drop_keys(
-    of: &str,
-    change: &mut SqliteConnection,
-    rules: &Rules,
-) -> Result<(), sqlx::Error> {
-    let keys: Vec<(i64, i64)> = sqlx::query_as(KEYS_OF)
-        .bind(of)
-        .fetch_all(&mut *change)
-        .await?;
-    drop_rows(change, DROP_KEYS, &beyond(&keys, rules.keys_kept)).await
+    let row = (new.user, hex::encode(name), hex::encode(sealed), new.now);
+    logins::put_keys(change, &[row], &[new.user], rules).await
 }
 
 async fn revoke(
@@ -177,95 +152,4 @@ async fn revoke(
     done.revoked.push(ended.len() as u64);
     done.stale.extend(hashes(ended));
     Ok(())
-}
-
-async fn write_logins(
-    batch: &Batch,
-    change: &mut SqliteConnection,
-    rules: &Rules,
-    done: &mut Done,
-) -> Result<(), sqlx::Error> {
-    let users = put_users(batch, change).await?;
-    let mut rows = Vec::with_capacity(batch.logins.len());
-    let mut keys = Vec::with_capacity(batch.logins.len());
-    for (login, _) in &batch.logins {
-        let user = users.get(&key(login)).ok_or(sqlx::Error::RowNotFound)?;
-        let hash = hex::encode(login.hash.0);
-        rows.push(json!([
-            hash,
-            user.row,
-            login.now,
-            login.device,
-            login.address
-        ]));
-        let owner = Owner {
-            appid: &login.appid,
-            openid: &login.openid,
-        };
-        let sealed = hex::encode(
-            rules
-                .vault
-                .seal(Matter::SessionKey, owner, &login.session_key),
-        );
-        let name = hex::encode(rules.vault.fingerprint(&login.session_key));
-        keys.push(json!([user.row, name, sealed, login.now]));
-    }
-    sqlx::query(PUT_SESSIONS)
-        .bind(Value::from(rows).to_string())
-        .execute(&mut *change)
-        .await?;
-    sqlx::query(PUT_KEYS)
-        .bind(Value::from(keys).to_string())
-        .execute(&mut *change)
-        .await?;
-    let of: Vec<i64> = users.values().map(|user| user.row).collect();
-    let of = json!(of).to_string();
-    drop_keys(&of, change, rules).await?;
-    let rows: Vec<SessionRow> = sqlx::query_as(SESSIONS_OF)
-        .bind(&of)
-        .fetch_all(&mut *change)
-        .await?;
-    let (sessions, dropped) = rank(rows, rules.max_sessions).ok_or(sqlx::Error::RowNotFound)?;
-    drop_rows(change, DROP_SESSIONS, &dropped).await?;
-    done.opened = batch
-        .opened(&users, &sessions)
-        .ok_or(sqlx::Error::RowNotFound)?;
-    done.stale.extend(sessions.into_keys());
-    Ok(())
-}
-
-async fn drop_rows(
-    change: &mut SqliteConnection,
-    sql: &'static str,
-    rows: &[i64],
-) -> Result<(), sqlx::Error> {
-    if !rows.is_empty() {
-        sqlx::query(sql)
-            .bind(json!(rows).to_string())
-            .execute(&mut *change)
-            .await?;
-    }
-    Ok(())
-}
-
-async fn put_users(batch: &Batch, change: &mut SqliteConnection) -> Result<Users, sqlx::Error> {
-    let users: Vec<Value> = batch
-        .logins
-        .iter()
-        .map(|(login, _)| {
-            json!({
-                "appid": login.appid,
-                "openid": login.openid,
-                "unionid": login.unionid,
-                "id": login.new_id,
-                "user_info": login.user_info,
-                "now": login.now,
-            })
-        })
-        .collect();
-    let rows: Vec<UserRow> = sqlx::query_as(PUT_USERS)
-        .bind(Value::from(users).to_string())
-        .fetch_all(&mut *change)
-        .await?;
-    Ok(rows.into_iter().map(named).collect())
 }
