@@ -56,6 +56,8 @@ key = "TUNNEL_KEY"
 #: https = ":443"
 #: redirect = true                               # send HTTP on to HTTPS
 #: max_body_bytes = 104857600
+#: env_id = "weappd"                             # X-WX-ENV, as in WeChat's cloud hosting
+#: wechat_gateways = ["203.0.113.0/24"]          # WeChat's gateway (微信网关): believed
 
 #: [internal]
 #: listen = "127.0.0.1:8081"                     # where your business server calls weappd
@@ -79,6 +81,8 @@ key = "TUNNEL_KEY"
 #:   { path = "/static/", root = "html" },
 #:   { path = "= /old", redirect = "https://www.example.com{path}", code = 301 },
 #: ]
+#: # What wx.cloud.callContainer's header X-WX-SERVICE chooses among:
+#: services = { orders = { app = "shop" }, talk = { proxy = 3000, session = "require" } }
 #:
 #: [miniapps.wxfedcba9876543210]
 #: secret = { file = "shop.secret" }
