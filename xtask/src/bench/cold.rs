@@ -14,8 +14,8 @@ use crate::bench::world::{Base, Running, World};
 use crate::bench::{ratio, table, weappd};
 use crate::run::say;
 
-/// Sessions of each user: as many as one may hold.
-const SESSIONS: usize = 2;
+/// How often everybody logs in with each key: all sessions a user may hold are then held.
+const PASSES: usize = 2;
 
 /// Measures both stores in turn, and the stack, which asks its database every time.
 pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
@@ -53,7 +53,7 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
     table::print(&format!(
         "Session check over HTTPS with a cold cache: after a start, each of {} sessions once, \
          {CONNECTIONS} connections; {} rounds; every answer checked, 0 wrong\n",
-        wechat::USERS * wechat::KEYS * SESSIONS,
+        wechat::USERS * wechat::KEYS * PASSES,
         options.rounds
     ));
     ratio::print(&turns, "check");
@@ -83,7 +83,7 @@ fn log_in(base: &Base, home: &weappd::Home, logins: &List) -> Result<List, Strin
     let running = home.start(base)?;
     say(&format!("filling {}", running.name));
     let mut lines = String::new();
-    for _ in 0..SESSIONS {
+    for _ in 0..PASSES {
         let kept = running.dir.join("kept.tsv");
         let keeping = Pace {
             keep: Some(&kept),
