@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use weappd_base::secret::Secret;
 use weappd_wechat::Credential;
+use weappd_wechat::api_sign::KeyTexts;
 
 /// The `[gateway]` section of weappd.toml.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -247,6 +248,17 @@ pub struct MiniApp {
     pub token: Option<Secret>,
     /// The `EncodingAESKey` set there. With one, only encrypted messages are taken.
     pub encoding_aes_key: Option<Secret>,
+    /// The keys of WeChat's API security (API 安全); without them calls go in plain.
+    pub api_security: Option<ApiSecurity>,
+}
+
+/// How a mini program's calls are encrypted and signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiSecurity {
+    /// Both sides' keys.
+    pub keys: KeyTexts,
+    /// The paths whose calls are sealed; those WeChat documents, unless said.
+    pub paths: Option<Vec<String>>,
 }
 
 #[cfg(test)]

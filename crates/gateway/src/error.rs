@@ -22,6 +22,15 @@ pub enum Error {
         #[source]
         source: Arc<weappd_wechat::Error>,
     },
+    /// A mini program's keys of WeChat's API security cannot be used.
+    #[error("the api_security keys of {appid} cannot be used")]
+    ApiSecurity {
+        /// The mini program.
+        appid: String,
+        /// Why.
+        #[source]
+        source: Arc<weappd_wechat::Error>,
+    },
     /// The queue's file could not be made.
     #[error("failed to make the message queue {path}")]
     CreateQueue {
@@ -70,6 +79,9 @@ impl Error {
             Self::Endpoint(_) => "set wechat.endpoint to https://api.weixin.qq.com",
             Self::TrustRoots(_) => "install the system's CA certificates (ca-certificates)",
             Self::EncodingAesKey { .. } => "copy its 43 characters from WeChat's console again",
+            Self::ApiSecurity { .. } => {
+                "take them from WeChat's console (API 安全); only AES256_GCM with RSAwithSHA256"
+            }
             Self::CreateQueue { .. } => "make the data directory writable",
             Self::OpenQueue { .. } | Self::UseQueue { .. } => {
                 "look at the disk: full, read-only, or held by another weappd?"

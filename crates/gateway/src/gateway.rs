@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::inbox::{DeadLetter, Inbox, InboxParts, Replay, Waiting};
 use crate::refusal::Refusal;
 use crate::road::Road;
+use crate::sealed::Sealers;
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) centres: Vec<Arc<Centre>>,
     pub(crate) road: Arc<Road>,
+    pub(crate) sealers: Sealers,
     pub(crate) inbox: Option<Inbox>,
     pub(crate) callers: Arc<Vec<Secret>>,
     pub(crate) tokens: Tokens,
@@ -78,6 +80,7 @@ impl Gateway {
                 wiretap: parts.wiretap.clone(),
             })
         };
+        let sealers = Sealers::build(&parts.mini_apps, parts.clock.clone(), parts.tokens.clone())?;
         let centres = parts.mini_apps.iter().map(centre).collect();
         let inbox = if parts.mini_apps.iter().any(|app| app.token.is_some()) {
             let inbox = InboxParts {
@@ -100,6 +103,7 @@ impl Gateway {
             config: parts.config,
             centres,
             road,
+            sealers,
             inbox,
             callers: parts.callers,
             tokens: parts.tokens,

@@ -12,8 +12,8 @@
 //! - [`config`]: the `[gateway]` section. [`gateway`]: the head of the room. [`http`]: its
 //!   faces.
 //! - Out: `proxy` makes a call; `allow` says which; `query` adds the token; `body` streams;
-//!   `centre` keeps one token for all, `token` asks for it; `refusal` is our own no; `road`
-//!   leads to WeChat.
+//!   `centre` keeps one token for all, `token` asks for it; `sealed` encrypts and signs it
+//!   where a mini program wants that; `refusal` is our own no; `road` leads to WeChat.
 //! - In: `push` reads what WeChat sends, `xml` turns it into JSON; `inbox` takes it, `queue`
 //!   and `writer` keep it, `postman` brings it through [`deliver`], `replies` waits for an
 //!   answer.
@@ -44,12 +44,13 @@ mod replies;
 mod road;
 mod tap;
 #[cfg(test)]
+mod sealed;
 mod tests;
 mod token;
 mod writer;
 mod xml;
 
-pub use config::{Config, InboxConfig, MiniApp, TokenMode};
+pub use config::{ApiSecurity, Config, InboxConfig, MiniApp, TokenMode};
 pub use deliver::{Answer, Deliver, Message, Undelivered};
 pub use error::Error;
 pub use gateway::{Gateway, GatewayParts};

@@ -22,6 +22,7 @@ use crate::gateway::Shared;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::road::{OutBody, whole};
+use crate::sealed::{Plain, Sealer};
 use crate::tap;
 use crate::token::{Token, errcode};
 
@@ -250,6 +251,15 @@ impl Shared {
         token: Option<&Arc<Token>>,
     ) -> Result<Answer, Refusal> {
         let text = token.map(|token| token.text.expose());
+        let sealer = self.sealer(
+            call.appid.as_deref(),
+            &call.method,
+            &call.path,
+            &call.headers,
+        );
+        if let Some(sealer) = sealer {
+            return self.send_sealed(&sealer, call, load, text).await;
+        }
         let target = call.query.on(&call.path, text);
         let uri = self.road.uri(&target).ok_or(Refusal::BadRequest)?;
         let mut alarm = None;
@@ -278,6 +288,33 @@ impl Shared {
         let answer = self
             .look_into(response, call.method == Method::HEAD)
             .await?;
+        let body = answer.read_whole();
+        tap::answered(&self.wiretap, true, &call.path, answer.status, body);
+        Ok(answer)
+    }
+
+    /// The same for a call that is encrypted and signed.
+    async fn send_sealed(
+        &self,
+        sealer: &Sealer,
+        call: &Call,
+        load: &mut Load,
+        token: Option<&str>,
+    ) -> Result<Answer, Refusal> {
+        self.tell_send(call, load, token);
+        let Load::Kept(body) = &*load else {
+            return Err(Refusal::NotSealable);
+        };
+        let plain = Plain {
+            path: &call.path,
+            query: &call.query,
+            headers: &call.headers,
+            body,
+            token,
+        };
+        let body = self.exchange_sealed(sealer, &plain).await?;
+        let mut answer = Answer::whole(body);
+        answer.errcode = answer.read_whole().and_then(errcode);
         let body = answer.read_whole();
         tap::answered(&self.wiretap, true, &call.path, answer.status, body);
         Ok(answer)

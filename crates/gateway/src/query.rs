@@ -49,6 +49,15 @@ impl Query {
         })
     }
 
+    /// Names and values, but for an access token.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (String, serde_json::Value)> {
+        self.rest.iter().filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name);
+            (name != "access_token").then(|| (name, serde_json::Value::from(decode(value))))
+        })
+    }
+
     /// The path with this query, and with an access token if one is given.
     pub(crate) fn on(&self, path: &str, token: Option<&str>) -> String {
         let mut text = path.to_owned();

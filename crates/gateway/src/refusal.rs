@@ -37,6 +37,10 @@ pub(crate) enum Refusal {
     BadRequest,
     /// The house is closing.
     Closing,
+    /// The call cannot be encrypted and signed.
+    NotSealable,
+    /// An answer to a sealed call that is not proven to be WeChat's.
+    Unproven { problem: String },
 }
 
 impl Refusal {
@@ -57,6 +61,8 @@ impl Refusal {
             Self::NoBearer => -808_011,
             Self::BadRequest => -808_012,
             Self::Closing => -808_013,
+            Self::NotSealable => -808_020,
+            Self::Unproven { .. } => -808_021,
         }
     }
 
@@ -64,13 +70,16 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NotAllowed { .. } | Self::Browser => StatusCode::FORBIDDEN,
-            Self::BadPath | Self::UnknownApp { .. } | Self::WhichApp | Self::BadRequest => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BadPath
+            | Self::UnknownApp { .. }
+            | Self::WhichApp
+            | Self::BadRequest
+            | Self::NotSealable => StatusCode::BAD_REQUEST,
             Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unreachable | Self::AnswerTooLong { .. } | Self::TokenUnreadable => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Unreachable
+            | Self::AnswerTooLong { .. }
+            | Self::TokenUnreadable
+            | Self::Unproven { .. } => StatusCode::BAD_GATEWAY,
             // WeChat says no with status 200, and its SDKs look at the number.
             Self::TokenRefused { .. } => StatusCode::OK,
             Self::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -126,6 +135,14 @@ impl Refusal {
             }
             Self::BadRequest => "weappd: the request could not be read".to_owned(),
             Self::Closing => "weappd: closing; try again in a moment".to_owned(),
+            Self::NotSealable => {
+                "weappd: this call goes out encrypted and signed (api_security), which takes a \
+                 JSON object of at most gateway.replay_bytes"
+                    .to_owned()
+            }
+            Self::Unproven { problem } => {
+                format!("weappd: WeChat's answer could not be proven and is withheld: {problem}")
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod inbox;
 mod limits;
 mod proxy;
+mod sealed;
 mod streams;
 mod support;
 mod tokens;

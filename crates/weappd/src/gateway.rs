@@ -70,6 +70,7 @@ pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
         },
         token: push(&app.appid).and_then(|push| push.token.clone()),
         encoding_aes_key: push(&app.appid).and_then(|push| push.encoding_aes_key.clone()),
+        api_security: push(&app.appid).and_then(|push| push.api_security.clone()),
     });
     // The first site that serves a mini program is where its messages go.
     let served = plan.sites.iter().rev();

@@ -82,6 +82,8 @@ pub(crate) struct PushPlan {
     pub(crate) encoding_aes_key: Option<Secret>,
     /// The path at which the app takes them.
     pub(crate) path: String,
+    /// How calls the other way are encrypted and signed.
+    pub(crate) api_security: Option<weappd_gateway::ApiSecurity>,
 }
 
 /// What an app needs to open tunnels.

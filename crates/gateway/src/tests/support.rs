@@ -218,6 +218,7 @@ pub(super) fn mini_app(appid: &str, token: Option<&str>, key: Option<&str>) -> M
         },
         token: token.map(Secret::new),
         encoding_aes_key: key.map(Secret::new),
+        api_security: None,
     }
 }
 

@@ -16,6 +16,7 @@
 //! setting of weappd's own: a field in `raw`, its meaning in `resolve`, a line in `sample`.
 
 mod address;
+mod api_security;
 mod bounds;
 mod desk;
 mod document;

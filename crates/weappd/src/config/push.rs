@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use weappd_base::secret::Secret;
 
+use crate::config::api_security;
 use crate::config::desk::Desk;
 use crate::config::document::Step;
 use crate::config::raw::Raw;
@@ -51,10 +52,13 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
                 "begin with /, as in /weapp/message",
             );
         }
+        let security = mini.api_security.as_ref();
         let plan = PushPlan {
             token: mini.message_token.clone(),
             encoding_aes_key: mini.encoding_aes_key.clone(),
             path: mini.message_path.clone(),
+            api_security: security
+                .and_then(|security| api_security::settle(desk, &path, (appid, security))),
         };
         pushes.insert(appid.to_owned(), plan);
     }

@@ -9,6 +9,8 @@ use serde::{
 use weappd_apps::AppConfig;
 use weappd_base::secret::Secret;
 
+use crate::config::api_security::ApiSecurity;
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -201,6 +203,8 @@ pub(crate) struct MiniApp {
     pub(crate) encoding_aes_key: Option<Secret>,
     /// The path at which the app takes messages, as plain JSON.
     pub(crate) message_path: String,
+    /// Calls of WeChat's API encrypted and signed (API 安全).
+    pub(crate) api_security: Option<ApiSecurity>,
 }
 
 impl Default for MiniApp {
@@ -213,6 +217,7 @@ impl Default for MiniApp {
             message_token: None,
             encoding_aes_key: None,
             message_path: "/weapp/message".to_owned(),
+            api_security: None,
         }
     }
 }

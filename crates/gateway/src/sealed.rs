@@ -1,0 +1,251 @@
+//! Calls encrypted and signed on their way to WeChat, where a mini program asks for it, and
+//! answers proven and decrypted on their way back. The app sends and gets plain JSON.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use serde_json::{Map, Value, json};
+use weappd_base::clock::Clock;
+use weappd_base::token::Tokens;
+use weappd_wechat::api_sign::{self, Channel, Fresh, Stamp};
+
+use crate::body::read_start;
+use crate::config::{ApiSecurity, MiniApp};
+use crate::error::Error;
+use crate::gateway::Shared;
+use crate::query::Query;
+use crate::refusal::Refusal;
+use crate::road::whole;
+use crate::token::errcode;
+
+/// The longest sealed answer; WeChat's have some kilobytes.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// The calls whose page says 支持加密请求, as of the reference of July 2026, but for those
+/// by GET and those that answer with a picture: how these are sealed is not documented.
+const SEALED: [&str; 28] = [
+    "/cgi-bin/clear_quota",
+    "/cgi-bin/message/custom/send",
+    "/cgi-bin/openapi/quota/get",
+    "/cgi-bin/openapi/rid/get",
+    "/datacube/getweanalysisappiddailyretaininfo",
+    "/datacube/getweanalysisappiddailysummarytrend",
+    "/datacube/getweanalysisappiddailyvisittrend",
+    "/datacube/getweanalysisappidmonthlyretaininfo",
+    "/datacube/getweanalysisappidmonthlyvisittrend",
+    "/datacube/getweanalysisappiduserportrait",
+    "/datacube/getweanalysisappidvisitdistribution",
+    "/datacube/getweanalysisappidvisitpage",
+    "/datacube/getweanalysisappidweeklyretaininfo",
+    "/datacube/getweanalysisappidweeklyvisittrend",
+    "/wxa/business/checkencryptedmsg",
+    "/wxa/business/getuserphonenumber",
+    "/wxa/business/performance/boot",
+    "/wxa/devplugin",
+    "/wxa/getpluginopenpid",
+    "/wxa/getuserriskrank",
+    "/wxa/getwxadevinfo",
+    "/wxa/media_check_async",
+    "/wxa/msg_sec_check",
+    "/wxa/plugin",
+    "/wxa/servicemarket",
+    "/wxaapi/log/get_performance",
+    "/wxaapi/log/jserr_detail",
+    "/wxaapi/log/jserr_list",
+];
+
+/// Who seals for which mini program.
+#[derive(Debug)]
+pub(crate) struct Sealers {
+    by_appid: HashMap<String, Arc<Sealer>>,
+    clock: Clock,
+    tokens: Tokens,
+}
+
+/// One mini program's.
+#[derive(Debug)]
+pub(crate) struct Sealer {
+    channel: Channel,
+    paths: Option<Vec<String>>,
+}
+
+/// What an app asked, in plain.
+pub(crate) struct Plain<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a Query,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a Bytes,
+    pub(crate) token: Option<&'a str>,
+}
+
+impl Sealers {
+    pub(crate) fn build(apps: &[MiniApp], clock: Clock, tokens: Tokens) -> Result<Self, Error> {
+        let sealing = apps.iter().filter_map(|app| {
+            let security = app.api_security.as_ref()?;
+            let appid = &app.credential.appid;
+            Some(Sealer::new(security).map(|sealer| (appid.clone(), Arc::new(sealer))))
+        });
+        Ok(Self {
+            by_appid: sealing.collect::<Result<_, _>>()?,
+            clock,
+            tokens,
+        })
+    }
+}
+
+impl Sealer {
+    fn new(security: &ApiSecurity) -> Result<Self, Error> {
+        let channel = Channel::new(&security.keys).map_err(|source| Error::ApiSecurity {
+            appid: security.keys.appid.clone(),
+            source: Arc::new(source),
+        })?;
+        Ok(Self {
+            channel,
+            paths: security.paths.clone(),
+        })
+    }
+
+    fn seals(&self, path: &str) -> bool {
+        match &self.paths {
+            Some(paths) => paths.iter().any(|sealed| sealed == path),
+            None => SEALED.contains(&path),
+        }
+    }
+}
+
+impl Shared {
+    /// Who seals this call, if anybody does. A call that an app signed itself goes as it is.
+    pub(crate) fn sealer(
+        &self,
+        appid: Option<&str>,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<Arc<Sealer>> {
+        if method != Method::POST || headers.contains_key(api_sign::SIGNATURE_HEADER) {
+            return None;
+        }
+        let appid = match appid {
+            Some(appid) => appid,
+            None => &self.centre(None).ok()?.credential().appid,
+        };
+        let sealer = self.sealers.by_appid.get(appid)?;
+        sealer.seals(path).then(|| Arc::clone(sealer))
+    }
+
+    /// Sends a call sealed; gives the answer in plain.
+    pub(crate) async fn exchange_sealed(
+        &self,
+        sealer: &Sealer,
+        plain: &Plain<'_>,
+    ) -> Result<Bytes, Refusal> {
+        let request = self.seal(sealer, plain)?;
+        let response = self.road.send(request).await.map_err(|problem| {
+            tracing::warn!(%problem, path = plain.path, "a sealed call to WeChat failed");
+            Refusal::Unreachable
+        })?;
+        let (parts, body) = response.into_parts();
+        let start = read_start(body, MAX_ANSWER, |_| false).await;
+        let start = start.map_err(|_| Refusal::Unreachable)?;
+        if start.rest.is_some() {
+            let limit = MAX_ANSWER as u64;
+            return Err(Refusal::AnswerTooLong { limit });
+        }
+        self.unseal(
+            sealer,
+            plain.path,
+            (parts.status, &parts.headers),
+            &start.read,
+        )
+    }
+
+    fn seal(
+        &self,
+        sealer: &Sealer,
+        plain: &Plain<'_>,
+    ) -> Result<Request<crate::road::OutBody>, Refusal> {
+        let mut fields: Map<String, Value> = plain.query.texts().collect();
+        if !plain.body.trim_ascii().is_empty() {
+            let body: Map<String, Value> =
+                serde_json::from_slice(plain.body).map_err(|_| Refusal::NotSealable)?;
+            fields.extend(body);
+        }
+        let own = plain.query.get("access_token");
+        let token = plain.token.or(own.as_deref());
+        let fresh = Fresh {
+            iv: self.sealers.tokens.bytes(),
+            n: self.sealers.tokens.bytes(),
+        };
+        let now = self.sealers.clock.unix_millis().div_euclid(1000);
+        let letter = sealer
+            .channel
+            .seal(plain.path, fields, now, fresh)
+            .map_err(|problem| {
+                tracing::error!(%problem, path = plain.path, "a call could not be sealed");
+                Refusal::NotSealable
+            })?;
+        let target = Query::default().on(plain.path, token);
+        let mut request = Request::new(whole(Bytes::from(letter.body)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.road.uri(&target).ok_or(Refusal::BadRequest)?;
+        let headers = request.headers_mut();
+        *headers = plain.headers.clone();
+        headers.remove(header::CONTENT_ENCODING);
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        for (name, value) in [
+            (api_sign::APPID_HEADER, letter.appid),
+            (api_sign::TIMESTAMP_HEADER, letter.timestamp.to_string()),
+            (api_sign::SIGNATURE_HEADER, letter.signature),
+        ] {
+            let value = HeaderValue::try_from(value).map_err(|_| Refusal::NotSealable)?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(request)
+    }
+
+    /// A refusal comes in plain, before WeChat looks into the letter; only its number and
+    /// text are passed on. Everything else must be signed.
+    fn unseal(
+        &self,
+        sealer: &Sealer,
+        path: &str,
+        (status, headers): (StatusCode, &HeaderMap),
+        body: &Bytes,
+    ) -> Result<Bytes, Refusal> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let bad = |problem: String| {
+            tracing::warn!(
+                problem,
+                path,
+                status = status.as_u16(),
+                "an answer of WeChat's could not be proven; it is not passed on"
+            );
+            Refusal::Unproven { problem }
+        };
+        let Some(signature) = text(api_sign::SIGNATURE_HEADER) else {
+            let refused = errcode(body).filter(|code| *code != 0);
+            let code = refused.ok_or_else(|| bad("it is not signed".to_owned()))?;
+            let said: Value = serde_json::from_slice(body).unwrap_or_default();
+            let told = json!({"errcode": code, "errmsg": said["errmsg"].as_str()});
+            return Ok(Bytes::from(told.to_string()));
+        };
+        let stamp = Stamp {
+            appid: text(api_sign::APPID_HEADER).unwrap_or_default(),
+            timestamp: text(api_sign::TIMESTAMP_HEADER).unwrap_or_default(),
+            signature,
+            serial: Some(text(api_sign::SERIAL_HEADER).unwrap_or_default()),
+            old: text(api_sign::OLD_SERIAL_HEADER).zip(text(api_sign::OLD_SIGNATURE_HEADER)),
+        };
+        let body = std::str::from_utf8(body).map_err(|_| bad("it is not text".to_owned()))?;
+        let now = self.sealers.clock.unix_millis().div_euclid(1000);
+        let fields = sealer.channel.open(path, stamp, body, now);
+        let fields = fields.map_err(|error| {
+            let hint = error.hint().map(|hint| format!("; {hint}"));
+            bad(format!("{error}{}", hint.unwrap_or_default()))
+        })?;
+        Ok(Bytes::from(Value::Object(fields).to_string()))
+    }
+}

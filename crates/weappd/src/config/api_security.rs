@@ -1,0 +1,90 @@
+//! How a mini program's calls of WeChat's API are encrypted and signed (API 安全).
+
+use serde::Deserialize;
+use weappd_base::secret::Secret;
+use weappd_wechat::api_sign::{Channel, KeyTexts};
+
+use crate::config::desk::Desk;
+use crate::config::document::Step;
+
+/// `[miniapp.api_security]`: the keys of WeChat's console, 开发管理 / 安全中心 / API 安全.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ApiSecurity {
+    /// The algorithms chosen in the console: `"rsa"` (AES256_GCM with RSAwithSHA256).
+    /// `"sm"` (SM4_GCM with SM2withSM3) is not supported.
+    pub(crate) algorithms: Algorithms,
+    /// The symmetric key, 32 bytes of base64.
+    pub(crate) symmetric_key: Secret,
+    /// Its number (`sn`).
+    pub(crate) symmetric_key_sn: String,
+    /// The RSA private key, PEM; its public half stands in the console.
+    pub(crate) private_key: Secret,
+    /// The number the console gave its public half.
+    pub(crate) private_key_sn: String,
+    /// WeChat's certificate (开放平台证书) or public key, PEM.
+    pub(crate) wechat_certificate: String,
+    /// Its number in the console, which is not the certificate's own.
+    pub(crate) wechat_certificate_sn: String,
+    /// The paths whose calls are sealed; those WeChat documents, unless said.
+    pub(crate) paths: Option<Vec<String>>,
+}
+
+/// A suite of algorithms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Algorithms {
+    #[default]
+    Rsa,
+    Sm,
+}
+
+/// Settles the section at `path`; what is wrong with it is told.
+pub(crate) fn settle(
+    desk: &Desk<'_>,
+    path: &[Step<'_>],
+    (appid, raw): (&str, &ApiSecurity),
+) -> Option<weappd_gateway::ApiSecurity> {
+    let section = [path, &[Step::Key("api_security")]].concat();
+    if raw.algorithms == Algorithms::Sm {
+        let at = [section.as_slice(), &[Step::Key("algorithms")]].concat();
+        desk.error(
+            &at,
+            "SM4_GCM with SM2withSM3 is not supported",
+            "choose AES256_GCM and RSAwithSHA256 in WeChat's console (API 安全), and \"rsa\" here",
+        );
+        return None;
+    }
+    for wrong in raw.paths.iter().flatten() {
+        if !wrong.starts_with('/') || wrong.contains('?') {
+            let at = [section.as_slice(), &[Step::Key("paths")]].concat();
+            desk.error(
+                &at,
+                format!("{wrong:?} is not a path"),
+                "write it like /wxa/msg_sec_check",
+            );
+        }
+    }
+    let keys = KeyTexts {
+        appid: appid.to_owned(),
+        symmetric_key: raw.symmetric_key.clone(),
+        symmetric_key_sn: raw.symmetric_key_sn.clone(),
+        private_key: raw.private_key.clone(),
+        private_key_sn: raw.private_key_sn.clone(),
+        their_key: raw.wechat_certificate.clone(),
+        their_key_sn: raw.wechat_certificate_sn.clone(),
+    };
+    if let Err(problem) = Channel::new(&keys) {
+        desk.error(
+            &section,
+            problem.to_string(),
+            "copy the keys and their numbers from WeChat's console (API 安全); a PEM text fits \
+             in with { file = \"api.pem\" }",
+        );
+        return None;
+    }
+    Some(weappd_gateway::ApiSecurity {
+        keys,
+        paths: raw.paths.clone(),
+    })
+}
