@@ -179,11 +179,16 @@ fn is_offset(text: &str) -> bool {
             && [1, 2, 4, 5].into_iter().all(digit)
 }
 
-/// The store's URL without what stands before its `@`: errors must not show a password.
+/// The store's URL without what stands before its `@`: errors must not show a password,
+/// least of all where a slash was forgotten.
 fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
-        _ => url.to_owned(),
+    let Some((before, place)) = url.rsplit_once('@') else {
+        return url.to_owned();
+    };
+    let is_scheme = |text: &str| text.bytes().all(|c| c.is_ascii_alphanumeric());
+    match before.split_once(':').map(|(scheme, _)| scheme) {
+        Some(scheme) if is_scheme(scheme) => format!("{scheme}://***@{place}"),
+        _ => format!("***@{place}"),
     }
 }
 
@@ -242,6 +247,10 @@ mod tests {
         let err = file("redis://root:pa@ss@db/cAuth").expect_err("not sqlite");
         assert!(!err.to_string().contains("pa@ss"), "{err}");
         assert!(!err.to_string().contains("root"), "{err}");
+        for typo in ["mysql:root:pa@ss@db/cAuth", "mysql:/root:pa@ss@db/cAuth"] {
+            let err = file(typo).expect_err("not sqlite").to_string();
+            assert!(!err.contains("pa@ss") && err.contains("db/cAuth"), "{err}");
+        }
         for store in ["", "sqlite:", "sqlite::memory:", "sqlite:a.db?mode=ro"] {
             assert!(file(store).is_err(), "{store}");
         }

@@ -175,12 +175,13 @@ impl Profile {
     }
 }
 
-/// An address that other users' phones may load: nothing that runs.
+/// An address that other users' phones may load: nothing that runs. A browser takes a
+/// backslash for a slash, and two of those at the start for another host.
 fn is_picture(url: &str) -> bool {
     let place = url.starts_with("https://")
         || url.starts_with("http://")
         || url.starts_with('/') && !url.starts_with("//");
-    place && url.len() <= MAX_AVATAR && url.bytes().all(|c| c.is_ascii_graphic())
+    place && url.len() <= MAX_AVATAR && url.bytes().all(|c| c.is_ascii_graphic() && c != b'\\')
 }
 
 impl Sessions {
@@ -339,6 +340,7 @@ mod tests {
             r#"{"nickName":"a","rawData":"{}","signature":"s"}"#,
             r#"{"avatarUrl":"javascript:alert(1)"}"#,
             r#"{"avatarUrl":"//evil.example/a.png"}"#,
+            r#"{"avatarUrl":"/\\\\evil.example/a.png"}"#,
             r#"{"avatarUrl":"https://a b/"}"#,
         ] {
             assert!(matches!(read(text), Err(DataFault::Input(_))), "{text}");
