@@ -377,7 +377,10 @@ fn no_header_list_makes_an_app_see_an_identity_that_is_not_weappds() {
     ];
     let lists = prop::collection::vec((names(), value), 0..12);
     let reached = std::cell::Cell::new(0);
-    let mut runner = TestRunner::new(Cases::with_cases(300));
+    let mut runner = TestRunner::new(Cases {
+        failure_persistence: None,
+        ..Cases::with_cases(300)
+    });
     let outcome = runner.run(&lists, |lines| {
         let plain = |name: &str| !["host", "connection", "expect"].contains(&name);
         let lines: Vec<_> = lines.into_iter().filter(|(name, _)| plain(name)).collect();

@@ -50,6 +50,8 @@ mod serve;
 mod several;
 // The simulated WeChat alone, as another stack's tests use it.
 mod simulate;
+// No file descriptor left.
+mod starved;
 // Tunnels end to end, and phones that do not keep to the protocol.
 mod tunnel;
 // Business servers inside the test's own process.
