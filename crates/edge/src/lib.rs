@@ -33,6 +33,8 @@ mod config;
 mod connection;
 mod error;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate;
 mod gateway;
 mod headers;

@@ -41,7 +41,12 @@ pub(crate) fn choose(headers: &HeaderMap, entry: &Entry) -> Choice {
     decide(headers, &entry.etag, entry.modified, entry.len)
 }
 
-fn decide(headers: &HeaderMap, etag: &HeaderValue, modified: SystemTime, len: u64) -> Choice {
+pub(crate) fn decide(
+    headers: &HeaderMap,
+    etag: &HeaderValue,
+    modified: SystemTime,
+    len: u64,
+) -> Choice {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let later_than = |date: &str| {
         let date = httpdate::parse_http_date(date).ok()?;

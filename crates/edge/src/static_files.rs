@@ -151,7 +151,7 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 /// The path under the root that a request path names, if it may name one.
-fn file_name(path: &str) -> Option<String> {
+pub(crate) fn file_name(path: &str) -> Option<String> {
     let decoded = percent_encoding::percent_decode_str(path)
         .decode_utf8()
         .ok()?;

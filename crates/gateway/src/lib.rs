@@ -31,6 +31,8 @@ mod centre;
 pub mod config;
 pub mod deliver;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod http;
 mod inbox;
@@ -42,9 +44,9 @@ mod queue;
 mod refusal;
 mod replies;
 mod road;
+mod sealed;
 mod tap;
 #[cfg(test)]
-mod sealed;
 mod tests;
 mod token;
 mod writer;

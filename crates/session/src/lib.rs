@@ -41,6 +41,8 @@ mod device;
 mod dialect;
 pub mod error;
 mod flight;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod identity;
 mod key;

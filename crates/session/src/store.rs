@@ -6,7 +6,7 @@
 //! that misses it.
 
 mod batch;
-mod cauth;
+pub(crate) mod cauth;
 mod mysql;
 mod sqlite;
 mod writer;

@@ -46,6 +46,8 @@ mod config;
 mod error;
 mod farewell;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handshake;
 pub mod http;
 mod hub;

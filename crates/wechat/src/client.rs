@@ -303,7 +303,7 @@ impl Road {
 }
 
 /// WeChat's text is not known to repeat what it was sent, but a relay's might.
-fn without_secrets(text: &str, secrets: Secrets<'_>) -> String {
+pub(crate) fn without_secrets(text: &str, secrets: Secrets<'_>) -> String {
     let given = secrets.into_iter().filter(|secret| !secret.is_empty());
     given.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
 }

@@ -27,6 +27,8 @@ pub mod config;
 pub mod envelope;
 pub mod errcode;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod message;
 pub mod open_data;
 #[cfg(test)]

@@ -1,0 +1,4 @@
+//! See `crates/files/src/fuzzing.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weappd_files::fuzzing::run("files_form", data));
