@@ -13,6 +13,7 @@ mod content;
 mod messages;
 mod people;
 mod pictures;
+mod quota;
 mod template;
 
 /// The calls that carry no `access_token`.
@@ -21,6 +22,14 @@ const OPEN: [&str; 4] = [
     "/cgi-bin/token",
     "/cgi-bin/stable_token",
     "/cgi-bin/clear_quota/v2",
+];
+
+/// The calls that help when all others are used up.
+const CLEARING: [&str; 4] = [
+    "/cgi-bin/clear_quota",
+    "/cgi-bin/clear_quota/v2",
+    "/cgi-bin/openapi/quota/clear",
+    "/cgi-bin/openapi/quota/get",
 ];
 
 /// A server's call, as it came.
@@ -124,10 +133,17 @@ impl Simulator {
             Some(found?)
         };
         self.with_state(|state| {
+            let whose = appid.as_deref().unwrap_or_default();
+            let a_day = state.settings.daily_limit(&call.path);
+            if !CLEARING.contains(&call.path.as_str())
+                && !state.quota.take(whose, &call.path, a_day, now)
+            {
+                return Err(Refusal::DayLimit);
+            }
             let Some(limit) = state.settings.limit(&call.path) else {
                 return Ok(());
             };
-            let key = format!("{} {}", appid.as_deref().unwrap_or_default(), call.path);
+            let key = format!("{whose} {}", call.path);
             if state.meter.take(key, limit, now) {
                 Ok(())
             } else {
@@ -158,6 +174,10 @@ impl Simulator {
             "/cgi-bin/message/custom/typing" | "/cgi-bin/message/custom/business/typing" => {
                 self.show_typing(call, appid)
             }
+            "/cgi-bin/openapi/quota/get" => self.show_quota(call, appid),
+            "/cgi-bin/openapi/quota/clear" => self.clear_one_quota(call, appid),
+            "/cgi-bin/clear_quota" | "/cgi-bin/clear_quota/v2" => self.clear_quota(call, appid),
+            "/cgi-bin/callback/check" => Ok(Self::check_callback(call)),
             "/cgi-bin/media/upload" => Ok(self.take_media(call)),
             "/cgi-bin/getcallbackip" | "/cgi-bin/get_api_domain_ip" => {
                 Ok(json!({ "ip_list": ["127.0.0.1"] }))
@@ -221,13 +241,24 @@ impl Simulator {
             return Err(Refusal::GrantType);
         }
         let mini_app = self.mini_app(appid).ok_or(Refusal::Appid)?;
-        if mini_app.credential.secret.is(secret) {
-            Ok(())
-        } else {
-            Err(Refusal::Secret)
+        if !mini_app.credential.secret.is(secret) {
+            return Err(Refusal::Secret);
         }
+        self.with_state(|state| {
+            let settings = &state.settings;
+            let allowed = &settings.ip_allow_list;
+            if settings.secret_frozen {
+                Err(Refusal::SecretFrozen)
+            } else if allowed.is_empty() || allowed.iter().any(|ip| ip == "127.0.0.1") {
+                Ok(())
+            } else {
+                Err(Refusal::IpNotAllowed)
+            }
+        })
     }
 }
 
+#[cfg(test)]
+mod guards_tests;
 #[cfg(test)]
 mod tests;

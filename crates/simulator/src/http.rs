@@ -62,6 +62,10 @@ pub fn router(simulator: Simulator) -> Router {
             "/calls",
             get(operator::show_calls).delete(operator::clear_calls),
         )
+        .route(
+            "/api_security",
+            get(operator::show_api_security).post(operator::set_api_security),
+        )
         .route("/push", get(operator::show_push).post(operator::set_push))
         .route("/push/verify", post(operator::verify_push))
         .route("/push/send", post(operator::send_push))

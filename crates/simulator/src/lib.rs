@@ -11,6 +11,7 @@
 //!   `conversation`: what a user does with messages. `open_data`: steps and groups.
 //! - `platform`: what WeChat's server answers to a login, and all its refusals. `api`: its
 //!   other calls. `endpoints`: the paths it knows.
+//! - `sealed`: calls encrypted and signed. `quota`: calls by the day.
 //! - `credential`: `access_token`s. `codes`: five minutes, one use. `meter`: calls by the
 //!   minute. `windows`: when customers may be answered.
 //! - [`push`]: WeChat calls the server.
@@ -46,6 +47,8 @@ pub mod phone;
 mod platform;
 mod png;
 pub mod push;
+mod quota;
+mod sealed;
 pub mod settings;
 pub mod simulator;
 mod user;
@@ -55,5 +58,6 @@ pub use error::Error;
 pub use faults::{Fault, Faults};
 pub use phone::Phone;
 pub use push::PushSettings;
+pub use sealed::ApiSecurity;
 pub use settings::Settings;
 pub use simulator::{MiniApp, Parts, Simulator};

@@ -57,6 +57,11 @@ pub(crate) enum Refusal {
     SessionGone,
     SignatureMethod,
     Signature,
+    ApiSignature,
+    IpNotAllowed,
+    SecretFrozen,
+    ClearedTooOften,
+    QuotaPath,
     Simulated(i64),
 }
 
@@ -86,6 +91,14 @@ impl Refusal {
                 40169,
                 "invalid length for scene, or the data is not json string",
             ),
+            Self::IpNotAllowed => (
+                40164,
+                "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist",
+            ),
+            Self::ApiSignature => (40234, "invalid signature"),
+            Self::SecretFrozen => (40243, "AppSecret frozen"),
+            Self::ClearedTooOften => (48006, "forbid to clear quota because of reaching the limit"),
+            Self::QuotaPath => (76021, "cgi_path not found"),
             Self::RiskyUser => (40226, "code blocked"),
             Self::TokenMissing => (41001, "access_token missing"),
             Self::AppidMissing => (41002, "appid missing"),

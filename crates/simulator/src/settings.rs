@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 
+/// What a path may be called in a day, unless said: no test comes that far.
+const DAILY_LIMIT: u64 = 10_000_000;
+
 /// A user and a mini program as strict or as quick as a test needs them. `POST /settings`
 /// changes the fields it names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,12 @@ pub struct Settings {
     pub token_secs: i64,
     /// `GET /cgi-bin/token` calls a day before 45009.
     pub tokens_per_day: u32,
+    /// The addresses that may ask for tokens; who asks is always 127.0.0.1. Empty: all.
+    pub ip_allow_list: Vec<String>,
+    /// Whether the `AppSecret` is frozen: no tokens, 40243.
+    pub secret_frozen: bool,
+    /// Calls a day before 45009, by path; `*` is every path not named.
+    pub per_day: BTreeMap<String, u64>,
 }
 
 impl Default for Settings {
@@ -39,6 +48,9 @@ impl Default for Settings {
             push_deadline_ms: 5000,
             token_secs: 7200,
             tokens_per_day: 2000,
+            ip_allow_list: Vec::new(),
+            secret_frozen: false,
+            per_day: BTreeMap::new(),
         }
     }
 }
@@ -76,6 +88,13 @@ impl Settings {
             .get(path)
             .or_else(|| per_minute.get("*"))
             .copied()
+    }
+
+    /// How often a path may be called in a day.
+    pub(crate) fn daily_limit(&self, path: &str) -> u64 {
+        let per_day = &self.per_day;
+        let named = per_day.get(path).or_else(|| per_day.get("*"));
+        named.copied().unwrap_or(DAILY_LIMIT)
     }
 
     /// What content security thinks of a text: `pass`, `review` or `risky`, its label, and

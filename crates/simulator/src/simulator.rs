@@ -21,6 +21,8 @@ use crate::faults::Faults;
 use crate::meter::Meter;
 use crate::platform::Refusal;
 use crate::push::{Poster, PushBook};
+use crate::quota::Quota;
+use crate::sealed::Seals;
 use crate::settings::Settings;
 use crate::user::UserName;
 use crate::windows::Windows;
@@ -95,6 +97,8 @@ pub(crate) struct State {
     pub(crate) settings: Settings,
     pub(crate) push: PushBook,
     pub(crate) calls: CallLog,
+    pub(crate) seals: Seals,
+    pub(crate) quota: Quota,
 }
 
 /// What WeChat remembers of a user.

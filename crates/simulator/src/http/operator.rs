@@ -10,6 +10,7 @@ use crate::calls::Entry;
 use crate::error::Error;
 use crate::faults::Faults;
 use crate::push::{Delivery, PushSettings};
+use crate::sealed::ApiSecurity;
 use crate::settings::Settings;
 use crate::simulator::Simulator;
 
@@ -110,6 +111,24 @@ pub(super) async fn set_push(
     let settings: PushSettings = serde_json::from_slice(&body).map_err(Error::Body)?;
     simulator.set_verified_push(settings).await?;
     Ok(show_push(State(simulator)).await)
+}
+
+pub(super) async fn show_api_security(State(simulator): State<Simulator>) -> Json<Value> {
+    Json(simulator.api_security_shown())
+}
+
+pub(super) async fn set_api_security(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Value>, Error> {
+    let value: Value = serde_json::from_slice(&body).map_err(Error::Body)?;
+    let appid = value.get("appid").and_then(Value::as_str);
+    let security: Option<ApiSecurity> = match value.get("symmetric_key") {
+        Some(_) => Some(serde_json::from_value(value.clone()).map_err(Error::Body)?),
+        None => None,
+    };
+    simulator.set_api_security(appid, security)?;
+    Ok(show_api_security(State(simulator.clone())).await)
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -28,25 +28,34 @@ pub(super) async fn answer(State(simulator): State<Simulator>, request: Request)
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let query = Query::<Vec<(String, String)>>::try_from_uri(&head.uri);
-    let call = Call {
+    let mut call = Call {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: query.map(|Query(pairs)| pairs).unwrap_or_default(),
         body,
     };
+    let seal = simulator.unseal(&mut call, &head.headers);
     let (latency_ms, fault) = simulator.with_state(|state| state.faults.take(&call.path));
     if latency_ms > 0 {
         tokio::time::sleep(Duration::from_millis(latency_ms)).await;
     }
-    let outcome = match fault {
-        Some(Fault::Errcode(errcode)) => Outcome {
-            said: Err(Refusal::Simulated(errcode)),
-            appid: None,
-            note: None,
-        },
+    let refused = |refusal| Outcome {
+        said: Err(refusal),
+        appid: None,
+        note: None,
+    };
+    let outcome = match (fault, &seal) {
+        (Some(Fault::Errcode(errcode)), _) => refused(Refusal::Simulated(errcode)),
+        (_, Err(refusal)) => refused(refusal.clone()),
         _ => simulator.answer(&call),
     };
-    let (response, told) = shape(&simulator, &outcome.said);
+    let (mut response, told) = shape(&simulator, &outcome.said);
+    if let Ok(Some(seal)) = &seal
+        && !outcome.said.as_ref().is_err_and(Refusal::is_at_the_door)
+        && let Some(sealed) = simulator.seal(seal, &call.path, &told)
+    {
+        response = sealed;
+    }
     let note = match fault {
         Some(Fault::Errcode(errcode)) => Some(format!("fault: errcode {errcode}")),
         Some(fault) => Some(format!("fault: {}", json!(fault)).replace('"', "")),
