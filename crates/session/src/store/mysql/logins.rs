@@ -24,7 +24,7 @@ pub(crate) async fn write(
     let users = put_users(batch, change).await?;
     let of: Vec<i64> = users.values().map(|user| user.row).collect();
     let keys: Vec<(i64, i64)> = {
-        let mut sql = Sql::default();
+        let mut sql = Sql::new();
         put_sessions(&mut sql, batch, &users)?;
         put_keys(&mut sql, batch, &users, rules)?;
         sql.words("SELECT seq, user FROM weappd_session_keys WHERE user IN (")
@@ -32,7 +32,7 @@ pub(crate) async fn write(
             .words(") ORDER BY user, given DESC, seq DESC");
         sql.fetch(&mut *change).await?
     };
-    let mut sql = Sql::default();
+    let mut sql = Sql::new();
     drop_rows(
         &mut sql,
         "DELETE FROM weappd_session_keys WHERE seq IN (",
@@ -45,7 +45,7 @@ pub(crate) async fn write(
     .words(") ORDER BY user, seq DESC");
     let rows: Vec<SessionRow> = sql.fetch(&mut *change).await?;
     let (sessions, dropped) = rank(rows, rules.max_sessions).ok_or(sqlx::Error::RowNotFound)?;
-    let mut sql = Sql::default();
+    let mut sql = Sql::new();
     drop_rows(
         &mut sql,
         "DELETE FROM weappd_sessions WHERE seq IN (",
@@ -71,7 +71,7 @@ async fn put_users(batch: &Batch, change: &mut MySqlConnection) -> Result<Users,
     logins.sort_by(|a, b| (&a.appid, &a.openid).cmp(&(&b.appid, &b.openid)));
     let mut users = Users::default();
     for logins in logins.chunks(USERS) {
-        let mut sql = Sql::default();
+        let mut sql = Sql::new();
         sql.words(
             "INSERT INTO weappd_users \
                 (appid, openid, unionid, id, user_info, created, last_login) VALUES ",

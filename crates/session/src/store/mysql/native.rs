@@ -258,7 +258,7 @@ async fn revoke(
 }
 
 async fn put_visits(visits: &[Visit], change: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-    let mut put = Sql::default();
+    let mut put = Sql::new();
     put.words("UPDATE weappd_sessions SET last_visit = GREATEST(last_visit, CASE seq");
     for visit in visits {
         put.words(" WHEN ").number(visit.seq);
@@ -281,7 +281,7 @@ async fn drop_rows(
     if seqs.is_empty() {
         return Ok(());
     }
-    let mut sql = Sql::default();
+    let mut sql = Sql::new();
     sql.words(delete).numbers(seqs).words(")");
     sql.execute(change).await
 }

@@ -5,33 +5,40 @@
 //! logins never is: each size would be prepared anew, and the server's answer to that be
 //! waited for. What a database server reads in one go costs one journey.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, FromRow, MySqlConnection};
 
+/// Room for the text of some dozens of logins, so that it need not grow step by step.
+const TEXT: usize = 64 * 1024;
+
 /// Statements on their way to the server.
-#[derive(Default)]
-pub(crate) struct Sql(String);
+pub(crate) struct Sql(Vec<u8>);
 
 impl Sql {
+    pub(crate) fn new() -> Self {
+        Self(Vec::with_capacity(TEXT))
+    }
+
     /// Words of ours.
     pub(crate) fn words(&mut self, words: &'static str) -> &mut Self {
-        self.0.push_str(words);
+        self.0.extend_from_slice(words.as_bytes());
         self
     }
 
     pub(crate) fn number(&mut self, number: i64) -> &mut Self {
-        // Writing to a string does not fail.
+        // Writing to memory does not fail.
         let _written = write!(self.0, "{number}");
         self
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.push_str("x'");
-        self.0.push_str(&hex::encode(bytes));
-        self.0.push('\'');
-        self
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.words("x'");
+        let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
+        self.0.extend(bytes.iter().flat_map(digits));
+        self.words("'")
     }
 
     pub(crate) fn text(&mut self, text: &str) -> &mut Self {
@@ -53,7 +60,7 @@ impl Sql {
     ) -> &mut Self {
         for (at, one) in all.into_iter().enumerate() {
             if at > 0 {
-                self.0.push_str(", ");
+                self.words(", ");
             }
             each(self, one);
         }
@@ -69,7 +76,7 @@ impl Sql {
     /// Runs the statements.
     pub(crate) async fn execute(self, conn: &mut MySqlConnection) -> Result<(), sqlx::Error> {
         if !self.0.is_empty() {
-            sqlx::raw_sql(AssertSqlSafe(self.0)).execute(conn).await?;
+            sqlx::raw_sql(self.sealed()?).execute(conn).await?;
         }
         Ok(())
     }
@@ -79,8 +86,14 @@ impl Sql {
     where
         T: for<'r> FromRow<'r, MySqlRow>,
     {
-        let rows = sqlx::raw_sql(AssertSqlSafe(self.0)).fetch_all(conn).await?;
+        let rows = sqlx::raw_sql(self.sealed()?).fetch_all(conn).await?;
         rows.iter().map(T::from_row).collect()
+    }
+
+    /// Words of ours, digits and hex: nobody else's word is in it.
+    fn sealed(self) -> Result<AssertSqlSafe<String>, sqlx::Error> {
+        let text = String::from_utf8(self.0).map_err(|err| sqlx::Error::Encode(err.into()))?;
+        Ok(AssertSqlSafe(text))
     }
 }
 
@@ -90,9 +103,9 @@ mod tests {
 
     #[test]
     fn no_value_can_end_its_place() {
-        let mut sql = Sql::default();
+        let mut sql = Sql::new();
         sql.words("a ").text("'; --").words(" b ").maybe(None);
         sql.words(" c ").numbers(&[1, -2]);
-        assert_eq!(sql.0, "a _utf8mb4 x'273b202d2d' b NULL c 1, -2");
+        assert_eq!(sql.0, b"a _utf8mb4 x'273b202d2d' b NULL c 1, -2");
     }
 }

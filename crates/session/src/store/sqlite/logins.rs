@@ -20,6 +20,9 @@ const DROP_SESSIONS: &str = include_str!("../../../schema/sqlite/drop_sessions.s
 const PUT_KEYS: &str = include_str!("../../../schema/sqlite/put_keys.sql");
 const DROP_KEYS: &str = include_str!("../../../schema/sqlite/drop_keys.sql");
 
+/// Room for the text of some dozens of logins, so that it need not grow step by step.
+const TEXT: usize = 64 * 1024;
+
 /// An entry of [`USERS_OF`].
 type UserEntry = (
     i64,
@@ -155,5 +158,7 @@ async fn all<T: DeserializeOwned>(
 }
 
 fn text(rows: &impl Serialize) -> Result<String, sqlx::Error> {
-    serde_json::to_string(rows).map_err(|err| sqlx::Error::Encode(err.into()))
+    let mut text = Vec::with_capacity(TEXT);
+    serde_json::to_writer(&mut text, rows).map_err(|err| sqlx::Error::Encode(err.into()))?;
+    String::from_utf8(text).map_err(|err| sqlx::Error::Encode(err.into()))
 }
