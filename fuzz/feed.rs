@@ -71,6 +71,7 @@ impl<'a> Feed<'a> {
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Gives an input to the target of this name.
+#[allow(dead_code, reason = "for the fuzz package")]
 pub(crate) fn run(targets: &[Target], name: &str, data: &[u8]) {
     let target = targets.iter().find(|(known, _)| *known == name);
     target.expect("a known target").1(data);

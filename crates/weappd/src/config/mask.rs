@@ -85,13 +85,14 @@ impl Iterator for Scan<'_> {
                 }
                 '[' if self.starts_line() => {
                     let header = rest.lines().next().unwrap_or_default();
-                    let name = header.trim_end().trim_end_matches(']');
-                    self.env = match name.rsplit_once('.') {
-                        Some((_, "env")) => Env::Table,
-                        _ => Env::No,
+                    let plain = header.replace([' ', '\t', '"', '\''], "");
+                    self.env = if plain.contains(".env]") {
+                        Env::Table
+                    } else {
+                        Env::No
                     };
                 }
-                '{' if self.key == "env" => self.env = Env::Inline,
+                '{' if last(&self.key) == "env" => self.env = Env::Inline,
                 '}' if self.env == Env::Inline => self.env = Env::No,
                 '\n' | ',' | '{' | '[' | '#' => word = self.at + 1,
                 _ => {}
@@ -102,6 +103,12 @@ impl Iterator for Scan<'_> {
 }
 
 impl Scan<'_> {
+    /// Whether what is read now is a variable of an app, as in `env.NAME = "..."` too.
+    fn is_env(&self) -> bool {
+        let mut parts = self.key.rsplit('.').skip(1);
+        self.env != Env::No || parts.any(|part| bare(part) == "env")
+    }
+
     fn starts_line(&self) -> bool {
         let before = self.text.get(..self.at).unwrap_or_default();
         let line = before.rsplit('\n').next().unwrap_or_default();
@@ -114,7 +121,7 @@ impl Scan<'_> {
         let start = self.at + rest.len() - rest.trim_start_matches([' ', '\t']).len();
         let value = self.text.get(start..)?;
         let quoted_or_nested = value.starts_with(['"', '\'', '{', '[', '\r', '\n']);
-        let hide = names_secret(&self.key) || self.env != Env::No;
+        let hide = names_secret(&self.key) || self.is_env();
         if quoted_or_nested || value.is_empty() || !hide {
             return None;
         }
@@ -127,14 +134,18 @@ impl Scan<'_> {
     fn judge(&self, inside: Range<usize>) -> Option<Range<usize>> {
         let value = self.text.get(inside.clone())?;
         let is_path = value.contains('/') || Path::new(value).extension().is_some();
-        if self.env != Env::No
-            || (names_secret(&self.key) && !(self.key == "key" && is_path))
+        if self.is_env()
+            || (names_secret(&self.key) && !(last(&self.key) == "key" && is_path))
             || looks_random(value)
         {
             return Some(inside).filter(|range| !range.is_empty());
         }
         // user:password@ of an address.
-        let start = value.find("://").map(|at| at + 3)?;
+        let start = match value.find("://") {
+            Some(at) => at + 3,
+            // A slash forgotten makes it no less of a password.
+            None => value.find(':')? + 1,
+        };
         let end = start + value.get(start..)?.rfind('@')?;
         Some(inside.start + start..inside.start + end)
     }
@@ -173,8 +184,19 @@ fn quoted(text: &str, start: usize, quote: char) -> (Range<usize>, usize) {
     (start + open..text.len(), text.len())
 }
 
+/// The last part of a dotted key.
+fn last(key: &str) -> &str {
+    bare(key.rsplit('.').next().unwrap_or_default())
+}
+
+/// A part of a key without its quotes.
+fn bare(part: &str) -> &str {
+    part.trim_matches([' ', '\t', '"', '\''])
+}
+
 /// Whether a key names a secret, also when misspelt a little.
 fn names_secret(key: &str) -> bool {
+    let key = last(key);
     let plain = key.to_ascii_lowercase().replace(['_', '-'], "");
     is_secret_name(key)
         || ["key", "password", "passwd", "pass", "pwd", "token"]
@@ -228,6 +250,16 @@ mod tests {
                 "[app.env]\nA = \"b\"\n[log]\nlevel = \"c\"",
                 "[app.env]\nA = \"*\"\n[log]\nlevel = \"c\"",
             ),
+            ("store = \"mysql:u:p@h/d\"", "store = \"mysql:***@h/d\""),
+            ("miniapp.secret = \"abc\"", "miniapp.secret = \"***\""),
+            ("[app.env] # x\nA = \"b\"", "[app.env] # x\nA = \"*\""),
+            (
+                "[ apps.\"a.b\" . env ]\nA = \"b\"",
+                "[ apps.\"***\" . env ]\nA = \"*\"",
+            ),
+            ("[app]\nenv.A = \"b\"", "[app]\nenv.A = \"*\""),
+            ("[app]\n\"env\".A = b", "[app]\n\"env\".A = *"),
+            ("app.env = { A = \"b\" }", "app.env = { A = \"*\" }"),
             ("store = \"mysql://u:p@h/d\"", "store = \"mysql://***@h/d\""),
             (
                 "x = \"0123456789abcdef0123\"",

@@ -20,6 +20,8 @@ mod api_security;
 mod bounds;
 mod desk;
 mod document;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod mask;
 mod problem;
