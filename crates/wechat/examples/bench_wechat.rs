@@ -52,7 +52,7 @@ fn main() -> Result<(), Failure> {
         ["serve", port, threads] => serve(port.parse()?, threads.parse()?, None),
         ["serve", port, threads, cert, key] => {
             let tls = TlsAcceptor::from(Arc::new(tls(cert, key)?));
-            serve(port.parse()?, threads.parse()?, Some(tls))
+            serve(port.parse()?, threads.parse()?, Some(&tls))
         }
         ["logins", appid, users, keys, file] => {
             write_logins(appid, users.parse()?, keys.parse()?, file)
@@ -143,12 +143,12 @@ fn tls(cert: &str, key: &str) -> Result<ServerConfig, Failure> {
     Ok(config)
 }
 
-fn serve(port: u16, threads: usize, tls: Option<TlsAcceptor>) -> Result<(), Failure> {
+fn serve(port: u16, threads: usize, tls: Option<&TlsAcceptor>) -> Result<(), Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let mut lanes: Vec<UnboundedSender<TcpStream>> = Vec::new();
     for _ in 0..threads.clamp(1, 64) {
         let (lane, dealt) = unbounded_channel();
-        let tls = tls.clone();
+        let tls = tls.cloned();
         thread::spawn(move || run_lane(dealt, tls));
         lanes.push(lane);
     }
