@@ -106,6 +106,8 @@ pub(crate) struct DevPlan {
     pub(crate) secret: Secret,
     /// The simulated mini program.
     pub(crate) appid: String,
+    /// Where the simulated WeChat pushes its messages.
+    pub(crate) push: weappd_simulator::PushSettings,
 }
 
 /// Every listening socket, bound before anything runs.

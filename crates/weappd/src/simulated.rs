@@ -62,15 +62,18 @@ pub(crate) fn pages(ground: &Ground, dev: &DevPlan) -> Vec<Route> {
         .to_vec()
 }
 
-/// Opens the simulated WeChat at `socket`, with one mini program.
+/// Opens the simulated WeChat at `socket`, with one mini program whose messages it pushes.
 pub(crate) fn open_wechat(
     ground: &Ground,
     doors: &Doors,
     socket: TcpListener,
     public_url: String,
-    credential: Credential,
+    (credential, push): (Credential, PushSettings),
 ) -> Result<(), Failure> {
     let simulator = simulator(ground, public_url, vec![credential])?;
+    simulator
+        .set_push(push)
+        .map_err(|error| Failure::new(&error, ""))?;
     open(ground, doors, socket, simulator)
 }
 

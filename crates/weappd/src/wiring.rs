@@ -119,7 +119,8 @@ async fn build(
             appid: dev.appid.clone(),
             secret: dev.secret.clone(),
         };
-        open_wechat(ground, doors, wechat, dev.wechat_url.clone(), credential)?;
+        let known = (credential, dev.push.clone());
+        open_wechat(ground, doors, wechat, dev.wechat_url.clone(), known)?;
     }
     doors.open(
         "the internal API",

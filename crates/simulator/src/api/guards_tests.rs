@@ -167,7 +167,7 @@ async fn sealed_calls_are_proven_and_answered_sealed() {
         serial: Some(&serial),
         old: None,
     };
-    let body = String::from_utf8(bytes_of(answer).await.to_vec()).expect("text");
+    let body = String::from_utf8(bytes_of(answer).await).expect("text");
     let fields = channel.open(RISK, stamp, &body, NOW).expect("proven");
     // It was understood: a text without a version is what WeChat complains of.
     assert_ne!(fields["errcode"], 40234);

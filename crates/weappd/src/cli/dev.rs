@@ -10,12 +10,13 @@ use weappd_base::secret::Secret;
 use weappd_base::token::Tokens;
 use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
 use weappd_session::MiniApp;
+use weappd_simulator::PushSettings;
 use weappd_tunnel::Business;
 
 use crate::cli::say;
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
-use crate::plan::{DevPlan, Plan, Sections, SitePlan, Sockets, TunnelForApps};
+use crate::plan::{DevPlan, Plan, PushPlan, Sections, SitePlan, Sockets, TunnelForApps};
 use crate::{dev_cert, listen, logging, simulated, wiring};
 
 #[derive(Debug, clap::Args)]
@@ -119,6 +120,7 @@ fn plan(
     let server_host = http_addr.to_string();
     let key = Secret::new(tokens.hex256());
     let secret = Secret::new(tokens.hex256());
+    let push = push(&tokens, http_addr);
     let (name, run) = command(args.run)?;
     let app = AppConfig {
         run,
@@ -156,13 +158,21 @@ fn plan(
             appids: vec![simulated::DEV_APPID.to_owned()],
             wafer1: true,
             wafer2: true,
-            messages: Vec::new(),
+            messages: vec![simulated::DEV_APPID.to_owned()],
             routes: vec![to_app("= /weapp/tunnel"), to_app("= /tunnel"), to_app("/")],
             services: Vec::new(),
             tunnel_business: None,
         }],
         mini_apps: vec![MiniApp::new(simulated::DEV_APPID, secret.clone())],
-        pushes: BTreeMap::new(),
+        pushes: BTreeMap::from([(
+            simulated::DEV_APPID.to_owned(),
+            PushPlan {
+                token: Some(push.token.clone()),
+                encoding_aes_key: push.encoding_aes_key.clone(),
+                path: "/weapp/message".to_owned(),
+                api_security: None,
+            },
+        )]),
         apps: BTreeMap::from([(name.clone(), app)]),
         tunnel_for_apps: Some(TunnelForApps { server_host, key }),
         sections,
@@ -173,8 +183,27 @@ fn plan(
             page: true,
             secret,
             appid: simulated::DEV_APPID.to_owned(),
+            push,
         }),
     })
+}
+
+/// How the simulated WeChat pushes messages to the site: in safe mode, under keys that are
+/// good for this run.
+fn push(tokens: &Tokens, http_addr: SocketAddr) -> PushSettings {
+    let mut key = tokens.hex256();
+    // What WeChat's console takes: 43 letters and digits.
+    key.truncate(43);
+    PushSettings {
+        appid: None,
+        url: Some(format!("http://{http_addr}/weapp/message")),
+        token: Secret::new(tokens.hex256()),
+        encoding_aes_key: Some(Secret::new(key)),
+        mode: Some(weappd_simulator::push::Mode::Safe),
+        format: weappd_simulator::push::Format::Json,
+        // The site opens after the simulator; it shares its keys anyway.
+        verify: false,
+    }
 }
 
 /// The business server: the user's own, or the chat room in this very binary.

@@ -4,6 +4,7 @@
 mod callers;
 mod ends;
 mod logins;
+mod messages;
 mod refusals;
 mod rpc;
 

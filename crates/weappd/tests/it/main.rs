@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test says what it lacks and ends")]
 
 // `weappd app ...` and the business servers it keeps alive.
+mod api_security;
 mod apps;
 // The phone page in a real browser.
 mod browser;
