@@ -11,8 +11,9 @@ use crate::config::document::Step;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ApiSecurity {
-    /// The algorithms chosen in the console: `"rsa"` (AES256_GCM with RSAwithSHA256).
-    /// `"sm"` (SM4_GCM with SM2withSM3) is not supported.
+    /// The algorithms chosen in the console: `"rsa"` (`AES256_GCM` with
+    /// `RSAwithSHA256`).
+    /// `"sm"` (`SM4_GCM` with `SM2withSM3`) is not supported.
     pub(crate) algorithms: Algorithms,
     /// The symmetric key, 32 bytes of base64.
     pub(crate) symmetric_key: Secret,

@@ -606,6 +606,22 @@ fn the_short_forms_mini_program_is_its_own_beside_others() {
     assert_eq!(config.mini_apps.len(), 2);
 }
 
+#[test]
+fn api_security_names_what_it_cannot_do() {
+    let desk = Desk::new();
+    let told = |lines: &str| {
+        let text = format!("{SITE}proxy = 1\n{MINIAPP}[miniapp.api_security]\n{lines}\n");
+        desk.told(&text).join("\n")
+    };
+    let sm = told("algorithms = \"sm\"");
+    assert!(
+        sm.contains("SM4_GCM with SM2withSM3 is not supported"),
+        "{sm}"
+    );
+    let short = told("symmetric_key = \"QUJD\"");
+    assert!(short.contains("not 32 bytes of base64"), "{short}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
