@@ -120,7 +120,7 @@ fn range_holds(headers: &HeaderMap, etag: &str) -> bool {
 
 /// What a `Range` header asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+pub(crate) enum Asked {
     /// Everything: no range, several ranges, or one that makes no sense.
     Whole,
     /// The bytes from `from` up to, not including, `to`.
@@ -139,7 +139,7 @@ impl Asked {
             .unwrap_or(Self::Whole)
     }
 
-    fn parse(range: &str, whole: u64) -> Option<Self> {
+    pub(crate) fn parse(range: &str, whole: u64) -> Option<Self> {
         let (first, last) = range.split_once('-')?;
         let (from, to) = match (first, last) {
             ("", count) => (whole.saturating_sub(number(count)?), whole),

@@ -24,6 +24,8 @@
 pub mod config;
 mod download;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 mod kind;
 mod name;
