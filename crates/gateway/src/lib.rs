@@ -11,9 +11,10 @@
 //!
 //! - [`config`]: the `[gateway]` section. [`gateway`]: the head of the room. [`http`]: its
 //!   faces.
-//! - Out: `proxy` makes a call; `allow` says which; `query` adds the token; `body` streams;
-//!   `centre` keeps one token for all, `token` asks for it; `sealed` encrypts and signs it
-//!   where a mini program wants that; `refusal` is our own no; `road` leads to WeChat.
+//! - Out: `proxy` makes a call; `allow` says which; `query` adds the token; `body` streams
+//!   and `headers` sorts; `centre` keeps one token for all, `token` asks for it; `sealed`
+//!   encrypts and signs it where a mini program wants that; `refusal` is our own no; `road`
+//!   leads to WeChat.
 //! - In: `push` reads what WeChat sends, `xml` turns it into JSON; `inbox` takes it, `queue`
 //!   and `writer` keep it, `postman` brings it through [`deliver`], `replies` waits for an
 //!   answer.
@@ -34,6 +35,7 @@ pub mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gateway;
+mod headers;
 pub mod http;
 mod inbox;
 mod postman;

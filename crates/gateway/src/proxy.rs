@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use crate::allow;
 use crate::body::{Metered, read_start};
 use crate::centre::Centre;
 use crate::gateway::Shared;
+use crate::headers::{incoming, outgoing};
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::road::{OutBody, whole};
@@ -30,31 +31,6 @@ use crate::token::{Token, errcode};
 const STALE: [i64; 3] = [40001, 40014, 42001];
 /// The longest answer that may be an error; WeChat's have a few hundred bytes.
 const PEEK: usize = 4096;
-/// Headers that belong to one connection (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
-/// What WeChat has no use for, or must not see. Without `Accept-Encoding` answers come as
-/// they are and can be looked into.
-const NOT_FOR_WECHAT: [HeaderName; 8] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::ACCEPT_ENCODING,
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::FORWARDED,
-    header::VIA,
-];
-
 /// A call, read as far as it takes to send it.
 struct Call {
     method: Method,
@@ -406,79 +382,5 @@ fn drawn<'a>(call: &'a Call, load: &'a Load) -> tap::Call<'a> {
             Load::Kept(body) => Some(body),
             Load::Passing(_) => None,
         },
-    }
-}
-
-/// What goes on to WeChat of an app's headers. Who the app's user is stays here.
-fn outgoing(mut headers: HeaderMap) -> HeaderMap {
-    drop_hop_by_hop(&mut headers);
-    for name in &NOT_FOR_WECHAT {
-        headers.remove(name);
-    }
-    let inside = |name: &HeaderName| {
-        let name = name.as_str();
-        let prefixes = ["x-wx-", "x-weappd-", "x-forwarded-", "x-real-ip", "sec-"];
-        prefixes.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let gone: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| inside(name))
-        .cloned()
-        .collect();
-    for name in gone {
-        headers.remove(name);
-    }
-    headers
-}
-
-/// What goes back to the app of WeChat's headers.
-fn incoming(mut headers: HeaderMap, head: bool) -> HeaderMap {
-    drop_hop_by_hop(&mut headers);
-    if !head {
-        // The body knows its length, if anybody does.
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    headers
-}
-
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connection_and_identity_headers_stay_here() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Private"),
-            ("x-private", "1"),
-            ("x-wx-openid", "o"),
-            ("authorization", "Bearer t"),
-            ("accept-encoding", "gzip"),
-            ("content-type", "application/json"),
-            ("wechatmp-appid", "wx"),
-        ] {
-            headers.append(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
-        }
-        let names: Vec<_> = outgoing(headers)
-            .keys()
-            .map(HeaderName::to_string)
-            .collect();
-        assert_eq!(names, ["content-type", "wechatmp-appid"]);
     }
 }

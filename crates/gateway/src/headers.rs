@@ -1,0 +1,104 @@
+//! What of a call's headers goes on, and what stays here.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// Headers that belong to one connection (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+/// What WeChat has no use for, or must not see. Without `Accept-Encoding` answers come as
+/// they are and can be looked into.
+const NOT_FOR_WECHAT: [HeaderName; 8] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::ACCEPT_ENCODING,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::FORWARDED,
+    header::VIA,
+];
+
+/// What goes on to WeChat of an app's headers. Who the app's user is stays here.
+pub(crate) fn outgoing(mut headers: HeaderMap) -> HeaderMap {
+    drop_hop_by_hop(&mut headers);
+    for name in &NOT_FOR_WECHAT {
+        headers.remove(name);
+    }
+    let inside = |name: &HeaderName| {
+        let name = name.as_str();
+        let prefixes = ["x-wx-", "x-weappd-", "x-forwarded-", "x-real-ip", "sec-"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| inside(name))
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// What goes back to the app of WeChat's headers.
+pub(crate) fn incoming(mut headers: HeaderMap, head: bool) -> HeaderMap {
+    drop_hop_by_hop(&mut headers);
+    if !head {
+        // The body knows its length, if anybody does.
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    headers
+}
+
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn connection_and_identity_headers_stay_here() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("x-wx-openid", "o"),
+            ("authorization", "Bearer t"),
+            ("accept-encoding", "gzip"),
+            ("content-type", "application/json"),
+            ("wechatmp-appid", "wx"),
+        ] {
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        let names: Vec<_> = outgoing(headers)
+            .keys()
+            .map(HeaderName::to_string)
+            .collect();
+        assert_eq!(names, ["content-type", "wechatmp-appid"]);
+    }
+}
