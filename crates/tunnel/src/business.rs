@@ -100,8 +100,18 @@ impl Business {
         let host_fits = std::iter::once(&self.host)
             .chain(&self.receive_hosts)
             .any(|ours| ours.eq_ignore_ascii_case(authority) || ours.eq_ignore_ascii_case(host));
-        (scheme_fits && host_fits && !authority.contains('@')).then_some(url)
+        // `Uri` takes any text for a port; the call would go to another one than is named.
+        let port_fits = match authority.strip_prefix(host) {
+            Some("" | ":") => true,
+            Some(rest) => rest.strip_prefix(':').is_some_and(is_port),
+            None => false,
+        };
+        (scheme_fits && host_fits && port_fits).then_some(url)
     }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|c| c.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// `url.format` of Node, given a host with a port, writes `http://[127.0.0.1:8080]/`: the
@@ -225,6 +235,9 @@ mod tests {
             "https://www.example.com@evil.example.com/",
             "https://user@www.example.com/",
             "https://www.example.com.evil.example.com/",
+            "https://www.example.com:evil/",
+            "https://www.example.com:99999/",
+            "https://www.example.com:+80/",
             "ftp://www.example.com/",
             "/tunnel",
             "",
