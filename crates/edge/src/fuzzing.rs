@@ -71,7 +71,7 @@ fn paths(given: &str, pattern: &str, exact: bool) {
             "{name}"
         );
     }
-    let pattern = pattern.trim().trim_start_matches('=').trim();
+    let pattern = pattern.trim_matches(|c: char| c == '=' || c.is_whitespace());
     let text = if exact {
         format!("= {pattern}")
     } else {
