@@ -1,10 +1,11 @@
-//! Everything automated: `cargo xtask test`, `tidy`, `bench`, `install`.
+//! Everything automated: `cargo xtask test`, `tidy`, `bench`, `fuzz`, `install`.
 //!
 //! Automation is Rust, so that it runs wherever the project builds and is checked by the
 //! same lints.
 
 mod arrows;
 mod bench;
+mod fuzz;
 mod install;
 mod run;
 mod test;
@@ -22,6 +23,8 @@ usage: cargo xtask <task>
   bench    weappd against its peers (docs/benchmarks.md); installs what it needs where it may
            (bench check cold login decrypt proxy start memory: all of them, or those named;
            --rounds 1..50  --seconds 1..60  --profile dist|release|dev)
+  fuzz     feed hostile input to the parsers (docs/fuzzing.md); needs nightly and cargo-fuzz
+           (fuzz [target] [seconds])
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         ["test", "--quick"] => test::quick(),
         ["tidy"] => tidy::check(),
         ["bench", rest @ ..] => bench::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["install"] => install::everything(),
         _ => Err(USAGE.to_owned()),
     };

@@ -110,7 +110,9 @@ fn commands(readme: &str, problems: &mut Vec<String>) {
         }
         let words: Vec<&str> = line.split_whitespace().collect();
         let known = match words.as_slice() {
-            ["cargo", "xtask", task, ..] => ["test", "tidy", "bench", "install"].contains(task),
+            ["cargo", "xtask", task, ..] => {
+                ["test", "tidy", "bench", "fuzz", "install"].contains(task)
+            }
             ["cargo", "run", "--release", "--", sub, ..] | ["weappd", sub, ..] => exists(sub),
             _ => true,
         };
