@@ -1,10 +1,12 @@
 //! See `crates/weappd/src/config/fuzzing.rs`.
 #![no_main]
-#![allow(dead_code, reason = "weappd is a program: two of its modules are taken in whole")]
+#![allow(dead_code, reason = "weappd is a program: some of its modules are taken in whole")]
 
 #[path = "../../crates/weappd/src/config/mod.rs"]
 mod config;
 #[path = "../../crates/weappd/src/plan.rs"]
 mod plan;
+#[path = "../../crates/weappd/src/sites.rs"]
+mod sites;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| config::fuzzing::run("weappd_config", data));

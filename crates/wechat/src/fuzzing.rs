@@ -1,6 +1,12 @@
 //! What must hold for any input to this room's parsers: the bodies of the fuzz targets,
 //! replayed by a test over the committed corpus (docs/fuzzing.md).
-#![allow(clippy::expect_used, reason = "a target fails by panicking")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::option_option,
+    clippy::type_complexity,
+    reason = "a target fails by panicking, and takes numbers as they come"
+)]
 
 #[path = "../../../fuzz/feed.rs"]
 mod feed;

@@ -233,7 +233,7 @@ fn files(shop: &Workshop, feed: &mut Feed<'_>) {
         let text = &mut texts[at];
         let place = text.floor_char_boundary(place * 4);
         match way {
-            0 => text.insert_str(0, "\u{feff}"),
+            0 => text.insert(0, '\u{feff}'),
             1 => *text = text.replace("\r\n", "\n").replace('\n', "\r\n"),
             2 => {
                 is_whole = false;

@@ -3,9 +3,12 @@
 //!
 //! weappd is a program, so the fuzz package takes `config` in by its path.
 #![allow(
+    clippy::cast_possible_truncation,
     clippy::expect_used,
+    clippy::option_option,
+    clippy::type_complexity,
     unreachable_pub,
-    reason = "a target fails by panicking; the fuzz package calls it"
+    reason = "a target fails by panicking, and takes numbers as they come"
 )]
 
 #[path = "../../../../fuzz/feed.rs"]
@@ -138,7 +141,7 @@ fn words(line: &str) {
     while let Some(letter) = letters.next() {
         match (quote, letter) {
             (Some(open), letter) if letter == open => quote = None,
-            (Some('"'), '\\') | (None, '\\') => match letters.next() {
+            (Some('"') | None, '\\') => match letters.next() {
                 Some('\n') => {}
                 Some(next) => {
                     let word = word.get_or_insert_default();
