@@ -75,6 +75,7 @@ fn envelope_text(data: &str, key: &Secret) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -103,6 +104,20 @@ mod tests {
                 body,
                 json!({"data": data, "dataEncode": "json", "signature": signed})
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_callback_round_trips(content: String, id: String, key: String) {
+            let key = Secret::new(key);
+            let data = data_text(&id, "message", Some(&content));
+            let body: Value = serde_json::from_str(&envelope_text(&data, &key)).expect("JSON");
+            let (text, signed) = (body["data"].as_str(), body["signature"].as_str());
+            prop_assert!(signature::check(text.expect("text"), &key, signed.expect("text")));
+            let data: Value = serde_json::from_str(text.expect("text")).expect("JSON");
+            let said = json!({"tunnelId": id, "type": "message", "content": content});
+            prop_assert_eq!(data, said);
         }
     }
 }

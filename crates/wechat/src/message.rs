@@ -421,6 +421,25 @@ mod tests {
         }
 
         #[test]
+        fn every_envelope_round_trips(
+            is_json: bool,
+            message: String,
+            nonce: String,
+            timestamp: i64,
+            random: [u8; 16],
+        ) {
+            let mailbox = mailbox("/message_push");
+            let format = if is_json { Format::Json } else { Format::Xml };
+            let body = mailbox.seal(format, &message, (timestamp, &nonce), random);
+            let read = envelope::read(&body).expect("an envelope");
+            prop_assert_eq!(read.format, format);
+            let timestamp = timestamp.to_string();
+            let signature = msg_signature(&mailbox.token, &timestamp, &nonce, &read.encrypt);
+            let stamp = Stamp { timestamp: &timestamp, nonce: &nonce, msg_signature: &signature };
+            prop_assert_eq!(mailbox.open(stamp, &body).ok(), Some(message));
+        }
+
+        #[test]
         fn no_bytes_panic(bytes: [u8; 32], data: Vec<u8>) {
             drop(decrypt(&key(bytes), "wx", &armour::encode(&data)));
             drop(unpad(&data).and_then(unpack));
