@@ -229,8 +229,8 @@ fn pushed(asked: &str, told: &Value) {
     let asked: Value = serde_json::from_str(asked).unwrap_or_default();
     for packet in asked.as_array().into_iter().flatten() {
         // A packet may be written as a list of its fields.
-        let names = packet.get("tunnelIds").or_else(|| packet.get(0));
-        named.extend(names.and_then(Value::as_array).into_iter().flatten());
+        let given = packet.get("tunnelIds").or_else(|| packet.get(0));
+        named.extend(given.and_then(Value::as_array).into_iter().flatten());
         if packet["type"] == "message" {
             let content = packet["content"].as_str().expect("checked");
             assert!(content.len() <= 1024 && content.trim_start().starts_with('{'));
