@@ -246,8 +246,7 @@ fn headers(feed: &mut Feed<'_>) {
     }
     let drawn = tap::request(&Method::GET, &Uri::from_static("/weapp/user"), &map);
     let values = drawn["headers"].as_object().into_iter().flatten();
-    let drawn: Value = values.map(|(_, value)| value.clone()).collect();
-    let drawn = drawn.to_string();
+    let drawn: Vec<&str> = values.filter_map(|(_, value)| value.as_str()).collect();
     for name in ["x-wx-skey", "x-wx-code", "authorization"] {
         for value in map
             .get_all(name)
@@ -257,7 +256,8 @@ fn headers(feed: &mut Feed<'_>) {
             let others = map.iter().filter(|(other, _)| *other != name);
             let mut others = others.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()));
             let told = others.any(|other| other.contains(value));
-            assert!(value.len() < 9 || told || !drawn.contains(value), "{drawn}");
+            let is_shown = drawn.iter().any(|shown| shown.contains(value));
+            assert!(value.len() < 9 || told || !is_shown, "{drawn:?}");
         }
     }
 }

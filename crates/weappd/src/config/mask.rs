@@ -16,6 +16,7 @@ pub(crate) fn secrets(text: &str) -> String {
         at: 0,
         key: String::new(),
         env: Env::No,
+        is_value: false,
     }) {
         out.push_str(text.get(at..hidden.start).unwrap_or_default());
         let words = text.get(hidden.clone()).unwrap_or_default();
@@ -50,6 +51,8 @@ struct Scan<'a> {
     /// The last key seen before a `=`.
     key: String,
     env: Env,
+    /// Whether an equals sign has been read, and what follows is its value.
+    is_value: bool,
 }
 
 impl Iterator for Scan<'_> {
@@ -63,9 +66,10 @@ impl Iterator for Scan<'_> {
             match c {
                 '"' | '\'' => {
                     let (inside, end) = quoted(self.text, self.at, c);
-                    let is_key = self.text[end..]
-                        .trim_start_matches([' ', '\t'])
-                        .starts_with('=');
+                    let is_key = !self.is_value
+                        && self.text[end..]
+                            .trim_start_matches([' ', '\t'])
+                            .starts_with('=');
                     self.at = end;
                     if let Some(hidden) = self.judge(inside).filter(|_| !is_key) {
                         return Some(hidden);
@@ -77,6 +81,7 @@ impl Iterator for Scan<'_> {
                     key.trim_matches(|c: char| !c.is_alphanumeric() && c != '_')
                         .clone_into(&mut self.key);
                     self.at += 1;
+                    self.is_value = true;
                     word = self.at;
                     if let Some(hidden) = self.unquoted() {
                         return Some(hidden);
@@ -97,6 +102,7 @@ impl Iterator for Scan<'_> {
                 '\n' | ',' | '{' | '[' | '#' => word = self.at + 1,
                 _ => {}
             }
+            self.is_value &= !matches!(c, '\n' | ',' | '{');
             self.at += c.len_utf8();
         }
     }
@@ -241,6 +247,7 @@ mod tests {
                 "{ host = \"h\", key = \"abc\" }",
                 "{ host = \"h\", key = \"***\" }",
             ),
+            ("secret = \"abc\" = 1", "secret = \"***\" = 1"),
             ("token_key = \"abc\"", "token_key = \"***\""),
             (
                 "env = { A = \"b\" }\nrun = \"c\"",
