@@ -180,8 +180,9 @@ fn rpc_call(feed: &mut Feed<'_>) {
 
 /// Bodies of weappd's own dialect.
 fn bodies(body: &[u8]) {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else {
-        // Fields nobody reads may hold anything.
+    let value = serde_json::from_slice::<Value>(body);
+    let Some(value) = value.ok().filter(Value::is_object) else {
+        // Fields nobody reads may hold anything; a list may stand for the fields.
         drop(serde_json::from_slice::<LoginBody>(body));
         drop(Profile::read(body));
         return;

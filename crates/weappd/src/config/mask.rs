@@ -69,7 +69,7 @@ impl Iterator for Scan<'_> {
                     let is_key = !self.is_value
                         && self.text[end..]
                             .trim_start_matches([' ', '\t'])
-                            .starts_with('=');
+                            .starts_with(['=', '.']);
                     self.at = end;
                     if let Some(hidden) = self.judge(inside).filter(|_| !is_key) {
                         return Some(hidden);
@@ -262,10 +262,14 @@ mod tests {
             ("[app.env] # x\nA = \"b\"", "[app.env] # x\nA = \"*\""),
             (
                 "[ apps.\"a.b\" . env ]\nA = \"b\"",
-                "[ apps.\"***\" . env ]\nA = \"*\"",
+                "[ apps.\"a.b\" . env ]\nA = \"*\"",
             ),
             ("[app]\nenv.A = \"b\"", "[app]\nenv.A = \"*\""),
             ("[app]\n\"env\".A = b", "[app]\n\"env\".A = *"),
+            (
+                "secret = \n\"env\".A = \"b\"",
+                "secret = \n\"env\".A = \"*\"",
+            ),
             ("app.env = { A = \"b\" }", "app.env = { A = \"*\" }"),
             ("store = \"mysql://u:p@h/d\"", "store = \"mysql://***@h/d\""),
             (
