@@ -1,4 +1,0 @@
-//! See `crates/session/src/fuzzing.rs`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| weappd_session::fuzzing::run("session_user_info", data));
