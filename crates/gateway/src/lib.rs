@@ -11,7 +11,7 @@
 //!
 //! - [`config`]: the `[gateway]` section. [`gateway`]: the head of the room. [`http`]: its
 //!   faces.
-//! - Out: `proxy` makes a call; `allow` says which; `query` adds the token; `body` streams
+//! - Out: `proxy` makes a call, [`calls`] one of weappd's own; `allow` says which; `query` adds the token; `body` streams
 //!   and `headers` sorts; `centre` keeps one token for all, `token` asks for it; `sealed`
 //!   encrypts and signs it where a mini program wants that; `refusal` is our own no; `road`
 //!   leads to WeChat.
@@ -28,6 +28,7 @@
 
 mod allow;
 mod body;
+pub mod calls;
 mod centre;
 pub mod config;
 pub mod deliver;
@@ -54,6 +55,7 @@ mod token;
 mod writer;
 mod xml;
 
+pub use calls::{Call, CallError};
 pub use config::{ApiSecurity, Config, InboxConfig, MiniApp, TokenMode};
 pub use deliver::{Answer, Deliver, Message, Undelivered};
 pub use error::Error;

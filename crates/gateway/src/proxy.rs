@@ -91,10 +91,11 @@ impl Shared {
         Instant::now() + Duration::from_millis(self.config.timeout_ms)
     }
 
-    /// Makes a call for an app, on the work runtime.
+    /// Makes a call of a path that `allow` covers, on the work runtime.
     pub(crate) async fn call(
         self: &Arc<Self>,
         request: Request<Body>,
+        allow: &[String],
         deadline: Instant,
     ) -> Result<Answer, Refusal> {
         let (parts, body) = request.into_parts();
@@ -113,7 +114,7 @@ impl Shared {
             query,
             headers: outgoing(parts.headers),
         };
-        allow::check(&call.path, &self.config.allow)?;
+        allow::check(&call.path, allow)?;
         let length = http_body::Body::size_hint(&body).exact();
         let limit = self.config.max_request_bytes;
         if length.is_some_and(|length| length > limit) {

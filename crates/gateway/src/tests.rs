@@ -1,5 +1,6 @@
 //! Both doors, tried over real sockets.
 
+mod calls;
 mod inbox;
 mod limits;
 mod proxy;

@@ -114,7 +114,7 @@ pub(crate) fn errcode(answer: &[u8]) -> Option<i64> {
 }
 
 /// WeChat writes some numbers as texts.
-fn number(value: Option<&Value>) -> Option<i64> {
+pub(crate) fn number(value: Option<&Value>) -> Option<i64> {
     match value? {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => text.parse().ok(),

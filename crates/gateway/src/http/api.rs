@@ -51,7 +51,7 @@ async fn proxy(State(gateway): State<Gateway>, request: Request) -> Response {
     let seqid = shared.seqid();
     let deadline = shared.deadline();
     let answer = match no_browsers(&request) {
-        Ok(()) => shared.call(request, deadline).await,
+        Ok(()) => shared.call(request, &shared.config.allow, deadline).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = match answer {

@@ -1,0 +1,240 @@
+//! Calls that weappd itself makes: JSON in, JSON out, with the token and the second try of
+//! every other call.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::gateway::{Gateway, Shared};
+use crate::query::encode;
+use crate::refusal::Refusal;
+use crate::token::number;
+
+/// The most that is read of an answer.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// One call of WeChat's API, without an access token.
+#[derive(Clone)]
+pub struct Call {
+    /// Mostly GET or POST.
+    pub method: Method,
+    /// As in `/wxa/checksession`.
+    pub path: String,
+    /// Names and values, as they mean, not as they are written in an address.
+    pub query: Vec<(String, String)>,
+    /// The JSON body, if there is one.
+    pub body: Option<Value>,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Codes and signatures stand in the query and in the body.
+        write!(f, "Call({} {})", self.method, self.path)
+    }
+}
+
+/// Why a call gave no answer that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// WeChat said no, to the call or to the question for a token; or the gateway itself
+    /// did, with a number of its own (-808001 and down).
+    #[error("the call was refused: {errcode} {errmsg}")]
+    Refused {
+        /// WeChat's number, or the gateway's.
+        errcode: i64,
+        /// Why, in words.
+        errmsg: String,
+    },
+    /// WeChat could not be reached, or broke off.
+    #[error("WeChat could not be reached")]
+    Unreachable,
+    /// It took longer than `gateway.timeout_ms`.
+    #[error("WeChat did not answer in time")]
+    Timeout,
+    /// The answer is no JSON object, too long, or not proven to be WeChat's.
+    #[error("WeChat's answer was not understood")]
+    Malformed,
+    /// The gateway does not speak for this mini program.
+    #[error("no such mini program is configured")]
+    NoSuchApp,
+    /// weappd is closing.
+    #[error("weappd is closing")]
+    Closed,
+}
+
+impl From<Refusal> for CallError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownApp { .. } | Refusal::WhichApp => Self::NoSuchApp,
+            Refusal::Unreachable => Self::Unreachable,
+            Refusal::TooSlow { .. } => Self::Timeout,
+            Refusal::AnswerTooLong { .. } | Refusal::TokenUnreadable | Refusal::Unproven { .. } => {
+                Self::Malformed
+            }
+            Refusal::Closing => Self::Closed,
+            other => Self::Refused {
+                errcode: other.errcode(),
+                errmsg: other.errmsg(),
+            },
+        }
+    }
+}
+
+impl Gateway {
+    /// Makes one call for the mini program `appid`. An answer whose `errcode` is not 0 is
+    /// [`CallError::Refused`]. `gateway.allow` is for apps and does not bind it.
+    pub async fn call(&self, appid: &str, call: Call) -> Result<Value, CallError> {
+        let shared = self.shared();
+        // Also where WeChat would not be asked for a token.
+        shared.centre(Some(appid))?;
+        let deadline = shared.deadline();
+        let request = request(appid, call).ok_or(Refusal::BadRequest)?;
+        let answer = shared.call(request, &[], deadline).await?;
+        let status = answer.status;
+        let body = Limited::new(
+            answer.into_body(shared.config.max_answer_bytes, deadline),
+            MAX_ANSWER,
+        );
+        let body = collect(shared, body, deadline).await?;
+        read(status, &body)
+    }
+}
+
+/// Reads the rest of an answer where connections live.
+async fn collect(
+    shared: &Arc<Shared>,
+    body: Limited<Body>,
+    deadline: Instant,
+) -> Result<Bytes, CallError> {
+    let collected = shared.work.run(body.collect()).await;
+    let collected = collected.map_err(|_| CallError::Closed)?;
+    let told = collected.map_err(|err| {
+        if err.is::<LengthLimitError>() {
+            CallError::Malformed
+        } else if Instant::now() >= deadline {
+            CallError::Timeout
+        } else {
+            CallError::Unreachable
+        }
+    });
+    Ok(told?.to_bytes())
+}
+
+fn request(appid: &str, call: Call) -> Option<Request<Body>> {
+    // Either would cut off what is appended.
+    if call.path.contains(['?', '#']) {
+        return None;
+    }
+    let mut uri = format!("{}?", call.path);
+    for (name, value) in &call.query {
+        uri.push_str(&format!("{}={}&", encode(name), encode(value)));
+    }
+    // The last one counts, whatever the query says.
+    uri.push_str(&format!("from_appid={}", encode(appid)));
+    let mut request = Request::builder().method(call.method).uri(uri);
+    let body = match call.body {
+        Some(body) => {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+            Body::from(body.to_string())
+        }
+        None => Body::empty(),
+    };
+    request.body(body).ok()
+}
+
+fn read(status: StatusCode, body: &[u8]) -> Result<Value, CallError> {
+    let answer: Value = serde_json::from_slice(body).map_err(|_| CallError::Malformed)?;
+    let errcode = match answer.get("errcode").filter(|given| !given.is_null()) {
+        None if status.is_success() && answer.is_object() => 0,
+        // WeChat writes it as text here and there.
+        given => number(given).ok_or(CallError::Malformed)?,
+    };
+    if errcode == 0 {
+        return Ok(answer);
+    }
+    Err(CallError::Refused {
+        errcode,
+        errmsg: answer["errmsg"].as_str().unwrap_or_default().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::query::Query;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let ok = StatusCode::OK;
+        assert!(read(ok, br#"{"phone_info":{}}"#).is_ok());
+        assert!(read(ok, br#"{"errcode":0,"errmsg":"ok"}"#).is_ok());
+        assert!(read(ok, br#"{"errcode":null}"#).is_ok());
+        for bad in ["half an ans", "[]", "7", r#"{"errcode":"x"}"#] {
+            assert_eq!(read(ok, bad.as_bytes()), Err(CallError::Malformed), "{bad}");
+        }
+        let failed = StatusCode::BAD_GATEWAY;
+        assert_eq!(read(failed, b"{}"), Err(CallError::Malformed));
+        let refused = CallError::Refused {
+            errcode: 40029,
+            errmsg: "invalid code, rid: 1-2-3".to_owned(),
+        };
+        let text = br#"{"errcode":"40029","errmsg":"invalid code, rid: 1-2-3"}"#;
+        assert_eq!(read(ok, text), Err(refused));
+    }
+
+    #[test]
+    fn no_path_cuts_the_mini_program_off() {
+        for path in ["/wxa/x?a=1", "/wxa/x#", "/wxa/x y", ""] {
+            let call = Call {
+                method: Method::GET,
+                path: path.to_owned(),
+                query: Vec::new(),
+                body: None,
+            };
+            let made = request("wx1", call);
+            let whole = made.is_some_and(|made| {
+                let query = Query::read(made.uri().query().unwrap_or_default());
+                made.uri().path().starts_with('/') && query.from_appid.as_deref() == Some("wx1")
+            });
+            assert!(!whole || path.is_empty(), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_call_says_what_it_means_and_for_whom(
+            pairs in prop::collection::vec((".{1,8}", ".{0,12}"), 0..4),
+        ) {
+            let call = Call {
+                method: Method::POST,
+                path: "/wxa/x".to_owned(),
+                query: pairs.clone(),
+                body: Some(json!({})),
+            };
+            let made = request("wx1", call).expect("a request");
+            let query = Query::read(made.uri().query().expect("a query"));
+            prop_assert_eq!(query.from_appid.as_deref(), Some("wx1"));
+            for (name, _) in &pairs {
+                let first = pairs.iter().find(|(other, _)| other == name).expect("itself");
+                if name != "from_appid" && name != "access_token" {
+                    prop_assert_eq!(query.get(name), Some(first.1.clone()));
+                }
+            }
+        }
+
+        #[test]
+        fn no_answer_panics(status in 100_u16..600, bytes: Vec<u8>) {
+            let status = StatusCode::from_u16(status).expect("a status");
+            drop(read(status, &bytes));
+        }
+    }
+}
