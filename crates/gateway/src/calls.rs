@@ -131,12 +131,11 @@ fn request(appid: &str, call: Call) -> Option<Request<Body>> {
     if call.path.contains(['?', '#']) {
         return None;
     }
-    let mut uri = format!("{}?", call.path);
-    for (name, value) in &call.query {
-        uri.push_str(&format!("{}={}&", encode(name), encode(value)));
-    }
-    // The last one counts, whatever the query says.
-    uri.push_str(&format!("from_appid={}", encode(appid)));
+    // The last `from_appid` counts, whatever the query says.
+    let own = ("from_appid".to_owned(), appid.to_owned());
+    let pairs = call.query.iter().chain([&own]);
+    let pairs = pairs.map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    let uri = format!("{}?{}", call.path, pairs.collect::<Vec<_>>().join("&"));
     let mut request = Request::builder().method(call.method).uri(uri);
     let body = match call.body {
         Some(body) => {
