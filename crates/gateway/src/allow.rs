@@ -40,6 +40,25 @@ pub(crate) fn is_wechats(path: &str) -> bool {
     PREFIXES.iter().any(|prefix| covers(prefix, path))
 }
 
+/// Whether `path` belongs to 微信云托管 itself, not to WeChat's API.
+pub(crate) fn is_clouds(path: &str) -> bool {
+    covers("/_", path)
+}
+
+/// Says no to 微信云托管's own paths, and what there is instead.
+pub(crate) fn check_cloud(path: &str) -> Result<(), Refusal> {
+    let instead = if covers("/_/pay", path) {
+        "call api.mch.weixin.qq.com with your merchant's own key and certificate"
+    } else if covers("/_/cos", path) {
+        "upload to weappd (POST /weapp/upload), or ask your object storage for a temporary key"
+    } else if is_clouds(path) {
+        "see docs/wire/gateway.md"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::CloudOnly { instead })
+}
+
 /// Says no to paths that are not allowed, or that another server might read as another.
 pub(crate) fn check(path: &str, allow: &[String]) -> Result<(), Refusal> {
     let parts = path.strip_prefix('/').ok_or(Refusal::BadPath)?.split('/');
@@ -91,6 +110,26 @@ mod tests {
             "",
         ] {
             assert_eq!(check(bad, &[]), Err(Refusal::BadPath), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_clouds_own_paths_are_told_what_there_is_instead() {
+        for (path, words) in [
+            ("/_/pay/unifiedOrder", "api.mch.weixin.qq.com"),
+            ("/_/cos/getauth", "/weapp/upload"),
+            ("/_/cos/metaid/encode", "/weapp/upload"),
+            ("/_/payment", "docs/wire/gateway.md"),
+            ("/_", "docs/wire/gateway.md"),
+        ] {
+            let Err(refusal) = check_cloud(path) else {
+                panic!("{path} is answered");
+            };
+            assert!(refusal.errmsg().contains(words), "{path}");
+            assert!(is_clouds(path) && !is_wechats(path), "{path}");
+        }
+        for path in ["/wxa/x", "/_x/pay", "/pay", "/"] {
+            assert_eq!(check_cloud(path), Ok(()), "{path}");
         }
     }
 

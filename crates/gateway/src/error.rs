@@ -67,7 +67,10 @@ pub enum Error {
     /// More messages wait than may.
     #[error("too many messages wait for the app")]
     QueueFull,
-    /// The gateway takes no messages, or takes none any more.
+    /// No mini program takes messages.
+    #[error("no messages are taken: no mini program here has a message_token")]
+    NoInbox,
+    /// The gateway takes no messages any more.
     #[error("the message queue is closed")]
     Closed,
 }
@@ -88,7 +91,11 @@ impl Error {
             }
             Self::ForeignQueue { .. } => "move the file away, or start the weappd that wrote it",
             Self::QueueFull => "see why the app takes no messages: `weappd app logs`",
-            Self::Closed => "give the mini program a message token",
+            Self::NoInbox => {
+                "to take what WeChat pushes, set message_token in [miniapp] to the Token of \
+                 WeChat's console; without one there is nothing to show"
+            }
+            Self::Closed => "weappd is closing; what waits is delivered after the next start",
         }
     }
 }

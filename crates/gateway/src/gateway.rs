@@ -137,7 +137,7 @@ impl Gateway {
     }
 
     fn inbox(&self) -> Result<&Inbox, Error> {
-        self.0.inbox.as_ref().ok_or(Error::Closed)
+        self.0.inbox.as_ref().ok_or(Error::NoInbox)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -37,6 +37,8 @@ pub(crate) enum Refusal {
     BadRequest,
     /// The house is closing.
     Closing,
+    /// The path is one of 微信云托管's own, which only its cloud can answer.
+    CloudOnly { instead: &'static str },
     /// The call cannot be encrypted and signed.
     NotSealable,
     /// An answer to a sealed call that is not proven to be WeChat's.
@@ -61,6 +63,7 @@ impl Refusal {
             Self::NoBearer => -808_011,
             Self::BadRequest => -808_012,
             Self::Closing => -808_013,
+            Self::CloudOnly { .. } => -808_014,
             Self::NotSealable => -808_020,
             Self::Unproven { .. } => -808_021,
         }
@@ -85,6 +88,7 @@ impl Refusal {
             Self::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::NoBearer => StatusCode::UNAUTHORIZED,
             Self::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CloudOnly { .. } => StatusCode::NOT_IMPLEMENTED,
         }
     }
 
@@ -135,6 +139,9 @@ impl Refusal {
             }
             Self::BadRequest => "weappd: the request could not be read".to_owned(),
             Self::Closing => "weappd: closing; try again in a moment".to_owned(),
+            Self::CloudOnly { instead } => {
+                format!("weappd: only WeChat's cloud hosting answers this path; {instead}")
+            }
             Self::NotSealable => {
                 "weappd: this call goes out encrypted and signed (api_security), which takes a \
                  JSON object of at most gateway.replay_bytes"
@@ -173,6 +180,11 @@ mod tests {
             Refusal::NoBearer,
             Refusal::BadRequest,
             Refusal::Closing,
+            Refusal::CloudOnly { instead: "" },
+            Refusal::NotSealable,
+            Refusal::Unproven {
+                problem: String::new(),
+            },
         ];
         let numbers: HashSet<i64> = all.iter().map(Refusal::errcode).collect();
         assert_eq!(numbers.len(), all.len());

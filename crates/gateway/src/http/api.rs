@@ -31,7 +31,8 @@ pub fn api_router(gateway: Gateway) -> Router {
 }
 
 /// Puts the API proxy and the token centre in front of the internal API: a request goes to
-/// WeChat if its `Host` is `api.weixin.qq.com` or its path begins like one of WeChat's.
+/// WeChat if its `Host` is `api.weixin.qq.com` or its path begins like one of WeChat's. The
+/// paths of WeChat's cloud hosting (`/_/…`) are refused here.
 pub fn in_front_of(gateway: Gateway, inner: Router) -> Router {
     let api = api_router(gateway);
     inner.layer(middleware::from_fn_with_state(api, divert))
@@ -39,7 +40,8 @@ pub fn in_front_of(gateway: Gateway, inner: Router) -> Router {
 
 async fn divert(State(api): State<Router>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if path == "/token" || allow::is_wechats(path) || is_wechat(&host_of(&request)) {
+    let ours = path == "/token" || allow::is_clouds(path) || allow::is_wechats(path);
+    if ours || is_wechat(&host_of(&request)) {
         api.oneshot(request).await.into_response()
     } else {
         next.run(request).await
@@ -50,7 +52,8 @@ async fn proxy(State(gateway): State<Gateway>, request: Request) -> Response {
     let shared = gateway.shared();
     let seqid = shared.seqid();
     let deadline = shared.deadline();
-    let answer = match no_browsers(&request) {
+    let may = no_browsers(&request).and_then(|()| allow::check_cloud(request.uri().path()));
+    let answer = match may {
         Ok(()) => shared.call(request, &shared.config.allow, deadline).await,
         Err(refusal) => Err(refusal),
     };

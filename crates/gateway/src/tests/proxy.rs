@@ -7,7 +7,7 @@ use axum::routing::get;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use super::support::{APPID, BEARER, SECRET, Setting, World, mini_app, until};
+use super::support::{APPID, BEARER, SECRET, Said, Setting, World, mini_app, until};
 use crate::config::Config;
 use crate::http::in_front_of;
 
@@ -111,6 +111,35 @@ async fn only_allowed_paths_are_called() {
     let sly = world.call("/wxa/business/%2e%2e/other").await;
     assert_eq!((sly.status, sly.errcode()), (400, -808_002));
     assert_eq!(world.wechat.calls.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn cloud_hostings_own_paths_are_refused_with_words() {
+    let world = World::new().await;
+    let inner = Router::new().fallback(|| async { "inner" });
+    let router = in_front_of(world.gateway.clone(), inner);
+    for (path, host) in [
+        ("/_/pay/unifiedOrder", "api.weixin.qq.com"),
+        ("/_/pay/refund?from_appid=wx9", "127.0.0.1:8081"),
+        ("/_/cos/getauth", "api.weixin.qq.com"),
+        ("/_/cos/metaid/encode", "localhost"),
+    ] {
+        let request = Request::post(path)
+            .header("host", host)
+            .body(Body::from("{}"))
+            .expect("a request");
+        let said = Said::read(router.clone().oneshot(request)).await;
+        assert_eq!((said.status, said.errcode()), (501, -808_014), "{path}");
+        assert_eq!(said.headers["x-openapi-seqid"].len(), 32);
+    }
+    assert_eq!(world.wechat.questions(), 0);
+    assert!(world.wechat.calls.lock().is_empty());
+    let request = Request::get("/_/pay/refund")
+        .header("host", "evil.example")
+        .body(Body::empty())
+        .expect("a request");
+    let said = Said::read(router.oneshot(request)).await;
+    assert_eq!(said.errcode(), -808_010, "a browser learns nothing");
 }
 
 #[tokio::test]

@@ -332,7 +332,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    async fn read(
+    pub(super) async fn read(
         answer: impl Future<Output = Result<Response, std::convert::Infallible>>,
     ) -> Self {
         let answer = match answer.await {
