@@ -7,6 +7,8 @@
 //! When WeChat rejects a token, it is asked once in the mode that disturbs nobody. Only if
 //! it names the very token it rejected is a new one forced, within WeChat's limits: at most
 //! 20 a day, at least 30 seconds apart.
+//!
+//! Nodes that share a database are one in all of this: see `nodes`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use weappd_base::wiretap::Wiretap;
 use weappd_wechat::{Credential, errcode};
 
 use crate::config::TokenMode;
+use crate::nodes::Nodes;
 use crate::refusal::Refusal;
 use crate::road::Road;
 use crate::tap;
@@ -35,7 +38,7 @@ const DAY_MILLIS: i64 = 86_400_000;
 /// How long WeChat's word that a rejected token is the current one holds.
 const CONFIRMED_MILLIS: i64 = 30_000;
 /// A classic token ends the one before: two programs that fetch them must not race.
-const CLASSIC_PAUSE_MILLIS: i64 = 10_000;
+pub(crate) const CLASSIC_PAUSE_MILLIS: i64 = 10_000;
 /// How long a path whose calls fail with a fresh token too is not tried twice.
 const HOPELESS_MILLIS: i64 = 60_000;
 const MAX_HOPELESS: usize = 256;
@@ -48,7 +51,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// The most that is read of an answer.
 const MAX_ANSWER: usize = 64 * 1024;
 
-type Outcome = Result<Arc<Token>, Refusal>;
+pub(crate) type Outcome = Result<Arc<Token>, Refusal>;
 type Flight = Shared<BoxFuture<'static, Outcome>>;
 
 /// What a centre is made of.
@@ -56,6 +59,8 @@ pub(crate) struct CentreParts {
     pub(crate) credential: Credential,
     pub(crate) mode: TokenMode,
     pub(crate) road: Arc<Road>,
+    /// What other nodes know, if there may be any.
+    pub(crate) nodes: Option<Nodes>,
     pub(crate) clock: Clock,
     pub(crate) work: Work,
     pub(crate) tasks: Tasks,
@@ -64,7 +69,7 @@ pub(crate) struct CentreParts {
 
 /// The token of one mini program.
 pub(crate) struct Centre {
-    parts: CentreParts,
+    pub(crate) parts: CentreParts,
     /// Never held over an await.
     state: Mutex<State>,
 }
@@ -81,7 +86,7 @@ struct State {
 }
 
 /// Why WeChat is asked.
-enum Ask {
+pub(crate) enum Ask {
     /// There is no token, or it ends soon.
     Need,
     /// This one was rejected.
@@ -207,7 +212,8 @@ impl Centre {
         flight
     }
 
-    async fn answer(&self, ask: &Ask) -> Outcome {
+    /// Asks WeChat itself.
+    pub(crate) async fn ask_wechat(&self, ask: &Ask) -> Outcome {
         let token = self.ask_twice(false).await?;
         let Ask::Rejected(rejected) = ask else {
             return Ok(token);
@@ -285,6 +291,25 @@ impl Centre {
             }
             other => other,
         }
+    }
+
+    /// When new tokens were forced, and when WeChat was last asked.
+    pub(crate) fn asked(&self) -> (Vec<i64>, Option<i64>) {
+        let state = self.state.lock();
+        (state.forced.iter().copied().collect(), state.asked_at)
+    }
+
+    /// Takes what all nodes forced as its own.
+    pub(crate) fn hear_of_forced(&self, forced: &[i64]) {
+        let mut state = self.state.lock();
+        for at in forced {
+            // Its own, gone to the shared place and back, may differ a little.
+            let is_known = |known: &i64| (known - at).abs() < FORCE_PAUSE_MILLIS / 2;
+            if !state.forced.iter().any(is_known) {
+                state.forced.push_back(*at);
+            }
+        }
+        state.forced.make_contiguous().sort_unstable();
     }
 
     /// Keeps what came of a flight.

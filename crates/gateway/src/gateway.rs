@@ -14,9 +14,11 @@ use crate::config::{Config, MiniApp};
 use crate::deliver::Deliver;
 use crate::error::Error;
 use crate::inbox::{DeadLetter, Inbox, InboxParts, Replay, Waiting};
+use crate::nodes::Nodes;
 use crate::refusal::Refusal;
 use crate::road::Road;
 use crate::sealed::Sealers;
+use crate::shelf::Shelf;
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -30,6 +32,8 @@ pub struct GatewayParts {
     pub wechat_endpoint: String,
     /// Who may ask the token centre for tokens.
     pub callers: Arc<Vec<Secret>>,
+    /// Where nodes share the tokens, if there may be several.
+    pub shelf: Option<Arc<dyn Shelf>>,
     /// How a message reaches the app.
     pub deliver: Arc<dyn Deliver>,
     /// What time it is.
@@ -74,6 +78,10 @@ impl Gateway {
                 credential: app.credential.clone(),
                 mode: parts.config.token,
                 road: Arc::clone(&road),
+                nodes: parts.shelf.clone().map(|shelf| {
+                    let (at, mode) = (&parts.wechat_endpoint, parts.config.token);
+                    Nodes::new(shelf, at, &app.credential, mode)
+                }),
                 clock: parts.clock.clone(),
                 work: parts.work.clone(),
                 tasks: parts.tasks.clone(),

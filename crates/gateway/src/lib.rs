@@ -11,10 +11,11 @@
 //!
 //! - [`config`]: the `[gateway]` section. [`gateway`]: the head of the room. [`http`]: its
 //!   faces.
-//! - Out: `proxy` makes a call, [`calls`] one of weappd's own; `allow` says which; `query` adds the token; `body` streams
-//!   and `headers` sorts; `centre` keeps one token for all, `token` asks for it; `sealed`
-//!   encrypts and signs it where a mini program wants that; `refusal` is our own no; `road`
-//!   leads to WeChat.
+//! - Out: `proxy` makes a call, [`calls`] one of weappd's own; `allow` says which; `query`
+//!   adds the token; `body` streams and `headers` sorts; `sealed` encrypts and signs it where
+//!   a mini program wants that; `refusal` is our own no; `road` leads to WeChat.
+//! - `centre` keeps one token for all, `token` asks for it; `nodes` is what several nodes know
+//!   of it, on a [`shelf`] they share, and `line` says which of them asks.
 //! - In: `push` reads what WeChat sends, `xml` turns it into JSON; `inbox` takes it, `queue`
 //!   and `writer` keep it, `postman` brings it through [`deliver`], `replies` waits for an
 //!   answer.
@@ -24,7 +25,7 @@
 //!
 //! No token, secret or key is logged or drawn. A call is made at most twice. A message that
 //! was acknowledged is on the disk until the app has it or it is a dead letter. At most one
-//! question for a token is in the air for each mini program.
+//! question for a token is in the air for each mini program, on all nodes that share a shelf.
 
 mod allow;
 mod body;
@@ -39,6 +40,8 @@ pub mod gateway;
 mod headers;
 pub mod http;
 mod inbox;
+mod line;
+mod nodes;
 mod postman;
 mod proxy;
 mod push;
@@ -48,6 +51,7 @@ mod refusal;
 mod replies;
 mod road;
 mod sealed;
+pub mod shelf;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -61,3 +65,4 @@ pub use deliver::{Answer, Deliver, Message, Undelivered};
 pub use error::Error;
 pub use gateway::{Gateway, GatewayParts};
 pub use inbox::{DeadLetter, Replay, Waiting};
+pub use shelf::{Kept, Shelf, Unshared};

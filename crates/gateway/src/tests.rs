@@ -3,6 +3,7 @@
 mod calls;
 mod inbox;
 mod limits;
+mod nodes;
 mod proxy;
 mod sealed;
 mod streams;

@@ -37,6 +37,23 @@ impl Token {
         }
     }
 
+    /// A token that another node fetched.
+    pub(crate) fn known(text: Secret, renew_at: i64, expires_at: i64) -> Self {
+        Self {
+            text,
+            expires_at,
+            renew_at: renew_at.min(expires_at),
+        }
+    }
+
+    pub(crate) fn renew_at(&self) -> i64 {
+        self.renew_at
+    }
+
+    pub(crate) fn expires_at(&self) -> i64 {
+        self.expires_at
+    }
+
     /// Whether it may still be sent.
     pub(crate) fn is_good(&self, now: i64) -> bool {
         now < self.expires_at - LAST_MILLIS.min((self.expires_at - self.renew_at) / 2)

@@ -141,9 +141,15 @@ impl Config {
         problems
     }
 
+    /// Whether the store is one that several nodes can share.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.store.starts_with("mysql://") || self.store.starts_with("mariadb://")
+    }
+
     /// Where the store is, with relative paths taken from `data_dir`.
     pub(crate) fn place(&self, data_dir: &Path) -> Result<Place, Error> {
-        if !self.store.starts_with("mysql://") && !self.store.starts_with("mariadb://") {
+        if !self.is_shared() {
             return self.sqlite_file(data_dir).map(Place::Sqlite);
         }
         let refused = || Error::StoreKind(without_password(&self.store));

@@ -78,6 +78,7 @@ impl From<&Error> for Fault {
             | Error::StoreSilent { .. }
             | Error::KeyFile { .. }
             | Error::WhichApp { .. }
+            | Error::OtherKeyFile { .. }
             | Error::Closed
             | Error::CutShort(_) => Self::House,
         }

@@ -106,6 +106,15 @@ pub enum Error {
         source: Arc<std::io::Error>,
     },
 
+    /// What another node sealed does not open here.
+    #[error(
+        "a value in {place} was sealed with another session key file: give every node that shares the database the same [session] key_file"
+    )]
+    OtherKeyFile {
+        /// The database.
+        place: String,
+    },
+
     /// A database of the old servers holds one mini program, and it is not clear which.
     #[error(
         "{place} holds the sessions of one mini program, but does not name it and {configured} are configured: leave one, or add its row to cAppinfo"

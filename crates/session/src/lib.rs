@@ -15,6 +15,7 @@
 //! - `data`: what a user's phone brings later, `kind` by kind; `phone`: the number a user
 //!   shows; `key`: whether WeChat still takes a session key; `vault`: secrets at rest.
 //! - [`calls`]: the way to WeChat's API with an `access_token`; `device`: which phone it is.
+//! - [`shelf`]: what the nodes on one database share besides.
 //! - `picture`: the one a user chose, kept by somebody else.
 //! - `store`: where users and sessions are kept; the SQL stands in `schema/`.
 //! - `dialect`: Wafer 1, Wafer 2, the session server's RPC, and our own, as bytes.
@@ -54,6 +55,7 @@ mod picture;
 mod revoke;
 mod session;
 pub mod sessions;
+pub mod shelf;
 mod skey;
 mod store;
 mod tap;
@@ -68,3 +70,4 @@ pub use identity::{Denied, Identity};
 pub use picture::{KeepPictures, PictureFault};
 pub use revoke::{SessionView, UserView};
 pub use sessions::{Sessions, SessionsParts};
+pub use shelf::{Hold, Kept, Shelf};

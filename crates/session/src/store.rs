@@ -7,7 +7,7 @@
 
 mod batch;
 pub(crate) mod cauth;
-mod mysql;
+pub(crate) mod mysql;
 mod sqlite;
 mod writer;
 
@@ -239,6 +239,14 @@ impl Store {
         match &self.readers {
             Readers::Sqlite(_) => false,
             Readers::Mysql(_) => true,
+        }
+    }
+
+    /// The store, if it is one that nodes can share.
+    pub(crate) fn mysql(&self) -> Option<&Mysql> {
+        match &self.readers {
+            Readers::Sqlite(_) => None,
+            Readers::Mysql(mysql) => Some(mysql),
         }
     }
 

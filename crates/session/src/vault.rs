@@ -55,6 +55,8 @@ pub(crate) enum Matter {
     SessionKey,
     Phone,
     AppSecret,
+    /// What all nodes share; the name of the value stands in the AppID's place.
+    Shared,
 }
 
 impl Matter {
@@ -64,6 +66,7 @@ impl Matter {
             Self::SessionKey => b"",
             Self::Phone => b"\0phone",
             Self::AppSecret => b"\0AppSecret",
+            Self::Shared => b"\0shared",
         };
         [owner.appid.as_bytes(), b"\0", owner.openid.as_bytes(), what].concat()
     }
@@ -181,7 +184,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_sealed_key_opens_for_its_owner_only() {
-        use Matter::{AppSecret, Phone, SessionKey};
+        use Matter::{AppSecret, Phone, SessionKey, Shared};
         let vault = vault();
         let owner = Owner {
             appid: "wx1",
@@ -205,7 +208,7 @@ pub(crate) mod tests {
             ..owner
         };
         assert!(vault.unseal(SessionKey, other, &sealed).is_none());
-        for matter in [Phone, AppSecret] {
+        for matter in [Phone, AppSecret, Shared] {
             assert!(vault.unseal(matter, owner, &sealed).is_none(), "{matter:?}");
         }
         let stranger = Vault::new([8; 32], Tokens::seeded(1));

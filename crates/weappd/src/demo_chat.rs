@@ -33,7 +33,7 @@ use weappd_base::tasks::Tasks;
 
 use self::room::{Person, Push, Room};
 use self::weappd::Weappd;
-use crate::exit::Failure;
+use crate::exit::{Failure, chain};
 
 /// What the supervisor tells every app through its environment.
 #[derive(Clone, Debug)]
@@ -236,15 +236,6 @@ fn refuse(status: StatusCode, code: i32, error: &str) -> Response {
 fn unreachable(error: &weappd::AskError) -> Response {
     log(&format!("no tunnel: {}", chain(error)));
     refuse(StatusCode::BAD_GATEWAY, 1, "ERR_UNKNOWN_TUNNEL_ERROR")
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 #[expect(

@@ -21,12 +21,15 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use weappd_base::secret::Secret;
 use weappd_base::token::Tokens;
 use weappd_edge::{Caller, Identify};
-use weappd_gateway::{Answer, Deliver, Gateway, GatewayParts, Message, MiniApp, Undelivered};
+use weappd_gateway::{
+    Answer, Deliver, Gateway, GatewayParts, Message, MiniApp, Shelf, Undelivered,
+};
 use weappd_wechat::Credential;
 
 use crate::exit::Failure;
 use crate::ground::Ground;
 use crate::plan::Plan;
+use crate::shelf::SessionShelf;
 
 /// Shows the side door for whom a message speaks.
 const PASS: &str = "x-weappd-pass";
@@ -99,6 +102,7 @@ pub(crate) async fn build(
     data_dir: &Path,
     plan: GatewayPlan,
     (side, passes): (Option<SocketAddr>, Passes),
+    shelf: Option<SessionShelf>,
 ) -> Result<Gateway, Failure> {
     // Nobody knocks at a door that is not there: no mini program takes messages then.
     let side = side.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
@@ -108,6 +112,7 @@ pub(crate) async fn build(
         mini_apps: plan.mini_apps,
         wechat_endpoint: plan.wechat_endpoint,
         callers: plan.callers,
+        shelf: shelf.map(|shelf| Arc::new(shelf) as Arc<dyn Shelf>),
         deliver: Arc::new(SideDoor::new(
             side,
             plan.homes,

@@ -21,6 +21,7 @@ mod logging;
 mod loopback;
 mod pictures;
 mod plan;
+mod shelf;
 mod signals;
 mod simulated;
 mod sites;

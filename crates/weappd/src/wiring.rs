@@ -39,6 +39,7 @@ use crate::ground::Ground;
 use crate::loopback::{small_config, small_edge};
 use crate::pictures::FilePictures;
 use crate::plan::{DevPlan, Plan, SitePlan, Sockets, TunnelForApps};
+use crate::shelf::SessionShelf;
 use crate::signals::Goodbye;
 use crate::simulated::{open_wechat, pages};
 use crate::{control, internal, listen, logging, sites};
@@ -176,11 +177,14 @@ async fn rooms(
     .map_err(|error| Failure::new(&error, error.hint().unwrap_or_default()))?;
     let passes = Passes::default();
     let callers = Arc::new(vec![token.clone()]);
+    let is_shared = plan.sections.session.is_shared();
+    let shelf = is_shared.then(SessionShelf::default);
     let gateway = gateway::build(
         ground,
         data.path(),
         gateway::of_plan(plan, callers),
         (side, passes.clone()),
+        shelf.clone(),
     )
     .await?;
     let sessions = Sessions::open(SessionsParts {
@@ -196,6 +200,9 @@ async fn rooms(
     })
     .await
     .map_err(|error| Failure::new(&error, ""))?;
+    if let Some(shelf) = shelf {
+        shelf.set(sessions.shelf());
+    }
     let tunnels = Tunnels::build(TunnelsParts {
         config: plan.sections.tunnel.clone(),
         clock: ground.clock.clone(),

@@ -29,6 +29,7 @@ use crate::config::{Config, MiniApp};
 use crate::deliver::{Answer, Deliver, Message, Undelivered};
 use crate::gateway::{Gateway, GatewayParts};
 use crate::http::{api_router, inbox_router};
+use crate::shelf::Shelf;
 
 pub(super) const APPID: &str = "wxba5fad812f8e6fb9";
 /// Another mini program of the same site, where a test says so.
@@ -75,6 +76,14 @@ pub(super) struct Wechat {
 }
 
 impl Wechat {
+    /// A new one, and where it is.
+    pub(super) fn served() -> (Arc<Self>, String) {
+        let wechat = Arc::new(Self::default());
+        let router = Router::new().fallback(fake);
+        let endpoint = serve(router.with_state(Arc::clone(&wechat)));
+        (wechat, endpoint)
+    }
+
     pub(super) fn rejects(&self, token: &str, errcode: i64) {
         self.stale.lock().push((token.to_owned(), errcode));
     }
@@ -192,6 +201,7 @@ impl Deliver for App {
 /// A gateway with its surroundings.
 pub(super) struct World {
     pub(super) wechat: Arc<Wechat>,
+    pub(super) endpoint: String,
     pub(super) app: Arc<App>,
     pub(super) gateway: Gateway,
     pub(super) hand: ManualClock,
@@ -208,6 +218,9 @@ pub(super) struct Setting {
     pub(super) endpoint: Option<String>,
     pub(super) dir: Option<Arc<TempDir>>,
     pub(super) mood: Mood,
+    pub(super) shelf: Option<Arc<dyn Shelf>>,
+    /// A WeChat that several worlds have, and where it is.
+    pub(super) wechat: Option<(Arc<Wechat>, String)>,
 }
 
 pub(super) fn mini_app(appid: &str, token: Option<&str>, key: Option<&str>) -> MiniApp {
@@ -230,6 +243,8 @@ impl Default for Setting {
             endpoint: None,
             dir: None,
             mood: Mood::Says(200, ""),
+            shelf: None,
+            wechat: None,
         }
     }
 }
@@ -240,10 +255,8 @@ impl World {
     }
 
     pub(super) async fn of(setting: Setting) -> Self {
-        let wechat = Arc::new(Wechat::default());
-        let endpoint = setting
-            .endpoint
-            .unwrap_or_else(|| serve(Router::new().fallback(fake).with_state(Arc::clone(&wechat))));
+        let (wechat, served) = setting.wechat.unwrap_or_else(Wechat::served);
+        let endpoint = setting.endpoint.unwrap_or(served);
         let app = Arc::new(App {
             got: Mutex::default(),
             mood: Mutex::new(setting.mood),
@@ -260,8 +273,9 @@ impl World {
             config: setting.config,
             data_dir: dir.path().to_owned(),
             mini_apps: setting.mini_apps,
-            wechat_endpoint: endpoint,
+            wechat_endpoint: endpoint.clone(),
             callers: Arc::new(vec![Secret::new(BEARER)]),
+            shelf: setting.shelf,
             deliver: Arc::clone(&app) as Arc<dyn Deliver>,
             clock,
             tokens: Tokens::system(),
@@ -274,6 +288,7 @@ impl World {
         .expect("a gateway");
         Self {
             wechat,
+            endpoint,
             app,
             gateway,
             hand,

@@ -8,6 +8,7 @@
 mod logins;
 mod native;
 mod schema;
+mod shelf;
 mod text;
 
 use std::sync::Arc;
@@ -126,6 +127,14 @@ impl Mysql {
 
     pub(crate) fn patience(&self) -> Duration {
         self.0.patience
+    }
+
+    pub(crate) fn place(&self) -> &str {
+        &self.0.place
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.0.rules
     }
 
     /// The one mini program of an old server's database.

@@ -10,6 +10,7 @@ mod cauth;
 mod migrate;
 mod outage;
 mod shared;
+mod shelf;
 
 #[path = "../it/check.rs"]
 mod check;

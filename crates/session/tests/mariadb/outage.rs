@@ -194,3 +194,26 @@ async fn the_way_to_the_server_may_be_encrypted() {
         .await
         .expect_err("the account demands TLS");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nodes_share_is_refused_soon_while_the_server_is_gone() {
+    let (_backend, server, world) = world(60_000).await;
+    let shelf = world.sessions.shelf().expect("nodes can share MariaDB");
+    let held = shelf.hold("a", Duration::from_secs(600)).await;
+    held.expect("holds");
+    server.signal(Signal::STOP);
+    let asked = Instant::now();
+    shelf.look("a").await.expect_err("keeps silent");
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "not the minute of a login"
+    );
+    server.signal(Signal::CONT);
+    for turn in 0.. {
+        if shelf.look("a").await.is_ok() {
+            break;
+        }
+        assert!(turn < 100, "it never came back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,46 @@
+//! What the room needs of a place that several nodes share, handed in by whoever builds it.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use weappd_base::secret::Secret;
+
+/// A few values that all nodes see, each changed by one node at a time.
+pub trait Shelf: fmt::Debug + Send + Sync {
+    /// Reads a value.
+    fn look<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Kept, Unshared>>;
+
+    /// Takes hold of a value for at most `time`, and reads it under the hold. None if another
+    /// node holds it.
+    fn hold<'a>(
+        &'a self,
+        name: &'a str,
+        time: Duration,
+    ) -> BoxFuture<'a, Result<Option<(i64, Kept)>, Unshared>>;
+
+    /// Puts a value there and ends the hold that `fence` proves.
+    fn put<'a>(
+        &'a self,
+        name: &'a str,
+        fence: i64,
+        value: &'a Secret,
+    ) -> BoxFuture<'a, Result<bool, Unshared>>;
+
+    /// Ends a hold and leaves the value as it is.
+    fn let_go<'a>(&'a self, name: &'a str, fence: i64) -> BoxFuture<'a, Result<(), Unshared>>;
+}
+
+/// A value as it stands.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// None if nobody has put one there yet.
+    pub value: Option<Secret>,
+    /// The time there, in milliseconds since 1970: nodes' own clocks differ.
+    pub now: i64,
+}
+
+/// The shared place cannot be used now. Holds no secret.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unshared(pub String);

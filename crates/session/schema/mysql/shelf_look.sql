@@ -1,0 +1,3 @@
+SELECT sealed, put_at, fence, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000
+FROM weappd_shelf
+WHERE name = ?

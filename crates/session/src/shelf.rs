@@ -1,0 +1,156 @@
+//! A few values that all nodes on one database share, sealed, and changed by one node at a
+//! time.
+//!
+//! Who wants to change a value takes hold of it first. A hold ends by itself, so that a node
+//! that died holding one stops nobody for long, and what such a node writes later is refused:
+//! each hold has a higher number (a fence) than the one before. All times are the database's;
+//! the clocks of the nodes are never compared.
+
+use std::time::Duration;
+
+use weappd_base::secret::Secret;
+use weappd_base::tasks::Work;
+
+use crate::error::Error;
+use crate::sessions::Sessions;
+use crate::store::mysql::Mysql;
+use crate::vault::{Matter, Owner};
+
+/// The longest name of a value.
+const MAX_NAME: usize = 250;
+/// After this time a value that does not open stands in nobody's way: the key file was
+/// replaced, and no node is left that could read it.
+const FOREIGN_MILLIS: i64 = 7_200_000;
+
+/// The values. Cheap to clone.
+#[derive(Clone)]
+pub struct Shelf {
+    pub(crate) mysql: Mysql,
+    pub(crate) work: Work,
+}
+
+/// A value as it stands.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// None if nobody has put one there yet.
+    pub value: Option<Secret>,
+    /// The database's time, in milliseconds since 1970.
+    pub now: i64,
+}
+
+/// What came of taking hold of a value.
+#[derive(Clone, Debug)]
+pub enum Hold {
+    /// It may be changed by whoever shows the fence.
+    Mine {
+        /// Higher than that of every hold before.
+        fence: i64,
+        /// The value, read under the hold.
+        kept: Kept,
+    },
+    /// Another node holds it.
+    Busy,
+}
+
+/// A row of the table: the value and when it was put there, and the database's time.
+pub(crate) struct Row {
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) put_at: i64,
+    pub(crate) now: i64,
+}
+
+impl Sessions {
+    /// The shelf, if the store is one that several nodes can share.
+    #[must_use]
+    pub fn shelf(&self) -> Option<Shelf> {
+        let shared = self.shared();
+        Some(Shelf {
+            mysql: shared.store.mysql()?.clone(),
+            work: shared.work.clone(),
+        })
+    }
+}
+
+impl Shelf {
+    /// Reads a value.
+    pub async fn look(&self, name: &str) -> Result<Kept, Error> {
+        let (here, name) = (self.clone(), checked(name)?);
+        self.work
+            .run(async move {
+                match here.mysql.shelf_row(&name).await? {
+                    Some(row) => here.open(&name, &row),
+                    None => Ok(Kept {
+                        value: None,
+                        now: 0,
+                    }),
+                }
+            })
+            .await?
+    }
+
+    /// Takes hold of a value for at most `time`.
+    pub async fn hold(&self, name: &str, time: Duration) -> Result<Hold, Error> {
+        let (here, name) = (self.clone(), checked(name)?);
+        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
+        self.work
+            .run(async move {
+                let Some((fence, row)) = here.mysql.shelf_hold(&name, millis).await? else {
+                    return Ok(Hold::Busy);
+                };
+                match here.open(&name, &row) {
+                    Ok(kept) => Ok(Hold::Mine { fence, kept }),
+                    Err(err) => {
+                        here.mysql.shelf_let_go(&name, fence).await?;
+                        Err(err)
+                    }
+                }
+            })
+            .await?
+    }
+
+    /// Puts a value there and ends the hold; says whether the hold was still good.
+    pub async fn put(&self, name: &str, fence: i64, value: &Secret) -> Result<bool, Error> {
+        let (here, name) = (self.clone(), checked(name)?);
+        let vault = &self.mysql.rules().vault;
+        let sealed = vault.seal(Matter::Shared, Owner::app(&name), value);
+        self.work
+            .run(async move { here.mysql.shelf_put(&name, fence, &sealed).await })
+            .await?
+    }
+
+    /// Ends a hold and leaves the value as it is.
+    pub async fn let_go(&self, name: &str, fence: i64) -> Result<(), Error> {
+        let (here, name) = (self.clone(), checked(name)?);
+        self.work
+            .run(async move { here.mysql.shelf_let_go(&name, fence).await })
+            .await?
+    }
+
+    fn open(&self, name: &str, row: &Row) -> Result<Kept, Error> {
+        let vault = &self.mysql.rules().vault;
+        let value = vault.unseal(Matter::Shared, Owner::app(name), &row.sealed);
+        let is_foreign = value.is_none() && !row.sealed.is_empty();
+        if is_foreign && row.now - row.put_at < FOREIGN_MILLIS {
+            return Err(Error::OtherKeyFile {
+                place: self.mysql.place().to_owned(),
+            });
+        }
+        Ok(Kept {
+            value,
+            now: row.now,
+        })
+    }
+}
+
+impl std::fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shelf({})", self.mysql.place())
+    }
+}
+
+fn checked(name: &str) -> Result<String, Error> {
+    if name.len() > MAX_NAME {
+        return Err(Error::Input("the name of a shared value is too long"));
+    }
+    Ok(name.to_owned())
+}
