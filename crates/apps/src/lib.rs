@@ -27,6 +27,8 @@ mod command;
 pub mod config;
 mod environment;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod house;
 pub mod http;
 mod journal;

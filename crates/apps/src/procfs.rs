@@ -47,7 +47,7 @@ pub(crate) fn entry(pid: i32) -> Option<Entry> {
 }
 
 /// Reads `/proc/pid/stat`. The name in parentheses may hold anything, parentheses too.
-fn parse_stat(pid: i32, stat: &str) -> Option<Entry> {
+pub(crate) fn parse_stat(pid: i32, stat: &str) -> Option<Entry> {
     let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let ticks = number(11)? + number(12)?;

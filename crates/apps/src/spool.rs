@@ -234,7 +234,7 @@ fn prefix(clock: &Clock, source: Source, instance: Option<u16>) -> Vec<u8> {
 
 /// Cuts a stream of bytes into lines no longer than `max`.
 #[derive(Debug)]
-struct Cutter {
+pub(crate) struct Cutter {
     /// The begun line, as far as it is kept.
     line: Vec<u8>,
     /// How much of it was not kept.
@@ -243,7 +243,7 @@ struct Cutter {
 }
 
 impl Cutter {
-    fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
             line: Vec::new(),
             cut: 0,
@@ -252,7 +252,7 @@ impl Cutter {
     }
 
     /// Calls `keep` with every line that ends in `bytes` and how much of it was cut off.
-    fn feed(&mut self, mut bytes: &[u8], keep: &mut impl FnMut(&[u8], usize)) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], keep: &mut impl FnMut(&[u8], usize)) {
         while let Some(end) = memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
             bytes = &rest[1..];
@@ -267,7 +267,7 @@ impl Cutter {
     }
 
     /// Ends a begun line.
-    fn finish(&mut self, keep: &mut impl FnMut(&[u8], usize)) {
+    pub(crate) fn finish(&mut self, keep: &mut impl FnMut(&[u8], usize)) {
         if !self.line.is_empty() || self.cut > 0 {
             keep(trimmed(&self.line), self.cut);
             self.line.clear();

@@ -13,12 +13,14 @@ mod feed;
 mod http1;
 mod secure;
 
+use std::net::IpAddr;
 use std::path::{Component, Path};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 
 use crate::config::Config;
+use crate::nets::{Net, Nets};
 use crate::range::Choice;
 use crate::route::{Pattern, Table};
 use crate::{headers, path, range, screen, static_files};
@@ -39,12 +41,13 @@ pub fn run(name: &str, data: &[u8]) {
 /// One request's parts: path, host, range and headers.
 fn request(data: &[u8]) {
     let mut feed = Feed::new(data);
-    match feed.below(5) {
+    match feed.below(6) {
         0 => paths(&feed.text(), &feed.text(), feed.flag()),
         1 => hosts(&mut feed),
         2 => ranges(&mut feed),
         3 => claims(&mut feed),
-        _ => screened(&mut feed),
+        4 => screened(&mut feed),
+        _ => networks(&mut feed),
     }
 }
 
@@ -118,6 +121,37 @@ fn hosts(feed: &mut Feed<'_>) {
     let lower = String::from_utf8_lossy(given).to_ascii_lowercase();
     assert!(lower.contains(&name), "{name}");
     assert!(!name.contains(':') || lower.starts_with('['), "{name}");
+}
+
+/// A network holds the addresses that begin as it does, and never everybody.
+fn networks(feed: &mut Feed<'_>) {
+    let (text, bits) = (feed.text(), feed.array::<16>());
+    let Ok(net) = Net::parse(&text) else {
+        return;
+    };
+    let nets = Nets::parse(&[text.clone()]).expect("the same");
+    let (first, length) = text.trim().split_once('/').unwrap_or((text.trim(), ""));
+    let first: IpAddr = first.parse().expect("an address");
+    assert!(nets.hold(first), "{text} {net:?}");
+    let flip = |bytes: &mut [u8], at: usize| bytes[at / 8] ^= 0x80 >> (at % 8);
+    let (mut inside, mut outside) = match first {
+        IpAddr::V4(first) => (first.octets().to_vec(), first.octets().to_vec()),
+        IpAddr::V6(first) => (first.octets().to_vec(), first.octets().to_vec()),
+    };
+    let width = 8 * inside.len();
+    let length = length.parse().unwrap_or(width);
+    for at in length..width {
+        if bits[at / 8] & (0x80 >> (at % 8)) != 0 {
+            flip(&mut inside, at);
+        }
+    }
+    flip(&mut outside, usize::from(bits[0]) % length);
+    let address = |bytes: &[u8]| match <[u8; 4]>::try_from(bytes) {
+        Ok(four) => IpAddr::from(four),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(bytes).expect("16")),
+    };
+    assert!(nets.hold(address(&inside)), "{text} {inside:?}");
+    assert!(!nets.hold(address(&outside)), "{text} {outside:?}");
 }
 
 /// The digits of a range, or none.

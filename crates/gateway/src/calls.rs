@@ -147,7 +147,7 @@ fn request(appid: &str, call: Call) -> Option<Request<Body>> {
     request.body(body).ok()
 }
 
-fn read(status: StatusCode, body: &[u8]) -> Result<Value, CallError> {
+pub(crate) fn read(status: StatusCode, body: &[u8]) -> Result<Value, CallError> {
     let answer: Value = serde_json::from_slice(body).map_err(|_| CallError::Malformed)?;
     let errcode = match answer.get("errcode").filter(|given| !given.is_null()) {
         None if status.is_success() && answer.is_object() => 0,

@@ -17,6 +17,7 @@ use weappd_base::secret::Secret;
 use weappd_wechat::envelope::Format;
 use weappd_wechat::message::{self, Mailbox, MessageKey};
 
+use crate::calls::{self, CallError};
 use crate::push::{Fake, Reader, Stamp, check_url, is_probe, open};
 use crate::query::{Query, encode};
 use crate::refusal::Refusal;
@@ -271,10 +272,11 @@ fn deep_enough(value: &Value) -> bool {
 /// Calls on their way out: query, path, and the answers about tokens.
 fn call(data: &[u8]) {
     let mut feed = Feed::new(data);
-    match feed.below(4) {
+    match feed.below(5) {
         0 => query(&feed.text(), &feed.text()),
         1 => path(&feed.text(), &feed.text()),
         2 => token_answer(feed.number() % (1 << 50), feed.rest()),
+        4 => answer(&mut feed),
         _ => token_made(&mut feed),
     }
 }
@@ -395,6 +397,24 @@ fn token_answer(now: i64, body: &[u8]) {
         }
         Err(Refusal::TokenRefused { errcode, .. }) => assert_eq!(Some(errcode), code),
         Err(refusal) => assert_eq!(refusal, Refusal::TokenUnreadable),
+    }
+}
+
+/// What weappd's own calls are answered: a success says nothing else, a refusal its number.
+fn answer(feed: &mut Feed<'_>) {
+    let status = http::StatusCode::from_u16(200 + u16::from(feed.byte())).expect("a status");
+    let body = feed.rest();
+    let value: Option<Value> = serde_json::from_slice(body).ok();
+    let code = token::errcode(body);
+    match calls::read(status, body) {
+        Ok(told) => {
+            assert_eq!(Some(&told), value.as_ref());
+            assert!(told.is_object() && code.is_none_or(|code| code == 0));
+        }
+        Err(CallError::Refused { errcode, .. }) => {
+            assert!(errcode != 0 && code.is_none_or(|code| code == errcode));
+        }
+        Err(error) => assert_eq!(error, CallError::Malformed),
     }
 }
 

@@ -288,7 +288,9 @@ fn masked(feed: &mut Feed<'_>) {
         };
     }
     let drawn = tap::body(value.to_string().as_bytes()).to_string();
-    assert!(!drawn.contains(SECRET) || other.contains(SECRET), "{drawn}");
+    // A tab before it, drawn `\t`, completes it.
+    let said = json!(other).to_string().contains(SECRET);
+    assert!(said || !drawn.contains(SECRET), "{drawn}");
     // A token of 40 letters or more is hidden wherever it stands.
     let token = "Ab3-_".repeat(8 + deep);
     let drawn = tap::body(json!([format!("{other} {token}")]).to_string().as_bytes());

@@ -38,6 +38,8 @@ mod credential;
 mod endpoints;
 pub mod error;
 pub mod faults;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 mod meter;
 mod open_data;

@@ -23,6 +23,8 @@ use crate::calls::{Entry, Kind};
 use crate::error::Error;
 use crate::simulator::Simulator;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod letter;
 mod reply;
 

@@ -297,5 +297,7 @@ fn read_public_key(pem: &str) -> Result<Vec<u8>, Error> {
     Ok(parsed.subject_public_key_info().as_ref().to_vec())
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

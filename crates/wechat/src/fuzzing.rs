@@ -9,7 +9,7 @@
 )]
 
 #[path = "../../../fuzz/feed.rs"]
-mod feed;
+pub(crate) mod feed;
 
 use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
@@ -19,14 +19,15 @@ use weappd_base::secret::Secret;
 use crate::envelope::Format;
 use crate::error::Error;
 use crate::message::{Mailbox, MessageKey, Stamp};
-use crate::{armour, client, envelope, errcode, message, open_data, wire};
+use crate::{api_sign, armour, client, envelope, errcode, message, open_data, wire};
 use feed::Feed;
 
 /// The targets of this room.
-pub const TARGETS: [(&str, fn(&[u8])); 3] = [
+pub const TARGETS: [(&str, fn(&[u8])); 4] = [
     ("wechat_open_data", open),
     ("wechat_message", push),
     ("wechat_wire", answer),
+    ("wechat_api_sign", api_sign::fuzzing::talk),
 ];
 
 /// Gives an input to the target of this name.

@@ -1,0 +1,107 @@
+//! Pushes: whatever the settings and the message, production opens what is sent; whatever
+//! is answered, it is read (docs/fuzzing.md).
+
+use weappd_wechat::message::{Mailbox, Stamp};
+
+use super::*;
+use crate::fuzzing::feed::Feed;
+
+const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+
+pub(crate) fn letters(feed: &mut Feed<'_>) {
+    let (way, format, mode) = (feed.below(4), feed.below(2), feed.below(3));
+    if way == 0 {
+        return settings(feed);
+    }
+    let target = Target {
+        appid: "wx1".to_owned(),
+        url: Uri::from_static("http://127.0.0.1/"),
+        token: Secret::new("a token"),
+        key: MessageKey::parse(&Secret::new(KEY)).ok(),
+        mode: [Mode::Plain, Mode::Compatible, Mode::Safe][mode],
+        format: [Format::Json, Format::Xml][format],
+    };
+    let text = feed.text();
+    if way == 1 {
+        // What a server answers.
+        drop(reply::read(&target, &text));
+        return;
+    }
+    let message: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({ "Content": text }));
+    if !message.is_object() {
+        return;
+    }
+    let stamp = letter::Stamp {
+        openid: "oUser",
+        timestamp: 1_800_000_000,
+        nonce: "42",
+        random: feed.array(),
+        forged: way == 3,
+    };
+    let letter = letter::write(&target, &message, &stamp);
+    let field = |name: &str| {
+        let mut pairs = letter.query.split('&');
+        pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    };
+    let signature = field("signature").expect("signed");
+    let genuine = message::is_signed(&target.token, "1800000000", "42", signature);
+    assert_eq!(genuine, way != 3);
+    if target.mode == Mode::Plain {
+        assert!(field("msg_signature").is_none());
+        return;
+    }
+    let mailbox = Mailbox {
+        appid: target.appid.clone(),
+        token: target.token.clone(),
+        key: target.key.clone().expect("a key"),
+    };
+    let stamp = Stamp {
+        timestamp: "1800000000",
+        nonce: "42",
+        msg_signature: field("msg_signature").expect("signed"),
+    };
+    let opened = mailbox.open(stamp, &letter.body);
+    if way == 3 {
+        assert!(opened.is_err());
+    } else {
+        let plain = Target {
+            mode: Mode::Plain,
+            ..target
+        };
+        let open = letter::write(
+            &plain,
+            &message,
+            &letter::Stamp {
+                forged: false,
+                random: [0; 16],
+                openid: "o",
+                timestamp: 0,
+                nonce: "",
+            },
+        );
+        assert_eq!(opened.ok().as_ref(), Some(&open.body), "{}", letter.body);
+    }
+}
+
+/// Settings: refused by name, without the token in the words, or good for an address.
+fn settings(feed: &mut Feed<'_>) {
+    let Ok(settings) = serde_json::from_slice::<PushSettings>(feed.rest()) else {
+        return;
+    };
+    assert!(
+        settings.token.is_empty()
+            || !format!("{settings:?}").contains(&format!("{:?}", settings.token.expose()))
+    );
+    let url = settings.url.clone().unwrap_or_default();
+    match Target::new("wx1".to_owned(), &url, settings) {
+        Ok(target) => {
+            let address = target.address("signature=a&nonce=b");
+            let request = Request::get(address).body(()).expect("an address");
+            let query = request.uri().query().expect("a query");
+            assert!(query.ends_with("signature=a&nonce=b"));
+            assert_eq!(request.uri().host(), target.url.host());
+            assert!(target.mode == Mode::Plain || target.key.is_some());
+        }
+        Err(error) => assert!(matches!(error, Error::Push(_)), "{error}"),
+    }
+}
