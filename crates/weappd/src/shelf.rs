@@ -17,11 +17,9 @@ use crate::exit::chain;
 pub(crate) struct SessionShelf(Arc<OnceLock<weappd_session::Shelf>>);
 
 impl SessionShelf {
-    pub(crate) fn set(&self, shelf: Option<weappd_session::Shelf>) {
-        if let Some(shelf) = shelf {
-            // A house has one database.
-            let _first = self.0.set(shelf);
-        }
+    /// The session room is there now. A house has one database.
+    pub(crate) fn open(&self, opened: weappd_session::Shelf) {
+        let _first = self.0.set(opened);
     }
 
     fn shelf(&self) -> Result<&weappd_session::Shelf, Unshared> {

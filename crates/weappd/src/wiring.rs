@@ -200,8 +200,8 @@ async fn rooms(
     })
     .await
     .map_err(|error| Failure::new(&error, ""))?;
-    if let Some(shelf) = shelf {
-        shelf.set(sessions.shelf());
+    if let (Some(shelf), Some(opened)) = (shelf, sessions.shelf()) {
+        shelf.open(opened);
     }
     let tunnels = Tunnels::build(TunnelsParts {
         config: plan.sections.tunnel.clone(),

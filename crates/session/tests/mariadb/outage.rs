@@ -199,7 +199,7 @@ async fn the_way_to_the_server_may_be_encrypted() {
 async fn what_nodes_share_is_refused_soon_while_the_server_is_gone() {
     let (_backend, server, world) = world(60_000).await;
     let shelf = world.sessions.shelf().expect("nodes can share MariaDB");
-    let held = shelf.hold("a", Duration::from_secs(600)).await;
+    let held = shelf.hold("a", Duration::from_mins(10)).await;
     held.expect("holds");
     server.signal(Signal::STOP);
     let asked = Instant::now();

@@ -11,7 +11,7 @@ use crate::backend::Backend;
 use crate::cauth;
 use crate::world::World;
 
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 /// A node; all of a test have one key file.
 async fn node(backend: &Backend, keys: &TempDir) -> (World, Shelf) {

@@ -32,6 +32,7 @@ mod http;
 // A private MariaDB, for stores and for servers that bring their own tables.
 mod mariadb;
 // npm packages of the tests, installed once.
+mod nodes;
 mod npm;
 // The unchanged Wafer SDKs on both sides of the wire.
 mod old_software;
