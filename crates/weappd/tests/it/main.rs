@@ -27,12 +27,15 @@ mod edge;
 mod files;
 // WeChat's two doors: pushed messages, calls without a token, and their commands.
 mod gateway;
+// Messages pushed to a weappd that is killed again and again.
+mod inbox;
 // A small HTTP client whose answers a test can take apart.
 mod http;
 // A private MariaDB, for stores and for servers that bring their own tables.
 mod mariadb;
-// npm packages of the tests, installed once.
+// Several weappds on one database.
 mod nodes;
+// npm packages of the tests, installed once.
 mod npm;
 // The unchanged Wafer SDKs on both sides of the wire.
 mod old_software;

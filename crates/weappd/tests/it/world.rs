@@ -167,6 +167,31 @@ impl World {
         (self.dir, asked.elapsed())
     }
 
+    /// Starts a killed `weappd serve` again in its directory. Its ports are other ones:
+    /// somebody may have taken the old ones meanwhile.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.process.wait(PATIENCE).is_some(), "weappd still runs");
+        let file = self.dir.path().join("weappd.toml");
+        let mut words = String::new();
+        for _ in 0..STARTS {
+            let mut toml = fs::read_to_string(&file).expect("weappd.toml");
+            let doors = [&mut self.http, &mut self.https, &mut self.internal];
+            for (door, port) in doors.into_iter().zip(fresh()) {
+                toml = toml.replace(&format!("\"{door}\""), &format!("\"{port}\""));
+                *door = port;
+            }
+            fs::write(&file, toml).expect("weappd.toml");
+            match start(self.dir.path(), &[]) {
+                Ok(process) => {
+                    self.process = process;
+                    return;
+                }
+                Err(said) => words = said,
+            }
+        }
+        panic!("weappd lost the race for a port {STARTS} times\n{words}");
+    }
+
     /// A client of the site over HTTPS.
     pub(crate) fn site(&self) -> Client {
         Client::https(self.https, "localhost", &self.ca())
@@ -342,30 +367,17 @@ impl Recipe {
 
     /// Serves it.
     pub(crate) fn serve(self) -> World {
+        let mut words = String::new();
         for _ in 0..STARTS {
-            let ports = free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+            let ports = fresh();
             let file = self.dir.path().join("weappd.toml");
             fs::write(&file, self.toml(ports)).expect("weappd.toml");
-            let mut command = Command::new(WEAPPD);
-            command
-                .arg("serve")
-                .current_dir(self.dir.path())
-                .env("WEAPP_SECRET", APP_SECRET)
-                .envs(self.env.iter().map(|(name, value)| (name, value)));
-            let mut process = Process::spawn("weappd serve", &mut command);
-            let deadline = Instant::now() + PATIENCE;
-            while let Some(line) = process.next_line(deadline) {
-                if line.trim_start().starts_with("Internal") {
-                    return self.world(process, ports);
-                }
+            match start(self.dir.path(), &self.env) {
+                Ok(process) => return self.world(process, ports),
+                Err(said) => words = said,
             }
-            let words = process.transcript();
-            assert!(
-                words.contains("another program already does"),
-                "weappd does not serve\n{words}"
-            );
         }
-        panic!("weappd lost the race for a port {STARTS} times");
+        panic!("weappd lost the race for a port {STARTS} times\n{words}");
     }
 
     fn world(self, process: Process, [http, https, internal]: [SocketAddr; 3]) -> World {
@@ -384,6 +396,34 @@ impl Recipe {
 
 /// How often a lost race for a port is run again.
 const STARTS: usize = 3;
+
+/// Free addresses for the two public doors and the internal one.
+fn fresh() -> [SocketAddr; 3] {
+    free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+/// `weappd serve` in a directory, once it is open; or what it said of a port that is taken.
+fn start(dir: &Path, env: &[(String, String)]) -> Result<Process, String> {
+    let mut command = Command::new(WEAPPD);
+    command
+        .arg("serve")
+        .current_dir(dir)
+        .env("WEAPP_SECRET", APP_SECRET)
+        .envs(env.iter().map(|(name, value)| (name, value)));
+    let mut process = Process::spawn("weappd serve", &mut command);
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(line) = process.next_line(deadline) {
+        if line.trim_start().starts_with("Internal") {
+            return Ok(process);
+        }
+    }
+    let words = process.transcript();
+    assert!(
+        words.contains("another program already does"),
+        "weappd does not serve\n{words}"
+    );
+    Err(words)
+}
 
 /// A user with a phone that runs the mini program.
 pub(crate) struct Phone {
