@@ -139,9 +139,9 @@ struct ProfileBody {
 impl Profile {
     /// Reads `{"nickName"?, "avatarUrl"?}` or `{"rawData", "signature"}`.
     pub(crate) fn read(text: &[u8]) -> Result<Self, DataFault> {
-        let body: ProfileBody = serde_json::from_slice(text).map_err(|_| {
+        let body: ProfileBody = weappd_base::json::object(text).map_err(|_| {
             DataFault::Input(
-                "the body must be JSON: {\"nickName\"?, \"avatarUrl\"?} or {\"rawData\", \"signature\"}",
+                "the body must be a JSON object: {\"nickName\"?, \"avatarUrl\"?} or {\"rawData\", \"signature\"}",
             )
         })?;
         let mut fields = Map::new();

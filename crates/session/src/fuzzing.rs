@@ -13,6 +13,7 @@ mod feed;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Map, Value, json};
+use weappd_base::json::object;
 
 use crate::config::Config;
 use crate::data::Profile;
@@ -181,13 +182,14 @@ fn rpc_call(feed: &mut Feed<'_>) {
 /// Bodies of weappd's own dialect.
 fn bodies(body: &[u8]) {
     let value = serde_json::from_slice::<Value>(body);
-    let Some(value) = value.ok().filter(Value::is_object) else {
-        // Fields nobody reads may hold anything; a list may stand for the fields.
-        drop(serde_json::from_slice::<LoginBody>(body));
-        drop(Profile::read(body));
+    let Some(value) = value.as_ref().ok().filter(|value| value.is_object()) else {
+        // Fields nobody reads may hold what no `Value` holds; a list is no body.
+        let login = object::<LoginBody>(body);
+        assert!(value.is_err() || login.is_err());
+        assert!(Profile::read(body).is_err() || value.is_err());
         return;
     };
-    if let Ok(login) = serde_json::from_slice::<LoginBody>(body) {
+    if let Ok(login) = object::<LoginBody>(body) {
         assert_eq!(login.code, value["code"].as_str().expect("a text"));
         if let Ok((data, signed)) = login.brought() {
             let has = |name: &str| value[name].as_str().is_some_and(|text| !text.is_empty());
@@ -195,8 +197,8 @@ fn bodies(body: &[u8]) {
             assert_eq!(signed.is_some(), has("rawData") && has("signature"));
         }
     }
-    drop(serde_json::from_slice::<DecryptBody>(body));
-    if let Ok(phone) = serde_json::from_slice::<PhoneBody>(body) {
+    drop(object::<DecryptBody>(body));
+    if let Ok(phone) = object::<PhoneBody>(body) {
         drop(phone.brought());
     }
     if let Ok(Profile::Chosen(fields)) = Profile::read(body) {

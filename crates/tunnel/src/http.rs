@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use weappd_base::json::{Named, object};
 use weappd_base::secret::mask;
 use weappd_base::wiretap::{Party, Report};
 
@@ -158,7 +159,7 @@ async fn get_wsurl(State(tunnels): State<Tunnels>, request: Request) -> Response
 }
 
 fn issue(tunnels: &Tunnels, letter: &Letter) -> Result<Issued, Refusal> {
-    let params: WsUrl = read(&letter.data)?;
+    let Named(params): Named<WsUrl> = read(&letter.data)?;
     let receive_url = params.receive_url.ok_or(Refusal::Missing("receiveUrl"))?;
     let route = letter.business.route(&receive_url)?;
     // The scheme is this server's: `protocolType` asks for wss even where only ws is there.
@@ -175,7 +176,8 @@ async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
     let mut business = None;
     let answer = async {
         let letter = open(&tunnels, request).await?;
-        let packets: Vec<Packet<'_>> = read(&letter.data)?;
+        let packets: Vec<Named<Packet<'_>>> = read(&letter.data)?;
+        let packets: Vec<Packet<'_>> = packets.into_iter().map(|Named(packet)| packet).collect();
         let missed = push::push(&tunnels, &letter.business, &packets).await?;
         business = Some(Arc::clone(&letter.business));
         let data = missed_json(&missed);
@@ -201,8 +203,8 @@ async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
 async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let body = collect(request.into_body(), tunnels.config().push_body_bytes).await?;
-    let envelope: Envelope = serde_json::from_slice(&body)
-        .map_err(|problem| Refusal::Unreadable(format!("body: {problem}")))?;
+    let envelope: Envelope =
+        object(&body).map_err(|problem| Refusal::Unreadable(format!("body: {problem}")))?;
     drop(body);
     tunnels.wiretap().hop(|| asked(&path, &envelope));
     let data = envelope.data.ok_or(Refusal::Missing("data"))?;

@@ -753,3 +753,25 @@ async fn the_built_in_endpoint_issues_tunnels_too() {
     assert_eq!((views.len(), views[0].state), (1, "open"));
     assert!(world.tunnels.list(0).is_empty());
 }
+
+#[tokio::test]
+async fn lists_in_the_place_of_objects_are_refused() {
+    let world = World::new();
+    let data = json!({ "receiveUrl": world.receive_url() }).to_string();
+    let good = world.envelope(&data);
+    let list = json!([data, null, good["tcId"], null, good["signature"]]);
+    let inner = json!([world.receive_url()]).to_string();
+    let packet = json!([[["id"], "message", "{}"]]).to_string();
+    for (path, body) in [
+        ("/get/wsurl", list.clone()),
+        ("/ws/push", list),
+        ("/get/wsurl", world.envelope(&inner)),
+        ("/ws/push", world.envelope(&packet)),
+    ] {
+        let answer = world.post(path, body.to_string()).await;
+        assert_ne!(answer["code"], 0, "{path} {body}");
+        let why = answer["message"].as_str().expect("a reason");
+        assert!(why.contains("an object with named fields"), "{why}");
+    }
+    assert_eq!(world.post("/get/wsurl", good.to_string()).await["code"], 0);
+}

@@ -111,7 +111,7 @@ async fn replace_token(
     let shared = gateway.shared();
     let asked = async {
         want_bearer(shared, &headers)?;
-        let asked: Rejected = serde_json::from_slice(&body).map_err(|_| Refusal::BadRequest)?;
+        let asked: Rejected = weappd_base::json::object(&body).map_err(|_| Refusal::BadRequest)?;
         let centre = shared.centre(asked.appid.as_deref())?;
         let token = centre.instead_of_text(&asked.rejected).await?;
         Ok(told(centre, &token))

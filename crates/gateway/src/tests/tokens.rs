@@ -250,7 +250,10 @@ async fn the_centre_replaces_a_token_somebody_was_rejected_with() {
     assert_eq!(world.wechat.questions(), 1);
     let said = replace(r#"{"rejected":"t1"}"#).await;
     assert!(said.text.contains("\"t2\""), "{}", said.text);
-    assert_eq!(replace("rubbish").await.errcode(), -808_012);
+    for bad in ["rubbish", "[null,\"t2\"]", "[\"t2\"]"] {
+        assert_eq!(replace(bad).await.errcode(), -808_012, "{bad}");
+    }
+    assert_eq!(world.wechat.questions(), 2);
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ pub(crate) async fn put_phone(State(site): State<Site>, request: Request) -> Res
     };
     let who = Some(session.identity.openid.as_str());
     site.tell(Arrow::request("phone number"), who, || tap::body(&text));
-    let proof = serde_json::from_slice::<native::PhoneBody>(&text)
-        .map_err(|_| "the body must be JSON: {\"code\"} or {\"encryptedData\", \"iv\"}")
+    let proof = weappd_base::json::object::<native::PhoneBody>(&text)
+        .map_err(|_| "the body must be a JSON object: {\"code\"} or {\"encryptedData\", \"iv\"}")
         .and_then(native::PhoneBody::brought);
     let proof = match proof {
         Ok(proof) => proof,
