@@ -40,12 +40,10 @@ fn lines(feed: &mut Feed<'_>) {
     let cuts = feed.field();
     let bytes = feed.rest();
     let mut plain = Vec::new();
-    for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        // Behind the last end of line there is a line only if there is something.
-        let is_last = at == bytes.iter().filter(|byte| **byte == b'\n').count();
-        if is_last && line.is_empty() {
-            continue;
-        }
+    // Behind the last end of line there is a line only if there is something.
+    let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let lines = whole.split(|byte| *byte == b'\n');
+    for line in lines.filter(|_| !bytes.is_empty()) {
         let kept = &line[..line.len().min(max)];
         let kept = kept.strip_suffix(b"\r").unwrap_or(kept);
         plain.push((kept.to_vec(), line.len().saturating_sub(max)));
@@ -106,7 +104,8 @@ fn stat(feed: &mut Feed<'_>) {
     assert_eq!(entry.group, 42);
     assert!(!entry.zombie && !entry.kernel);
     // Cut off, it says less, and nothing else.
-    let cut = line.floor_char_boundary(feed.below(line.len()));
+    let end = line.rfind(')').expect("a name");
+    let cut = end + feed.below(line.len() - end);
     if let Some(less) = parse_stat(7, &line[..cut]) {
         assert_eq!(less.group, 42);
     }

@@ -164,6 +164,8 @@ impl Simulator {
             "/cgi-bin/token" => self.classic_token(call),
             "/cgi-bin/stable_token" => self.stable_token(call),
             "/wxa/business/getuserphonenumber" => self.user_phone_number(call, appid),
+            "/wxa/business/checkencryptedmsg" => self.check_encrypted(call, appid),
+            "/wxa/business/getuserencryptkey" => self.user_keys(call, appid),
             "/wxa/checksession" => self.check_session_key(call, appid),
             "/wxa/resetusersessionkey" => self.reset_session_key(call, appid),
             "/wxa/getuserriskrank" => self.user_risk_rank(call, appid),
@@ -260,5 +262,7 @@ impl Simulator {
 
 #[cfg(test)]
 mod guards_tests;
+#[cfg(test)]
+mod sweep_tests;
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,12 @@ pub(crate) fn method_of(path: &str) -> Option<&'static Method> {
     ALL.get(path)
 }
 
+/// Every documented path with its method.
+#[cfg(test)]
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static Method)> {
+    ALL.iter().map(|(path, method)| (*path, method))
+}
+
 /// How many paths are known.
 #[cfg(test)]
 pub(crate) fn count() -> usize {

@@ -20,7 +20,7 @@ pub enum Error {
         limit: usize,
     },
     /// The request's body cannot be read.
-    #[error("the body must be JSON: {0}")]
+    #[error("the body must be a JSON object: {0}")]
     Body(#[source] serde_json::Error),
     /// `authorize` does not say what the user chose.
     #[error("the body must hold \"allow\": true or false")]

@@ -41,6 +41,7 @@ pub fn router(simulator: Simulator) -> Router {
         .route("/phone/{user}/enter_session", post(phone::enter_session))
         .route("/phone/{user}/we_run_data", post(phone::we_run_data))
         .route("/phone/{user}/group_info", post(phone::group_info))
+        .route("/phone/{user}/user_key", post(phone::user_key))
         .route("/phone/{user}/inbox", get(phone::inbox))
         .route("/avatar/{file}", get(phone::draw_avatar))
         .layer(from_fn(share_with_this_machine));

@@ -15,7 +15,7 @@
 //! - `credential`: `access_token`s. `codes`: five minutes, one use. `meter`: calls by the
 //!   minute. `windows`: when customers may be answered.
 //! - [`push`]: WeChat calls the server.
-//! - `user`: people made of their names. `avatar`, `png`: pictures.
+//! - `user`: people made of their names. `user_keys`: keys of their own. `avatar`, `png`: pictures.
 //! - [`faults`]: a bad day of WeChat, on demand. [`settings`]: its limits.
 //! - `calls`: the call log. `overview`: everything at a glance.
 //! - [`http`]: all paths. [`page`]: the phone page of `weappd dev`.
@@ -54,6 +54,7 @@ mod sealed;
 pub mod settings;
 pub mod simulator;
 mod user;
+mod user_keys;
 mod windows;
 
 pub use error::Error;

@@ -200,8 +200,10 @@ impl Phone {
             session_key,
         };
         let now = self.simulator.now();
-        self.simulator
-            .with_state(|state| state.phone_codes.add(code.clone(), grant, now));
+        self.simulator.with_state(|state| {
+            state.phone_codes.add(code.clone(), grant, now);
+            state.encrypted.add(self.appid(), &encrypted_data, now);
+        });
         Ok(PhoneNumber {
             code,
             encrypted_data,

@@ -11,13 +11,13 @@ use axum::body::Bytes;
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use weappd_base::secret::Secret;
 use weappd_wechat::message::{self, MessageKey};
+use weappd_wechat::trust::{Connector, Trust};
 
 use crate::calls::{Entry, Kind};
 use crate::error::Error;
@@ -64,8 +64,11 @@ pub enum Format {
 pub struct PushSettings {
     /// The mini program; the first one, unless said.
     pub appid: Option<String>,
-    /// Where messages go: `http://host/path`. None: nowhere.
+    /// Where messages go: `https://host/path`, or `http://`. None: nowhere.
     pub url: Option<String>,
+    /// The certificates an https address may show, or who signed them, PEM; those this
+    /// machine trusts, unless said.
+    pub trust: Option<String>,
     /// The token that signs.
     #[serde(default = "Secret::default")]
     pub token: Secret,
@@ -94,6 +97,7 @@ pub(crate) struct Target {
     pub(crate) key: Option<MessageKey>,
     pub(crate) mode: Mode,
     pub(crate) format: Format,
+    poster: Poster,
 }
 
 /// Where each mini program's messages go.
@@ -122,12 +126,18 @@ struct Attempt {
 
 /// Sends what WeChat pushes. Every push has a connection of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Poster(Client<HttpConnector, Full<Bytes>>);
+struct Poster(Client<Connector, Full<Bytes>>);
 
 impl Poster {
-    pub(crate) fn new() -> Self {
+    fn new(trust: Trust<'_>) -> Result<Self, Error> {
+        let connector = trust.connector().map_err(|error| match error {
+            weappd_wechat::Error::TrustCertificate => {
+                Error::Push("trust must hold certificates in PEM")
+            }
+            _ => Error::Push("this machine trusts no certificates: name one with trust"),
+        })?;
         let mut client = Client::builder(TokioExecutor::new());
-        Self(client.pool_max_idle_per_host(0).build_http())
+        Ok(Self(client.pool_max_idle_per_host(0).build(connector)))
     }
 
     async fn send(
@@ -137,7 +147,7 @@ impl Poster {
     ) -> Result<(u16, String), String> {
         let exchange = async {
             let answer = self.0.request(request).await;
-            let answer = answer.map_err(|error| format!("no answer: {error}"))?;
+            let answer = answer.map_err(|error| format!("no answer: {}", causes(&error)))?;
             let status = answer.status().as_u16();
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
             let body = body.map_err(|error| format!("half an answer: {error}"))?;
@@ -154,9 +164,19 @@ impl Poster {
 impl Target {
     fn new(appid: String, url: &str, settings: PushSettings) -> Result<Self, Error> {
         let url: Uri = url.parse().map_err(|_| Error::Push("the url is none"))?;
-        if url.scheme_str() != Some("http") || url.host().is_none() {
-            return Err(Error::Push("the url must begin with http:// and a host"));
+        let trust = match (url.scheme_str(), &settings.trust) {
+            (Some("https"), Some(pem)) => Trust::Only(pem),
+            (Some("https"), None) => Trust::Machine,
+            (Some("http"), None) => Trust::Nobody,
+            (Some("http"), Some(_)) => {
+                return Err(Error::Push("trust is for an url that begins with https://"));
+            }
+            _ => return Err(Error::Push("the url must begin with http:// or https://")),
+        };
+        if url.host().is_none() {
+            return Err(Error::Push("the url has no host"));
         }
+        let poster = Poster::new(trust)?;
         let key = settings.encoding_aes_key.as_ref().map(MessageKey::parse);
         let key = key
             .transpose()
@@ -178,6 +198,7 @@ impl Target {
             key,
             mode,
             format: settings.format,
+            poster,
         })
     }
 
@@ -341,7 +362,7 @@ impl Simulator {
         let method = request.method().to_string();
         let started = Instant::now();
         let at = self.now_millis();
-        let got = self.poster().send(request, deadline).await;
+        let got = target.poster.send(request, deadline).await;
         let note = got.as_ref().err().cloned();
         let (status, answer) = got.unwrap_or_else(|error| (0, error));
         self.log(Entry {
@@ -385,6 +406,12 @@ impl Simulator {
     fn nonce(&self) -> String {
         u32::from_be_bytes(self.tokens().bytes()).to_string()
     }
+}
+
+/// An error with what caused it: a certificate that is not believed stands far down.
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 fn millis(since: Instant) -> u64 {

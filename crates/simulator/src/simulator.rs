@@ -20,11 +20,12 @@ use crate::error::Error;
 use crate::faults::Faults;
 use crate::meter::Meter;
 use crate::platform::Refusal;
-use crate::push::{Poster, PushBook};
+use crate::push::PushBook;
 use crate::quota::Quota;
 use crate::sealed::Seals;
 use crate::settings::Settings;
 use crate::user::UserName;
+use crate::user_keys::{Encrypted, UserKeys};
 use crate::windows::Windows;
 
 /// The most users one simulator holds.
@@ -72,7 +73,6 @@ struct Shared {
     tokens: Tokens,
     wiretap: Wiretap,
     tasks: Tasks,
-    poster: Poster,
     /// Seconds by which the simulator's time is ahead of the clock.
     offset: AtomicI64,
     next_message: AtomicU64,
@@ -99,6 +99,8 @@ pub(crate) struct State {
     pub(crate) calls: CallLog,
     pub(crate) seals: Seals,
     pub(crate) quota: Quota,
+    /// Phone numbers given out encrypted.
+    pub(crate) encrypted: Encrypted,
 }
 
 /// What WeChat remembers of a user.
@@ -116,6 +118,8 @@ pub(crate) struct User {
     pub(crate) subscriptions: HashMap<(String, String), u32>,
     /// How many customer messages may be answered, by appid.
     pub(crate) windows: HashMap<String, Windows>,
+    /// Keys shared with the server, by appid.
+    pub(crate) keys: HashMap<String, UserKeys>,
     /// What the phone received, oldest first.
     pub(crate) inbox: VecDeque<Value>,
 }
@@ -146,7 +150,6 @@ impl Simulator {
             tokens: parts.tokens,
             wiretap: parts.wiretap,
             tasks: parts.tasks,
-            poster: Poster::new(),
             offset: AtomicI64::new(0),
             next_message: AtomicU64::new(1),
             state: Mutex::new(state),
@@ -216,10 +219,6 @@ impl Simulator {
 
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.0.tasks
-    }
-
-    pub(crate) fn poster(&self) -> &Poster {
-        &self.0.poster
     }
 
     /// A message id as WeChat's: more than a number of JavaScript holds.

@@ -16,6 +16,9 @@ pub enum Error {
     /// The machine's trusted certificates could not be read.
     #[error("the machine's trusted certificates could not be read")]
     TrustRoots(#[source] std::io::Error),
+    /// What should be trusted is no certificate.
+    #[error("the certificate to trust is none in PEM")]
+    TrustCertificate,
     /// No connection to WeChat, or it was closed before the answer began.
     #[error("WeChat could not be reached")]
     Unreachable(#[source] hyper_util::client::legacy::Error),

@@ -12,6 +12,7 @@
 //! - [`open_data`]: what the phone carries encrypted; its signatures.
 //! - [`message`]: what WeChat pushes; [`envelope`] is its wrapping.
 //! - [`api_sign`]: calls encrypted and signed, where a mini program asks for it.
+//! - [`trust`]: whom an HTTPS connection believes.
 //! - [`error`]: all of this room's failures.
 //!
 //! # Invariants
@@ -31,6 +32,7 @@ pub mod error;
 pub mod fuzzing;
 pub mod message;
 pub mod open_data;
+pub mod trust;
 #[cfg(test)]
 mod vectors;
 pub mod wire;

@@ -84,6 +84,41 @@ impl Simulator {
         }))
     }
 
+    /// `GET /wxa/business/getuserencryptkey`: the newest keys the phone asked for.
+    pub(super) fn user_keys(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+        if call.field("sig_method") != "hmac_sha256" {
+            return Err(Refusal::SignatureMethod);
+        }
+        let key = self.session_key_of(call, appid)?;
+        let key = key.ok_or(Refusal::SessionGone)?;
+        if !is_signed(Some(&key), call.field("signature")) {
+            return Err(Refusal::Signature);
+        }
+        let now = self.now();
+        let list = self.with_state(|state| {
+            let (_, user) = state.user_of(appid, call.field("openid"))?;
+            Ok(user.keys.get(appid).map(|keys| keys.list(now)))
+        })?;
+        Ok(json!({
+            "errcode": 0,
+            "errmsg": "ok",
+            "key_info_list": list.unwrap_or_default(),
+        }))
+    }
+
+    /// `POST /wxa/business/checkencryptedmsg`. `vaild` is WeChat's spelling.
+    pub(super) fn check_encrypted(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+        let fields = call.fields()?;
+        let hash = text(&fields, "encrypted_msg_hash");
+        if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Refusal::Args);
+        }
+        let now = self.now();
+        let made_at = self.with_state(|state| state.encrypted.made_at(appid, hash, now));
+        let made_at = made_at.ok_or(Refusal::NotOurs)?;
+        Ok(json!({ "errcode": 0, "errmsg": "ok", "vaild": true, "create_time": made_at }))
+    }
+
     /// The living session key of the user the query names.
     fn session_key_of(&self, call: &Call, appid: &str) -> Result<Option<Secret>, Refusal> {
         let now = self.now();

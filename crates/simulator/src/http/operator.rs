@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use weappd_base::json::object;
 
 use crate::calls::Entry;
 use crate::error::Error;
@@ -26,7 +27,7 @@ pub(super) async fn set_faults(
     State(simulator): State<Simulator>,
     body: Bytes,
 ) -> Result<Json<Faults>, Error> {
-    simulator.set_faults(serde_json::from_slice(&body).map_err(Error::Body)?);
+    simulator.set_faults(object(&body).map_err(Error::Body)?);
     Ok(Json(simulator.faults()))
 }
 
@@ -66,7 +67,7 @@ pub(super) async fn move_clock(
     State(simulator): State<Simulator>,
     body: Bytes,
 ) -> Result<Json<Time>, Error> {
-    let by: Move = serde_json::from_slice(&body).map_err(Error::Body)?;
+    let by: Move = object(&body).map_err(Error::Body)?;
     simulator.advance(by.advance_secs)?;
     Ok(show_clock(State(simulator)).await)
 }
@@ -108,7 +109,7 @@ pub(super) async fn set_push(
     State(simulator): State<Simulator>,
     body: Bytes,
 ) -> Result<Json<Value>, Error> {
-    let settings: PushSettings = serde_json::from_slice(&body).map_err(Error::Body)?;
+    let settings: PushSettings = object(&body).map_err(Error::Body)?;
     simulator.set_verified_push(settings).await?;
     Ok(show_push(State(simulator)).await)
 }
@@ -121,10 +122,10 @@ pub(super) async fn set_api_security(
     State(simulator): State<Simulator>,
     body: Bytes,
 ) -> Result<Json<Value>, Error> {
-    let value: Value = serde_json::from_slice(&body).map_err(Error::Body)?;
+    let value: serde_json::Map<String, Value> = object(&body).map_err(Error::Body)?;
     let appid = value.get("appid").and_then(Value::as_str);
     let security: Option<ApiSecurity> = match value.get("symmetric_key") {
-        Some(_) => Some(serde_json::from_value(value.clone()).map_err(Error::Body)?),
+        Some(_) => Some(serde_json::from_value(Value::Object(value.clone())).map_err(Error::Body)?),
         None => None,
     };
     simulator.set_api_security(appid, security)?;
@@ -144,7 +145,7 @@ pub(super) async fn verify_push(
     let whose: Whose = if body.trim_ascii().is_empty() {
         Whose::default()
     } else {
-        serde_json::from_slice(&body).map_err(Error::Body)?
+        object(&body).map_err(Error::Body)?
     };
     let first = || simulator.first_mini_app();
     let app = whose
@@ -169,7 +170,7 @@ pub(super) async fn send_push(
     State(simulator): State<Simulator>,
     body: Bytes,
 ) -> Result<Json<Delivery>, Error> {
-    let send: Send = serde_json::from_slice(&body).map_err(Error::Body)?;
+    let send: Send = object(&body).map_err(Error::Body)?;
     let phone = simulator.phone(&send.user, send.appid.as_deref())?;
     // The user appears, as with every call that names one.
     phone.profile()?;

@@ -34,7 +34,7 @@ fn phone(simulator: &Simulator, user: &str, body: &Bytes) -> Result<(Phone, Said
     let said: Said = if body.trim_ascii().is_empty() {
         Said::default()
     } else {
-        serde_json::from_slice(body).map_err(Error::Body)?
+        weappd_base::json::object(body).map_err(Error::Body)?
     };
     let phone = simulator.phone(user, said.appid.as_deref())?;
     Ok((phone, said))
@@ -153,6 +153,14 @@ pub(super) async fn we_run_data(
     Ok(axum::Json(
         phone(&simulator, &user, &body)?.0.we_run_data()?,
     ))
+}
+
+pub(super) async fn user_key(
+    State(simulator): State<Simulator>,
+    Path(user): Path<String>,
+    body: Bytes,
+) -> Result<axum::Json<Value>, Error> {
+    Ok(axum::Json(phone(&simulator, &user, &body)?.0.user_key()?))
 }
 
 pub(super) async fn group_info(

@@ -1,5 +1,6 @@
 //! Pushes: whatever the settings and the message, production opens what is sent; whatever
 //! is answered, it is read (docs/fuzzing.md).
+#![allow(clippy::expect_used, reason = "a target fails by panicking")]
 
 use weappd_wechat::message::{Mailbox, Stamp};
 
@@ -20,6 +21,7 @@ pub(crate) fn letters(feed: &mut Feed<'_>) {
         key: MessageKey::parse(&Secret::new(KEY)).ok(),
         mode: [Mode::Plain, Mode::Compatible, Mode::Safe][mode],
         format: [Format::Json, Format::Xml][format],
+        poster: Poster::new(Trust::Nobody).expect("a poster"),
     };
     let text = feed.text();
     if way == 1 {

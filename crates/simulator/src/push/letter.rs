@@ -132,8 +132,10 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use weappd_wechat::message::{Mailbox, MessageKey, Stamp as Seen};
+    use weappd_wechat::trust::Trust;
 
     use super::*;
+    use crate::push::Poster;
 
     const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 
@@ -145,6 +147,7 @@ mod tests {
             key: (mode != Mode::Plain).then(key),
             mode,
             format,
+            poster: Poster::new(Trust::Nobody).expect("a poster"),
         }
     }
 

@@ -63,9 +63,10 @@ mod tests {
     use weappd_base::secret::Secret;
     use weappd_wechat::envelope;
     use weappd_wechat::message::MessageKey;
+    use weappd_wechat::trust::Trust;
 
     use super::*;
-    use crate::push::Format;
+    use crate::push::{Format, Poster};
 
     fn target(mode: Mode) -> Target {
         let key = Secret::new("abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG");
@@ -76,6 +77,7 @@ mod tests {
             key: Some(MessageKey::parse(&key).expect("a key")),
             mode,
             format: Format::Json,
+            poster: Poster::new(Trust::Nobody).expect("a poster"),
         }
     }
 

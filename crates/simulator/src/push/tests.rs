@@ -309,3 +309,76 @@ async fn what_users_and_checks_do_is_pushed() {
     }
     assert!(world.tasks.finish(Duration::from_secs(10)).await);
 }
+
+#[tokio::test]
+async fn an_https_address_shows_a_certificate_that_is_trusted() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("made");
+    let (server, address) = server();
+    let secure = tls_before(&address, &made);
+    let world = World::new();
+    let message = json!({"user": "alice", "message": {"MsgType": "text", "Content": "hi"}});
+
+    // Nobody on this machine knows the certificate.
+    let mut asked = settings(&secure, "safe", "json");
+    let refused = world.post("/push", asked.clone()).await;
+    let why = refused["errMsg"].as_str().expect("a reason");
+    assert!(why.contains("certificate"), "{why}");
+
+    asked["trust"] = made.cert.pem().into();
+    let set = world.post("/push", asked.clone()).await;
+    assert_eq!(set["push"][0]["url"], secure.as_str());
+    let delivery = world.post("/push/send", message).await;
+    assert_eq!(delivery["acknowledged"], true, "{delivery}");
+    assert!(open(&server.next().await).expect("it opens").contains("hi"));
+
+    // A certificate that signed nothing here is not enough, and none is no certificate.
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("made");
+    asked["trust"] = other.cert.pem().into();
+    assert!(world.post("/push", asked.clone()).await["errMsg"].is_string());
+    asked["trust"] = "no certificate".into();
+    let refused = world.post("/push", asked.clone()).await;
+    assert!(
+        refused["errMsg"]
+            .as_str()
+            .expect("a reason")
+            .contains("trust")
+    );
+    asked["url"] = address.into();
+    assert!(world.post("/push", asked).await["errMsg"].is_string());
+}
+
+/// A door with TLS before an address; gives its address.
+fn tls_before(address: &str, made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> String {
+    let chain = vec![made.cert.der().clone()];
+    let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key.expect("a key"))
+        .expect("a certificate");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+    let (host, path) = address
+        .trim_start_matches("http://")
+        .split_once('/')
+        .expect("a path");
+    let host = host.to_owned();
+    Tasks::new().spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            // Whoever does not believe the certificate hangs up here.
+            let Ok(mut tls) = acceptor.accept(tcp).await else {
+                continue;
+            };
+            let mut plain = tokio::net::TcpStream::connect(&host)
+                .await
+                .expect("the server");
+            drop(tokio::io::copy_bidirectional(&mut tls, &mut plain).await);
+        }
+    });
+    format!("https://127.0.0.1:{port}/{path}")
+}

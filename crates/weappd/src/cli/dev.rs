@@ -197,6 +197,7 @@ fn push(tokens: &Tokens, http_addr: SocketAddr) -> PushSettings {
     PushSettings {
         appid: None,
         url: Some(format!("http://{http_addr}/weapp/message")),
+        trust: None,
         token: Secret::new(tokens.hex256()),
         encoding_aes_key: Some(Secret::new(key)),
         mode: Some(weappd_simulator::push::Mode::Safe),

@@ -31,6 +31,10 @@ pub(super) struct Args {
     /// The `EncodingAESKey`, 43 characters; with it messages are encrypted
     #[arg(long, requires = "push_url")]
     push_aes_key: Option<String>,
+    /// The file with the certificate an https push address may show, or with who signed it;
+    /// those this machine trusts, unless said
+    #[arg(long, requires = "push_url")]
+    push_trust: Option<std::path::PathBuf>,
     /// How much is encrypted: safe with a key and plain without one, unless said
     #[arg(long, requires = "push_url", value_enum)]
     push_mode: Option<PushMode>,
@@ -81,11 +85,22 @@ impl Args {
             .collect())
     }
 
-    fn push(&self) -> Option<PushSettings> {
-        Some(PushSettings {
+    fn push(&self) -> Result<Option<PushSettings>, Failure> {
+        let (Some(url), Some(token)) = (&self.push_url, &self.push_token) else {
+            return Ok(None);
+        };
+        let trust = self.push_trust.as_ref().map(std::fs::read_to_string);
+        let trust = trust.transpose().map_err(|error| {
+            Failure::new(
+                &error,
+                "--push-trust must name a readable file of certificates",
+            )
+        })?;
+        Ok(Some(PushSettings {
             appid: None,
-            url: Some(self.push_url.clone()?),
-            token: Secret::new(self.push_token.clone()?),
+            url: Some(url.clone()),
+            trust,
+            token: Secret::new(token.as_str()),
             encoding_aes_key: self.push_aes_key.clone().map(Secret::new),
             mode: self.push_mode.map(|mode| match mode {
                 PushMode::Plain => push::Mode::Plain,
@@ -98,13 +113,14 @@ impl Args {
             },
             // The server is often started after this; POST /push/verify asks it.
             verify: false,
-        })
+        }))
     }
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     logging::start("warn", false)?;
     let credentials = args.credentials()?;
+    let push = args.push()?;
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let socket = listen::bind(addr, "the simulated WeChat", "give --port another one")?;
     let addr = socket.local_addr().unwrap_or(addr);
@@ -115,6 +131,5 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
          The same address in a browser shows users, codes and calls. Ctrl-C stops.",
         args.appid.join(", ")
     ));
-    let push = args.push();
     simulated::alone(socket, credentials, push).await
 }

@@ -116,7 +116,18 @@ fn push_options_that_cannot_work_are_refused() {
     for (options, code) in [
         (vec!["--push-url", url], 2),
         (vec!["--push-token", "t"], 2),
-        (vec!["--push-url", "https://a/", "--push-token", "t"], 1),
+        (vec!["--push-url", "ftp://a/", "--push-token", "t"], 1),
+        (
+            vec![
+                "--push-url",
+                "https://a/",
+                "--push-token",
+                "t",
+                "--push-trust",
+                "/nowhere.pem",
+            ],
+            1,
+        ),
         (
             vec![
                 "--push-url",

@@ -1,0 +1,134 @@
+//! Keys a phone and its server share for their own encryption (加密网络通道), and which
+//! encrypted phone numbers this WeChat gave out.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use weappd_base::secret::Secret;
+use weappd_wechat::open_data;
+
+use crate::error::Error;
+use crate::phone::Phone;
+
+/// How long a key lives, in seconds.
+const KEY_SECS: i64 = 3600;
+/// How many keys a server is told: the newest.
+const KEPT: usize = 3;
+/// How long encrypted data can be asked about, in seconds.
+const DATA_SECS: i64 = 3 * 86_400;
+/// The most encrypted data remembered; beyond it the oldest is forgotten.
+const MAX_DATA: usize = 200_000;
+
+/// A user's keys in one mini program, newest last.
+#[derive(Debug, Default)]
+pub(crate) struct UserKeys {
+    keys: VecDeque<UserKey>,
+    version: u32,
+}
+
+#[derive(Debug)]
+struct UserKey {
+    key: Secret,
+    iv: String,
+    version: u32,
+    made_at: i64,
+}
+
+/// What was encrypted lately: the mini program and the hash, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Encrypted {
+    made: HashMap<(String, String), i64>,
+    oldest: VecDeque<(String, String)>,
+}
+
+impl UserKeys {
+    /// The newest key, made if there is none that lives.
+    fn latest(&mut self, now: i64, fresh: impl FnOnce() -> (Secret, String)) -> Option<&UserKey> {
+        let lives = |key: &UserKey| now < key.made_at + KEY_SECS;
+        if !self.keys.back().is_some_and(lives) {
+            let (key, iv) = fresh();
+            self.version += 1;
+            self.keys.push_back(UserKey {
+                key,
+                iv,
+                version: self.version,
+                made_at: now,
+            });
+            if self.keys.len() > KEPT {
+                self.keys.pop_front();
+            }
+        }
+        self.keys.back()
+    }
+
+    /// The keys that live, as a server is told, newest first.
+    pub(crate) fn list(&self, now: i64) -> Vec<Value> {
+        let living = self.keys.iter().rev();
+        let living = living.filter(|key| now < key.made_at + KEY_SECS);
+        let told = living.map(|key| {
+            json!({
+                "encrypt_key": key.key.expose(),
+                "version": key.version,
+                "expire_in": key.made_at + KEY_SECS - now,
+                "iv": key.iv,
+                "create_time": key.made_at,
+            })
+        });
+        told.collect()
+    }
+}
+
+impl Encrypted {
+    /// Remembers an `encryptedData`.
+    pub(crate) fn add(&mut self, appid: &str, data: &str, now: i64) {
+        if self.oldest.len() >= MAX_DATA
+            && let Some(oldest) = self.oldest.pop_front()
+        {
+            self.made.remove(&oldest);
+        }
+        let key = (
+            appid.to_owned(),
+            hex::encode(Sha256::digest(data.as_bytes())),
+        );
+        self.oldest.push_back(key.clone());
+        self.made.insert(key, now);
+    }
+
+    /// When the data with this hash was made for the mini program.
+    pub(crate) fn made_at(&self, appid: &str, hash: &str, now: i64) -> Option<i64> {
+        let key = (appid.to_owned(), hash.to_ascii_lowercase());
+        let made = self.made.get(&key).copied();
+        made.filter(|at| now < at + DATA_SECS)
+    }
+}
+
+impl Phone {
+    /// `wx.getUserCryptoManager().getLatestUserKey()`.
+    pub fn user_key(&self) -> Result<Value, Error> {
+        self.key_for("getLatestUserKey")?;
+        let now = self.simulator.now();
+        let tokens = self.simulator.tokens();
+        let fresh = || {
+            let key = open_data::session_key_text(tokens.bytes());
+            // The server uses the 16 letters as they stand.
+            (key, hex::encode(tokens.bytes::<8>()))
+        };
+        let answer = self.simulator.with_state(|state| {
+            let user = state.user(&self.user)?;
+            let keys = user.keys.entry(self.appid().to_owned()).or_default();
+            let newest = keys.latest(now, fresh);
+            Ok::<_, Error>(newest.map(|key| {
+                json!({
+                    "encryptKey": key.key.expose(),
+                    "iv": key.iv,
+                    "version": key.version,
+                    "expireTime": key.made_at + KEY_SECS,
+                })
+            }))
+        })?;
+        let answer = answer.unwrap_or_default();
+        self.tell("getLatestUserKey", || answer.clone());
+        Ok(answer)
+    }
+}
