@@ -50,7 +50,7 @@ pub(crate) fn entry(pid: i32) -> Option<Entry> {
 pub(crate) fn parse_stat(pid: i32, stat: &str) -> Option<Entry> {
     let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    let ticks = number(11)? + number(12)?;
+    let ticks = number(11)?.saturating_add(number(12)?);
     Some(Entry {
         identity: Identity {
             pid,
@@ -139,6 +139,9 @@ pub(crate) mod tests {
         assert!(!entry.zombie);
         assert_eq!(entry.memory_bytes, 5 * rustix::param::page_size() as u64);
         assert!(parse_stat(42, "42 (a) S").is_none());
+        // More time than can be counted is still only a number.
+        let most = stat.replace(" 7 3 ", " 18446744073709551615 3 ");
+        assert!(parse_stat(42, &most).is_some());
         assert!(parse_stat(42, "").is_none());
     }
 
