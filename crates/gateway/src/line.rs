@@ -64,8 +64,12 @@ impl Centre {
                     nodes.let_go(held).await;
                     return Line::Told(outcome);
                 }
-                // Another node renews it, and it is still good.
-                (Some(None), Ask::Need, Some(token)) => return Line::Told(Ok(token)),
+                // Another node renews it, and it is still good. The next call looks again: not
+                // sooner than whoever waits.
+                (Some(None), Ask::Need, Some(token)) => {
+                    sleep(LOOK_PAUSE).await;
+                    return Line::Told(Ok(token));
+                }
                 (Some(None), ..) => sleep(LOOK_PAUSE).await,
             }
         }
@@ -98,7 +102,8 @@ impl Ask {
             Self::Rejected(rejected) => {
                 // Asked anew at once, WeChat would end the classic token another node has.
                 let just_asked = now - known.asked_at < CLASSIC_PAUSE_MILLIS;
-                token.text != rejected.text || (mode == TokenMode::Classic && just_asked)
+                let is_other = token.text != rejected.text && !token.is_older_than(rejected);
+                is_other || (mode == TokenMode::Classic && just_asked)
             }
         };
         is_answer.then(|| Ok(Arc::clone(token)))

@@ -1,7 +1,7 @@
 //! One token for all nodes that share a database: who asks WeChat, and what it said.
 //!
-//! The nodes share one record a mini program: the token, and when new ones were forced. Who finds the record wanting takes hold of it and asks; the others wait for
-//! what comes of it. Where the database is gone a node goes its own way: a stable token is the
+//! The nodes share one record a mini program: the token, and when new ones were forced. Who
+//! finds the record wanting takes hold of it and asks; the others wait for what comes of it. Where the database is gone a node goes its own way: a stable token is the
 //! same for whoever asks.
 
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::token::Token;
 const HOLD: Duration = Duration::from_secs(25);
 /// How long a shared place that failed is left alone.
 const REST_MILLIS: i64 = 3000;
+const WEEK_MILLIS: u64 = 7 * 86_400_000;
 
 /// What the nodes share of one mini program.
 pub(crate) struct Nodes {
@@ -99,7 +100,14 @@ impl Nodes {
 
     /// What the nodes know.
     pub(crate) async fn look(&self, now: impl Fn() -> i64) -> Option<Known> {
-        let kept = self.told(self.shelf.look(&self.name).await, now())?;
+        let looked = self.shelf.look(&self.name).await;
+        let is_empty = looked.as_ref().is_ok_and(|kept| kept.value.is_none());
+        let kept = if is_empty {
+            // That nothing is there may be read where nothing can be put: no sign of health.
+            looked.ok()?
+        } else {
+            self.told(looked, now())?
+        };
         Some(known(&kept, now()).0)
     }
 
@@ -186,10 +194,91 @@ fn known(kept: &Kept, now: i64) -> (Known, i64) {
         let (renew_at, expires_at) = (here(token.renew_at), here(token.expires_at));
         Arc::new(Token::known(Secret::new(token.text), renew_at, expires_at))
     });
+    let forced = record.forced.into_iter().map(here);
     let known = Known {
         token: token.filter(|token| token.is_good(now)),
-        forced: record.forced.into_iter().map(here).collect(),
-        asked_at: here(record.asked_at),
+        // What is not of these days cannot count.
+        forced: forced
+            .filter(|at| now.abs_diff(*at) < WEEK_MILLIS)
+            .collect(),
+        asked_at: here(record.asked_at).clamp(0, now.max(0)),
     };
     (known, ahead)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use futures_util::future::{BoxFuture, ready};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A place that can be read, and where nothing can be put: the table was never made.
+    #[derive(Debug)]
+    struct ReadOnly;
+
+    impl Shelf for ReadOnly {
+        fn look<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Kept, Unshared>> {
+            let (value, now) = (None, 0);
+            ready(Ok(Kept { value, now })).boxed()
+        }
+
+        fn hold<'a>(
+            &'a self,
+            _: &'a str,
+            _: Duration,
+        ) -> BoxFuture<'a, Result<Option<(i64, Kept)>, Unshared>> {
+            ready(Err(Unshared("may not be written".to_owned()))).boxed()
+        }
+
+        fn put<'a>(
+            &'a self,
+            _: &'a str,
+            _: i64,
+            _: &'a Secret,
+        ) -> BoxFuture<'a, Result<bool, Unshared>> {
+            ready(Err(Unshared("may not be written".to_owned()))).boxed()
+        }
+
+        fn let_go<'a>(&'a self, _: &'a str, _: i64) -> BoxFuture<'a, Result<(), Unshared>> {
+            ready(Ok(())).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_place_that_cannot_be_written_is_not_called_well_for_being_read() {
+        let credential = Credential {
+            appid: "wx1".to_owned(),
+            secret: Secret::new("s"),
+        };
+        let at = "http://127.0.0.1:1";
+        let nodes = Nodes::new(Arc::new(ReadOnly), at, &credential, TokenMode::Stable);
+        for _ in 0..2 {
+            assert!(nodes.look(|| 0).await.is_some());
+            assert!(nodes.hold(|| 0).await.is_none());
+            assert!(nodes.is_down.load(Ordering::Acquire), "said once, not anew");
+            assert!(!nodes.may_answer(REST_MILLIS - 1) && nodes.may_answer(REST_MILLIS));
+            assert!(nodes.look(|| 0).await.is_some());
+            assert!(nodes.is_down.load(Ordering::Acquire));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_record_panics(times: [i64; 4], there: i64, now in 0_i64..1 << 50) {
+            let [renew_at, expires_at, forced, asked_at] = times;
+            let record = json!({
+                "token": {"text": "t", "renew_at": renew_at, "expires_at": expires_at},
+                "forced": [forced],
+                "asked_at": asked_at,
+            });
+            let value = Some(Secret::new(record.to_string()));
+            let (known, _) = known(&Kept { value, now: there }, now);
+            prop_assert!((0..=now).contains(&known.asked_at));
+            prop_assert!(known.token.is_none_or(|token| token.left_secs(now) >= 0));
+            prop_assert!(known.forced.iter().all(|at| now.abs_diff(*at) < WEEK_MILLIS));
+        }
+    }
 }

@@ -15,6 +15,10 @@ use crate::road::{OutBody, Road, whole};
 const OVERLAP_SECS: i64 = 300;
 /// A token about to end is not sent on a way it may not survive.
 const LAST_MILLIS: i64 = 5000;
+/// The longest life that is believed.
+const LONGEST_SECS: i64 = 86_400 * 30;
+/// What two nodes' notion of one moment may differ.
+const BLUR_MILLIS: i64 = 3000;
 
 /// An access token and its times, in milliseconds since 1970.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub(crate) struct Token {
 impl Token {
     /// A token fetched at `now` that is good for `expires_in` seconds.
     pub(crate) fn new(text: Secret, expires_in: i64, now: i64) -> Self {
-        let lifetime = expires_in.clamp(0, 86_400 * 30);
+        let lifetime = expires_in.clamp(0, LONGEST_SECS);
         let ahead = OVERLAP_SECS.min(lifetime / 4);
         Self {
             text,
@@ -39,11 +43,18 @@ impl Token {
 
     /// A token that another node fetched.
     pub(crate) fn known(text: Secret, renew_at: i64, expires_at: i64) -> Self {
+        let earliest = expires_at.saturating_sub(LONGEST_SECS * 1000);
         Self {
             text,
             expires_at,
-            renew_at: renew_at.min(expires_at),
+            renew_at: renew_at.clamp(earliest, expires_at),
         }
+    }
+
+    /// Whether it was fetched before `other`. Nodes that lost sight of each other for a while
+    /// fetch their own, and what they shared before is no better than what was rejected since.
+    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
+        self.expires_at.saturating_add(BLUR_MILLIS) < other.expires_at
     }
 
     pub(crate) fn renew_at(&self) -> i64 {

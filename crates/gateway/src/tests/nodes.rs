@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
@@ -200,6 +200,58 @@ async fn a_rejected_token_is_replaced_once_for_all_nodes() {
         assert_eq!(node.call("/wxa/x").await.status, 200);
     }
     assert_eq!(nodes[0].wechat.questions(), 2, "one more for all");
+}
+
+#[tokio::test]
+async fn while_another_node_renews_the_board_is_left_in_peace() {
+    let board = Board::new();
+    let nodes = nodes(&board, TokenMode::Stable, 1).await;
+    nodes[0].call("/wxa/x").await;
+    board.hand.advance(6900);
+    nodes[0].hand.advance(6900);
+    let now = board.clock.unix_millis();
+    for row in board.rows.lock().values_mut() {
+        row.held_until = now + 25_000;
+    }
+    let (begun, before) = (Instant::now(), board.looks.load(Ordering::SeqCst));
+    for _ in 0..200 {
+        assert_eq!(nodes[0].call("/wxa/x").await.status, 200);
+    }
+    let looks = board.looks.load(Ordering::SeqCst) - before;
+    let most = begun.elapsed().as_millis() / 60 + 1;
+    assert!((1..=most).contains(&(looks as u128)), "{looks} of {most}");
+    assert_eq!(nodes[0].wechat.questions(), 1, "the other one asks");
+}
+
+#[tokio::test]
+async fn what_was_shared_before_a_silence_is_no_answer_to_a_later_rejection() {
+    for mode in [TokenMode::Stable, TokenMode::Classic] {
+        let board = Board::new();
+        let nodes = nodes(&board, mode, 2).await;
+        for node in &nodes {
+            node.call("/wxa/x").await;
+        }
+        let wechat = &nodes[0].wechat;
+        let pass = || {
+            board.hand.advance(60);
+            for node in &nodes {
+                node.hand.advance(60);
+            }
+        };
+        pass();
+        board.is_down.store(true, Ordering::SeqCst);
+        wechat.rejects("t1", 40001);
+        assert_eq!(nodes[0].call("/wxa/x").await.errcode(), 0);
+        pass();
+        board.is_down.store(false, Ordering::SeqCst);
+        assert!(board.text().contains("t1"));
+        wechat.rejects("t2", 40001);
+        for node in &nodes {
+            assert_eq!(node.call("/wxa/x").await.errcode(), 0, "{mode:?}");
+        }
+        assert_eq!(wechat.questions(), 3, "{mode:?}");
+        assert!(board.text().contains("t3"));
+    }
 }
 
 #[tokio::test]
