@@ -12,6 +12,7 @@ use weappd_base::secret::Secret;
 
 use crate::error::{Error, chain};
 use crate::identity::{Denied, Identity};
+use crate::pulse::Ask;
 use crate::session::{Limits, Session};
 use crate::sessions::Sessions;
 use crate::skey::{Presented, SkeyHash};
@@ -33,8 +34,6 @@ pub(crate) struct Question {
 
 /// How long a check waits for the store to confirm what memory knows.
 const RECHECK: Duration = Duration::from_secs(1);
-/// How long after a failure the store is not asked to confirm anything.
-const REST_MILLIS: i64 = 1000;
 
 impl Question {
     fn wanted(&self) -> Wanted<'_> {
@@ -88,7 +87,7 @@ impl Sessions {
     fn recall_presented(&self, presented: &Presented<'_>) -> Recall {
         let hash = SkeyHash::of(presented.skey);
         match self.shared().cache.get(&hash) {
-            Some(session) if self.is_fresh(&session) => {
+            Some(session) if self.is_fresh(&session, presented.skey) => {
                 Recall::Answer(self.admit(session, presented.id))
             }
             _ => Recall::Ask(Question {
@@ -114,14 +113,37 @@ impl Sessions {
         self.admit(session, id.as_deref())
     }
 
-    /// Whether memory may answer without the store: always where nobody else writes it.
-    fn is_fresh(&self, session: &Session) -> bool {
+    /// Whether memory may answer without the store: always where nobody else writes it,
+    /// and while the store fails.
+    fn is_fresh(&self, session: &Session, skey: &str) -> bool {
         let shared = self.shared();
         let Some(millis) = shared.recheck_millis else {
             return true;
         };
         let now = shared.clock.unix_millis();
-        session.is_confirmed(now, millis) || shared.is_resting(now)
+        if session.is_confirmed(now, millis) {
+            return true;
+        }
+        match shared.pulse.ask(now) {
+            Ask::Store => return false,
+            Ask::Memory => {}
+            Ask::MemoryAndTry => self.try_store(Question {
+                hash: session.hash,
+                skey: Secret::new(skey),
+                id: None,
+            }),
+        }
+        true
+    }
+
+    /// Asks a failing store for a session, beside the request.
+    fn try_store(&self, question: Question) {
+        let sessions = self.clone();
+        self.spawn(async move {
+            let known = sessions.shared().cache.get(&question.hash);
+            // What it says is in memory or in the pulse afterwards.
+            let _asked = sessions.compare(&question.wanted(), known).await;
+        });
     }
 
     /// The session from memory or from the store, expired or not. While the store fails,
@@ -130,13 +152,22 @@ impl Sessions {
         &self,
         wanted: &Wanted<'_>,
     ) -> Result<Option<Arc<Session>>, Error> {
+        let known = self.shared().cache.get(&wanted.hash);
+        match &known {
+            Some(session) if self.is_fresh(session, wanted.skey) => Ok(known),
+            _ => self.compare(wanted, known).await,
+        }
+    }
+
+    /// Asks the store, whatever memory says.
+    async fn compare(
+        &self,
+        wanted: &Wanted<'_>,
+        known: Option<Arc<Session>>,
+    ) -> Result<Option<Arc<Session>>, Error> {
         let shared = self.shared();
         let now = shared.clock.unix_millis();
-        let known = shared.cache.get(&wanted.hash);
         if let Some(session) = &known {
-            if self.is_fresh(session) {
-                return Ok(known);
-            }
             // Whoever comes meanwhile is answered from memory.
             session.confirm(now);
         }
@@ -146,10 +177,15 @@ impl Sessions {
             ..*wanted
         };
         let found = match (shared.store.find(&asked).await, &known) {
-            (Ok(found), _) => found,
+            (Ok(found), _) => {
+                if shared.pulse.answers() {
+                    tracing::info!("the session store answers again");
+                }
+                found
+            }
             (Err(Error::Closed), Some(_)) => return Ok(known),
             (Err(err), Some(_)) => {
-                if shared.rest(shared.clock.unix_millis(), REST_MILLIS) {
+                if shared.pulse.fails(shared.clock.unix_millis()) {
                     tracing::warn!(error = chain(&err), "sessions are checked from memory");
                 }
                 return Ok(known);

@@ -9,8 +9,8 @@
 //! - [`sessions`]: [`Sessions`], the head of the room.
 //! - `login`: a code becomes an skey; `which` says in which mini program, `flight` sees
 //!   that a code is exchanged once.
-//! - `check`: an skey becomes an [`Identity`], mostly from the `cache`; `visits` are
-//!   written behind.
+//! - `check`: an skey becomes an [`Identity`], mostly from the `cache`; `pulse` knows
+//!   whether a shared store answers; `visits` are written behind.
 //! - `limits`: how often one may log in; `revoke`: ending sessions by command.
 //! - `data`: what a user's phone brings later, `kind` by kind; `phone`: the number a user
 //!   shows; `key`: whether WeChat still takes a session key; `vault`: secrets at rest.
@@ -52,6 +52,7 @@ mod limits;
 mod login;
 mod phone;
 mod picture;
+mod pulse;
 mod revoke;
 mod session;
 pub mod sessions;

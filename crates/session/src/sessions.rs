@@ -1,7 +1,6 @@
 //! The head of the room: a handle over everything that belongs to sessions.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::config::{Config, MiniApp};
 use crate::error::{Error, chain};
 use crate::flight::Flights;
 use crate::limits::Limits;
+use crate::pulse::Pulse;
 use crate::store::{Store, StoreParts};
 use crate::visits::Visits;
 
@@ -75,9 +75,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     /// For how long memory is believed where others write the store too.
     pub(crate) recheck_millis: Option<i64>,
-    /// When the store last failed to confirm a session, in milliseconds, and until when
-    /// it is left alone.
-    resting: AtomicI64,
+    /// Whether the store confirms what memory knows.
+    pub(crate) pulse: Pulse,
     pub(crate) cache: Arc<Cache>,
     pub(crate) visits: Visits,
     pub(crate) calls: Option<Arc<dyn WechatCalls>>,
@@ -87,22 +86,6 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     tasks: Tasks,
     stop: Stop,
-}
-
-impl Shared {
-    /// Whether the store has just failed to confirm a session.
-    pub(crate) fn is_resting(&self, now: i64) -> bool {
-        let until = self.resting.load(Ordering::Acquire);
-        // A clock set back makes no rest longer.
-        now < until && until - now <= 60_000
-    }
-
-    /// Leaves the store alone for a while; says whether it was not already.
-    pub(crate) fn rest(&self, now: i64, millis: i64) -> bool {
-        let was_resting = self.is_resting(now);
-        self.resting.store(now + millis, Ordering::Release);
-        !was_resting
-    }
 }
 
 impl Sessions {
@@ -144,7 +127,7 @@ impl Sessions {
         let shared = Arc::new(Shared {
             recheck_millis,
             limits: Limits::new(&parts.config),
-            resting: AtomicI64::new(0),
+            pulse: Pulse::default(),
             config: parts.config,
             apps,
             wechat: parts.wechat,
@@ -169,6 +152,11 @@ impl Sessions {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.0
+    }
+
+    /// Runs a task of the room where the database lives; closing waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn_on(&self.0.work, task);
     }
 
     /// Writes the visits that wait to be written.

@@ -9,6 +9,9 @@ use crate::dialect::{wafer1, wafer2};
 use crate::error::chain;
 use crate::identity::Denied;
 
+/// After how many seconds to try again what the house could not do just now.
+const RETRY_SECS: HeaderValue = HeaderValue::from_static("2");
+
 /// A JSON answer that nobody on the way may keep.
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
@@ -19,6 +22,9 @@ pub(crate) fn json(status: StatusCode, body: Bytes) -> Response {
         HeaderValue::from_static("application/json; charset=utf-8"),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, RETRY_SECS);
+    }
     response
 }
 

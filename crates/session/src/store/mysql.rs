@@ -3,7 +3,8 @@
 //! Reads go through a bounded pool, writes through one connection. What fails because the
 //! server is gone is tried again until the caller's patience ends: every statement may be
 //! repeated, and what was committed unseen is found by the next trial. A connection that
-//! kept silent is thrown away, never used again.
+//! kept silent is thrown away, never used again; one that rested is asked for a sign of
+//! life first, because what stands between (firewalls, balancers) forgets it silently.
 
 mod logins;
 mod native;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPool, MySqlPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use weappd_base::secret::Secret;
 
 use crate::config::{Config, MiniApp};
@@ -31,6 +32,10 @@ use crate::store::{Known, Listed, Rules, Wanted};
 
 /// How long after a failure the server is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// After what rest a connection is asked for a sign of life before it is used.
+const RESTED: Duration = Duration::from_secs(1);
+/// How long that sign is waited for, if the patience is not shorter still.
+const SIGN: Duration = Duration::from_secs(1);
 /// How long an idle connection is held.
 const IDLE: Duration = Duration::from_mins(5);
 
@@ -68,7 +73,8 @@ pub(crate) enum Shape {
 /// The writing connection.
 pub(crate) struct Desk {
     inner: Arc<Inner>,
-    conn: Option<MySqlConnection>,
+    /// With the time it was last used.
+    conn: Option<(MySqlConnection, Instant)>,
 }
 
 impl Mysql {
@@ -90,7 +96,12 @@ impl Mysql {
         let patience = Duration::from_millis(settled.config.store_wait_ms);
         let deadline = Instant::now() + patience;
         let (shape, conn) = loop {
-            let opened = schema::open(&options, &place, settled.appids, &settled.rules.vault);
+            let opened = async {
+                let (appids, vault) = (settled.appids, &settled.rules.vault);
+                let (shape, mut conn) = schema::open(&options, &place, appids, vault).await?;
+                bound_locks(&mut conn, patience).await?;
+                Ok((shape, conn))
+            };
             match timeout_at(deadline, opened).await {
                 Ok(Ok(opened)) => break opened,
                 Ok(Err(schema::Trouble::Told(err))) => return Err(err),
@@ -120,7 +131,7 @@ impl Mysql {
         });
         let desk = Desk {
             inner: Arc::clone(&inner),
-            conn: Some(conn),
+            conn: Some((conn, Instant::now())),
         };
         Ok((Self(inner), desk))
     }
@@ -269,10 +280,13 @@ impl Desk {
         let deadline = Instant::now() + self.inner.patience;
         loop {
             // On any failure the connection is gone, and its transaction with it.
-            let conn = self.conn.take();
+            let conn = match self.conn.take() {
+                Some((conn, used)) => alive(conn, used, sign(self.inner.patience)).await,
+                None => None,
+            };
             match timeout_at(deadline, self.inner.write(conn, batch, rules)).await {
                 Ok(Ok((done, conn))) => {
-                    self.conn = Some(conn);
+                    self.conn = Some((conn, Instant::now()));
                     return Ok(done);
                 }
                 Ok(Err(err)) if is_passing(&err) && Instant::now() + PAUSE < deadline => {
@@ -291,7 +305,7 @@ impl Desk {
     }
 
     pub(crate) async fn close(self) {
-        if let Some(conn) = self.conn {
+        if let Some((conn, _)) = self.conn {
             // All is committed: a goodbye that is not heard loses nothing.
             let _closed = timeout_at(Instant::now() + PAUSE, conn.close()).await;
         }
@@ -299,6 +313,13 @@ impl Desk {
 }
 
 impl Inner {
+    /// A new writing connection.
+    async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
+        let mut conn = self.options.connect().await?;
+        bound_locks(&mut conn, self.patience).await?;
+        Ok(conn)
+    }
+
     async fn write(
         &self,
         conn: Option<MySqlConnection>,
@@ -307,7 +328,7 @@ impl Inner {
     ) -> Result<(Done, MySqlConnection), sqlx::Error> {
         let mut conn = match conn {
             Some(conn) => conn,
-            None => self.options.connect().await?,
+            None => self.connect().await?,
         };
         let mut change = conn.begin().await?;
         let done = match &self.shape {
@@ -320,11 +341,51 @@ impl Inner {
 }
 
 fn pool(options: &MySqlConnectOptions, connections: u32, patience: Duration) -> MySqlPool {
+    let sign = sign(patience);
     MySqlPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(patience)
         .idle_timeout(IDLE)
+        // Theirs waits without end, and asks before every read.
+        .test_before_acquire(false)
+        .before_acquire(move |conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for < RESTED {
+                    return Ok(true);
+                }
+                let lives = timeout(sign, conn.ping()).await;
+                lives.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+            })
+        })
         .connect_lazy_with(options.clone())
+}
+
+/// How long a sign of life is waited for.
+fn sign(patience: Duration) -> Duration {
+    SIGN.min(patience / 4)
+}
+
+/// The connection, unless it rested and gives no sign of life.
+async fn alive(
+    mut conn: MySqlConnection,
+    used: Instant,
+    sign: Duration,
+) -> Option<MySqlConnection> {
+    if used.elapsed() >= RESTED && !matches!(timeout(sign, conn.ping()).await, Ok(Ok(()))) {
+        return None;
+    }
+    Some(conn)
+}
+
+/// Lets the server give up on rows that somebody else holds locked before the callers do:
+/// then it says so, and no half-done transaction stays behind on it.
+async fn bound_locks(conn: &mut MySqlConnection, patience: Duration) -> Result<(), sqlx::Error> {
+    let secs = (patience.as_secs() / 2).clamp(1, 50);
+    let sql = format!("SET SESSION innodb_lock_wait_timeout = {secs}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 fn silent(place: String, waited: Duration) -> Error {
@@ -370,6 +431,9 @@ fn hint(err: &sqlx::Error) -> &'static str {
         Some(1142 | 1143 | 1227) => "grant weappd's account all rights on the database",
         Some(1290 | 1836) => "it is read only; name the server that may be written",
         Some(1021 | 1114) => "its disk is full; make room",
+        Some(1205 | 1213) => {
+            "somebody else holds rows of weappd's tables locked; end that transaction"
+        }
         Some(1040) => "it has too many connections; raise its max_connections",
         None if matches!(err, sqlx::Error::Io(_)) => {
             "nobody answers there; check that it runs and the URL in [session] store"
