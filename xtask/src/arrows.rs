@@ -36,6 +36,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
 /// Outside crates that only the named rooms may use.
 const GUESTS: [(&str, &[&str]); 7] = [
     ("aws-lc-rs", &["wechat"]),
+    ("rusqlite", &["session"]),
     ("sqlx", &["session", "gateway"]),
     ("clap", &["weappd"]),
     ("miette", &["weappd"]),

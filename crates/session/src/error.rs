@@ -82,7 +82,7 @@ pub enum Error {
         hint: &'static str,
         /// Why.
         #[source]
-        source: Arc<sqlx::Error>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
     /// The database did not answer in time; what was asked may or may not have happened.

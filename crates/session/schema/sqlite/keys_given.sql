@@ -1,1 +1,1 @@
-SELECT given FROM session_keys WHERE user = ?1 ORDER BY given DESC, seq DESC
+SELECT given FROM session_keys WHERE user = ?1 ORDER BY place DESC

@@ -1,1 +1,1 @@
-SELECT sealed FROM session_keys WHERE user = ?1 ORDER BY given DESC, seq DESC
+SELECT sealed FROM session_keys WHERE user = ?1 ORDER BY place DESC

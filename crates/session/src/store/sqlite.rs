@@ -3,6 +3,7 @@
 //! Write-ahead logging with `synchronous=FULL`: what was acknowledged is on the disk, and
 //! neither a killed process nor a cut power line takes it back.
 
+mod desk;
 mod logins;
 mod schema;
 mod write;
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::identity::Identity;
 use crate::session::{Found, FoundRow};
 use crate::skey::SkeyHash;
-use crate::store::batch::{Batch, Done};
+pub(crate) use crate::store::sqlite::desk::Desk;
 use crate::store::{Known, Listed, Rules};
 use crate::vault::{Matter, Owner, Vault};
 
@@ -44,56 +45,16 @@ pub(crate) struct Sqlite {
     rules: Arc<Rules>,
 }
 
-/// The writing connection.
-pub(crate) struct Desk {
-    conn: SqliteConnection,
-    place: Arc<str>,
-}
-
-impl Desk {
-    pub(crate) fn new(conn: SqliteConnection, path: &Path) -> Self {
-        Self {
-            conn,
-            place: path.display().to_string().into(),
-        }
-    }
-
-    pub(crate) async fn commit(&mut self, batch: &Batch, rules: &Rules) -> Result<Done, Error> {
-        self.try_commit(batch, rules)
-            .await
-            .map_err(|err| Error::WriteStore {
-                place: self.place.to_string(),
-                hint: hint(&err),
-                source: Arc::new(err),
-            })
-    }
-
-    async fn try_commit(&mut self, batch: &Batch, rules: &Rules) -> Result<Done, sqlx::Error> {
-        let mut change = self.conn.begin_with("BEGIN IMMEDIATE").await?;
-        let done = write::write(batch, &mut change, rules).await?;
-        change.commit().await?;
-        Ok(done)
-    }
-
-    /// Closing folds the write-ahead log into the file; if that fails, the next start does
-    /// it.
-    pub(crate) async fn close(self) {
-        if let Err(err) = self.conn.close().await {
-            tracing::warn!(error = %err, "the session database was not closed cleanly");
-        }
-    }
-}
-
 impl Sqlite {
     pub(crate) async fn open(path: &Path, rules: Arc<Rules>) -> Result<(Self, Desk), Error> {
         let place = || path.display().to_string();
         let options = options(path);
         let failed = |err: sqlx::Error| Error::OpenStore {
             place: place(),
-            hint: hint(&err),
+            hint: hint(code(&err)),
             source: Arc::new(err),
         };
-        let mut conn = SqliteConnection::connect_with(&for_writing(path))
+        let mut conn = SqliteConnection::connect_with(&options)
             .await
             .map_err(failed)?;
         match schema::version(&mut conn).await.map_err(failed)? {
@@ -109,6 +70,7 @@ impl Sqlite {
                 .await
                 .map_err(failed)?,
         }
+        conn.close().await.map_err(failed)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(2)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -118,7 +80,7 @@ impl Sqlite {
             place: place().into(),
             rules,
         };
-        Ok((sqlite, Desk::new(conn, path)))
+        Ok((sqlite, Desk::new(path, BUSY_TIMEOUT)))
     }
 
     pub(crate) async fn find(&self, hash: SkeyHash) -> Result<Option<Found>, Error> {
@@ -196,7 +158,7 @@ impl Sqlite {
             sqlx::Error::PoolClosed => Error::Closed,
             err => Error::ReadStore {
                 place: self.place.to_string(),
-                hint: hint(&err),
+                hint: hint(code(&err)),
                 source: Arc::new(err),
             },
         }
@@ -209,16 +171,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .filename(path)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
-}
-
-/// The writer holds the pages that logins touch all over the file, keeps a statement's way
-/// back in memory instead of a second file, and folds the log in less often: a page that
-/// many logins touch is then folded in once.
-fn for_writing(path: &Path) -> SqliteConnectOptions {
-    options(path)
-        .pragma("cache_size", "-16384")
-        .pragma("temp_store", "MEMORY")
-        .pragma("wal_autocheckpoint", "4000")
 }
 
 /// Makes the file, if it is not there.
@@ -300,13 +252,14 @@ impl From<ListedRow> for Listed {
     }
 }
 
-/// What a person can do about an SQLite error (primary result codes, sqlite.org/rescode).
-pub(crate) fn hint(err: &sqlx::Error) -> &'static str {
-    let code = err
-        .as_database_error()
-        .and_then(|err| err.code()?.parse::<u32>().ok())
-        .map(|code| code & 0xff);
-    match code {
+/// The result code of an SQLite error.
+fn code(err: &sqlx::Error) -> Option<i32> {
+    err.as_database_error()?.code()?.parse().ok()
+}
+
+/// What a person can do about an SQLite error, by its result code (sqlite.org/rescode).
+pub(crate) fn hint(code: Option<i32>) -> &'static str {
+    match code.map(|code| code & 0xff) {
         Some(5 | 6) => "another program holds it locked; end that program",
         Some(3 | 8 | 23) => "give weappd the right to write the file and its directory",
         Some(10) => "the disk reports errors; check it",

@@ -44,7 +44,7 @@ pub(crate) enum Desk {
 
 impl Desk {
     /// Writes the batch in one transaction; on return it is on the disk.
-    async fn commit(&mut self, batch: &Batch, rules: &Rules) -> Result<Done, Error> {
+    async fn commit(&mut self, batch: &Arc<Batch>, rules: &Arc<Rules>) -> Result<Done, Error> {
         match self {
             Self::Sqlite(desk) => desk.commit(batch, rules).await,
             Self::Mysql(desk) => desk.commit(batch, rules).await,
@@ -106,7 +106,13 @@ impl Writer {
         if batch.len() == 0 {
             return;
         }
-        match self.desk.commit(&batch, &self.rules).await {
+        let batch = Arc::new(batch);
+        let written = self.desk.commit(&batch, &self.rules).await;
+        // The desk has given its share back, whatever happened.
+        let Ok(batch) = Arc::try_unwrap(batch) else {
+            return;
+        };
+        match written {
             Ok(done) => batch.acknowledge(done, &self.cache),
             Err(err) => batch.refuse(&err),
         }
@@ -156,7 +162,6 @@ mod tests {
     async fn what_waits_is_written_in_one_transaction() {
         let dir = tempfile::TempDir::new().expect("a directory");
         let path = dir.path().join("weappd.db");
-        let conn = sqlite::connect(&path).await.expect("opens");
         // Somebody who reads keeps the log from being folded in when the writer closes.
         let mut reader = sqlite::connect(&path).await.expect("opens");
         let before = commits(&dir.path().join("weappd.db-wal"), 4096);
@@ -171,7 +176,7 @@ mod tests {
         drop(jobs);
         let cache = Arc::new(Cache::new(1 << 20));
         let writer = Writer {
-            desk: Desk::Sqlite(sqlite::Desk::new(conn, &path)),
+            desk: Desk::Sqlite(sqlite::Desk::new(&path, std::time::Duration::from_secs(1))),
             queue,
             cache: Arc::clone(&cache),
             rules: Arc::new(Rules {

@@ -178,7 +178,7 @@ async fn a_key_that_could_not_be_kept_is_kept_at_the_next_try() {
     let path = world.dir.path().join("weappd.db");
     run(
         &path,
-        "ALTER TABLE session_keys RENAME COLUMN given TO gone",
+        "ALTER TABLE session_keys RENAME COLUMN sealed TO gone",
     )
     .await;
     let reset = ("POST", "/key/reset");
@@ -187,7 +187,7 @@ async fn a_key_that_could_not_be_kept_is_kept_at_the_next_try() {
     assert_eq!(platform.called(), 0, "the key could not be read");
     run(
         &path,
-        "ALTER TABLE session_keys RENAME COLUMN gone TO given",
+        "ALTER TABLE session_keys RENAME COLUMN gone TO sealed",
     )
     .await;
     // Reading goes well, writing does not.

@@ -1,164 +1,217 @@
-//! The logins of one transaction in SQLite: a statement for all, not one for each.
-//!
-//! SQLite works on a thread of its own, and each row it hands over is a change of threads
-//! that costs more than the row. So what is written goes in as one JSON text, and what is
-//! read comes back as one.
+//! The logins of one transaction in SQLite.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use sqlx::SqliteConnection;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use crate::store::Rules;
-use crate::store::batch::{Batch, Done, SessionRow, User, Users, key, rank};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, Row as Columns};
+
+use crate::skey::SkeyHash;
+use crate::store::batch::{Batch, Done, Row, User, Users, key};
+use crate::store::{NewLogin, Rules};
 use crate::vault::{Matter, Owner};
 
-const PUT_USERS: &str = include_str!("../../../schema/sqlite/put_users.sql");
-const USERS_OF: &str = include_str!("../../../schema/sqlite/users_of.sql");
-const PUT_SESSIONS: &str = include_str!("../../../schema/sqlite/put_sessions.sql");
+const USER_OF: &str = include_str!("../../../schema/sqlite/user_of.sql");
+const PUT_USER: &str = include_str!("../../../schema/sqlite/put_user.sql");
+const CHANGE_USER: &str = include_str!("../../../schema/sqlite/change_user.sql");
+const TOUCH_USER: &str = include_str!("../../../schema/sqlite/touch_user.sql");
+const PUT_SESSION: &str = include_str!("../../../schema/sqlite/put_session.sql");
+const SESSION_OF: &str = include_str!("../../../schema/sqlite/session_of.sql");
 const SESSIONS_OF: &str = include_str!("../../../schema/sqlite/sessions_of.sql");
-const DROP_SESSIONS: &str = include_str!("../../../schema/sqlite/drop_sessions.sql");
-const PUT_KEYS: &str = include_str!("../../../schema/sqlite/put_keys.sql");
-const DROP_KEYS: &str = include_str!("../../../schema/sqlite/drop_keys.sql");
+const DROP_SESSION: &str = include_str!("../../../schema/sqlite/drop_session.sql");
+const KEYS_OF: &str = include_str!("../../../schema/sqlite/keys_of.sql");
+const PUT_KEY: &str = include_str!("../../../schema/sqlite/put_key.sql");
+const DROP_KEY: &str = include_str!("../../../schema/sqlite/drop_key.sql");
 
-/// Room for the text of some dozens of logins, so that it need not grow step by step.
-const TEXT: usize = 64 * 1024;
-
-/// An entry of [`USERS_OF`].
-type UserEntry = (
-    i64,
-    String,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-    String,
-);
-
-/// An entry of [`SESSIONS_OF`].
-type SessionEntry = (i64, String, i64, i64, i64);
+/// The statements of a login.
+struct Statements<'a> {
+    conn: &'a Connection,
+    user_of: CachedStatement<'a>,
+    touch_user: CachedStatement<'a>,
+    change_user: CachedStatement<'a>,
+    put_session: CachedStatement<'a>,
+    sessions_of: CachedStatement<'a>,
+    drop_session: CachedStatement<'a>,
+}
 
 /// Writes the batch's logins, inside the caller's transaction.
-pub(crate) async fn write(
+pub(crate) fn write(
     batch: &Batch,
-    change: &mut SqliteConnection,
+    change: &Connection,
     rules: &Rules,
     done: &mut Done,
-) -> Result<(), sqlx::Error> {
-    let users = put_users(batch, change).await?;
-    let mut rows = Vec::with_capacity(batch.logins.len());
-    let mut keys = Vec::with_capacity(batch.logins.len());
+) -> Result<()> {
+    let mut statements = Statements::prepare(change)?;
+    let mut users = Users::with_capacity(batch.logins.len());
+    let mut sessions = HashMap::with_capacity(batch.logins.len());
     for (login, _) in &batch.logins {
-        let user = users.get(&key(login)).ok_or(sqlx::Error::RowNotFound)?;
-        let hash = hex::encode(login.hash.0);
-        rows.push((hash, user.row, login.now, &login.device, &login.address));
+        let (user, is_changed) = statements.put_user(login, &mut users)?;
+        let row = statements.put_session(login, user)?;
+        sessions.insert(login.hash, row);
+        statements.settle(user, is_changed, rules, &mut sessions, done)?;
         let owner = Owner {
             appid: &login.appid,
             openid: &login.openid,
         };
-        let sealed = rules
-            .vault
-            .seal(Matter::SessionKey, owner, &login.session_key);
-        let name = rules.vault.fingerprint(&login.session_key);
-        keys.push((user.row, hex::encode(name), hex::encode(sealed), login.now));
-    }
-    put(change, PUT_SESSIONS, &rows).await?;
-    let of: Vec<i64> = users.values().map(|user| user.row).collect();
-    put_keys(change, &keys, &of, rules).await?;
-    let entries: Vec<SessionEntry> = all(change, SESSIONS_OF, &of).await?;
-    let rows: Option<Vec<SessionRow>> = entries.into_iter().map(row).collect();
-    let (sessions, dropped) = rows
-        .and_then(|rows| rank(rows, rules.max_sessions))
-        .ok_or(sqlx::Error::RowNotFound)?;
-    if !dropped.is_empty() {
-        put(change, DROP_SESSIONS, &dropped).await?;
+        put_key(
+            change,
+            (user, owner),
+            (&login.session_key, login.now),
+            rules,
+        )?;
     }
     done.opened = batch
         .opened(&users, &sessions)
-        .ok_or(sqlx::Error::RowNotFound)?;
-    done.stale.extend(sessions.into_keys());
+        .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     Ok(())
 }
 
-/// Keeps keys `[user, fingerprint in hex, sealed key in hex, now]`, and of each of these
-/// users no more than are kept.
-pub(crate) async fn put_keys(
-    change: &mut SqliteConnection,
-    keys: &[(i64, String, String, i64)],
-    of: &[i64],
-    rules: &Rules,
-) -> Result<(), sqlx::Error> {
-    put(change, PUT_KEYS, &keys).await?;
-    sqlx::query(DROP_KEYS)
-        .bind(text(&of)?)
-        .bind(i64::try_from(rules.keys_kept).unwrap_or(i64::MAX))
-        .execute(&mut *change)
-        .await?;
-    Ok(())
-}
-
-async fn put_users(batch: &Batch, change: &mut SqliteConnection) -> Result<Users, sqlx::Error> {
-    let logins = batch.logins.iter().map(|(login, _)| login);
-    let rows: Vec<_> = logins
-        .clone()
-        .map(|login| {
-            (
-                &login.appid,
-                &login.openid,
-                &login.unionid,
-                &login.new_id,
-                &login.user_info,
-                login.now,
-            )
+impl<'a> Statements<'a> {
+    fn prepare(conn: &'a Connection) -> Result<Self> {
+        Ok(Self {
+            conn,
+            user_of: conn.prepare_cached(USER_OF)?,
+            touch_user: conn.prepare_cached(TOUCH_USER)?,
+            change_user: conn.prepare_cached(CHANGE_USER)?,
+            put_session: conn.prepare_cached(PUT_SESSION)?,
+            sessions_of: conn.prepare_cached(SESSIONS_OF)?,
+            drop_session: conn.prepare_cached(DROP_SESSION)?,
         })
-        .collect();
-    put(change, PUT_USERS, &rows).await?;
-    let names: Vec<_> = logins.map(|login| (&login.appid, &login.openid)).collect();
-    let users: Vec<UserEntry> = all(change, USERS_OF, &names).await?;
-    let users = users.into_iter().map(|user| {
-        let phone = hex::decode(&user.6).ok()?;
-        let name = (user.1, user.2);
-        let user = User {
-            row: user.0,
-            unionid: user.3,
-            id: user.4,
-            info: user.5,
-            phone: Some(phone).filter(|phone| !phone.is_empty()),
+    }
+
+    /// The user's row, and whether other sessions of the user tell another story now.
+    fn put_user(&mut self, login: &NewLogin, users: &mut Users) -> Result<(i64, bool)> {
+        let user = match users.entry(key(login)) {
+            // Logged in a moment ago, in this very transaction.
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let names = (&login.appid, &login.openid);
+                let Some(found) = self.user_of.query_row(names, user).optional()? else {
+                    let user = place.insert(new_user(self.conn, login)?);
+                    return Ok((user.row, false));
+                };
+                place.insert(found)
+            }
         };
-        Some((name, user))
-    });
-    let users: Option<Users> = users.collect();
-    users.ok_or(sqlx::Error::RowNotFound)
+        let told = |new: &Option<String>, known: &Option<String>| new.is_some() && new != known;
+        let is_changed = told(&login.unionid, &user.unionid) || told(&login.user_info, &user.info);
+        if is_changed {
+            user.unionid = login.unionid.clone().or_else(|| user.unionid.take());
+            user.info = login.user_info.clone().or_else(|| user.info.take());
+            let now = (user.row, &user.unionid, &user.info, login.now);
+            self.change_user.execute(now)?;
+        } else {
+            self.touch_user.execute((user.row, login.now))?;
+        }
+        Ok((user.row, is_changed))
+    }
+
+    fn put_session(&mut self, login: &NewLogin, user: i64) -> Result<Row> {
+        let (now, device, address) = (login.now, &login.device, &login.address);
+        let new = (&login.hash.0, user, now, device, address);
+        if self.put_session.execute(new)? > 0 {
+            return Ok(Row {
+                seq: self.conn.last_insert_rowid(),
+                created: now,
+                last_visit: now,
+                kept: true,
+            });
+        }
+        let mut known = self.conn.prepare_cached(SESSION_OF)?;
+        known.query_row([&login.hash.0], |row| {
+            Ok(Row {
+                seq: row.get(0)?,
+                created: row.get(1)?,
+                last_visit: row.get(2)?,
+                kept: true,
+            })
+        })
+    }
+
+    /// Ends the user's oldest sessions beyond what one may hold.
+    fn settle(
+        &mut self,
+        user: i64,
+        is_changed: bool,
+        rules: &Rules,
+        opened: &mut HashMap<SkeyHash, Row>,
+        done: &mut Done,
+    ) -> Result<()> {
+        let rows = self.sessions_of.query_map([user], |row| {
+            Ok((row.get::<_, i64>(0)?, SkeyHash(row.get(1)?)))
+        })?;
+        let mut rows = rows.collect::<Result<Vec<_>>>()?;
+        if is_changed {
+            done.stale.extend(rows.iter().map(|(_, hash)| *hash));
+        }
+        if rows.len() <= rules.max_sessions {
+            return Ok(());
+        }
+        rows.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+        for (seq, hash) in rows.drain(rules.max_sessions..) {
+            self.drop_session.execute([seq])?;
+            done.stale.push(hash);
+            if let Some(row) = opened.get_mut(&hash) {
+                row.kept = false;
+            }
+        }
+        Ok(())
+    }
 }
 
-fn row((seq, hash, user, created, last_visit): SessionEntry) -> Option<SessionRow> {
-    Some((seq, hex::decode(hash).ok()?, user, created, last_visit))
-}
-
-async fn put<T: Serialize + Sync>(
-    change: &mut SqliteConnection,
-    sql: &'static str,
-    rows: &T,
-) -> Result<(), sqlx::Error> {
-    let rows = text(rows)?;
-    sqlx::query(sql).bind(rows).execute(&mut *change).await?;
+/// Keeps a user's session key, as the newest, and no more keys than are kept.
+pub(crate) fn put_key(
+    change: &Connection,
+    (user, owner): (i64, Owner<'_>),
+    (key, now): (&weappd_base::secret::Secret, i64),
+    rules: &Rules,
+) -> Result<()> {
+    let name = rules.vault.fingerprint(key);
+    let mut known = change.prepare_cached(KEYS_OF)?;
+    let known = known.query_map([user], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let known = known.collect::<Result<Vec<(i64, [u8; 16])>>>()?;
+    let newest = known.first().map_or(0, |(place, _)| *place);
+    let others = known.iter().filter(|(_, other)| *other != name).count();
+    let mut drop_key = change.prepare_cached(DROP_KEY)?;
+    let mut excess = (others + 1).saturating_sub(rules.keys_kept);
+    for (place, other) in known.iter().rev() {
+        // The same key given again is the newest again.
+        let is_same = *other == name;
+        if is_same || excess > 0 {
+            drop_key.execute([user, *place])?;
+            excess -= usize::from(!is_same);
+        }
+    }
+    let sealed = rules.vault.seal(Matter::SessionKey, owner, key);
+    let mut put_key = change.prepare_cached(PUT_KEY)?;
+    put_key.execute((user, newest + 1, name, sealed, now))?;
     Ok(())
 }
 
-/// What a statement reads in one row of JSON.
-async fn all<T: DeserializeOwned>(
-    change: &mut SqliteConnection,
-    sql: &'static str,
-    of: &(impl Serialize + Sync),
-) -> Result<Vec<T>, sqlx::Error> {
-    let found: String = sqlx::query_scalar(sql)
-        .bind(text(of)?)
-        .fetch_one(&mut *change)
-        .await?;
-    serde_json::from_str(&found).map_err(|err| sqlx::Error::Decode(err.into()))
+fn user(row: &Columns<'_>) -> Result<User> {
+    Ok(User {
+        row: row.get(0)?,
+        unionid: row.get(1)?,
+        id: row.get(2)?,
+        info: row.get(3)?,
+        phone: row.get(4)?,
+    })
 }
 
-fn text(rows: &impl Serialize) -> Result<String, sqlx::Error> {
-    let mut text = Vec::with_capacity(TEXT);
-    serde_json::to_writer(&mut text, rows).map_err(|err| sqlx::Error::Encode(err.into()))?;
-    String::from_utf8(text).map_err(|err| sqlx::Error::Encode(err.into()))
+fn new_user(conn: &Connection, login: &NewLogin) -> Result<User> {
+    let mut put_user = conn.prepare_cached(PUT_USER)?;
+    put_user.execute((
+        &login.appid,
+        &login.openid,
+        &login.unionid,
+        &login.new_id,
+        &login.user_info,
+        login.now,
+    ))?;
+    Ok(User {
+        row: conn.last_insert_rowid(),
+        unionid: login.unionid.clone(),
+        id: login.new_id.clone(),
+        info: login.user_info.clone(),
+        phone: None,
+    })
 }

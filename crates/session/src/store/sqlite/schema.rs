@@ -6,18 +6,19 @@ use weappd_base::secret::Secret;
 use crate::vault::{Matter, Owner, Vault};
 
 /// The schema, one file a version; the file's `user_version` tells how many it has.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../schema/sqlite/0001_users_and_sessions.sql"),
     include_str!("../../../schema/sqlite/0002_session_keys_and_devices.sql"),
     include_str!("../../../schema/sqlite/0003_phones_addresses_and_sealed_secrets.sql"),
+    include_str!("../../../schema/sqlite/0004_keys_by_user.sql"),
 ];
 /// The version before which session keys stood in clear beside their users.
 const KEYS_SEALED: i64 = 2;
 /// The version before which a registered `AppSecret` stood in clear.
 const SECRETS_SEALED: i64 = 3;
 /// The newest version.
-pub(crate) const KNOWN: i64 = 3;
-const PUT_KEYS: &str = include_str!("../../../schema/sqlite/put_keys.sql");
+pub(crate) const KNOWN: i64 = 4;
+const PUT_KEYS: &str = include_str!("../../../schema/sqlite/0002_put_keys.sql");
 const PUT_MINI_APP: &str = include_str!("../../../schema/sqlite/put_mini_app.sql");
 /// "WEAP": marks the file as weappd's.
 const APPLICATION_ID: i64 = 0x5745_4150;

@@ -1,11 +1,11 @@
 //! The jobs of one transaction in SQLite.
 
-use serde_json::json;
-use sqlx::SqliteConnection;
+use rusqlite::{Connection, Result};
 
-use crate::store::batch::{Batch, Done, hashes};
+use crate::skey::SkeyHash;
+use crate::store::batch::{Batch, Done};
 use crate::store::sqlite::logins;
-use crate::store::{NewKey, NewPhone, Revoke, Rules};
+use crate::store::{NewPhone, Revoke, Rules};
 use crate::vault::{Matter, Owner};
 
 const LOG_OUT: &str = include_str!("../../../schema/sqlite/log_out.sql");
@@ -13,143 +13,98 @@ const REVOKE_ONE: &str = include_str!("../../../schema/sqlite/revoke_one.sql");
 const REVOKE_USER: &str = include_str!("../../../schema/sqlite/revoke_user.sql");
 const PUT_INFO: &str = include_str!("../../../schema/sqlite/put_info.sql");
 const PUT_PHONE: &str = include_str!("../../../schema/sqlite/put_phone.sql");
-const HASHES_OF: &str = include_str!("../../../schema/sqlite/hashes_of.sql");
-const PUT_VISITS: &str = include_str!("../../../schema/sqlite/put_visits.sql");
+const SESSIONS_OF: &str = include_str!("../../../schema/sqlite/sessions_of.sql");
+const PUT_VISIT: &str = include_str!("../../../schema/sqlite/put_visit.sql");
 const PRUNE: &str = include_str!("../../../schema/sqlite/prune.sql");
 const PUT_MINI_APP: &str = include_str!("../../../schema/sqlite/put_mini_app.sql");
 
 /// Writes all jobs, inside the caller's transaction.
-pub(crate) async fn write(
-    batch: &Batch,
-    change: &mut SqliteConnection,
-    rules: &Rules,
-) -> Result<Done, sqlx::Error> {
+pub(crate) fn write(batch: &Batch, change: &Connection, rules: &Rules) -> Result<Done> {
     let mut done = Done::default();
     if !batch.logins.is_empty() {
-        logins::write(batch, change, rules, &mut done).await?;
+        logins::write(batch, change, rules, &mut done)?;
     }
     for (info, _) in &batch.infos {
-        sqlx::query(PUT_INFO)
-            .bind(info.user)
-            .bind(&info.user_info)
-            .execute(&mut *change)
-            .await?;
-        forget(info.user, change, &mut done).await?;
+        let mut put_info = change.prepare_cached(PUT_INFO)?;
+        put_info.execute((info.user, &info.user_info))?;
+        forget(info.user, change, &mut done)?;
     }
     for (phone, _) in &batch.phones {
-        put_phone(phone, change, rules).await?;
-        forget(phone.user, change, &mut done).await?;
+        put_phone(phone, change, rules)?;
+        forget(phone.user, change, &mut done)?;
     }
-    for (key, _) in &batch.keys {
-        put_key(key, change, rules).await?;
+    for (new, _) in &batch.keys {
+        let owner = Owner::of(&new.who);
+        let key = (&new.session_key, new.now);
+        logins::put_key(change, (new.user, owner), key, rules)?;
     }
     for (ended, _) in &batch.logouts {
-        let rows = sqlx::query(LOG_OUT)
-            .bind(&ended.hash.0[..])
-            .execute(&mut *change)
-            .await?;
-        done.logged_out.push(rows.rows_affected() > 0);
+        let rows = change.prepare_cached(LOG_OUT)?.execute([&ended.hash.0])?;
+        done.logged_out.push(rows > 0);
         done.stale.push(ended.hash);
     }
     for (which, _) in &batch.revokes {
-        revoke(which, change, &mut done).await?;
+        revoke(which, change, &mut done)?;
     }
     for (visits, _) in &batch.visits {
-        let visits: Vec<_> = visits.iter().map(|visit| (visit.seq, visit.at)).collect();
-        sqlx::query(PUT_VISITS)
-            .bind(json!(visits).to_string())
-            .execute(&mut *change)
-            .await?;
+        let mut put_visit = change.prepare_cached(PUT_VISIT)?;
+        for visit in visits {
+            put_visit.execute([visit.seq, visit.at])?;
+        }
     }
     for (before, _) in &batch.prunes {
-        let pruned = sqlx::query(PRUNE)
-            .bind(before)
-            .execute(&mut *change)
-            .await?;
-        done.pruned.push(pruned.rows_affected());
+        let pruned = change.prepare_cached(PRUNE)?.execute([before])?;
+        done.pruned.push(pruned as u64);
     }
     for (app, now, _) in &batch.mini_apps {
-        sqlx::query(PUT_MINI_APP)
-            .bind(&app.appid)
-            .bind(
-                rules
-                    .vault
-                    .seal(Matter::AppSecret, Owner::app(&app.appid), &app.secret),
-            )
-            .bind(now)
-            .execute(&mut *change)
-            .await?;
+        let owner = Owner::app(&app.appid);
+        let sealed = rules.vault.seal(Matter::AppSecret, owner, &app.secret);
+        let mut put_mini_app = change.prepare_cached(PUT_MINI_APP)?;
+        put_mini_app.execute((&app.appid, sealed, now))?;
     }
     Ok(done)
 }
 
 /// A user's sessions in memory are out of date.
-async fn forget(
-    user: i64,
-    change: &mut SqliteConnection,
-    done: &mut Done,
-) -> Result<(), sqlx::Error> {
-    let rows = sqlx::query_scalar(HASHES_OF)
-        .bind(user)
-        .fetch_all(&mut *change)
-        .await?;
-    done.stale.extend(hashes(rows));
+fn forget(user: i64, change: &Connection, done: &mut Done) -> Result<()> {
+    let mut sessions_of = change.prepare_cached(SESSIONS_OF)?;
+    let hashes = sessions_of.query_map([user], |row| row.get(1).map(SkeyHash))?;
+    for hash in hashes {
+        done.stale.push(hash?);
+    }
     Ok(())
 }
 
-async fn put_phone(
-    new: &NewPhone,
-    change: &mut SqliteConnection,
-    rules: &Rules,
-) -> Result<(), sqlx::Error> {
+fn put_phone(new: &NewPhone, change: &Connection, rules: &Rules) -> Result<()> {
     let owner = Owner::of(&new.who);
     let phone = new.phone.as_ref();
-    sqlx::query(PUT_PHONE)
-        .bind(new.user)
-        .bind(phone.map(|phone| rules.vault.seal(Matter::Phone, owner, phone)))
-        .execute(&mut *change)
-        .await?;
+    let sealed = phone.map(|phone| rules.vault.seal(Matter::Phone, owner, phone));
+    change
+        .prepare_cached(PUT_PHONE)?
+        .execute((new.user, sealed))?;
     Ok(())
 }
 
-async fn put_key(
-    new: &NewKey,
-    change: &mut SqliteConnection,
-    rules: &Rules,
-) -> Result<(), sqlx::Error> {
-    let key = &new.session_key;
-    let sealed = rules
-        .vault
-        .seal(Matter::SessionKey, Owner::of(&new.who), key);
-    let name = rules.vault.fingerprint(key);
-    let row = (new.user, hex::encode(name), hex::encode(sealed), new.now);
-    logins::put_keys(change, &[row], &[new.user], rules).await
-}
-
-async fn revoke(
-    which: &Revoke,
-    change: &mut SqliteConnection,
-    done: &mut Done,
-) -> Result<(), sqlx::Error> {
-    let ended: Vec<Vec<u8>> = match which {
+fn revoke(which: &Revoke, change: &Connection, done: &mut Done) -> Result<()> {
+    let hash = |row: &rusqlite::Row<'_>| row.get(0).map(SkeyHash);
+    let ended: Result<Vec<SkeyHash>> = match which {
         Revoke::One(seq) => {
-            let query = sqlx::query_scalar(REVOKE_ONE).bind(seq);
-            query.fetch_all(&mut *change).await?
+            let mut revoke = change.prepare_cached(REVOKE_ONE)?;
+            revoke.query_map([seq], hash)?.collect()
         }
         Revoke::User { appid, openid } => {
-            let query = sqlx::query_scalar(REVOKE_USER).bind(appid).bind(openid);
-            query.fetch_all(&mut *change).await?
+            let mut revoke = change.prepare_cached(REVOKE_USER)?;
+            revoke.query_map([appid, openid], hash)?.collect()
         }
         Revoke::All => {
-            let rows = sqlx::query("DELETE FROM sessions")
-                .execute(&mut *change)
-                .await?;
+            let rows = change.execute("DELETE FROM sessions", [])?;
             done.all_stale = true;
-            done.revoked.push(rows.rows_affected());
+            done.revoked.push(rows as u64);
             return Ok(());
         }
     };
+    let ended = ended?;
     done.revoked.push(ended.len() as u64);
-    done.stale.extend(hashes(ended));
+    done.stale.extend(ended);
     Ok(())
 }

@@ -1,0 +1,1 @@
+UPDATE users SET unionid = ?2, user_info = ?3, last_login = ?4 WHERE user = ?1

@@ -1,0 +1,1 @@
+DELETE FROM session_keys WHERE user = ?1 AND place = ?2

@@ -1,1 +1,0 @@
-SELECT skey_hash FROM sessions WHERE user = ?1

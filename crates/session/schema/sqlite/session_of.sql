@@ -1,0 +1,1 @@
+SELECT seq, created, last_visit FROM sessions WHERE skey_hash = ?1

@@ -1,0 +1,3 @@
+SELECT user, unionid, id, user_info, phone
+FROM users
+WHERE appid = ?1 AND openid = ?2

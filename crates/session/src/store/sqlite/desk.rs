@@ -1,0 +1,111 @@
+//! The writing connection: a transaction is one job on a thread that may block.
+//!
+//! It has SQLite to itself, without a change of threads for every statement and row: with
+//! those a login cost twice as much.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::error::Error;
+use crate::store::Rules;
+use crate::store::batch::{Batch, Done};
+use crate::store::sqlite::{hint, write};
+
+/// How many statements are kept prepared: all that there are.
+const STATEMENTS: usize = 64;
+
+/// How the writer opens the file. It holds the pages that logins touch all over the file,
+/// keeps a statement's way back in memory instead of a second file, and folds the log in less
+/// often: a page that many logins touch is then folded in once. Users are never deleted, so
+/// that looking each one up once more for its session and key proves nothing.
+const SETTINGS: &str = "
+    PRAGMA synchronous = FULL;
+    PRAGMA cache_size = -16384;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA wal_autocheckpoint = 4000;
+    PRAGMA foreign_keys = OFF;
+";
+
+/// The writing connection.
+pub(crate) struct Desk {
+    path: PathBuf,
+    busy: Duration,
+    /// Gone while a transaction is under way, and after one that crashed.
+    conn: Option<Connection>,
+}
+
+impl Desk {
+    /// For a file that has the newest schema. It is opened by the first transaction.
+    pub(crate) fn new(path: &Path, busy: Duration) -> Self {
+        Self {
+            path: path.to_owned(),
+            busy,
+            conn: None,
+        }
+    }
+
+    /// Writes the batch in one transaction; on return it is on the disk.
+    pub(crate) async fn commit(
+        &mut self,
+        batch: &Arc<Batch>,
+        rules: &Arc<Rules>,
+    ) -> Result<Done, Error> {
+        let (batch, rules) = (Arc::clone(batch), Arc::clone(rules));
+        let (path, busy, conn) = (self.path.clone(), self.busy, self.conn.take());
+        let job = tokio::task::spawn_blocking(move || {
+            let mut conn = match conn {
+                Some(conn) => conn,
+                None => open(&path, busy)?,
+            };
+            let written = commit(&mut conn, &batch, &rules);
+            Ok((conn, written))
+        });
+        // A job that did not end was thrown away with the house.
+        let (conn, written) = job
+            .await
+            .map_err(|_| Error::Closed)?
+            .map_err(|err| self.failed(err))?;
+        self.conn = Some(conn);
+        written.map_err(|err| self.failed(err))
+    }
+
+    fn failed(&self, err: rusqlite::Error) -> Error {
+        let code = err.sqlite_error().map(|err| err.extended_code);
+        Error::WriteStore {
+            place: self.path.display().to_string(),
+            hint: hint(code),
+            source: Arc::new(err),
+        }
+    }
+
+    /// Closing folds the write-ahead log into the file; if that fails, the next start does
+    /// it.
+    pub(crate) async fn close(self) {
+        let Some(conn) = self.conn else { return };
+        let closed = tokio::task::spawn_blocking(move || conn.close().map_err(|(_, err)| err));
+        if let Ok(Err(err)) = closed.await {
+            tracing::warn!(error = %err, "the session database was not closed cleanly");
+        }
+    }
+}
+
+fn open(path: &Path, busy: Duration) -> Result<Connection, rusqlite::Error> {
+    // One thread at a time has it: no locks of SQLite's own.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(busy)?;
+    conn.execute_batch(SETTINGS)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}
+
+fn commit(conn: &mut Connection, batch: &Batch, rules: &Rules) -> Result<Done, rusqlite::Error> {
+    // Whatever fails on the way is rolled back by the drop.
+    let change = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = write::write(batch, &change, rules)?;
+    change.commit()?;
+    Ok(done)
+}
