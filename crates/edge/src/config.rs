@@ -87,10 +87,20 @@ impl Default for Config {
     }
 }
 
+/// More than any machine has cores.
+const MAX_THREADS: usize = 1024;
+
 impl Config {
     /// What cannot work, as `(field, what is wrong, what to do)`.
     pub fn problems(&self) -> Vec<(Cow<'static, str>, String, &'static str)> {
         let mut problems = Vec::new();
+        if self.threads > MAX_THREADS {
+            problems.push((
+                Cow::Borrowed("threads"),
+                format!("must be at most {MAX_THREADS}, not {}", self.threads),
+                "leave it out for one a processor core",
+            ));
+        }
         let mut at_least = |field: &'static str, value: u64, least: u64, hint| {
             if value < least {
                 problems.push((

@@ -133,8 +133,8 @@ impl Refusal {
             }
             Self::Browser => "weappd: this is for programs, not for web pages".to_owned(),
             Self::NoBearer => {
-                "weappd: send `Authorization: Bearer` with the token weappd gives its apps as \
-                 WEAPPD_TOKEN"
+                "weappd: send `Authorization: Bearer` with WEAPPD_TOKEN, which weappd gives its \
+                 apps, or with [internal] token of weappd.toml"
                     .to_owned()
             }
             Self::BadRequest => "weappd: the request could not be read".to_owned(),

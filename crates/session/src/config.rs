@@ -109,7 +109,15 @@ impl Config {
                 "write sqlite:FILE, for example sqlite:weappd.db, or mysql://user:password@host:3306/database".to_owned(),
             ));
         }
+        if self.key_file.as_os_str().is_empty() {
+            problems.push((
+                "key_file",
+                "names no file".to_owned(),
+                "leave it out for session.key in the data directory".to_owned(),
+            ));
+        }
         let limits = [
+            ("cache_bytes", self.cache_bytes, 64 * 1024, 1 << 40),
             ("store_wait_ms", self.store_wait_ms, 100, 60_000),
             ("store_connections", self.store_connections.into(), 1, 1000),
             ("recheck_secs", self.recheck_secs, 1, 3600),

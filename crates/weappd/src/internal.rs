@@ -2,9 +2,9 @@
 //!
 //! Old business servers call `POST /mina_auth/`, `/get/wsurl` and `/ws/push` with the
 //! proofs those protocols have; everything under `/v1/` is weappd's own and wants the
-//! token that apps find in `WEAPPD_TOKEN`. No browser has business here: requests that
-//! carry an `Origin`, or a `Host` that is a name on the internet, are refused, so that a
-//! page somebody visits cannot reach it through their machine.
+//! token that apps find in `WEAPPD_TOKEN`, or `[internal] token`. No browser has business
+//! here: requests that carry an `Origin`, or a `Host` that is a name on the internet, are
+//! refused, so that a page somebody visits cannot reach it through their machine.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -123,8 +123,8 @@ async fn want_token(State(parts): State<Parts>, request: Request, next: Next) ->
         refuse(
             StatusCode::UNAUTHORIZED,
             "no_token",
-            "send `Authorization: Bearer` with the token that weappd gives its apps as WEAPPD_TOKEN; \
-             the phone's session then goes into X-WX-Skey",
+            "send `Authorization: Bearer` with WEAPPD_TOKEN, which weappd gives its apps, or with \
+             [internal] token of weappd.toml; the phone's session then goes into X-WX-Skey",
         )
     }
 }

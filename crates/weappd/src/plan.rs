@@ -45,6 +45,8 @@ pub(crate) struct Sections {
     pub(crate) files: weappd_files::Config,
     pub(crate) wechat: weappd_wechat::Config,
     pub(crate) gateway: weappd_gateway::Config,
+    /// What opens the internal API besides the token that apps are given.
+    pub(crate) internal_token: Option<Secret>,
 }
 
 /// One site.

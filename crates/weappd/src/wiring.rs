@@ -36,6 +36,7 @@ use crate::doors::Doors;
 use crate::exit::Failure;
 use crate::gateway::{self, PassIdentify, Passes};
 use crate::ground::Ground;
+use crate::internal::AppTokens;
 use crate::loopback::{small_config, small_edge};
 use crate::pictures::FilePictures;
 use crate::plan::{DevPlan, Plan, SitePlan, Sockets, TunnelForApps};
@@ -112,7 +113,7 @@ async fn build(
         &house.sessions,
         &house.tunnels,
         plan.mini_apps.iter().map(|app| app.appid.clone()).collect(),
-        Arc::new(vec![token]),
+        callers(&plan, &token),
     );
     let inner = weappd_gateway::http::in_front_of(house.gateway.clone(), inner);
     if let (Some(dev), Some(wechat)) = (&plan.dev, sockets.wechat) {
@@ -176,13 +177,12 @@ async fn rooms(
     )
     .map_err(|error| Failure::new(&error, error.hint().unwrap_or_default()))?;
     let passes = Passes::default();
-    let callers = Arc::new(vec![token.clone()]);
     let is_shared = plan.sections.session.is_shared();
     let shelf = is_shared.then(SessionShelf::default);
     let gateway = gateway::build(
         ground,
         data.path(),
-        gateway::of_plan(plan, callers),
+        gateway::of_plan(plan, callers(plan, token)),
         (side, passes.clone()),
         shelf.clone(),
     )
@@ -245,6 +245,12 @@ async fn rooms(
         passes,
         apps,
     })
+}
+
+/// The tokens that open the internal API: the apps' and, if there is one, everybody else's.
+fn callers(plan: &Plan, token: &Secret) -> AppTokens {
+    let others = plan.sections.internal_token.clone();
+    Arc::new(std::iter::once(token.clone()).chain(others).collect())
 }
 
 /// weappd's own environment, for apps; the apps room leaves the secrets out.

@@ -42,7 +42,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything on loopback with a simulated WeChat: no `AppID`, domain or database needed
+    #[command(
+        about = "Run everything on loopback with a simulated WeChat: no AppID, domain or database needed"
+    )]
     Dev(dev::Args),
     /// Write a commented weappd.toml with generated secrets
     Init {

@@ -115,6 +115,7 @@ fn plan(config: Config) -> Plan {
             files: config.files,
             wechat: config.wechat,
             gateway: config.gateway,
+            internal_token: config.internal_token,
         },
         log_json: config.log.format == LogFormat::Json,
         grace: config.grace,

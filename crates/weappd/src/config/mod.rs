@@ -22,12 +22,16 @@ mod desk;
 mod document;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod homes;
+mod internal;
 mod keys;
 mod mask;
 mod problem;
 mod push;
 mod raw;
 mod read;
+#[cfg(test)]
+mod reference_tests;
 mod resolve;
 mod route;
 pub(crate) mod sample;

@@ -9,7 +9,7 @@ use serde::{
 use weappd_apps::AppConfig;
 use weappd_base::secret::Secret;
 
-use crate::config::api_security::ApiSecurity;
+use crate::config::{api_security::ApiSecurity, internal::Internal};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -256,22 +256,6 @@ pub(crate) struct TunnelShort {
     pub(crate) key: Option<Secret>,
     /// Where callbacks go, whatever URL the SDK names.
     pub(crate) receive: Option<String>,
-}
-
-/// `[internal]`.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Internal {
-    /// Where business servers call weappd; on this machine only.
-    pub(crate) listen: String,
-}
-
-impl Default for Internal {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:8081".to_owned(),
-        }
-    }
 }
 
 /// `[log]`.

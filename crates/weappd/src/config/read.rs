@@ -16,6 +16,7 @@ use serde::{
 use crate::config::{
     bounds::Bounds,
     document::{Entry, Node, Path, Value},
+    homes,
     keys::keys_of,
     problem::Problems,
     secret_source::{self, SecretSource},
@@ -258,7 +259,10 @@ impl<'de> At<'_, 'de> {
         if let (Some(keys), Some(beside)) = (keys, self.beside) {
             for entry in entries.iter().filter(|entry| !known(entry)) {
                 if !beside.contains(&&*entry.key) {
-                    let hint = spelling::hint(&entry.key, keys.iter().chain(beside));
+                    let all: Vec<&str> = keys.iter().chain(beside).copied().collect();
+                    let hint = spelling::nearest(&entry.key, &all)
+                        .or_else(|| homes::hint(&entry.key))
+                        .unwrap_or_else(|| spelling::hint(&entry.key, &all));
                     let message = format!("unknown key `{}`", entry.key);
                     let span = Some(entry.key_span.clone());
                     self.reader.problems.error(span, message, hint);

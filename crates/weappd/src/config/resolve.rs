@@ -9,6 +9,7 @@ use std::{
 };
 
 use weappd_apps::AppConfig;
+use weappd_base::secret::Secret;
 use weappd_session::MiniApp;
 use weappd_tunnel::Business;
 
@@ -16,7 +17,7 @@ use crate::config::{
     address,
     desk::Desk,
     document::Step,
-    push,
+    internal, push,
     raw::{self, Doors, Log, Raw, TunnelShort},
     site, spelling,
 };
@@ -43,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) apps: BTreeMap<String, AppConfig>,
     /// Where business servers call weappd.
     pub(crate) internal: SocketAddr,
+    /// What opens it for programs that weappd did not start.
+    pub(crate) internal_token: Option<Secret>,
     /// What is logged.
     pub(crate) log: Log,
     /// The rooms' own sections.
@@ -69,7 +72,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     let doors = OpenDoors {
         http: listeners(desk, "http", &shared.doors.http.0),
         https: listeners(desk, "https", &shared.doors.https.0),
-        internal: internal(desk, &raw.internal),
+        internal: internal::listener(desk, &raw.internal),
         redirect: shared.doors.redirect,
         no_http: shared.doors.http.0.is_empty(),
         no_https: shared.doors.https.0.is_empty(),
@@ -100,6 +103,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         mini_apps,
         apps,
         internal: doors.internal,
+        internal_token: raw.internal.token,
         log: raw.log,
         edge: shared.edge,
         session: raw.session,
@@ -141,20 +145,6 @@ fn listeners(desk: &Desk<'_>, key: &str, written: &[String]) -> Vec<SocketAddr> 
         }
     }
     addresses
-}
-
-fn internal(desk: &Desk<'_>, internal: &raw::Internal) -> SocketAddr {
-    let path = ["internal".into(), "listen".into()];
-    match address::listen(&internal.listen) {
-        Ok(address) if address.ip().is_loopback() => return address,
-        Ok(_) => desk.error(
-            &path,
-            format!("`{}` can be reached from other machines", internal.listen),
-            "the internal API is for business servers on this machine: write 127.0.0.1:8081",
-        ),
-        Err((message, hint)) => desk.error(&path, message, hint),
-    }
-    SocketAddr::from(([127, 0, 0, 1], 8081))
 }
 
 fn mini_apps(desk: &Desk<'_>, raw: &Raw) -> Vec<MiniApp> {

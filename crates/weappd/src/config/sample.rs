@@ -61,6 +61,7 @@ key = "TUNNEL_KEY"
 
 #: [internal]
 #: listen = "127.0.0.1:8081"                     # where your business server calls weappd
+#: token = { file = "internal.token" }           # opens it for programs weappd did not start
 
 #: [log]
 #: level = "info"

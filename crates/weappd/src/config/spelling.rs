@@ -1,7 +1,7 @@
 //! Guesses what somebody meant to write.
 
 /// What nginx, pm2 and the Wafer SDKs call things, and what weappd calls them.
-const ELSEWHERE: [(&str, &str); 16] = [
+const ELSEWHERE: [(&str, &str); 19] = [
     ("server_name", "domain"),
     ("host", "domain"),
     ("domains", "domain"),
@@ -15,6 +15,9 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("app_id", "appid"),
     ("appsecret", "secret"),
     ("app_secret", "secret"),
+    ("token", "message_token"),
+    ("aes_key", "encoding_aes_key"),
+    ("encodingaeskey", "encoding_aes_key"),
     ("script", "run"),
     ("command", "run"),
     ("cwd", "dir"),

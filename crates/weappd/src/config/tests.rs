@@ -350,6 +350,26 @@ fn every_problem_of_broken_files_is_told() {
             ],
         ),
         (
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[session]\nkey_file = \"\"\ncache_bytes = 12\n[edge]\nthreads = 100000\n",
+            &[
+                "5:12 error: session.key_file: names no file",
+                "6:15 error: session.cache_bytes: 12 is out of bounds",
+                "8:11 error: edge.threads: must be at most 1024, not 100000",
+            ],
+        ),
+        (
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[internal]\ntoken = \"short\"\n",
+            &["5:9 error: shorter than 16 characters: it can be guessed"],
+        ),
+        (
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[internal]\ntoken = \"with blanks in it all over\"\n",
+            &["5:9 error: a header cannot carry blanks or letters beyond ASCII"],
+        ),
+        (
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[internal]\ntoken = { env = \"NOT_THERE\" }\n",
+            &["5:17 error: the environment variable NOT_THERE is not set"],
+        ),
+        (
             "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[tunnel]\nkey = \"\"\nreceive = \"nowhere\"\nbuisnesses = []\n",
             &[
                 "5:7 error: tunnel.key: the signature key is missing",
@@ -522,7 +542,13 @@ fn the_sample_is_right_as_it_is_and_with_every_line_in_use() {
             std::fs::copy(desk.dir.path().join(from), desk.dir.path().join(to)).expect("copied");
         }
     }
-    std::fs::write(desk.dir.path().join("shop.secret"), "abc").expect("written");
+    let secrets = [
+        ("shop.secret", "abc"),
+        ("internal.token", "0123456789abcdef"),
+    ];
+    for (name, text) in secrets {
+        std::fs::write(desk.dir.path().join(name), text).expect("written");
+    }
     let all = text.replace("#: ", "").replace("#:", "");
     let told = desk.told(&all);
     assert!(

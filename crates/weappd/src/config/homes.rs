@@ -1,0 +1,60 @@
+//! Where a key belongs that stands in the wrong section.
+
+use crate::config::internal::Internal;
+use crate::config::keys::keys_of;
+use crate::config::raw::{Doors, Log, MiniApp, Raw, TunnelShort};
+
+/// The only section that has `key`, as a hint; nothing if none has it, or several.
+pub(crate) fn hint(key: &str) -> Option<String> {
+    let sections: [(&str, &[&str]); 14] = [
+        ("[session]", keys_of::<weappd_session::Config>()),
+        ("[gateway]", keys_of::<weappd_gateway::Config>()),
+        ("[gateway.inbox]", keys_of::<weappd_gateway::InboxConfig>()),
+        ("[miniapp]", keys_of::<MiniApp>()),
+        ("[app]", keys_of::<weappd_apps::AppConfig>()),
+        ("[files]", keys_of::<weappd_files::Config>()),
+        ("[edge]", keys_of::<Doors>()),
+        ("[edge]", keys_of::<weappd_edge::Config>()),
+        ("[tunnel]", keys_of::<TunnelShort>()),
+        ("[tunnel]", keys_of::<weappd_tunnel::Config>()),
+        ("[internal]", keys_of::<Internal>()),
+        ("[wechat]", keys_of::<weappd_wechat::Config>()),
+        ("[log]", keys_of::<Log>()),
+        (
+            "the top of the file, before the first [section]",
+            keys_of::<Raw>(),
+        ),
+    ];
+    let has = |(_, keys): &(&str, &[&str])| keys.contains(&key);
+    let mut homes: Vec<&str> = sections
+        .into_iter()
+        .filter(has)
+        .map(|(home, _)| home)
+        .collect();
+    homes.dedup();
+    match homes.as_slice() {
+        ["[gateway]"] if key == "inbox" => Some("write [gateway.inbox]".to_owned()),
+        [home] if home.starts_with('[') => Some(format!("it belongs under {home}")),
+        [home] => Some(format!("it belongs at {home}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_one_section_has_is_led_there() {
+        let told = |key| hint(key).unwrap_or_default();
+        assert_eq!(told("max_sessions_per_user"), "it belongs under [session]");
+        assert_eq!(told("wechat_gateways"), "it belongs under [edge]");
+        assert_eq!(told("inbox"), "write [gateway.inbox]");
+        assert_eq!(told("reply_to"), "it belongs under [gateway.inbox]");
+        assert_eq!(told("message_path"), "it belongs under [miniapp]");
+        assert!(told("data_dir").starts_with("it belongs at the top"));
+        // [gateway] and [wechat] both have one.
+        assert_eq!(told("timeout_ms"), "");
+        assert_eq!(told("nothing"), "");
+    }
+}
