@@ -149,6 +149,8 @@ impl fmt::Debug for Gatekeeper {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const PLACE: Place = Place {
@@ -222,5 +224,33 @@ mod tests {
         let id = TunnelId::mint(0, PLACE, &tokens);
         let token = Gatekeeper::new(&key, &tokens).token(id);
         assert_eq!(Gatekeeper::new(&key, &tokens).check(&token), Some(id));
+    }
+
+    proptest! {
+        #[test]
+        fn ids_and_tokens_round_trip(
+            node in 0_u16..0x1000,
+            shard in 0..SHARDS,
+            slot in 0_usize..0x1_0000_0000,
+            seed: u64,
+            key in ".{1,20}",
+        ) {
+            let tokens = Tokens::seeded(seed);
+            let place = Place { shard, slot };
+            let id = TunnelId::mint(node, place, &tokens);
+            prop_assert_eq!(TunnelId::parse(&id.to_string()), Some(id));
+            prop_assert_eq!((id.node(), id.place()), (node, place));
+            let keeper = Gatekeeper::new(&Secret::new(key), &tokens);
+            prop_assert_eq!(keeper.check(&keeper.token(id)), Some(id));
+        }
+
+        #[test]
+        fn no_text_panics_and_none_opens(text in ".{0,60}") {
+            let keeper = Gatekeeper::new(&Secret::default(), &Tokens::system());
+            prop_assert_eq!(keeper.check(&text), None);
+            if let Some(id) = TunnelId::parse(&text) {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
     }
 }

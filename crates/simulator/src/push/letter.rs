@@ -134,6 +134,8 @@ mod tests {
     use weappd_wechat::message::{Mailbox, MessageKey, Stamp as Seen};
     use weappd_wechat::trust::Trust;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::push::Poster;
 
@@ -259,5 +261,26 @@ mod tests {
         let id = original_id("wx1");
         assert!(id.starts_with("gh_") && id.len() == 15);
         assert_ne!(id, original_id("wx2"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_arrives_as_production_reads_it(
+            fields in prop::collection::btree_map("[A-Za-z_]{1,12}", ".{0,60}", 0..6),
+            number: u64,
+        ) {
+            let mut message = json!({"ToUserName": "gh_1", "MsgType": "text", "MsgId": number});
+            for (name, value) in fields {
+                message[name] = value.into();
+            }
+            for format in [Format::Json, Format::Xml] {
+                for mode in [Mode::Safe, Mode::Compatible] {
+                    let letter = write(&target(mode, format), &message, &stamp(false));
+                    prop_assert_eq!(open(&letter).ok(), Some(text(format, &message)));
+                }
+                let open = write(&target(Mode::Plain, format), &message, &stamp(false)).body;
+                prop_assert_eq!(open, text(format, &message));
+            }
+        }
     }
 }
