@@ -104,7 +104,7 @@ fn stat(feed: &mut Feed<'_>) {
     assert_eq!(entry.group, 42);
     assert!(!entry.zombie && !entry.kernel);
     // Cut off, it says less, and nothing else.
-    let end = line.rfind(')').expect("a name");
+    let end = line.rfind(')').expect("a name") + 1;
     let cut = end + feed.below(line.len() - end);
     if let Some(less) = parse_stat(7, &line[..cut]) {
         assert_eq!(less.group, 42);

@@ -102,7 +102,8 @@ fn sealed(feed: &mut Feed<'_>) {
     let mut said = fields;
     said.retain(|name, _| !OURS.contains(&name.as_str()));
     let opened = them.open(&path, good, &sealed.body, now).expect("opened");
-    assert_eq!(same(&opened), same(&said));
+    // A number is read once more on the way, and may lose its last bit each time.
+    assert_eq!(Value::Object(opened), same(&said));
     let at = feed.below(sealed.body.len());
     let change = feed.byte();
     let (mut body, mut stamp, mut where_to) = (sealed.body.clone(), good, path.clone());
@@ -130,7 +131,7 @@ fn sealed(feed: &mut Feed<'_>) {
     assert!(them.open(&path, good, &sealed.body, now + 301).is_err());
 }
 
-/// JSON as a reader keeps it: numbers may change their spelling on the way.
+/// Fields written and read once.
 fn same(fields: &Map<String, Value>) -> Value {
     let text = Value::Object(fields.clone()).to_string();
     serde_json::from_str(&text).expect("JSON")
