@@ -176,6 +176,8 @@ fn make(file: &Path, tokens: &Tokens) -> std::io::Result<()> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     pub(crate) fn vault() -> Vault {
@@ -241,5 +243,29 @@ pub(crate) mod tests {
             panic!("no key was taken for one");
         };
         assert!(err.to_string().contains("64 hex digits"), "{err}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_and_nothing_damaged_does(
+            appid in "[a-z0-9]{0,20}",
+            openid in "[^\0]{0,30}",
+            text in ".{0,200}",
+            at: prop::sample::Index,
+            change in 1..=255_u8,
+            noise: Vec<u8>,
+        ) {
+            let vault = vault();
+            let owner = Owner { appid: &appid, openid: &openid };
+            let text = Secret::new(text);
+            for matter in [Matter::SessionKey, Matter::Phone, Matter::AppSecret, Matter::Shared] {
+                let mut sealed = vault.seal(matter, owner, &text);
+                prop_assert_eq!(vault.unseal(matter, owner, &sealed), Some(text.clone()));
+                let at = at.index(sealed.len());
+                sealed[at] ^= change;
+                prop_assert_eq!(vault.unseal(matter, owner, &sealed), None);
+                prop_assert_eq!(vault.unseal(matter, owner, &noise), None);
+            }
+        }
     }
 }
