@@ -248,6 +248,7 @@ impl Sessions {
 
     fn exchange(&self, app: &MiniApp, code: &str) -> Exchange {
         let wechat = self.shared().wechat.clone();
+        let longest = self.shared().store.longest_openid();
         let credential = Credential {
             appid: app.appid.clone(),
             secret: app.secret.clone(),
@@ -259,7 +260,7 @@ impl Sessions {
                 .await
                 .map_err(|err| Error::Exchange(Arc::new(err)))?;
             // A name goes into headers, logs and the database.
-            if login.openid.len() > 128 || !login.openid.bytes().all(|c| c.is_ascii_graphic()) {
+            if login.openid.len() > longest || !login.openid.bytes().all(|c| c.is_ascii_graphic()) {
                 return Err(Error::Exchange(Arc::new(weappd_wechat::Error::Malformed {
                     status: 200,
                     what: "has an openid that is no name",

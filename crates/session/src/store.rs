@@ -33,6 +33,8 @@ use crate::vault::Vault;
 
 /// How many writes may wait for the writer before logins wait too.
 const QUEUE: usize = 1024;
+/// The longest openid our own tables take; WeChat's have 28 characters.
+pub(crate) const LONGEST_OPENID: usize = 128;
 
 /// A login to be written: its user as WeChat told, its session by the hash of its skey.
 #[derive(Clone)]
@@ -255,6 +257,14 @@ impl Store {
         match &self.readers {
             Readers::Sqlite(_) => None,
             Readers::Mysql(mysql) => mysql.cauth_appid(),
+        }
+    }
+
+    /// The longest openid there is room for.
+    pub(crate) fn longest_openid(&self) -> usize {
+        match &self.readers {
+            Readers::Sqlite(_) => LONGEST_OPENID,
+            Readers::Mysql(mysql) => mysql.longest_openid(),
         }
     }
 

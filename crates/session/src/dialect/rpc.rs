@@ -3,12 +3,15 @@
 //! Read in tencentyun/wafer-session-server and in the calls of `wafer-node-server-sdk`
 //! 0.8.2: a JSON body of any content type, HTTP 200 always, the outcome in `returnCode`.
 
+use std::io;
+
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::ser::Formatter;
 use serde_json::{Map, Value};
 
 use crate::dialect::Fault;
+use crate::error::Error;
 use crate::identity::Denied;
 
 /// What a call asks for.
@@ -74,7 +77,8 @@ pub(crate) fn read(body: &[u8]) -> Result<Call, Refusal> {
         Some("qcloud.cam.id_skey") => Ok(Call::LogIn {
             code: para.text("code")?,
             encrypt_data: para.text("encrypt_data")?,
-            iv: para.optional("iv")?,
+            // The original's name for having none.
+            iv: para.optional("iv").filter(|iv| iv != "old"),
         }),
         Some("qcloud.cam.auth") => Ok(Call::Check {
             id: para.text("id")?,
@@ -84,7 +88,7 @@ pub(crate) fn read(body: &[u8]) -> Result<Call, Refusal> {
             id: para.text("id")?,
             skey: para.text("skey")?,
             encrypt_data: para.text("encrypt_data")?,
-            iv: para.optional("iv")?,
+            iv: para.optional("iv"),
         }),
         // The original also demanded its database's address and the server's: they are
         // accepted and not looked at.
@@ -100,14 +104,17 @@ struct Para<'a>(Option<&'a Map<String, Value>>);
 
 impl Para<'_> {
     fn text(&self, name: &str) -> Result<String, Refusal> {
-        self.optional(name)?.ok_or(PARA_ERR)
+        self.optional(name).ok_or(PARA_ERR)
     }
 
-    fn optional(&self, name: &str) -> Result<Option<String>, Refusal> {
-        match self.0.and_then(|para| para.get(name)) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(PARA_ERR),
+    /// A parameter as the text PHP makes of it.
+    fn optional(&self, name: &str) -> Option<String> {
+        match self.0?.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(is_true) => Some(if *is_true { "1" } else { "" }.to_owned()),
+            Value::Array(_) | Value::Object(_) => Some("Array".to_owned()),
         }
     }
 }
@@ -125,6 +132,20 @@ impl From<&Fault> for Refusal {
             Fault::House => CHANGE_SESSION_ERR,
         }
     }
+}
+
+impl From<&Error> for Refusal {
+    fn from(err: &Error) -> Self {
+        match err {
+            // To the original, a status was part of the way there.
+            Error::Exchange(cause) if is_not_ok(cause) => WEIXIN_NET_ERR,
+            err => Self::from(&Fault::from(err)),
+        }
+    }
+}
+
+fn is_not_ok(err: &weappd_wechat::Error) -> bool {
+    matches!(err, weappd_wechat::Error::Malformed { status, .. } if *status != 200)
 }
 
 impl From<&Denied> for Refusal {
@@ -151,13 +172,13 @@ struct Answer<'a, T> {
 struct LoggedIn<'a> {
     id: &'a str,
     skey: &'a str,
-    user_info: Option<&'a RawValue>,
+    user_info: Option<Value>,
     duration: i64,
 }
 
 #[derive(Serialize)]
-struct Checked<'a> {
-    user_info: Option<&'a RawValue>,
+struct Checked {
+    user_info: Option<Value>,
 }
 
 /// The answer to `qcloud.cam.id_skey`; `user_info` is JSON text, `duration` seconds.
@@ -210,8 +231,51 @@ fn answer<T: Serialize>(code: i64, message: &str, data: T) -> Bytes {
         version: 1,
         component_name: "MA",
     };
-    // Texts, numbers and JSON that was parsed just now: nothing that cannot be written.
-    serde_json::to_vec(&body).unwrap_or_default().into()
+    let mut text = Vec::with_capacity(512);
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, AsPhp);
+    // Texts, numbers and JSON, into memory: nothing that cannot be written.
+    drop(body.serialize(&mut writer));
+    text.into()
+}
+
+/// Writes JSON the way PHP does: in ASCII, with a backslash before each slash.
+struct AsPhp;
+
+impl Formatter for AsPhp {
+    fn write_f64<W>(&mut self, writer: &mut W, value: f64) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        // Beyond this PHP takes to exponents, as everybody does.
+        if value.fract() == 0.0 && value.abs() < 1e15 {
+            return write!(writer, "{value:.0}");
+        }
+        write!(writer, "{}", serde_json::json!(value))
+    }
+
+    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        let is_plain = |letter: char| letter.is_ascii() && letter != '/';
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|letter| !is_plain(letter)) {
+            let (plain, odd) = rest.split_at(at);
+            writer.write_all(plain.as_bytes())?;
+            let mut letters = odd.chars();
+            match letters.next() {
+                Some('/') => writer.write_all(b"\\/")?,
+                Some(letter) => {
+                    for unit in letter.encode_utf16(&mut [0; 2]) {
+                        write!(writer, "\\u{unit:04x}")?;
+                    }
+                }
+                None => {}
+            }
+            rest = letters.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -278,15 +342,30 @@ mod tests {
                 let mut less = para.clone();
                 less.as_object_mut().expect("an object").remove(field);
                 assert_eq!(call(name, &less), Err(PARA_ERR), "{name} without {field}");
-                let mut other = para.clone();
-                other[field] = json!(7);
-                assert_eq!(
-                    call(name, &other),
-                    Err(PARA_ERR),
-                    "{name} with number {field}"
-                );
+                less[field] = json!(null);
+                assert_eq!(call(name, &less), Err(PARA_ERR), "{name}, null {field}");
             }
         }
+    }
+
+    #[test]
+    fn parameters_are_made_texts_as_php_makes_them() {
+        for (given, text) in [
+            (json!("x"), "x"),
+            (json!(7), "7"),
+            (json!(1.5), "1.5"),
+            (json!(true), "1"),
+            (json!(false), ""),
+            (json!([]), "Array"),
+            (json!({"a": 1}), "Array"),
+        ] {
+            let para = json!({"id": given, "skey": "s"});
+            let (id, skey) = (text.to_owned(), "s".to_owned());
+            assert_eq!(call("qcloud.cam.auth", &para), Ok(Call::Check { id, skey }));
+        }
+        let para = json!({"code": "c", "encrypt_data": "d", "iv": "old"});
+        let read = call("qcloud.cam.id_skey", &para);
+        assert!(matches!(read, Ok(Call::LogIn { iv: None, .. })), "{read:?}");
     }
 
     #[test]
@@ -298,6 +377,10 @@ mod tests {
         assert_eq!(
             checked("{}"),
             r#"{"returnCode":0,"returnMessage":"AUTH_SUCCESS","returnData":{"user_info":{}},"version":1,"componentName":"MA"}"#
+        );
+        assert_eq!(
+            checked(r#"{"n": "木/\u00e9\\😀"}"#),
+            r#"{"returnCode":0,"returnMessage":"AUTH_SUCCESS","returnData":{"user_info":{"n":"\u6728\/\u00e9\\\ud83d\ude00"}},"version":1,"componentName":"MA"}"#
         );
         assert_eq!(
             decrypted(r#"{"a":1}"#),

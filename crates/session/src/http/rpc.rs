@@ -13,7 +13,6 @@ use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
 use crate::data;
-use crate::dialect::Fault;
 use crate::dialect::rpc::{self, Call, Refusal};
 use crate::error::chain;
 use crate::http::answer::{log_denied, ok};
@@ -164,6 +163,10 @@ impl Desk {
 
     async fn log_in(&self, code: String, data: UserData) -> Result<Served, Refusal> {
         let app = self.app.as_ref().ok_or(rpc::NO_APPID)?;
+        if code.is_empty() {
+            // The original asked WeChat, which says the same (41008).
+            return Err(rpc::WEIXIN_CODE_ERR);
+        }
         let attempt = Attempt {
             appid: app.appid.clone(),
             code,
@@ -174,7 +177,7 @@ impl Desk {
         };
         let done = self.sessions.log_in(attempt).await.map_err(|err| {
             log_failed(&app.appid, &err);
-            Refusal::from(&Fault::from(&err))
+            Refusal::from(&err)
         })?;
         let identity = &done.session.identity;
         Ok(Served {

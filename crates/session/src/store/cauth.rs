@@ -34,7 +34,8 @@ const SKEY: usize = 64;
 pub(crate) struct Column {
     pub(crate) is_primary: bool,
     pub(crate) length: usize,
-    pub(crate) is_utf8mb4: bool,
+    /// The last letter it takes.
+    pub(crate) last_letter: u32,
 }
 
 /// The old servers' tables.
@@ -48,10 +49,14 @@ pub(crate) struct Cauth {
     pub(crate) has_apps: bool,
     /// How many characters of user object fit.
     pub(crate) info_length: usize,
-    /// Whether the column takes characters beyond the basic plane.
-    pub(crate) takes_emoji: bool,
+    /// The last letter its column takes: MySQL's "utf8" has three bytes, latin1 one.
+    pub(crate) last_letter: u32,
     pub(crate) key_length: usize,
+    pub(crate) openid_length: usize,
 }
+
+/// How many hex digits the skeys have that Wafer 2 makes: they are the sha1 of a session key.
+const WAFER2_SKEY: usize = 40;
 
 /// id, uuid, skey, openid, create time, last visit, user object.
 type SessionRow = (i64, String, String, String, i64, i64, String);
@@ -75,9 +80,21 @@ impl Cauth {
             appid: String::new(),
             has_apps: false,
             info_length: info.length,
-            takes_emoji: info.is_utf8mb4,
+            last_letter: info.last_letter,
             key_length: column("session_key")?.length,
+            openid_length: open_id.length,
         })
+    }
+
+    /// When the user logged in, from the row's own times. Wafer 2 sets `create_time` at a
+    /// user's first login and `last_visit_time` at every one; it knows no end but that of
+    /// an unused session.
+    fn login_time(&self, skey: &str, created: i64, last_visit: i64) -> i64 {
+        if self.is_wafer2 && skey.len() == WAFER2_SKEY {
+            created.max(last_visit)
+        } else {
+            created
+        }
     }
 
     /// Learns which mini program it is, and makes sure that an skey is found without
@@ -172,7 +189,7 @@ pub(crate) async fn find(
     });
     Ok(row.filter(|row| row.4 > ENDED).map(|row| Found {
         seq: row.0,
-        created: row.4,
+        created: tables.login_time(&row.2, row.4, row.5),
         last_visit: row.5,
         user: row.0,
         appid: tables.appid.clone(),

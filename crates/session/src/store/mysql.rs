@@ -28,7 +28,7 @@ use crate::identity::Identity;
 use crate::session::Found;
 use crate::store::batch::{Batch, Done};
 use crate::store::cauth::{self, Cauth};
-use crate::store::{Known, Listed, Rules, Wanted};
+use crate::store::{Known, LONGEST_OPENID, Listed, Rules, Wanted};
 
 /// How long after a failure the server is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -153,6 +153,13 @@ impl Mysql {
         match &self.0.shape {
             Shape::Native => None,
             Shape::Cauth(tables) => Some(&tables.appid),
+        }
+    }
+
+    pub(crate) fn longest_openid(&self) -> usize {
+        match &self.0.shape {
+            Shape::Native => LONGEST_OPENID,
+            Shape::Cauth(tables) => tables.openid_length.min(LONGEST_OPENID),
         }
     }
 

@@ -5,8 +5,10 @@
 
 mod avatar;
 mod backend;
+mod bodies;
 mod check;
 mod data;
+mod golden;
 mod key;
 mod login;
 mod phone;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use parking_lot::Mutex;
@@ -51,7 +52,7 @@ impl FakeWechat {
         &self.0.pub_url
     }
 
-    /// What the code will be answered with, once.
+    /// What the code will be answered with, once; an object's `$status` is the answer's.
     pub(crate) fn answer(&self, code: &str, answer: Value) {
         self.0.answers.lock().insert(code.to_owned(), answer);
     }
@@ -76,7 +77,7 @@ impl FakeWechat {
 async fn exchange(
     State(fake): State<FakeWechat>,
     Query(query): Query<HashMap<String, String>>,
-) -> Json<Value> {
+) -> (StatusCode, Json<Value>) {
     fake.0.asked.fetch_add(1, Ordering::SeqCst);
     let mut speaks = fake.0.speaks.subscribe();
     speaks.wait_for(|speaks| *speaks).await.expect("a fake");
@@ -84,14 +85,18 @@ async fn exchange(
     let used = json!({"errcode": 40163, "errmsg": "code been used"});
     let unknown = json!({"errcode": 40029, "errmsg": "invalid code"});
     let mut answers = fake.0.answers.lock();
-    match answers.get(&code).cloned() {
+    let answer = match answers.get(&code).cloned() {
         Some(answer) if answer["errcode"].is_null() => {
             answers.insert(code, used);
-            Json(answer)
+            answer
         }
-        Some(refusal) => Json(refusal),
-        None => Json(unknown),
-    }
+        Some(refusal) => refusal,
+        None => unknown,
+    };
+    let status = answer["$status"].as_u64().unwrap_or(200);
+    let status = u16::try_from(status).map(StatusCode::from_u16);
+    let status = status.expect("a status").expect("a status");
+    (status, Json(answer))
 }
 
 /// The session key of a user of the fake.

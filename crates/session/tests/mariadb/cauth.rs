@@ -11,17 +11,17 @@ use crate::backend::Backend;
 use crate::wechat::user_data;
 use crate::world::{APP, OTHER_APP, World, send};
 
-/// The PHP session server's `db.sql`.
-const PHP: &str = "
+/// The PHP session server's `db.sql`, column for column (both of its copies agree).
+pub(crate) const PHP: &str = "
     CREATE TABLE cAppinfo (
-        appid varchar(200) COLLATE utf8mb4_unicode_ci NOT NULL,
-        secret varchar(300) COLLATE utf8mb4_unicode_ci NOT NULL,
+        appid varchar(200) COLLATE utf8_unicode_ci NOT NULL,
+        secret varchar(300) COLLATE utf8_unicode_ci NOT NULL,
         login_duration int(11) DEFAULT '30',
         session_duration int(11) DEFAULT '2592000',
-        qcloud_appid varchar(300) COLLATE utf8mb4_unicode_ci DEFAULT 'appid_qcloud',
-        ip varchar(50) COLLATE utf8mb4_unicode_ci DEFAULT '0.0.0.0',
+        qcloud_appid varchar(300) COLLATE utf8_unicode_ci DEFAULT 'appid_qcloud',
+        ip varchar(50) COLLATE utf8_unicode_ci DEFAULT '0.0.0.0',
         PRIMARY KEY (appid)
-    ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
+    ) ENGINE=InnoDB DEFAULT CHARSET=utf8 COLLATE=utf8_unicode_ci;
     CREATE TABLE cSessionInfo (
         id int(11) NOT NULL AUTO_INCREMENT,
         uuid varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
@@ -34,10 +34,10 @@ const PHP: &str = "
         PRIMARY KEY (id),
         KEY auth (uuid,skey),
         KEY weixin (open_id,session_key)
-    ) ENGINE=InnoDB AUTO_INCREMENT=8 DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;";
+    ) ENGINE=InnoDB AUTO_INCREMENT=1 DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;";
 
-/// Wafer 2's `cAuth.sql`.
-const WAFER2: &str = "
+/// Wafer 2's `cAuth.sql`, the same in its Node and PHP quickstarts and in wafer2-startup.
+pub(crate) const WAFER2: &str = "
     CREATE TABLE cSessionInfo (
         open_id varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
         uuid varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
@@ -218,6 +218,107 @@ async fn a_user_object_that_does_not_fit_is_trimmed() {
         let length = backend.query("SELECT CHAR_LENGTH(user_info) FROM cSessionInfo");
         assert!(length.parse::<u32>().expect("a number") <= 2048, "{length}");
     }
+}
+
+/// MySQL's older character sets: three bytes a letter, or one.
+#[tokio::test(flavor = "multi_thread")]
+async fn nicknames_go_through_columns_of_other_character_sets() {
+    for (charset, tables) in [
+        ("utf8", WAFER2),
+        ("latin1", WAFER2),
+        ("gbk", WAFER2),
+        ("utf8", PHP),
+        ("latin1", PHP),
+    ] {
+        let backend = Backend::new();
+        backend.query(tables);
+        if tables == PHP {
+            backend.query(&format!(
+                "INSERT INTO cAppinfo (appid, secret) VALUES ('{APP}', 's')"
+            ));
+        } else {
+            backend.query(&format!(
+                "CREATE TABLE cAppinfo (appid varchar(200) PRIMARY KEY, secret varchar(300),
+                    login_duration int, session_duration int);
+                INSERT INTO cAppinfo VALUES ('{APP}', 's', NULL, NULL)"
+            ));
+        }
+        backend.query(&format!(
+            "ALTER TABLE cSessionInfo CONVERT TO CHARACTER SET {charset}"
+        ));
+        let world = World::with(config(&backend)).await;
+        world.wechat.code("c1", "o1");
+        let nick = "三木é😀";
+        let (data, iv) = user_data(APP, "o1", nick);
+        let para = json!({"code": "c1", "encrypt_data": data, "iv": iv});
+        let login = world.rpc("qcloud.cam.id_skey", para).await;
+        assert_eq!(login["returnCode"], 0, "{charset}: {login}");
+        // Another weappd reads what stands in the table.
+        let other = World::with(config(&backend)).await;
+        let skey = login["returnData"]["skey"].as_str().expect("an skey");
+        assert_eq!(
+            other.user(skey).await["data"]["nickName"],
+            nick,
+            "{charset}"
+        );
+        let odd = backend.query("SELECT COUNT(*) FROM cSessionInfo WHERE user_info LIKE '%?%'");
+        assert_eq!(odd, "0", "{charset}: a letter was lost");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_openid_without_room_fails_alone() {
+    for (_backend, world) in [php().await, wafer2().await] {
+        let long = "q".repeat(101);
+        let logins = (0..20).map(|n| {
+            let (world, long) = (&world, &long);
+            async move {
+                if n % 5 == 0 {
+                    let code = format!("c{n}");
+                    world.wechat.code(&code, long);
+                    let body = json!({"code": code});
+                    let answer = world.native(&body).await;
+                    assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{answer:?}");
+                } else {
+                    world.log_in(&format!("c{n}"), &format!("o{n}")).await;
+                }
+            }
+        });
+        futures_util::future::join_all(logins).await;
+        assert_eq!(
+            world.log_in("last", &"p".repeat(100)).await.len(),
+            64,
+            "room for a hundred"
+        );
+    }
+}
+
+/// Wafer 2 sets `create_time` at a user's first login only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wafer_2_user_of_long_ago_who_logged_in_today_is_known() {
+    let (backend, world) = wafer2().await;
+    backend.query(&format!(
+        "UPDATE cSessionInfo SET create_time = FROM_UNIXTIME({NOW} - 400 * 86400),
+            last_visit_time = FROM_UNIXTIME({NOW} - 60)"
+    ));
+    assert_eq!(world.user(SKEY).await["data"]["openId"], "old");
+    world.sessions.flush().await.expect("writes");
+    world.hand.advance(2);
+    assert_eq!(
+        world.user(SKEY).await["code"],
+        0,
+        "after its visit was written"
+    );
+    // A session of weappd's own ends with its login, however often it is used.
+    let skey = world.log_in("c1", "old").await;
+    for _ in 0..30 {
+        assert_eq!(world.user(&skey).await["code"], 0);
+        world.hand.advance(86_400);
+        world.sessions.flush().await.expect("writes");
+    }
+    assert_eq!(world.user(&skey).await["code"], 0, "30 days to the second");
+    world.hand.advance(1);
+    assert_eq!(world.user(&skey).await["code"], -1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "what fails in a helper fails its test")]
 
 mod backend;
+mod beside;
 mod cauth;
 mod migrate;
 mod outage;
@@ -16,6 +17,8 @@ mod shelf;
 mod check;
 #[path = "../it/data.rs"]
 mod data;
+#[path = "../it/golden.rs"]
+mod golden;
 #[path = "../it/key.rs"]
 mod key;
 #[path = "../it/login.rs"]

@@ -28,12 +28,17 @@ pub(crate) fn write(shape: usize, length: i64, json: &str) {
         appid: "wx1".to_owned(),
         has_apps: true,
         info_length: usize::try_from(length.clamp(4, 4000)).unwrap_or(4),
-        takes_emoji: shape != 2,
+        last_letter: [0x10_ffff, 0x10_ffff, 0xffff, 0x7f][shape % 4],
         key_length: 100,
+        openid_length: 100,
     };
     let column = user_info::write(&tables, &json);
     assert!(column.chars().count() <= tables.info_length, "{column}");
-    assert!(tables.takes_emoji || column.chars().all(|letter| letter as u32 <= 0xFFFF));
+    assert!(
+        column
+            .chars()
+            .all(|letter| letter as u32 <= tables.last_letter)
+    );
     let kept = user_info::read(&column).expect("readable");
     let kept: Map<String, Value> = serde_json::from_str(&kept).expect("an object");
     for (name, value) in &kept {

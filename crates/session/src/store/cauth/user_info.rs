@@ -72,14 +72,11 @@ fn encode(tables: &Cauth, json: &str) -> String {
     if !tables.is_wafer2 {
         return STANDARD.encode(json);
     }
-    if tables.takes_emoji {
-        return json.to_owned();
-    }
-    // A column of MySQL's three-byte "utf8": JSON can say the rest in escapes.
+    // What the column does not take, JSON can say in escapes.
     let mut text = String::with_capacity(json.len());
     let mut units = [0; 2];
     for letter in json.chars() {
-        if letter as u32 > 0xffff {
+        if letter as u32 > tables.last_letter {
             for unit in letter.encode_utf16(&mut units) {
                 text.push_str("\\u");
                 text.push_str(&hex::encode(unit.to_be_bytes()));
@@ -97,19 +94,25 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn tables(is_wafer2: bool, takes_emoji: bool) -> Cauth {
+    fn tables(is_wafer2: bool, last_letter: u32) -> Cauth {
         Cauth {
             is_wafer2,
             appid: "wx1".to_owned(),
             has_apps: true,
             info_length: 2048,
-            takes_emoji,
+            last_letter,
             key_length: 100,
+            openid_length: 100,
         }
     }
 
-    fn shapes() -> [Cauth; 3] {
-        [tables(false, true), tables(true, true), tables(true, false)]
+    fn shapes() -> [Cauth; 4] {
+        [
+            tables(false, 0x10_ffff),
+            tables(true, 0x10_ffff),
+            tables(true, 0xffff),
+            tables(true, 0x7f),
+        ]
     }
 
     fn back(column: &str) -> Value {
@@ -119,11 +122,12 @@ mod tests {
     #[test]
     fn each_server_keeps_it_in_its_own_way() {
         let json = r#"{"nickName":"三木😀"}"#;
-        let [php, node, narrow] = shapes().map(|tables| write(&tables, json));
+        let [php, node, narrow, latin1] = shapes().map(|tables| write(&tables, json));
         assert_eq!(php, STANDARD.encode(json));
         assert_eq!(node, json);
         assert_eq!(narrow, r#"{"nickName":"三木\ud83d\ude00"}"#);
-        for column in [php, node, narrow] {
+        assert_eq!(latin1, r#"{"nickName":"\u4e09\u6728\ud83d\ude00"}"#);
+        for column in [php, node, narrow, latin1] {
             assert_eq!(back(&column)["nickName"], "三木😀");
         }
     }
@@ -159,7 +163,7 @@ mod tests {
             for tables in shapes() {
                 let column = write(&tables, &object.to_string());
                 prop_assert!(fits(&tables, &column));
-                prop_assert!(tables.takes_emoji || column.chars().all(|c| (c as u32) < 0x10000));
+                prop_assert!(column.chars().all(|c| c as u32 <= tables.last_letter));
                 let kept = back(&column);
                 prop_assert_eq!(&kept["openId"], "o1");
                 for (name, value) in kept.as_object().expect("an object") {

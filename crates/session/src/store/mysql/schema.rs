@@ -87,11 +87,21 @@ async fn columns(
             let column = Column {
                 is_primary: key == "PRI",
                 length: usize::try_from(length).unwrap_or(usize::MAX),
-                is_utf8mb4: charset == "utf8mb4",
+                last_letter: last_letter(&charset),
             };
             (name, column)
         })
         .collect())
+}
+
+/// The last of Unicode's letters that a column of this character set takes, with all those
+/// before it.
+fn last_letter(charset: &str) -> u32 {
+    match charset {
+        "utf8mb4" | "utf16" | "utf16le" | "utf32" => 0x10_ffff,
+        "utf8" | "utf8mb3" | "ucs2" => 0xffff,
+        _ => 0x7f,
+    }
 }
 
 /// Brings the database to the newest schema, one weappd at a time.
