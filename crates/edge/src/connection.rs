@@ -90,10 +90,10 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: Arrival) {
         seat,
     } = arrival;
     let seats = [seat, Seat::take(&worker.seats)];
-    // Ends of connections are the client's affair: nothing to log.
+    // Ends of connections are the client's affair: nothing to tell anybody who did not ask.
     let stream = tokio::select! {
         () = closing(&worker) => return,
-        stream = open(&worker, tcp, kind) => match stream {
+        stream = open(&worker, (tcp, peer), kind) => match stream {
             Ok(stream) => stream,
             Err(_) => return,
         },
@@ -116,7 +116,11 @@ async fn closing(worker: &Worker) {
 }
 
 /// Waits for the first bytes, then shakes hands: who never speaks costs next to nothing.
-async fn open(worker: &Worker, tcp: std::net::TcpStream, kind: Kind) -> io::Result<Stream> {
+async fn open(
+    worker: &Worker,
+    (tcp, peer): (std::net::TcpStream, SocketAddr),
+    kind: Kind,
+) -> io::Result<Stream> {
     let tcp = TcpStream::from_std(tcp)?;
     timeout(worker.config().head_timeout(), tcp.readable()).await??;
     match kind {
@@ -124,7 +128,11 @@ async fn open(worker: &Worker, tcp: std::net::TcpStream, kind: Kind) -> io::Resu
         Kind::Https => {
             let limit = Duration::from_secs(worker.config().handshake_timeout_secs);
             let config = worker.tls().ok_or(io::ErrorKind::ConnectionRefused)?;
-            let tls = timeout(limit, TlsStream::accept(tcp, config)).await??;
+            let tls = timeout(limit, TlsStream::accept(tcp, config)).await?;
+            let tls = tls.inspect_err(|error| {
+                // Anybody can cause it at will, so it is for those who ask.
+                tracing::debug!(%peer, %error, "no TLS connection came about");
+            })?;
             Ok(Stream::Tls(Box::new(tls)))
         }
     }

@@ -63,11 +63,15 @@ async fn road(
         Found::Way(way, session) => (way, session),
         Found::Answer(response) => return Ok(*response),
     };
-    let asks = session == SessionRule::Require || matches!(way.to, To::App(_) | To::Proxy(_));
+    let asks = session == SessionRule::Require || way.leads_to_app();
+    let from_and_to = headers::Road {
+        to_room: matches!(way.to, To::Room(_)),
+        inside: worker.inside(),
+    };
     if visit.gateway {
-        gateway::keep_words(&way.appids, &mut head.headers);
+        gateway::keep_words(&way.appids, &mut head.headers, from_and_to);
     } else {
-        headers::drop_claims(&mut head.headers);
+        headers::drop_claims(&mut head.headers, from_and_to);
     }
     if asks {
         let rule = Rule {
@@ -76,6 +80,9 @@ async fn road(
         };
         let (identify, herald) = (worker.identify(), worker.herald());
         identity::establish(identify, herald, &way.appids, rule, &mut head.headers).await?;
+    }
+    if worker.inside() {
+        headers::drop_pass(&mut head.headers);
     }
     match Ear::new(worker.wiretap(), worker.quiet_paths(), &head) {
         None => go(worker, visit, &way, Leg::new(worker, head, body), None).await,

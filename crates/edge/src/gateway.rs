@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName};
 
 use crate::connection::Visit;
-use crate::headers;
+use crate::headers::{self, Road};
 use crate::identity::{X_WX_APPID, X_WX_OPENID, X_WX_UNIONID};
 use crate::nets::Nets;
 
@@ -45,13 +45,13 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 
 /// Drops what even the gateway cannot say: names in two spellings or twice, addresses in
 /// headers that are ours to set, and users of mini programs that are not the site's.
-pub(crate) fn keep_words(appids: &[String], headers: &mut HeaderMap) {
+pub(crate) fn keep_words(appids: &[String], headers: &mut HeaderMap, road: Road) {
     headers::drop_claims_but(headers, |name| {
-        name.starts_with("x-wx-") && !headers::is_doubtful(name)
+        name.starts_with("x-wx-") && !headers::is_doubtful(name) || road.keeps(name)
     });
     headers::drop_repeated_wx(headers);
     if is_foreign(appids, headers) {
-        headers::drop_claims(headers);
+        headers::drop_claims(headers, road);
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
             (ours(&[]), with("wx3"), 3),
         ] {
             let mut headers = map(&lines);
-            keep_words(&appids, &mut headers);
+            keep_words(&appids, &mut headers, Road::default());
             assert_eq!(headers.len(), left, "{appids:?} {lines:?}");
         }
     }
@@ -144,7 +144,7 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6"),
             ("x-real-ip", "6.6.6.6"),
         ]);
-        keep_words(&[], &mut headers);
+        keep_words(&[], &mut headers, Road::default());
         let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["x-wx-source"]);
     }

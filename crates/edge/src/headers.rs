@@ -35,12 +35,43 @@ const CLIENT_WX: [&str; 7] = [
 ];
 
 /// Beginnings of names that are the server's word.
-const CLAIMS: [&str; 3] = ["x-wx-", "x-forwarded-", "x-original-"];
+const CLAIMS: [&str; 4] = ["x-wx-", "x-forwarded-", "x-original-", OURS];
+
+/// Of weappd's own headers.
+const OURS: &str = "x-weappd-";
+
+/// What a phone tells the session room, and nobody else.
+const X_WEAPPD_APPID: &str = "x-weappd-appid";
+
+/// Shows weappd's own door for whom a message speaks; used up there.
+const X_WEAPPD_PASS: HeaderName = HeaderName::from_static("x-weappd-pass");
+
+/// Who reads the headers of a request next, and who wrote them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Road {
+    /// One of weappd's own rooms reads them.
+    pub(crate) to_room: bool,
+    /// One of weappd's own rooms wrote them: nobody else reaches the listener.
+    pub(crate) inside: bool,
+}
+
+impl Road {
+    /// Whether this is one of weappd's own headers, and right where it is.
+    pub(crate) fn keeps(self, name: &str) -> bool {
+        (self.to_room && name == X_WEAPPD_APPID)
+            || (self.inside && name.starts_with(OURS) && !is_doubtful(name))
+    }
+}
 
 /// Removes what a client has no right to say: identities, who it came through, and names
 /// that many servers read as one of these.
-pub(crate) fn drop_claims(headers: &mut HeaderMap) {
-    drop_claims_but(headers, |_| false);
+pub(crate) fn drop_claims(headers: &mut HeaderMap, road: Road) {
+    drop_claims_but(headers, |name| road.keeps(name));
+}
+
+/// Once weappd's own door knows for whom a message speaks, nobody else needs to.
+pub(crate) fn drop_pass(headers: &mut HeaderMap) {
+    drop(headers.remove(X_WEAPPD_PASS));
 }
 
 /// The same, but for what `keep` says.
@@ -119,8 +150,8 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
             || *name == header::HOST
             || *name == header::CONTENT_LENGTH
             || *name == header::CONTENT_TYPE
-            || name.as_str().starts_with("x-wx-")
-            || name.as_str().starts_with("x-forwarded-")
+            || is_claim(name.as_str())
+            || CLIENT_WX.contains(&name.as_str())
     };
     headers
         .get_all(header::CONNECTION)
@@ -197,11 +228,17 @@ mod tests {
             ("x-real-ip", "1.2.3.4"),
             ("forwarded", "for=1.2.3.4"),
             ("x-wx-skey", "s"),
+            ("x-weappd-message-id", "7"),
+            ("x-weappd-pass", "p"),
+            ("x-weappd-appid", "wx1"),
+            ("x.weappd.seq", "1"),
+            ("x_weappd_seq", "1"),
+            ("x-weappd", "not one of them"),
             ("x-wx-id", "i"),
             ("authorization", "Bearer s"),
             ("x-requested-with", "x"),
         ]);
-        drop_claims(&mut headers);
+        drop_claims(&mut headers, Road::default());
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(
@@ -209,11 +246,35 @@ mod tests {
             [
                 "authorization",
                 "x-requested-with",
+                "x-weappd",
                 "x-wx-id",
                 "x-wx-skey",
                 "x-wxopenid"
             ]
         );
+    }
+
+    #[test]
+    fn weappds_own_headers_are_kept_where_they_belong() {
+        let said = [
+            ("x-weappd-appid", "wx1"),
+            ("x-weappd-seq", "1"),
+            ("x-weappd-pass", "p"),
+            ("x.weappd.seq", "2"),
+            ("x-weappd.seq", "3"),
+            ("x-weappd-a_b", "4"),
+        ];
+        let left = |to_room, inside| {
+            let mut headers = map(&said);
+            drop_claims(&mut headers, Road { to_room, inside });
+            drop_pass(&mut headers);
+            let mut left: Vec<_> = headers.keys().map(ToString::to_string).collect();
+            left.sort_unstable();
+            left
+        };
+        assert!(left(false, false).is_empty());
+        assert_eq!(left(true, false), ["x-weappd-appid"]);
+        assert_eq!(left(false, true), ["x-weappd-appid", "x-weappd-seq"]);
     }
 
     #[test]

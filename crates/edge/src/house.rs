@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::certs::{self, CertTable};
 use crate::error::Error;
+use crate::guard::Guards;
 use crate::proxy::Ring;
 use crate::route::{Pattern, Table};
 use crate::services::Services;
@@ -32,6 +33,7 @@ pub(crate) struct Rooms {
     pub(crate) redirect: Option<u16>,
     pub(crate) has_tls: bool,
     pub(crate) routes: Table<Arc<Way>>,
+    pub(crate) guards: Guards,
     pub(crate) services: Services,
 }
 
@@ -42,6 +44,17 @@ pub(crate) struct Way {
     pub(crate) appids: Arc<[String]>,
     pub(crate) session: SessionRule,
     pub(crate) to: To,
+}
+
+impl Way {
+    pub(crate) fn leads_to_app(&self) -> bool {
+        matches!(self.to, To::App(_) | To::Proxy(_))
+    }
+
+    /// Whether paths that lead here are read again by somebody who may read them otherwise.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.leads_to_app() || matches!(self.to, To::Static(_))
+    }
 }
 
 /// Where a route leads.
@@ -69,10 +82,12 @@ impl House {
             let hosts: Vec<String> = site.hosts.iter().map(|h| plain_host(h)).collect();
             let first = hosts.first().cloned().unwrap_or_default();
             let appids: Arc<[String]> = site.appids.into();
+            let routes = build_routes(&first, &appids, site.routes)?;
             let rooms = Arc::new(Rooms {
                 redirect: site.redirect,
                 has_tls: key.is_some(),
-                routes: build_routes(&first, &appids, site.routes)?,
+                guards: guards(&routes),
+                routes,
                 services: build_services(&first, &appids, site.services)?,
             });
             for host in hosts {
@@ -152,6 +167,11 @@ fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Er
         tracing::warn!(file = %warning.path.display(), hint = warning.hint, "the certificate {}", warning.what);
     }
     Ok(Some(loaded.key))
+}
+
+fn guards(routes: &Table<Arc<Way>>) -> Guards {
+    let guarded = routes.iter().filter(|(_, way)| way.is_guarded());
+    Guards::new(guarded.map(|(pattern, way)| (pattern, way.session == SessionRule::Require)))
 }
 
 fn build_routes(

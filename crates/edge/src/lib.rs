@@ -9,14 +9,15 @@
 //! - The way in: `listener` (accept, deal), `worker` (an edge thread), `connection`
 //!   (hyper on a connection), `tls` and `certs`, `stream` (the wire and its deadlines),
 //!   `framing` (what hyper would mend silently).
-//! - The road: `gate`, and its steps `screen`, `path`, `house`, `route` and `services`,
+//! - The road: `gate`, and its steps `screen`, `path`, `house`, `route`, `services` and `guard`,
 //!   `challenge`, `redirect`, `headers`, `identity`, `gateway` and `nets`.
 //! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range`, `room`.
 //! - Beside the road: `body`, `page` (refusals), `access_log` with `access_lines`, `tap`.
 //!
 //! # Invariants
 //!
-//! - A path is matched in the spelling in which it is forwarded.
+//! - A path is matched in the spelling in which it is forwarded; one that an app may take
+//!   for a path that wants a session wants it too.
 //! - No identity header of a client reaches an app; only a configured gateway of WeChat's is
 //!   believed.
 //! - A request is sent to a business server once; again only if nothing was sent.
@@ -37,6 +38,7 @@ mod framing;
 pub mod fuzzing;
 mod gate;
 mod gateway;
+mod guard;
 mod headers;
 mod house;
 mod identity;

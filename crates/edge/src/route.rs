@@ -35,6 +35,15 @@ impl Pattern {
         Ok(Self { exact, path })
     }
 
+    /// The path that was written down, in its one spelling.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn is_exact(&self) -> bool {
+        self.exact
+    }
+
     /// Whether `path`, in its one spelling, takes this route.
     pub(crate) fn matches(&self, path: &str) -> bool {
         if self.exact {
@@ -82,11 +91,12 @@ impl<T> Table<T> {
     }
 
     /// The most specific route that `path` takes.
-    pub(crate) fn find(&self, path: &str) -> Option<&T> {
-        self.0
-            .iter()
-            .find(|(pattern, _)| pattern.matches(path))
-            .map(|(_, target)| target)
+    pub(crate) fn find(&self, path: &str) -> Option<&(Pattern, T)> {
+        self.0.iter().find(|(pattern, _)| pattern.matches(path))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Pattern, T)> {
+        self.0.iter()
     }
 }
 
@@ -125,7 +135,8 @@ mod tests {
             ("/static", "/"),
             ("/static/a.js", "/static/"),
         ] {
-            assert_eq!(table.find(path).map(String::as_str), Some(route), "{path}");
+            let found = table.find(path).map(|(_, name)| name.as_str());
+            assert_eq!(found, Some(route), "{path}");
         }
     }
 

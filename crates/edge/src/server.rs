@@ -47,6 +47,9 @@ pub struct EdgeParts {
     pub quiet_paths: Vec<String>,
     /// Where every request's line goes, if it is to be written and `config` allows it.
     pub access: Option<AccessLog>,
+    /// Only weappd's own rooms reach these listeners: their `X-Weappd-*` headers are passed
+    /// on. Everybody else's are dropped.
+    pub inside: bool,
 }
 
 /// The front door.
@@ -84,6 +87,7 @@ impl Edge {
                 quiet_paths: parts.quiet_paths,
                 challenges: Challenges::default(),
                 gateways,
+                inside: parts.inside,
             }),
             clock: parts.clock,
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::house::{Rooms, To, Way};
+use crate::house::{Rooms, Way};
 use crate::page::Refusal;
 use crate::site::SessionRule;
 
@@ -34,27 +34,28 @@ impl Services {
 /// Where a request leads on a site, and whom it lets through: the service it names, in
 /// place of an app's route or where there is none; else the route of its path. weappd's
 /// own endpoints, files and redirects are no services' to answer, and a path that wants a
-/// session wants it of any service.
+/// session wants it of any service, and in any spelling that is not a route's own.
 pub(crate) fn lead<'a>(
     site: &'a Rooms,
     path: &str,
     headers: &HeaderMap,
 ) -> Result<(&'a Arc<Way>, SessionRule), Refusal> {
-    let routed = site.routes.find(path);
-    let is_app = |way: &&Arc<Way>| matches!(way.to, To::App(_) | To::Proxy(_));
-    if !site.services.0.is_empty()
-        && routed.as_ref().is_none_or(is_app)
-        && let Some(way) = site.services.named(headers)?
-    {
-        let rules = [Some(way.session), routed.map(|routed| routed.session)];
-        let strict = rules.contains(&Some(SessionRule::Require));
-        let rule = if strict {
-            SessionRule::Require
-        } else {
-            SessionRule::Pass
-        };
-        return Ok((way, rule));
-    }
-    let way = routed.ok_or(Refusal::NotFound)?;
-    Ok((way, way.session))
+    let found = site.routes.find(path);
+    let routed = found.map(|(_, way)| way);
+    let named = if site.services.0.is_empty() || !routed.is_none_or(|way| way.leads_to_app()) {
+        None
+    } else {
+        site.services.named(headers)?
+    };
+    let way = named.or(routed).ok_or(Refusal::NotFound)?;
+    let rules = [Some(way), routed].map(|way| way.map(|way| way.session));
+    let written = found.is_some_and(|(pattern, _)| pattern.path() == path);
+    let strict = rules.contains(&Some(SessionRule::Require))
+        || !written && way.is_guarded() && site.guards.want(path);
+    let rule = if strict {
+        SessionRule::Require
+    } else {
+        SessionRule::Pass
+    };
+    Ok((way, rule))
 }

@@ -41,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) quiet_paths: Vec<String>,
     pub(crate) challenges: Challenges,
     pub(crate) gateways: Nets,
+    pub(crate) inside: bool,
 }
 
 /// One edge thread.
@@ -105,6 +106,11 @@ impl Worker {
     /// The addresses of WeChat's gateways.
     pub(crate) fn gateways(&self) -> &Nets {
         &self.shared.gateways
+    }
+
+    /// Whether only weappd's own rooms reach this door.
+    pub(crate) fn inside(&self) -> bool {
+        self.shared.inside
     }
 
     pub(crate) fn challenges(&self) -> &Challenges {

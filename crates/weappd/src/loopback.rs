@@ -44,6 +44,8 @@ pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failur
         wiretap: Wiretap::off(),
         quiet_paths: Vec::new(),
         access: None,
+        // Apps name their mini program in X-Weappd-Appid.
+        inside: true,
     })
     .map_err(|error| Failure::new(&error, ""))
 }

@@ -149,6 +149,7 @@ async fn build(
         wiretap: ground.wiretap.clone(),
         quiet_paths: QUIET.map(str::to_owned).to_vec(),
         access: logging::access_log(plan.log_json),
+        inside: false,
     })
     .map_err(|error| {
         let hint = match &plan.dev {
@@ -342,6 +343,7 @@ impl House {
             wiretap: Wiretap::off(),
             quiet_paths: Vec::new(),
             access: None,
+            inside: true,
         })
         .map_err(|error| Failure::new(&error, ""))
     }

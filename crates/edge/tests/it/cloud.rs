@@ -321,7 +321,10 @@ async fn no_identity_comes_after_the_body() {
 
 /// Names that look like those of identities, in many spellings, and some that do not.
 fn names() -> impl Strategy<Value = String> {
-    const ENDS: [&str; 17] = [
+    const ENDS: [&str; 20] = [
+        "message-id",
+        "seq",
+        "pass",
         "openid",
         "appid",
         "unionid",
@@ -345,7 +348,10 @@ fn names() -> impl Strategy<Value = String> {
     let forged = (end, prop::collection::vec(separator, 6), any::<u64>()).prop_map(
         |(end, separators, case)| {
             let mut separators = separators.into_iter().cycle();
-            let plain = format!("x-wx-{end}");
+            let plain = match case % 4 {
+                0 => format!("x-weappd-{end}"),
+                _ => format!("x-wx-{end}"),
+            };
             let spelt = plain.chars().enumerate().map(|(at, letter)| {
                 if letter == '-' {
                     return separators.next().unwrap_or('-');
@@ -402,7 +408,7 @@ fn no_header_list_makes_an_app_see_an_identity_that_is_not_weappds() {
                 .chars()
                 .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
                 .collect();
-            if !read.starts_with("x-wx-") {
+            if !read.starts_with("x-wx-") && !read.starts_with("x-weappd-") {
                 continue;
             }
             let ours = match name {

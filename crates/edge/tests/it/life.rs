@@ -343,6 +343,7 @@ async fn a_certificate_authority_gets_its_answer() {
         wiretap: weappd_base::wiretap::Wiretap::off(),
         quiet_paths: Vec::new(),
         access: None,
+        inside: false,
     })
     .expect("built");
     let challenges = edge.challenges();

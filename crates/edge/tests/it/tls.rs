@@ -20,7 +20,7 @@ use crate::world::{
     Answer, Authority, Plan, World, ask, ask_over, echo, proxy_to, read, route, serve, site,
 };
 
-async fn connect(
+pub(crate) async fn connect(
     world: &World,
     authority: &Authority,
     name: &str,
@@ -237,6 +237,40 @@ async fn what_is_no_tls_is_let_go() {
     let mut all = Vec::new();
     let ended = tokio::time::timeout(crate::world::PATIENCE, tcp.read_to_end(&mut all)).await;
     assert!(ended.is_ok());
+    world.closed().await;
+}
+
+/// A `ClientHello` whose newest version is `version`, as clients of its day wrote it.
+fn old_hello(version: [u8; 2]) -> Vec<u8> {
+    let mut hello = version.to_vec();
+    hello.extend([7; 32]);
+    // No session, two suites of that time, no compression; no extensions.
+    hello.extend([0, 0, 4, 0xC0, 0x13, 0x00, 0x2F, 1, 0]);
+    let length = u8::try_from(hello.len()).expect("short");
+    let mut record = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
+    record.extend(hello);
+    record
+}
+
+#[tokio::test]
+async fn versions_before_1_2_are_refused_and_nobody_else_suffers() {
+    let authority = Authority::new();
+    let world = door(authority.files("a", &["a.example"]));
+    for version in [[3, 0], [3, 1], [3, 2]] {
+        let mut tcp = TcpStream::connect(world.https).await.expect("connected");
+        let sent = tokio::io::AsyncWriteExt::write_all(&mut tcp, &old_hello(version)).await;
+        sent.expect("sent");
+        let mut all = Vec::new();
+        let ended = tokio::time::timeout(crate::world::PATIENCE, tcp.read_to_end(&mut all)).await;
+        assert!(ended.is_ok(), "{version:?}");
+        // A fatal alert: protocol_version or, before anybody looks at it, handshake_failure.
+        let refused = all.ends_with(&[2, 70]) || all.ends_with(&[2, 40]);
+        assert!(refused && all.len() == 7 && all[0] == 21, "{all:?}");
+    }
+    let answer = get(&world, &authority, "a.example")
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status, 200);
     world.closed().await;
 }
 

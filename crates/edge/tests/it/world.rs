@@ -61,6 +61,7 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) sites: Vec<Site>,
     pub(crate) quiet: Vec<String>,
+    pub(crate) inside: bool,
 }
 
 impl Plan {
@@ -72,6 +73,7 @@ impl Plan {
             },
             sites: vec![site(&["*"], routes)],
             quiet: Vec::new(),
+            inside: false,
         }
     }
 
@@ -102,6 +104,7 @@ impl Plan {
             wiretap: wiretap.clone(),
             quiet_paths: self.quiet,
             access: None,
+            inside: self.inside,
         })
         .expect("a sound plan");
         let control = edge.control();
