@@ -1,6 +1,10 @@
 //! See `crates/weappd/src/config/fuzzing.rs`.
 #![no_main]
-#![allow(dead_code, reason = "weappd is a program: some of its modules are taken in whole")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "weappd is a program: some of its modules are taken in whole"
+)]
 
 #[path = "../../crates/weappd/src/config/mod.rs"]
 mod config;
@@ -8,5 +12,11 @@ mod config;
 mod plan;
 #[path = "../../crates/weappd/src/sites.rs"]
 mod sites;
+
+/// What the plan names and no target opens.
+mod stand_in {
+    #[derive(Debug)]
+    pub(crate) struct StandIn;
+}
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| config::fuzzing::run("weappd_config", data));

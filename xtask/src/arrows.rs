@@ -34,7 +34,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
 ];
 
 /// Outside crates that only the named rooms may use.
-const GUESTS: [(&str, &[&str]); 7] = [
+const GUESTS: [(&str, &[&str]); 8] = [
     ("aws-lc-rs", &["wechat"]),
     ("rusqlite", &["session"]),
     ("sqlx", &["session", "gateway"]),

@@ -11,6 +11,7 @@ mod run;
 mod test;
 mod tidy;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -24,12 +25,21 @@ usage: cargo xtask <task>
            (bench check cold login decrypt proxy start memory: all of them, or those named;
            --rounds 1..50  --seconds 1..60  --profile dist|release|dev)
   fuzz     feed hostile input to the parsers (docs/fuzzing.md); needs nightly and cargo-fuzz
-           (fuzz [target] [seconds])
+           (fuzz [target] [seconds]; fuzz check: only whether all targets compile, on stable)
 ";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    // Cargo calls it so, as told by `fuzz check`.
+    if let Some((rustc, rest)) = args.split_first()
+        && Path::new(rustc)
+            .file_stem()
+            .is_some_and(|name| name == "rustc")
+    {
+        let code = fuzz::wrapped(rustc, rest).and_then(|code| u8::try_from(code).ok());
+        return code.map_or(ExitCode::FAILURE, ExitCode::from);
+    }
     let done = match words.as_slice() {
         ["test"] => test::all(),
         ["test", "--quick"] => test::quick(),

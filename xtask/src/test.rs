@@ -1,12 +1,13 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
 use crate::run::{run, say};
-use crate::{install, tidy};
+use crate::{fuzz, install, tidy};
 
 /// Everything; installs what is missing where it may.
 pub(crate) fn all() -> Result<(), String> {
     install::for_tests()?;
     laws()?;
+    fuzz::check()?;
     run("cargo", &["test", "--workspace", "--all-targets"])?;
     run("cargo", &["test", "--workspace", "--doc"])?;
     say("all tests passed");
