@@ -106,7 +106,8 @@ impl Refusal {
                 "weappd: no mini program {appid} is configured; see [miniapp] in weappd.toml"
             ),
             Self::WhichApp => {
-                "weappd: there are several mini programs; name one with ?from_appid= or X-WX-APPID"
+                "weappd: there are several mini programs; name one with ?from_appid= or the header \
+                 X-Weappd-Appid"
                     .to_owned()
             }
             Self::TooLong { limit } => format!(

@@ -18,8 +18,8 @@ pub(super) struct Args {
     /// The mini program it knows; give it more than once for several
     #[arg(long, default_value = simulated::DEV_APPID)]
     appid: Vec<String>,
-    /// The file its `AppSecret` stands in; one for all mini programs, or one for each in
-    /// their order. Without one, the secret is `secret`
+    /// The file with its app secret; one for all mini programs, or one for each in their
+    /// order. Without one, the secret is `secret`
     #[arg(long)]
     secret_file: Vec<std::path::PathBuf>,
     /// Where it pushes messages: `http://127.0.0.1:8080/weapp/message`
@@ -28,8 +28,11 @@ pub(super) struct Args {
     /// The token that signs pushed messages
     #[arg(long, requires = "push_url")]
     push_token: Option<String>,
-    /// The `EncodingAESKey`, 43 characters; with it messages are encrypted
-    #[arg(long, requires = "push_url")]
+    #[arg(
+        long,
+        requires = "push_url",
+        help = "The EncodingAESKey, 43 characters; with it messages are encrypted"
+    )]
     push_aes_key: Option<String>,
     /// The file with the certificate an https push address may show, or with who signed it;
     /// those this machine trusts, unless said
