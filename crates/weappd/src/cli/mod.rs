@@ -17,6 +17,7 @@ mod serve;
 mod session;
 mod simulate;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -132,8 +133,9 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
         Command::Simulate(args) => runtime()?.block_on(simulate::run(args))?,
         Command::SdkConfig { file, host } => sdk_config::run(&file.config, host.as_deref())?,
         Command::Completions { shell } => {
-            let mut out = std::io::stdout();
-            clap_complete::generate(shell, &mut Cli::command(), "weappd", &mut out);
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "weappd", &mut text);
+            say(String::from_utf8_lossy(&text).trim_end());
         }
         Command::DemoChat => small_runtime()?.block_on(demo_chat::main())?,
     }
@@ -159,9 +161,9 @@ fn small_runtime() -> Result<Runtime, Failure> {
 }
 
 /// Prints a line for the person who called.
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
 fn say(line: impl std::fmt::Display) {
-    println!("{line}");
+    // Who reads no further, as `head` does, has what they wanted.
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
 
 #[cfg(test)]

@@ -76,7 +76,8 @@ fn banner(config: &Config, sockets: &Sockets) -> String {
     let mut text = format!("weappd {} serves\n\n", env!("CARGO_PKG_VERSION"));
     for site in &config.sites {
         let scheme = if site.tls.is_some() { "https" } else { "http" };
-        let _ = writeln!(text, "  {scheme}://{}/", site.hosts.join(", "));
+        let hosts = site.hosts.iter().map(|host| format!("{scheme}://{host}/"));
+        let _ = writeln!(text, "  {}", hosts.collect::<Vec<_>>().join("  "));
     }
     for Bound { socket, kind } in &sockets.public {
         let name = match kind {

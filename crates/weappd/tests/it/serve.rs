@@ -332,6 +332,23 @@ fn every_problem_of_a_broken_file_is_told_at_once_with_place_and_hint() {
 }
 
 #[test]
+fn a_reader_who_leaves_early_is_no_crash() {
+    let dir = desk();
+    for args in [&["completions", "zsh"][..], &["check", "--json"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = Command::new(WEAPPD)
+            .args(args)
+            .current_dir(dir.path())
+            .stdout(writer)
+            .output()
+            .expect("weappd");
+        let said = stderr(&ended);
+        assert!(!said.contains("panicked"), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_missing_file_and_a_good_one_are_told_apart() {
     let dir = desk();
     let missing = weappd(dir.path(), &["serve"]);
