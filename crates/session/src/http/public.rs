@@ -138,6 +138,10 @@ impl Site {
 /// Logs a failed login once: what a phone or WeChat did is a warning, what the house did
 /// is an error.
 pub(crate) fn log_failed(appid: &str, err: &Error) {
+    let advice = match err {
+        Error::Exchange(refusal) => refusal.hint(),
+        _ => None,
+    };
     match Fault::from(err) {
         Fault::House | Fault::NoApp => {
             tracing::error!(appid, error = chain(err), "a login failed");
@@ -150,7 +154,7 @@ pub(crate) fn log_failed(appid: &str, err: &Error) {
         | Fault::TooMany { .. }
         | Fault::Signature
         | Fault::Data(_) => {
-            tracing::warn!(appid, error = chain(err), "a login failed");
+            tracing::warn!(appid, error = chain(err), advice, "a login failed");
         }
     }
 }
