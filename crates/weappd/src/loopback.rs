@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::watch;
 use weappd_base::wiretap::Wiretap;
-use weappd_edge::{Edge, EdgeParts, Route, SessionRule, Site, Target};
+use weappd_edge::{CertFiles, Edge, EdgeParts, Route, SessionRule, Site, Target};
 
 use crate::builtin::NobodyKnown;
 use crate::exit::Failure;
@@ -23,6 +23,33 @@ pub(crate) fn small_config() -> weappd_edge::Config {
 
 /// One thread that serves one router to everybody who reaches it: for loopback listeners.
 pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failure> {
+    edge_of(ground, "*", None, router)
+}
+
+/// The same over TLS, for callers who want `name`.
+pub(crate) fn secure_edge(
+    ground: &Ground,
+    name: &str,
+    cert: CertFiles,
+    router: Router,
+) -> Result<Edge, Failure> {
+    edge_of(ground, name, Some(cert), router)
+}
+
+fn edge_of(
+    ground: &Ground,
+    name: &str,
+    tls: Option<CertFiles>,
+    router: Router,
+) -> Result<Edge, Failure> {
+    let hint = match &tls {
+        Some(files) => format!(
+            "remove {} and {}: the next start makes new ones",
+            files.cert.display(),
+            files.key.display()
+        ),
+        None => String::new(),
+    };
     let everything = Route {
         path: "/".to_owned(),
         target: Target::Room(router),
@@ -31,8 +58,8 @@ pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failur
     Edge::build(EdgeParts {
         config: small_config(),
         sites: vec![Site {
-            hosts: vec!["*".to_owned()],
-            tls: None,
+            hosts: vec![name.to_owned()],
+            tls,
             redirect: None,
             appids: Vec::new(),
             routes: vec![everything],
@@ -47,5 +74,5 @@ pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failur
         // Apps name their mini program in X-Weappd-Appid.
         inside: true,
     })
-    .map_err(|error| Failure::new(&error, ""))
+    .map_err(|error| Failure::new(&error, &hint))
 }

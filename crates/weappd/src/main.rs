@@ -25,6 +25,7 @@ mod shelf;
 mod signals;
 mod simulated;
 mod sites;
+mod stand_in;
 mod wiring;
 
 use std::process::ExitCode;

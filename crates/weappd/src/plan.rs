@@ -11,6 +11,8 @@ use weappd_base::secret::Secret;
 use weappd_edge::{Bound, CertFiles, Route, Service};
 use weappd_session::MiniApp;
 
+use crate::stand_in::StandIn;
+
 /// What is to run.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -121,6 +123,8 @@ pub(crate) struct Sockets {
     pub(crate) internal: TcpListener,
     /// The internal API's address, as apps are told.
     pub(crate) internal_addr: SocketAddr,
+    /// The stand-in's for `https://api.weixin.qq.com`.
+    pub(crate) stand_in: Option<StandIn>,
     /// The simulated WeChat's.
     pub(crate) wechat: Option<TcpListener>,
 }

@@ -132,6 +132,9 @@ async fn build(
             kind: Kind::Http,
         }],
     );
+    if let Some(stand_in) = sockets.stand_in {
+        stand_in.open(ground, doors, house.gateway.clone())?;
+    }
     let sites: Vec<Site> = (plan.sites.into_iter())
         .map(|site| house.site(ground, site, plan.dev.as_ref()))
         .collect();
@@ -276,6 +279,9 @@ fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String,
         let host = Secret::new(server_host.as_str());
         common.insert("WEAPPD_SERVER_HOST".to_owned(), host);
         common.insert("WEAPPD_TUNNEL_KEY".to_owned(), key.clone());
+    }
+    if let Some(stand_in) = &sockets.stand_in {
+        common.extend(stand_in.variables.clone());
     }
     let names = plan.apps.keys();
     names.map(|name| (name.clone(), common.clone())).collect()

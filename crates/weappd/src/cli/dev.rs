@@ -82,6 +82,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         ],
         internal,
         internal_addr,
+        stand_in: None,
         wechat: Some(wechat),
     };
     let own = !args.run.is_empty();

@@ -10,6 +10,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
 use crate::plan::{Plan, Sections, Sockets, TunnelForApps};
+use crate::stand_in::StandIn;
 use crate::{listen, logging, wiring};
 
 /// A configuration that can be served, or every problem of it.
@@ -41,13 +42,13 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
     let directives = config.log.level.clone();
     logging::start(&directives, config.log.format == LogFormat::Json)?;
     let data = DataDir::open(&config.data_dir)?;
-    let sockets = bind(&config)?;
+    let sockets = bind(&config, data.path())?;
     let banner = banner(&config, &sockets);
     let plan = plan(config);
     wiring::run(plan, sockets, &data, || say(banner)).await
 }
 
-fn bind(config: &Config) -> Result<Sockets, Failure> {
+fn bind(config: &Config, data_dir: &Path) -> Result<Sockets, Failure> {
     let mut public = Vec::new();
     let doors = [
         (&config.http, Kind::Http, "set `http` under [edge]"),
@@ -61,8 +62,11 @@ fn bind(config: &Config) -> Result<Sockets, Failure> {
     }
     let change = "set `listen` under [internal]";
     let internal = listen::bind(config.internal, "the internal API", change)?;
+    let stand_in = config.wechat_https;
+    let stand_in = stand_in.map(|at| StandIn::bind(at, data_dir, &check::variable));
     Ok(Sockets {
         public,
+        stand_in: stand_in.transpose()?,
         internal_addr: internal.local_addr().unwrap_or(config.internal),
         internal,
         wechat: None,
@@ -87,6 +91,9 @@ fn banner(config: &Config, sockets: &Sockets) -> String {
         if let Ok(addr) = socket.local_addr() {
             let _ = writeln!(text, "  {name:11} {addr}");
         }
+    }
+    if let Some(at) = sockets.stand_in.as_ref().and_then(StandIn::address) {
+        let _ = writeln!(text, "  {:11} {at}, as https://api.weixin.qq.com", "WeChat");
     }
     let internal: SocketAddr = sockets.internal_addr;
     let _ = writeln!(text, "  {:11} http://{internal}/", "Internal");

@@ -16,6 +16,10 @@ pub(crate) struct Internal {
     /// A bearer token for programs that weappd did not start, which ask for access tokens
     /// (`GET /token`) or sessions (`/v1/`). Apps find one of their own in `WEAPPD_TOKEN`.
     pub(crate) token: Option<Secret>,
+    /// Where weappd stands in for `https://api.weixin.qq.com`, for apps whose SDK knows no
+    /// other address: `"127.0.0.1:8083"`, on this machine only. Apps under weappd's care are
+    /// told to trust its certificate, and Node is led there. Not given: nowhere.
+    pub(crate) wechat_https: Option<String>,
 }
 
 impl Default for Internal {
@@ -23,6 +27,7 @@ impl Default for Internal {
         Self {
             listen: "127.0.0.1:8081".to_owned(),
             token: None,
+            wechat_https: None,
         }
     }
 }
@@ -46,6 +51,22 @@ pub(crate) fn listener(desk: &Desk<'_>, internal: &Internal) -> SocketAddr {
         Err((message, hint)) => desk.error(&path, message, hint),
     }
     SocketAddr::from(([127, 0, 0, 1], 8081))
+}
+
+/// Where the stand-in for WeChat listens, if at all.
+pub(crate) fn stand_in(desk: &Desk<'_>, internal: &Internal) -> Option<SocketAddr> {
+    let written = internal.wechat_https.as_deref()?;
+    let path = ["internal".into(), "wechat_https".into()];
+    match address::listen(written) {
+        Ok(address) if address.ip().is_loopback() => return Some(address),
+        Ok(_) => desk.error(
+            &path,
+            format!("`{written}` can be reached from other machines"),
+            "whoever reaches it calls WeChat in your name: write 127.0.0.1:8083",
+        ),
+        Err((message, hint)) => desk.error(&path, message, hint),
+    }
+    None
 }
 
 fn check_token(desk: &Desk<'_>, token: &str) {

@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) apps: BTreeMap<String, AppConfig>,
     /// Where business servers call weappd.
     pub(crate) internal: SocketAddr,
+    /// Where weappd stands in for WeChat.
+    pub(crate) wechat_https: Option<SocketAddr>,
     /// What opens it for programs that weappd did not start.
     pub(crate) internal_token: Option<Secret>,
     /// What is logged.
@@ -73,6 +75,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         http: listeners(desk, "http", &shared.doors.http.0),
         https: listeners(desk, "https", &shared.doors.https.0),
         internal: internal::listener(desk, &raw.internal),
+        wechat_https: internal::stand_in(desk, &raw.internal),
         redirect: shared.doors.redirect,
         no_http: shared.doors.http.0.is_empty(),
         no_https: shared.doors.https.0.is_empty(),
@@ -103,6 +106,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         mini_apps,
         apps,
         internal: doors.internal,
+        wechat_https: doors.wechat_https,
         internal_token: raw.internal.token,
         log: raw.log,
         edge: shared.edge,
@@ -120,6 +124,7 @@ pub(crate) struct OpenDoors {
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) https: Vec<SocketAddr>,
     pub(crate) internal: SocketAddr,
+    pub(crate) wechat_https: Option<SocketAddr>,
     pub(crate) redirect: bool,
     /// Whether the file closes the door on purpose.
     pub(crate) no_http: bool,
@@ -130,7 +135,7 @@ impl OpenDoors {
     /// All of them.
     pub(crate) fn all(&self) -> impl Iterator<Item = SocketAddr> {
         let public = self.http.iter().chain(&self.https).copied();
-        public.chain(std::iter::once(self.internal))
+        public.chain([self.internal]).chain(self.wechat_https)
     }
 }
 
@@ -383,6 +388,10 @@ fn ports(desk: &Desk<'_>, doors: &OpenDoors, apps: &BTreeMap<String, AppConfig>)
     }
     let path = ["internal".into(), "listen".into()];
     take(&path, "[internal] listen".to_owned(), doors.internal);
+    if let Some(address) = doors.wechat_https {
+        let path = ["internal".into(), "wechat_https".into()];
+        take(&path, "[internal] wechat_https".to_owned(), address);
+    }
     for (name, app) in apps {
         for port in app
             .port

@@ -62,6 +62,7 @@ key = "TUNNEL_KEY"
 #: [internal]
 #: listen = "127.0.0.1:8081"                     # where your business server calls weappd
 #: token = { file = "internal.token" }           # opens it for programs weappd did not start
+#: wechat_https = "127.0.0.1:8083"               # https://api.weixin.qq.com for your apps
 
 #: [log]
 #: level = "info"

@@ -55,6 +55,8 @@ mod serve;
 mod several;
 // The simulated WeChat alone, as another stack's tests use it.
 mod simulate;
+// https://api.weixin.qq.com in programs that know no other address.
+mod stand_in;
 // No file descriptor left.
 mod starved;
 // Tunnels end to end, and phones that do not keep to the protocol.

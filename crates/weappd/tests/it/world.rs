@@ -132,6 +132,11 @@ impl World {
         &mut self.process
     }
 
+    /// Sends the process alone a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self.process.signal_leader(signal);
+    }
+
     /// What weappd takes of the machine's memory, in KiB, shared pages counted by share.
     pub(crate) fn pss_kib(&self) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.process.id());
@@ -232,6 +237,7 @@ pub(crate) struct Recipe {
     miniapp: String,
     site: String,
     edge: String,
+    internal: String,
     sections: String,
     log: String,
     env: Vec<(String, String)>,
@@ -268,6 +274,7 @@ impl Recipe {
             miniapp: String::new(),
             site: String::new(),
             edge: String::new(),
+            internal: String::new(),
             sections: String::new(),
             log: "info".to_owned(),
             env: Vec::new(),
@@ -295,6 +302,12 @@ impl Recipe {
     /// Lines of `[edge]`.
     pub(crate) fn edge(mut self, lines: &str) -> Self {
         self.edge = format!("{}{lines}\n", self.edge);
+        self
+    }
+
+    /// Lines of `[internal]`.
+    pub(crate) fn internal(mut self, lines: &str) -> Self {
+        self.internal = format!("{}{lines}\n", self.internal);
         self
     }
 
@@ -344,6 +357,7 @@ impl Recipe {
             miniapp,
             site,
             edge,
+            internal: more,
             sections,
             log,
             ..
@@ -360,7 +374,7 @@ impl Recipe {
             "{short}\
              [wechat]\nendpoint = \"http://{endpoint}\"\n\n\
              [log]\nlevel = \"{log}\"\n\n\
-             [internal]\nlisten = \"{internal}\"\n\n\
+             [internal]\nlisten = \"{internal}\"\n{more}\n\
              [edge]\nhttp = \"{http}\"\nhttps = \"{https}\"\nthreads = 2\n{edge}\n{sections}"
         )
     }
@@ -378,6 +392,25 @@ impl Recipe {
             }
         }
         panic!("weappd lost the race for a port {STARTS} times\n{words}");
+    }
+
+    /// Runs it where it cannot serve: how it ended, and what it said.
+    pub(crate) fn fails(&self) -> (Option<i32>, String) {
+        let ports = free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        fs::write(self.dir.path().join("weappd.toml"), self.toml(ports)).expect("weappd.toml");
+        let mut command = Command::new(WEAPPD);
+        command
+            .arg("serve")
+            .current_dir(self.dir.path())
+            .env("WEAPP_SECRET", APP_SECRET);
+        let mut process = Process::spawn("weappd serve", &mut command);
+        let status = process.wait(PATIENCE);
+        // What it wrote last is on its way through a pipe.
+        while process.next_line(Instant::now() + PATIENCE).is_some() {}
+        (
+            status.and_then(|status| status.code()),
+            process.transcript(),
+        )
     }
 
     fn world(self, process: Process, [http, https, internal]: [SocketAddr; 3]) -> World {
