@@ -32,6 +32,9 @@ pub struct Config {
     /// The time zone of the times in a `cAuth` database, as an offset such as `+08:00`;
     /// the database server's own if it is empty.
     pub cauth_time_zone: String,
+    /// The key itself in place of `key_file`: 64 hex digits, as in
+    /// `{ env = "WEAPPD_SESSION_KEY" }`. Nothing is then written to `key_file`.
+    pub key: Secret,
     /// The file with the key that protects session keys, phone numbers and registered
     /// secrets in the database; made in the data directory at the first run. Nodes that share a database need the same.
     pub key_file: PathBuf,
@@ -70,6 +73,7 @@ impl Default for Config {
             store_connections: 8,
             recheck_secs: 2,
             cauth_time_zone: String::new(),
+            key: Secret::default(),
             key_file: PathBuf::from("session.key"),
             session_keys_kept: 3,
             open_data_max_age_secs: 3600,
@@ -107,6 +111,14 @@ impl Config {
                 "store",
                 err.to_string(),
                 "write sqlite:FILE, for example sqlite:weappd.db, or mysql://user:password@host:3306/database".to_owned(),
+            ));
+        }
+        let key = self.key.expose();
+        if !key.is_empty() && (key.len() != 64 || !key.bytes().all(|c| c.is_ascii_hexdigit())) {
+            problems.push((
+                "key",
+                "is no key".to_owned(),
+                "64 hex digits, as `openssl rand -hex 32` makes them; or leave it out".to_owned(),
             ));
         }
         if self.key_file.as_os_str().is_empty() {

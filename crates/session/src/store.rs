@@ -200,7 +200,7 @@ impl Store {
         let rules = Arc::new(Rules {
             max_sessions: parts.config.max_sessions_per_user as usize,
             keys_kept: parts.config.session_keys_kept as usize,
-            vault: Vault::open(&key_file, parts.tokens)?,
+            vault: Vault::of(&parts.config.key, &key_file, parts.tokens)?,
         });
         let (readers, desk, patience) = match place {
             Place::Sqlite(path) => {

@@ -87,11 +87,23 @@ impl Vault {
         std::fs::File::open(file)
             .and_then(|opened| opened.take(4096).read_to_string(&mut text))
             .map_err(failed("give weappd the right to read it"))?;
-        let mut master = Zeroizing::new([0; 32]);
-        hex::decode_to_slice(text.trim(), master.as_mut_slice()).map_err(|_| {
+        let master = digits(&text).ok_or_else(|| {
             failed("it must hold 64 hex digits; restore it from a backup")(
                 std::io::ErrorKind::InvalidData.into(),
             )
+        })?;
+        Ok(Self::new(*master, tokens))
+    }
+
+    /// Sealed with `key`, 64 hex digits, or if it is empty with the one in `file`.
+    pub(crate) fn of(key: &Secret, file: &Path, tokens: Tokens) -> Result<Self, Error> {
+        if key.is_empty() {
+            return Self::open(file, tokens);
+        }
+        let master = digits(key.expose()).ok_or_else(|| Error::KeyFile {
+            place: "[session] key".to_owned(),
+            hint: "it must be 64 hex digits",
+            source: Arc::new(std::io::ErrorKind::InvalidData.into()),
         })?;
         Ok(Self::new(*master, tokens))
     }
@@ -145,6 +157,13 @@ impl Vault {
         let (halves, _) = digest.as_chunks::<16>();
         halves.first().copied().unwrap_or_default()
     }
+}
+
+/// 64 hex digits as bytes.
+fn digits(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let mut master = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text.trim(), master.as_mut_slice()).ok()?;
+    Some(master)
 }
 
 /// Makes the key file, whole or not at all, readable for nobody else.
@@ -220,6 +239,23 @@ pub(crate) mod tests {
         }
         assert_eq!(vault.fingerprint(&key), vault.fingerprint(&key));
         assert_ne!(vault.fingerprint(&key), stranger.fingerprint(&key));
+    }
+
+    #[test]
+    fn a_key_that_is_given_needs_no_file() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let file = dir.path().join("session.key");
+        let text = "0a".repeat(32);
+        let given = Vault::of(&Secret::new(text.clone()), &file, Tokens::system()).expect("a key");
+        assert!(!file.exists());
+        std::fs::write(&file, text).expect("writes");
+        let none = Secret::default();
+        let read = Vault::of(&none, &file, Tokens::system()).expect("reads it");
+        assert_eq!(*given.master, *read.master);
+        let Err(err) = Vault::of(&Secret::new("0a"), &file, Tokens::system()) else {
+            panic!("no key was taken for one");
+        };
+        assert!(err.to_string().contains("[session] key"), "{err}");
     }
 
     #[test]

@@ -350,11 +350,12 @@ fn every_problem_of_broken_files_is_told() {
             ],
         ),
         (
-            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[session]\nkey_file = \"\"\ncache_bytes = 12\n[edge]\nthreads = 100000\n",
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[session]\nkey_file = \"\"\ncache_bytes = 12\nkey = \"abc\"\n[edge]\nthreads = 100000\n",
             &[
                 "5:12 error: session.key_file: names no file",
                 "6:15 error: session.cache_bytes: 12 is out of bounds",
-                "8:11 error: edge.threads: must be at most 1024, not 100000",
+                "7:7 error: session.key: is no key",
+                "9:11 error: edge.threads: must be at most 1024, not 100000",
             ],
         ),
         (
