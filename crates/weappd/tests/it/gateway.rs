@@ -20,6 +20,8 @@ use crate::world::{APPID, Recipe, World, text};
 
 const TOKEN: &str = "a message token";
 const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
+/// What programs that weappd did not start show the internal API.
+const INTERNAL_TOKEN: &str = "1e7e57a9900000000000000000c0ffee";
 
 /// A message as it reached the app.
 type Told = (HeaderMap, String);
@@ -65,6 +67,7 @@ fn serve(app: SocketAddr) -> World {
             "message_token = \"{TOKEN}\"\nencoding_aes_key = \"{KEY}\""
         ))
         .edge("redirect = false")
+        .internal(&format!("token = \"{INTERNAL_TOKEN}\""))
         .sections("[gateway.inbox]\nfirst_pause_ms = 50\nlongest_pause_ms = 100\nmax_refusals = 2")
         .serve();
     front.set(world.http).expect("once");
@@ -205,6 +208,73 @@ async fn a_call_without_a_token_reaches_wechat() {
     let wechat = Client::http(world.wechat, &world.wechat.to_string());
     let bare = http::json(&wechat.post(path).json(&check).send().await);
     assert_eq!(bare["errcode"], 41001, "{bare}");
+}
+
+#[tokio::test]
+async fn every_documented_path_leads_to_wechat() {
+    let listed = include_str!("../../../simulator/data/endpoints.tsv");
+    let world = serve(Refusing::new().addr());
+    let api = world.api();
+    let mut count = 0;
+    for (path, method) in listed.lines().filter_map(|line| line.split_once('\t')) {
+        let method = method.trim().parse().expect("a method");
+        let answer = api.request(method, path).body("{}").send().await;
+        let is_ours = String::from_utf8_lossy(answer.body()).contains("\"errcode\":-808");
+        assert!(!is_ours, "{path}: {answer:?}");
+        assert!(
+            answer.headers().contains_key("x-openapi-seqid"),
+            "{path}: {answer:?}"
+        );
+        count += 1;
+    }
+    assert_eq!(count, 432);
+
+    // All of them went under one token, fetched once.
+    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let asked = wechat.get("/calls?path=/cgi-bin/stable_token").send().await;
+    let calls = http::json(&asked)["calls"]
+        .as_array()
+        .expect("a list")
+        .len();
+    assert_eq!(calls, 1 + 1, "one for weappd, one call of the path itself");
+}
+
+#[tokio::test]
+async fn other_programs_are_told_the_access_token() {
+    let world = serve(Refusing::new().addr());
+    let api = world.api();
+    let ask = |bearer: String| {
+        let ask = api.get("/token").header("authorization", &bearer);
+        async { http::json(&ask.send().await) }
+    };
+    for wrong in ["", "0", &INTERNAL_TOKEN[1..]] {
+        let told = ask(format!("Bearer {wrong}")).await;
+        assert_eq!(told["errcode"], -808_011, "{told}");
+        assert!(
+            told["errmsg"].to_string().contains("[internal] token"),
+            "{told}"
+        );
+    }
+    let told = ask(format!("Bearer {INTERNAL_TOKEN}")).await;
+    let access_token = text(&told["access_token"]);
+    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let path = format!("/cgi-bin/getcallbackip?access_token={access_token}");
+    let answer = http::json(&wechat.get(&path).send().await);
+    assert!(answer["ip_list"].is_array(), "{answer}");
+
+    // Known, but no phone's session came along.
+    let known = api
+        .get("/v1/session")
+        .header("authorization", &format!("Bearer {INTERNAL_TOKEN}"));
+    assert_eq!(
+        http::json(&known.send().await)["error"]["code"],
+        "no_session"
+    );
+    let nobody = api.get("/v1/session").header("authorization", "Bearer x");
+    assert_eq!(
+        http::json(&nobody.send().await)["error"]["code"],
+        "no_token"
+    );
 }
 
 #[tokio::test]
