@@ -84,6 +84,9 @@ pub enum Error {
     /// A kept file could not be removed.
     #[error("failed to remove a kept file")]
     RemoveFile(#[source] io::Error),
+    /// The kept files could not be listed.
+    #[error("failed to list kept files")]
+    ReadStore(#[source] io::Error),
     /// A kept file could not be opened.
     #[error("failed to open a kept file")]
     OpenFile(#[source] io::Error),

@@ -220,7 +220,8 @@ fn refuse(error: &Error) -> Response<Body> {
         | Error::KeepUpload(_)
         | Error::WorkLost(_)
         | Error::OpenFile(_)
-        | Error::RemoveFile(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        | Error::RemoveFile(_)
+        | Error::ReadStore(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Error::DiskFull(_) | Error::TotalReached { .. } => StatusCode::INSUFFICIENT_STORAGE,
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::TypeRefused { .. } | Error::NotMultipart => StatusCode::UNSUPPORTED_MEDIA_TYPE,

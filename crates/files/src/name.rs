@@ -16,8 +16,8 @@ const OWNED: usize = DIGITS + SEAL;
 /// The longest extension.
 const EXTENSION: usize = 8;
 
-/// `0123456789abcdef0123456789abcdef.jpg`: 128 random bits and an extension; 64 bits more
-/// if somebody owns it.
+/// `0123456789abcdef0123456789abcdef.jpg`: 128 random bits and an extension; if somebody
+/// owns it, 8 of them tell where to look for the owner's, and 64 more whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileName(String);
 
@@ -31,8 +31,15 @@ impl FileName {
     /// A new name nobody can guess, for a file that is `owner`'s.
     pub(crate) fn owned(tokens: &Tokens, extension: &str, owner: Owner<'_>) -> Self {
         let digits = hex::encode(tokens.bytes::<{ DIGITS / 2 }>());
+        // All of an owner's are in one subdirectory, where they can be found.
+        let digits = format!("{}{}", owner.shard(), digits.get(2..).unwrap_or_default());
         let seal = owner.seal(&digits);
         Self(format!("{digits}{seal}.{extension}"))
+    }
+
+    /// Whether somebody owns it.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.0.find('.') == Some(OWNED)
     }
 
     /// Whether this is the name of a file of `owner`.

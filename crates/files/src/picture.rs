@@ -1,6 +1,8 @@
 //! The picture a user shows of themselves: kept under a name that tells whose it is, so
 //! that only its owner's next picture removes it.
 
+use std::time::Duration;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -13,7 +15,17 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner<'a>(pub &'a str);
 
+/// A picture younger than this may be on its way into a profile.
+const SETTLED: Duration = Duration::from_mins(10);
+
 impl Owner<'_> {
+    /// Which of the subdirectories the owner's pictures are in.
+    pub(crate) fn shard(self) -> String {
+        let mut shard = self.seal("");
+        shard.truncate(2);
+        shard
+    }
+
     /// Ties random digits to the owner. No secret is needed: nobody but this room gives
     /// names, so nobody can make one that fits a stranger.
     pub(crate) fn seal(self, digits: &str) -> String {
@@ -31,11 +43,33 @@ impl Files {
     /// Removes the picture at `url`, if it is one that was kept for `owner`; says whether
     /// it was. Any other address is somebody else's, and stays.
     pub async fn remove_picture(&self, owner: Owner<'_>, url: &str) -> Result<bool, Error> {
-        let name = url.rsplit_once("/weapp/files/").map(|(_, name)| name);
-        let name = name.and_then(FileName::parse);
-        match name.filter(|name| name.is_of(owner)) {
+        match name_at(url).filter(|name| name.is_of(owner)) {
             Some(name) => self.remove(name).await,
             None => Ok(false),
         }
     }
+
+    /// Removes the pictures that were kept for `owner` some time ago, but for the one at
+    /// `shown`; says how many. A crash, a phone that hung up or a neighbour leaves them.
+    pub async fn tidy_pictures(
+        &self,
+        owner: Owner<'_>,
+        shown: Option<&str>,
+    ) -> Result<usize, Error> {
+        let shown = shown.and_then(name_at);
+        let mut removed = 0;
+        for (name, age) in self.names_in(owner.shard()).await? {
+            if age >= SETTLED && name.is_of(owner) && shown.as_ref() != Some(&name) {
+                removed += usize::from(self.remove(name).await?);
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// The name of a file of ours in an address.
+fn name_at(url: &str) -> Option<FileName> {
+    let path = url.split(['?', '#']).next()?;
+    let (_, name) = path.rsplit_once("/weapp/files/")?;
+    FileName::parse(name)
 }

@@ -17,6 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime},
 };
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -137,6 +138,16 @@ impl Files {
             .map_err(Error::WorkLost)?
     }
 
+    /// The files of a subdirectory that are somebody's own, and how long ago each came.
+    pub(crate) async fn names_in(&self, shard: String) -> Result<Vec<(FileName, Duration)>, Error> {
+        let store = Arc::clone(&self.0.store);
+        self.0
+            .work
+            .run_blocking(move || store.names_in(&shard).map_err(Error::ReadStore))
+            .await
+            .map_err(Error::WorkLost)?
+    }
+
     /// Opens a kept file.
     pub(crate) async fn find(&self, name: FileName) -> Result<File, Error> {
         let store = Arc::clone(&self.0.store);
@@ -208,6 +219,30 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(Error::RemoveFile(error)),
         }
+    }
+
+    fn names_in(&self, shard: &str) -> io::Result<Vec<(FileName, Duration)>> {
+        let shard = match open_dir(&self.root, shard) {
+            Ok(shard) => shard,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&shard)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().ok().and_then(FileName::parse);
+            let Some(name) = name.filter(FileName::is_owned) else {
+                continue;
+            };
+            // Whoever removed it meanwhile has done the work.
+            if let Ok(state) = rustix::fs::statat(&shard, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)
+            {
+                let came = u64::try_from(state.st_mtime).unwrap_or_default();
+                let came = SystemTime::UNIX_EPOCH + Duration::from_secs(came);
+                names.push((name, came.elapsed().unwrap_or_default()));
+            }
+        }
+        Ok(names)
     }
 
     /// Takes `bytes` of the room that is left for all files, or refuses.

@@ -684,6 +684,61 @@ async fn a_picture_belongs_to_its_owner_and_nobody_else_removes_it() {
 }
 
 #[tokio::test]
+async fn what_an_owner_left_behind_is_swept_once_it_is_old() {
+    let room = Room::new();
+    let alice = Owner("wx1 alice");
+    let url = |name: &str| format!("/weapp/files/{name}?v=1");
+    let mut names = Vec::new();
+    for _ in 0..4 {
+        let kept = room.picture("wx1 alice", one_file("a.png", PNG)).await;
+        names.push(kept.expect("kept"));
+    }
+    let kept = room.picture("wx2 alice", one_file("a.png", PNG)).await;
+    let stranger = kept.expect("kept");
+    let plain = room.keep(PNG).await;
+    assert!(
+        names.iter().all(|name| name[..2] == names[0][..2]),
+        "{names:?}"
+    );
+    let age = |name: &str| {
+        let path = room.dir.path().join("files").join(&name[..2]).join(name);
+        let file = std::fs::File::options()
+            .append(true)
+            .open(path)
+            .expect("a file");
+        let came = file
+            .metadata()
+            .expect("a state")
+            .modified()
+            .expect("a time");
+        let hour = std::time::Duration::from_hours(1);
+        file.set_modified(came - hour).expect("set");
+    };
+    let tidied = room.files.tidy_pictures(alice, Some(&url(&names[0]))).await;
+    assert_eq!(tidied.expect("tidied"), 0, "they may be on their way");
+    for name in names.iter().take(3).chain([&stranger, &plain]) {
+        age(name);
+    }
+    let tidied = room.files.tidy_pictures(alice, Some(&url(&names[0]))).await;
+    assert_eq!(tidied.expect("tidied"), 2);
+    for (name, there) in [
+        (&names[0], true),
+        (&names[1], false),
+        (&names[2], false),
+        (&names[3], true),
+        (&stranger, true),
+        (&plain, true),
+    ] {
+        let found = room.get(name, &[]).await.status == StatusCode::OK;
+        assert_eq!(found, there, "{name}");
+    }
+    let nobody = room.files.tidy_pictures(Owner("wx1 nobody"), None).await;
+    assert_eq!(nobody.expect("tidied"), 0);
+    let rest = room.files.tidy_pictures(alice, None).await;
+    assert_eq!(rest.expect("tidied"), 1);
+}
+
+#[tokio::test]
 async fn a_picture_has_a_bound_of_its_own_and_must_be_one() {
     let room = Room::with(Config {
         max_avatar_bytes: 1000,

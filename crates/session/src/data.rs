@@ -229,12 +229,12 @@ impl Sessions {
         }
     }
 
-    /// Keeps what the phone says of its user.
+    /// Keeps what the phone says of its user; gives the whole user object.
     pub(crate) async fn put_profile(
         &self,
         session: &Session,
         profile: Profile,
-    ) -> Result<(), DataFault> {
+    ) -> Result<String, DataFault> {
         let told = match profile {
             Profile::Chosen(fields) => fields,
             Profile::Signed {
@@ -247,17 +247,19 @@ impl Sessions {
             serde_json::from_str(&known.user_info_json).unwrap_or_default();
         fields.extend(told);
         name_user(&mut fields, &known.openid, known.unionid.as_deref());
+        let whole = Value::Object(fields).to_string();
         let info = NewInfo {
             user: session.user,
             who: Arc::clone(known),
-            user_info: Value::Object(fields).to_string(),
+            user_info: whole.clone(),
         };
         let store = self.shared().store.clone();
         let put = self
             .shared()
             .work
             .run(async move { store.put_info(info).await });
-        Ok(put.await.map_err(Error::from).flatten()?)
+        put.await.map_err(Error::from).flatten()?;
+        Ok(whole)
     }
 
     async fn signed(

@@ -1,7 +1,7 @@
 //! The head of the room: a handle over everything that belongs to sessions.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,6 +19,7 @@ use crate::config::{Config, MiniApp};
 use crate::error::{Error, chain};
 use crate::flight::Flights;
 use crate::limits::Limits;
+use crate::picture::{KeepPictures, Turns};
 use crate::pulse::Pulse;
 use crate::store::{Store, StoreParts};
 use crate::visits::Visits;
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) phone_flights: Flights<Value, ()>,
     pub(crate) reset_flights: Flights<Secret, ()>,
     pub(crate) limits: Limits,
+    pub(crate) turns: Turns,
+    pub(crate) pictures: OnceLock<Arc<dyn KeepPictures>>,
     tasks: Tasks,
     stop: Stop,
 }
@@ -142,6 +145,8 @@ impl Sessions {
             flights: Flights::default(),
             phone_flights: Flights::default(),
             reset_flights: Flights::default(),
+            turns: Turns::default(),
+            pictures: OnceLock::new(),
             tasks,
             stop: Stop::new(),
         });

@@ -58,6 +58,25 @@ impl KeepPictures for FilePictures {
             }
         })
     }
+
+    fn tidy<'a>(&'a self, whose: &'a Identity, shown: Option<&'a str>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let owner = owner(whose);
+            match self.files.tidy_pictures(Owner(&owner), shown).await {
+                Ok(0) => {}
+                Ok(count) => {
+                    tracing::info!(
+                        openid = whose.openid,
+                        count,
+                        "pictures left over were removed"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(openid = whose.openid, %error, "old pictures were not looked for");
+                }
+            }
+        })
+    }
 }
 
 /// What the phone is told. What went wrong inside is logged here, once.

@@ -25,6 +25,7 @@ pub fn avatar_router(
     appids: &[String],
     pictures: Arc<dyn KeepPictures>,
 ) -> Router {
+    sessions.keep_pictures(&pictures);
     let site = Site::new(sessions, appids.into());
     Router::new()
         .route("/weapp/session/avatar", post(put_avatar))
@@ -60,7 +61,8 @@ async fn put_avatar(State(desk): State<Desk>, request: Request) -> Response {
             return json(status, body);
         }
     };
-    if let Err(fault) = site.sessions.put_avatar(&session, url, pictures).await {
+    let who = (&session, &parts.headers);
+    if let Err(fault) = site.sessions.put_avatar(who, url, pictures).await {
         tracing::error!(%openid, error = chain(&fault), "a picture could not be made a user's");
         let (status, body) = native::data_refused(&fault);
         return json(status, body);

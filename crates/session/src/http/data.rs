@@ -25,7 +25,10 @@ pub(crate) async fn put_profile(State(site): State<Site>, request: Request) -> R
         Err(response) => return response,
     };
     let outcome = match Profile::read(&text) {
-        Ok(profile) => site.sessions.put_profile(&session, profile).await,
+        Ok(profile) => {
+            let who = (&session, &parts.headers);
+            site.sessions.change_profile(who, profile).await
+        }
         Err(fault) => Err(fault),
     };
     if let Err(fault) = outcome {

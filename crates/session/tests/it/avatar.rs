@@ -20,6 +20,7 @@ use crate::world::{APP, Answer, OTHER_APP, World, send};
 struct Album {
     kept: Mutex<Vec<String>>,
     removed: Mutex<Vec<String>>,
+    tidied: Mutex<Vec<String>>,
     fail: Mutex<Option<PictureFault>>,
 }
 
@@ -44,6 +45,12 @@ impl KeepPictures for Album {
 
     fn remove<'a>(&'a self, whose: &'a Identity, url: &'a str) -> BoxFuture<'a, ()> {
         self.removed.lock().push(format!("{} {url}", whose.openid));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn tidy<'a>(&'a self, whose: &'a Identity, shown: Option<&'a str>) -> BoxFuture<'a, ()> {
+        let shown = shown.unwrap_or("nothing");
+        self.tidied.lock().push(format!("{} {shown}", whose.openid));
         Box::pin(std::future::ready(()))
     }
 }
@@ -160,4 +167,57 @@ async fn a_picture_the_profile_does_not_take_is_removed_again() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.json["error"]["code"], "store_failed");
     assert_eq!(studio.removed(), ["o1 https://a.example/o1/late.png"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_pictures_at_once_one_stays_and_no_name_is_lost() {
+    const NAMES: [&str; 8] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7"];
+    let studio = Studio::new().await;
+    let skey = studio.world.log_in("c1", "o1").await;
+    let headers = [("X-WX-Skey", skey.as_str())];
+    let nick = async |nick: String| {
+        let body = Body::from(json!({"nickName": nick}).to_string());
+        let router = studio.world.router(APP);
+        send(router, "PUT", "/weapp/session/profile", &headers, body).await
+    };
+    let pictures = futures_util::future::join_all(NAMES.map(|name| studio.put(&skey, name)));
+    let nicks = futures_util::future::join_all((0..8).map(|at| nick(format!("n{at}"))));
+    let (pictures, nicks) = futures_util::future::join(pictures, nicks).await;
+    for answer in pictures.iter().chain(&nicks) {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    let user = studio.world.user(&skey).await["data"].clone();
+    let shown = user["avatarUrl"].as_str().expect("an address").to_owned();
+    assert!(user["nickName"].as_str().expect("a name").starts_with('n'));
+    let mut removed = studio.removed();
+    removed.retain(|gone| gone.contains("/o1/"));
+    removed.sort();
+    let mut expected: Vec<String> = studio.album.kept.lock().clone();
+    expected.retain(|url| *url != shown);
+    let mut expected: Vec<_> = expected.iter().map(|url| format!("o1 {url}")).collect();
+    expected.sort();
+    assert_eq!(removed, expected, "all but {shown}");
+    let tidied = studio.album.tidied.lock().last().cloned();
+    assert_eq!(tidied, Some(format!("o1 {shown}")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_with_another_address_leaves_no_picture_behind() {
+    let studio = Studio::new().await;
+    let skey = studio.world.log_in("c1", "o1").await;
+    let headers = [("X-WX-Skey", skey.as_str())];
+    studio.put(&skey, "mine").await;
+    studio.removed();
+    let put = async |address: &str| {
+        let body = Body::from(json!({"avatarUrl": address}).to_string());
+        let router = studio.world.router(APP);
+        let put = send(router, "PUT", "/weapp/session/profile", &headers, body).await;
+        assert_eq!(put.status, StatusCode::OK, "{put:?}");
+        studio.removed()
+    };
+    // The same picture by other words.
+    assert!(put("/o1/mine.png").await.is_empty());
+    assert!(put("https://a.example/o1/mine.png?v=2").await.is_empty());
+    let gone = put("https://elsewhere.example/a.png").await;
+    assert_eq!(gone, ["o1 https://a.example/o1/mine.png?v=2"]);
 }
