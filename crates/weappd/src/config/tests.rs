@@ -359,6 +359,14 @@ fn every_problem_of_broken_files_is_told() {
             ],
         ),
         (
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[internal]\nwechat_https = \"0.0.0.0:8083\"\n",
+            &["5:16 error: `0.0.0.0:8083` can be reached from other machines"],
+        ),
+        (
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[internal]\nwechat_https = \"127.0.0.1:8081\"\n",
+            &["5:16 error: [internal] wechat_https and [internal] listen both want port 8081"],
+        ),
+        (
             "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[internal]\ntoken = \"short\"\n",
             &["5:9 error: shorter than 16 characters: it can be guessed"],
         ),
