@@ -1,7 +1,11 @@
-//! The logins of one transaction in weappd's own tables: all of them in four journeys to the
+//! The logins of one transaction in weappd's own tables: all of them in three journeys to the
 //! server, however many they are.
+//!
+//! The users are looked for first: a row that is put and found to be there costs the server
+//! an insertion and its undoing.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::MySqlConnection;
 
@@ -14,38 +18,26 @@ use crate::vault::{Matter, Owner};
 /// take more than 4 MB at once.
 const USERS: usize = 64;
 
-/// Writes the batch's logins, inside the caller's transaction.
+/// Writes the batch's logins, inside the caller's transaction, which has done nothing yet.
 pub(crate) async fn write(
     batch: &Batch,
     change: &mut MySqlConnection,
     rules: &Rules,
     done: &mut Done,
 ) -> Result<(), sqlx::Error> {
-    let users = put_users(batch, change).await?;
-    let of: Vec<i64> = users.values().map(|user| user.row).collect();
-    let keys: Vec<(i64, i64)> = {
-        let mut sql = Sql::new();
-        put_sessions(&mut sql, batch, &users)?;
-        put_keys(&mut sql, batch, &users, rules)?;
-        sql.words("SELECT seq, user FROM weappd_session_keys WHERE user IN (")
-            .numbers(&of)
-            .words(") ORDER BY user, given DESC, seq DESC");
-        sql.fetch(&mut *change).await?
-    };
+    let logins = in_order(batch);
+    let mut users = known(&logins, change).await?;
+    put_strangers(&logins, &mut users, change).await?;
+    let changed = renew(&logins, &mut users);
+    let rows = put(batch, &users, &changed, rules, change).await?;
+    let (sessions, dropped) =
+        rank(rows.sessions, rules.max_sessions).ok_or(sqlx::Error::RowNotFound)?;
     let mut sql = Sql::new();
     drop_rows(
         &mut sql,
         "DELETE FROM weappd_session_keys WHERE seq IN (",
-        &beyond(&keys, rules.keys_kept),
+        &beyond(&rows.keys, rules.keys_kept),
     );
-    sql.words(
-        "SELECT seq, skey_hash, user, created, last_visit FROM weappd_sessions WHERE user IN (",
-    )
-    .numbers(&of)
-    .words(") ORDER BY user, seq DESC");
-    let rows: Vec<SessionRow> = sql.fetch(&mut *change).await?;
-    let (sessions, dropped) = rank(rows, rules.max_sessions).ok_or(sqlx::Error::RowNotFound)?;
-    let mut sql = Sql::new();
     drop_rows(
         &mut sql,
         "DELETE FROM weappd_sessions WHERE seq IN (",
@@ -65,12 +57,35 @@ fn drop_rows(sql: &mut Sql, from: &'static str, seqs: &[i64]) {
     }
 }
 
-async fn put_users(batch: &Batch, change: &mut MySqlConnection) -> Result<Users, sqlx::Error> {
-    // In one order everywhere: nodes that log the same users in do not wait in a circle.
+/// The logins in one order everywhere: nodes that log the same users in do not wait in a
+/// circle.
+fn in_order(batch: &Batch) -> Vec<&NewLogin> {
     let mut logins: Vec<_> = batch.logins.iter().map(|(login, _)| login).collect();
     logins.sort_by(|a, b| (&a.appid, &a.openid).cmp(&(&b.appid, &b.openid)));
-    let mut users = Users::default();
-    for logins in logins.chunks(USERS) {
+    logins
+}
+
+/// The users that are there already. The transaction begins anew after the look: what it
+/// reads later is read when the users' rows are its own.
+async fn known(logins: &[&NewLogin], change: &mut MySqlConnection) -> Result<Users, sqlx::Error> {
+    let mut sql = Sql::new();
+    select_users(&mut sql, logins);
+    sql.words("; COMMIT; BEGIN");
+    let rows: Vec<UserRow> = sql.fetch(change).await?;
+    Ok(rows.into_iter().map(named).collect())
+}
+
+/// Makes a row for each user that logs in for the first time.
+async fn put_strangers(
+    logins: &[&NewLogin],
+    users: &mut Users,
+    change: &mut MySqlConnection,
+) -> Result<(), sqlx::Error> {
+    let strangers = logins
+        .iter()
+        .filter(|login| !users.contains_key(&key(login)));
+    let strangers: Vec<&NewLogin> = strangers.copied().collect();
+    for logins in strangers.chunks(USERS) {
         let mut sql = Sql::new();
         sql.words(
             "INSERT INTO weappd_users \
@@ -84,6 +99,7 @@ async fn put_users(batch: &Batch, change: &mut MySqlConnection) -> Result<Users,
             sql.maybe(login.user_info.as_deref()).words(", ");
             sql.numbers(&[login.now, login.now]).words(")");
         })
+        // Another node may have been faster.
         .words(
             " ON DUPLICATE KEY UPDATE \
                 unionid = COALESCE(VALUES(unionid), unionid), \
@@ -91,10 +107,12 @@ async fn put_users(batch: &Batch, change: &mut MySqlConnection) -> Result<Users,
                 last_login = VALUES(last_login); ",
         );
         select_users(&mut sql, logins);
+        // As it stands now, and not yet for the reads to come.
+        sql.words(" FOR UPDATE");
         let rows: Vec<UserRow> = sql.fetch(&mut *change).await?;
         users.extend(rows.into_iter().map(named));
     }
-    Ok(users)
+    Ok(())
 }
 
 fn select_users(sql: &mut Sql, logins: &[&NewLogin]) {
@@ -103,7 +121,10 @@ fn select_users(sql: &mut Sql, logins: &[&NewLogin]) {
         let openids = by_app.entry(&login.appid).or_default();
         openids.push(&login.openid);
     }
-    sql.words("SELECT user, appid, openid, unionid, id, user_info, phone FROM weappd_users WHERE ");
+    sql.words(
+        "SELECT user, appid, openid, unionid, id, user_info, phone \
+            FROM weappd_users FORCE INDEX (of_app) WHERE ",
+    );
     for (at, (appid, openids)) in by_app.into_iter().enumerate() {
         sql.words(if at > 0 { " OR (appid = " } else { "(appid = " })
             .text(appid)
@@ -113,6 +134,192 @@ fn select_users(sql: &mut Sql, logins: &[&NewLogin]) {
             })
             .words("))");
     }
+}
+
+/// What a batch's users have after it was put.
+#[derive(Default)]
+struct Rows {
+    sessions: Vec<SessionRow>,
+    keys: Vec<(i64, i64)>,
+}
+
+/// What kind of row, the newest session before or a user, sessions, keys.
+type PutRow = (i64, i64, Option<String>, Option<String>);
+
+/// Puts sessions and keys, and what the users' rows do not tell yet; reads what each user
+/// has then.
+async fn put(
+    batch: &Batch,
+    users: &Users,
+    changed: &[(String, String)],
+    rules: &Rules,
+    change: &mut MySqlConnection,
+) -> Result<Rows, sqlx::Error> {
+    let mut of: Vec<i64> = users.values().map(|user| user.row).collect();
+    of.sort_unstable();
+    let newest = batch.logins.iter().map(|(login, _)| login.now).max();
+    let mut sql = Sql::new();
+    // Locks the rows of all the users, and no others: who comes next waits here.
+    sql.words("UPDATE weappd_users FORCE INDEX (PRIMARY) SET last_login = ")
+        .number(newest.unwrap_or_default())
+        .words(" WHERE user IN (")
+        .numbers(&of)
+        .words("); ");
+    for changed in changed.chunks(USERS) {
+        put_changes(&mut sql, changed, users)?;
+        if sql.is_long() {
+            sql.take().execute(&mut *change).await?;
+        }
+    }
+    sql.words("SELECT 0, COALESCE(MAX(seq), 0), NULL, NULL FROM weappd_sessions; ");
+    put_sessions(&mut sql, batch, users)?;
+    put_keys(&mut sql, batch, users, rules)?;
+    // A row for each user: one for each session costs both sides more than taking it apart.
+    sql.words("SET SESSION group_concat_max_len = 4194304; ")
+        .words(
+            "SELECT 1, u.user, \
+                (SELECT GROUP_CONCAT(s.seq, HEX(s.skey_hash)) FROM weappd_sessions AS s \
+                    WHERE s.user = u.user), \
+                (SELECT GROUP_CONCAT(k.given, ':', k.seq) FROM weappd_session_keys AS k \
+                    WHERE k.user = u.user) \
+            FROM weappd_users AS u WHERE u.user IN (",
+        )
+        .numbers(&of)
+        .words(")");
+    let mut rows = Rows::default();
+    let mut before = 0;
+    for (kind, number, sessions, keys) in sql.fetch::<PutRow>(&mut *change).await? {
+        if kind == 0 {
+            before = number;
+        } else {
+            rows.add(number, sessions.as_deref(), keys.as_deref());
+        }
+    }
+    rows.date(batch, before, change).await?;
+    Ok(rows)
+}
+
+impl Rows {
+    /// Adds the sessions and the keys of a user, newest first.
+    fn add(&mut self, user: i64, sessions: Option<&str>, keys: Option<&str>) {
+        let mut found: Vec<SessionRow> = sessions
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|entry| {
+                let (seq, hash) = entry.split_at_checked(entry.len().checked_sub(64)?)?;
+                Some((seq.parse().ok()?, hex::decode(hash).ok()?, user, 0, 0))
+            })
+            .collect();
+        found.sort_unstable_by_key(|row| Reverse(row.0));
+        self.sessions.append(&mut found);
+        let mut found: Vec<(i64, i64)> = keys
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|entry| {
+                let (given, seq) = entry.split_once(':')?;
+                Some((given.parse().ok()?, seq.parse().ok()?))
+            })
+            .collect();
+        found.sort_unstable_by_key(|key| Reverse(*key));
+        self.keys
+            .extend(found.into_iter().map(|(_, seq)| (seq, user)));
+    }
+
+    /// Dates the batch's sessions: those that are new now, and those that were there
+    /// `before`. Of others nothing is told.
+    async fn date(
+        &mut self,
+        batch: &Batch,
+        before: i64,
+        change: &mut MySqlConnection,
+    ) -> Result<(), sqlx::Error> {
+        let logins = batch.logins.iter();
+        let put: HashMap<_, _> = logins
+            .map(|(login, _)| (&login.hash.0[..], login.now))
+            .collect();
+        let mut repeated = Vec::new();
+        for row in &mut self.sessions {
+            if let Some(now) = put.get(&row.1[..]) {
+                (row.3, row.4) = (*now, *now);
+                if row.0 <= before {
+                    repeated.push(row.0);
+                }
+            }
+        }
+        if repeated.is_empty() {
+            return Ok(());
+        }
+        let mut sql = Sql::new();
+        sql.words("SELECT seq, created, last_visit FROM weappd_sessions WHERE seq IN (")
+            .numbers(&repeated)
+            .words(")");
+        let dates: Vec<(i64, i64, i64)> = sql.fetch(change).await?;
+        let dates: HashMap<_, _> = dates
+            .into_iter()
+            .map(|row| (row.0, (row.1, row.2)))
+            .collect();
+        for row in &mut self.sessions {
+            if let Some(dates) = dates.get(&row.0) {
+                (row.3, row.4) = *dates;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes over what the logins tell of their users; gives the users of whom that is news.
+fn renew(logins: &[&NewLogin], users: &mut Users) -> Vec<(String, String)> {
+    let mut changed = Vec::new();
+    for login in logins {
+        let name = key(login);
+        let Some(user) = users.get_mut(&name) else {
+            continue;
+        };
+        let is_news =
+            |told: &Option<String>, known: &Option<String>| told.is_some() && told != known;
+        if !is_news(&login.unionid, &user.unionid) && !is_news(&login.user_info, &user.info) {
+            continue;
+        }
+        user.unionid = login.unionid.clone().or(user.unionid.take());
+        user.info = login.user_info.clone().or(user.info.take());
+        changed.push(name);
+    }
+    changed.dedup();
+    changed
+}
+
+/// The rows are there: of what is put only the two columns count.
+fn put_changes(
+    sql: &mut Sql,
+    changed: &[(String, String)],
+    users: &Users,
+) -> Result<(), sqlx::Error> {
+    let changed = changed.iter().map(|name| {
+        let user = users.get(name).ok_or(sqlx::Error::RowNotFound)?;
+        Ok((name, user))
+    });
+    let changed: Vec<_> = changed.collect::<Result<_, sqlx::Error>>()?;
+    sql.words(
+        "INSERT INTO weappd_users \
+            (user, appid, openid, unionid, id, user_info, created, last_login) VALUES ",
+    )
+    .list(changed, |sql, ((appid, openid), user)| {
+        sql.words("(")
+            .number(user.row)
+            .words(", ")
+            .text(appid)
+            .words(", ");
+        sql.text(openid)
+            .words(", ")
+            .maybe(user.unionid.as_deref())
+            .words(", ");
+        sql.text(&user.id)
+            .words(", ")
+            .maybe(user.info.as_deref())
+            .words(", 0, 0)");
+    })
+    .words(" ON DUPLICATE KEY UPDATE unionid = VALUES(unionid), user_info = VALUES(user_info); ");
+    Ok(())
 }
 
 fn put_sessions(sql: &mut Sql, batch: &Batch, users: &Users) -> Result<(), sqlx::Error> {

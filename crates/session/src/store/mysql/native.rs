@@ -137,9 +137,7 @@ pub(crate) async fn write(
         }
     }
     for (before, _) in &batch.prunes {
-        let sql = "DELETE FROM weappd_sessions WHERE created < ? ORDER BY created LIMIT 1000";
-        let rows = sqlx::query(sql).bind(before).execute(&mut *change).await?;
-        done.pruned.push(rows.rows_affected());
+        done.pruned.push(prune(*before, change).await?);
     }
     for (app, now, _) in &batch.mini_apps {
         sqlx::query(PUT_MINI_APP)
@@ -255,6 +253,19 @@ async fn revoke(
     done.revoked.push(ended.len() as u64);
     done.stale.extend(hashes(ended));
     Ok(())
+}
+
+/// Logins stand in the order of seq, so the oldest thousand are the ones to look at.
+async fn prune(before: i64, change: &mut MySqlConnection) -> Result<u64, sqlx::Error> {
+    let sql = "SELECT seq FROM \
+            (SELECT seq, created FROM weappd_sessions ORDER BY seq LIMIT 1000) AS oldest \
+        WHERE created < ?";
+    let old: Vec<i64> = sqlx::query_scalar(sql)
+        .bind(before)
+        .fetch_all(&mut *change)
+        .await?;
+    drop_rows("DELETE FROM weappd_sessions WHERE seq IN (", &old, change).await?;
+    Ok(old.len() as u64)
 }
 
 async fn put_visits(visits: &[Visit], change: &mut MySqlConnection) -> Result<(), sqlx::Error> {

@@ -12,7 +12,7 @@ use crate::store::mysql::{Shape, number};
 use crate::vault::{Matter, Owner, Vault};
 
 /// The schema, some files a version.
-const MIGRATIONS: [&[&str]; 2] = [
+const MIGRATIONS: [&[&str]; 3] = [
     &[include_str!(
         "../../../schema/mysql/0001_users_and_sessions.sql"
     )],
@@ -21,10 +21,11 @@ const MIGRATIONS: [&[&str]; 2] = [
         include_str!("../../../schema/mysql/0002_addresses.sql"),
         include_str!("../../../schema/mysql/0002_sealed_secrets.sql"),
     ],
+    &[include_str!("../../../schema/mysql/0003_indexes.sql")],
 ];
-/// The error for a column that is there already: a change of the schema is not undone when
-/// its connection breaks.
-const DUPLICATE_COLUMN: u16 = 1060;
+/// The errors for a column that is there already and an index that is gone: a change of the
+/// schema is not undone when its connection breaks.
+const DONE_BEFORE: [u16; 2] = [1060, 1091];
 
 /// Why the database was not opened.
 pub(crate) enum Trouble {
@@ -139,7 +140,7 @@ async fn migrate_alone(
     for (version, changes) in (1_i64..).zip(MIGRATIONS).filter(|(v, _)| *v > found) {
         for change in changes {
             match sqlx::raw_sql(*change).execute(&mut *conn).await {
-                Err(err) if number(&err) == Some(DUPLICATE_COLUMN) => {}
+                Err(err) if number(&err).is_some_and(|number| DONE_BEFORE.contains(&number)) => {}
                 changed => {
                     changed?;
                 }

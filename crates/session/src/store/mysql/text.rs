@@ -12,6 +12,8 @@ use sqlx::{AssertSqlSafe, FromRow, MySqlConnection};
 
 /// Room for the text of some dozens of logins, so that it need not grow step by step.
 const TEXT: usize = 64 * 1024;
+/// As much as is sent before more is written.
+const LONG: usize = 512 * 1024;
 
 /// Statements on their way to the server.
 pub(crate) struct Sql(Vec<u8>);
@@ -19,6 +21,16 @@ pub(crate) struct Sql(Vec<u8>);
 impl Sql {
     pub(crate) fn new() -> Self {
         Self(Vec::with_capacity(TEXT))
+    }
+
+    /// Whether it is time to send what was written: a server need not take more than 4 MB.
+    pub(crate) fn is_long(&self) -> bool {
+        self.0.len() > LONG
+    }
+
+    /// What was written so far; the next words begin anew.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new())
     }
 
     /// Words of ours.
@@ -34,10 +46,11 @@ impl Sql {
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         self.words("x'");
-        let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
-        self.0.extend(bytes.iter().flat_map(digits));
+        let at = self.0.len();
+        self.0.resize(at + 2 * bytes.len(), b'0');
+        // The room is exactly as long as it must be.
+        let _written = hex::encode_to_slice(bytes, &mut self.0[at..]);
         self.words("'")
     }
 
