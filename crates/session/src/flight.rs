@@ -6,7 +6,7 @@
 //! it still gives the same session. A failed exchange is told to all who waited for it,
 //! and forgotten.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -22,10 +22,10 @@ use crate::skey::SkeyHash;
 
 /// How long after its exchange a code still gives the same session.
 const REPEAT_MILLIS: i64 = 10_000;
-/// How often the landed flights are cleared away.
-const SWEEP_MILLIS: i64 = 1000;
 /// How many codes are remembered at most; beyond it a code is exchanged but not kept.
 const MAX_FLIGHTS: usize = 65_536;
+/// How many flights are looked at for clearing away whenever one boards: more than board.
+const SWEEP: usize = 4;
 
 /// The exchange of a code with WeChat.
 pub(crate) type Exchange<T = Login> = BoxFuture<'static, Result<Arc<T>, Error>>;
@@ -35,7 +35,8 @@ pub(crate) struct Flights<T = Login, M = Made>(Mutex<State<T, M>>);
 
 struct State<T, M> {
     flights: HashMap<[u8; 32], Arc<Flight<T, M>>>,
-    swept_at: i64,
+    /// The same by age, with the time each was last looked at; failed ones among them.
+    by_age: VecDeque<(i64, Arc<Flight<T, M>>)>,
 }
 
 /// A code on its way to a session.
@@ -52,7 +53,7 @@ impl<T, M> Default for Flights<T, M> {
     fn default() -> Self {
         Self(Mutex::new(State {
             flights: HashMap::new(),
-            swept_at: 0,
+            by_age: VecDeque::new(),
         }))
     }
 }
@@ -78,10 +79,7 @@ impl<T, M> Flights<T, M> {
     ) -> Arc<Flight<T, M>> {
         let key = key(appid, code);
         let mut state = self.0.lock();
-        if (now_millis - state.swept_at).abs() >= SWEEP_MILLIS {
-            state.swept_at = now_millis;
-            state.flights.retain(|_, flight| flight.is_good(now_millis));
-        }
+        state.sweep(now_millis);
         if let Some(flight) = state.flights.get(&key)
             && flight.is_good(now_millis)
         {
@@ -93,8 +91,9 @@ impl<T, M> Flights<T, M> {
             landed_at: AtomicI64::new(i64::MAX),
             made: tokio::sync::Mutex::new(None),
         });
-        if state.flights.len() < MAX_FLIGHTS {
+        if state.by_age.len() < MAX_FLIGHTS {
             state.flights.insert(key, Arc::clone(&flight));
+            state.by_age.push_back((now_millis, Arc::clone(&flight)));
         }
         flight
     }
@@ -122,6 +121,29 @@ impl<T, M> Flights<T, M> {
             }
         }
         answer
+    }
+}
+
+impl<T, M> State<T, M> {
+    /// Clears the oldest landed flights away: a few at a time, so that nobody waits for many.
+    fn sweep(&mut self, now_millis: i64) {
+        for _ in 0..SWEEP {
+            let aged = |(seen, _): &(i64, _)| (now_millis - seen).abs() > REPEAT_MILLIS;
+            if !self.by_age.front().is_some_and(aged) {
+                return;
+            }
+            let Some((_, flight)) = self.by_age.pop_front() else {
+                return;
+            };
+            if flight.is_good(now_millis) {
+                self.by_age.push_back((now_millis, flight));
+                continue;
+            }
+            let kept = self.flights.get(&flight.key);
+            if kept.is_some_and(|kept| Arc::ptr_eq(kept, &flight)) {
+                self.flights.remove(&flight.key);
+            }
+        }
     }
 }
 
@@ -215,8 +237,12 @@ mod tests {
             let flight = flights.board("wx", &n.to_string(), 0, fly);
             flight.landed_at.store(0, Ordering::Relaxed);
         }
-        let fly = || async { Err(Error::Closed) }.boxed();
-        flights.board("wx", "last", 10_001, fly);
-        assert_eq!(flights.0.lock().flights.len(), 1);
+        // Each that boards clears more away than itself.
+        for n in 0..25 {
+            let fly = || async { Err(Error::Closed) }.boxed();
+            flights.board("wx", &format!("later {n}"), 10_001, fly);
+        }
+        let state = flights.0.lock();
+        assert_eq!((state.flights.len(), state.by_age.len()), (25, 25));
     }
 }

@@ -122,7 +122,7 @@ impl Attempt {
 
     /// The user object that came with the code, proven to be this user's. What was
     /// encrypted tells more than what was signed.
-    fn user_info(&self, login: &Login) -> Result<Option<String>, Error> {
+    fn user_info(&self, login: &Login) -> Result<Option<Told>, Error> {
         let signed = match &self.signed {
             Some(signed) => Some(signed.open(login)?),
             None => None,
@@ -136,21 +136,20 @@ impl Attempt {
 
 impl Signed {
     /// Makes sure that WeChat signed it with the session key of this login.
-    fn open(&self, login: &Login) -> Result<String, Error> {
+    fn open(&self, login: &Login) -> Result<Told, Error> {
         let key = &login.session_key;
         if !open_data::is_raw_data_signed(&self.raw_data, key, &self.signature) {
             return Err(Error::Unsigned);
         }
-        let mut fields =
+        let fields =
             public_fields(&self.raw_data).ok_or(Error::Input("rawData holds no JSON object"))?;
-        name_user(&mut fields, &login.openid, unionid(login, None));
-        Ok(Value::Object(fields).to_string())
+        Ok(Told::of(fields, login))
     }
 }
 
 impl UserData {
     /// Decrypts the user object and makes sure that it is this user's.
-    fn open(&self, appid: &str, login: &Login) -> Result<String, Error> {
+    fn open(&self, appid: &str, login: &Login) -> Result<Told, Error> {
         let key = &login.session_key;
         let failed = |err| Error::OpenData(Arc::new(err));
         let data = if self.iv.is_some() {
@@ -165,7 +164,7 @@ impl UserData {
                 "it is no user info; phone numbers and the like have paths of their own",
             ));
         }
-        let Value::Object(mut fields) = data else {
+        let Value::Object(fields) = data else {
             return Err(Error::NotTheirs("it holds no JSON object"));
         };
         let made_for = fields.get("watermark").and_then(|mark| mark.get("appid"));
@@ -176,15 +175,26 @@ impl UserData {
         if openid.is_some_and(|openid| openid != login.openid.as_str()) {
             return Err(Error::NotTheirs("it names another user"));
         }
-        name_user(&mut fields, &login.openid, unionid(login, None));
-        Ok(Value::Object(fields).to_string())
+        Ok(Told::of(fields, login))
     }
 }
 
-/// The unionid, as WeChat's answer or the user object tells it.
-fn unionid<'a>(login: &'a Login, fields: Option<&'a Map<String, Value>>) -> Option<&'a str> {
-    let told = || fields?.get("unionId")?.as_str().filter(|id| !id.is_empty());
-    login.unionid.as_deref().or_else(told)
+/// A user object, proven to be of the user who logs in.
+struct Told {
+    /// JSON text with the user's names in it.
+    text: String,
+    unionid: Option<String>,
+}
+
+impl Told {
+    fn of(mut fields: Map<String, Value>, login: &Login) -> Self {
+        name_user(&mut fields, &login.openid, login.unionid.as_deref());
+        let unionid = fields.get("unionId").and_then(Value::as_str);
+        Self {
+            unionid: unionid.filter(|id| !id.is_empty()).map(str::to_owned),
+            text: Value::Object(fields).to_string(),
+        }
+    }
 }
 
 impl Sessions {
@@ -255,8 +265,9 @@ impl Sessions {
         };
         let code = Secret::new(code);
         async move {
+            // Whoever waits for the exchange is on `Work`.
             let login = wechat
-                .code_to_session(&credential, code.expose())
+                .code_to_session_here(&credential, &code)
                 .await
                 .map_err(|err| Error::Exchange(Arc::new(err)))?;
             // A name goes into headers, logs and the database.
@@ -294,15 +305,14 @@ impl Sessions {
         &self,
         app: &MiniApp,
         login: &Login,
-        user_info: Option<String>,
+        told: Option<Told>,
         phone: Phone,
         before: Option<Made>,
     ) -> Result<LoggedIn, Error> {
         let shared = self.shared();
-        let fields: Option<Map<String, Value>> = user_info
-            .as_deref()
-            .and_then(|text| serde_json::from_str(text).ok());
-        let unionid = unionid(login, fields.as_ref()).map(str::to_owned);
+        // WeChat's answer tells it, or the user object.
+        let (user_info, unionid) = told.map(|told| (told.text, told.unionid)).unzip();
+        let unionid = login.unionid.clone().or(unionid.flatten());
         let skey = match &before {
             Some(made) => made.skey.clone(),
             None => Secret::new(shared.tokens.hex256()),

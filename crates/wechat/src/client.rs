@@ -100,20 +100,30 @@ impl Client {
         credential: &Credential,
         code: &str,
     ) -> Result<Login, Error> {
-        if code.len() > MAX_CODE {
+        let client = self.clone();
+        let credential = credential.clone();
+        let code = Secret::new(code);
+        self.0
+            .work
+            .run(async move { client.code_to_session_here(&credential, &code).await })
+            .await
+            .map_err(Error::GivenUp)?
+    }
+
+    /// The same for callers that are on the `Work` runtime already: spares the way there. The
+    /// call ends when its caller does.
+    pub async fn code_to_session_here(
+        &self,
+        credential: &Credential,
+        code: &Secret,
+    ) -> Result<Login, Error> {
+        if code.expose().len() > MAX_CODE {
             return Err(Error::Refused {
                 errcode: 40029,
                 errmsg: "invalid code, too long to be one".to_owned(),
             });
         }
-        let shared = Arc::clone(&self.0);
-        let credential = credential.clone();
-        let code = Secret::new(code);
-        self.0
-            .work
-            .run(async move { shared.code_to_session(&credential, &code).await })
-            .await
-            .map_err(Error::GivenUp)?
+        self.0.code_to_session(credential, code).await
     }
 }
 
