@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::process::{PATIENCE, Process, free_port};
@@ -22,7 +23,7 @@ pub(crate) struct MariaDb {
     /// Its port on 127.0.0.1.
     pub(crate) port: u16,
     // Before `home`: the server ends before its files go.
-    _server: Process,
+    server: Process,
     home: TempDir,
 }
 
@@ -32,6 +33,11 @@ impl MariaDb {
     /// Needs Debian's `mariadb-server` (and `mariadb-client`, which comes with it); works
     /// as root and as anybody.
     pub(crate) fn start(databases: &[&str]) -> Self {
+        Self::start_with(databases, &[])
+    }
+
+    /// The same with further options of the server.
+    pub(crate) fn start_with(databases: &[&str], more: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a temp dir");
         let data = home.path().join("data");
         let installed = Command::new("mariadb-install-db")
@@ -55,13 +61,9 @@ impl MariaDb {
         fs::write(home.path().join("init.sql"), init_sql(databases)).expect("init.sql");
         for _ in 0..STARTS {
             let port = free_port();
-            let mut server = spawn_server(&home, port);
+            let mut server = spawn_server(&home, port, more);
             if is_ready(&mut server, &home) {
-                return Self {
-                    port,
-                    _server: server,
-                    home,
-                };
+                return Self { port, server, home };
             }
             assert!(
                 server.transcript().contains("Address already in use"),
@@ -78,6 +80,28 @@ impl MariaDb {
             "mysql://{USER}:{PASSWORD}@127.0.0.1:{}/{database}",
             self.port
         )
+    }
+
+    /// Sends the server a signal: to stop it for a while, and to let it go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.server.signal_leader(signal);
+    }
+
+    /// Kills the server, with no time to tidy up.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        assert!(self.server.wait(PATIENCE).is_some(), "nobody survives it");
+    }
+
+    /// Starts it again on the same files and the same port, with further options, and waits
+    /// until it answers.
+    pub(crate) fn start_again(&mut self, more: &[&str]) {
+        self.server = spawn_server(&self.home, self.port, more);
+        assert!(
+            is_ready(&mut self.server, &self.home),
+            "mariadbd does not come back\n{}",
+            self.server.transcript()
+        );
     }
 
     /// Its unix socket.
@@ -111,17 +135,17 @@ fn as_root() -> Option<&'static str> {
 
 fn init_sql(databases: &[&str]) -> String {
     let made = databases.iter().map(|database| {
-        format!("CREATE DATABASE `{database}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;")
+        format!("CREATE DATABASE IF NOT EXISTS `{database}` CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;")
     });
     let account = [
-        format!("CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';"),
+        format!("CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';"),
         format!("GRANT ALL ON *.* TO '{USER}'@'127.0.0.1';\n"),
     ];
     // One statement a line: that is how an init file is read.
     made.chain(account).collect::<Vec<_>>().join("\n")
 }
 
-fn spawn_server(home: &TempDir, port: u16) -> Process {
+fn spawn_server(home: &TempDir, port: u16, more: &[&str]) -> Process {
     let at = |name: &str| home.path().join(name).display().to_string();
     // Debian keeps it in /usr/sbin, which is not on everybody's PATH.
     let program = ["/usr/sbin/mariadbd", "/usr/sbin/mysqld"]
@@ -146,7 +170,8 @@ fn spawn_server(home: &TempDir, port: u16) -> Process {
                 "--character-set-server=utf8mb4",
                 "--innodb-buffer-pool-size=32M",
                 "--innodb-flush-log-at-trx-commit=2",
-            ]),
+            ])
+            .args(more),
     )
 }
 
