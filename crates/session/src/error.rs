@@ -86,7 +86,9 @@ pub enum Error {
     },
 
     /// The database did not answer in time; what was asked may or may not have happened.
-    #[error("the session database {place} did not answer within {waited_ms} ms")]
+    #[error(
+        "the session database {place} did not answer within {waited_ms} ms: see that a MySQL or MariaDB server runs there and can be reached"
+    )]
     StoreSilent {
         /// The database.
         place: String,

@@ -29,7 +29,7 @@ use crate::skey::SkeyHash;
 use crate::store::mysql::Mysql;
 use crate::store::sqlite::Sqlite;
 use crate::store::writer::{Answer, Desk, Job, Writer};
-use crate::vault::Vault;
+use crate::vault::{Matter, Owner, Vault};
 
 /// How many writes may wait for the writer before logins wait too.
 const QUEUE: usize = 1024;
@@ -227,12 +227,34 @@ impl Store {
             rules: Arc::clone(&rules),
         };
         parts.tasks.spawn_on(parts.work, writer.run());
-        Ok(Self {
+        let store = Self {
             jobs,
             readers,
             rules,
             patience,
-        })
+        };
+        if !store.opens_newest_key().await? {
+            tracing::warn!(key_file = %key_file.display(), "the session keys in the database were sealed with another session key file; restore it, or what users bring encrypted opens only after their next login");
+        }
+        Ok(store)
+    }
+
+    /// Whether the newest sealed key opens, if there is one. A database that is broken inside
+    /// is seen here too.
+    async fn opens_newest_key(&self) -> Result<bool, Error> {
+        let newest = match &self.readers {
+            Readers::Sqlite(sqlite) => sqlite.newest_key().await?,
+            Readers::Mysql(mysql) => mysql.newest_key().await?,
+        };
+        let Some((sealed, appid, openid)) = newest else {
+            return Ok(true);
+        };
+        let owner = Owner {
+            appid: &appid,
+            openid: &openid,
+        };
+        let key = self.vault().unseal(Matter::SessionKey, owner, &sealed);
+        Ok(key.is_some())
     }
 
     /// Whether other programs write the same database, so that memory must be checked

@@ -6,6 +6,7 @@
 //! kept silent is thrown away, never used again; one that rested is asked for a sign of
 //! life first, because what stands between (firewalls, balancers) forgets it silently.
 
+mod line;
 mod logins;
 mod native;
 mod schema;
@@ -17,9 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPool, MySqlPoolOptions};
+use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPool};
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use weappd_base::secret::Secret;
 
 use crate::config::{Config, MiniApp};
@@ -28,16 +29,13 @@ use crate::identity::Identity;
 use crate::session::Found;
 use crate::store::batch::{Batch, Done};
 use crate::store::cauth::{self, Cauth};
+use crate::store::mysql::line::{again, alive, bound_locks, pool, sign};
 use crate::store::{Known, LONGEST_OPENID, Listed, Rules, Wanted};
 
 /// How long after a failure the server is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
-/// After what rest a connection is asked for a sign of life before it is used.
-const RESTED: Duration = Duration::from_secs(1);
-/// How long that sign is waited for, if the patience is not shorter still.
-const SIGN: Duration = Duration::from_secs(1);
-/// How long an idle connection is held.
-const IDLE: Duration = Duration::from_mins(5);
+
+const NEWEST_KEY: &str = include_str!("../../schema/mysql/newest_key.sql");
 
 /// What the store is opened with.
 pub(crate) struct Settled<'a> {
@@ -193,6 +191,18 @@ impl Mysql {
         .await
     }
 
+    /// The newest session key, with its user's AppID and openid; an old server's database
+    /// seals nothing.
+    pub(crate) async fn newest_key(&self) -> Result<Option<(Vec<u8>, String, String)>, Error> {
+        self.read(self.0.patience, |pool| async move {
+            match &self.0.shape {
+                Shape::Native => sqlx::query_as(NEWEST_KEY).fetch_optional(&pool).await,
+                Shape::Cauth(_) => Ok(None),
+            }
+        })
+        .await
+    }
+
     pub(crate) async fn list(&self, appid: &str, openid: &str) -> Result<Vec<Listed>, Error> {
         self.read(self.0.patience, |pool| async move {
             match &self.0.shape {
@@ -296,7 +306,7 @@ impl Desk {
                     self.conn = Some((conn, Instant::now()));
                     return Ok(done);
                 }
-                Ok(Err(err)) if is_passing(&err) && Instant::now() + PAUSE < deadline => {
+                Ok(Err(err)) if is_passing(&err) && again(&err, self.inner.patience) < deadline => {
                     sleep(PAUSE).await;
                 }
                 Ok(Err(err)) => {
@@ -347,54 +357,6 @@ impl Inner {
     }
 }
 
-fn pool(options: &MySqlConnectOptions, connections: u32, patience: Duration) -> MySqlPool {
-    let sign = sign(patience);
-    MySqlPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(patience)
-        .idle_timeout(IDLE)
-        // Theirs waits without end, and asks before every read.
-        .test_before_acquire(false)
-        .before_acquire(move |conn, meta| {
-            Box::pin(async move {
-                if meta.idle_for < RESTED {
-                    return Ok(true);
-                }
-                let lives = timeout(sign, conn.ping()).await;
-                lives.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
-            })
-        })
-        .connect_lazy_with(options.clone())
-}
-
-/// How long a sign of life is waited for.
-fn sign(patience: Duration) -> Duration {
-    SIGN.min(patience / 4)
-}
-
-/// The connection, unless it rested and gives no sign of life.
-async fn alive(
-    mut conn: MySqlConnection,
-    used: Instant,
-    sign: Duration,
-) -> Option<MySqlConnection> {
-    if used.elapsed() >= RESTED && !matches!(timeout(sign, conn.ping()).await, Ok(Ok(()))) {
-        return None;
-    }
-    Some(conn)
-}
-
-/// Lets the server give up on rows that somebody else holds locked before the callers do:
-/// then it says so, and no half-done transaction stays behind on it.
-async fn bound_locks(conn: &mut MySqlConnection, patience: Duration) -> Result<(), sqlx::Error> {
-    let secs = (patience.as_secs() / 2).clamp(1, 50);
-    let sql = format!("SET SESSION innodb_lock_wait_timeout = {secs}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
 fn silent(place: String, waited: Duration) -> Error {
     Error::StoreSilent {
         place,
@@ -406,6 +368,16 @@ fn silent(place: String, waited: Duration) -> Error {
 pub(crate) fn number(err: &sqlx::Error) -> Option<u16> {
     let err = err.as_database_error()?;
     Some(err.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+/// Whether the server refused what was to be written, not the writing: a packet beyond its
+/// `max_allowed_packet`, or a text or number that a column of an old server does not take.
+pub(crate) fn refuses_data(err: &Error) -> bool {
+    let Error::WriteStore { source, .. } = err else {
+        return false;
+    };
+    let number = source.downcast_ref::<sqlx::Error>().and_then(number);
+    number.is_some_and(|number| matches!(number, 1153 | 1264 | 1366 | 1406 | 3988))
 }
 
 /// Whether the same may go well a moment later.
@@ -438,6 +410,7 @@ fn hint(err: &sqlx::Error) -> &'static str {
         Some(1142 | 1143 | 1227) => "grant weappd's account all rights on the database",
         Some(1290 | 1836) => "it is read only; name the server that may be written",
         Some(1021 | 1114) => "its disk is full; make room",
+        Some(1153) => "raise its max_allowed_packet to at least 1M",
         Some(1205 | 1213) => {
             "somebody else holds rows of weappd's tables locked; end that transaction"
         }

@@ -31,6 +31,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const FIND: &str = include_str!("../../schema/sqlite/find_session.sql");
 const SESSION_KEYS: &str = include_str!("../../schema/sqlite/session_keys.sql");
+const NEWEST_KEY: &str = include_str!("../../schema/sqlite/newest_key.sql");
 const LIST: &str = include_str!("../../schema/sqlite/list_sessions.sql");
 const FIND_USER: &str = include_str!("../../schema/sqlite/find_user.sql");
 const KEYS_GIVEN: &str = include_str!("../../schema/sqlite/keys_given.sql");
@@ -90,6 +91,14 @@ impl Sqlite {
             .await
             .map_err(|err| self.read_failed(err))?;
         Ok(row.map(Found::from))
+    }
+
+    /// The newest user's newest session key, with its AppID and openid.
+    pub(crate) async fn newest_key(&self) -> Result<Option<(Vec<u8>, String, String)>, Error> {
+        sqlx::query_as(NEWEST_KEY)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|err| self.read_failed(err))
     }
 
     pub(crate) async fn session_keys(

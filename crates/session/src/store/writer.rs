@@ -103,18 +103,30 @@ impl Writer {
     }
 
     async fn write(&mut self, batch: Batch) {
-        if batch.len() == 0 {
-            return;
-        }
-        let batch = Arc::new(batch);
-        let written = self.desk.commit(&batch, &self.rules).await;
-        // The desk has given its share back, whatever happened.
-        let Ok(batch) = Arc::try_unwrap(batch) else {
-            return;
-        };
-        match written {
-            Ok(done) => batch.acknowledge(done, &self.cache),
-            Err(err) => batch.refuse(&err),
+        let mut waiting = vec![batch];
+        while let Some(batch) = waiting.pop() {
+            if batch.len() == 0 {
+                continue;
+            }
+            let batch = Arc::new(batch);
+            let written = self.desk.commit(&batch, &self.rules).await;
+            // The desk has given its share back, whatever happened.
+            let Ok(mut batch) = Arc::try_unwrap(batch) else {
+                continue;
+            };
+            match written {
+                Ok(done) => batch.acknowledge(done, &self.cache),
+                // Less of it may do: a login that is refused takes no other along.
+                Err(err) if mysql::refuses_data(&err) && batch.logins.len() > 1 => {
+                    let later = batch.logins.split_off(batch.logins.len() / 2);
+                    waiting.push(Batch {
+                        logins: later,
+                        ..Batch::default()
+                    });
+                    waiting.push(batch);
+                }
+                Err(err) => batch.refuse(&err),
+            }
         }
     }
 }

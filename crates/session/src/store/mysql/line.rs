@@ -1,0 +1,88 @@
+//! The connections to a server: how they are kept, proven alive, and kept from waiting long.
+
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::{Connection as _, MySqlConnection};
+use tokio::time::{Instant, timeout};
+
+use crate::store::mysql::{PAUSE, number};
+
+/// How long an idle connection is held.
+const IDLE: Duration = Duration::from_mins(5);
+/// After what rest a connection is asked for a sign of life before it is used.
+const RESTED: Duration = Duration::from_secs(1);
+/// How long that sign is waited for, if the patience is not shorter still.
+const SIGN: Duration = Duration::from_secs(1);
+/// The error for rows that stayed locked.
+const LOCK_WAIT: u16 = 1205;
+
+pub(crate) fn pool(
+    options: &MySqlConnectOptions,
+    connections: u32,
+    patience: Duration,
+) -> MySqlPool {
+    let sign = sign(patience);
+    MySqlPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(patience)
+        .idle_timeout(IDLE)
+        // Theirs waits without end, and asks before every read.
+        .test_before_acquire(false)
+        .before_acquire(move |conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for < RESTED {
+                    return Ok(true);
+                }
+                let lives = timeout(sign, conn.ping()).await;
+                lives.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+            })
+        })
+        .connect_lazy_with(options.clone())
+}
+
+/// How long a sign of life is waited for.
+pub(crate) fn sign(patience: Duration) -> Duration {
+    SIGN.min(patience / 4)
+}
+
+/// The connection, unless it rested and gives no sign of life.
+pub(crate) async fn alive(
+    mut conn: MySqlConnection,
+    used: Instant,
+    sign: Duration,
+) -> Option<MySqlConnection> {
+    if used.elapsed() >= RESTED && !matches!(timeout(sign, conn.ping()).await, Ok(Ok(()))) {
+        return None;
+    }
+    Some(conn)
+}
+
+/// How long the server waits for rows that somebody else holds locked: whole seconds.
+fn lock_wait(patience: Duration) -> Duration {
+    Duration::from_secs((patience.as_secs() / 2).clamp(1, 50))
+}
+
+/// When another trial may have an answer, at the earliest: locked rows are waited for, and
+/// whoever asked is rather told of them than of silence.
+pub(crate) fn again(err: &sqlx::Error, patience: Duration) -> Instant {
+    let wait = match number(err) {
+        Some(LOCK_WAIT) => lock_wait(patience),
+        _ => Duration::ZERO,
+    };
+    Instant::now() + PAUSE + wait
+}
+
+/// Lets the server give up on rows that somebody else holds locked before the callers do:
+/// then it says so, and no half-done transaction stays behind on it.
+pub(crate) async fn bound_locks(
+    conn: &mut MySqlConnection,
+    patience: Duration,
+) -> Result<(), sqlx::Error> {
+    let secs = lock_wait(patience).as_secs();
+    let sql = format!("SET SESSION innodb_lock_wait_timeout = {secs}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
