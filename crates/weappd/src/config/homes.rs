@@ -3,9 +3,18 @@
 use crate::config::internal::Internal;
 use crate::config::keys::keys_of;
 use crate::config::raw::{Doors, Log, MiniApp, Raw, TunnelShort};
+use crate::config::spelling;
+
+/// The nearest of `known`, else the section that has the key, else all of `known`.
+pub(crate) fn meant<'a>(key: &str, known: impl Iterator<Item = &'a &'a str>) -> String {
+    let known: Vec<&str> = known.copied().collect();
+    spelling::nearest(key, &known)
+        .or_else(|| hint(key))
+        .unwrap_or_else(|| spelling::hint(key, &known))
+}
 
 /// The only section that has `key`, as a hint; nothing if none has it, or several.
-pub(crate) fn hint(key: &str) -> Option<String> {
+fn hint(key: &str) -> Option<String> {
     let sections: [(&str, &[&str]); 14] = [
         ("[session]", keys_of::<weappd_session::Config>()),
         ("[gateway]", keys_of::<weappd_gateway::Config>()),

@@ -259,10 +259,7 @@ impl<'de> At<'_, 'de> {
         if let (Some(keys), Some(beside)) = (keys, self.beside) {
             for entry in entries.iter().filter(|entry| !known(entry)) {
                 if !beside.contains(&&*entry.key) {
-                    let all: Vec<&str> = keys.iter().chain(beside).copied().collect();
-                    let hint = spelling::nearest(&entry.key, &all)
-                        .or_else(|| homes::hint(&entry.key))
-                        .unwrap_or_else(|| spelling::hint(&entry.key, &all));
+                    let hint = homes::meant(&entry.key, keys.iter().chain(beside));
                     let message = format!("unknown key `{}`", entry.key);
                     let span = Some(entry.key_span.clone());
                     self.reader.problems.error(span, message, hint);
