@@ -1,6 +1,8 @@
 //! Two mini programs on one site, each with a secret of its own, against a WeChat that
 //! knows both; and the pictures their users choose.
 
+mod borders;
+
 use std::path::Path;
 
 use axum::Router;
