@@ -3,7 +3,7 @@
 //!
 //! One row is one user and one session: the original had no more. The skey stands in clear
 //! and the session key too, because the old server reads them; it can go on beside weappd.
-//! Times are in the database's zone, so the database converts them. Read in
+//! Times are in Beijing's zone (PHP) or the database's, so the database converts them. Read in
 //! tencentyun/wafer-session-server (`db.sql`) and `wafer-node-sdk` 1.4.5
 //! (`tools/cAuth.sql`).
 
@@ -55,6 +55,8 @@ pub(crate) struct Cauth {
     pub(crate) openid_length: usize,
 }
 
+/// What the PHP server's log sets for the whole of it (`Asia/Shanghai`).
+const BEIJING: &str = "+08:00";
 /// How many hex digits the skeys have that Wafer 2 makes: they are the sha1 of a session key.
 const WAFER2_SKEY: usize = 40;
 
@@ -95,6 +97,23 @@ impl Cauth {
         } else {
             created
         }
+    }
+
+    /// The zone of the tables' times where the configuration names none, set for `conn`
+    /// too: the PHP server's clock shows Beijing's time wherever it stands; Wafer 2's
+    /// columns are of a type that the database converts.
+    pub(crate) async fn own_zone(
+        &self,
+        conn: &mut MySqlConnection,
+    ) -> Result<Option<String>, sqlx::Error> {
+        if self.is_wafer2 {
+            return Ok(None);
+        }
+        sqlx::query("SET time_zone = ?")
+            .bind(BEIJING)
+            .execute(conn)
+            .await?;
+        Ok(Some(BEIJING.to_owned()))
     }
 
     /// Learns which mini program it is, and makes sure that an skey is found without
@@ -187,9 +206,11 @@ pub(crate) async fn find(
         same_bytes(row.2.as_bytes(), wanted.skey.as_bytes())
             && wanted.id.is_none_or(|id| id == row.1)
     });
-    Ok(row.filter(|row| row.4 > ENDED).map(|row| Found {
+    let row = row.map(|row| (tables.login_time(&row.2, row.4, row.5), row));
+    let row = row.filter(|(created, _)| *created > ENDED);
+    Ok(row.map(|(created, row)| Found {
         seq: row.0,
-        created: tables.login_time(&row.2, row.4, row.5),
+        created,
         last_visit: row.5,
         user: row.0,
         appid: tables.appid.clone(),
@@ -227,22 +248,25 @@ pub(crate) async fn list(
         return Ok(Vec::new());
     }
     let sql = if tables.is_wafer2 {
-        "SELECT 0, CAST(COALESCE(UNIX_TIMESTAMP(create_time), 0) AS SIGNED), \
+        "SELECT 0, skey, CAST(COALESCE(UNIX_TIMESTAMP(create_time), 0) AS SIGNED), \
             CAST(COALESCE(UNIX_TIMESTAMP(last_visit_time), 0) AS SIGNED) \
         FROM cSessionInfo WHERE open_id = ?"
     } else {
-        "SELECT CAST(id AS SIGNED), CAST(COALESCE(UNIX_TIMESTAMP(create_time), 0) AS SIGNED), \
+        "SELECT CAST(id AS SIGNED), skey, \
+            CAST(COALESCE(UNIX_TIMESTAMP(create_time), 0) AS SIGNED), \
             CAST(COALESCE(UNIX_TIMESTAMP(last_visit_time), 0) AS SIGNED) \
         FROM cSessionInfo WHERE open_id = ?"
     };
-    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(sql).bind(openid).fetch_all(pool).await?;
+    let rows: Vec<(i64, String, i64, i64)> =
+        sqlx::query_as(sql).bind(openid).fetch_all(pool).await?;
     Ok(rows
         .into_iter()
-        .filter(|row| row.1 > ENDED)
-        .map(|(seq, created, last_visit)| Listed {
-            seq,
+        .map(|row| (tables.login_time(&row.1, row.2, row.3), row))
+        .filter(|(created, _)| *created > ENDED)
+        .map(|(created, row)| Listed {
+            seq: row.0,
             created,
-            last_visit,
+            last_visit: row.3,
             device: None,
             address: None,
         })

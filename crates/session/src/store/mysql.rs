@@ -78,11 +78,10 @@ pub(crate) struct Desk {
 impl Mysql {
     pub(crate) async fn open(settled: Settled<'_>) -> Result<(Self, Desk), Error> {
         let zone = &settled.config.cauth_time_zone;
-        // Times in the old servers' tables are in the server's zone unless told otherwise.
         let zone = Some(zone.clone()).filter(|zone| !zone.is_empty());
         let options = settled
             .options
-            .timezone(zone)
+            .timezone(zone.clone())
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::MAX);
         let place = format!(
@@ -93,12 +92,16 @@ impl Mysql {
         );
         let patience = Duration::from_millis(settled.config.store_wait_ms);
         let deadline = Instant::now() + patience;
-        let (shape, conn) = loop {
+        let (shape, conn, zone) = loop {
             let opened = async {
                 let (appids, vault) = (settled.appids, &settled.rules.vault);
                 let (shape, mut conn) = schema::open(&options, &place, appids, vault).await?;
                 bound_locks(&mut conn, patience).await?;
-                Ok((shape, conn))
+                let zone = match (&zone, &shape) {
+                    (None, Shape::Cauth(tables)) => tables.own_zone(&mut conn).await?,
+                    _ => zone.clone(),
+                };
+                Ok((shape, conn, zone))
             };
             match timeout_at(deadline, opened).await {
                 Ok(Ok(opened)) => break opened,
@@ -116,6 +119,7 @@ impl Mysql {
                 Err(_) => return Err(silent(place, patience)),
             }
         };
+        let options = options.timezone(zone);
         let connections = settled.config.store_connections;
         let inner = Arc::new(Inner {
             pool: Mutex::new((0, pool(&options, connections, patience))),

@@ -53,9 +53,10 @@ impl Backend {
         visits.lines().filter_map(|at| at.parse().ok()).collect()
     }
 
-    /// Runs SQL in the database.
+    /// Runs SQL in the database, by the clock of the old PHP server, which is Beijing's.
     pub(crate) fn query(&self, sql: &str) -> String {
-        locked(&self.server).query(&self.name, sql)
+        let sql = format!("SET time_zone = '+08:00'; {sql}");
+        locked(&self.server).query(&self.name, &sql)
     }
 
     pub(crate) fn port(&self) -> u16 {

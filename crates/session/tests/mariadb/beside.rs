@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use sqlx::mysql::{MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, Row as _};
 use weappd_session::Config;
 
@@ -32,9 +32,11 @@ struct OldServer {
 impl OldServer {
     async fn new(backend: &Backend) -> Self {
         // It closes its connection after every statement.
+        let options: MySqlConnectOptions = backend.store().parse().expect("a URL");
+        let options = options.timezone(Some("+08:00".to_owned()));
         let pool = MySqlPoolOptions::new().max_connections(8);
         Self {
-            pool: pool.connect(&backend.store()).await.expect("connects"),
+            pool: pool.connect_with(options).await.expect("connects"),
             made: AtomicU64::new(1),
         }
     }
@@ -118,8 +120,10 @@ impl OldServer {
     }
 }
 
-/// Seconds as the old server writes them, `Y-m-d H:i:s`, in UTC (day count to civil date).
+/// Seconds as the old server writes them: `Y-m-d H:i:s`, always by Beijing's clock, which
+/// it sets itself (`system/log/log.php`). From a count of days to a civil date.
 fn stamp(secs: i64) -> String {
+    let secs = secs + 8 * 3600;
     let (days, rest) = (secs / 86_400 + 719_468, secs % 86_400);
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -145,7 +149,6 @@ async fn both() -> (Backend, OldServer, World) {
     ));
     let mut world = World::with(Config {
         store: backend.store(),
-        cauth_time_zone: "+00:00".to_owned(),
         ..Config::default()
     })
     .await;
@@ -179,10 +182,10 @@ fn of(pair: &(String, String)) -> (&str, &str) {
 
 #[test]
 fn days_are_counted_as_php_does() {
-    assert_eq!(stamp(0), "1970-01-01 00:00:00");
-    assert_eq!(stamp(951_782_399), "2000-02-28 23:59:59");
-    assert_eq!(stamp(951_782_400), "2000-02-29 00:00:00");
-    assert_eq!(stamp(NOW), "2027-01-15 08:00:00");
+    assert_eq!(stamp(0), "1970-01-01 08:00:00");
+    assert_eq!(stamp(951_782_399 - 28_800), "2000-02-28 23:59:59");
+    assert_eq!(stamp(951_782_400 - 28_800), "2000-02-29 00:00:00");
+    assert_eq!(stamp(NOW), "2027-01-15 16:00:00");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -309,6 +309,20 @@ async fn a_wafer_2_user_of_long_ago_who_logged_in_today_is_known() {
         0,
         "after its visit was written"
     );
+    // What was ended here and begun there counts again, and can be ended again.
+    for _ in 0..2 {
+        let ended = world.sessions.revoke_user(Some(APP), "old").await;
+        assert_eq!(ended.expect("revokes"), 1);
+        assert_eq!(world.user(SKEY).await["error"], "ERR_SKEY_INVALID");
+        let again = world.sessions.revoke_user(Some(APP), "old").await;
+        assert_eq!(again.expect("revokes"), 0, "only once");
+        backend.query(&format!(
+            "UPDATE cSessionInfo SET skey = '{SKEY}', last_visit_time = FROM_UNIXTIME({NOW})"
+        ));
+        assert_eq!(world.user(SKEY).await["code"], 0);
+        let listed = world.sessions.list(None, "old").await.expect("a list");
+        assert_eq!(listed.len(), 1);
+    }
     // A session of weappd's own ends with its login, however often it is used.
     let skey = world.log_in("c1", "old").await;
     for _ in 0..30 {

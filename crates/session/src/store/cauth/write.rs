@@ -292,22 +292,24 @@ async fn end(
         .push_bind(ENDED)
         .push(format!(") WHERE {column} = "))
         .push_bind(value)
-        .push(" AND create_time > FROM_UNIXTIME(")
+        .push(" AND last_visit_time > FROM_UNIXTIME(")
         .push_bind(ENDED)
         .push(")");
     let rows = query.build().execute(&mut *change).await?;
     Ok(rows.rows_affected())
 }
 
-/// `create_time` is named because some of these tables set it at every change.
+/// `create_time` is named because some of these tables set it at every change. What was
+/// ended is not visited.
 async fn put_visit(visit: &Visit, change: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     let sql = "UPDATE cSessionInfo SET create_time = create_time, \
             last_visit_time = GREATEST(last_visit_time, FROM_UNIXTIME(?)) \
-        WHERE open_id = ? AND uuid = ?";
+        WHERE open_id = ? AND uuid = ? AND last_visit_time > FROM_UNIXTIME(?)";
     sqlx::query(sql)
         .bind(visit.at)
         .bind(&visit.who.openid)
         .bind(&visit.who.id)
+        .bind(ENDED)
         .execute(&mut *change)
         .await?;
     Ok(())
