@@ -39,11 +39,16 @@ impl Ledger {
 }
 
 /// A request to a weappd that may fall any moment: status and body, if both came whole.
-async fn ask(to: SocketAddr, method: &str, path: &str, header: &str) -> Option<(u16, String)> {
+pub(crate) async fn ask(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    header: &str,
+) -> Option<(u16, String)> {
     let asking = async {
         let mut tcp = TcpStream::connect(to).await.ok()?;
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {to}\r\n{header}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\n{header}\r\n\
              content-length: 0\r\nconnection: close\r\n\r\n"
         );
         tcp.write_all(request.as_bytes()).await.ok()?;

@@ -23,6 +23,8 @@ mod durability;
 mod family;
 // The front door: TLS, redirects, the proxy, sessions on the way to apps.
 mod edge;
+// Disks, keys and databases that are not as they should be.
+mod faults;
 // wx.uploadFile and wx.downloadFile.
 mod files;
 // WeChat's two doors: pushed messages, calls without a token, and their commands.
@@ -31,6 +33,8 @@ mod gateway;
 mod inbox;
 // A small HTTP client whose answers a test can take apart.
 mod http;
+// kill -9 under logins and revokes, whichever the database.
+mod killed;
 // A private MariaDB, for stores and for servers that bring their own tables.
 mod mariadb;
 // Several weappds on one database.
@@ -39,10 +43,14 @@ mod nodes;
 mod npm;
 // The unchanged Wafer SDKs on both sides of the wire.
 mod old_software;
+// A database that is gone for half a minute.
+mod outage;
 // Child processes, read line by line.
 mod process;
 // Bytes on a socket, for what no HTTP client would send.
 mod raw;
+// A wire that can be cut.
+mod relay;
 // A site's own files, and the ways out of their folder.
 mod root;
 // The README, taken by its word.
