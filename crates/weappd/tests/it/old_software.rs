@@ -10,6 +10,7 @@
 //! [`stories`] are the test bodies; [`runs`] tells them. Phones know a weappd only by its
 //! [`Endpoint`], business servers only by their sdk.config.
 
+mod beside;
 mod client;
 mod production;
 mod runs;

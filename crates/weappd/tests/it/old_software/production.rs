@@ -2,6 +2,7 @@
 //! HTTPS, the server as its app, and a simulated WeChat beside it.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 
 use super::server::OldServer;
 use super::{Endpoint, OldSoftware};
+use crate::http::Client;
 use crate::process::{PATIENCE, Process, free_ports};
 use crate::world::WEAPPD;
 
@@ -26,6 +28,7 @@ pub(crate) struct Production {
     pub(crate) endpoint: Endpoint,
     // In this order: the reader of the log, weappd with its app, WeChat, their files.
     log: Process,
+    internal: u16,
     _weappd: Process,
     _wechat: Process,
     home: Home,
@@ -35,14 +38,19 @@ impl Production {
     /// Serves `localhost` with `server` behind it, which has nothing but its sdk.config
     /// changed.
     pub(crate) fn start(software: &OldSoftware, server: &OldServer) -> Self {
+        Self::start_with(software, server, "")
+    }
+
+    /// The same with more sections of weappd.toml.
+    pub(crate) fn start_with(software: &OldSoftware, server: &OldServer, sections: &str) -> Self {
         let home = Home(tempfile::tempdir().expect("a temp dir"));
         let ports = free_ports();
-        let [_, https, _, wechat] = ports;
+        let [_, https, internal, wechat] = ports;
         let wechat_url = format!("http://127.0.0.1:{wechat}");
         let ca = make_certificate(home.path());
         let sdk_config = home.path().join("sdk.config");
         let app = server.app_section(software, &sdk_config, &wechat_url);
-        let toml = weappd_toml(ports, &server.routes(), &app);
+        let toml = weappd_toml(ports, &server.routes(), &app) + sections;
         fs::write(home.path().join("weappd.toml"), toml).expect("weappd.toml");
         fs::write(&sdk_config, home.weappd(&["sdk-config"]).stdout).expect("sdk.config");
 
@@ -74,10 +82,37 @@ impl Production {
                 ca_pem_path: Some(ca),
             },
             log,
+            internal,
             _weappd: weappd,
             _wechat: simulator,
             home,
         }
+    }
+
+    /// The site, as phones reach it.
+    pub(crate) fn site(&self) -> Client {
+        let host = self.endpoint.site_url.trim_start_matches("https://");
+        let port = host.rsplit(':').next().and_then(|port| port.parse().ok());
+        let addr = (Ipv4Addr::LOCALHOST, port.expect("a port")).into();
+        let ca = self.endpoint.ca_pem_path.as_deref();
+        Client::https(addr, host, ca.expect("a certificate"))
+    }
+
+    /// The internal API.
+    pub(crate) fn api(&self) -> Client {
+        let addr = (Ipv4Addr::LOCALHOST, self.internal).into();
+        Client::http(addr, &format!("127.0.0.1:{}", self.internal))
+    }
+
+    /// The simulated WeChat and its phones.
+    pub(crate) fn wechat(&self) -> Client {
+        let host = self.endpoint.wechat_url.trim_start_matches("http://");
+        Client::http(host.parse().expect("an address"), host)
+    }
+
+    /// Another weappd command, which must do what it is asked.
+    pub(crate) fn weappd(&self, args: &[&str]) -> Output {
+        self.home.weappd(args)
     }
 
     /// Waits until the business server logs a line with `text` (`connect NAME`, `leave
