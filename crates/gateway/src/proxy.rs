@@ -202,7 +202,12 @@ impl Shared {
         code: i64,
     ) -> Option<Result<Answer, Refusal>> {
         let appid = &centre.credential().appid;
-        let fresh = centre.instead_of(rejected).await.ok().flatten()?;
+        let fresh = match centre.instead_of(rejected).await {
+            Ok(fresh) => fresh?,
+            // Why there is no other token is what the app must hear: it can act on that.
+            Err(refusal @ Refusal::TokenRefused { .. }) => return Some(Err(refusal)),
+            Err(_) => return None,
+        };
         tracing::info!(
             appid,
             errcode = code,

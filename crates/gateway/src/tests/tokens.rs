@@ -168,6 +168,24 @@ async fn wechats_no_is_told_with_advice_and_not_asked_for_again_at_once() {
 }
 
 #[tokio::test]
+async fn a_rejected_token_that_cannot_be_replaced_is_told_with_the_reason() {
+    let world = World::new().await;
+    world.call("/wxa/x").await;
+    world.wechat.rejects("t1", 42001);
+    let no = json!({"errcode": 40164, "errmsg": "invalid ip 1.2.3.4 rid: 1-2-3"});
+    world.wechat.tokens.lock().push_back(no);
+    let said = world.call("/wxa/x").await;
+    assert_eq!((said.status, said.errcode()), (200, 40164));
+    assert!(said.text.contains("what to do"), "{}", said.text);
+    // Where WeChat only cannot be heard, the app gets its first answer.
+    let world = World::new().await;
+    world.call("/wxa/x").await;
+    world.wechat.rejects("t1", 42001);
+    world.wechat.tokens.lock().push_back(json!("rubbish"));
+    assert_eq!(world.call("/wxa/x").await.errcode(), 42001);
+}
+
+#[tokio::test]
 async fn a_busy_wechat_is_asked_twice() {
     let world = World::new().await;
     let busy = json!({"errcode": -1, "errmsg": "system error"});
