@@ -29,8 +29,9 @@ pub struct Config {
     /// database is asked again: so long may a session live on here after another weappd,
     /// or the old server, ended it.
     pub recheck_secs: u64,
-    /// The time zone of the times in a `cAuth` database, as an offset such as `+08:00`;
-    /// the database server's own if it is empty.
+    /// The time zone of the times in a `cAuth` database, as an offset such as `+08:00`. If
+    /// it is empty: `+08:00` for the PHP session server's, which always writes Beijing's
+    /// time; the database server's own for Wafer 2's.
     pub cauth_time_zone: String,
     /// The key itself in place of `key_file`: 64 hex digits, as in
     /// `{ env = "WEAPPD_SESSION_KEY" }`. Nothing is then written to `key_file`.
@@ -208,10 +209,18 @@ fn is_offset(text: &str) -> bool {
 /// The store's URL without what stands before its `@`: errors must not show a password,
 /// least of all where a slash was forgotten.
 fn without_password(url: &str) -> String {
-    let Some((before, place)) = url.rsplit_once('@') else {
-        return url.to_owned();
-    };
     let is_scheme = |text: &str| text.bytes().all(|c| c.is_ascii_alphanumeric());
+    let Some((before, place)) = url.rsplit_once('@') else {
+        // Where the @ itself was forgotten, a password may be anywhere but in the name.
+        return match url.split_once(':') {
+            Some((scheme, rest)) if scheme != "sqlite" && is_scheme(scheme) => {
+                let rest = rest.trim_start_matches('/');
+                let name = rest.rsplit_once('/').map_or("", |(_, name)| name);
+                format!("{scheme}://***/{name}")
+            }
+            _ => url.to_owned(),
+        };
+    };
     match before.split_once(':').map(|(scheme, _)| scheme) {
         Some(scheme) if is_scheme(scheme) => format!("{scheme}://***@{place}"),
         _ => format!("***@{place}"),
@@ -276,6 +285,17 @@ mod tests {
         for typo in ["mysql:root:pa@ss@db/cAuth", "mysql:/root:pa@ss@db/cAuth"] {
             let err = file(typo).expect_err("not sqlite").to_string();
             assert!(!err.contains("pa@ss") && err.contains("db/cAuth"), "{err}");
+        }
+        for typo in [
+            "mysql://root:pa-ss/cAuth",
+            "mysql:root:pa-ss",
+            "mysql:pa-ss/",
+        ] {
+            let err = file(typo).expect_err("not sqlite").to_string();
+            assert!(
+                !err.contains("pa-ss") && err.contains("mysql://***/"),
+                "{err}"
+            );
         }
         for store in ["", "sqlite:", "sqlite::memory:", "sqlite:a.db?mode=ro"] {
             assert!(file(store).is_err(), "{store}");

@@ -293,6 +293,29 @@ async fn an_openid_without_room_fails_alone() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_were_made_shorter_are_seen() {
+    let (backend, world) = php().await;
+    let shorter = "ALTER TABLE cSessionInfo MODIFY session_key varchar(20) NOT NULL,
+        MODIFY user_info varchar(200) NOT NULL, MODIFY open_id varchar(30) NOT NULL";
+    backend.query(shorter);
+    let mut world = world;
+    world.restart().await;
+    let skey = world.log_in("c1", "new").await;
+    assert_eq!(world.user(&skey).await["data"]["openId"], "new");
+    let row = "SELECT session_key = '', CHAR_LENGTH(user_info) <= 200 FROM cSessionInfo
+        WHERE open_id = 'new'";
+    assert_eq!(backend.query(row), "1\t1", "half a key is no key");
+    world.wechat.code("c2", &"o".repeat(31));
+    let answer = world.native(&json!({"code": "c2"})).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{answer:?}");
+    backend.query("DELETE FROM cSessionInfo");
+    backend.query("ALTER TABLE cSessionInfo MODIFY skey varchar(50) NOT NULL");
+    let err = world.open_with(&backend.store()).await;
+    let err = err.expect_err("an skey has 64 letters");
+    assert!(matches!(err, Error::ForeignStore { .. }), "{err:?}");
+}
+
 /// Wafer 2 sets `create_time` at a user's first login only.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wafer_2_user_of_long_ago_who_logged_in_today_is_known() {
