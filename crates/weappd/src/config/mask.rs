@@ -128,12 +128,17 @@ impl Scan<'_> {
         let value = self.text.get(start..)?;
         let quoted_or_nested = value.starts_with(['"', '\'', '{', '[', '\r', '\n']);
         let hide = names_secret(&self.key) || self.is_env();
-        if quoted_or_nested || value.is_empty() || !hide {
+        if quoted_or_nested || value.is_empty() {
             return None;
         }
-        let end = start + value.find('\n').unwrap_or(value.len());
-        self.at = end;
-        Some(start..end)
+        let line = value.lines().next().unwrap_or_default();
+        let hidden = if hide {
+            0..line.len()
+        } else {
+            self.password(line)?
+        };
+        self.at = start + hidden.end;
+        Some(start + hidden.start..start + hidden.end)
     }
 
     /// What of a quoted text must be hidden.
@@ -146,14 +151,27 @@ impl Scan<'_> {
         {
             return Some(inside).filter(|range| !range.is_empty());
         }
-        // user:password@ of an address.
+        let hidden = self.password(value)?;
+        Some(inside.start + hidden.start..inside.start + hidden.end)
+    }
+
+    /// The `user:password` of an address.
+    fn password(&self, value: &str) -> Option<Range<usize>> {
         let start = match value.find("://") {
             Some(at) => at + 3,
             // A slash forgotten makes it no less of a password.
             None => value.find(':')? + 1,
         };
-        let end = start + value.get(start..)?.rfind('@')?;
-        Some(inside.start + start..inside.start + end)
+        let rest = value.get(start..)?;
+        let end = match rest.rfind('@') {
+            Some(at) => at,
+            // Nor does a forgotten @.
+            None if last(&self.key) == "store" && !value.starts_with("sqlite") => {
+                rest.rfind('/').unwrap_or(rest.len())
+            }
+            None => return None,
+        };
+        Some(start..start + end)
     }
 }
 
@@ -258,6 +276,13 @@ mod tests {
                 "[app.env]\nA = \"*\"\n[log]\nlevel = \"c\"",
             ),
             ("store = \"mysql:u:p@h/d\"", "store = \"mysql:***@h/d\""),
+            ("store = \"mysql://u:p/d\"", "store = \"mysql://***/d\""),
+            ("store = \"mysql:u:p\"", "store = \"mysql:***\""),
+            (
+                "store = mysql://u:p@h/d\nb = 1",
+                "store = mysql://***@h/d\nb = 1",
+            ),
+            ("a = x://u:p@h\nb = 1", "a = x://***@h\nb = 1"),
             ("miniapp.secret = \"abc\"", "miniapp.secret = \"***\""),
             ("[app.env] # x\nA = \"b\"", "[app.env] # x\nA = \"*\""),
             (
@@ -292,6 +317,8 @@ mod tests {
             "\"www.example.com\" = 1",
             "secret = { env = \"WEAPP_SECRET\" }",
             "proxy = \"127.0.0.1:1937\"",
+            "store = \"sqlite:/var/lib/w.db\"",
+            "at = 07:32:00",
         ] {
             assert_eq!(secrets(text), text);
         }

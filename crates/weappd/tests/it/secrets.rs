@@ -1,6 +1,8 @@
 //! Secrets stay where they belong: a whole session of everything, logged as loudly as can
 //! be, and then every word weappd said is searched for every secret that went through it.
 
+mod services;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
