@@ -36,6 +36,46 @@ async fn a_session_of_one_node_holds_on_the_other_until_it_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_way_a_session_ends_on_one_node_it_ends_on_the_other() {
+    let (_backend, one, two) = two().await;
+    for way in 0..4 {
+        let skey = one.log_in(&format!("c{way}"), "o1").await;
+        let by = two.log_in(&format!("d{way}"), "o2").await;
+        assert_eq!(two.user(&skey).await["code"], 0, "remembered there");
+        match way {
+            0 => {
+                let listed = one.sessions.list(None, "o1").await.expect("lists");
+                let ended = one.sessions.revoke_one(listed[0].session).await;
+                assert_eq!(ended.expect("ends"), 1);
+            }
+            1 => {
+                let headers = [("X-WX-Skey", skey.as_str())];
+                let nothing = axum::body::Body::empty();
+                let path = "/weapp/session";
+                let gone = one.call("DELETE", path, &headers, nothing).await;
+                assert_eq!(gone.status, 204);
+            }
+            2 => {
+                let ended = one.sessions.revoke_user(None, "o1").await;
+                assert_eq!(ended.expect("ends"), 1);
+            }
+            _ => {
+                one.sessions.revoke_all().await.expect("ends");
+            }
+        }
+        assert_eq!(one.user(&skey).await["code"], -1, "at once here: {way}");
+        two.hand.advance(2);
+        assert_eq!(
+            two.user(&skey).await["code"],
+            -1,
+            "within two seconds: {way}"
+        );
+        let stays = if way == 3 { -1 } else { 0 };
+        assert_eq!(two.user(&by).await["code"], stays, "{way}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_changed_on_one_node_is_seen_on_the_other() {
     let (_backend, one, two) = two().await;
     let skey = one.log_in("c1", "o1").await;
