@@ -464,3 +464,29 @@ async fn half_a_minute_without_the_database() {
     let ended = an_end_in_the_outage_is_bounded(ending).boxed_local();
     futures_util::join!(told, ended);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_were_silently_forgotten_are_found_out() {
+    let started = tokio::task::spawn_blocking(|| Arc::new(Mutex::new(MariaDb::start(&["one"]))));
+    let db = started.await.expect("starts");
+    let stage = Stage::build(How::Silent, db, "one").await;
+    let site = plain(&stage.world);
+    let answers = async |n: usize| {
+        let begun = Instant::now();
+        let login = log_in(&stage.world, &format!("user{n}")).await;
+        assert!(skey(&login).is_some(), "{}", http::json(&login));
+        let unknown = site.get("/weapp/user").header("x-wx-skey", &n.to_string());
+        let unknown = http::json(&unknown.send().await);
+        assert_eq!(unknown["error"], "ERR_SKEY_INVALID", "{unknown}");
+        begun.elapsed()
+    };
+    answers(0).await;
+    // The night: nobody asks, and something on the way forgets.
+    sleep(Duration::from_millis(1200)).await;
+    stage.relay.is(Wire::Forgotten);
+    let took = answers(1).await;
+    assert!(took > Duration::from_millis(900), "nothing was forgotten");
+    assert!(took < Duration::from_secs(2) + SLACK / 2, "{took:?}");
+    let took = answers(2).await;
+    assert!(took < Duration::from_secs(1), "{took:?}: once is enough");
+}

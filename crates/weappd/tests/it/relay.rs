@@ -20,6 +20,9 @@ pub(crate) enum Wire {
     Silent,
     /// Connections break, and new ones are refused.
     Gone,
+    /// Connections made before this one stand, and nothing will ever move on them; new ones
+    /// work. So does a firewall that has forgotten them.
+    Forgotten,
 }
 
 /// A relay on loopback to one address.
@@ -92,16 +95,18 @@ async fn pass(
     mut to: tokio::net::tcp::OwnedWriteHalf,
     mut wire: watch::Receiver<Wire>,
 ) -> Option<()> {
+    let is_new = *wire.borrow() == Wire::Forgotten;
     let mut bytes = vec![0; 16 * 1024];
     loop {
         let now = *wire.borrow_and_update();
         let read = match now {
             Wire::Gone => return None,
+            Wire::Forgotten if !is_new => std::future::pending().await,
             Wire::Silent => {
                 wire.changed().await.ok()?;
                 continue;
             }
-            Wire::Whole => tokio::select! {
+            Wire::Whole | Wire::Forgotten => tokio::select! {
                 read = from.read(&mut bytes) => read.ok()?,
                 changed = wire.changed() => {
                     changed.ok()?;
