@@ -30,6 +30,7 @@ use crate::session::Found;
 use crate::store::batch::{Batch, Done};
 use crate::store::cauth::{self, Cauth};
 use crate::store::mysql::line::{again, alive, bound_locks, pool, sign};
+use crate::store::mysql::logins::Ids;
 use crate::store::{Known, LONGEST_OPENID, Listed, Rules, Wanted};
 
 /// How long after a failure the server is tried again.
@@ -56,6 +57,7 @@ struct Inner {
     connections: u32,
     rules: Arc<Rules>,
     shape: Shape,
+    ids: Ids,
     /// Replaced when its connections kept silent; counted, so that one silence replaces
     /// it once.
     pool: Mutex<(u64, MySqlPool)>,
@@ -129,6 +131,7 @@ impl Mysql {
             connections,
             rules: settled.rules,
             shape,
+            ids: Ids::default(),
             closed: AtomicBool::new(false),
         });
         let desk = Desk {
@@ -353,7 +356,7 @@ impl Inner {
         };
         let mut change = conn.begin().await?;
         let done = match &self.shape {
-            Shape::Native => native::write(batch, &mut change, rules).await?,
+            Shape::Native => native::write(batch, &mut change, rules, &self.ids).await?,
             Shape::Cauth(tables) => cauth::write(batch, &mut change, tables, rules).await?,
         };
         change.commit().await?;

@@ -149,3 +149,33 @@ async fn a_newer_schema_is_refused() {
     );
     assert!(!err.to_string().contains("for-tests-only"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_taken_away_or_given_other_rows_log_in_as_who_they_are() {
+    let (backend, one, two) = two().await;
+    for openid in ["o1", "o2"] {
+        for (turn, world) in [&one, &two, &one].into_iter().enumerate() {
+            world.log_in(&format!("{turn} {openid}"), openid).await;
+        }
+    }
+    // Each has the other's row: whoever remembers rows must not believe them.
+    backend.query(
+        "UPDATE weappd_users SET openid = 'away' WHERE openid = 'o1';
+        UPDATE weappd_users SET openid = 'o1' WHERE openid = 'o2';
+        UPDATE weappd_users SET openid = 'o2' WHERE openid = 'away'",
+    );
+    let of = |openid: &str| {
+        let sql = "SELECT COUNT(*) FROM weappd_sessions AS s JOIN weappd_users AS u USING (user) \
+            WHERE u.openid = ";
+        backend.query(&format!("{sql}'{openid}'"))
+    };
+    let skey = one.log_in("swapped", "o1").await;
+    assert_eq!(two.user(&skey).await["data"]["openId"], "o1");
+    assert_eq!((&*of("o1"), &*of("o2")), ("4", "3"));
+
+    backend.query("DELETE FROM weappd_users");
+    let skey = one.log_in("anew", "o1").await;
+    assert_eq!(two.user(&skey).await["data"]["openId"], "o1");
+    assert_eq!(of("o1"), "1");
+    assert_eq!(backend.query("SELECT COUNT(*) FROM weappd_users"), "1");
+}

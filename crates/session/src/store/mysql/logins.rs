@@ -1,12 +1,13 @@
 //! The logins of one transaction in weappd's own tables: all of them in three journeys to the
 //! server, however many they are.
 //!
-//! The users are looked for first: a row that is put and found to be there costs the server
-//! an insertion and its undoing.
+//! Users who are not remembered are looked for first: a row that is put and found to be there
+//! costs the server an insertion and its undoing.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
+use quick_cache::sync::Cache;
 use sqlx::MySqlConnection;
 
 use crate::store::batch::{Batch, Done, SessionRow, UserRow, Users, beyond, key, named, rank};
@@ -18,21 +19,52 @@ use crate::vault::{Matter, Owner};
 /// take more than 4 MB at once.
 const USERS: usize = 64;
 
+/// How many users' rows are remembered.
+const REMEMBERED: usize = 65_536;
+
+/// The rows of users who logged in lately: they need not be looked for. Each is proven when
+/// it is read.
+pub(crate) struct Ids(Cache<(String, String), i64>);
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+}
+
+/// The rows of a batch's users by their names.
+type Of = HashMap<(String, String), i64>;
+
 /// Writes the batch's logins, inside the caller's transaction, which has done nothing yet.
 pub(crate) async fn write(
     batch: &Batch,
     change: &mut MySqlConnection,
-    rules: &Rules,
+    (rules, ids): (&Rules, &Ids),
     done: &mut Done,
 ) -> Result<(), sqlx::Error> {
     let logins = in_order(batch);
-    let mut users = known(&logins, change).await?;
-    put_strangers(&logins, &mut users, change).await?;
-    let changed = renew(&logins, &mut users);
-    let rows = put(batch, &users, &changed, rules, change).await?;
+    let of = rows_of(&logins, ids, change).await?;
+    let mut rows = put(batch, &of, rules, change).await?;
+    if of
+        .iter()
+        .any(|(name, row)| rows.users.get(name).is_none_or(|user| user.row != *row))
+    {
+        // Somebody took users away or put others in their place. The next trial knows none.
+        ids.0.clear();
+        return Err(sqlx::Error::Protocol(
+            "users have other rows now".to_owned(),
+        ));
+    }
+    let changed = renew(&logins, &mut rows.users);
     let (sessions, dropped) =
         rank(rows.sessions, rules.max_sessions).ok_or(sqlx::Error::RowNotFound)?;
     let mut sql = Sql::new();
+    for changed in changed.chunks(USERS) {
+        put_changes(&mut sql, changed, &rows.users)?;
+        if sql.is_long() {
+            sql.take().execute(&mut *change).await?;
+        }
+    }
     drop_rows(
         &mut sql,
         "DELETE FROM weappd_session_keys WHERE seq IN (",
@@ -45,7 +77,7 @@ pub(crate) async fn write(
     );
     sql.execute(&mut *change).await?;
     done.opened = batch
-        .opened(&users, &sessions)
+        .opened(&rows.users, &sessions)
         .ok_or(sqlx::Error::RowNotFound)?;
     done.stale.extend(sessions.into_keys());
     Ok(())
@@ -65,66 +97,80 @@ fn in_order(batch: &Batch) -> Vec<&NewLogin> {
     logins
 }
 
-/// The users that are there already. The transaction begins anew after the look: what it
-/// reads later is read when the users' rows are its own.
-async fn known(logins: &[&NewLogin], change: &mut MySqlConnection) -> Result<Users, sqlx::Error> {
-    let mut sql = Sql::new();
-    select_users(&mut sql, logins);
-    sql.words("; COMMIT; BEGIN");
-    let rows: Vec<UserRow> = sql.fetch(change).await?;
-    Ok(rows.into_iter().map(named).collect())
-}
-
-/// Makes a row for each user that logs in for the first time.
-async fn put_strangers(
+/// The row of each user; those who log in for the first time get one. The transaction begins
+/// anew after a look: what it reads later is read when the users' rows are its own.
+async fn rows_of(
     logins: &[&NewLogin],
-    users: &mut Users,
+    ids: &Ids,
     change: &mut MySqlConnection,
-) -> Result<(), sqlx::Error> {
-    let strangers = logins
-        .iter()
-        .filter(|login| !users.contains_key(&key(login)));
-    let strangers: Vec<&NewLogin> = strangers.copied().collect();
-    for logins in strangers.chunks(USERS) {
+) -> Result<Of, sqlx::Error> {
+    let (mut of, mut unknown) = (Of::new(), Vec::new());
+    for login in logins {
+        let name = key(login);
+        match ids.0.get(&name) {
+            Some(row) => {
+                of.insert(name, row);
+            }
+            None => unknown.push(*login),
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(of);
+    }
+    let mut sql = Sql::new();
+    select_ids(&mut sql, &unknown);
+    sql.words("; COMMIT; BEGIN");
+    let rows: Vec<(i64, String, String)> = sql.fetch(&mut *change).await?;
+    for (row, appid, openid) in rows {
+        ids.0.insert((appid.clone(), openid.clone()), row);
+        of.insert((appid, openid), row);
+    }
+    unknown.retain(|login| !of.contains_key(&key(login)));
+    for strangers in unknown.chunks(USERS) {
         let mut sql = Sql::new();
-        sql.words(
-            "INSERT INTO weappd_users \
-                (appid, openid, unionid, id, user_info, created, last_login) VALUES ",
-        )
-        .list(logins, |sql, login| {
-            sql.words("(").text(&login.appid).words(", ");
-            sql.text(&login.openid).words(", ");
-            sql.maybe(login.unionid.as_deref()).words(", ");
-            sql.text(&login.new_id).words(", ");
-            sql.maybe(login.user_info.as_deref()).words(", ");
-            sql.numbers(&[login.now, login.now]).words(")");
-        })
-        // Another node may have been faster.
-        .words(
-            " ON DUPLICATE KEY UPDATE \
-                unionid = COALESCE(VALUES(unionid), unionid), \
-                user_info = COALESCE(VALUES(user_info), user_info), \
-                last_login = VALUES(last_login); ",
-        );
-        select_users(&mut sql, logins);
+        put_strangers(&mut sql, strangers);
+        select_ids(&mut sql, strangers);
         // As it stands now, and not yet for the reads to come.
         sql.words(" FOR UPDATE");
-        let rows: Vec<UserRow> = sql.fetch(&mut *change).await?;
-        users.extend(rows.into_iter().map(named));
+        let rows: Vec<(i64, String, String)> = sql.fetch(&mut *change).await?;
+        // They are remembered when they come again: this may be undone.
+        of.extend(
+            rows.into_iter()
+                .map(|(row, appid, openid)| ((appid, openid), row)),
+        );
     }
-    Ok(())
+    Ok(of)
 }
 
-fn select_users(sql: &mut Sql, logins: &[&NewLogin]) {
+fn put_strangers(sql: &mut Sql, strangers: &[&NewLogin]) {
+    sql.words(
+        "INSERT INTO weappd_users \
+            (appid, openid, unionid, id, user_info, created, last_login) VALUES ",
+    )
+    .list(strangers, |sql, login| {
+        sql.words("(").text(&login.appid).words(", ");
+        sql.text(&login.openid).words(", ");
+        sql.maybe(login.unionid.as_deref()).words(", ");
+        sql.text(&login.new_id).words(", ");
+        sql.maybe(login.user_info.as_deref()).words(", ");
+        sql.numbers(&[login.now, login.now]).words(")");
+    })
+    // Another node may have been faster.
+    .words(
+        " ON DUPLICATE KEY UPDATE \
+            unionid = COALESCE(VALUES(unionid), unionid), \
+            user_info = COALESCE(VALUES(user_info), user_info), \
+            last_login = VALUES(last_login); ",
+    );
+}
+
+fn select_ids(sql: &mut Sql, logins: &[&NewLogin]) {
     let mut by_app: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for login in logins {
         let openids = by_app.entry(&login.appid).or_default();
         openids.push(&login.openid);
     }
-    sql.words(
-        "SELECT user, appid, openid, unionid, id, user_info, phone \
-            FROM weappd_users FORCE INDEX (of_app) WHERE ",
-    );
+    sql.words("SELECT user, appid, openid FROM weappd_users FORCE INDEX (of_app) WHERE ");
     for (at, (appid, openids)) in by_app.into_iter().enumerate() {
         sql.words(if at > 0 { " OR (appid = " } else { "(appid = " })
             .text(appid)
@@ -136,64 +182,69 @@ fn select_users(sql: &mut Sql, logins: &[&NewLogin]) {
     }
 }
 
-/// What a batch's users have after it was put.
+/// What a batch's users are and have after it was put.
 #[derive(Default)]
 struct Rows {
+    users: Users,
     sessions: Vec<SessionRow>,
     keys: Vec<(i64, i64)>,
 }
 
-/// What kind of row, the newest session before or a user, sessions, keys.
-type PutRow = (i64, i64, Option<String>, Option<String>);
+/// A user as in [`UserRow`], sessions, keys, and the newest session before.
+type PutRow = (
+    i64,
+    String,
+    String,
+    Option<String>,
+    String,
+    Option<String>,
+    Option<Vec<u8>>,
+    Option<String>,
+    Option<String>,
+    i64,
+);
 
-/// Puts sessions and keys, and what the users' rows do not tell yet; reads what each user
-/// has then.
+/// Puts sessions and keys; reads what each user is and has then.
 async fn put(
     batch: &Batch,
-    users: &Users,
-    changed: &[(String, String)],
+    of: &Of,
     rules: &Rules,
     change: &mut MySqlConnection,
 ) -> Result<Rows, sqlx::Error> {
-    let mut of: Vec<i64> = users.values().map(|user| user.row).collect();
-    of.sort_unstable();
+    let mut users: Vec<i64> = of.values().copied().collect();
+    users.sort_unstable();
     let newest = batch.logins.iter().map(|(login, _)| login.now).max();
     let mut sql = Sql::new();
     // Locks the rows of all the users, and no others: who comes next waits here.
     sql.words("UPDATE weappd_users FORCE INDEX (PRIMARY) SET last_login = ")
         .number(newest.unwrap_or_default())
         .words(" WHERE user IN (")
-        .numbers(&of)
-        .words("); ");
-    for changed in changed.chunks(USERS) {
-        put_changes(&mut sql, changed, users)?;
-        if sql.is_long() {
-            sql.take().execute(&mut *change).await?;
-        }
-    }
-    sql.words("SELECT 0, COALESCE(MAX(seq), 0), NULL, NULL FROM weappd_sessions; ");
-    put_sessions(&mut sql, batch, users)?;
-    put_keys(&mut sql, batch, users, rules)?;
+        .numbers(&users)
+        .words("); ")
+        .words("SET @before = (SELECT COALESCE(MAX(seq), 0) FROM weappd_sessions); ");
+    put_sessions(&mut sql, batch, of)?;
+    put_keys(&mut sql, batch, of, rules)?;
     // A row for each user: one for each session costs both sides more than taking it apart.
     sql.words("SET SESSION group_concat_max_len = 4194304; ")
         .words(
-            "SELECT 1, u.user, \
+            "SELECT u.user, u.appid, u.openid, u.unionid, u.id, u.user_info, u.phone, \
                 (SELECT GROUP_CONCAT(s.seq, HEX(s.skey_hash)) FROM weappd_sessions AS s \
                     WHERE s.user = u.user), \
                 (SELECT GROUP_CONCAT(k.given, ':', k.seq) FROM weappd_session_keys AS k \
-                    WHERE k.user = u.user) \
+                    WHERE k.user = u.user), \
+                CAST(@before AS SIGNED) \
             FROM weappd_users AS u WHERE u.user IN (",
         )
-        .numbers(&of)
+        .numbers(&users)
         .words(")");
     let mut rows = Rows::default();
     let mut before = 0;
-    for (kind, number, sessions, keys) in sql.fetch::<PutRow>(&mut *change).await? {
-        if kind == 0 {
-            before = number;
-        } else {
-            rows.add(number, sessions.as_deref(), keys.as_deref());
-        }
+    for row in sql.fetch::<PutRow>(&mut *change).await? {
+        let (user, appid, openid, unionid, id, info, phone, sessions, keys, newest) = row;
+        before = newest;
+        rows.add(user, sessions.as_deref(), keys.as_deref());
+        let row: UserRow = (user, appid, openid, unionid, id, info, phone);
+        rows.users.extend([named(row)]);
     }
     rows.date(batch, before, change).await?;
     Ok(rows)
@@ -322,8 +373,8 @@ fn put_changes(
     Ok(())
 }
 
-fn put_sessions(sql: &mut Sql, batch: &Batch, users: &Users) -> Result<(), sqlx::Error> {
-    let logins = with_users(batch, users)?;
+fn put_sessions(sql: &mut Sql, batch: &Batch, of: &Of) -> Result<(), sqlx::Error> {
+    let logins = with_users(batch, of)?;
     sql.words(
         "INSERT INTO weappd_sessions \
             (skey_hash, user, created, last_visit, device, address) VALUES ",
@@ -339,8 +390,8 @@ fn put_sessions(sql: &mut Sql, batch: &Batch, users: &Users) -> Result<(), sqlx:
     Ok(())
 }
 
-fn put_keys(sql: &mut Sql, batch: &Batch, users: &Users, rules: &Rules) -> Result<(), sqlx::Error> {
-    let logins = with_users(batch, users)?;
+fn put_keys(sql: &mut Sql, batch: &Batch, of: &Of, rules: &Rules) -> Result<(), sqlx::Error> {
+    let logins = with_users(batch, of)?;
     sql.words("INSERT INTO weappd_session_keys (user, fingerprint, sealed, given) VALUES ")
         .list(logins, |sql, (login, user)| {
             let owner = Owner {
@@ -359,13 +410,10 @@ fn put_keys(sql: &mut Sql, batch: &Batch, users: &Users, rules: &Rules) -> Resul
 }
 
 /// Each login with the row of its user.
-fn with_users<'a>(
-    batch: &'a Batch,
-    users: &Users,
-) -> Result<Vec<(&'a NewLogin, i64)>, sqlx::Error> {
+fn with_users<'a>(batch: &'a Batch, of: &Of) -> Result<Vec<(&'a NewLogin, i64)>, sqlx::Error> {
     let logins = batch.logins.iter().map(|(login, _)| {
-        let user = users.get(&key(login)).ok_or(sqlx::Error::RowNotFound)?;
-        Ok((login, user.row))
+        let user = of.get(&key(login)).ok_or(sqlx::Error::RowNotFound)?;
+        Ok((login, *user))
     });
     logins.collect()
 }

@@ -10,7 +10,7 @@ use crate::config::MiniApp;
 use crate::identity::Identity;
 use crate::session::{Found, FoundRow};
 use crate::store::batch::{Batch, Done, beyond, hashes};
-use crate::store::mysql::logins;
+use crate::store::mysql::logins::{self, Ids};
 use crate::store::mysql::text::Sql;
 use crate::store::sqlite::{KnownRow, ListedRow, known, registered, unsealed};
 use crate::store::{Known, Listed, NewKey, NewPhone, Revoke, Rules, Visit, Wanted};
@@ -100,10 +100,11 @@ pub(crate) async fn write(
     batch: &Batch,
     change: &mut MySqlConnection,
     rules: &Rules,
+    ids: &Ids,
 ) -> Result<Done, sqlx::Error> {
     let mut done = Done::default();
     if !batch.logins.is_empty() {
-        logins::write(batch, change, rules, &mut done).await?;
+        logins::write(batch, change, (rules, ids), &mut done).await?;
     }
     for (info, _) in &batch.infos {
         sqlx::query("UPDATE weappd_users SET user_info = ? WHERE user = ?")
