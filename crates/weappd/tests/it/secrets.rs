@@ -323,8 +323,9 @@ async fn session_server(world: &World, secrets: &Secrets, answers: &mut Answers)
         ),
         (
             "initdata",
-            json!({"appid": APPID, "secret": [APP_SECRET]}),
-            1003,
+            // PHP makes the word "Array" of it.
+            json!({"appid": OTHER_APPID, "secret": [APP_SECRET]}),
+            0,
         ),
         (
             "nonsense",

@@ -246,8 +246,8 @@ async fn letters(world: &World, answers: &mut Answers) {
         assert_eq!(set.status(), 200, "{set:?}");
         let message = json!({"MsgType": "text", "Content": "hello"});
         let send = json!({"user": "alice", "message": message});
-        let sent = wechat.post("/push/send").json(&send).send().await;
-        let told = http::json(&sent);
+        let pushed = wechat.post("/push/send").json(&send).send().await;
+        let told = http::json(&pushed);
         if key == AES_KEY {
             assert_eq!(told["acknowledged"], true, "{told}");
         }
