@@ -268,6 +268,10 @@ fn code(err: &sqlx::Error) -> Option<i32> {
 
 /// What a person can do about an SQLite error, by its result code (sqlite.org/rescode).
 pub(crate) fn hint(code: Option<i32>) -> &'static str {
+    // It could not make the file of shared memory larger: there, room is what is missing.
+    if code == Some(4874) {
+        return "the disk is full; make room";
+    }
     match code.map(|code| code & 0xff) {
         Some(5 | 6) => "another program holds it locked; end that program",
         Some(3 | 8 | 23) => "give weappd the right to write the file and its directory",
