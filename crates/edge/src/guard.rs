@@ -82,7 +82,7 @@ impl Guards {
     }
 
     fn protect(&self, path: &str) -> bool {
-        let path = path.trim_end_matches('/');
+        let path = path.strip_suffix('/').unwrap_or(path);
         let covers = |route: &&Folded| match path.strip_prefix(route.path.as_str()) {
             None => false,
             Some(rest) => rest.is_empty() || !route.exact && rest.starts_with('/'),
@@ -93,19 +93,15 @@ impl Guards {
 
 /// Whether no fold changes a path: the road of nearly every request.
 fn is_folded(path: &[u8]) -> bool {
-    let mut bytes = path.iter().peekable();
-    while let Some(byte) = bytes.next() {
-        let mut last = || matches!(bytes.peek(), None | Some(b'/'));
-        let folds = match byte {
-            b'A'..=b'Z' | b'%' | b';' => true,
-            b'.' => last(),
-            _ => false,
-        };
-        if folds {
+    let mut before = 0;
+    for &byte in path {
+        let folds = byte.is_ascii_uppercase() || matches!(byte, b'%' | b';');
+        if folds || (byte == b'/' && before == b'.') {
             return false;
         }
+        before = byte;
     }
-    true
+    before != b'.'
 }
 
 /// No letter counts as two: the Kelvin sign is a k, the long s an s.
@@ -167,7 +163,7 @@ fn resolved(path: &str) -> Cow<'_, str> {
         whole.push('/');
         whole.push_str(name);
     }
-    if whole == path.trim_end_matches('/') {
+    if whole == path.strip_suffix('/').unwrap_or(path) {
         return Cow::Borrowed(path);
     }
     Cow::Owned(whole)

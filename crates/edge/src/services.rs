@@ -49,9 +49,9 @@ pub(crate) fn lead<'a>(
     };
     let way = named.or(routed).ok_or(Refusal::NotFound)?;
     let rules = [Some(way), routed].map(|way| way.map(|way| way.session));
-    let written = found.is_some_and(|(pattern, _)| pattern.path() == path);
+    let written = || found.is_some_and(|(pattern, _)| pattern.path() == path);
     let strict = rules.contains(&Some(SessionRule::Require))
-        || !written && way.is_guarded() && site.guards.want(path);
+        || way.is_guarded() && site.guards.want(path) && !written();
     let rule = if strict {
         SessionRule::Require
     } else {
