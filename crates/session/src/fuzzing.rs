@@ -45,7 +45,7 @@ fn calls(data: &[u8]) {
         5 => masked(&mut feed),
         6 => choice(&mut feed),
         7 => settings(&mut feed),
-        8 => columns::write(feed.below(3), feed.number(), &feed.text()),
+        8 => columns::write(feed.below(4), feed.number(), &feed.text()),
         _ => stored(&feed.text()),
     }
 }
@@ -79,8 +79,8 @@ fn same_call(call: &Call, value: &Value) {
     let name = value["interface"]["interfaceName"]
         .as_str()
         .expect("a name");
-    let is = |field: &str, text: &str| para[field] == text;
-    let iv = |text: &Option<String>| text.as_deref() == para["iv"].as_str();
+    let is = |field: &str, text: &str| as_text(&para[field]).as_deref() == Some(text);
+    let iv = |text: &Option<String>| *text == as_text(&para["iv"]);
     let same = match call {
         Call::LogIn {
             code,
@@ -90,7 +90,8 @@ fn same_call(call: &Call, value: &Value) {
             name == "qcloud.cam.id_skey"
                 && is("code", code)
                 && is("encrypt_data", encrypt_data)
-                && iv(given)
+                // The old server's word for having none.
+                && (iv(given) || given.is_none() && is("iv", "old"))
         }
         Call::Check { id, skey } => name == "qcloud.cam.auth" && is("id", id) && is("skey", skey),
         Call::Decrypt {
@@ -112,6 +113,18 @@ fn same_call(call: &Call, value: &Value) {
     assert!(same, "{call:?} is not {value}");
 }
 
+/// A parameter as PHP reads it where it wants a text.
+fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(true) => Some("1".to_owned()),
+        Value::Bool(false) => Some(String::new()),
+        Value::Array(_) | Value::Object(_) => Some("Array".to_owned()),
+    }
+}
+
 /// Whether a number is in it that may be read as its neighbour.
 pub(crate) fn has_fraction(value: &Value) -> bool {
     match value {
@@ -122,7 +135,7 @@ pub(crate) fn has_fraction(value: &Value) -> bool {
     }
 }
 
-/// A call from parts: accepted exactly if all its parameters are texts; and the answers.
+/// A call from parts: accepted exactly if none of its parameters is missing; and the answers.
 fn rpc_call(feed: &mut Feed<'_>) {
     const CALLS: [(&str, &[&str]); 5] = [
         ("qcloud.cam.id_skey", &["code", "encrypt_data"]),
@@ -155,19 +168,15 @@ fn rpc_call(feed: &mut Feed<'_>) {
     }
     let good = needed
         .iter()
-        .all(|field| para.get(*field).is_some_and(Value::is_string));
-    let no_iv = para
-        .get("iv")
-        .is_none_or(|iv| iv.is_null() || iv.is_string());
-    let takes_iv = needed.contains(&"encrypt_data");
+        .all(|field| para.get(*field).is_some_and(|value| !value.is_null()));
     let body = json!({"interface": {"interfaceName": name, "para": para}, "version": 7});
     match rpc::read(body.to_string().as_bytes()) {
         Ok(call) => {
-            assert!(good && (no_iv || !takes_iv) && !needed.is_empty());
+            assert!(good && !needed.is_empty());
             same_call(&call, &body);
         }
         Err(refusal) => {
-            assert!(!good || !no_iv || needed.is_empty(), "{refusal:?}");
+            assert!(!good || needed.is_empty(), "{refusal:?}");
             refused(refusal);
         }
     }
