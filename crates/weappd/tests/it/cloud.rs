@@ -2,13 +2,15 @@
 //! what is internal stays inside, and nobody but a configured gateway is believed.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use crate::http::Client;
+use crate::http::{self, Client};
+use crate::old_software::OldSoftware;
 use crate::upstream::{self, echo, seen};
-use crate::world::{Recipe, World};
+use crate::world::{Recipe, World, text};
 
 /// Where the gateway of these tests calls from.
 const GATEWAY: &str = "127.0.0.9:0";
@@ -142,4 +144,77 @@ async fn the_gateways_user_and_the_sessions_user_are_one() {
     let heard = from("127.0.0.1:0", world.http, &format!("{other}{bearer}")).await;
     assert!(heard.starts_with("http/1.1 200"), "{heard}");
     world.says("203.0.113.5").await;
+}
+
+/// An Express app that leaves `/admin` and `/account` to weappd.
+fn serve_express() -> World {
+    let modules = OldSoftware::install().modules().display().to_string();
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/guarded.js");
+    Recipe::new()
+        .site(
+            "routes = [{ path = \"/\", app = \"app\" }, \
+             { path = \"/admin/*\", app = \"app\", session = \"require\" }, \
+             { path = \"= /account\", app = \"app\", session = \"require\" }]",
+        )
+        .sections(&format!(
+            "[app]\nrun = \"node '{}'\"\nenv = {{ NODE_PATH = '{modules}' }}",
+            app.display()
+        ))
+        .edge("redirect = false")
+        .serve()
+}
+
+#[tokio::test]
+async fn express_takes_no_stranger_for_somebody_however_the_path_is_spelt() {
+    const BEFORE: [&str; 7] = ["/", "//", "/./", "/x/../", "/%2e/", "/;/", "/x%2f../"];
+    const NAMES: [&str; 9] = [
+        "admin",
+        "ADMIN",
+        "aDmin",
+        "%61dmin",
+        "%41dmin",
+        "%2561dmin",
+        "account",
+        "Account",
+        "acc%6funt",
+    ];
+    const AFTER: [&str; 15] = [
+        "", "/", "//", "/x", "/.", "/x/..", "?x", "%2Fx", "%5Cx", ";x", ";a=b/x", "%20", "%3Fx",
+        ".", "%0a",
+    ];
+    let world = serve_express();
+    world.app_ready().await;
+    let site = world.site();
+    let login = site.post("/weapp/session");
+    let code = world.phone("alice").code().await;
+    let login = login.json(&serde_json::json!({"code": code})).send().await;
+    let told = http::json(&login);
+    let (skey, openid) = (
+        text(&told["skey"]),
+        text(&told["user"]["openid"]).to_lowercase(),
+    );
+    let mut protected = 0;
+    for before in BEFORE {
+        for name in NAMES {
+            for after in AFTER {
+                let path = format!("{before}{name}{after}");
+                let ask = async |more: &str| {
+                    let lines = format!("{path} HTTP/1.1\r\n{more}");
+                    from("127.0.0.1:0", world.http, &lines).await
+                };
+                let stranger = ask("X-WX-OPENID: mallory\r\nX_WX_OPENID: mallory\r\n").await;
+                let refused = stranger.starts_with("http/1.1 4");
+                assert!(
+                    refused || stranger.contains("\"open\""),
+                    "{path}: {stranger}"
+                );
+                let known = ask(&format!("X-WX-Skey: {skey}\r\n")).await;
+                if known.contains("\"admin\"") || known.contains("\"account\"") {
+                    assert!(refused && known.contains(&openid), "{path}: {known}");
+                    protected += 1;
+                }
+            }
+        }
+    }
+    assert!(protected > 200, "only {protected} spellings were Express's");
 }
