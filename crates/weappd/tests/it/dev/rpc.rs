@@ -142,7 +142,7 @@ async fn every_refusal_has_its_number() {
     for (name, para, code, message) in [
         ("auth", pair(id, &other), 60012, "AUTH_FAIL"),
         ("auth", pair(&other, skey), 60012, "AUTH_FAIL"),
-        ("auth", pair(&json!(7), skey), 1003, "PARA_ERR"),
+        ("auth", pair(&json!(7), skey), 60012, "AUTH_FAIL"),
         ("id_skey", login("never given"), 40029, "WEIXIN_CODE_ERR"),
         ("id_skey", login(&alice.code().await), 60021, "DECRYPT_FAIL"),
         (
