@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::unix::AsyncFd;
@@ -17,6 +17,8 @@ use crate::stream::{Seat, Seats};
 
 /// How long to wait when the system has no room for one more connection.
 const BREATH: Duration = Duration::from_millis(100);
+/// How long after a complaint the next one comes.
+const SILENCE: Duration = Duration::from_secs(30);
 /// How many connections are accepted before the stop is looked at again.
 const ROUND: usize = 256;
 
@@ -84,7 +86,7 @@ pub(crate) async fn accept(
         dealer,
         limit,
         seats: Arc::default(),
-        starved: false,
+        complained: None,
     };
     let socket = prepare(bound.socket).map_err(Error::Listener)?;
     while !stop.is_asked() {
@@ -112,7 +114,7 @@ struct Door {
     dealer: Dealer,
     limit: usize,
     seats: Arc<Seats>,
-    starved: bool,
+    complained: Option<Instant>,
 }
 
 impl Door {
@@ -124,7 +126,6 @@ impl Door {
             }
             match socket.accept() {
                 Ok((tcp, peer)) => {
-                    self.starved = false;
                     let seat = Seat::take(&self.seats);
                     if tcp.set_nonblocking(true).is_ok() {
                         let kind = self.kind;
@@ -146,9 +147,12 @@ impl Door {
         Ok(())
     }
 
-    /// Once until it is over: a full log helps nobody.
+    /// Seldom: in a flood a descriptor is free now and then, and a full log helps nobody.
     fn complain(&mut self, error: &io::Error) {
-        if !std::mem::replace(&mut self.starved, true) {
+        let now = Instant::now();
+        let is_due = |last| now.duration_since(last) >= SILENCE;
+        if self.complained.is_none_or(is_due) {
+            self.complained = Some(now);
             tracing::error!(%error, "no room for more connections; trying again until there is");
         }
     }
