@@ -136,6 +136,19 @@ impl Work {
         self.0.spawn(work).await.map_err(WorkLost)
     }
 
+    /// Runs `work` where the caller runs, and goes on like [`Work::run`] when the caller is
+    /// dropped. Spares the way to another thread and back; for work that waits for others
+    /// more than it does, and opens no database.
+    pub async fn run_here<F, T>(&self, work: F) -> Result<T, WorkLost>
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let here = Handle::try_current();
+        let runtime = here.as_ref().unwrap_or(&self.0);
+        runtime.spawn(work).await.map_err(WorkLost)
+    }
+
     /// Runs blocking `work` (file system, heavy sums) off every event loop.
     pub async fn run_blocking<F, T>(&self, work: F) -> Result<T, WorkLost>
     where

@@ -27,9 +27,9 @@ pub(crate) enum Recall {
 
 /// A session the store is to be asked for, freed from the request's headers.
 pub(crate) struct Question {
-    hash: SkeyHash,
-    skey: Secret,
-    id: Option<String>,
+    pub(crate) hash: SkeyHash,
+    pub(crate) skey: Secret,
+    pub(crate) id: Option<String>,
 }
 
 /// How long a check waits for the store to confirm what memory knows.
@@ -99,18 +99,18 @@ impl Sessions {
     }
 
     pub(crate) async fn ask(&self, question: Question) -> Result<Arc<Session>, Denied> {
-        let sessions = self.clone();
         let id = question.id.clone();
-        let session = self
-            .shared()
+        let session = self.look_up(question).await.map_err(Denied::Failed)?;
+        self.admit(session.ok_or(Denied::Unknown)?, id.as_deref())
+    }
+
+    /// The session, expired or not; the database is asked where its connections are.
+    pub(crate) async fn look_up(&self, question: Question) -> Result<Option<Arc<Session>>, Error> {
+        let sessions = self.clone();
+        self.shared()
             .work
             .run(async move { sessions.remember(&question.wanted()).await })
-            .await
-            .map_err(Error::from)
-            .flatten()
-            .map_err(Denied::Failed)?
-            .ok_or(Denied::Unknown)?;
-        self.admit(session, id.as_deref())
+            .await?
     }
 
     /// Whether memory may answer without the store: always where nobody else writes it,

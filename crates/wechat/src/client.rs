@@ -1,12 +1,14 @@
 //! Calls WeChat's server.
 //!
-//! All calls run on the `Work` runtime and share one connection pool. One deadline covers
-//! a whole call. A call is made twice in two cases only: WeChat is busy (`errcode` -1), and
+//! Each thread that calls has connections of its own, which its own event loop serves: an
+//! answer wakes nobody else. One deadline covers a whole call. A call is made twice in two cases only: WeChat is busy (`errcode` -1), and
 //! so did not take the code; or the connection was closed before any answer, as happens
 //! when WeChat ends an idle connection just then. If the second try hears that the code was
 //! used, the first one used it up and the answer is lost: that is told as what it was.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +16,9 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use weappd_base::secret::{Secret, mask_json};
@@ -50,7 +53,7 @@ pub struct Credential {
     pub secret: Secret,
 }
 
-/// Calls WeChat's server. Cheap to clone; all clones share their connections.
+/// Calls WeChat's server. Cheap to clone; all clones on a thread share their connections.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Shared>);
 
@@ -67,9 +70,18 @@ struct Shared {
 /// machine: a simulated WeChat works where none are installed.
 #[derive(Debug)]
 enum Road {
-    Plain(legacy::Client<HttpConnector, Empty<Bytes>>),
-    Tls(legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>),
+    Plain(Pools<HttpConnector>),
+    Tls(Pools<HttpsConnector<HttpConnector>>),
 }
+
+/// The idle connections of each thread.
+#[derive(Debug)]
+struct Pools<C> {
+    connector: C,
+    pools: Mutex<HashMap<ThreadId, Pool<C>>>,
+}
+
+type Pool<C> = legacy::Client<C, Empty<Bytes>>;
 
 /// What of a question must not be told to anybody else.
 type Secrets<'a> = [&'a str; 2];
@@ -110,8 +122,7 @@ impl Client {
             .map_err(Error::GivenUp)?
     }
 
-    /// The same for callers that are on the `Work` runtime already: spares the way there. The
-    /// call ends when its caller does.
+    /// The same where the caller is. The call ends when its caller does.
     pub async fn code_to_session_here(
         &self,
         credential: &Credential,
@@ -216,8 +227,8 @@ impl Shared {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri.clone();
         let response = match &self.road {
-            Road::Plain(client) => client.request(request).await,
-            Road::Tls(client) => client.request(request).await,
+            Road::Plain(pools) => pools.of_this_thread().request(request).await,
+            Road::Tls(pools) => pools.of_this_thread().request(request).await,
         }
         .map_err(Error::Unreachable)?;
         let status = response.status();
@@ -295,12 +306,8 @@ impl Road {
         http.set_connect_timeout(Some(timeout));
         http.set_nodelay(true);
         http.enforce_http(!tls);
-        let mut client = legacy::Client::builder(TokioExecutor::new());
-        client.pool_timer(TokioTimer::new());
-        // Shorter than any server's patience, so that few calls meet a closing connection.
-        client.pool_idle_timeout(Duration::from_secs(15));
         if !tls {
-            return Ok(Self::Plain(client.build(http)));
+            return Ok(Self::Plain(Pools::new(http)));
         }
         let https = HttpsConnectorBuilder::new()
             .with_provider_and_platform_verifier(rustls::crypto::aws_lc_rs::default_provider())
@@ -308,7 +315,31 @@ impl Road {
             .https_only()
             .enable_all_versions()
             .wrap_connector(http);
-        Ok(Self::Tls(client.build(https)))
+        Ok(Self::Tls(Pools::new(https)))
+    }
+}
+
+impl<C> Pools<C>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    fn new(connector: C) -> Self {
+        Self {
+            connector,
+            pools: Mutex::default(),
+        }
+    }
+
+    fn of_this_thread(&self) -> Pool<C> {
+        let mut pools = self.pools.lock();
+        let pool = pools.entry(std::thread::current().id()).or_insert_with(|| {
+            let mut pool = legacy::Client::builder(TokioExecutor::new());
+            pool.pool_timer(TokioTimer::new());
+            // Shorter than any server's patience, so that few calls meet a closing connection.
+            pool.pool_idle_timeout(Duration::from_secs(15));
+            pool.build(self.connector.clone())
+        });
+        pool.clone()
     }
 }
 
