@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
 use weappd_wechat::{Credential, Login, open_data};
 
+use crate::check::Question;
 use crate::config::MiniApp;
 use crate::data::public_fields;
 use crate::device::describe;
@@ -19,8 +20,8 @@ use crate::flight::{Exchange, Made};
 use crate::kind::Kind;
 use crate::session::{Limits, Session, name_user};
 use crate::sessions::Sessions;
-use crate::skey::SkeyHash;
-use crate::store::{Ended, NewLogin, Wanted};
+use crate::skey::{self, SkeyHash};
+use crate::store::{Ended, NewLogin};
 
 /// WeChat's codes have 32 characters; this leaves room for any to come.
 const MAX_CODE: usize = 512;
@@ -204,7 +205,7 @@ impl Sessions {
         let sessions = self.clone();
         self.shared()
             .work
-            .run(async move { sessions.log_in_here(attempt).await })
+            .run_here(async move { sessions.log_in_here(attempt).await })
             .await?
     }
 
@@ -265,7 +266,7 @@ impl Sessions {
         };
         let code = Secret::new(code);
         async move {
-            // Whoever waits for the exchange is on `Work`.
+            // Whoever waits for the exchange goes on when the phone hangs up.
             let login = wechat
                 .code_to_session_here(&credential, &code)
                 .await
@@ -290,13 +291,12 @@ impl Sessions {
         let Some(made) = made else {
             return Ok(None);
         };
-        let wanted = Wanted {
+        let question = Question {
             hash: made.hash,
-            skey: made.skey.expose(),
+            skey: made.skey.clone(),
             id: None,
-            patience: None,
         };
-        let session = self.remember(&wanted).await?;
+        let session = self.look_up(question).await?;
         Ok(session.map(|session| (made.clone(), session)))
     }
 
@@ -315,7 +315,7 @@ impl Sessions {
         let unionid = login.unionid.clone().or(unionid.flatten());
         let skey = match &before {
             Some(made) => made.skey.clone(),
-            None => Secret::new(shared.tokens.hex256()),
+            None => skey::new(&shared.tokens, shared.clock.unix_millis()),
         };
         let opened = shared
             .store

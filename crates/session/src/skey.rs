@@ -1,28 +1,57 @@
-//! Skeys as they are presented and as they are kept: never in clear.
+//! Skeys as they are made, as they are presented, and as they are kept: never in clear.
+//!
+//! An skey starts with the time it was made, and its hash with the same bytes. So new
+//! sessions stand together in a database's index: a login changes the page that the last one
+//! changed, and not one of all pages.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
+use weappd_base::secret::Secret;
+use weappd_base::token::Tokens;
 
 use crate::identity::Denied;
 
 /// The longest skey and id that the dialects allow.
 const MAX_LEN: usize = 100;
 
-/// The SHA-256 of an skey: all that the cache and the store know of it.
+/// How many bytes of an skey tell the time, in milliseconds since 1970: enough for 8,900
+/// years.
+const TIME: usize = 6;
+/// An skey's hex digits: the time, and 256 random bits.
+const DIGITS: usize = 2 * TIME + 64;
+
+/// An skey nobody can guess.
+pub(crate) fn new(tokens: &Tokens, now_millis: i64) -> Secret {
+    let [_, _, time @ ..] = now_millis.to_be_bytes();
+    Secret::new(hex::encode(time) + &tokens.hex256())
+}
+
+/// All that the cache and the store know of an skey: its SHA-256, of which the first bytes
+/// give way to the time of an skey that tells it. 208 bits are as good as 256 here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SkeyHash(pub(crate) [u8; 32]);
 
 impl SkeyHash {
     pub(crate) fn of(skey: &str) -> Self {
-        Self(Sha256::digest(skey.as_bytes()).into())
+        let mut hash: [u8; 32] = Sha256::digest(skey.as_bytes()).into();
+        let mut time = [0; TIME];
+        if skey.len() == DIGITS
+            && let Some(digits) = skey.get(..2 * TIME)
+            && hex::decode_to_slice(digits, &mut time).is_ok()
+            && let Some(place) = hash.first_chunk_mut()
+        {
+            *place = time;
+        }
+        Self(hash)
     }
 
-    /// Eight bytes of the hash, which are as random as any.
+    /// Eight bytes of the hash that are random.
     pub(crate) fn word(&self) -> u64 {
-        let (words, _) = self.0.as_chunks::<8>();
-        words.first().map_or(0, |word| u64::from_le_bytes(*word))
+        self.0
+            .last_chunk()
+            .map_or(0, |word| u64::from_le_bytes(*word))
     }
 }
 
@@ -99,9 +128,11 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// Whether the text has the shape of the skeys weappd gives out.
+/// Whether the text has the shape of the skeys weappd gives out, or gave out before they told
+/// the time.
 fn is_ours(skey: &str) -> bool {
-    skey.len() == 64 && skey.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+    matches!(skey.len(), 64 | DIGITS)
+        && skey.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]
@@ -119,6 +150,34 @@ mod tests {
                 )
             })
             .collect()
+    }
+
+    #[test]
+    fn skeys_and_hashes_start_with_the_time() {
+        let now = 1_800_000_000_123_i64;
+        let skey = new(&Tokens::system(), now);
+        let skey = skey.expose();
+        assert_eq!(skey.len(), DIGITS);
+        assert!(is_ours(skey) && skey.len() <= MAX_LEN);
+        assert_eq!(skey[..12], format!("{now:012x}"));
+        let SkeyHash(hash) = SkeyHash::of(skey);
+        assert_eq!(hash[..6], now.to_be_bytes()[2..]);
+        let whole: [u8; 32] = Sha256::digest(skey).into();
+        assert_eq!(hash[6..], whole[6..], "the rest is the SHA-256");
+        let other = new(&Tokens::system(), now);
+        let other = SkeyHash::of(other.expose());
+        assert!(SkeyHash(hash) != other);
+        assert_ne!(SkeyHash(hash).word(), other.word());
+    }
+
+    #[test]
+    fn any_other_skey_is_known_by_its_whole_sha256() {
+        let odd = format!("{}{}", "x".repeat(12), "0".repeat(64));
+        let wide = format!("{}0", "微".repeat(25));
+        for skey in ["", "s", &"0a".repeat(32), &odd, &wide] {
+            let whole: [u8; 32] = Sha256::digest(skey).into();
+            assert!(SkeyHash::of(skey).0 == whole, "{skey}");
+        }
     }
 
     #[test]

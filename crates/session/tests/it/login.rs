@@ -23,7 +23,7 @@ async fn a_wafer_2_login_gives_an_skey_that_is_who_logged_in() {
     assert_eq!(answer.json["data"]["userinfo"]["openId"], "o1");
     assert_eq!(answer.json["data"]["userinfo"]["watermark"]["appid"], APP);
     let skey = skey(&answer);
-    assert_eq!(skey.len(), 64);
+    assert_eq!(skey.len(), 76);
     let user = world.user(&skey).await;
     assert_eq!(user["code"], 0);
     assert_eq!(user["data"], answer.json["data"]["userinfo"]);

@@ -287,7 +287,7 @@ async fn an_openid_without_room_fails_alone() {
         futures_util::future::join_all(logins).await;
         assert_eq!(
             world.log_in("last", &"p".repeat(100)).await.len(),
-            64,
+            76,
             "room for a hundred"
         );
     }

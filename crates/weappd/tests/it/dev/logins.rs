@@ -9,7 +9,7 @@ use crate::world::{World, text};
 
 fn is_skey(skey: &str) -> bool {
     let is_hex = |digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-    skey.len() == 64 && skey.bytes().all(is_hex)
+    skey.len() == 76 && skey.bytes().all(is_hex)
 }
 
 #[tokio::test]

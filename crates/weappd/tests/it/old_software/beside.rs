@@ -84,7 +84,7 @@ impl Move {
         }));
         let answer = http::json(&login.send().await);
         let skey = text(&answer["skey"]).to_owned();
-        assert_eq!(skey.len(), 64, "weappd's");
+        assert_eq!(skey.len(), 76, "weappd's");
         skey
     }
 
