@@ -108,6 +108,16 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(hash: SkeyHash, found: Found, limits: Limits) -> Self {
         let user_info_json = user_info(&found);
+        Self::told(hash, found, limits, user_info_json)
+    }
+
+    /// A session whose user object was made here a moment ago and needs no look.
+    pub(crate) fn told(
+        hash: SkeyHash,
+        found: Found,
+        limits: Limits,
+        user_info_json: String,
+    ) -> Self {
         Self {
             hash,
             seq: found.seq,

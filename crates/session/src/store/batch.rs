@@ -73,7 +73,7 @@ pub(crate) fn named(row: UserRow) -> ((String, String), User) {
 /// Users by AppID and openid.
 pub(crate) type Users = HashMap<(String, String), User>;
 /// seq, hash, user, created, last visit; a user's together, newest first.
-pub(crate) type SessionRow = (i64, Vec<u8>, i64, i64, i64);
+pub(crate) type SessionRow = (i64, SkeyHash, i64, i64, i64);
 
 /// A session's row after the logins.
 pub(crate) struct Row {
@@ -123,6 +123,11 @@ impl Batch {
         let opened = self.logins.iter().map(|(login, _)| {
             let user = users.get(&key(login))?;
             let row = sessions.get(&login.hash)?;
+            // Told by this login, or as it stood in the database.
+            let (told, stood) = match &login.user_info {
+                Some(told) if user.info.as_ref() == Some(told) => (Some(told.clone()), None),
+                _ => (None, user.info.clone()),
+            };
             let found = Found {
                 seq: row.seq,
                 created: row.created,
@@ -132,13 +137,17 @@ impl Batch {
                 openid: login.openid.clone(),
                 unionid: user.unionid.clone(),
                 id: user.id.clone(),
-                user_info: user.info.clone(),
+                user_info: stood,
                 phone: user.phone.clone(),
+            };
+            let session = match told {
+                Some(told) => Session::told(login.hash, found, login.limits, told),
+                None => Session::new(login.hash, found, login.limits),
             };
             Some(Opened {
                 is_new_user: user.id == login.new_id,
                 is_kept: row.kept,
-                session: Arc::new(Session::new(login.hash, found, login.limits)),
+                session: Arc::new(session),
             })
         });
         opened.collect()
@@ -222,7 +231,7 @@ pub(crate) fn key(login: &NewLogin) -> (String, String) {
 pub(crate) fn rank(
     rows: Vec<SessionRow>,
     max_sessions: usize,
-) -> Option<(HashMap<SkeyHash, Row>, Vec<i64>)> {
+) -> (HashMap<SkeyHash, Row>, Vec<i64>) {
     let mut by_hash = HashMap::with_capacity(rows.len());
     let mut dropped = Vec::new();
     let (mut of, mut rank) = (None, 0);
@@ -232,16 +241,15 @@ pub(crate) fn rank(
         if rank > max_sessions {
             dropped.push(seq);
         }
-        let hash = <[u8; 32]>::try_from(hash).ok()?;
         let row = Row {
             seq,
             created,
             last_visit,
             kept: rank <= max_sessions,
         };
-        by_hash.insert(SkeyHash(hash), row);
+        by_hash.insert(hash, row);
     }
-    Some((by_hash, dropped))
+    (by_hash, dropped)
 }
 
 /// Which of the keys `(seq, user)` are beyond `kept`; a user's together, newest first.

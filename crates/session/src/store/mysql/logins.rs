@@ -5,11 +5,12 @@
 //! costs the server an insertion and its undoing.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use quick_cache::sync::Cache;
 use sqlx::MySqlConnection;
 
+use crate::skey::SkeyHash;
 use crate::store::batch::{Batch, Done, SessionRow, UserRow, Users, beyond, key, named, rank};
 use crate::store::mysql::text::Sql;
 use crate::store::{NewLogin, Rules};
@@ -56,8 +57,15 @@ pub(crate) async fn write(
         ));
     }
     let changed = renew(&logins, &mut rows.users);
-    let (sessions, dropped) =
-        rank(rows.sessions, rules.max_sessions).ok_or(sqlx::Error::RowNotFound)?;
+    // Other sessions of theirs tell another story now.
+    let news: HashSet<i64> = changed
+        .iter()
+        .filter_map(|name| rows.users.get(name))
+        .map(|user| user.row)
+        .collect();
+    let stale = rows.sessions.iter().filter(|row| news.contains(&row.2));
+    done.stale.extend(stale.map(|row| row.1));
+    let (sessions, dropped) = rank(rows.sessions, rules.max_sessions);
     let mut sql = Sql::new();
     for changed in changed.chunks(USERS) {
         put_changes(&mut sql, changed, &rows.users)?;
@@ -79,7 +87,8 @@ pub(crate) async fn write(
     done.opened = batch
         .opened(&rows.users, &sessions)
         .ok_or(sqlx::Error::RowNotFound)?;
-    done.stale.extend(sessions.into_keys());
+    let ended = sessions.into_iter().filter(|(_, row)| !row.kept);
+    done.stale.extend(ended.map(|(hash, _)| hash));
     Ok(())
 }
 
@@ -199,10 +208,13 @@ type PutRow = (
     String,
     Option<String>,
     Option<Vec<u8>>,
-    Option<String>,
+    Option<Vec<u8>>,
     Option<String>,
     i64,
 );
+
+/// The bytes of a session as it is read: its hash, and its `seq` in 19 digits.
+const SESSION: usize = 32 + 19;
 
 /// Puts sessions and keys; reads what each user is and has then.
 async fn put(
@@ -228,8 +240,8 @@ async fn put(
     sql.words("SET SESSION group_concat_max_len = 4194304; ")
         .words(
             "SELECT u.user, u.appid, u.openid, u.unionid, u.id, u.user_info, u.phone, \
-                (SELECT GROUP_CONCAT(s.seq, HEX(s.skey_hash)) FROM weappd_sessions AS s \
-                    WHERE s.user = u.user), \
+                (SELECT GROUP_CONCAT(s.skey_hash, LPAD(s.seq, 19, '0') SEPARATOR '') \
+                    FROM weappd_sessions AS s WHERE s.user = u.user), \
                 (SELECT GROUP_CONCAT(k.given, ':', k.seq) FROM weappd_session_keys AS k \
                     WHERE k.user = u.user), \
                 CAST(@before AS SIGNED) \
@@ -252,13 +264,14 @@ async fn put(
 
 impl Rows {
     /// Adds the sessions and the keys of a user, newest first.
-    fn add(&mut self, user: i64, sessions: Option<&str>, keys: Option<&str>) {
+    fn add(&mut self, user: i64, sessions: Option<&[u8]>, keys: Option<&str>) {
+        let (sessions, _) = sessions.unwrap_or_default().as_chunks::<SESSION>();
         let mut found: Vec<SessionRow> = sessions
-            .unwrap_or_default()
-            .split(',')
-            .filter_map(|entry| {
-                let (seq, hash) = entry.split_at_checked(entry.len().checked_sub(64)?)?;
-                Some((seq.parse().ok()?, hex::decode(hash).ok()?, user, 0, 0))
+            .iter()
+            .filter_map(|session| {
+                let (hash, seq) = session.split_first_chunk()?;
+                let seq = str::from_utf8(seq).ok()?.parse().ok()?;
+                Some((seq, SkeyHash(*hash), user, 0, 0))
             })
             .collect();
         found.sort_unstable_by_key(|row| Reverse(row.0));
@@ -285,12 +298,10 @@ impl Rows {
         change: &mut MySqlConnection,
     ) -> Result<(), sqlx::Error> {
         let logins = batch.logins.iter();
-        let put: HashMap<_, _> = logins
-            .map(|(login, _)| (&login.hash.0[..], login.now))
-            .collect();
+        let put: HashMap<_, _> = logins.map(|(login, _)| (login.hash, login.now)).collect();
         let mut repeated = Vec::new();
         for row in &mut self.sessions {
-            if let Some(now) = put.get(&row.1[..]) {
+            if let Some(now) = put.get(&row.1) {
                 (row.3, row.4) = (*now, *now);
                 if row.0 <= before {
                     repeated.push(row.0);
