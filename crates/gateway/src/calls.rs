@@ -1,15 +1,16 @@
 //! Calls that weappd itself makes: JSON in, JSON out, with the token and the second try of
 //! every other call.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use futures_util::future::BoxFuture;
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 use tokio::time::Instant;
+use weappd_wechat::{Call, CallError, Calls};
 
 use crate::gateway::{Gateway, Shared};
 use crate::query::encode;
@@ -19,59 +20,10 @@ use crate::token::number;
 /// The most that is read of an answer.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// One call of WeChat's API, without an access token.
-#[derive(Clone)]
-pub struct Call {
-    /// Mostly GET or POST.
-    pub method: Method,
-    /// As in `/wxa/checksession`.
-    pub path: String,
-    /// Names and values, as they mean, not as they are written in an address.
-    pub query: Vec<(String, String)>,
-    /// The JSON body, if there is one.
-    pub body: Option<Value>,
-}
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Codes and signatures stand in the query and in the body.
-        write!(f, "Call({} {})", self.method, self.path)
-    }
-}
-
-/// Why a call gave no answer that can be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// WeChat said no, to the call or to the question for a token; or the gateway itself
-    /// did, with a number of its own (-808001 and down).
-    #[error("the call was refused: {errcode} {errmsg}")]
-    Refused {
-        /// WeChat's number, or the gateway's.
-        errcode: i64,
-        /// Why, in words.
-        errmsg: String,
-    },
-    /// WeChat could not be reached, or broke off.
-    #[error("WeChat could not be reached")]
-    Unreachable,
-    /// It took longer than `gateway.timeout_ms`.
-    #[error("WeChat did not answer in time")]
-    Timeout,
-    /// The answer is no JSON object, too long, or not proven to be WeChat's.
-    #[error("WeChat's answer was not understood")]
-    Malformed,
-    /// The gateway does not speak for this mini program.
-    #[error("no such mini program is configured")]
-    NoSuchApp,
-    /// weappd is closing.
-    #[error("weappd is closing")]
-    Closed,
-}
-
 impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::UnknownApp { .. } | Refusal::WhichApp => Self::NoSuchApp,
+            Refusal::UnknownApp { .. } | Refusal::WhichApp => Self::NoToken,
             Refusal::Unreachable => Self::Unreachable,
             Refusal::TooSlow { .. } => Self::Timeout,
             Refusal::AnswerTooLong { .. } | Refusal::TokenUnreadable | Refusal::Unproven { .. } => {
@@ -86,10 +38,15 @@ impl From<Refusal> for CallError {
     }
 }
 
+impl Calls for Gateway {
+    /// `gateway.allow` is for apps and does not bind weappd's own calls.
+    fn call<'a>(&'a self, appid: &'a str, call: Call) -> BoxFuture<'a, Result<Value, CallError>> {
+        Box::pin(self.make(appid, call))
+    }
+}
+
 impl Gateway {
-    /// Makes one call for the mini program `appid`. An answer whose `errcode` is not 0 is
-    /// [`CallError::Refused`]. `gateway.allow` is for apps and does not bind it.
-    pub async fn call(&self, appid: &str, call: Call) -> Result<Value, CallError> {
+    async fn make(&self, appid: &str, call: Call) -> Result<Value, CallError> {
         let shared = self.shared();
         // Also where WeChat would not be asked for a token.
         shared.centre(Some(appid))?;
@@ -165,6 +122,7 @@ pub(crate) fn read(status: StatusCode, body: &[u8]) -> Result<Value, CallError> 
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
     use proptest::prelude::*;
     use serde_json::json;
 

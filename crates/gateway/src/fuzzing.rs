@@ -14,10 +14,11 @@ mod feed;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use weappd_base::secret::Secret;
+use weappd_wechat::CallError;
 use weappd_wechat::envelope::Format;
 use weappd_wechat::message::{self, Mailbox, MessageKey};
 
-use crate::calls::{self, CallError};
+use crate::calls;
 use crate::push::{Fake, Reader, Stamp, check_url, is_probe, open};
 use crate::query::{Query, encode};
 use crate::refusal::Refusal;

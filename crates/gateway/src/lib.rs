@@ -11,7 +11,7 @@
 //!
 //! - [`config`]: the `[gateway]` section. [`gateway`]: the head of the room. [`http`]: its
 //!   faces.
-//! - Out: `proxy` makes a call, [`calls`] one of weappd's own; `allow` says which; `query`
+//! - Out: `proxy` makes a call, `calls` one of weappd's own; `allow` says which; `query`
 //!   adds the token; `body` streams and `headers` sorts; `sealed` encrypts and signs it where
 //!   a mini program wants that; `refusal` is our own no; `road` leads to WeChat.
 //! - `centre` keeps one token for all, `token` asks for it; `nodes` is what several nodes know
@@ -29,7 +29,7 @@
 
 mod allow;
 mod body;
-pub mod calls;
+mod calls;
 mod centre;
 pub mod config;
 pub mod deliver;
@@ -59,7 +59,6 @@ mod token;
 mod writer;
 mod xml;
 
-pub use calls::{Call, CallError};
 pub use config::{ApiSecurity, Config, InboxConfig, MiniApp, TokenMode};
 pub use deliver::{Answer, Deliver, Message, Undelivered};
 pub use error::Error;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
+use weappd_wechat::CallError;
 use weappd_wechat::open_data;
 
-use crate::calls::CallError;
 use crate::error::Error;
 use crate::kind::Kind;
 use crate::session::{Session, name_user};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weappd_base::tasks::WorkLost;
 
-use crate::calls::CallError;
+use weappd_wechat::CallError;
 
 /// A login or a store operation failed.
 ///

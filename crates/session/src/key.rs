@@ -10,8 +10,8 @@ use http::Method;
 use serde_json::Value;
 use weappd_base::secret::Secret;
 use weappd_wechat::open_data;
+use weappd_wechat::{Call, CallError, Calls};
 
-use crate::calls::{CallError, WechatCall, WechatCalls};
 use crate::data::DataFault;
 use crate::error::Error;
 use crate::flight::Exchange;
@@ -100,7 +100,7 @@ impl Sessions {
     }
 
     /// The way to WeChat, unless this user has asked for too much.
-    fn calls(&self, session: &Session) -> Result<Arc<dyn WechatCalls>, DataFault> {
+    fn calls(&self, session: &Session) -> Result<Arc<dyn Calls>, DataFault> {
         let shared = self.shared();
         let calls = shared.calls.as_ref().ok_or(DataFault::NoCalls)?;
         let who = &session.identity;
@@ -131,14 +131,14 @@ fn signature(key: &Secret) -> String {
     open_data::login_state_signature(key, "")
 }
 
-fn signed(path: &'static str, who: &Identity, signature: String) -> WechatCall {
-    WechatCall {
+fn signed(path: &'static str, who: &Identity, signature: String) -> Call {
+    Call {
         method: Method::GET,
-        path,
+        path: path.to_owned(),
         query: vec![
-            ("openid", who.openid.clone()),
-            ("signature", signature),
-            ("sig_method", "hmac_sha256".to_owned()),
+            ("openid".to_owned(), who.openid.clone()),
+            ("signature".to_owned(), signature),
+            ("sig_method".to_owned(), "hmac_sha256".to_owned()),
         ],
         body: None,
     }
@@ -157,11 +157,7 @@ fn is_gone(err: &CallError) -> bool {
 }
 
 /// `GET /wxa/resetusersessionkey`.
-fn exchange(
-    calls: Arc<dyn WechatCalls>,
-    who: Arc<Identity>,
-    signature: String,
-) -> Exchange<Secret> {
+fn exchange(calls: Arc<dyn Calls>, who: Arc<Identity>, signature: String) -> Exchange<Secret> {
     async move {
         let call = signed("/wxa/resetusersessionkey", &who, signature);
         let answer = calls.call(&who.appid, call).await?;

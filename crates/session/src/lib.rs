@@ -14,7 +14,7 @@
 //! - `limits`: how often one may log in; `revoke`: ending sessions by command.
 //! - `data`: what a user's phone brings later, `kind` by kind; `phone`: the number a user
 //!   shows; `key`: whether WeChat still takes a session key; `vault`: secrets at rest.
-//! - [`calls`]: the way to WeChat's API with an `access_token`; `device`: which phone it is.
+//! - `device`: which phone it is.
 //! - [`shelf`]: what the nodes on one database share besides.
 //! - `picture`: the one a user chose, kept by somebody else.
 //! - `store`: where users and sessions are kept; the SQL stands in `schema/`.
@@ -34,7 +34,6 @@
 
 mod apps;
 mod cache;
-pub mod calls;
 mod check;
 pub mod config;
 mod data;
@@ -64,7 +63,6 @@ mod vault;
 mod visits;
 mod which;
 
-pub use calls::{CallError, WechatCall, WechatCalls};
 pub use config::{Config, MiniApp};
 pub use error::Error;
 pub use identity::{Denied, Identity};

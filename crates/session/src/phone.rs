@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
 use weappd_wechat::open_data;
+use weappd_wechat::{Call, CallError, Calls};
 
-use crate::calls::{CallError, WechatCall, WechatCalls};
 use crate::data::DataFault;
 use crate::error::Error;
 use crate::flight::Exchange;
@@ -205,11 +205,11 @@ impl Sessions {
 }
 
 /// `POST /wxa/business/getuserphonenumber`; WeChat checks that the code is the openid's.
-fn exchange(calls: Arc<dyn WechatCalls>, who: Arc<Identity>, code: String) -> Exchange<Value> {
+fn exchange(calls: Arc<dyn Calls>, who: Arc<Identity>, code: String) -> Exchange<Value> {
     async move {
-        let call = WechatCall {
+        let call = Call {
             method: Method::POST,
-            path: "/wxa/business/getuserphonenumber",
+            path: "/wxa/business/getuserphonenumber".to_owned(),
             query: Vec::new(),
             body: Some(json!({"code": code, "openid": who.openid})),
         };

@@ -10,11 +10,11 @@ use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
+use weappd_wechat::Calls;
 use weappd_wechat::Client;
 
 use crate::apps::MiniApps;
 use crate::cache::Cache;
-use crate::calls::WechatCalls;
 use crate::config::{Config, MiniApp};
 use crate::error::{Error, chain};
 use crate::flight::Flights;
@@ -52,7 +52,7 @@ pub struct SessionsParts {
     pub wiretap: Wiretap,
     /// Calls of WeChat's API with an `access_token`. Without them no phone number is told for
     /// a code, and no session key checked or reset.
-    pub calls: Option<Arc<dyn WechatCalls>>,
+    pub calls: Option<Arc<dyn Calls>>,
 }
 
 /// Who is calling. Cheap to clone; all clones share one store and one memory.
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     pub(crate) pulse: Pulse,
     pub(crate) cache: Arc<Cache>,
     pub(crate) visits: Visits,
-    pub(crate) calls: Option<Arc<dyn WechatCalls>>,
+    pub(crate) calls: Option<Arc<dyn Calls>>,
     pub(crate) flights: Flights,
     pub(crate) phone_flights: Flights<Value, ()>,
     pub(crate) reset_flights: Flights<Secret, ()>,

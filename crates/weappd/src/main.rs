@@ -4,7 +4,6 @@
 //! command, `wiring` puts the rooms together.
 
 mod builtin;
-mod calls;
 mod cli;
 mod config;
 mod control;

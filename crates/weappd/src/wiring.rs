@@ -30,7 +30,6 @@ use weappd_tunnel::{Tunnels, TunnelsParts};
 use weappd_wechat::{Client, Credential};
 
 use crate::builtin::{SessionIdentify, is_https, tunnel_router};
-use crate::calls::GatewayCalls;
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
 use crate::exit::Failure;
@@ -195,7 +194,7 @@ async fn rooms(
         config: plan.sections.session.clone(),
         data_dir: data.path().to_owned(),
         mini_apps: plan.mini_apps.clone(),
-        calls: Some(Arc::new(GatewayCalls::new(gateway.clone()))),
+        calls: Some(Arc::new(gateway.clone())),
         wechat,
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),

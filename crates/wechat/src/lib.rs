@@ -8,6 +8,7 @@
 //!
 //! - [`config`]: where WeChat is and how long to wait.
 //! - [`client`]: calls WeChat's server; [`wire`] reads the answers.
+//! - [`calls`]: a call that needs an `access_token`, for whoever holds it.
 //! - [`errcode`]: WeChat's error numbers, and what a person can do.
 //! - [`open_data`]: what the phone carries encrypted; its signatures.
 //! - [`message`]: what WeChat pushes; [`envelope`] is its wrapping.
@@ -23,6 +24,7 @@
 
 pub mod api_sign;
 mod armour;
+pub mod calls;
 pub mod client;
 pub mod config;
 pub mod envelope;
@@ -37,6 +39,7 @@ pub mod trust;
 mod vectors;
 pub mod wire;
 
+pub use calls::{Call, CallError, Calls};
 pub use client::{Client, Credential};
 pub use config::Config;
 pub use error::Error;

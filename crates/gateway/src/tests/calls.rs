@@ -3,9 +3,9 @@
 use axum::Router;
 use http::Method;
 use serde_json::json;
+use weappd_wechat::{Call, CallError, Calls as _};
 
 use super::support::{APPID, OTHER, SECRET, Setting, World, mini_app, serve, until};
-use crate::calls::{Call, CallError};
 use crate::config::Config;
 
 fn post(path: &str, body: serde_json::Value) -> Call {
@@ -85,7 +85,7 @@ async fn each_mini_program_has_its_token_and_strangers_have_none() {
     }
     for path in ["/wxa/x", "/sns/jscode2session"] {
         let said = world.gateway.call("wx3", get(path, &[])).await;
-        assert_eq!(said, Err(CallError::NoSuchApp), "{path}");
+        assert_eq!(said, Err(CallError::NoToken), "{path}");
     }
     assert_eq!(world.wechat.calls.lock().len(), 3);
 }

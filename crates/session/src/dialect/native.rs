@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use weappd_wechat::CallError;
 
-use crate::calls::CallError;
 use crate::data::DataFault;
 use crate::dialect::{Fault, bytes};
 use crate::identity::{Denied, Identity};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use weappd_session::{CallError, Config, WechatCall, WechatCalls};
+use weappd_session::Config;
 use weappd_wechat::open_data;
+use weappd_wechat::{Call, CallError, Calls};
 
 use crate::platform::{asked, error};
 use crate::wechat::session_key;
@@ -175,8 +176,8 @@ async fn an_encrypted_number_is_taken_if_it_is_ours_and_new() {
 #[derive(Debug)]
 struct Failing(CallError);
 
-impl WechatCalls for Failing {
-    fn call<'a>(&'a self, _: &'a str, _: WechatCall) -> BoxFuture<'a, Result<Value, CallError>> {
+impl Calls for Failing {
+    fn call<'a>(&'a self, _: &'a str, _: Call) -> BoxFuture<'a, Result<Value, CallError>> {
         std::future::ready(Err(self.0.clone())).boxed()
     }
 }

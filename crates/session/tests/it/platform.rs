@@ -16,27 +16,27 @@ use weappd_base::secret::Secret;
 use weappd_base::tasks::Tasks;
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
-use weappd_session::{CallError, WechatCall, WechatCalls};
 use weappd_simulator::{MiniApp, Parts, Simulator};
 use weappd_wechat::Credential;
+use weappd_wechat::{Call, CallError, Calls};
 
 use crate::world::{APP, Answer, OTHER_APP, World};
 
 pub(crate) struct Platform {
     router: Router,
     url: String,
-    calls: Arc<Calls>,
+    calls: Arc<OverHttp>,
 }
 
 /// Calls over the simulator's HTTP side.
-struct Calls {
+struct OverHttp {
     router: Router,
     made: AtomicUsize,
 }
 
-impl std::fmt::Debug for Calls {
+impl std::fmt::Debug for OverHttp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Calls")
+        f.write_str("OverHttp")
     }
 }
 
@@ -53,12 +53,8 @@ async fn ask(router: &Router, method: &str, uri: &str, body: &Value) -> Value {
     serde_json::from_slice(&text.to_bytes()).expect("JSON")
 }
 
-impl WechatCalls for Calls {
-    fn call<'a>(
-        &'a self,
-        appid: &'a str,
-        call: WechatCall,
-    ) -> BoxFuture<'a, Result<Value, CallError>> {
+impl Calls for OverHttp {
+    fn call<'a>(&'a self, appid: &'a str, call: Call) -> BoxFuture<'a, Result<Value, CallError>> {
         async move {
             self.made.fetch_add(1, Ordering::SeqCst);
             let grant =
@@ -102,7 +98,7 @@ impl Platform {
         tasks.spawn(async move {
             axum::serve(listener, served).await.expect("it serves");
         });
-        let calls = Arc::new(Calls {
+        let calls = Arc::new(OverHttp {
             router: router.clone(),
             made: AtomicUsize::new(0),
         });
@@ -113,8 +109,8 @@ impl Platform {
         &self.url
     }
 
-    pub(crate) fn calls(&self) -> Arc<dyn WechatCalls> {
-        Arc::<Calls>::clone(&self.calls)
+    pub(crate) fn calls(&self) -> Arc<dyn Calls> {
+        Arc::<OverHttp>::clone(&self.calls)
     }
 
     /// How many calls were made with an `access_token`.

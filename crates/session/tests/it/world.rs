@@ -17,7 +17,8 @@ use weappd_base::tasks::{Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
 use weappd_session::http::{SiteChoice, control_router, public_router, rpc_router};
-use weappd_session::{Config, Error, MiniApp, Sessions, SessionsParts, WechatCalls};
+use weappd_session::{Config, Error, MiniApp, Sessions, SessionsParts};
+use weappd_wechat::Calls;
 use weappd_wechat::Client;
 
 use crate::backend::Backend;
@@ -37,7 +38,7 @@ pub(crate) struct World {
     clock: Clock,
     config: Config,
     mini_apps: Vec<MiniApp>,
-    calls: Option<Arc<dyn WechatCalls>>,
+    calls: Option<Arc<dyn Calls>>,
     _tasks: Tasks,
     backend: Backend,
 }
@@ -74,7 +75,7 @@ impl World {
     }
 
     /// A world that calls WeChat's API as `calls` does.
-    pub(crate) async fn calling(config: Config, calls: Arc<dyn WechatCalls>) -> Self {
+    pub(crate) async fn calling(config: Config, calls: Arc<dyn Calls>) -> Self {
         let mut world = Self::with(config).await;
         world.calls = Some(calls);
         world.restart().await;
@@ -89,7 +90,7 @@ impl World {
     async fn built(
         mut config: Config,
         timeout_ms: u64,
-        elsewhere: impl FnOnce(&Tasks, &Clock) -> Option<(String, Arc<dyn WechatCalls>)>,
+        elsewhere: impl FnOnce(&Tasks, &Clock) -> Option<(String, Arc<dyn Calls>)>,
     ) -> Self {
         let backend = Backend::new();
         if config.store == Config::default().store {
@@ -243,7 +244,7 @@ async fn open(
     (config, mini_apps): (&Config, &[MiniApp]),
     client: &Client,
     clock: &Clock,
-    (wiretap, calls): (&Wiretap, &Option<Arc<dyn WechatCalls>>),
+    (wiretap, calls): (&Wiretap, &Option<Arc<dyn Calls>>),
 ) -> Result<Sessions, Error> {
     Sessions::open(SessionsParts {
         config: config.clone(),

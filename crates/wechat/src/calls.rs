@@ -1,5 +1,5 @@
-//! Calls of WeChat's API that need an `access_token`: somebody else holds it, and hands this
-//! room the way there.
+//! Calls of WeChat's API that need an `access_token`: one room holds the tokens, others make
+//! calls through it.
 
 use std::fmt;
 
@@ -8,54 +8,51 @@ use http::Method;
 use serde_json::Value;
 
 /// Calls WeChat's API with the `access_token` of a mini program.
-pub trait WechatCalls: fmt::Debug + Send + Sync {
+pub trait Calls: fmt::Debug + Send + Sync {
     /// Makes one call for `appid`. An answer whose `errcode` is not 0 is
     /// [`CallError::Refused`]; a token that WeChat no longer takes is renewed on the way.
-    fn call<'a>(
-        &'a self,
-        appid: &'a str,
-        call: WechatCall,
-    ) -> BoxFuture<'a, Result<Value, CallError>>;
+    fn call<'a>(&'a self, appid: &'a str, call: Call) -> BoxFuture<'a, Result<Value, CallError>>;
 }
 
-/// One call.
+/// One call of WeChat's API, without an access token.
 #[derive(Clone)]
-pub struct WechatCall {
-    /// GET or POST.
+pub struct Call {
+    /// Mostly GET or POST.
     pub method: Method,
     /// As in `/wxa/checksession`.
-    pub path: &'static str,
-    /// The query without the `access_token`.
-    pub query: Vec<(&'static str, String)>,
+    pub path: String,
+    /// Names and values, as they mean, not as they are written in an address.
+    pub query: Vec<(String, String)>,
     /// The JSON body, if there is one.
     pub body: Option<Value>,
 }
 
-impl fmt::Debug for WechatCall {
+impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Codes and signatures stand in the query and in the body.
-        write!(f, "WechatCall({} {})", self.method, self.path)
+        write!(f, "Call({} {})", self.method, self.path)
     }
 }
 
 /// Why a call gave no answer that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// WeChat said no.
-    #[error("WeChat refused: {errcode} {errmsg}")]
+    /// WeChat said no, to the call or to the question for a token; or weappd's own gateway
+    /// did, with a number of its own (-808001 and down).
+    #[error("the call was refused: {errcode} {errmsg}")]
     Refused {
-        /// WeChat's number.
+        /// WeChat's number, or the gateway's.
         errcode: i64,
-        /// WeChat's words.
+        /// Why, in words.
         errmsg: String,
     },
-    /// WeChat, or a token for it, could not be reached.
+    /// WeChat, or a token for it, could not be reached, or it broke off.
     #[error("WeChat could not be reached")]
     Unreachable,
-    /// WeChat did not answer in time.
+    /// It took longer than it may.
     #[error("WeChat did not answer in time")]
     Timeout,
-    /// WeChat's answer makes no sense.
+    /// The answer is no JSON object, too long, or not proven to be WeChat's.
     #[error("WeChat's answer was not understood")]
     Malformed,
     /// Nobody here holds an `access_token` of this mini program.
