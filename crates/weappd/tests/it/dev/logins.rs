@@ -1,10 +1,15 @@
 //! Logging in, in every dialect phones speak; refusing; expiring.
 
+use std::time::{Duration, Instant};
+
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use super::{APPID, MARK, profile, wechat};
 use crate::http;
+use crate::process::PATIENCE;
 use crate::world::{World, text};
 
 fn is_skey(skey: &str) -> bool {
@@ -269,4 +274,37 @@ async fn a_bad_day_of_wechat_is_told_and_passes() {
         let well = site.post("/weapp/session").json(&body).send().await;
         assert_eq!(well.status(), StatusCode::OK, "after {fault}");
     }
+}
+
+#[tokio::test]
+async fn a_login_goes_on_when_its_phone_hangs_up() {
+    let world = World::dev().await;
+    let alice = world.phone("alice");
+    let openid = text(&profile(&world, "alice").await["openid"]).to_owned();
+    let code = alice.code().await;
+    let slow = json!({"latency_ms": 500, "path": "/sns/jscode2session"});
+    wechat(&world).post("/faults").json(&slow).send().await;
+
+    let mut phone = TcpStream::connect(world.http).await.expect("connected");
+    let host = world.http;
+    let login = format!("GET /weapp/login HTTP/1.1\r\nhost: {host}\r\nx-wx-code: {code}\r\n\r\n");
+    phone.write_all(login.as_bytes()).await.expect("sent");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(phone);
+
+    let sessions = || {
+        let listed = world.command(&["session", "list", "--openid", &openid, "--json"]);
+        let listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+        listed["sessions"].as_array().expect("a list").len()
+    };
+    assert_eq!(sessions(), 0, "WeChat has not answered yet");
+    let deadline = Instant::now() + PATIENCE;
+    while sessions() == 0 {
+        assert!(Instant::now() < deadline, "the login ended with its phone");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let site = world.site();
+    let again = site.get("/weapp/login").header("x-wx-code", &code);
+    assert_eq!(http::json(&again.send().await)["code"], 0);
+    assert_eq!(sessions(), 1, "the same session");
 }
