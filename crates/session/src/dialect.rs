@@ -56,7 +56,6 @@ impl From<&Error> for Fault {
                     errcode: *errcode,
                     errmsg: errmsg.clone(),
                 },
-                Wechat::GivenUp(_) => Self::House,
                 // The rest tells of answers that are not WeChat's contract.
                 _ => Self::Answer,
             },

@@ -268,7 +268,7 @@ impl Sessions {
         async move {
             // Whoever waits for the exchange goes on when the phone hangs up.
             let login = wechat
-                .code_to_session_here(&credential, &code)
+                .code_to_session(&credential, code.expose())
                 .await
                 .map_err(|err| Error::Exchange(Arc::new(err)))?;
             // A name goes into headers, logs and the database.

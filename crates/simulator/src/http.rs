@@ -170,7 +170,7 @@ mod tests {
     use tower::ServiceExt as _;
     use weappd_base::clock::{Clock, ManualClock};
     use weappd_base::secret::Secret;
-    use weappd_base::tasks::{Tasks, Work};
+    use weappd_base::tasks::Tasks;
     use weappd_base::token::Tokens;
     use weappd_base::wiretap::Wiretap;
     use weappd_wechat::{Client, Config, Credential, Error as WechatError, open_data};
@@ -266,7 +266,7 @@ mod tests {
                 endpoint: format!("http://{address}"),
                 timeout_ms,
             };
-            Client::new(&config, Work::current(), Wiretap::off()).expect("a client")
+            Client::new(&config, Wiretap::off()).expect("a client")
         }
     }
 

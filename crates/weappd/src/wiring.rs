@@ -173,12 +173,8 @@ async fn rooms(
     (data, side): (&DataDir, Option<SocketAddr>),
     token: &Secret,
 ) -> Result<House, Failure> {
-    let wechat = Client::new(
-        &plan.sections.wechat,
-        ground.work.clone(),
-        ground.wiretap.clone(),
-    )
-    .map_err(|error| Failure::new(&error, error.hint().unwrap_or_default()))?;
+    let wechat = Client::new(&plan.sections.wechat, ground.wiretap.clone())
+        .map_err(|error| Failure::new(&error, error.hint().unwrap_or_default()))?;
     let passes = Passes::default();
     let is_shared = plan.sections.session.is_shared();
     let shelf = is_shared.then(SessionShelf::default);

@@ -1,10 +1,11 @@
 //! Calls WeChat's server.
 //!
 //! Each thread that calls has connections of its own, which its own event loop serves: an
-//! answer wakes nobody else. One deadline covers a whole call. A call is made twice in two cases only: WeChat is busy (`errcode` -1), and
-//! so did not take the code; or the connection was closed before any answer, as happens
-//! when WeChat ends an idle connection just then. If the second try hears that the code was
-//! used, the first one used it up and the answer is lost: that is told as what it was.
+//! answer wakes nobody else. One deadline covers a whole call. A call is made twice in two
+//! cases only: WeChat is busy (`errcode` -1), and so did not take the code; or the connection
+//! was closed before any answer, as happens when WeChat ends an idle connection just then. If
+//! the second try hears that the code was used, the first one used it up and the answer is
+//! lost: that is told as what it was.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use weappd_base::secret::{Secret, mask_json};
-use weappd_base::tasks::Work;
 use weappd_base::wiretap::{Party, Report, Wiretap};
 
 use crate::config::{self, Config};
@@ -62,7 +62,6 @@ struct Shared {
     endpoint: String,
     timeout_ms: u64,
     road: Road,
-    work: Work,
     wiretap: Wiretap,
 }
 
@@ -94,41 +93,25 @@ struct Answer {
 
 impl Client {
     /// Makes ready to call; nothing is connected yet.
-    pub fn new(config: &Config, work: Work, wiretap: Wiretap) -> Result<Self, Error> {
+    pub fn new(config: &Config, wiretap: Wiretap) -> Result<Self, Error> {
         let (endpoint, tls) = config::parse_endpoint(&config.endpoint).map_err(Error::Endpoint)?;
         Ok(Self(Arc::new(Shared {
             endpoint,
             timeout_ms: config.timeout_ms,
             road: Road::build(tls, Duration::from_millis(config.timeout_ms))?,
-            work,
             wiretap,
         })))
     }
 
     /// Trades a `wx.login` code for who logged in (`GET /sns/jscode2session`). What is far
-    /// too long for a code is refused here as WeChat would refuse it.
+    /// too long for a code is refused here as WeChat would refuse it. The call ends when its
+    /// caller does.
     pub async fn code_to_session(
         &self,
         credential: &Credential,
         code: &str,
     ) -> Result<Login, Error> {
-        let client = self.clone();
-        let credential = credential.clone();
-        let code = Secret::new(code);
-        self.0
-            .work
-            .run(async move { client.code_to_session_here(&credential, &code).await })
-            .await
-            .map_err(Error::GivenUp)?
-    }
-
-    /// The same where the caller is. The call ends when its caller does.
-    pub async fn code_to_session_here(
-        &self,
-        credential: &Credential,
-        code: &Secret,
-    ) -> Result<Login, Error> {
-        if code.expose().len() > MAX_CODE {
+        if code.len() > MAX_CODE {
             return Err(Error::Refused {
                 errcode: 40029,
                 errmsg: "invalid code, too long to be one".to_owned(),
@@ -139,18 +122,14 @@ impl Client {
 }
 
 impl Shared {
-    async fn code_to_session(
-        &self,
-        credential: &Credential,
-        code: &Secret,
-    ) -> Result<Login, Error> {
+    async fn code_to_session(&self, credential: &Credential, code: &str) -> Result<Login, Error> {
         let query = [
             ("appid", credential.appid.as_str()),
             ("secret", credential.secret.expose()),
-            ("js_code", code.expose()),
+            ("js_code", code),
             ("grant_type", "authorization_code"),
         ];
-        let secrets = [credential.secret.expose(), code.expose()];
+        let secrets = [credential.secret.expose(), code];
         let uri = self.uri("/sns/jscode2session", &query)?;
         let deadline = Duration::from_millis(self.timeout_ms);
         let asked = tokio::time::timeout(deadline, self.log_in(&uri, &query, secrets));
@@ -386,7 +365,7 @@ mod tests {
             endpoint,
             timeout_ms,
         };
-        Client::new(&config, Work::current(), wiretap).expect("a client")
+        Client::new(&config, wiretap).expect("a client")
     }
 
     /// Serves `answers` for good and gives its address.

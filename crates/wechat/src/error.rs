@@ -1,7 +1,5 @@
 //! What can go wrong between weappd and WeChat, in words that hold no secret.
 
-use weappd_base::tasks::WorkLost;
-
 use crate::errcode;
 
 /// A call, an encrypted text or a pushed message that could not be used.
@@ -53,9 +51,6 @@ pub enum Error {
         /// WeChat's text, with its trace id (`rid: ...`).
         errmsg: String,
     },
-    /// The call was cut short because the house is closing.
-    #[error("the call to WeChat was given up")]
-    GivenUp(#[source] WorkLost),
 
     /// The session key is not 16 bytes of base64 (official demo: -41001).
     #[error("the session key is not 16 bytes of base64")]
@@ -119,7 +114,6 @@ impl Error {
             Self::Unreachable(_)
                 | Self::Timeout { .. }
                 | Self::CutShort(_)
-                | Self::GivenUp(_)
                 | Self::Refused { errcode: -1, .. }
         )
     }

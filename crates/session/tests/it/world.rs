@@ -101,13 +101,12 @@ impl World {
         let wechat = FakeWechat::start(&tasks);
         let (clock, hand) = Clock::manual(1_800_000_000);
         let wiretap = Wiretap::on(clock.clone());
-        let work = Work::current();
         let (url, calls) = elsewhere(&tasks, &clock).unzip();
         let endpoint = weappd_wechat::Config {
             endpoint: url.unwrap_or_else(|| wechat.url().to_owned()),
             timeout_ms,
         };
-        let client = Client::new(&endpoint, work, wiretap.clone()).expect("a client");
+        let client = Client::new(&endpoint, wiretap.clone()).expect("a client");
         let mini_apps = [APP, OTHER_APP].map(|appid| MiniApp::new(appid, Secret::new("secret")));
         let from = (&config, &mini_apps[..]);
         let sessions = open(dir.path(), from, &client, &clock, (&wiretap, &calls))
