@@ -6,6 +6,7 @@
 //! - [`tasks`]: [`Tasks`](tasks::Tasks) own every spawned task, [`Stop`](tasks::Stop) ends
 //!   them, [`Work`](tasks::Work) carries slow work off the edge threads.
 //! - [`token`]: ids and keys nobody can guess.
+//! - [`causes`]: errors told with what caused them.
 //! - [`json`]: bodies that must be objects.
 //! - [`secret`]: values that must not reach a log, an error or a client.
 //! - [`wiretap`]: what went over the wire, for the sequence diagram of `weappd dev`.
@@ -15,6 +16,7 @@
 //! `base` imports no room. Ambient time, randomness and `tokio::spawn` are used here and
 //! nowhere else.
 
+pub mod causes;
 pub mod clock;
 pub mod json;
 pub mod secret;

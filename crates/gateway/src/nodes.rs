@@ -1,8 +1,9 @@
 //! One token for all nodes that share a database: who asks WeChat, and what it said.
 //!
 //! The nodes share one record a mini program: the token, and when new ones were forced. Who
-//! finds the record wanting takes hold of it and asks; the others wait for what comes of it. Where the database is gone a node goes its own way: a stable token is the
-//! same for whoever asks.
+//! finds the record wanting takes hold of it and asks; the others wait for what comes of it.
+//! Where the database is gone a node goes its own way: a stable token is the same for whoever
+//! asks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

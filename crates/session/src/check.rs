@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::identity::{Denied, Identity};
 use crate::pulse::Ask;
 use crate::session::{Limits, Session};

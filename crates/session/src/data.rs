@@ -9,8 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
-use weappd_wechat::CallError;
-use weappd_wechat::open_data;
+use weappd_wechat::{CallError, open_data};
 
 use crate::error::Error;
 use crate::kind::Kind;

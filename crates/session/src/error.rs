@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use weappd_base::tasks::WorkLost;
-
 use weappd_wechat::CallError;
 
 /// A login or a store operation failed.
@@ -179,16 +178,4 @@ impl From<WorkLost> for Error {
     fn from(lost: WorkLost) -> Self {
         Self::CutShort(Arc::new(lost))
     }
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        text.push_str(": ");
-        text.push_str(&err.to_string());
-        cause = err.source();
-    }
-    text
 }

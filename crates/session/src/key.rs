@@ -9,8 +9,7 @@ use futures_util::FutureExt as _;
 use http::Method;
 use serde_json::Value;
 use weappd_base::secret::Secret;
-use weappd_wechat::open_data;
-use weappd_wechat::{Call, CallError, Calls};
+use weappd_wechat::{Call, CallError, Calls, open_data};
 
 use crate::data::DataFault;
 use crate::error::Error;

@@ -11,8 +11,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
-use weappd_wechat::open_data;
-use weappd_wechat::{Call, CallError, Calls};
+use weappd_wechat::{Call, CallError, Calls, open_data};
 
 use crate::data::DataFault;
 use crate::error::Error;

@@ -5,18 +5,18 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
+use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
-use weappd_wechat::Calls;
-use weappd_wechat::Client;
+use weappd_wechat::{Calls, Client};
 
 use crate::apps::MiniApps;
 use crate::cache::Cache;
 use crate::config::{Config, MiniApp};
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::flight::Flights;
 use crate::limits::Limits;
 use crate::picture::{KeepPictures, Turns};

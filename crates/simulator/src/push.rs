@@ -15,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
 use weappd_wechat::message::{self, MessageKey};
 use weappd_wechat::trust::{Connector, Trust};
@@ -147,7 +148,7 @@ impl Poster {
     ) -> Result<(u16, String), String> {
         let exchange = async {
             let answer = self.0.request(request).await;
-            let answer = answer.map_err(|error| format!("no answer: {}", causes(&error)))?;
+            let answer = answer.map_err(|error| format!("no answer: {}", chain(&error)))?;
             let status = answer.status().as_u16();
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
             let body = body.map_err(|error| format!("half an answer: {error}"))?;
@@ -406,12 +407,6 @@ impl Simulator {
     fn nonce(&self) -> String {
         u32::from_be_bytes(self.tokens().bytes()).to_string()
     }
-}
-
-/// An error with what caused it: a certificate that is not believed stands far down.
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 fn millis(since: Instant) -> u64 {

@@ -22,6 +22,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
 use weappd_base::secret::{mask, mask_json};
 use weappd_base::tasks::Stop;
@@ -340,18 +341,6 @@ fn judge(status: StatusCode, body: &[u8]) -> Outcome {
     } else {
         Outcome::Refused(why)
     }
-}
-
-/// An error and what caused it, in one line.
-fn chain(problem: &dyn std::error::Error) -> String {
-    let mut text = problem.to_string();
-    let mut source = problem.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 fn sent(tunnel: &Tunnel, letter: &Letter) -> Report {

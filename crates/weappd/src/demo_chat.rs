@@ -28,12 +28,13 @@ use axum::serve::ListenerExt as _;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
+use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::Tasks;
 
 use self::room::{Person, Push, Room};
 use self::weappd::Weappd;
-use crate::exit::{Failure, chain};
+use crate::exit::Failure;
 
 /// What the supervisor tells every app through its environment.
 #[derive(Clone, Debug)]

@@ -5,11 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
 use weappd_gateway::{Kept, Shelf, Unshared};
 use weappd_session::Hold;
-
-use crate::exit::chain;
 
 /// The session room's shelf. The gateway is built first, and calls nobody until the house
 /// stands.

@@ -6,8 +6,8 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use crate::dialect::{wafer1, wafer2};
-use crate::error::chain;
 use crate::identity::Denied;
+use weappd_base::causes::chain;
 
 /// After how many seconds to try again what the house could not do just now.
 const RETRY_SECS: HeaderValue = HeaderValue::from_static("2");

@@ -10,13 +10,13 @@ use axum::routing::post;
 use serde_json::json;
 
 use crate::dialect::native;
-use crate::error::chain;
 use crate::http::answer::{json, log_denied};
 use crate::http::public::Site;
 use crate::identity::Denied;
 use crate::picture::{KeepPictures, PictureFault};
 use crate::sessions::Sessions;
 use crate::tap::{self, Arrow};
+use weappd_base::causes::chain;
 
 /// `POST /weapp/session/avatar` of a site of these mini programs, for whoever has somewhere
 /// to keep pictures.

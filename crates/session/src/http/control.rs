@@ -9,10 +9,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::dialect::native;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::http::answer;
 use crate::revoke::UserView;
 use crate::sessions::Sessions;
+use weappd_base::causes::chain;
 
 /// `GET /sessions?openid=...[&appid=...]`, `DELETE` of the same, `DELETE /sessions/{session}`
 /// and `DELETE /sessions?all=true`; `GET /users?openid=...[&appid=...]` and

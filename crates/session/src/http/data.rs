@@ -10,13 +10,13 @@ use bytes::Bytes;
 
 use crate::data::{DataFault, Profile};
 use crate::dialect::native;
-use crate::error::chain;
 use crate::http::answer::{json, log_denied};
 use crate::http::body;
 use crate::http::public::{Site, body_failed};
 use crate::kind::Kind;
 use crate::session::Session;
 use crate::tap::{self, Arrow};
+use weappd_base::causes::chain;
 
 pub(crate) async fn put_profile(State(site): State<Site>, request: Request) -> Response {
     let (parts, body) = request.into_parts();

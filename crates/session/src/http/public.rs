@@ -10,7 +10,7 @@ use axum::routing::{get, post, put};
 use serde_json::json;
 
 use crate::dialect::{Fault, native, wafer1, wafer2};
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::http::answer::{json, log_denied, ok};
 use crate::http::body::{self, BodyFault};
 use crate::http::{data, key, phone};
@@ -20,6 +20,7 @@ use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::tap::{self, Arrow};
 use crate::which::{self, Referer};
+use weappd_base::causes::chain;
 
 /// Which mini programs a site is of, and which dialects it speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
 use serde_json::Value;
+use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
 use crate::data;
 use crate::dialect::rpc::{self, Call, Refusal};
-use crate::error::chain;
 use crate::http::answer::{log_denied, ok};
 use crate::http::body::{self, BodyFault};
 use crate::http::public::log_failed;

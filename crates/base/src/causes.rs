@@ -1,0 +1,36 @@
+//! Errors told with what caused them.
+
+use std::error::Error;
+
+/// An error and its causes, on one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told.push_str(": ");
+        told.push_str(&error.to_string());
+        cause = error.source();
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Told(&'static str, #[source] Option<Box<Told>>);
+
+    #[test]
+    fn every_cause_is_told_in_its_order() {
+        let disk = Told("the disk is full", None);
+        assert_eq!(chain(&disk), "the disk is full");
+        let write = Told("the write failed", Some(Box::new(disk)));
+        let login = Told("no login", Some(Box::new(write)));
+        assert_eq!(
+            chain(&login),
+            "no login: the write failed: the disk is full"
+        );
+    }
+}
