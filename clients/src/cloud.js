@@ -171,7 +171,8 @@ function envOf(env) {
   return env && typeof env === 'object' ? env.default : env;
 }
 
-const saysWeappd = (body) => Boolean(body) && (body.error === 'ERR_SKEY_INVALID' || body.error === 'login_required');
+const saysWeappd = (body) => Boolean(body && body.error)
+  && (body.error === 'ERR_SKEY_INVALID' || body.error.code === 'login_required');
 
 function within(ms, work) {
   return new Promise((resolve, reject) => {

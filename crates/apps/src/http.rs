@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::json;
+use weappd_base::error_body::ErrorBody;
 
 use crate::app::AppView;
 use crate::error::Error;
@@ -112,9 +112,9 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = match &self.0 {
-            Error::UnknownApp { .. } => StatusCode::NOT_FOUND,
-            Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        let (status, code) = match &self.0 {
+            Error::UnknownApp { .. } => (StatusCode::NOT_FOUND, "app_not_found"),
+            Error::Closed => (StatusCode::SERVICE_UNAVAILABLE, "closing"),
             Error::ReadLog { .. }
             | Error::Config { .. }
             | Error::MakeDirectory { .. }
@@ -126,9 +126,11 @@ impl IntoResponse for Refusal {
                     error = &self.0 as &dyn std::error::Error,
                     "control request failed"
                 );
-                StatusCode::INTERNAL_SERVER_ERROR
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
             }
         };
-        (status, Json(json!({"error": self.0.to_string()}))).into_response()
+        let json = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+        let body = ErrorBody::new(code, &self.0.to_string()).to_string();
+        (status, json, body).into_response()
     }
 }

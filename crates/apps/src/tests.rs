@@ -693,7 +693,10 @@ async fn the_control_api() {
     let (status, body) = call("GET", "/apps/x").await;
     assert_eq!(
         (status, body.as_str()),
-        (404, r#"{"error":"there is no app named \"x\""}"#)
+        (
+            404,
+            r#"{"error":{"code":"app_not_found","message":"there is no app named \"x\""}}"#
+        )
     );
 
     let apps = world.apps.clone();

@@ -7,6 +7,7 @@
 //!   them, [`Work`](tasks::Work) carries slow work off the edge threads.
 //! - [`token`]: ids and keys nobody can guess.
 //! - [`causes`]: errors told with what caused them.
+//! - [`error_body`]: what a refused request is told.
 //! - [`json`]: bodies that must be objects.
 //! - [`secret`]: values that must not reach a log, an error or a client.
 //! - [`wiretap`]: what went over the wire, for the sequence diagram of `weappd dev`.
@@ -18,6 +19,7 @@
 
 pub mod causes;
 pub mod clock;
+pub mod error_body;
 pub mod json;
 pub mod secret;
 pub mod tasks;

@@ -2,6 +2,7 @@
 
 use axum::response::Response as Said;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use weappd_base::error_body::ErrorBody;
 
 use crate::body::Body;
 
@@ -129,10 +130,8 @@ pub(crate) fn refuse(refusal: Refusal, html: bool, http1: bool) -> Response<Body
     let (kind, text) = if html {
         ("text/html; charset=utf-8", page(status, english, chinese))
     } else {
-        let json = serde_json::json!({
-            "error": name, "message": english, "status": status.as_u16(),
-        });
-        ("application/json; charset=utf-8", json.to_string())
+        let json = ErrorBody::new(name, english).to_string();
+        ("application/json; charset=utf-8", json)
     };
     let mut response = Response::new(Body::full(text));
     *response.status_mut() = status;

@@ -16,6 +16,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::json;
+use weappd_base::error_body::ErrorBody;
 use weappd_base::secret::{Secret, same_bytes};
 use weappd_session::http::SiteChoice;
 use weappd_session::{Denied, Sessions};
@@ -155,8 +156,8 @@ fn is_local_name(host: &str) -> bool {
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
-    let body = json!({ "error": { "code": code, "message": message } });
-    (status, Json(body)).into_response()
+    let json = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+    (status, json, ErrorBody::new(code, message).to_string()).into_response()
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! What the operator asks over the control socket: what waits, dead letters, replay.
 
+use axum::Router;
 use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use axum::{Router, http::StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use weappd_base::error_body::ErrorBody;
 
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -59,6 +61,7 @@ async fn replay(State(gateway): State<Gateway>, Query(which): Query<Which>) -> R
 }
 
 fn failed(error: &Error) -> Response {
-    let body = json!({"error": error.to_string(), "hint": error.hint()});
-    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+    let body = ErrorBody::new("inbox_failed", &error.to_string()).hint(error.hint());
+    let json = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+    (StatusCode::SERVICE_UNAVAILABLE, json, body.to_string()).into_response()
 }

@@ -4,12 +4,12 @@
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
+use weappd_base::error_body::ErrorBody;
 use weappd_wechat::CallError;
 
 use crate::data::DataFault;
-use crate::dialect::{Fault, bytes};
+use crate::dialect::Fault;
 use crate::identity::{Denied, Identity};
 use crate::kind::Kind;
 use crate::login::{Signed, UserData};
@@ -157,11 +157,11 @@ pub(crate) fn login_failed(fault: &Fault) -> (StatusCode, Bytes) {
         Fault::House => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
         Fault::Refused { errcode, .. } => refused(*errcode),
     };
-    let mut error = json!({"code": code, "message": fault.to_string()});
+    let mut body = ErrorBody::new(code, &fault.to_string());
     if let Fault::Refused { errcode, .. } = fault {
-        error["errcode"] = json!(errcode);
+        body = body.errcode(*errcode);
     }
-    (status, bytes(&json!({"error": error})))
+    (status, body.to_string().into())
 }
 
 /// WeChat's numbers for a login (the page on code2Session).
@@ -209,11 +209,11 @@ pub(crate) fn data_refused(fault: &DataFault) -> (StatusCode, Bytes) {
             return (StatusCode::SERVICE_UNAVAILABLE, error("store_failed", &why));
         }
     };
-    let mut error = json!({"code": code, "message": fault.to_string()});
+    let mut body = ErrorBody::new(code, &fault.to_string());
     if let Some(errcode) = fault.errcode() {
-        error["errcode"] = json!(errcode);
+        body = body.errcode(errcode);
     }
-    (status, bytes(&json!({"error": error})))
+    (status, body.to_string().into())
 }
 
 /// A call of WeChat's API that gave no answer. The numbers are those of the pages on
@@ -248,13 +248,14 @@ pub(crate) fn picture_refused(fault: &PictureFault) -> (StatusCode, Bytes) {
 
 /// `{"error": {...}}`
 pub(crate) fn error(code: &str, message: &str) -> Bytes {
-    bytes(&json!({"error": {"code": code, "message": message}}))
+    ErrorBody::new(code, message).to_string().into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     #[test]
     fn a_session_is_shown_with_its_user() {

@@ -52,10 +52,9 @@ pub(super) async fn refused(answer: Response<Incoming>, hint: &str) -> Failure {
     let body = control::body(answer).await.unwrap_or_default();
     let words: Value = serde_json::from_slice(&body).unwrap_or_default();
     let error = &words["error"];
-    let message = error.as_str().or_else(|| error["message"].as_str());
     Failure::say(
-        message.unwrap_or("weappd refused and gave no reason"),
-        words["hint"].as_str().unwrap_or(hint),
+        (error["message"].as_str()).unwrap_or("weappd refused and gave no reason"),
+        error["hint"].as_str().unwrap_or(hint),
     )
 }
 

@@ -150,7 +150,7 @@ async fn a_stopped_app_is_503_in_words_after_the_hold() {
         .serve();
     let answer = world.site().get("/").send().await;
     assert_eq!(answer.status(), 503);
-    assert_eq!(json(&answer)["error"], "app_not_ready");
+    assert_eq!(json(&answer)["error"]["code"], "app_not_ready");
     assert_eq!(answer.headers()["retry-after"], "2");
 }
 

@@ -342,7 +342,7 @@ async fn nobody_behind_is_502_and_silence_is_504() {
     ] {
         let program = world.site().get(path).send().await;
         assert_eq!(program.status(), status, "{path}");
-        assert_eq!(http::json(&program)["error"], name, "{path}");
+        assert_eq!(http::json(&program)["error"]["code"], name, "{path}");
         let site = world.site();
         let person = site.get(path).header("accept", "text/html").send().await;
         let page = String::from_utf8_lossy(person.body()).into_owned();
