@@ -9,9 +9,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
-use weappd_wechat::{CallError, open_data};
+use weappd_wechat::{CallError, lenient_json, open_data};
 
 use crate::error::Error;
+use crate::http::body;
 use crate::kind::Kind;
 use crate::session::{Session, name_user};
 use crate::sessions::Sessions;
@@ -138,7 +139,7 @@ struct ProfileBody {
 impl Profile {
     /// Reads `{"nickName"?, "avatarUrl"?}` or `{"rawData", "signature"}`.
     pub(crate) fn read(text: &[u8]) -> Result<Self, DataFault> {
-        let body: ProfileBody = weappd_base::json::object(text).map_err(|_| {
+        let body: ProfileBody = body::object(text).map_err(|_| {
             DataFault::Input(
                 "the body must be a JSON object: {\"nickName\"?, \"avatarUrl\"?} or {\"rawData\", \"signature\"}",
             )
@@ -281,7 +282,9 @@ impl Sessions {
 
 /// What a phone may say of its user in `rawData`.
 pub(crate) fn public_fields(raw_data: &str) -> Option<Map<String, Value>> {
-    let mut fields: Map<String, Value> = serde_json::from_str(raw_data).ok()?;
+    let Ok(Value::Object(mut fields)) = lenient_json(raw_data) else {
+        return None;
+    };
     fields.retain(|name, _| !NOT_THEIRS.contains(&name.as_str()));
     Some(fields)
 }

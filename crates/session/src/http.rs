@@ -3,7 +3,7 @@
 
 mod answer;
 mod avatar;
-mod body;
+pub(crate) mod body;
 mod control;
 mod data;
 mod key;

@@ -9,7 +9,7 @@ use http::{Extensions, HeaderMap};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
-use weappd_wechat::{Credential, Login, open_data};
+use weappd_wechat::{Credential, Login, lenient_json, open_data};
 
 use crate::check::Question;
 use crate::config::MiniApp;
@@ -158,7 +158,7 @@ impl UserData {
         } else {
             // The oldest form is older than the watermark.
             let text = open_data::decrypt(key, &self.encrypted, None).map_err(failed)?;
-            serde_json::from_str(&text).map_err(|_| Error::NotTheirs("it holds no JSON object"))?
+            lenient_json(&text).map_err(|_| Error::NotTheirs("it holds no JSON object"))?
         };
         if self.only_user_info && Kind::of(&data) != Ok(Kind::UserInfo) {
             return Err(Error::NotTheirs(

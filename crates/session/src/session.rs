@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use weappd_wechat::lenient_json;
 
 use crate::config::MiniApp;
 use crate::dialect::{wafer1, wafer2};
@@ -243,12 +244,14 @@ impl Session {
 
 /// The user object: what was decrypted, or what a code alone tells.
 fn user_info(found: &Found) -> String {
-    let known = found
-        .user_info
-        .as_deref()
-        .filter(|text| serde_json::from_str::<Map<String, Value>>(text).is_ok());
-    if let Some(text) = known {
-        return text.to_owned();
+    if let Some(text) = &found.user_info {
+        if serde_json::from_str::<Map<String, Value>>(text).is_ok() {
+            return text.clone();
+        }
+        // An old server keeps what WeChat wrote as it was.
+        if let Ok(whole @ Value::Object(_)) = lenient_json(text) {
+            return whole.to_string();
+        }
     }
     let mut fields = Map::new();
     name_user(&mut fields, &found.openid, found.unionid.as_deref());
@@ -334,5 +337,7 @@ pub(crate) mod tests {
             found.user_info = broken;
             assert_eq!(user_info(&found), r#"{"openId":"o1","unionId":"u1"}"#);
         }
+        found.user_info = Some("{\"nickName\":\"\u{14}a\tb\\ud83d\"}".to_owned());
+        assert_eq!(user_info(&found), "{\"nickName\":\"\\u0014a\\tb\u{fffd}\"}");
     }
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD as STRICT};
+use percent_encoding::percent_decode_str;
 
 /// `=` may be missing, and the bits left over in the last character may be set: an
 /// `EncodingAESKey` is any 43 characters.
@@ -20,8 +21,18 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 }
 
 /// Reads base64. Line breaks and tabs are dropped; a space is a `+` that somebody
-/// form-decoded on the way.
+/// form-decoded on the way; `%2B`, `%2F` and `%3D` are what `encodeURIComponent` made of
+/// `+`, `/` and `=`, once or twice.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    if text.contains('%') {
+        let once = percent_decode_str(text).decode_utf8().ok()?;
+        let twice = percent_decode_str(&once).decode_utf8().ok()?;
+        return decode_plain(&twice);
+    }
+    decode_plain(text)
+}
+
+fn decode_plain(text: &str) -> Option<Vec<u8>> {
     if !text.bytes().any(|byte| byte.is_ascii_whitespace()) {
         return FORGIVING.decode(text).ok();
     }
@@ -53,6 +64,23 @@ mod tests {
         assert_eq!(decode("QQ"), decode("QQ=="));
         assert_eq!(decode_exactly::<1>("QR"), Some([b'A']));
         assert_eq!(decode_exactly::<2>("QQ=="), None);
+    }
+
+    #[test]
+    fn what_was_percent_encoded_on_the_way_is_read() {
+        let plain = decode("+/+/QQ==");
+        for text in [
+            "%2B%2F%2B%2FQQ%3D%3D",
+            "%2b%2f%2b%2fQQ%3d%3d",
+            "+/%2B/QQ%3D=",
+            "%252B%252F%252B%252FQQ%253D%253D",
+            "%20%2F+%2FQQ",
+        ] {
+            assert_eq!(decode(text), plain, "{text}");
+        }
+        for text in ["%", "QQ%3", "%ff%fe", "%25252BQQQ"] {
+            assert_eq!(decode(text), None, "{text}");
+        }
     }
 
     #[test]

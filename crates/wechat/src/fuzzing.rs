@@ -35,8 +35,31 @@ pub fn run(name: &str, data: &[u8]) {
     feed::run(&TARGETS, name, data);
 }
 
+/// Percent-encoding taken off; what is none stays.
+fn plain_percent(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, later)) = rest.split_first() {
+        let digits = later.get(..2).and_then(|two| str::from_utf8(two).ok());
+        let is_hex = |two: &&str| two.bytes().all(|c| c.is_ascii_hexdigit());
+        match digits.filter(is_hex).filter(|_| *first == b'%') {
+            Some(two) => {
+                bytes.push(u8::from_str_radix(two, 16).expect("hex"));
+                rest = &later[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = later;
+            }
+        }
+    }
+    bytes
+}
+
 /// Base64 as the room promises to read it, written down a second time.
 fn plain_base64(text: &str) -> Option<Vec<u8>> {
+    let unwrapped = |text: &str| String::from_utf8(plain_percent(text)).ok();
+    let text = unwrapped(&unwrapped(text)?)?;
     let letters: Vec<u8> = text
         .bytes()
         .filter(|byte| !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C))

@@ -12,6 +12,7 @@
 //! - [`errcode`]: WeChat's error numbers, and what a person can do.
 //! - [`open_data`]: what the phone carries encrypted; its signatures.
 //! - [`message`]: what WeChat pushes; [`envelope`] is its wrapping.
+//! - [`lenient`]: JSON as WeChat writes it.
 //! - [`api_sign`]: calls encrypted and signed, where a mini program asks for it.
 //! - [`trust`]: whom an HTTPS connection believes.
 //! - [`error`]: all of this room's failures.
@@ -32,6 +33,7 @@ pub mod errcode;
 pub mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod lenient;
 pub mod message;
 pub mod open_data;
 pub mod trust;
@@ -43,4 +45,5 @@ pub use calls::{Call, CallError, Calls};
 pub use client::{Client, Credential};
 pub use config::Config;
 pub use error::Error;
+pub use lenient::{lenient_json, mend_json};
 pub use wire::Login;

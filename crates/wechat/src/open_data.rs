@@ -16,6 +16,7 @@ use weappd_base::secret::{Secret, same_bytes};
 
 use crate::armour;
 use crate::error::Error;
+use crate::lenient::lenient_json;
 
 /// Decrypts `encryptedData`. Without an iv it is the oldest form, whose iv is the key.
 pub fn decrypt(
@@ -43,7 +44,7 @@ pub fn open(
     iv: Option<&str>,
 ) -> Result<Value, Error> {
     let text = decrypt(session_key, encrypted_data, iv)?;
-    let data: Value = serde_json::from_str(&text).map_err(|_| Error::Watermark)?;
+    let data = lenient_json(&text).map_err(|_| Error::Watermark)?;
     match data.pointer("/watermark/appid").and_then(Value::as_str) {
         Some(made_for) if made_for == appid => Ok(data),
         Some(_) => Err(Error::OtherApp),

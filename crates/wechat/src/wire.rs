@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
 
 use crate::error::Error;
+use crate::lenient::lenient_json;
 
 /// Who logged in, as WeChat says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +26,7 @@ pub struct Login {
 /// The answer's fields, if it is a JSON object that tells no error.
 pub(crate) fn read_answer(status: u16, body: &[u8]) -> Result<Map<String, Value>, Error> {
     let malformed = |what| Error::Malformed { status, what };
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+    let Ok(answer) = lenient_json(&String::from_utf8_lossy(body)) else {
         return Err(malformed("is not JSON"));
     };
     let Value::Object(fields) = answer else {

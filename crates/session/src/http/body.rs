@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use weappd_wechat::mend_json;
 
 /// The longest body taken: a login is about 1 KiB.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -22,6 +24,15 @@ pub(crate) enum BodyFault {
 /// Reads a whole body.
 pub(crate) async fn read(body: Body) -> Result<Bytes, BodyFault> {
     read_within(body, PATIENCE).await
+}
+
+/// Reads an object with named fields. A text in it may be half an emoji, as when a phone cut
+/// a name, or hold what JSON wants escaped.
+pub(crate) fn object<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+    weappd_base::json::object(text).or_else(|err| match str::from_utf8(text) {
+        Ok(text) => weappd_base::json::object(mend_json(text).as_bytes()),
+        Err(_) => Err(err),
+    })
 }
 
 async fn read_within(body: Body, patience: Duration) -> Result<Bytes, BodyFault> {

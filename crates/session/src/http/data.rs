@@ -56,7 +56,7 @@ pub(crate) async fn decrypt(State(site): State<Site>, request: Request) -> Respo
         Ok(entered) => entered,
         Err(response) => return response,
     };
-    let Ok(body) = weappd_base::json::object::<native::DecryptBody>(&text) else {
+    let Ok(body) = body::object::<native::DecryptBody>(&text) else {
         let why = "the body must be a JSON object: {\"encryptedData\", \"iv\", \"kind\"?}";
         return json(StatusCode::BAD_REQUEST, native::error("bad_request", why));
     };

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::dialect::native;
 use crate::http::answer::json;
+use crate::http::body;
 use crate::http::data::{entered, refused};
 use crate::http::public::Site;
 use crate::tap::{self, Arrow};
@@ -18,7 +19,7 @@ pub(crate) async fn put_phone(State(site): State<Site>, request: Request) -> Res
     };
     let who = Some(session.identity.openid.as_str());
     site.tell(Arrow::request("phone number"), who, || tap::body(&text));
-    let proof = weappd_base::json::object::<native::PhoneBody>(&text)
+    let proof = body::object::<native::PhoneBody>(&text)
         .map_err(|_| "the body must be a JSON object: {\"code\"} or {\"encryptedData\", \"iv\"}")
         .and_then(native::PhoneBody::brought);
     let proof = match proof {

@@ -309,7 +309,7 @@ async fn native_log_in(
     (headers, phone): (&HeaderMap, Phone),
     text: &[u8],
 ) -> Result<Entered, Refused> {
-    let body: native::LoginBody = weappd_base::json::object(text).map_err(|_| {
+    let body: native::LoginBody = body::object(text).map_err(|_| {
         let why = "the body must be a JSON object: {\"code\", \"encryptedData\"?, \"iv\"?, \"rawData\"?, \"signature\"?}";
         let body = native::error("bad_request", why);
         (None, (StatusCode::BAD_REQUEST, body))

@@ -11,6 +11,7 @@ mod data;
 mod golden;
 mod key;
 mod login;
+mod odd_names;
 mod phone;
 mod platform;
 mod require;
