@@ -42,15 +42,12 @@ fn plain_percent(text: &str) -> Vec<u8> {
     while let Some((first, later)) = rest.split_first() {
         let digits = later.get(..2).and_then(|two| str::from_utf8(two).ok());
         let is_hex = |two: &&str| two.bytes().all(|c| c.is_ascii_hexdigit());
-        match digits.filter(is_hex).filter(|_| *first == b'%') {
-            Some(two) => {
-                bytes.push(u8::from_str_radix(two, 16).expect("hex"));
-                rest = &later[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = later;
-            }
+        if let Some(two) = digits.filter(is_hex).filter(|_| *first == b'%') {
+            bytes.push(u8::from_str_radix(two, 16).expect("hex"));
+            rest = &later[2..];
+        } else {
+            bytes.push(*first);
+            rest = later;
         }
     }
     bytes
