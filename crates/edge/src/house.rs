@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use crate::certs::{self, CertTable};
 use crate::error::Error;
 use crate::guard::Guards;
+use crate::protected::Protected;
 use crate::proxy::Ring;
 use crate::route::{Pattern, Table};
 use crate::services::Services;
@@ -69,7 +70,11 @@ pub(crate) enum To {
 
 impl House {
     /// Reads the certificates and checks names and routes.
-    pub(crate) fn build(sites: Vec<Site>, unix_secs: i64) -> Result<Self, Error> {
+    pub(crate) fn build(
+        sites: Vec<Site>,
+        protected: &Protected,
+        unix_secs: i64,
+    ) -> Result<Self, Error> {
         let mut house = Self {
             exact: HashMap::new(),
             wild: HashMap::new(),
@@ -82,13 +87,13 @@ impl House {
             let hosts: Vec<String> = site.hosts.iter().map(|h| plain_host(h)).collect();
             let first = hosts.first().cloned().unwrap_or_default();
             let appids: Arc<[String]> = site.appids.into();
-            let routes = build_routes(&first, &appids, site.routes)?;
+            let routes = build_routes(&first, &appids, site.routes, protected)?;
             let rooms = Arc::new(Rooms {
                 redirect: site.redirect,
                 has_tls: key.is_some(),
                 guards: guards(&routes),
                 routes,
-                services: build_services(&first, &appids, site.services)?,
+                services: build_services(&first, &appids, site.services, protected)?,
             });
             for host in hosts {
                 if let Some(key) = &key {
@@ -178,6 +183,7 @@ fn build_routes(
     host: &str,
     appids: &Arc<[String]>,
     routes: Vec<Route>,
+    protected: &Protected,
 ) -> Result<Table<Arc<Way>>, Error> {
     let paths: Vec<String> = routes.iter().map(|route| route.path.clone()).collect();
     let fail = |path: &str, what: String| Error::Route {
@@ -189,7 +195,7 @@ fn build_routes(
     for route in routes {
         let pattern =
             Pattern::parse(&route.path).map_err(|what| fail(&route.path, what.to_owned()))?;
-        let to = build_target(route.target).map_err(|what| fail(&route.path, what))?;
+        let to = build_target(route.target, protected).map_err(|what| fail(&route.path, what))?;
         let session = route.session;
         let appids = Arc::clone(appids);
         let way = Way {
@@ -212,6 +218,7 @@ fn build_services(
     host: &str,
     appids: &Arc<[String]>,
     services: Vec<Service>,
+    protected: &Protected,
 ) -> Result<Services, Error> {
     let mut ready = HashMap::with_capacity(services.len());
     for service in services {
@@ -228,7 +235,7 @@ fn build_services(
         if !matches!(target, Target::App(_) | Target::Proxy(_)) {
             return Err(fail("it must lead to an app or a proxy".to_owned()));
         }
-        let to = build_target(target).map_err(fail)?;
+        let to = build_target(target, protected).map_err(fail)?;
         let appids = Arc::clone(appids);
         let way = Way {
             appids,
@@ -242,11 +249,11 @@ fn build_services(
     Ok(Services(ready))
 }
 
-fn build_target(target: Target) -> Result<To, String> {
+fn build_target(target: Target, protected: &Protected) -> Result<To, String> {
     Ok(match target {
         Target::App(name) => To::App(name),
         Target::Proxy(list) => To::Proxy(Ring::parse(&list)?),
-        Target::Static(dir) => To::Static(open_root(&dir)?),
+        Target::Static(dir) => To::Static(open_root(&dir, protected)?),
         Target::Room(router) => To::Room(router),
         Target::Redirect { to, code } => {
             if !matches!(code, 301 | 302 | 303 | 307 | 308) {
@@ -260,8 +267,8 @@ fn build_target(target: Target) -> Result<To, String> {
     })
 }
 
-fn open_root(dir: &Path) -> Result<Root, String> {
-    Root::open(dir)
+fn open_root(dir: &Path, protected: &Protected) -> Result<Root, String> {
+    Root::open(dir, protected.clone())
         .map_err(|error| format!("the directory {} cannot be used: {error}", dir.display()))
 }
 
@@ -283,7 +290,7 @@ mod tests {
             routes: routes.collect(),
             services: Vec::new(),
         };
-        House::build(vec![site], 0)
+        House::build(vec![site], &Protected::default(), 0)
     }
 
     #[test]

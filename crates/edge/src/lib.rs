@@ -11,7 +11,8 @@
 //!   `framing` (what hyper would mend silently).
 //! - The road: `gate`, and its steps `screen`, `path`, `house`, `route`, `services` and `guard`,
 //!   `challenge`, `redirect`, `headers`, `identity`, `gateway` and `nets`.
-//! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range`, `room`.
+//! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range` and
+//!   `protected`, `room`.
 //! - Beside the road: `body`, `page` (refusals), `access_log` with `access_lines`, `tap`.
 //!
 //! # Invariants
@@ -22,6 +23,7 @@
 //!   believed.
 //! - A request is sent to a business server once; again only if nothing was sent.
 //! - A connection is a tunnel only after a 101.
+//! - No file that weappd reads or keeps is served, whatever name leads to it.
 //! - Every wait for a client has an end.
 //! - No secret stands in the access log.
 
@@ -47,6 +49,7 @@ mod nets;
 mod page;
 mod path;
 mod pool;
+mod protected;
 mod proxy;
 mod range;
 mod redirect;
@@ -71,5 +74,6 @@ pub use challenge::Challenges;
 pub use config::Config;
 pub use error::Error;
 pub use identity::{Caller, Identify};
+pub use protected::Protected;
 pub use server::{Control, Edge, EdgeParts, Upstreams};
 pub use site::{Bound, CertFiles, Kind, Route, Service, SessionRule, Site, Target};

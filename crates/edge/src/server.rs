@@ -22,6 +22,7 @@ use crate::house::House;
 use crate::identity::Identify;
 use crate::listener::{self, Dealer};
 use crate::nets::Nets;
+use crate::protected::Protected;
 use crate::site::{Bound, Site};
 use crate::tls;
 use crate::worker::{self, Shared, Worker};
@@ -35,6 +36,8 @@ pub struct EdgeParts {
     pub config: Config,
     /// The sites; the first one's certificate answers unknown names.
     pub sites: Vec<Site>,
+    /// What no site serves.
+    pub protected: Protected,
     /// The ready instances of each app, as the supervisor tells them.
     pub upstreams: watch::Receiver<Upstreams>,
     /// Says who is calling.
@@ -69,7 +72,7 @@ pub struct Control {
 impl Edge {
     /// Reads certificates and checks routes.
     pub fn build(parts: EdgeParts) -> Result<Self, Error> {
-        let house = House::build(parts.sites, parts.clock.unix_secs())?;
+        let house = House::build(parts.sites, &parts.protected, parts.clock.unix_secs())?;
         let resolver = Arc::new(Resolver(ArcSwap::new(Arc::clone(&house.certs))));
         let gateways = Nets::parse(&parts.config.wechat_gateways)
             .map_err(|(_, (what, hint))| Error::Gateways { what, hint })?;
@@ -86,6 +89,7 @@ impl Edge {
                 wiretap: parts.wiretap,
                 quiet_paths: parts.quiet_paths,
                 challenges: Challenges::default(),
+                protected: parts.protected,
                 gateways,
                 inside: parts.inside,
             }),
@@ -171,7 +175,7 @@ impl Control {
     /// Replaces sites, routes and certificates, all or nothing. Connections stay open,
     /// and requests under way finish on the routes they began with.
     pub fn reload(&self, sites: Vec<Site>) -> Result<(), Error> {
-        let house = House::build(sites, self.clock.unix_secs())?;
+        let house = House::build(sites, &self.shared.protected, self.clock.unix_secs())?;
         self.shared.resolver.0.store(Arc::clone(&house.certs));
         self.shared.house.store(Arc::new(house));
         Ok(())

@@ -1,7 +1,8 @@
 //! Files of a directory: what is under it and nothing else.
 //!
 //! The whole request path is looked up under the root. A folder is answered with its
-//! `index.html`. Names that begin with a dot are not there, but for `/.well-known`.
+//! `index.html`. Names that begin with a dot are not there, but for `/.well-known`; nor is
+//! what weappd itself reads and keeps (`protected`), nor a private key.
 //!
 //! # Invariants
 //!
@@ -30,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::body::Body;
 use crate::page::Refusal;
+use crate::protected::{self, Protected};
 use crate::{range, redirect};
 
 /// How long a file's state is believed.
@@ -49,6 +51,7 @@ pub(crate) struct Root(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     dir: OwnedFd,
+    protected: Protected,
     kept: RwLock<Kept>,
 }
 
@@ -83,8 +86,8 @@ enum Seen {
 }
 
 impl Root {
-    /// Opens the directory.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    /// Opens the directory, but for what is `protected`.
+    pub(crate) fn open(path: &Path, protected: Protected) -> io::Result<Self> {
         let path = path.canonicalize()?;
         let dir = File::open(&path)?;
         if !dir.metadata()?.is_dir() {
@@ -93,6 +96,7 @@ impl Root {
         Ok(Self(Arc::new(Inner {
             path,
             dir: dir.into(),
+            protected,
             kept: RwLock::default(),
         })))
     }
@@ -171,6 +175,10 @@ impl Inner {
     fn see(&self, name: String) -> io::Result<Seen> {
         let file = self.open(if name.is_empty() { "." } else { &name })?;
         let state = file.metadata()?;
+        let real = protected::real_path(&file, &self.path.join(&name));
+        if protected::is_hidden(&self.path, &real) || self.protected.covers(&state, &real) {
+            return Ok(Seen::Nothing);
+        }
         if state.is_dir() {
             return Ok(Seen::Folder);
         }
@@ -178,6 +186,9 @@ impl Inner {
             return Ok(Seen::Nothing);
         }
         let entry = Arc::new(Entry::read(&name, file, &state)?);
+        if matches!(&entry.content, Content::Small(bytes) if protected::is_private_key(bytes)) {
+            return Ok(Seen::Nothing);
+        }
         self.keep(name, &entry);
         Ok(Seen::File(entry))
     }
@@ -403,7 +414,7 @@ mod tests {
         std::fs::write(inside.path().join("a.txt"), "a").expect("written");
         std::os::unix::fs::symlink(outside.path(), inside.path().join("out")).expect("a link");
         std::os::unix::fs::symlink("a.txt", inside.path().join("in.txt")).expect("a link");
-        let root = Root::open(inside.path()).expect("opened");
+        let root = Root::open(inside.path(), Protected::default()).expect("opened");
         assert!(matches!(root.0.see("in.txt".to_owned()), Ok(Seen::File(_))));
         let way_out = root.0.see("out/secret".to_owned()).err().expect("refused");
         assert!(is_absence(&way_out), "{way_out:?}");

@@ -22,6 +22,7 @@ use crate::identity::{Herald, Identify};
 use crate::listener::Arrival;
 use crate::nets::Nets;
 use crate::pool::{Pool, Upstream};
+use crate::protected::Protected;
 use crate::proxy;
 use crate::server::Upstreams;
 use crate::stream::Seats;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) wiretap: Wiretap,
     pub(crate) quiet_paths: Vec<String>,
     pub(crate) challenges: Challenges,
+    pub(crate) protected: Protected,
     pub(crate) gateways: Nets,
     pub(crate) inside: bool,
 }

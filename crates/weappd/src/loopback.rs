@@ -65,6 +65,7 @@ fn edge_of(
             routes: vec![everything],
             services: Vec::new(),
         }],
+        protected: weappd_edge::Protected::default(),
         upstreams: watch::channel(Arc::default()).1,
         identify: Arc::new(NobodyKnown),
         clock: ground.clock.clone(),

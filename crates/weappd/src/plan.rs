@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weappd_apps::AppConfig;
 use weappd_base::secret::Secret;
-use weappd_edge::{Bound, CertFiles, Route, Service};
+use weappd_edge::{Bound, CertFiles, Protected, Route, Service};
 use weappd_session::MiniApp;
 
 use crate::stand_in::StandIn;
@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) base_dir: PathBuf,
     /// Every site, the first one answers unknown TLS names.
     pub(crate) sites: Vec<SitePlan>,
+    /// What no site serves.
+    pub(crate) protected: Protected,
     /// Every mini program.
     pub(crate) mini_apps: Vec<MiniApp>,
     /// How their messages come and where they go, by AppID.

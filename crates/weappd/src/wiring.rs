@@ -20,7 +20,7 @@ use axum::Router;
 use weappd_apps::{Apps, AppsParts, Variables};
 use weappd_base::secret::Secret;
 use weappd_base::wiretap::Wiretap;
-use weappd_edge::{Bound, Edge, EdgeParts, Kind, Site, Target};
+use weappd_edge::{Bound, Edge, EdgeParts, Kind, Protected, Site, Target};
 use weappd_files::http::PublicBase;
 use weappd_files::{Files, FilesParts};
 use weappd_gateway::Gateway;
@@ -139,12 +139,13 @@ async fn build(
         .collect();
     if let Some(socket) = side {
         let kind = Kind::Http;
-        let edge = house.side_edge(&sites)?;
+        let edge = house.side_edge(&sites, plan.protected.clone())?;
         doors.open("the side door", edge, vec![Bound { socket, kind }]);
     }
     let edge = Edge::build(EdgeParts {
         config: plan.sections.edge,
         sites,
+        protected: plan.protected.clone(),
         upstreams: house.apps.addresses(),
         identify: Arc::new(SessionIdentify(house.sessions.clone())),
         clock: ground.clock.clone(),
@@ -320,7 +321,7 @@ impl House {
 
     /// The same sites for weappd's own callbacks: plain HTTP on loopback, sent nowhere else,
     /// drawn and logged by the rooms that make them.
-    fn side_edge(&self, sites: &[Site]) -> Result<Edge, Failure> {
+    fn side_edge(&self, sites: &[Site], protected: Protected) -> Result<Edge, Failure> {
         let inside = |site: &Site| {
             let mut site = site.clone();
             site.tls = None;
@@ -335,6 +336,7 @@ impl House {
         Edge::build(EdgeParts {
             config: small_config(),
             sites: sites.iter().map(inside).collect(),
+            protected,
             upstreams: self.apps.addresses(),
             identify: Arc::new(PassIdentify {
                 passes: self.passes.clone(),

@@ -337,6 +337,7 @@ async fn a_certificate_authority_gets_its_answer() {
     let edge = weappd_edge::Edge::build(weappd_edge::EdgeParts {
         config: weappd_edge::Config::default(),
         sites: vec![site(&["*"], vec![route("/", Target::Room(room))])],
+        protected: weappd_edge::Protected::default(),
         upstreams,
         identify: Arc::new(crate::world::Doorman),
         clock: weappd_base::clock::Clock::system(),

@@ -6,6 +6,7 @@ mod claims;
 mod cloud;
 mod files;
 mod life;
+mod protected;
 mod proxy;
 mod smuggling;
 mod tls;

@@ -20,8 +20,8 @@ use weappd_base::clock::Clock;
 use weappd_base::tasks::{Stop, Tasks};
 use weappd_base::wiretap::Wiretap;
 use weappd_edge::{
-    Bound, Caller, CertFiles, Config, Control, Edge, EdgeParts, Error, Identify, Kind, Route,
-    Service, SessionRule, Site, Target, Upstreams,
+    Bound, Caller, CertFiles, Config, Control, Edge, EdgeParts, Error, Identify, Kind, Protected,
+    Route, Service, SessionRule, Site, Target, Upstreams,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +62,7 @@ pub(crate) struct Plan {
     pub(crate) sites: Vec<Site>,
     pub(crate) quiet: Vec<String>,
     pub(crate) inside: bool,
+    pub(crate) protected: Protected,
 }
 
 impl Plan {
@@ -74,6 +75,7 @@ impl Plan {
             sites: vec![site(&["*"], routes)],
             quiet: Vec::new(),
             inside: false,
+            protected: Protected::default(),
         }
     }
 
@@ -98,6 +100,7 @@ impl Plan {
         let edge = Edge::build(EdgeParts {
             config: self.config,
             sites: self.sites,
+            protected: self.protected,
             upstreams,
             identify: Arc::new(Doorman),
             clock: Clock::system(),

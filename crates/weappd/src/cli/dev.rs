@@ -164,6 +164,7 @@ fn plan(
             services: Vec::new(),
             tunnel_business: None,
         }],
+        protected: weappd_edge::Protected::default(),
         mini_apps: vec![MiniApp::new(simulated::DEV_APPID, secret.clone())],
         pushes: BTreeMap::from([(
             simulated::DEV_APPID.to_owned(),

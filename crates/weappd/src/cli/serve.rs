@@ -112,6 +112,7 @@ fn plan(config: Config) -> Plan {
     Plan {
         base_dir: config.base_dir,
         sites: config.sites,
+        protected: config.protected,
         mini_apps: config.mini_apps,
         pushes: config.pushes,
         apps: config.apps,

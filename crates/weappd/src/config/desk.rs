@@ -15,6 +15,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) reader: &'a Reader<'a>,
     pub(crate) problems: &'a Problems,
     pub(crate) env: Env<'a>,
+    /// The file itself.
+    pub(crate) file: PathBuf,
     /// What relative paths are relative to.
     pub(crate) dir: PathBuf,
     pub(crate) unix_secs: i64,

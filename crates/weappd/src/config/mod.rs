@@ -20,6 +20,7 @@ mod api_security;
 mod bounds;
 mod desk;
 mod document;
+mod exposed;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod homes;
@@ -42,6 +43,7 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use weappd_base::clock::Clock;
@@ -149,6 +151,7 @@ fn check(path: &Path, bytes: &[u8], env: Env<'_>) -> Result<Loaded, Vec<Problem>
     let secrets = secret_source::SecretSource {
         env,
         dir: dir_of(path),
+        files: RefCell::default(),
     };
     let reader = read::Reader::new(&problems, &secrets);
     let raw: raw::Raw = reader.read(&doc);
@@ -167,6 +170,7 @@ fn check(path: &Path, bytes: &[u8], env: Env<'_>) -> Result<Loaded, Vec<Problem>
         reader: &reader,
         problems: &problems,
         env,
+        file: path.to_owned(),
         dir: dir_of(path),
         unix_secs: Clock::system().unix_secs(),
     };

@@ -493,6 +493,7 @@ mod tests {
         let secrets = SecretSource {
             env: &env,
             dir: std::path::PathBuf::new(),
+            files: RefCell::default(),
         };
         let (a, b) = Reader::new(&problems, &secrets).read_both(&doc);
         let found = problems.into_sorted();

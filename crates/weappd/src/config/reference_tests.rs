@@ -61,6 +61,7 @@ fn as_told<T: for<'de> Deserialize<'de> + Default>(heading: &str) -> T {
     let secrets = SecretSource {
         env: &|_| None,
         dir: std::path::PathBuf::new(),
+        files: std::cell::RefCell::default(),
     };
     let value = Reader::new(&problems, &secrets).read(&doc);
     let found = problems.into_sorted();

@@ -10,6 +10,7 @@ use std::{
 
 use weappd_apps::AppConfig;
 use weappd_base::secret::Secret;
+use weappd_edge::Protected;
 use weappd_session::MiniApp;
 use weappd_tunnel::Business;
 
@@ -17,7 +18,7 @@ use crate::config::{
     address,
     desk::Desk,
     document::Step,
-    internal, push,
+    exposed, internal, push,
     raw::{self, Doors, Log, Raw, TunnelShort},
     site, spelling,
 };
@@ -30,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) base_dir: PathBuf,
     /// Where state is kept.
     pub(crate) data_dir: PathBuf,
+    /// What no site serves.
+    pub(crate) protected: Protected,
     /// Where plain HTTP is listened for; `[::]` is every address, IPv4 too.
     pub(crate) http: Vec<SocketAddr>,
     /// Where HTTPS is listened for; nowhere if no site has a certificate.
@@ -95,10 +98,14 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     ports(desk, &doors, &apps);
     rooms(desk, &raw, &shared.edge);
     log(desk, &raw.log);
+    let data_dir = desk.dir.join(&raw.data_dir);
+    let protected = exposed::protected(desk, &raw, &sites, &data_dir);
+    exposed::tell(desk, &raw, &protected);
     let tls = sites.iter().any(|site| site.tls.is_some());
     Config {
         base_dir: whole(&desk.dir),
-        data_dir: desk.dir.join(&raw.data_dir),
+        data_dir,
+        protected,
         http: doors.http,
         https: if tls { doors.https } else { Vec::new() },
         grace: Duration::from_secs(shared.doors.grace_secs),

@@ -4,6 +4,7 @@
 //! in its place, so that a secret need not stand in it.
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::Read as _,
     os::unix::fs::PermissionsExt as _,
@@ -24,6 +25,8 @@ pub(crate) struct SecretSource<'a> {
     pub(crate) env: Env<'a>,
     /// What relative paths are relative to.
     pub(crate) dir: PathBuf,
+    /// Every file that was asked for.
+    pub(crate) files: RefCell<Vec<PathBuf>>,
 }
 
 /// Why a text could not be fetched; the caller knows where it was asked for.
@@ -57,7 +60,9 @@ impl SecretSource<'_> {
         if kind == "env" {
             return self.variable(name);
         }
-        file(&self.dir.join(name)).map_err(|what| Missing {
+        let path = self.dir.join(name);
+        self.files.borrow_mut().push(path.clone());
+        file(&path).map_err(|what| Missing {
             message: format!("the file `{name}` {what}"),
             hint: "the path is relative to the directory of weappd.toml".to_owned(),
         })
@@ -117,6 +122,7 @@ mod tests {
         let source = SecretSource {
             env: &env,
             dir: dir.path().to_owned(),
+            files: RefCell::default(),
         };
         let text = |kind, name| source.fetch(kind, name).map(|f| f.text);
         assert_eq!(text("env", "SET").as_deref(), Ok("from env"));

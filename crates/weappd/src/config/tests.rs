@@ -657,6 +657,40 @@ fn api_security_names_what_it_cannot_do() {
     assert!(short.contains("not 32 bytes of base64"), "{short}");
 }
 
+#[test]
+fn a_root_that_would_show_weappds_own_files_is_told() {
+    let desk = Desk::new();
+    let at = |name: &str| desk.dir.path().join(name);
+    std::fs::create_dir_all(at("data/www")).expect("made");
+    std::fs::create_dir_all(at("html/data")).expect("made");
+    std::fs::write(at("app.secret"), "abc").expect("written");
+    std::os::unix::fs::symlink("data", at("linked")).expect("a link");
+    let secret = "[miniapp]\nappid = \"wx1234567890abcdef\"\nsecret = { file = \"app.secret\" }\n";
+    let whole = format!("{SITE}root = \".\"\ndata_dir = \"data\"\n{secret}");
+    let told = desk.told(&whole).join("\n");
+    assert!(
+        told.contains("3:8 warning: weappd's own files lie in what this site serves: app.secret, data, weappd.toml"),
+        "{told}"
+    );
+    let with_key = "domain = \"www.example.com\"\ncert = \"a.crt\"\nkey = \"a.key\"\nroutes = [{ path = \"/x\", root = \"./html/..\" }]\n";
+    let told = desk.told(with_key).join("\n");
+    assert!(
+        told.contains("lie in what this site serves: a.key, weappd.toml"),
+        "{told}"
+    );
+    for root in ["data", "data/", "./data/www", "linked", "linked/www"] {
+        let told = desk.told(&format!("{SITE}root = \"{root}\"\ndata_dir = \"data\"\n"));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("3:8 error: "), "{told:?}");
+        assert!(told[0].contains("which is never served"), "{told:?}");
+    }
+    let beside = format!("{SITE}root = \"html\"\ndata_dir = \"data\"\n");
+    assert_eq!(desk.told(&beside), Vec::<String>::new());
+    let inside = format!("{SITE}root = \"html\"\ndata_dir = \"html/data\"\n");
+    let told = desk.told(&inside).join("\n");
+    assert!(told.contains("serves: html/data"), "{told}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 

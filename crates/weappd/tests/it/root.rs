@@ -230,3 +230,42 @@ async fn a_changed_file_is_seen() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn a_root_beside_weappds_own_files_gives_none_of_them_out() {
+    let recipe = Recipe::new()
+        .file("index.html", PAGE)
+        .file("weappd.toml.old", "secret")
+        .file("pass.word", "0123456789abcdef0123456789abcdef\n")
+        .site("root = \".\"\ndata_dir = \"data\"")
+        .internal("token = { file = \"pass.word\" }");
+    let world = recipe.serve();
+    let site = world.site();
+    assert_eq!(site.get("/").send().await.body(), PAGE);
+    let dir = world.dir();
+    symlink("data/weappd.db", dir.join("users.db")).expect("a link");
+    std::fs::hard_link(dir.join("site.key"), dir.join("key.txt")).expect("a link");
+    std::fs::hard_link(dir.join("data/session.key"), dir.join("session.txt")).expect("a link");
+    for path in [
+        "/weappd.toml",
+        "/weappd.toml.old",
+        "/%77eappd.toml",
+        "/site.key",
+        "/key.txt",
+        "/pass.word",
+        "/data",
+        "/data/",
+        "/data/weappd.db",
+        "/data/weappd.db-wal",
+        "/data/session.key",
+        "/data/lock",
+        "/users.db",
+        "/session.txt",
+    ] {
+        let answer = site.get(path).send().await;
+        assert_eq!(answer.status(), 404, "{path}");
+    }
+    let checked = world.command_with_secret(&["check"]);
+    let words = String::from_utf8_lossy(&checked.stdout);
+    assert!(words.contains("weappd's own files lie in"), "{words}");
+}
