@@ -83,7 +83,7 @@ function createCloud(options) {
       if (answer.statusCode === 401 && saysWeappd(answer.data)) {
         throw new Refusal(CODES.path, 'the server does not know this user');
       }
-      if (answer.statusCode === 404 && answer.data && answer.data.error === 'service_not_found') {
+      if (answer.statusCode === 404 && errorCode(answer.data) === 'service_not_found') {
         throw new Refusal(CODES.path, 'X-WX-SERVICE names no service of this site');
       }
       const told = Number(headerOf(answer.header, 'content-length'));
@@ -171,8 +171,11 @@ function envOf(env) {
   return env && typeof env === 'object' ? env.default : env;
 }
 
-const saysWeappd = (body) => Boolean(body && body.error)
-  && (body.error === 'ERR_SKEY_INVALID' || body.error.code === 'login_required');
+/** The code in one of weappd's own errors. */
+const errorCode = (body) => (body && body.error ? body.error.code : undefined);
+
+const saysWeappd = (body) => errorCode(body) === 'login_required'
+  || Boolean(body && body.error === 'ERR_SKEY_INVALID');
 
 function within(ms, work) {
   return new Promise((resolve, reject) => {

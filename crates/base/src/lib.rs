@@ -8,6 +8,7 @@
 //! - [`token`]: ids and keys nobody can guess.
 //! - [`causes`]: errors told with what caused them.
 //! - [`error_body`]: what a refused request is told.
+//! - [`fair_timer`]: upper bounds of time in tests, on busy machines.
 //! - [`json`]: bodies that must be objects.
 //! - [`secret`]: values that must not reach a log, an error or a client.
 //! - [`wiretap`]: what went over the wire, for the sequence diagram of `weappd dev`.
@@ -20,6 +21,7 @@
 pub mod causes;
 pub mod clock;
 pub mod error_body;
+pub mod fair_timer;
 pub mod json;
 pub mod secret;
 pub mod tasks;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
+use weappd_base::fair_timer::FairTimer;
 
 use crate::http::{self, connector};
 use crate::process::PATIENCE;
@@ -285,7 +286,7 @@ async fn bytes_that_are_no_request_reach_nobody() {
 
 /// Sends a byte at a time until the door has had enough; how long that took.
 async fn drip(mut raw: Raw, head: &str) -> (Duration, String) {
-    let begun = Instant::now();
+    let begun = FairTimer::start();
     let mut bytes = head.bytes().chain(std::iter::repeat(b'x'));
     while begun.elapsed() < PATIENCE {
         let byte = bytes.next().unwrap_or(b'x');
@@ -297,7 +298,7 @@ async fn drip(mut raw: Raw, head: &str) -> (Duration, String) {
             break;
         }
     }
-    let took = begun.elapsed();
+    let took = begun.fair();
     (took, raw.rest().await)
 }
 
@@ -324,9 +325,9 @@ async fn slow_heads_and_slow_handshakes_are_cut_off() {
     }
     // Nobody who says nothing stays.
     for addr in [victim.world.http, victim.world.https] {
-        let begun = Instant::now();
+        let begun = FairTimer::start();
         raw::ask(addr, "").await;
-        assert!(begun.elapsed() < limit);
+        assert!(begun.fair() < limit);
     }
     victim.is_well().await;
 }

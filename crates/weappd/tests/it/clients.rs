@@ -38,7 +38,7 @@ fn node_test(files: &[&str], world: Option<&World>) {
     }
     let mut node = Process::spawn("node --test", &mut command);
     let status = node.wait(LONG);
-    let said = node.transcript();
+    let said = node.last_transcript();
     assert!(status.is_some_and(|status| status.success()), "{status:?}");
     assert!(
         !said.contains("# pass 0") && said.contains("# skipped 0"),

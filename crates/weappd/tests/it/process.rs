@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// How long anything a test waits for may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a child may take to end by itself after SIGTERM.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -24,6 +24,8 @@ pub(crate) struct Process {
     stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
     said: Arc<Mutex<Vec<String>>>,
+    /// Hangs up when both pipes were read to their ends.
+    ended: Receiver<()>,
 }
 
 impl Process {
@@ -40,14 +42,16 @@ impl Process {
         let (sender, stdout) = channel();
         let out = child.stdout.take().expect("a piped stdout");
         let err = child.stderr.take().expect("a piped stderr");
-        read_lines(out, "", Arc::clone(&said), Some(sender));
-        read_lines(err, "! ", Arc::clone(&said), None);
+        let (reading, ended) = channel();
+        read_lines(out, "", Arc::clone(&said), Some(sender), reading.clone());
+        read_lines(err, "! ", Arc::clone(&said), None, reading);
         Self {
             name: name.to_owned(),
             stdin: child.stdin.take(),
             child,
             stdout,
             said,
+            ended,
         }
     }
 
@@ -95,6 +99,12 @@ impl Process {
     /// Everything the child said so far; stderr lines begin with `! `.
     pub(crate) fn transcript(&self) -> String {
         self.said.lock().expect("a whole transcript").join("\n")
+    }
+
+    /// Everything a child that ended has said: what it wrote last may still be in its pipes.
+    pub(crate) fn last_transcript(&self) -> String {
+        self.ended.recv_timeout(PATIENCE).ok();
+        self.transcript()
     }
 
     /// Sends a signal to the whole group. A group that is gone already is fine.
@@ -149,8 +159,10 @@ fn read_lines(
     mark: &'static str,
     said: Arc<Mutex<Vec<String>>>,
     to: Option<Sender<String>>,
+    reading: Sender<()>,
 ) {
     thread::spawn(move || {
+        let _reading = reading;
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             said.lock()
                 .expect("a whole transcript")

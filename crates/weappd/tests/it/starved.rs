@@ -49,6 +49,7 @@ async fn a_door_without_descriptors_waits_and_opens_again() {
         .edge("redirect = false")
         .serve();
     assert_eq!(world.site().get("/").send().await.status(), 200);
+    let begun = Instant::now();
     let most = held(&mut world) + 6;
     limit(&mut world, most);
 
@@ -72,5 +73,7 @@ async fn a_door_without_descriptors_waits_and_opens_again() {
     }
     assert_eq!(world.site().get("/").send().await.status(), 200);
     let complaints = world.transcript().matches(COMPLAINT).count();
-    assert_eq!(complaints, 1, "one is enough");
+    // At most twice a minute, however long a busy machine took for all this.
+    let most = 1 + usize::try_from(begun.elapsed().as_secs() / 30).expect("few");
+    assert!((1..=most).contains(&complaints), "{complaints} complaints");
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use weappd_base::fair_timer::FairTimer;
 
 use crate::cert::{self, KeyForm};
 use crate::http::{self, Answer, Client};
@@ -162,14 +163,14 @@ impl World {
     /// Ends the process with `signal` and gives its directory to the next world. How long
     /// it took is the second part.
     pub(crate) fn end(mut self, signal: rustix::process::Signal) -> (TempDir, Duration) {
-        let asked = Instant::now();
+        let asked = FairTimer::start();
         self.process.signal_leader(signal);
         assert!(
             self.process.wait(PATIENCE).is_some(),
             "weappd did not end\n{}",
             self.transcript()
         );
-        (self.dir, asked.elapsed())
+        (self.dir, asked.fair())
     }
 
     /// Starts a killed `weappd serve` again in its directory. Its ports are other ones:
@@ -405,12 +406,8 @@ impl Recipe {
             .env("WEAPP_SECRET", APP_SECRET);
         let mut process = Process::spawn("weappd serve", &mut command);
         let status = process.wait(PATIENCE);
-        // What it wrote last is on its way through a pipe.
-        while process.next_line(Instant::now() + PATIENCE).is_some() {}
-        (
-            status.and_then(|status| status.code()),
-            process.transcript(),
-        )
+        let said = process.last_transcript();
+        (status.and_then(|status| status.code()), said)
     }
 
     fn world(self, process: Process, [http, https, internal]: [SocketAddr; 3]) -> World {
