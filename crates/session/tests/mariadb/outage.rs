@@ -88,7 +88,7 @@ async fn log_in_at_last(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_keeps_silent_is_waited_for_so_long_and_no_longer() {
-    let (_backend, server, world) = world(1500).await;
+    let (_backend, server, world) = world(4000).await;
     let skey = world.log_in("c1", "o1").await;
     let unseen = world.log_in("c2", "o2").await;
     server.signal(Signal::STOP);
@@ -97,14 +97,14 @@ async fn a_server_that_keeps_silent_is_waited_for_so_long_and_no_longer() {
     for n in 0..3 {
         assert_eq!(world.user(&skey).await["code"], 0, "memory goes on: {n}");
     }
-    assert!(begun.fair() < Duration::from_millis(1400), "waited once");
+    assert!(begun.fair() < Duration::from_millis(3900), "waited once");
     world.wechat.code("c3", "o1");
     let begun = FairTimer::start();
     let login = world.native(&json!({"code": "c3"})).await;
     assert_eq!(login.status, StatusCode::SERVICE_UNAVAILABLE);
     let (waited, fair) = (begun.elapsed(), begun.fair());
-    assert!(waited >= Duration::from_millis(1400), "{waited:?}");
-    assert!(fair < Duration::from_secs(6), "{fair:?}");
+    assert!(waited >= Duration::from_millis(3900), "{waited:?}");
+    assert!(fair < Duration::from_secs(12), "{fair:?}");
     let wrong = world
         .get("/weapp/user", &[("X-WX-Skey", "never seen")])
         .await;
@@ -134,7 +134,7 @@ async fn a_short_silence_is_not_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_killed_comes_back_with_all_that_was_acknowledged() {
-    let (_backend, server, mut world) = world(1000).await;
+    let (_backend, server, mut world) = world(4000).await;
     let mut skeys = Vec::new();
     for n in 0..20 {
         skeys.push(world.log_in(&format!("c{n}"), &format!("o{n}")).await);
@@ -159,14 +159,14 @@ async fn a_server_that_was_killed_comes_back_with_all_that_was_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_there_at_the_start_is_said_in_time_and_without_the_password() {
-    let (backend, server, world) = world(500).await;
+    let (backend, server, world) = world(4000).await;
     server.signal(Signal::KILL);
     let begun = FairTimer::start();
     let err = world
         .open_at(world.dir.path())
         .await
         .expect_err("nobody there");
-    assert!(begun.fair() < Duration::from_secs(5));
+    assert!(begun.fair() < Duration::from_secs(12));
     let text = err.to_string();
     assert!(text.contains(&backend.port().to_string()), "{text}");
     assert!(!text.contains("for-tests-only"), "{text}");
