@@ -11,6 +11,7 @@ use axum::{
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, request, uri::Authority};
 use serde_json::json;
+use weappd_base::error_body::ErrorBody;
 
 use crate::{
     download,
@@ -112,7 +113,7 @@ async fn take(State(face): State<Face>, request: Request<Body>) -> Response<Body
         }
         Err(error) => {
             let_it_end(&face.files, &parts.headers, body);
-            refuse(&error)
+            refuse_upload(&error)
         }
     }
 }
@@ -169,12 +170,23 @@ async fn give(
     headers: HeaderMap,
 ) -> Response<Body> {
     let Some(name) = name.ok().and_then(|Path(name)| FileName::parse(&name)) else {
-        return refuse(&Error::NotFound);
+        return refuse_download(&Error::NotFound);
     };
     match download::give(&files, name, &method, &headers).await {
         Ok(answer) => answer,
-        Err(error) => refuse(&error),
+        Err(error) => refuse_download(&error),
     }
+}
+
+/// A file that is not given, in the shape of weappd's own errors: the old dialects have no
+/// such endpoint.
+fn refuse_download(error: &Error) -> Response<Body> {
+    let (status, words) = told(error);
+    let code = match error {
+        Error::NotFound => "not_found",
+        _ => "file_failed",
+    };
+    envelope(status, &ErrorBody::new(code, &words))
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
@@ -210,9 +222,15 @@ async fn linger(mut body: BodyDataStream) {
     drop(tokio::time::timeout(LINGER, rest).await);
 }
 
+/// An upload that is not kept, in the words of Wafer 2, whose endpoint it is.
+fn refuse_upload(error: &Error) -> Response<Body> {
+    let (status, words) = told(error);
+    envelope(status, &json!({"code": -1, "error": words}))
+}
+
 /// The HTTP status and the words each failure is answered with. What went wrong inside is
 /// logged here, once, and not told.
-fn refuse(error: &Error) -> Response<Body> {
+fn told(error: &Error) -> (StatusCode, String) {
     let status = match error {
         Error::OpenStore { .. }
         | Error::BeginUpload(_)
@@ -247,11 +265,11 @@ fn refuse(error: &Error) -> Response<Body> {
         tracing::debug!(error = %error, "files: a request was refused");
         error.to_string()
     };
-    envelope(status, &json!({"code": -1, "error": words}))
+    (status, words)
 }
 
-/// The Wafer 2 envelope.
-fn envelope(status: StatusCode, json: &serde_json::Value) -> Response<Body> {
+/// A JSON answer that nobody on the way may keep.
+fn envelope(status: StatusCode, json: &impl fmt::Display) -> Response<Body> {
     let mut answer = Response::new(Body::from(json.to_string()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

@@ -559,7 +559,10 @@ async fn no_path_leads_out() {
     ] {
         let got = room.get(name, &[]).await;
         assert_eq!(got.status, StatusCode::NOT_FOUND, "{name}");
-        assert_eq!(&got.body[..], br#"{"code":-1,"error":"no such file"}"#);
+        assert_eq!(
+            &got.body[..],
+            br#"{"error":{"code":"not_found","message":"no such file"}}"#
+        );
     }
 }
 
