@@ -19,8 +19,9 @@ export type ErrorCode =
   | 'bad_message'
   /** The server said no; `detail` is its answer. */
   | 'refused'
-  /** WeChat encrypted with a session_key that weappd does not hold. The client has logged in
-   * anew: ask the phone for the data again. */
+  /** The data does not open: WeChat encrypted with a session_key that weappd does not hold, or
+   * the data is damaged. The client has logged in anew, once a minute at most: ask the phone
+   * for the data again. */
   | 'session_key_expired'
   /** A message longer than the server takes. */
   | 'too_long';
@@ -51,6 +52,8 @@ export interface Phone {
   country_code: string;
   /** Seconds since 1970. */
   verified_at: number;
+  /** What proved it: WeChat's answer to a code, or encrypted data, which is the weaker proof. */
+  source: 'code' | 'encrypted_data';
 }
 
 /** What WeChat encrypts. */

@@ -149,14 +149,18 @@ class Client {
       .then(() => undefined);
   }
 
-  /** The body of an answer; a session_key that is gone is replaced by a login first. */
+  /**
+   * The body of an answer. Where the data does not open, the session_key may be another by now:
+   * a login brings weappd the new one. Or the data is damaged, which looks the same and no login
+   * mends, so there is one login at most a minute for this.
+   */
   keyed(what, answer) {
     if (!keyIsGone(answer)) return accepted(what, answer);
     const refuse = () => {
       const { message } = answer.data.error;
       throw new WeappdError('session_key_expired', `${what}: ${message}`, answer.data);
     };
-    return this.session.login().then(refuse, refuse);
+    return this.session.renewKey().then(refuse, refuse);
   }
 
   /** A tunnel through `GET path`; open it with `.open()`. */
@@ -213,10 +217,10 @@ function accepted(what, { statusCode, data }) {
   throw new WeappdError('refused', `${what}: ${words}`, data);
 }
 
-/** Whether the data was encrypted with a session_key that weappd does not hold. */
+/** Whether the data may be encrypted with a session_key that weappd does not hold. */
 function keyIsGone({ statusCode, data }) {
   const word = statusCode === 409 && data && data.error && data.error.code;
-  return word === 'session_key_expired' || word === 'no_session_key';
+  return ['bad_user_data', 'session_key_expired', 'no_session_key'].indexOf(word) >= 0;
 }
 
 const isNotReady = (status) => status >= 502 && status <= 504;

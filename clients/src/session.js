@@ -9,6 +9,8 @@ const { call, address, headerOf, sleep } = require('./platform.js');
 const PAUSES = [300, 1000];
 /** A session is renewed this much before its end: ms, but at most a tenth of its life. */
 const EARLY = 60000;
+/** A login because data did not open comes once in this time, in ms. */
+const KEY_PAUSE = 60000;
 /** WeChat's numbers and ours for a code that is used up: wx.login gives another. */
 const CODE_IS_SPENT = ['bad_code'];
 
@@ -24,6 +26,7 @@ class Session {
     this.loggingIn = undefined;
     this.checking = undefined;
     this.checked = false;
+    this.renewedAt = undefined;
   }
 
   /** The session in hand or in storage: `{skey, expires_at, user}`, or null. */
@@ -99,6 +102,14 @@ class Session {
     this.loggingIn = mine;
     mine.then(done, done);
     return mine;
+  }
+
+  /** A login for its session_key, unless there was one of this kind a moment ago. */
+  renewKey() {
+    const now = Date.now();
+    if (Math.abs(now - this.renewedAt) < KEY_PAUSE) return Promise.resolve();
+    this.renewedAt = now;
+    return this.login();
   }
 
   exchange(userInfo, spent) {

@@ -151,8 +151,8 @@ test('a phone number is proven by its code, kept with the user, and forgotten', 
   assert.deepStrictEqual(wx.asked[wx.asked.length - 1].data, { encryptedData: 'e', iv: 'i' });
 });
 
-test('a session_key that is gone is replaced by a login, and told', async () => {
-  const gone = { statusCode: 409, data: { error: { code: 'session_key_expired', message: 'log in again' } } };
+test('data that does not open costs a login, and one a minute at most', async () => {
+  const gone = { statusCode: 409, data: { error: { code: 'bad_user_data', message: 'log in again' } } };
   const { weappd, client } = start((path) => (path === '/weapp/session/key'
     ? { statusCode: 200, data: { valid: false } }
     : /^.weapp.session.(decrypt|phone|key.reset)$/.test(path) ? gone : null));
@@ -161,10 +161,34 @@ test('a session_key that is gone is replaced by a login, and told', async () => 
   const told = { code: 'session_key_expired', detail: gone.data };
   await assert.rejects(client.decrypt({ encryptedData: 'e', iv: 'i' }), told);
   assert.strictEqual(weappd.logins, 2);
+  // Damaged data looks the same: it must not make the phone log in again and again.
   await assert.rejects(client.setPhone({ encryptedData: 'e', iv: 'i' }), told);
-  assert.strictEqual(weappd.logins, 3);
+  await assert.rejects(client.decrypt({ encryptedData: 'e', iv: 'i' }), told);
+  assert.strictEqual(weappd.logins, 2);
+  const { now } = Date;
+  for (const later of [61000, -61000]) {
+    try {
+      Date.now = () => now() + later;
+      await assert.rejects(client.decrypt({ encryptedData: 'e', iv: 'i' }), told);
+    } finally {
+      Date.now = now;
+    }
+  }
+  assert.strictEqual(weappd.logins, 4);
+});
+
+test('a session_key that cannot be reset is replaced by a login', async () => {
+  const gone = { statusCode: 409, data: { error: { code: 'session_key_expired', message: 'log in again' } } };
+  const { weappd, client } = start((path) => (path === '/weapp/session/key/reset' ? gone : null));
   await client.resetKey();
-  assert.strictEqual(weappd.logins, 4, 'a login gives a new key too');
+  assert.strictEqual(weappd.logins, 2, 'a login gives a new key too');
+});
+
+test('too much that did not open is told, and costs no login', async () => {
+  const { weappd, client } = start((path) => (path === '/weapp/session/decrypt'
+    ? { statusCode: 429, data: { error: { code: 'too_many_failures', message: 'no' } } } : null));
+  await assert.rejects(client.decrypt({ encryptedData: 'e', iv: 'i' }), { code: 'refused' });
+  assert.strictEqual(weappd.logins, 1);
 });
 
 test('a refusal of the data itself costs no login', async () => {

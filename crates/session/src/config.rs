@@ -51,6 +51,12 @@ pub struct Config {
     /// How many logins a minute one user may make, and how often weappd asks WeChat for the
     /// user's phone number or session key; 0 sets no limit.
     pub logins_per_minute_per_user: u32,
+    /// How often an hour one user may bring encrypted data that does not open, before it is
+    /// refused without a look; 0 sets no limit, and lets whoever has time decrypt and forge.
+    pub decrypt_failures_per_hour_per_user: u32,
+    /// The same of one address, whoever its users are; 0 sets no limit. Loopback addresses
+    /// are not counted.
+    pub decrypt_failures_per_hour_per_ip: u32,
     /// Whether sites answer the Wafer 1 dialect at `/login` and `/user`.
     pub wafer1: bool,
     /// Whether sites answer the Wafer 2 dialect at `/weapp/login` and `/weapp/user`.
@@ -80,6 +86,8 @@ impl Default for Config {
             open_data_max_age_secs: 3600,
             logins_per_minute_per_ip: 600,
             logins_per_minute_per_user: 60,
+            decrypt_failures_per_hour_per_user: 10,
+            decrypt_failures_per_hour_per_ip: 200,
             wafer1: false,
             wafer2: true,
             max_sessions_per_user: 8,

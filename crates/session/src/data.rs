@@ -4,6 +4,7 @@
 //! A phone may encrypt or sign with a key that a login has replaced a moment ago, so the
 //! last keys are tried, the newest first.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -11,9 +12,11 @@ use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
 use weappd_wechat::{CallError, lenient_json, open_data};
 
-use crate::error::Error;
+use crate::decryption::{Demand, SealedText, UserOpenData};
+use crate::error::{Error, UNOPENED};
 use crate::http::body;
 use crate::kind::Kind;
+use crate::limits::Bringer;
 use crate::session::{Session, name_user};
 use crate::sessions::Sessions;
 use crate::store::NewInfo;
@@ -22,8 +25,6 @@ use crate::store::NewInfo;
 const MAX_NICK: usize = 64;
 /// The longest picture address, in bytes.
 const MAX_AVATAR: usize = 1024;
-/// How far WeChat's clock may be ahead of ours.
-const AHEAD_SECS: i64 = 300;
 /// Fields that only WeChat may tell, over encrypted data or the login.
 const NOT_THEIRS: [&str; 5] = [
     "openId",
@@ -46,10 +47,17 @@ pub(crate) enum DataFault {
         "WeChat no longer uses the session keys kept of this user: log in again, then ask the phone for the data anew"
     )]
     KeyGone,
-    #[error("the data cannot be used")]
-    Closed(#[source] weappd_wechat::Error),
-    #[error("the data has not the shape of its kind: {what}")]
-    Shape { what: &'static str },
+    /// One word for whatever is wrong with encrypted data.
+    #[error("{UNOPENED}")]
+    Unopened,
+    /// It is not even encoded as it must be.
+    #[error("{0}")]
+    Encoding(Arc<weappd_wechat::Error>),
+    /// A number that was proven better is kept.
+    #[error(
+        "the user's number was proven by a code: prove another one by a code too, or DELETE it first"
+    )]
+    ProvenByCode,
     #[error("the data is of the kind {found}, not {wanted}")]
     Kind { found: Kind, wanted: Kind },
     #[error("the data is older than the configuration allows")]
@@ -65,6 +73,8 @@ pub(crate) enum DataFault {
     ForeignCode { errcode: i64 },
     #[error("too many calls for this user, try again in {retry_secs} s")]
     TooMany { retry_secs: u64 },
+    #[error("too much data of this user did not open: nothing is opened for {retry_secs} s")]
+    TooManyFailures { retry_secs: u64 },
     #[error("this weappd has no access_token to ask WeChat with")]
     NoCalls,
     #[error(transparent)]
@@ -78,6 +88,9 @@ impl From<Error> for DataFault {
         match err {
             Error::Call(err) => Self::Call(err),
             Error::TooManyLogins { retry_secs } => Self::TooMany { retry_secs },
+            Error::TooManyFailures { retry_secs } => Self::TooManyFailures { retry_secs },
+            Error::Unopened => Self::Unopened,
+            Error::Encoding(err) => Self::Encoding(err),
             err => Self::House(err),
         }
     }
@@ -177,7 +190,7 @@ impl Profile {
 
 /// An address that other users' phones may load: nothing that runs. A browser takes a
 /// backslash for a slash, and two of those at the start for another host.
-fn is_picture(url: &str) -> bool {
+pub(crate) fn is_picture(url: &str) -> bool {
     let place = url.starts_with("https://")
         || url.starts_with("http://")
         || url.starts_with('/') && !url.starts_with("//");
@@ -200,33 +213,22 @@ impl Sessions {
     pub(crate) async fn open_data(
         &self,
         session: &Session,
-        encrypted: &str,
-        iv: &str,
-    ) -> Result<Value, DataFault> {
+        address: Option<IpAddr>,
+        sealed: SealedText<'_>,
+    ) -> Result<UserOpenData, DataFault> {
         let keys = self.session_keys(session).await?;
-        let appid = &session.identity.appid;
-        let data = first(&keys, |key| {
-            open_data::open(appid, key, encrypted, Some(iv))
-        })?;
-        self.check_fresh(&data)?;
-        let openid = data.get("openId");
-        if openid.is_some_and(|openid| openid != session.identity.openid.as_str()) {
-            return Err(DataFault::Input("the data names another user"));
+        if keys.is_empty() {
+            return Err(DataFault::NoKey);
         }
-        Ok(data)
-    }
-
-    /// Makes sure, by its watermark, that the data is of now.
-    pub(crate) fn check_fresh(&self, data: &Value) -> Result<(), DataFault> {
-        let shared = self.shared();
-        let oldest = i64::try_from(shared.config.open_data_max_age_secs).unwrap_or(i64::MAX);
-        let age = open_data::made_at(data).map(|at| shared.clock.unix_secs().saturating_sub(at));
-        let fresh = age.is_some_and(|age| (-AHEAD_SECS..=oldest).contains(&age));
-        if oldest == 0 || fresh {
-            Ok(())
-        } else {
-            Err(DataFault::Stale)
-        }
+        let who = &session.identity;
+        let bringer = Bringer {
+            appid: &who.appid,
+            openid: &who.openid,
+            address,
+        };
+        Ok(self
+            .open_sealed(bringer, &keys, sealed, Demand::New)
+            .await?)
     }
 
     /// Keeps what the phone says of its user; gives the whole user object.
@@ -287,35 +289,6 @@ pub(crate) fn public_fields(raw_data: &str) -> Option<Map<String, Value>> {
     };
     fields.retain(|name, _| !NOT_THEIRS.contains(&name.as_str()));
     Some(fields)
-}
-
-/// What the first key that fits gives; if none does, what is wrong with the data itself, or
-/// that its key is not among these.
-fn first<T>(
-    keys: &[Secret],
-    open: impl Fn(&Secret) -> Result<T, weappd_wechat::Error>,
-) -> Result<T, DataFault> {
-    if keys.is_empty() {
-        return Err(DataFault::NoKey);
-    }
-    let mut fault = None;
-    for key in keys {
-        match open(key) {
-            Ok(opened) => return Ok(opened),
-            Err(weappd_wechat::Error::Decrypt) => {}
-            Err(err) => fault = fault.or(Some(err)),
-        }
-    }
-    Err(fault.map_or(DataFault::KeyGone, DataFault::Closed))
-}
-
-/// Decrypts with the first key that fits.
-pub(crate) fn decrypt(
-    keys: &[Secret],
-    encrypted: &str,
-    iv: Option<&str>,
-) -> Result<String, DataFault> {
-    first(keys, |key| open_data::decrypt(key, encrypted, iv))
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     Signature,
     /// The address or the user logs in too often.
     TooMany { retry_secs: u64 },
+    /// Too much of what the user brought did not open.
+    TooManyFailures { retry_secs: u64 },
     /// The house itself failed.
     House,
 }
@@ -59,9 +61,12 @@ impl From<&Error> for Fault {
                 // The rest tells of answers that are not WeChat's contract.
                 _ => Self::Answer,
             },
-            Error::OpenData(cause) => Self::Data(cause.to_string()),
+            Error::Unopened => Self::Data(err.to_string()),
+            Error::Encoding(cause) => Self::Data(cause.to_string()),
             Error::Unsigned => Self::Signature,
-            Error::NotTheirs(why) => Self::Data((*why).to_owned()),
+            Error::TooManyFailures { retry_secs } => Self::TooManyFailures {
+                retry_secs: *retry_secs,
+            },
             Error::TooManyLogins { retry_secs } => Self::TooMany {
                 retry_secs: *retry_secs,
             },
@@ -103,6 +108,10 @@ impl fmt::Display for Fault {
             Self::TooMany { retry_secs } => {
                 write!(f, "too many logins, try again in {retry_secs} s")
             }
+            Self::TooManyFailures { retry_secs } => write!(
+                f,
+                "too much data of this user did not open: nothing is opened for {retry_secs} s; log in with a code alone"
+            ),
             Self::House => f.write_str("the session store failed, try again"),
         }
     }

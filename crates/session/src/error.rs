@@ -5,6 +5,9 @@ use std::sync::Arc;
 use weappd_base::tasks::WorkLost;
 use weappd_wechat::CallError;
 
+/// What is said of encrypted data that cannot be used, whatever is wrong with it.
+pub(crate) const UNOPENED: &str = "the data does not open with WeChat's session key of this user, or is not whole, new and this user's: call wx.login, log in with its code, then ask the phone for the data anew";
+
 /// A login or a store operation failed.
 ///
 /// Cheap to clone: a failed exchange or transaction is told to everyone who waited for it.
@@ -134,6 +137,13 @@ pub enum Error {
         retry_secs: u64,
     },
 
+    /// Too much encrypted data that did not open.
+    #[error("too much data of this user did not open, try again in {retry_secs} s")]
+    TooManyFailures {
+        /// After how many seconds data is looked at again.
+        retry_secs: u64,
+    },
+
     /// The store is closed: the house is shutting down.
     #[error("the session store is closed: weappd is shutting down")]
     Closed,
@@ -153,13 +163,13 @@ pub enum Error {
     #[error("failed to exchange the login code with WeChat")]
     Exchange(#[source] Arc<weappd_wechat::Error>),
 
-    /// The encrypted user data does not open with the user's session key.
-    #[error("failed to decrypt the user data")]
-    OpenData(#[source] Arc<weappd_wechat::Error>),
+    /// The encrypted user data cannot be used: one word for whatever is wrong with it.
+    #[error("{UNOPENED}")]
+    Unopened,
 
-    /// The encrypted user data is of somebody else or of another mini program.
-    #[error("the user data is not of this user: {0}")]
-    NotTheirs(&'static str),
+    /// The encrypted user data is not even encoded as it must be.
+    #[error("the user data cannot be read")]
+    Encoding(#[source] Arc<weappd_wechat::Error>),
 
     /// The signature beside the user data is not of the login's session key.
     #[error("the signature does not fit: rawData is not WeChat's, or older than the code")]

@@ -1,13 +1,49 @@
 //! What WeChat encrypted: which kind of data it is, and whether it has that kind's shape.
 //!
-//! AES-CBC proves nothing of what it hides, so what is passed on is looked at first. The
-//! shapes are those of the pages on getUserInfo, getPhoneNumber, getWeRunData,
-//! getShareInfo (`openGId`) and getGroupEnterInfo (`opengid`).
+//! AES-CBC proves nothing of what it hides: whoever changes a bit of the iv changes that bit
+//! of the first block, and nobody notices. So data is taken only if every field of it is
+//! what WeChat writes: user data names its user, the other kinds have no field too many, and
+//! no name is nearly a known one. The shapes are those of the pages on getUserInfo,
+//! getUserProfile (which names no user), getPhoneNumber, getWeRunData, getShareInfo
+//! (`openGId`) and getGroupEnterInfo (`opengid`).
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::data::is_picture;
+
+/// The longest name of a field, in bytes.
+const MAX_NAME: usize = 64;
+/// The longest nickname, place or the like, in bytes: WeChat's have 96, old databases more.
+const MAX_TEXT: usize = 8192;
+/// How many letters of a name are so few that it is a known one with damage.
+const NEARLY: usize = 2;
+
+/// What `wx.getUserInfo` tells of a user besides names.
+const PROFILE: [&str; 8] = [
+    "nickName",
+    "avatarUrl",
+    "gender",
+    "language",
+    "city",
+    "province",
+    "country",
+    "is_demote",
+];
+const PHONE: [&str; 3] = ["phoneNumber", "purePhoneNumber", "countryCode"];
+const WERUN: [&str; 1] = ["stepInfoList"];
+const GROUP: [&str; 5] = [
+    "openGId",
+    "opengid",
+    "group_openid",
+    "open_single_roomid",
+    "chat_type",
+];
+/// The names that only WeChat gives, and its mark.
+const NAMES: [&str; 3] = ["openId", "unionId", "watermark"];
 
 /// A kind of open data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,39 +61,127 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The kind of `data`, by the field that no other kind has; or what is wrong with it.
-    pub(crate) fn of(data: &Value) -> Result<Self, &'static str> {
-        let fields = data.as_object().ok_or("it is no JSON object")?;
-        let has = |name: &str| fields.contains_key(name);
-        if has("phoneNumber") || has("purePhoneNumber") {
-            let whole = is_number(fields, "purePhoneNumber", 4..=20)
-                && is_number(fields, "countryCode", 1..=4)
-                && fields.get("phoneNumber").is_some_and(Value::is_string);
-            return told(whole, Self::PhoneNumber, "it is no whole phone number");
+    /// The kind of `data`, if it is whole and nobody else's than the user's.
+    pub(crate) fn of(data: &Value, openid: &str) -> Option<Self> {
+        let fields = data.as_object()?;
+        if !fields.keys().all(|name| is_name(name)) {
+            return None;
         }
-        if has("stepInfoList") {
-            let list = fields.get("stepInfoList").and_then(Value::as_array);
-            let whole = list.is_some_and(|days| days.iter().all(is_day));
-            return told(
-                whole,
-                Self::Werun,
-                "its stepInfoList holds no steps of days",
-            );
+        let owner = fields.get("openId");
+        if owner.is_some_and(|owner| owner != openid) {
+            return None;
         }
-        for name in ["openGId", "opengid"] {
-            if let Some(group) = fields.get(name) {
-                let whole = group.as_str().is_some_and(|id| !id.is_empty());
-                return told(whole, Self::Group, "its group id is no text");
-            }
-        }
-        if has("nickName") || has("openId") {
-            let texts = ["nickName", "avatarUrl", "openId", "unionId"];
-            let mut texts = texts.iter().filter_map(|name| fields.get(*name));
-            let whole = texts.all(Value::is_string);
-            return told(whole, Self::UserInfo, "its name or picture is no text");
-        }
-        Ok(Self::Other)
+        let has = |name: &&str| fields.contains_key(*name);
+        let kind = if PHONE.iter().any(has) {
+            Self::PhoneNumber
+        } else if WERUN.iter().any(has) {
+            Self::Werun
+        } else if GROUP.iter().any(has) {
+            Self::Group
+        } else if owner.is_some() || has(&"nickName") {
+            Self::UserInfo
+        } else {
+            Self::Other
+        };
+        let only = |known: &[&str]| {
+            let mut names = fields.keys().map(String::as_str);
+            names.all(|name| known.contains(&name) || name == "watermark")
+        };
+        let whole = match kind {
+            // WeChat may come to tell more of a user it names.
+            Self::UserInfo => is_profile(fields) && (owner.is_some() || only(&PROFILE)),
+            Self::PhoneNumber => only(&PHONE) && is_phone(data),
+            Self::Werun => only(&WERUN) && is_werun(fields),
+            Self::Group => only(&GROUP) && is_group(fields),
+            Self::Other => true,
+        };
+        whole.then_some(kind)
     }
+}
+
+/// Whether it is a phone number, whoever told it.
+pub(crate) fn is_phone(data: &Value) -> bool {
+    let digits = |name: &str, count: RangeInclusive<usize>| {
+        let text = data.get(name).and_then(Value::as_str).unwrap_or_default();
+        count.contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit())
+    };
+    digits("purePhoneNumber", 4..=20)
+        && digits("countryCode", 1..=4)
+        && data.get("phoneNumber").is_some_and(is_number_text)
+}
+
+fn is_number_text(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    (4..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|c| c.is_ascii_digit() || matches!(c, b'+' | b'-' | b' ' | b'(' | b')'))
+}
+
+fn is_profile(fields: &Map<String, Value>) -> bool {
+    let fits = |name: &str, test: fn(&Value) -> bool| fields.get(name).is_none_or(test);
+    let places = ["language", "city", "province", "country"];
+    fits("nickName", is_text)
+        && fits("avatarUrl", |url| {
+            url.is_null()
+                || url
+                    .as_str()
+                    .is_some_and(|url| url.is_empty() || is_picture(url))
+        })
+        && fits("gender", |gender| gender.as_u64().is_some_and(|n| n <= 2))
+        && fits("is_demote", Value::is_boolean)
+        && fits("unionId", is_id)
+        && places.iter().all(|name| fits(name, is_text))
+}
+
+fn is_werun(fields: &Map<String, Value>) -> bool {
+    let days = fields.get("stepInfoList").and_then(Value::as_array);
+    days.is_some_and(|days| days.iter().all(is_day))
+}
+
+fn is_day(day: &Value) -> bool {
+    let number = |name: &str| day.get(name).is_some_and(Value::is_u64);
+    number("timestamp") && number("step") && day.as_object().is_some_and(|day| day.len() == 2)
+}
+
+fn is_group(fields: &Map<String, Value>) -> bool {
+    let has_id = ["openGId", "opengid"]
+        .iter()
+        .any(|name| fields.contains_key(*name));
+    let mut told = fields.iter().filter(|(name, _)| *name != "watermark");
+    has_id && told.all(|(name, value)| is_id(value) || name == "chat_type" && value.is_u64())
+}
+
+fn is_text(value: &Value) -> bool {
+    value.is_null() || value.as_str().is_some_and(|text| text.len() <= MAX_TEXT)
+}
+
+/// A name WeChat gives to somebody: `oGZUI0egBJY1zhBYw2KhdUfwVJJE`.
+fn is_id(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'=' | b'@' | b'.'))
+}
+
+/// Whether a field can be called so: an identifier, and no known name with a few letters
+/// changed.
+fn is_name(name: &str) -> bool {
+    let known = [&PROFILE[..], &PHONE, &WERUN, &GROUP, &NAMES].concat();
+    if known.contains(&name) {
+        return true;
+    }
+    let is_identifier = name.len() <= MAX_NAME
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+    is_identifier && !known.iter().any(|known| is_nearly(known, name))
+}
+
+fn is_nearly(known: &str, name: &str) -> bool {
+    let pairs = known.bytes().zip(name.bytes());
+    known.len() == name.len() && pairs.filter(|(a, b)| a != b).count() <= NEARLY
 }
 
 impl fmt::Display for Kind {
@@ -70,26 +194,6 @@ impl fmt::Display for Kind {
             Self::Other => "other",
         })
     }
-}
-
-fn told(whole: bool, kind: Kind, otherwise: &'static str) -> Result<Kind, &'static str> {
-    if whole { Ok(kind) } else { Err(otherwise) }
-}
-
-fn is_day(day: &Value) -> bool {
-    let number = |name: &str| day.get(name).and_then(Value::as_u64);
-    number("timestamp").is_some() && number("step").is_some()
-}
-
-fn is_number(
-    fields: &Map<String, Value>,
-    name: &str,
-    digits: std::ops::RangeInclusive<usize>,
-) -> bool {
-    let text = fields.get(name).and_then(Value::as_str);
-    text.is_some_and(|text| {
-        digits.contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit())
-    })
 }
 
 #[cfg(test)]
@@ -107,7 +211,16 @@ mod tests {
                 Kind::UserInfo,
             ),
             (
-                json!({"nickName": "微信用户", "avatarUrl": ""}),
+                json!({
+                    "openId": "o", "nickName": "\u{14}\"木", "avatarUrl": "https://a.example/1",
+                    "unionId": "u-_1", "language": "zh_CN", "city": "", "is_demote": true,
+                    "somethingNew": {"of": 1},
+                }),
+                Kind::UserInfo,
+            ),
+            // wx.getUserProfile names nobody.
+            (
+                json!({"nickName": "微信用户", "avatarUrl": "", "gender": 0, "is_demote": true}),
                 Kind::UserInfo,
             ),
             (
@@ -115,17 +228,24 @@ mod tests {
                 Kind::PhoneNumber,
             ),
             (
+                json!({"phoneNumber": "+852 9123-4567", "purePhoneNumber": "91234567", "countryCode": "852"}),
+                Kind::PhoneNumber,
+            ),
+            (
                 json!({"stepInfoList": [{"timestamp": 1_445_866_601, "step": 100}]}),
                 Kind::Werun,
             ),
             (json!({"stepInfoList": []}), Kind::Werun),
-            (json!({"openGId": "g1"}), Kind::Group),
-            (json!({"opengid": "g1", "group_openid": "x"}), Kind::Group),
+            (json!({"openGId": "tGg1_-"}), Kind::Group),
+            (
+                json!({"opengid": "g1", "group_openid": "x", "chat_type": 3}),
+                Kind::Group,
+            ),
             (json!({"somethingNew": 1}), Kind::Other),
         ] {
             let mut marked = data.clone();
             marked["watermark"] = mark.clone();
-            assert_eq!(Kind::of(&marked), Ok(kind), "{data}");
+            assert_eq!(Kind::of(&marked, "o"), Some(kind), "{data}");
             let name = json!(kind);
             assert_eq!(name, kind.to_string());
             assert_eq!(serde_json::from_value::<Kind>(name).ok(), Some(kind));
@@ -133,21 +253,41 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_the_shape_of_its_kind_is_told() {
+    fn what_has_not_the_shape_of_its_kind_is_no_data() {
         for data in [
             json!([]),
             json!("text"),
+            // What a changed iv makes of a name in the first block.
+            json!({"ope.Id": "o", "nickName": "Band"}),
+            json!({"opemId": "o", "nickName": "Band"}),
+            json!({"openId": "o2", "nickName": "Band"}),
+            json!({"openId": 7, "nickName": "Band"}),
+            json!({"unionId": "u", "nickName": "Band"}),
+            json!({"somethingNew": "o", "nickName": "Band"}),
+            json!({"openId": "o", "nickNam%": "Band"}),
+            json!({"openId": "o", "nickNamf": "Band"}),
+            json!({"openId": "o", "nickName": "Band", "": 1}),
+            json!({"openId": "o", "avatarUrl": "https://a\u{1}\u{fffd}"}),
+            json!({"openId": "o", "gender": 9}),
             json!({"phoneNumber": "13580006666"}),
-            json!({"phoneNumber": "1", "purePhoneNumber": "1358000666x", "countryCode": "86"}),
-            json!({"phoneNumber": "1", "purePhoneNumber": "13580006666", "countryCode": 86}),
+            json!({"phoneNumber": "1\"", "purePhoneNumber": "13580006666", "countryCode": "86"}),
+            json!({"phoneNumber": "13580006666", "purePhoneNumber": "1358000666x", "countryCode": "86"}),
+            json!({"phoneNumber": "13580006666", "purePhoneNumber": "13580006666", "countryCode": 86}),
+            json!({"phoneNumbes": "13580006666", "purePhoneNumber": "13580006666", "countryCode": "86"}),
+            json!({"phoneNumber": "13580006666", "purePhoneNumber": "13580006666", "countryCode": "86", "more": 1}),
             json!({"stepInfoList": {"step": 1}}),
+            json!({"stepInfoLisu": []}),
             json!({"stepInfoList": [{"timestamp": 1, "step": -1}]}),
+            json!({"stepInfoList": [{"timestamp": 1, "step": 1, "x": 1}]}),
             json!({"stepInfoList": [{"step": 1}]}),
             json!({"openGId": ""}),
+            json!({"openGIe": "g1"}),
+            json!({"openGId": "g\u{fffd}"}),
             json!({"opengid": 7}),
+            json!({"group_openid": "g"}),
             json!({"openId": "o", "nickName": 7}),
         ] {
-            assert!(Kind::of(&data).is_err(), "{data}");
+            assert_eq!(Kind::of(&data, "o"), None, "{data}");
         }
     }
 
@@ -182,8 +322,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_data_panics_and_a_phone_number_is_always_whole(data in any_json()) {
-            if Kind::of(&data) == Ok(Kind::PhoneNumber) {
-                prop_assert!(crate::phone::PhoneNumber::read(&data, 7).is_some());
+            if Kind::of(&data, "o") == Some(Kind::PhoneNumber) {
+                let told = crate::phone::Source::EncryptedData;
+                prop_assert!(crate::phone::PhoneNumber::read(&data, 7, told).is_some());
             }
         }
     }

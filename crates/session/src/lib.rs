@@ -12,6 +12,7 @@
 //! - `check`: an skey becomes an [`Identity`], mostly from the `cache`; `pulse` knows
 //!   whether a shared store answers; `visits` are written behind.
 //! - `limits`: how often one may log in; `revoke`: ending sessions by command.
+//! - `decryption`: opens what WeChat encrypted, and is no oracle.
 //! - `data`: what a user's phone brings later, `kind` by kind; `phone`: the number a user
 //!   shows; `key`: whether WeChat still takes a session key; `vault`: secrets at rest.
 //! - `device`: which phone it is.
@@ -37,6 +38,7 @@ mod cache;
 mod check;
 pub mod config;
 mod data;
+mod decryption;
 mod device;
 mod dialect;
 pub mod error;

@@ -1,7 +1,9 @@
-//! Login limits: how often one address may try and one user may log in.
+//! Limits: how often one address may try and one user may log in, and how often either may
+//! bring data that does not open.
 //!
-//! Each counts as a bucket that a minute fills; a bounded table holds the buckets in use,
-//! and the ones longest unused leave it. Checks are never limited.
+//! Each counts as a bucket that a minute, or an hour, fills; a bounded table holds the
+//! buckets in use, and the ones longest unused leave it. Checks are never limited. When the
+//! clock is set back all limits begin anew: what was counted by a wrong clock says nothing.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -16,44 +18,123 @@ use crate::error::Error;
 /// How many addresses and how many users are counted at once.
 const BUCKETS: usize = 65_536;
 const MINUTE_MICROS: i64 = 60_000_000;
+const HOUR_MICROS: i64 = 60 * MINUTE_MICROS;
+/// Threads read the clock at nearly the same time, and tell it in any order.
+const DISORDER_MILLIS: i64 = 1000;
 
-/// The login limits.
+/// The limits of logins and of what comes with them.
 pub(crate) struct Limits {
     addresses: Buckets<[u8; 16]>,
-    users: Buckets<(Arc<str>, Arc<str>)>,
+    users: Buckets<UserName>,
     /// What weappd asks WeChat for a user besides.
-    calls: Buckets<(Arc<str>, Arc<str>)>,
+    calls: Buckets<UserName>,
+    /// What a user brought that did not open, and the same by address.
+    failures: Buckets<UserName>,
+    failures_from: Buckets<[u8; 16]>,
+    /// The latest time that was told, in milliseconds.
+    latest: AtomicI64,
+}
+
+/// A mini program and an openid.
+type UserName = (Arc<str>, Arc<str>);
+
+/// Who brings data that may not open.
+#[derive(Clone, Copy)]
+pub(crate) struct Bringer<'a> {
+    pub(crate) appid: &'a str,
+    pub(crate) openid: &'a str,
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Bringer<'_> {
+    fn user(&self) -> UserName {
+        (self.appid.into(), self.openid.into())
+    }
 }
 
 impl Limits {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            addresses: Buckets::new(config.logins_per_minute_per_ip),
-            users: Buckets::new(config.logins_per_minute_per_user),
-            calls: Buckets::new(config.logins_per_minute_per_user),
+            addresses: Buckets::new(config.logins_per_minute_per_ip, MINUTE_MICROS),
+            users: Buckets::new(config.logins_per_minute_per_user, MINUTE_MICROS),
+            calls: Buckets::new(config.logins_per_minute_per_user, MINUTE_MICROS),
+            failures: Buckets::new(config.decrypt_failures_per_hour_per_user, HOUR_MICROS),
+            failures_from: Buckets::new(config.decrypt_failures_per_hour_per_ip, HOUR_MICROS),
+            latest: AtomicI64::new(i64::MIN),
         }
     }
 
     /// Counts a try from an address. Loopback is not counted: a proxy stands there, or a
     /// business server.
     pub(crate) fn try_from(&self, address: Option<IpAddr>, now_millis: i64) -> Result<(), Error> {
-        match address {
-            Some(address) if !address.to_canonical().is_loopback() => {
-                self.addresses.take(&network(address), now_millis)
-            }
-            _ => Ok(()),
+        self.mind_the_clock(now_millis);
+        match counted(address) {
+            Some(network) => self.addresses.take(&network, now_millis).map_err(too_many),
+            None => Ok(()),
         }
     }
 
     /// Counts a login of a user.
     pub(crate) fn log_in(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
-        self.users.take(&(appid.into(), openid.into()), now_millis)
+        self.mind_the_clock(now_millis);
+        let user = (appid.into(), openid.into());
+        self.users.take(&user, now_millis).map_err(too_many)
     }
 
     /// Counts a call to WeChat on behalf of a user: as many as logins, counted apart.
     pub(crate) fn call(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
-        self.calls.take(&(appid.into(), openid.into()), now_millis)
+        self.mind_the_clock(now_millis);
+        let user = (appid.into(), openid.into());
+        self.calls.take(&user, now_millis).map_err(too_many)
     }
+
+    /// Counts data that is about to be opened as if it would not: many at once are too many
+    /// too.
+    pub(crate) fn open(&self, bringer: Bringer<'_>, now_millis: i64) -> Result<(), Error> {
+        self.mind_the_clock(now_millis);
+        let too_many = |retry_secs| Error::TooManyFailures { retry_secs };
+        self.failures
+            .take(&bringer.user(), now_millis)
+            .map_err(too_many)?;
+        let Some(network) = counted(bringer.address) else {
+            return Ok(());
+        };
+        self.failures_from
+            .take(&network, now_millis)
+            .inspect_err(|_| self.failures.give_back(&bringer.user()))
+            .map_err(too_many)
+    }
+
+    /// It opened, and does not count.
+    pub(crate) fn opened(&self, bringer: Bringer<'_>) {
+        self.failures.give_back(&bringer.user());
+        if let Some(network) = counted(bringer.address) {
+            self.failures_from.give_back(&network);
+        }
+    }
+
+    /// Forgets everything when the clock was set back.
+    fn mind_the_clock(&self, now_millis: i64) {
+        let latest = self.latest.fetch_max(now_millis, Ordering::AcqRel);
+        if now_millis < latest.saturating_sub(DISORDER_MILLIS) {
+            self.addresses.forget();
+            self.users.forget();
+            self.calls.forget();
+            self.failures.forget();
+            self.failures_from.forget();
+            self.latest.store(now_millis, Ordering::Release);
+        }
+    }
+}
+
+fn too_many(retry_secs: u64) -> Error {
+    Error::TooManyLogins { retry_secs }
+}
+
+/// The network of an address that is counted.
+fn counted(address: Option<IpAddr>) -> Option<[u8; 16]> {
+    let address = address.filter(|address| !address.to_canonical().is_loopback())?;
+    Some(network(address))
 }
 
 /// An IPv4 address, or the /64 that an IPv6 address stands in: whoever holds one address
@@ -69,23 +150,27 @@ fn network(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Buckets that hold as much as a minute allows. Each is one number: when it would be
+/// Buckets that hold as much as a time span allows. Each is one number: when it would be
 /// full again (the generic cell rate algorithm).
 struct Buckets<K> {
-    /// The microseconds one login costs; 0 for no limit.
+    /// The time span in microseconds.
+    span: i64,
+    /// The microseconds one costs; 0 for no limit.
     cost: i64,
     full_at: Cache<K, Arc<AtomicI64>>,
 }
 
 impl<K: Eq + Hash + Clone> Buckets<K> {
-    fn new(per_minute: u32) -> Self {
+    fn new(count: u32, span: i64) -> Self {
         Self {
-            cost: MINUTE_MICROS.checked_div(per_minute.into()).unwrap_or(0),
+            span,
+            cost: span.checked_div(count.into()).unwrap_or(0),
             full_at: Cache::new(BUCKETS),
         }
     }
 
-    fn take(&self, key: &K, now_millis: i64) -> Result<(), Error> {
+    /// Takes one, or says after how many seconds there is one.
+    fn take(&self, key: &K, now_millis: i64) -> Result<(), u64> {
         if self.cost == 0 {
             return Ok(());
         }
@@ -94,79 +179,28 @@ impl<K: Eq + Hash + Clone> Buckets<K> {
         let Ok(full_at) = self.full_at.get_or_insert_with(key, fresh);
         let mut short = 0;
         let taken = full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |full_at| {
-            // A bucket of a clock that was set back since is no fuller than any.
-            let debt = full_at.saturating_sub(now).clamp(0, MINUTE_MICROS);
-            short = debt + self.cost - MINUTE_MICROS;
+            let debt = full_at.saturating_sub(now).clamp(0, self.span);
+            short = debt + self.cost - self.span;
             (short <= 0).then_some(now + debt + self.cost)
         });
         match taken {
             Ok(_) => Ok(()),
-            Err(_) => Err(Error::TooManyLogins {
-                retry_secs: u64::try_from(short).unwrap_or(0).div_ceil(1_000_000).max(1),
-            }),
+            Err(_) => Err(u64::try_from(short).unwrap_or(0).div_ceil(1_000_000).max(1)),
         }
+    }
+
+    /// Gives one back that was taken just now.
+    fn give_back(&self, key: &K) {
+        if let Some(full_at) = self.full_at.get(key) {
+            full_at.fetch_sub(self.cost, Ordering::AcqRel);
+        }
+    }
+
+    fn forget(&self) {
+        self.full_at.clear();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits(ip: u32, user: u32) -> Limits {
-        Limits::new(&Config {
-            logins_per_minute_per_ip: ip,
-            logins_per_minute_per_user: user,
-            ..Config::default()
-        })
-    }
-
-    fn address(text: &str) -> Option<IpAddr> {
-        let address = text.parse();
-        assert!(address.is_ok(), "{text}");
-        address.ok()
-    }
-
-    #[test]
-    fn a_minute_allows_so_many_and_gives_them_back_evenly() {
-        let limits = limits(0, 3);
-        for _ in 0..3 {
-            limits.log_in("wx1", "o1", 1000).expect("allowed");
-        }
-        let err = limits.log_in("wx1", "o1", 1000).expect_err("too many");
-        assert!(
-            matches!(err, Error::TooManyLogins { retry_secs: 20 }),
-            "{err:?}"
-        );
-        limits.log_in("wx1", "o2", 1000).expect("another user");
-        limits
-            .log_in("wx2", "o1", 1000)
-            .expect("another mini program");
-        assert!(limits.log_in("wx1", "o1", 20_999).is_err());
-        limits
-            .log_in("wx1", "o1", 21_000)
-            .expect("a third of a minute");
-        assert!(limits.log_in("wx1", "o1", 21_000).is_err());
-        limits
-            .log_in("wx1", "o1", -1_000_000)
-            .expect_err("still empty");
-    }
-
-    #[test]
-    fn addresses_count_by_network_and_loopback_does_not() {
-        let limits = limits(1, 0);
-        limits.try_from(address("2001:db8::1"), 0).expect("allowed");
-        assert!(limits.try_from(address("2001:db8::2"), 0).is_err());
-        limits
-            .try_from(address("2001:db8:0:1::1"), 0)
-            .expect("another /64");
-        limits.try_from(address("192.0.2.1"), 0).expect("allowed");
-        assert!(limits.try_from(address("::ffff:192.0.2.1"), 0).is_err());
-        limits.try_from(address("192.0.2.2"), 0).expect("another");
-        for _ in 0..3 {
-            for near in [address("127.0.0.1"), address("::1"), None] {
-                limits.try_from(near, 0).expect("not counted");
-            }
-            limits.log_in("wx1", "o1", 0).expect("no limit");
-        }
-    }
-}
+#[path = "limits_tests.rs"]
+mod tests;

@@ -9,15 +9,16 @@ use http::{Extensions, HeaderMap};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
-use weappd_wechat::{Credential, Login, lenient_json, open_data};
+use weappd_wechat::{Credential, Login, open_data};
 
 use crate::check::Question;
 use crate::config::MiniApp;
 use crate::data::public_fields;
+use crate::decryption::{Demand, SealedText};
 use crate::device::describe;
 use crate::error::Error;
 use crate::flight::{Exchange, Made};
-use crate::kind::Kind;
+use crate::limits::Bringer;
 use crate::session::{Limits, Session, name_user};
 use crate::sessions::Sessions;
 use crate::skey::{self, SkeyHash};
@@ -65,8 +66,6 @@ pub(crate) struct UserData {
     pub(crate) encrypted: String,
     /// Missing in the oldest form, where the key is the iv.
     pub(crate) iv: Option<String>,
-    /// Whether it is refused if it is something else: what comes here is kept in clear.
-    pub(crate) only_user_info: bool,
 }
 
 /// `rawData` and `signature` of `wx.getUserInfo`.
@@ -120,19 +119,6 @@ impl Attempt {
         }
         Some(sha.finalize().into())
     }
-
-    /// The user object that came with the code, proven to be this user's. What was
-    /// encrypted tells more than what was signed.
-    fn user_info(&self, login: &Login) -> Result<Option<Told>, Error> {
-        let signed = match &self.signed {
-            Some(signed) => Some(signed.open(login)?),
-            None => None,
-        };
-        match &self.data {
-            Some(data) => data.open(&self.appid, login).map(Some),
-            None => Ok(signed),
-        }
-    }
 }
 
 impl Signed {
@@ -144,38 +130,6 @@ impl Signed {
         }
         let fields =
             public_fields(&self.raw_data).ok_or(Error::Input("rawData holds no JSON object"))?;
-        Ok(Told::of(fields, login))
-    }
-}
-
-impl UserData {
-    /// Decrypts the user object and makes sure that it is this user's.
-    fn open(&self, appid: &str, login: &Login) -> Result<Told, Error> {
-        let key = &login.session_key;
-        let failed = |err| Error::OpenData(Arc::new(err));
-        let data = if self.iv.is_some() {
-            open_data::open(appid, key, &self.encrypted, self.iv.as_deref()).map_err(failed)?
-        } else {
-            // The oldest form is older than the watermark.
-            let text = open_data::decrypt(key, &self.encrypted, None).map_err(failed)?;
-            lenient_json(&text).map_err(|_| Error::NotTheirs("it holds no JSON object"))?
-        };
-        if self.only_user_info && Kind::of(&data) != Ok(Kind::UserInfo) {
-            return Err(Error::NotTheirs(
-                "it is no user info; phone numbers and the like have paths of their own",
-            ));
-        }
-        let Value::Object(fields) = data else {
-            return Err(Error::NotTheirs("it holds no JSON object"));
-        };
-        let made_for = fields.get("watermark").and_then(|mark| mark.get("appid"));
-        if made_for.is_some_and(|made_for| made_for != appid) {
-            return Err(Error::NotTheirs("it was made for another mini program"));
-        }
-        let openid = fields.get("openId");
-        if openid.is_some_and(|openid| openid != login.openid.as_str()) {
-            return Err(Error::NotTheirs("it names another user"));
-        }
         Ok(Told::of(fields, login))
     }
 }
@@ -240,7 +194,7 @@ impl Sessions {
                 is_new_user: made.is_new_user,
             });
         }
-        let user_info = attempt.user_info(&login)?;
+        let user_info = self.user_info(&attempt, &login).await?;
         let before = standing.map(|(made, _)| made);
         if before.is_none() {
             shared.limits.log_in(&app.appid, &login.openid, now)?;
@@ -255,6 +209,33 @@ impl Sessions {
             data: digest,
         });
         Ok(logged_in)
+    }
+
+    /// The user object that came with the code, proven to be this user's. What was
+    /// encrypted tells more than what was signed.
+    async fn user_info(&self, attempt: &Attempt, login: &Login) -> Result<Option<Told>, Error> {
+        let signed = match &attempt.signed {
+            Some(signed) => Some(signed.open(login)?),
+            None => None,
+        };
+        let Some(data) = &attempt.data else {
+            return Ok(signed);
+        };
+        let bringer = Bringer {
+            appid: &attempt.appid,
+            openid: &login.openid,
+            address: attempt.phone.address,
+        };
+        let sealed = SealedText {
+            encrypted: &data.encrypted,
+            iv: data.iv.as_deref(),
+        };
+        let keys = std::slice::from_ref(&login.session_key);
+        let opened = self.open_sealed(bringer, keys, sealed, Demand::UserInfo);
+        match opened.await?.data {
+            Value::Object(fields) => Ok(Some(Told::of(fields, login))),
+            _ => Err(Error::Unopened),
+        }
     }
 
     fn exchange(&self, app: &MiniApp, code: &str) -> Exchange {

@@ -1,9 +1,12 @@
 //! The phone number a user shows: told by WeChat for a code, or encrypted by it.
 //!
-//! The code is the better proof: what is encrypted is AES-CBC without a signature. A number
-//! is kept sealed, and stands in no log and in no drawing in clear.
+//! The code is the better proof: what is encrypted is AES-CBC without a signature. So each
+//! number says which of the two proved it, and one that a code proved is never replaced by one
+//! that was encrypted. A number is kept sealed, and stands in no log and in no drawing in
+//! clear.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -14,10 +17,11 @@ use weappd_base::secret::Secret;
 use weappd_wechat::{Call, CallError, Calls, open_data};
 
 use crate::data::DataFault;
+use crate::decryption::SealedText;
 use crate::error::Error;
 use crate::flight::Exchange;
 use crate::identity::Identity;
-use crate::kind::Kind;
+use crate::kind::{Kind, is_phone};
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::store::NewPhone;
@@ -25,6 +29,26 @@ use crate::vault::{Matter, Owner};
 
 /// The longest code of the phone-number button taken: WeChat's have 64 characters.
 const MAX_CODE: usize = 512;
+
+/// What a phone number was proven by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Source {
+    /// WeChat told it for a code.
+    Code,
+    /// It came encrypted. What was kept before weappd told them apart counts as such.
+    #[default]
+    EncryptedData,
+}
+
+impl Source {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::EncryptedData => "encrypted_data",
+        }
+    }
+}
 
 /// A phone number, as WeChat proved it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +61,8 @@ pub(crate) struct PhoneNumber {
     country_code: String,
     /// When WeChat told or encrypted it: seconds since 1970.
     verified_at: i64,
+    #[serde(default)]
+    source: Source,
 }
 
 /// What a phone brings for its number.
@@ -47,8 +73,8 @@ pub(crate) enum PhoneProof {
 
 impl PhoneNumber {
     /// Reads `{"phoneNumber", "purePhoneNumber", "countryCode"}`.
-    pub(crate) fn read(info: &Value, verified_at: i64) -> Option<Self> {
-        if Kind::of(info) != Ok(Kind::PhoneNumber) {
+    pub(crate) fn read(info: &Value, verified_at: i64, source: Source) -> Option<Self> {
+        if !is_phone(info) {
             return None;
         }
         let text = |name: &str| info.get(name).and_then(Value::as_str);
@@ -58,7 +84,13 @@ impl PhoneNumber {
             pure: pure.to_owned(),
             country_code: country.to_owned(),
             verified_at,
+            source,
         })
+    }
+
+    /// Whether it is the same number, however and whenever it was proven.
+    fn is_same(&self, other: &Self) -> bool {
+        self.whole == other.whole
     }
 
     /// The number as people may be shown it: `+86 138****8000`.
@@ -75,6 +107,10 @@ impl PhoneNumber {
 
     pub(crate) fn verified_at(&self) -> i64 {
         self.verified_at
+    }
+
+    pub(crate) fn source(&self) -> Source {
+        self.source
     }
 }
 
@@ -115,12 +151,13 @@ impl Sessions {
     pub(crate) async fn put_phone(
         &self,
         session: &Arc<Session>,
+        address: Option<IpAddr>,
         proof: PhoneProof,
     ) -> Result<PhoneNumber, DataFault> {
         let (sessions, session) = (self.clone(), Arc::clone(session));
         self.shared()
             .work
-            .run(async move { sessions.put_phone_here(&session, proof).await })
+            .run(async move { sessions.put_phone_here(&session, address, proof).await })
             .await
             .map_err(Error::from)?
     }
@@ -128,6 +165,7 @@ impl Sessions {
     async fn put_phone_here(
         &self,
         session: &Session,
+        address: Option<IpAddr>,
         proof: PhoneProof,
     ) -> Result<PhoneNumber, DataFault> {
         let shared = self.shared();
@@ -137,19 +175,38 @@ impl Sessions {
         let phone = match proof {
             PhoneProof::Code(code) => self.phone_of_code(who, code).await?,
             PhoneProof::Sealed { encrypted, iv } => {
-                let data = self.open_data(session, &encrypted, &iv).await?;
-                let found = Kind::of(&data).map_err(|what| DataFault::Shape { what })?;
+                let sealed = SealedText {
+                    encrypted: &encrypted,
+                    iv: Some(&iv),
+                };
+                let opened = self.open_data(session, address, sealed).await?;
                 let wrong = DataFault::Kind {
-                    found,
+                    found: opened.kind,
                     wanted: Kind::PhoneNumber,
                 };
-                let made_at = open_data::made_at(&data).unwrap_or(now / 1000);
-                PhoneNumber::read(&data, made_at).ok_or(wrong)?
+                let made_at = open_data::made_at(&opened.data).unwrap_or(now / 1000);
+                PhoneNumber::read(&opened.data, made_at, Source::EncryptedData).ok_or(wrong)?
             }
         };
+        // Of two proofs at once the better one stays, whichever comes first.
+        let _turn = shared.turns.take(session.user).await;
+        if phone.source == Source::EncryptedData
+            && let Some(kept) = self.kept_phone(who).await?
+            && kept.source == Source::Code
+        {
+            let same = kept.is_same(&phone).then_some(kept);
+            return same.ok_or(DataFault::ProvenByCode);
+        }
         let text = serde_json::to_string(&phone).unwrap_or_default();
         self.write_phone(session, Some(Secret::new(text))).await?;
         Ok(phone)
+    }
+
+    /// The number the store keeps, whatever memory says.
+    async fn kept_phone(&self, who: &Identity) -> Result<Option<PhoneNumber>, Error> {
+        let user = self.shared().store.user(&who.appid, &who.openid).await?;
+        let sealed = user.and_then(|user| user.phone);
+        Ok(sealed.and_then(|sealed| self.unsealed_phone(&who.appid, &who.openid, &sealed)))
     }
 
     /// Asks WeChat which number the code stands for. A code is good once; brought again
@@ -179,9 +236,12 @@ impl Sessions {
         if made_for != Some(&who.appid) {
             return Err(DataFault::Call(CallError::Malformed));
         }
-        self.check_fresh(&info)?;
+        if !self.is_new(&info) {
+            return Err(DataFault::Stale);
+        }
         let made_at = open_data::made_at(&info).unwrap_or(now / 1000);
-        PhoneNumber::read(&info, made_at).ok_or(DataFault::Call(CallError::Malformed))
+        let told = with_country_text(&info);
+        PhoneNumber::read(&told, made_at, Source::Code).ok_or(DataFault::Call(CallError::Malformed))
     }
 
     /// Forgets the user's number.
@@ -201,6 +261,17 @@ impl Sessions {
             .run(async move { store.put_phone(new).await })
             .await?
     }
+}
+
+/// WeChat's page shows the country code as a number and calls it a text.
+fn with_country_text(info: &Value) -> Value {
+    let mut info = info.clone();
+    if let Some(country) = info.get_mut("countryCode")
+        && let Some(number) = country.as_u64()
+    {
+        *country = number.to_string().into();
+    }
+    info
 }
 
 /// `POST /wxa/business/getuserphonenumber`; WeChat checks that the code is the openid's.
@@ -230,7 +301,7 @@ mod tests {
         let info = json!({
             "phoneNumber": pure, "purePhoneNumber": pure, "countryCode": country,
         });
-        PhoneNumber::read(&info, 7).expect("a phone number")
+        PhoneNumber::read(&info, 7, Source::Code).expect("a phone number")
     }
 
     #[test]
@@ -238,8 +309,16 @@ mod tests {
         let mobile = phone("86", "13800138000");
         assert_eq!(
             serde_json::to_string(&mobile).expect("JSON"),
-            r#"{"phone_number":"+8613800138000","pure_phone_number":"13800138000","country_code":"86","verified_at":7}"#
+            r#"{"phone_number":"+8613800138000","pure_phone_number":"13800138000","country_code":"86","verified_at":7,"source":"code"}"#
         );
+        let before = r#"{"phone_number":"+8613800138000","pure_phone_number":"13800138000","country_code":"86","verified_at":7}"#;
+        let before: PhoneNumber = serde_json::from_str(before).expect("of an older weappd");
+        assert_eq!(before.source().name(), "encrypted_data");
+        assert!(before.is_same(&mobile) && before != mobile);
+        let told = json!({"phoneNumber": "13800138000", "purePhoneNumber": "13800138000", "countryCode": 86});
+        assert!(PhoneNumber::read(&told, 7, Source::Code).is_none());
+        let told = PhoneNumber::read(&with_country_text(&told), 7, Source::Code);
+        assert_eq!(told, Some(mobile.clone()));
         assert_eq!(mobile.masked(), "+86 138****8000");
         assert_eq!(format!("{mobile:?}"), "+86 138****8000");
         assert_eq!(phone("852", "91234567").masked(), "+852 ******67");

@@ -49,7 +49,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    async fn take(&self, user: i64) -> Option<OwnedMutexGuard<()>> {
+    pub(crate) async fn take(&self, user: i64) -> Option<OwnedMutexGuard<()>> {
         // The low bits of the user's number, which grows by one.
         let lane = usize::from(user.to_le_bytes()[0]) % LANES;
         let lane = self.0.get(lane)?;

@@ -47,6 +47,8 @@ pub struct UserView {
     pub last_login: i64,
     /// The phone number that is kept, masked: `+86 138****8000`.
     pub phone: Option<String>,
+    /// What proved that number: `code` or `encrypted_data`.
+    pub phone_source: Option<&'static str>,
     /// When WeChat proved that number: seconds since 1970.
     pub phone_verified_at: Option<i64>,
     /// When WeChat gave each of the session keys that are kept, the newest first: seconds
@@ -136,6 +138,7 @@ impl Sessions {
             first_login: user.created,
             last_login: user.last_login,
             phone: phone.as_ref().map(PhoneNumber::masked),
+            phone_source: phone.as_ref().map(|phone| phone.source().name()),
             phone_verified_at: phone.as_ref().map(PhoneNumber::verified_at),
             keys_given: user.keys,
             sessions: self.views(appid, openid).await?,

@@ -61,14 +61,13 @@ pub enum Error {
     /// The encrypted data is not base64 (-41004).
     #[error("the encrypted data is not base64")]
     EncryptedData,
-    /// The data does not decrypt with this session key (-41003). Mostly the phone took the
-    /// data before the login that changed the key.
-    #[error("the data does not decrypt with this session key")]
+    /// The data does not open with this session key, or what it holds is not data of this
+    /// mini program (-41003). One word for all of it: whoever could tell the one from the
+    /// other could forge data. Mostly the phone took the data before the login that changed
+    /// the key.
+    #[error("the data does not open with this session key, or is not data of this mini program")]
     Decrypt,
-    /// The decrypted data is not a JSON object with a watermark (-41003).
-    #[error("the decrypted data is not a JSON object with a watermark")]
-    Watermark,
-    /// The data or message was made for another mini program (-41003, -40005).
+    /// The message was made for another mini program (-40005).
     #[error("this was made for another mini program")]
     OtherApp,
 

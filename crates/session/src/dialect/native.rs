@@ -41,7 +41,6 @@ impl LoginBody {
             (Some(encrypted), Some(iv)) => Some(UserData {
                 encrypted,
                 iv: Some(iv),
-                only_user_info: true,
             }),
             _ => return Err("encryptedData and iv belong together"),
         };
@@ -154,6 +153,7 @@ pub(crate) fn login_failed(fault: &Fault) -> (StatusCode, Bytes) {
         Fault::Data(_) => (StatusCode::BAD_REQUEST, "bad_user_data"),
         Fault::Signature => (StatusCode::BAD_REQUEST, "bad_signature"),
         Fault::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_logins"),
+        Fault::TooManyFailures { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_failures"),
         Fault::House => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
         Fault::Refused { errcode, .. } => refused(*errcode),
     };
@@ -190,18 +190,18 @@ pub(crate) fn denied(denied: &Denied) -> (StatusCode, Bytes) {
 /// failed on its behalf. Never 401, which says that the session does not hold.
 pub(crate) fn data_refused(fault: &DataFault) -> (StatusCode, Bytes) {
     let (status, code) = match fault {
-        DataFault::Input(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+        DataFault::Input(_) | DataFault::Encoding(_) => (StatusCode::BAD_REQUEST, "bad_request"),
         DataFault::NoKey => (StatusCode::CONFLICT, "no_session_key"),
         DataFault::KeyGone => (StatusCode::CONFLICT, "session_key_expired"),
-        DataFault::Closed(_) | DataFault::Shape { .. } => {
-            (StatusCode::BAD_REQUEST, "bad_user_data")
-        }
+        DataFault::Unopened => (StatusCode::CONFLICT, "bad_user_data"),
+        DataFault::ProvenByCode => (StatusCode::CONFLICT, "proven_by_code"),
         DataFault::Kind { .. } => (StatusCode::BAD_REQUEST, "wrong_kind"),
         DataFault::Stale => (StatusCode::BAD_REQUEST, "stale_user_data"),
         DataFault::Unsigned => (StatusCode::BAD_REQUEST, "bad_signature"),
         DataFault::BadCode { .. } => (StatusCode::BAD_REQUEST, "bad_code"),
         DataFault::ForeignCode { .. } => (StatusCode::BAD_REQUEST, "foreign_code"),
         DataFault::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_calls"),
+        DataFault::TooManyFailures { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_failures"),
         DataFault::NoCalls => (StatusCode::NOT_IMPLEMENTED, "no_access_token"),
         DataFault::Call(err) => called(err),
         DataFault::House(_) => {
@@ -346,7 +346,7 @@ mod tests {
             let info = json!({
                 "phoneNumber": pure, "purePhoneNumber": pure, "countryCode": country,
             });
-            let phone = PhoneNumber::read(&info, at).expect("a phone number");
+            let phone = PhoneNumber::read(&info, at, crate::phone::Source::Code).expect("a phone number");
             let identity = Identity {
                 appid: "wx1".to_owned(),
                 openid: "o".to_owned(),
@@ -358,7 +358,7 @@ mod tests {
             let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             let told = json!({
                 "phone_number": format!("+{country}{pure}"), "pure_phone_number": pure,
-                "country_code": country, "verified_at": at,
+                "country_code": country, "verified_at": at, "source": "code",
             });
             prop_assert_eq!(&body["user"]["phone"], &told);
             prop_assert_eq!(&body["user"]["info"]["nickName"], &name);
@@ -374,6 +374,9 @@ mod tests {
                 DataFault::Call(refused.clone()),
                 DataFault::Call(refused).of_code(),
                 DataFault::KeyGone,
+                DataFault::Unopened,
+                DataFault::ProvenByCode,
+                DataFault::TooManyFailures { retry_secs: 1 },
                 DataFault::TooMany { retry_secs: 1 },
                 DataFault::Call(CallError::Closed),
             ] {

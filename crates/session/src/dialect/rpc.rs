@@ -128,7 +128,8 @@ impl From<&Fault> for Refusal {
             // WeChat's own limit, 45011, is told by the same number.
             Fault::Refused { .. } | Fault::TooMany { .. } => WEIXIN_CODE_ERR,
             Fault::Answer => WEIXIN_RETURN_ERR,
-            Fault::Data(_) | Fault::Signature => DECRYPT_FAIL,
+            // The limit is told by the words of what it limits.
+            Fault::Data(_) | Fault::Signature | Fault::TooManyFailures { .. } => DECRYPT_FAIL,
             Fault::House => CHANGE_SESSION_ERR,
         }
     }

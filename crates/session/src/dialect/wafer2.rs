@@ -33,7 +33,7 @@ pub(crate) fn login_failed(fault: &Fault) -> Bytes {
             format!("ERR_GET_SESSION_KEY\n{answer}")
         }
         Fault::Data(why) => format!("ERR_IN_DECRYPT_DATA\n{why}"),
-        Fault::Signature => format!("ERR_IN_DECRYPT_DATA\n{fault}"),
+        Fault::Signature | Fault::TooManyFailures { .. } => format!("ERR_IN_DECRYPT_DATA\n{fault}"),
         Fault::Input(what) => format!("ERR_HEADER_MISSED\n{what}"),
         Fault::TooMany { .. } => format!("ERR_TOO_MANY_LOGINS\n{fault}"),
         Fault::House => format!("ERR_WHEN_INSERT_TO_DB\n{fault}"),

@@ -9,11 +9,12 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use crate::data::{DataFault, Profile};
+use crate::decryption::SealedText;
 use crate::dialect::native;
 use crate::http::answer::{json, log_denied};
 use crate::http::body;
 use crate::http::public::{Site, body_failed};
-use crate::kind::Kind;
+use crate::login::Phone;
 use crate::session::Session;
 use crate::tap::{self, Arrow};
 use weappd_base::causes::chain;
@@ -60,17 +61,16 @@ pub(crate) async fn decrypt(State(site): State<Site>, request: Request) -> Respo
         let why = "the body must be a JSON object: {\"encryptedData\", \"iv\", \"kind\"?}";
         return json(StatusCode::BAD_REQUEST, native::error("bad_request", why));
     };
-    let opened = site
-        .sessions
-        .open_data(&session, &body.encrypted_data, &body.iv)
-        .await
-        .and_then(|data| {
-            let found = Kind::of(&data).map_err(|what| DataFault::Shape { what })?;
-            match body.kind {
-                Some(wanted) if wanted != found => Err(DataFault::Kind { found, wanted }),
-                _ => Ok((found, data)),
-            }
-        });
+    let address = Phone::of(&parts.headers, &parts.extensions).address;
+    let sealed = SealedText {
+        encrypted: &body.encrypted_data,
+        iv: Some(&body.iv),
+    };
+    let opened = site.sessions.open_data(&session, address, sealed).await;
+    let opened = opened.and_then(|opened| match (body.kind, opened.kind) {
+        (Some(wanted), found) if wanted != found => Err(DataFault::Kind { found, wanted }),
+        (_, kind) => Ok((kind, opened.data)),
+    });
     match opened {
         Ok((kind, data)) => {
             let who = Some(session.identity.openid.as_str());
@@ -116,7 +116,7 @@ pub(crate) fn refused(session: &Session, fault: &DataFault) -> Response {
     }
     let (status, body) = native::data_refused(fault);
     let mut response = json(status, body);
-    if let DataFault::TooMany { retry_secs } = fault {
+    if let DataFault::TooMany { retry_secs } | DataFault::TooManyFailures { retry_secs } = fault {
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_secs));
     }

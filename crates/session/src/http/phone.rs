@@ -9,6 +9,7 @@ use crate::http::answer::json;
 use crate::http::body;
 use crate::http::data::{entered, refused};
 use crate::http::public::Site;
+use crate::login::Phone;
 use crate::tap::{self, Arrow};
 
 pub(crate) async fn put_phone(State(site): State<Site>, request: Request) -> Response {
@@ -29,7 +30,8 @@ pub(crate) async fn put_phone(State(site): State<Site>, request: Request) -> Res
             return json(StatusCode::BAD_REQUEST, body);
         }
     };
-    match site.sessions.put_phone(&session, proof).await {
+    let address = Phone::of(&parts.headers, &parts.extensions).address;
+    match site.sessions.put_phone(&session, address, proof).await {
         Ok(phone) => {
             let body = native::shown(&session, Some(&phone));
             // A number is masked there by its name.

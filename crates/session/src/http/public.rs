@@ -153,6 +153,7 @@ pub(crate) fn log_failed(appid: &str, err: &Error) {
         | Fault::Refused { .. }
         | Fault::Answer
         | Fault::TooMany { .. }
+        | Fault::TooManyFailures { .. }
         | Fault::Signature
         | Fault::Data(_) => {
             tracing::warn!(appid, error = chain(err), advice, "a login failed");
@@ -178,7 +179,6 @@ impl LoginHeaders {
             (false, false) => Ok(Some(UserData {
                 encrypted,
                 iv: Some(iv),
-                only_user_info: false,
             })),
             _ => Err("X-WX-Encrypted-Data and X-WX-IV belong together"),
         };
@@ -321,7 +321,9 @@ async fn native_log_in(
     };
     let done = outcome.map_err(|fault| {
         let retry_secs = match fault {
-            Fault::TooMany { retry_secs } => Some(retry_secs),
+            Fault::TooMany { retry_secs } | Fault::TooManyFailures { retry_secs } => {
+                Some(retry_secs)
+            }
             _ => None,
         };
         (retry_secs, native::login_failed(&fault))

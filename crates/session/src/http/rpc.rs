@@ -13,12 +13,13 @@ use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
-use crate::data;
+use crate::decryption::{Demand, SealedText};
 use crate::dialect::rpc::{self, Call, Refusal};
 use crate::http::answer::{log_denied, ok};
 use crate::http::body::{self, BodyFault};
 use crate::http::public::log_failed;
 use crate::identity::Denied;
+use crate::limits::Bringer;
 use crate::login::{Attempt, Phone, UserData};
 use crate::session::Session;
 use crate::sessions::Sessions;
@@ -122,7 +123,6 @@ impl Desk {
                 let data = UserData {
                     encrypted: encrypt_data,
                     iv,
-                    only_user_info: false,
                 };
                 self.log_in(code, data).await
             }
@@ -215,11 +215,26 @@ impl Desk {
         if keys.is_empty() {
             return Err(rpc::GET_SESSION_KEY_FAIL);
         }
-        let text = data::decrypt(&keys, encrypt_data, iv).map_err(|err| {
-            let openid = &session.identity.openid;
-            tracing::warn!(%openid, error = chain(&err), "user data was not decrypted");
+        let identity = &session.identity;
+        let bringer = Bringer {
+            appid: &identity.appid,
+            openid: &identity.openid,
+            // The phone stands behind the business server.
+            address: None,
+        };
+        let sealed = SealedText {
+            encrypted: encrypt_data,
+            iv,
+        };
+        let outcome = self
+            .sessions
+            .open_sealed(bringer, &keys, sealed, Demand::Whole);
+        let text = outcome.await.map_err(|err| {
+            let openid = &identity.openid;
+            tracing::warn!(%openid, error = chain(&err), "user data was refused");
             rpc::STILL_NOT_DECRYPTED
-        })?;
+        });
+        let text = text?.text;
         Ok(Served {
             body: rpc::decrypted(&text),
             openid: Some(session.identity.openid.clone()),

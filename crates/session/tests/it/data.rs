@@ -76,10 +76,10 @@ async fn open_data_opens_if_it_is_ours_and_new() {
     assert_eq!(answer.json["kind"], "werun");
     assert_eq!(answer.json["data"]["stepInfoList"][0]["step"], 100);
     for (key_of, appid, at, expected) in [
-        ("o1", APP, now - 3601, "stale_user_data"),
-        ("o1", APP, now + 301, "stale_user_data"),
+        ("o1", APP, now - 3601, "bad_user_data"),
+        ("o1", APP, now + 301, "bad_user_data"),
         ("o1", OTHER_APP, now, "bad_user_data"),
-        ("o2", APP, now, "session_key_expired"),
+        ("o2", APP, now, "bad_user_data"),
     ] {
         let answer = ask(
             &world,

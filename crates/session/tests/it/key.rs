@@ -101,10 +101,10 @@ async fn data_of_a_key_nobody_here_knows_is_told_by_its_code() {
         let answer = asked(&world, what, &skey, &body).await;
         assert_eq!(
             (answer.status.as_u16(), error(&answer)),
-            (409, "session_key_expired")
+            (409, "bad_user_data")
         );
         let words = answer.json["error"]["message"].as_str().expect("words");
-        assert!(words.contains("log in again"), "{words}");
+        assert!(words.contains("log in"), "{words}");
     }
     let answer = asked(&world, CHECK, &skey, &Value::Null).await;
     assert_eq!(answer.json, json!({"valid": false}));

@@ -12,6 +12,7 @@ mod golden;
 mod key;
 mod login;
 mod odd_names;
+mod oracle;
 mod phone;
 mod platform;
 mod require;

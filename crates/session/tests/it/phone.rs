@@ -11,7 +11,7 @@ use weappd_wechat::{Call, CallError, Calls};
 
 use crate::platform::{asked, error};
 use crate::wechat::session_key;
-use crate::world::{APP, OTHER_APP, World};
+use crate::world::{APP, Answer, OTHER_APP, World, send};
 
 const PHONE: (&str, &str) = ("POST", "/phone");
 
@@ -128,9 +128,9 @@ async fn an_encrypted_number_is_taken_if_it_is_ours_and_new() {
     let skey = world.log_in("c1", "o1").await;
     let now = 1_800_000_000;
     for (body, code) in [
-        (sealed("o1", APP, now - 3601), "stale_user_data"),
+        (sealed("o1", APP, now - 3601), "bad_user_data"),
         (sealed("o1", OTHER_APP, now), "bad_user_data"),
-        (sealed("o2", APP, now), "session_key_expired"),
+        (sealed("o2", APP, now), "bad_user_data"),
         (json!({}), "bad_request"),
         (json!({"code": ""}), "bad_request"),
         (json!({"code": 7}), "bad_request"),
@@ -170,6 +170,70 @@ async fn an_encrypted_number_is_taken_if_it_is_ours_and_new() {
     assert_eq!(who.json["user"]["info"]["nickName"], "o1", "the rest stays");
     let nobody = asked(&world, PHONE, "nobody", &json!({"code": "x"})).await;
     assert_eq!(error(&nobody), "session_unknown");
+}
+
+/// A WeChat that tells one number for every code, its country code as a number.
+#[derive(Debug)]
+struct Telling;
+
+impl Calls for Telling {
+    fn call<'a>(&'a self, appid: &'a str, _: Call) -> BoxFuture<'a, Result<Value, CallError>> {
+        let info = json!({
+            "phoneNumber": "13580006666", "purePhoneNumber": "13580006666", "countryCode": 86,
+            "watermark": {"timestamp": 1_800_000_000, "appid": appid},
+        });
+        std::future::ready(Ok(json!({"errcode": 0, "phone_info": info}))).boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_says_what_proved_it_and_a_code_is_not_outdone() {
+    let mut world = World::calling(Config::default(), Arc::new(Telling)).await;
+    let skey = world.log_in("c1", "o1").await;
+    let shown = |answer: &Answer| {
+        let phone = &answer.json["user"]["phone"];
+        let text = |name: &str| phone[name].as_str().unwrap_or("none").to_owned();
+        (text("source"), text("pure_phone_number"))
+    };
+    let (by_code, encrypted_only) = (
+        ("code".to_owned(), "13580006666".to_owned()),
+        ("encrypted_data".to_owned(), "13580006666".to_owned()),
+    );
+    let now = 1_800_000_000;
+    let same = sealed("o1", APP, now);
+    let answer = asked(&world, PHONE, &skey, &same).await;
+    assert_eq!(shown(&answer), encrypted_only, "{answer:?}");
+    // The same number by a code is proven better from then on.
+    let answer = asked(&world, PHONE, &skey, &json!({"code": "x"})).await;
+    assert_eq!(shown(&answer), by_code, "{answer:?}");
+    let answer = asked(&world, PHONE, &skey, &same).await;
+    assert_eq!(shown(&answer), by_code);
+    world.restart().await;
+    // Another number that only came encrypted does not take its place.
+    let other = json!({
+        "phoneNumber": "13999999999", "purePhoneNumber": "13999999999", "countryCode": "86",
+        "watermark": {"timestamp": now, "appid": APP},
+    });
+    let other = encrypted("o1", &other);
+    let second = world.log_in("c2", "o1").await;
+    for skey in [&second, &skey] {
+        let answer = asked(&world, PHONE, skey, &other).await;
+        assert_eq!(
+            (answer.status.as_u16(), error(&answer)),
+            (409, "proven_by_code")
+        );
+    }
+    let (router, nothing) = (world.router(APP), axum::body::Body::empty());
+    let users = send(router, "GET", "/users?openid=o1", &[], nothing).await;
+    assert_eq!(users.json["users"][0]["phone_source"], "code");
+    let who = asked(&world, ("GET", ""), &skey, &Value::Null).await;
+    assert_eq!(shown(&who), by_code);
+    // Taken back, the user may show any number again, and it says how it came.
+    let gone = asked(&world, ("DELETE", "/phone"), &skey, &Value::Null).await;
+    assert_eq!(gone.status, 204);
+    let answer = asked(&world, PHONE, &skey, &other).await;
+    let told = ("encrypted_data".to_owned(), "13999999999".to_owned());
+    assert_eq!(shown(&answer), told);
 }
 
 /// A WeChat that always fails in one way.

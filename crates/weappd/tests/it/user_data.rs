@@ -93,7 +93,7 @@ async fn a_number_is_proven_told_to_the_app_and_shown_to_nobody_else() {
     let sealed = json!({"encryptedData": sealed["encryptedData"], "iv": sealed["iv"]});
     let (status, gone) = post(&world, "/decrypt", skey, &sealed).await;
     assert_eq!(status, StatusCode::CONFLICT);
-    assert_eq!(gone["error"]["code"], "session_key_expired");
+    assert_eq!(gone["error"]["code"], "bad_user_data");
 
     let log = world.transcript();
     assert!(!log.contains(&number), "{log}");

@@ -67,7 +67,13 @@ fn described(user: &Value, now: i64) -> String {
     let at = |name: &str| moment(user[name].as_i64(), now);
     let phone = match &user["phone"] {
         Value::Null => "none".to_owned(),
-        phone => format!("{}, proven {}", text(phone), at("phone_verified_at")),
+        phone => {
+            let by = match user["phone_source"].as_str() {
+                Some("code") => "by a code",
+                _ => "by encrypted data",
+            };
+            format!("{}, proven {by} {}", text(phone), at("phone_verified_at"))
+        }
     };
     let keys = user["keys_given"].as_array().map_or(&[][..], Vec::as_slice);
     let keys = match keys {
@@ -119,7 +125,7 @@ mod tests {
         json!({
             "appid": "wx1", "openid": "o1", "unionid": null, "id": "i1",
             "first_login": 1000, "last_login": 90_995,
-            "phone": "+86 138****8000", "phone_verified_at": 90_940,
+            "phone": "+86 138****8000", "phone_source": "code", "phone_verified_at": 90_940,
             "keys_given": [90_995, 1000],
             "sessions": [
                 {"session": 12, "created": 90_940, "last_visit": 90_995, "expires_at": 98_200,
@@ -140,7 +146,7 @@ mod tests {
              id            i1\n\
              first login   1d1h ago\n\
              last login    5s ago\n\
-             phone         +86 138****8000, proven 1m0s ago\n\
+             phone         +86 138****8000, proven by a code 1m0s ago\n\
              session keys  2 kept, the newest given 5s ago\n\
              \n\
              id  opened    last visit  ends     device                           address\n\
@@ -154,6 +160,8 @@ mod tests {
         let mut one = user();
         only(&mut one, Some(7));
         assert_eq!(one["sessions"].as_array().map(Vec::len), Some(1));
+        one["phone_source"] = json!("encrypted_data");
+        assert!(described(&one, 91_000).contains("proven by encrypted data 1m0s ago"));
         one["phone"] = Value::Null;
         one["keys_given"] = json!([]);
         one["sessions"] = json!([]);
