@@ -57,21 +57,23 @@ pub struct InboxConfig {
     pub first_pause_ms: u64,
     /// The longest pause between two tries, in milliseconds.
     pub longest_pause_ms: u64,
-    /// After how many answers of the app that are not 2xx a message becomes a dead letter. An
-    /// app that does not answer at all is tried until `max_age_hours`.
+    /// After how many answers of the app that are not 2xx a message no longer holds up its
+    /// user's later ones. It is tried until `max_age_hours` all the same.
     pub max_refusals: u32,
-    /// After how many hours a message becomes a dead letter.
+    /// After how many hours a message that the app does not take becomes a dead letter.
     pub max_age_hours: u32,
     /// How many hours a delivered message is remembered, so that a repeated push is known
-    /// for one.
+    /// for one. Orders, refunds and their like are remembered for 60 days at least.
     pub keep_hours: u32,
+    /// How many hours the `timestamp` of a push may be off this machine's clock; 0: any.
+    pub signature_hours: u32,
     /// How many days dead letters are kept.
     pub dead_days: u32,
     /// Message types (`MsgType`, or `event/` and the `Event`) whose push is answered with
     /// what the app answers, instead of `success`.
     pub reply_to: Vec<String>,
-    /// How long such a push waits for the app, in milliseconds; WeChat gives up after 5
-    /// seconds.
+    /// How long a push waits for the app, in milliseconds, where WeChat wants to hear it;
+    /// WeChat gives up after 5 seconds. Where it gives up after 3, at most 2500.
     pub reply_wait_ms: u64,
 }
 
@@ -97,10 +99,11 @@ impl Default for InboxConfig {
             at_once: 16,
             deliver_timeout_ms: 10_000,
             first_pause_ms: 1000,
-            longest_pause_ms: 60_000,
+            longest_pause_ms: 600_000,
             max_refusals: 10,
-            max_age_hours: 24,
+            max_age_hours: 72,
             keep_hours: 24,
+            signature_hours: 24,
             dead_days: 30,
             reply_to: Vec::new(),
             reply_wait_ms: 4000,
@@ -207,7 +210,7 @@ impl InboxConfig {
                 "inbox.max_age_hours",
                 u64::from(self.max_age_hours),
                 1..=8760,
-                "24 is a good number",
+                "72 is a good number",
             ),
             (
                 "inbox.reply_wait_ms",
@@ -248,8 +251,42 @@ pub struct MiniApp {
     pub token: Option<Secret>,
     /// The `EncodingAESKey` set there. With one, only encrypted messages are taken.
     pub encoding_aes_key: Option<Secret>,
+    /// Further push configurations, each with a path of its own.
+    pub pushes: Vec<PushChannel>,
+    /// When a push that is a deed (an order to deliver, a refund) is answered.
+    pub answer: AnswerWhen,
     /// The keys of WeChat's API security (API 安全); without them calls go in plain.
     pub api_security: Option<ApiSecurity>,
+}
+
+/// A push configuration beside the mini program's own: mini games have one for orders to
+/// deliver and one for events. WeChat waits 3 seconds there, and wants answers in plain.
+#[derive(Clone, Debug)]
+pub struct PushChannel {
+    /// Where WeChat pushes to.
+    pub path: String,
+    /// The Token set for it in WeChat's console.
+    pub token: Secret,
+    /// The `EncodingAESKey` set there. With one, only encrypted messages are taken.
+    pub encoding_aes_key: Option<Secret>,
+}
+
+/// When WeChat is told that a deed is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerWhen {
+    /// When the app says so.
+    #[default]
+    Acted,
+    /// When it is on the disk: the app gets it as soon as it takes it.
+    Stored,
+}
+
+impl MiniApp {
+    /// Whether it takes messages at all.
+    pub(crate) fn takes_messages(&self) -> bool {
+        self.token.is_some() || !self.pushes.is_empty()
+    }
 }
 
 /// How a mini program's calls are encrypted and signed.

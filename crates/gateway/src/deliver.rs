@@ -11,7 +11,8 @@ pub struct Message {
     pub id: String,
     /// The mini program it was pushed to.
     pub appid: String,
-    /// Who sent it (`FromUserName`), where the message says so.
+    /// Whom it is about, where the message says so: mostly who sent it (`FromUserName`), and
+    /// the buyer of an order.
     pub openid: Option<String>,
     /// `MsgType`, or `event/` and the `Event`; empty if the message has none.
     pub kind: String,
@@ -24,10 +25,13 @@ pub struct Message {
 /// What the app answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// 2xx takes the message; everything else has it delivered again.
+    /// 2xx takes the message, unless it is one that wants more; everything else has it
+    /// delivered again.
     pub status: StatusCode,
-    /// The start of the body, for pushes that are answered with it.
+    /// The body, for pushes that are answered with it.
     pub body: Bytes,
+    /// False if the body was too long or broke off: then it says nothing.
+    pub is_whole: bool,
 }
 
 /// Why a message did not reach the app, in words for the dead letter.

@@ -19,7 +19,7 @@ use weappd_wechat::envelope::Format;
 use weappd_wechat::message::{self, Mailbox, MessageKey};
 
 use crate::calls;
-use crate::push::{Fake, Reader, Stamp, check_url, is_probe, open};
+use crate::push::{Fake, Push, Reader, Stamp, StampRange, check_url, is_probe};
 use crate::query::{Query, encode};
 use crate::refusal::Refusal;
 use crate::{allow, token, xml};
@@ -40,6 +40,8 @@ fn plain_reader() -> Reader {
         appid: "wx1".to_owned(),
         token: Secret::new(TOKEN),
         mailbox: None,
+        path: None,
+        is_stored_enough: false,
     }
 }
 
@@ -53,7 +55,22 @@ fn safe_reader() -> Reader {
         appid: "wx2".to_owned(),
         token: Secret::new(TOKEN),
         mailbox: Some(mailbox),
+        path: None,
+        is_stored_enough: false,
     }
+}
+
+/// Reads a push of any time.
+fn open<'a>(
+    readers: impl Iterator<Item = &'a Reader>,
+    stamp: &Stamp,
+    body: &str,
+) -> Result<Push, Fake> {
+    let any = StampRange {
+        now: 0,
+        hours: None,
+    };
+    crate::push::open(readers, stamp, body, any)
 }
 
 fn signed(nonce: &str) -> Stamp {
@@ -99,7 +116,8 @@ fn plain(nonce: &str, body: &str) {
     assert_eq!(push.appid, "wx1");
     let told: Map<String, Value> = serde_json::from_str(&push.body).expect("an object");
     assert!(!told.contains_key("Encrypt") || push.format == Format::Json);
-    if let Some(from) = told.get("FromUserName").and_then(Value::as_str) {
+    let from = told.get("FromUserName").and_then(Value::as_str);
+    if let Some(from) = from.filter(|_| push.rule.is_none()) {
         assert_eq!(push.openid.as_deref().unwrap_or_default(), from);
     }
     let again = open(reader.iter(), &signed("another"), body).expect("the same push");

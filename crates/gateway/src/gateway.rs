@@ -90,7 +90,7 @@ impl Gateway {
         };
         let sealers = Sealers::build(&parts.mini_apps, parts.clock.clone(), parts.tokens.clone())?;
         let centres = parts.mini_apps.iter().map(centre).collect();
-        let inbox = if parts.mini_apps.iter().any(|app| app.token.is_some()) {
+        let inbox = if parts.mini_apps.iter().any(MiniApp::takes_messages) {
             let inbox = InboxParts {
                 config: parts.config.inbox.clone(),
                 file: parts.data_dir.join("inbox.db"),

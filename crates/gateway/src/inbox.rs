@@ -4,30 +4,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use weappd_base::clock::Clock;
+use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
-use weappd_wechat::envelope::Format;
 use weappd_wechat::message::{Mailbox, MessageKey};
 
-use crate::config::{InboxConfig, MiniApp};
+use crate::config::{AnswerWhen, InboxConfig, MiniApp};
 use crate::deliver::Deliver;
 use crate::error::Error;
-use crate::postman::Postman;
-use crate::push::{Push, Reader};
+use crate::event_table::EventRule;
+use crate::postman::{Postman, WARN_EVERY_MILLIS};
+use crate::push::{Push, Reader, StampRange};
 pub use crate::queue::{DeadLetter, Replay, Waiting};
-use crate::queue::{NewMessage, Queue};
+use crate::queue::{NewMessage, Put, Queue};
 use crate::replies::Replies;
-use crate::xml;
+use crate::verdict::{Verdict, Word};
+use crate::warn_limit::WarnLimit;
 
-/// The word that acknowledges a push.
-pub(crate) const SUCCESS: &str = "success";
-/// The longest answer of an app that is given to WeChat.
-const MAX_REPLY: usize = 64 * 1024;
+/// What is left of WeChat's seconds for the way there and back.
+const GAME_WAIT_MILLIS: u64 = 2500;
 
 /// What an inbox is made of.
 pub(crate) struct InboxParts {
@@ -74,6 +73,7 @@ impl Inbox {
             tasks: tasks.clone(),
             stop: parts.stop,
             wiretap: parts.wiretap,
+            warnings: WarnLimit::every(WARN_EVERY_MILLIS),
         };
         tasks.spawn_on(&work, postman.run());
         Ok(Self {
@@ -87,70 +87,99 @@ impl Inbox {
         })
     }
 
-    /// The mini programs that take messages, `appid` first.
-    pub(crate) fn readers(&self, appid: &str) -> impl Iterator<Item = &Reader> {
-        let (first, others): (Vec<_>, Vec<_>) = self
-            .readers
-            .iter()
-            .partition(|reader| reader.appid == appid);
+    /// Those who read what comes to a path: the one of a further push configuration, or the
+    /// mini programs' own. `appid` comes first.
+    pub(crate) fn readers(&self, appid: &str, path: Option<&str>) -> impl Iterator<Item = &Reader> {
+        let readers = self.readers.iter();
+        let readers = readers.filter(|reader| reader.path.as_deref() == path);
+        let (first, others): (Vec<_>, Vec<_>) = readers.partition(|reader| reader.appid == appid);
         first.into_iter().chain(others)
     }
 
+    /// The further paths at which a site with these mini programs takes messages.
+    pub(crate) fn further_paths(&self, appids: &[String]) -> Vec<String> {
+        let readers = self.readers.iter();
+        let theirs = readers.filter(|reader| appids.contains(&reader.appid));
+        let mut paths: Vec<String> = theirs.filter_map(|reader| reader.path.clone()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
     /// Takes a message; on return it is on the disk. Gives the answer to the push.
-    pub(crate) async fn take(&self, push: &Push, deadline: Instant) -> Result<String, Error> {
-        let wants_reply = self.config.reply_to.contains(&push.kind);
-        let reply = wants_reply
-            .then(|| self.replies.wait(&push.appid, &push.key))
-            .flatten();
+    pub(crate) async fn take(&self, push: &Push, came: Instant) -> Result<Word, Error> {
+        let deed = push.rule.filter(EventRule::is_deed);
+        let wants_reply = deed.is_some() || self.config.reply_to.contains(&push.kind);
+        let says_at_once = push.is_stored_enough && deed.is_some_and(|rule| rule.may_be_stored());
+        // Before it is on the disk, lest the answer come sooner.
+        let wait =
+            (wants_reply && !says_at_once).then(|| self.replies.wait(&push.appid, &push.key));
         let message = NewMessage {
             appid: push.appid.clone(),
             key: push.key.clone(),
             openid: push.openid.clone(),
             kind: push.kind.clone(),
             body: push.body.clone(),
+            is_deed: deed.is_some(),
             now: self.clock.unix_millis(),
         };
-        let put = self.queue.put(message).await;
-        if matches!(put, Ok(true)) {
+        let put = self.queue.put(message).await?;
+        if put == Put::New || (put == Put::Waiting && deed.is_some()) {
             self.bell.notify_one();
-        } else if reply.is_some() {
-            self.replies.give(&push.appid, &push.key, None);
         }
-        put?;
-        let reply = match reply {
-            Some(reply) => tokio::time::timeout_at(deadline, reply).await.ok(),
-            None => None,
+        let verdict = match (put, wait) {
+            (Put::Done(Some(words)), _) => Some(Verdict::Taken(words)),
+            // Delivered by a weappd that did not keep answers, or needed none: it is done.
+            (Put::Done(None), _) => Some(Verdict::Taken(String::new())),
+            (_, Some(wait)) => wait.until(came + self.patience(push)).await,
+            (_, None) if says_at_once => Some(Verdict::Taken(String::new())),
+            (_, None) => None,
         };
-        let reply = reply.and_then(Result::ok);
-        Ok(reply.map_or_else(|| SUCCESS.to_owned(), |reply| self.word(push, &reply)))
+        Ok(match (deed, verdict) {
+            (Some(rule), verdict) => Word::of(&rule, push.format, verdict.as_ref()),
+            (None, Some(Verdict::Taken(words))) => Word::reply(push.format, &words),
+            (None, _) => Word::success(),
+        })
     }
 
-    /// When a push that arrives now must be answered.
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + Duration::from_millis(self.config.reply_wait_ms)
+    /// How long a push may wait for the app.
+    fn patience(&self, push: &Push) -> Duration {
+        let wait = self.config.reply_wait_ms;
+        let is_quick = push.rule.is_some_and(|rule| rule.seconds <= 3) || push.is_game;
+        Duration::from_millis(if is_quick {
+            wait.min(GAME_WAIT_MILLIS)
+        } else {
+            wait
+        })
     }
 
-    /// The app's answer as WeChat wants it: in the push's format, encrypted if it was.
-    fn word(&self, push: &Push, reply: &Bytes) -> String {
-        let text = match std::str::from_utf8(reply) {
-            Ok(text) if text.len() <= MAX_REPLY => text.trim(),
-            _ => SUCCESS,
-        };
-        if text.is_empty() || text == SUCCESS {
-            return SUCCESS.to_owned();
+    /// How far from now the time of a push may be.
+    pub(crate) fn stamp_range(&self) -> StampRange {
+        StampRange {
+            now: self.clock.unix_secs(),
+            hours: Some(self.config.signature_hours).filter(|hours| *hours > 0),
         }
-        let object = serde_json::from_str(text).ok();
-        let text = match (push.format, object) {
-            (Format::Xml, Some(fields)) => xml::from_json(&fields),
-            _ => text.to_owned(),
+    }
+
+    /// When the body of a push that arrives now must be here.
+    pub(crate) fn deadline(&self, came: Instant) -> Instant {
+        came + Duration::from_millis(self.config.reply_wait_ms)
+    }
+
+    /// The answer as it goes out: encrypted if the push was, and the answer may be.
+    pub(crate) fn sealed(&self, push: &Push, word: Word) -> Word {
+        let mailbox = push
+            .mailbox
+            .as_ref()
+            .filter(|_| word.may_seal && !push.is_game);
+        let Some(mailbox) = mailbox else {
+            return word;
         };
-        match &push.mailbox {
-            None => text,
-            Some(mailbox) => {
-                let nonce = u64::from(u32::from_be_bytes(self.tokens.bytes())).to_string();
-                let stamp = (self.clock.unix_secs(), nonce.as_str());
-                mailbox.seal(push.format, &text, stamp, self.tokens.bytes())
-            }
+        let nonce = u64::from(u32::from_be_bytes(self.tokens.bytes())).to_string();
+        let stamp = (self.clock.unix_secs(), nonce.as_str());
+        Word {
+            text: mailbox.seal(push.format, &word.text, stamp, self.tokens.bytes()),
+            ..word
         }
     }
 
@@ -174,28 +203,43 @@ impl Inbox {
 }
 
 fn readers(mini_apps: &[MiniApp]) -> Result<Vec<Reader>, Error> {
-    let with_token = mini_apps.iter().filter_map(|app| {
-        let token = app.token.clone().filter(|token| !token.is_empty())?;
-        Some((app, token))
+    let mut readers = Vec::new();
+    for app in mini_apps {
+        let own = app.token.clone().filter(|token| !token.is_empty());
+        let own = own.map(|token| (None, token, app.encoding_aes_key.as_ref()));
+        let further = app.pushes.iter().map(|push| {
+            let path = Some(push.path.clone());
+            (path, push.token.clone(), push.encoding_aes_key.as_ref())
+        });
+        for (path, token, key) in own.into_iter().chain(further) {
+            readers.push(reader(app, path, token, key)?);
+        }
+    }
+    Ok(readers)
+}
+
+fn reader(
+    app: &MiniApp,
+    path: Option<String>,
+    token: Secret,
+    key: Option<&Secret>,
+) -> Result<Reader, Error> {
+    let appid = app.credential.appid.clone();
+    let key = key.map(MessageKey::parse).transpose();
+    let key = key.map_err(|source| Error::EncodingAesKey {
+        appid: appid.clone(),
+        source: Arc::new(source),
+    })?;
+    let mailbox = key.map(|key| Mailbox {
+        appid: appid.clone(),
+        token: token.clone(),
+        key,
     });
-    with_token
-        .map(|(app, token)| {
-            let appid = app.credential.appid.clone();
-            let key = app.encoding_aes_key.as_ref().map(MessageKey::parse);
-            let key = key.transpose().map_err(|source| Error::EncodingAesKey {
-                appid: appid.clone(),
-                source: Arc::new(source),
-            })?;
-            let mailbox = key.map(|key| Mailbox {
-                appid: appid.clone(),
-                token: token.clone(),
-                key,
-            });
-            Ok(Reader {
-                appid,
-                token,
-                mailbox,
-            })
-        })
-        .collect()
+    Ok(Reader {
+        appid,
+        token,
+        mailbox,
+        path,
+        is_stored_enough: app.answer == AnswerWhen::Stored,
+    })
 }

@@ -17,14 +17,16 @@
 //! - `centre` keeps one token for all, `token` asks for it; `nodes` is what several nodes know
 //!   of it, on a [`shelf`] they share, and `line` says which of them asks.
 //! - In: `push` reads what WeChat sends, `xml` turns it into JSON; `inbox` takes it, `queue`
-//!   and `writer` keep it, `postman` brings it through [`deliver`], `replies` waits for an
-//!   answer.
+//!   and `writer` keep it, `postman` brings it through [`deliver`]. `event_table` says whose
+//!   each event is and what WeChat wants to hear, `verdict` reads the app's answer, `replies`
+//!   waits for it, `warn_limit` keeps one trouble from filling the log.
 //! - `tap`: what is drawn in `weappd dev`.
 //!
 //! # Invariants
 //!
 //! No token, secret or key is logged or drawn. A call is made at most twice. A message that
-//! was acknowledged is on the disk until the app has it or it is a dead letter. At most one
+//! was acknowledged is on the disk until the app has it or it is a dead letter. Where WeChat
+//! takes `success` for the deed itself, nobody says it before the app did. At most one
 //! question for a token is in the air for each mini program, on all nodes that share a shelf.
 
 mod allow;
@@ -34,6 +36,7 @@ mod centre;
 pub mod config;
 pub mod deliver;
 pub mod error;
+mod event_table;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gateway;
@@ -56,10 +59,12 @@ mod tap;
 #[cfg(test)]
 mod tests;
 mod token;
+mod verdict;
+mod warn_limit;
 mod writer;
 mod xml;
 
-pub use config::{ApiSecurity, Config, InboxConfig, MiniApp, TokenMode};
+pub use config::{AnswerWhen, ApiSecurity, Config, InboxConfig, MiniApp, PushChannel, TokenMode};
 pub use deliver::{Answer, Deliver, Message, Undelivered};
 pub use error::Error;
 pub use gateway::{Gateway, GatewayParts};

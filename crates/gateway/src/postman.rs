@@ -16,16 +16,25 @@ use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
 
 use crate::config::InboxConfig;
-use crate::deliver::{Answer, Deliver};
-use crate::queue::{Due, Fate, Queue};
+use crate::deliver::Deliver;
+use crate::event_table::{AnswerForm, EventRule};
+use crate::queue::{Due, Ended, Fate, Queue};
 use crate::replies::Replies;
 use crate::tap;
+use crate::verdict::Verdict;
+use crate::warn_limit::WarnLimit;
 
 /// How long the postman rests when the queue's file cannot be used.
 const TROUBLE: Duration = Duration::from_secs(1);
 /// How long he sleeps at most; old ends are cleared away then.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
 const HOUR_MILLIS: i64 = 3_600_000;
+/// WeChat's longest schedule of repeats ends after 46 days; so long they hear the same answer.
+const DEED_KEEP_HOURS: i64 = 60 * 24;
+/// Apple decides alone when three questions of 3 seconds each had no answer.
+const REFUND_QUERY_MILLIS: i64 = 60_000;
+/// How often a mini program whose messages do not get through is warned of.
+pub(crate) const WARN_EVERY_MILLIS: i64 = 10 * 60_000;
 
 /// The task that delivers.
 pub(crate) struct Postman {
@@ -40,6 +49,8 @@ pub(crate) struct Postman {
     pub(crate) tasks: Tasks,
     pub(crate) stop: Stop,
     pub(crate) wiretap: Wiretap,
+    /// By mini program, and whether it is about messages given up.
+    pub(crate) warnings: WarnLimit<(String, bool)>,
 }
 
 /// What one delivery told the postman when it was over.
@@ -140,33 +151,39 @@ impl Postman {
         tap::delivering(&self.wiretap, message);
         let patience = Duration::from_millis(self.config.deliver_timeout_ms);
         let answer = tokio::time::timeout(patience, self.deliver.deliver(message)).await;
-        let (answer, why) = match answer {
+        let rule = EventRule::of_kind(&message.kind);
+        let (verdict, shown) = match answer {
             Ok(Ok(answer)) => {
+                let verdict = Verdict::of(rule.as_ref(), &answer, &message.body);
                 let status = answer.status.as_u16();
-                (Some(answer), format!("the app answered HTTP {status}"))
+                let plain = || format!("the app answered HTTP {status}");
+                let shown = verdict.why().map_or_else(plain, str::to_owned);
+                (verdict, shown)
             }
-            Ok(Err(undelivered)) => (None, undelivered.to_string()),
-            Err(_) => (None, "the app did not answer in time".to_owned()),
+            Ok(Err(undelivered)) => (
+                Verdict::Absent(undelivered.to_string()),
+                undelivered.to_string(),
+            ),
+            Err(_) => {
+                let why = "the app did not answer in time".to_owned();
+                (Verdict::Absent(why.clone()), why)
+            }
         };
-        tap::delivered(&self.wiretap, message, &why);
-        let taken = answer
-            .as_ref()
-            .is_some_and(|answer| answer.status.is_success());
+        tap::delivered(&self.wiretap, message, &shown);
         let over = Over {
             seq: due.seq,
             appid: message.appid.clone(),
-            reached: answer.is_some(),
+            reached: !matches!(verdict, Verdict::Absent(_)),
         };
-        let reply = answer.map(|answer: Answer| answer.body);
-        self.replies
-            .give(&message.appid, &due.key, reply.filter(|_| taken));
         let now = self.clock.unix_millis();
-        let fate = if taken {
-            Fate::Delivered
-        } else {
-            self.fate(&due, over.reached, why, now)
+        let fate = match verdict.why() {
+            None => Fate::Delivered(self.kept_answer(&message.kind, rule, &verdict)),
+            Some(why) => self.fate(&due, rule, over.reached, why.to_owned(), now),
         };
-        if let Err(error) = self.queue.settle(due.seq, fate, now).await {
+        // On the disk before WeChat hears of it: what it was told is known after a restart.
+        let settled = self.queue.settle(due.seq, fate, now).await;
+        self.replies.give(&message.appid, &due.key, &verdict);
+        if let Err(error) = settled {
             tracing::error!(
                 %error,
                 message.id = due.seq,
@@ -177,35 +194,65 @@ impl Postman {
         over
     }
 
+    /// The answer that a repeated push hears.
+    fn kept_answer(
+        &self,
+        kind: &String,
+        rule: Option<EventRule>,
+        verdict: &Verdict,
+    ) -> Option<String> {
+        let Verdict::Taken(words) = verdict else {
+            return None;
+        };
+        let is_kept =
+            rule.is_some_and(|rule| rule.is_deed()) || self.config.reply_to.contains(kind);
+        is_kept.then(|| words.clone())
+    }
+
     /// What becomes of a message the app did not take.
-    fn fate(&self, due: &Due, reached: bool, why: String, now: i64) -> Fate {
+    fn fate(
+        &self,
+        due: &Due,
+        rule: Option<EventRule>,
+        reached: bool,
+        why: String,
+        now: i64,
+    ) -> Fate {
         let refusals = due.refusals.saturating_add(u32::from(reached));
+        let is_deed = rule.is_some_and(|rule| rule.is_deed());
         let age = now - due.came;
-        let too_old = age >= i64::from(self.config.max_age_hours) * HOUR_MILLIS;
+        let most = match rule {
+            Some(rule) if rule.answer == AnswerForm::RefundQuery => REFUND_QUERY_MILLIS,
+            _ => i64::from(self.config.max_age_hours) * HOUR_MILLIS,
+        };
+        let is_over = age >= most;
         let message = &due.message;
-        if refusals >= self.config.max_refusals || too_old {
+        let what = (message.appid.clone(), is_over);
+        if let Some(others) = self.warnings.may_tell(what, now) {
+            let words = if is_over {
+                "a message was given up: it is a dead letter now; `weappd inbox list` shows all"
+            } else {
+                "a message was not taken; it goes again, at growing intervals, as do others that \
+                 are not: `weappd inbox status`"
+            };
             tracing::warn!(
                 message.id = due.seq,
                 appid = message.appid,
                 openid = message.openid,
                 kind = message.kind,
+                tries = message.tries.saturating_add(1),
+                others,
                 why,
-                "a message was given up: it is a dead letter now"
+                "{words}"
             );
-            return Fate::Dead { why };
         }
-        if message.tries == 0 {
-            tracing::warn!(
-                message.id = due.seq,
-                appid = message.appid,
-                kind = message.kind,
-                why,
-                "a message was not delivered; it goes again"
-            );
+        if is_over {
+            return Fate::Dead { why };
         }
         Fate::Again {
             due: now + self.pause(message.tries),
             refused: reached,
+            aside: reached && (is_deed || refusals >= self.config.max_refusals),
             why,
         }
     }
@@ -227,9 +274,13 @@ impl Postman {
             return;
         }
         round.pruned_at = Some(now);
-        let delivered = now - i64::from(self.config.keep_hours) * HOUR_MILLIS;
-        let dead = now - i64::from(self.config.dead_days) * 24 * HOUR_MILLIS;
-        if let Err(error) = self.queue.prune(delivered, dead).await {
+        let keep = i64::from(self.config.keep_hours);
+        let before = Ended {
+            delivered: now - keep * HOUR_MILLIS,
+            deeds: now - keep.max(DEED_KEEP_HOURS) * HOUR_MILLIS,
+            dead: now - i64::from(self.config.dead_days) * 24 * HOUR_MILLIS,
+        };
+        if let Err(error) = self.queue.prune(before).await {
             tracing::warn!(%error, "old messages could not be cleared away");
         }
     }

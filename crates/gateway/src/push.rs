@@ -4,13 +4,17 @@
 //! message. A mini program that has an `EncodingAESKey` here takes nothing unencrypted:
 //! otherwise whoever has seen one `signature` could write messages of his own.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use weappd_base::secret::Secret;
 use weappd_wechat::envelope::{self, Format};
+use weappd_wechat::lenient::mend_json;
 use weappd_wechat::message::{self, Mailbox};
 
+use crate::event_table::{self, EventRule};
 use crate::xml;
 
 /// One mini program's side of message push.
@@ -20,6 +24,10 @@ pub(crate) struct Reader {
     pub(crate) token: Secret,
     /// With it, messages must be encrypted.
     pub(crate) mailbox: Option<Mailbox>,
+    /// The path of a further push configuration; none for the mini program's own.
+    pub(crate) path: Option<String>,
+    /// Whether deeds are answered once they are on the disk.
+    pub(crate) is_stored_enough: bool,
 }
 
 /// What stands in the query of a push.
@@ -49,6 +57,12 @@ pub(crate) struct Push {
     pub(crate) key: String,
     /// The message as JSON text.
     pub(crate) body: String,
+    /// What is known of the event, if it is one.
+    pub(crate) rule: Option<EventRule>,
+    /// Whether it came by a push configuration of mini games: 3 seconds, plain answers.
+    pub(crate) is_game: bool,
+    /// Whether a deed is answered once it is on the disk.
+    pub(crate) is_stored_enough: bool,
 }
 
 /// Why a push was not taken.
@@ -69,6 +83,36 @@ pub(crate) enum Fake {
     Decrypt,
     #[error("the body is neither a JSON object nor XML")]
     NoMessage,
+    #[error(
+        "the timestamp is {hours} hours off this machine's clock: an old push sent again, or the \
+         clock is wrong (compare it with an NTP server; gateway.inbox.signature_hours says how \
+         much is allowed)"
+    )]
+    OutOfTime { hours: i64 },
+}
+
+/// How far from now the `timestamp` of a push may be: whoever has seen one signature of plain
+/// mode could write messages with it for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StampRange {
+    /// This machine's time, in seconds since 1970.
+    pub(crate) now: i64,
+    /// None: any time will do.
+    pub(crate) hours: Option<u32>,
+}
+
+impl StampRange {
+    fn check(self, timestamp: &str) -> Result<(), Fake> {
+        let Some(most) = self.hours.map(|hours| i64::from(hours) * 3600) else {
+            return Ok(());
+        };
+        let at: i64 = timestamp.parse().unwrap_or(0);
+        let off = self.now.saturating_sub(at).saturating_abs();
+        if off <= most {
+            return Ok(());
+        }
+        Err(Fake::OutOfTime { hours: off / 3600 })
+    }
 }
 
 /// Whether a body only asks if anybody is there (微信云托管 does when a path is set up).
@@ -92,11 +136,13 @@ pub(crate) fn open<'a>(
     readers: impl Iterator<Item = &'a Reader>,
     stamp: &Stamp,
     body: &str,
+    times: StampRange,
 ) -> Result<Push, Fake> {
     let mut worst = Fake::Signature;
     for reader in readers {
         match reader.open(stamp, body) {
-            Ok(push) => return Ok(push),
+            // Told only to who knows the Token.
+            Ok(push) => return times.check(&stamp.timestamp).map(|()| push),
             Err(Fake::Signature) => {}
             Err(fake) => worst = fake,
         }
@@ -153,8 +199,9 @@ impl Reader {
         // Compatible mode sends the message twice, once encrypted.
         let sent_twice = fields.shift_remove("Encrypt").is_some();
         let body = if format == Format::Json && !sent_twice {
-            // As it came: a number too large for any type of ours stays what it is.
-            trimmed(text).to_owned()
+            // As it came, but for what no JSON reader takes: a number too large for any type
+            // of ours stays what it is.
+            mended(text).into_owned()
         } else {
             Value::Object(fields.clone()).to_string()
         };
@@ -164,21 +211,36 @@ impl Reader {
             _ => String::new(),
         };
         let (msg_type, event, msg_id) = (field("MsgType"), field("Event"), field("MsgId"));
-        let is_event = msg_type == "event";
-        let key = if is_event || msg_id.is_empty() {
-            // Two events of one second differ somewhere; a repeated push does not.
-            let digest = hex::encode(Sha256::digest(body.as_bytes()));
+        let is_event = msg_type.eq_ignore_ascii_case("event");
+        let rule = EventRule::of(&event).filter(|_| is_event);
+        let from = field("FromUserName");
+        let openid = match &rule {
+            Some(rule) => rule.user(&fields),
+            None => Some(from.clone()).filter(|openid| !openid.is_empty()),
+        };
+        let documented = rule.and_then(|rule| rule.key(&event, &fields));
+        let key = if let Some(key) = documented {
+            key
+        } else if is_event || msg_id.is_empty() {
+            // Two events of one second differ somewhere; a repeated push only in how often it
+            // came.
+            let at = field("CreateTime");
+            let digest = match fields.shift_remove("RetryTimes") {
+                Some(_) => Sha256::digest(Value::Object(fields).to_string()),
+                None => Sha256::digest(&body),
+            };
+            let digest = hex::encode(digest);
             let digest = digest.get(..32).unwrap_or_default();
-            let (from, at) = (field("FromUserName"), field("CreateTime"));
             format!("{from} {at} {event} {digest}")
         } else {
-            format!("MsgId {msg_id}")
+            // Two users may have messages of one number.
+            format!("MsgId {msg_id} {from}")
         };
         Ok(Push {
             appid: self.appid.clone(),
             format,
             mailbox: None,
-            openid: Some(field("FromUserName")).filter(|openid| !openid.is_empty()),
+            openid,
             kind: if is_event {
                 format!("event/{event}")
             } else {
@@ -186,18 +248,28 @@ impl Reader {
             },
             key,
             body,
+            rule,
+            is_game: self.path.is_some(),
+            is_stored_enough: self.is_stored_enough,
         })
     }
 }
 
 /// The content type is not to be believed: JSON arrives as `text/xml` [Wafer 2].
 fn fields_of(text: &str) -> Option<(Map<String, Value>, Format)> {
-    let text = trimmed(text);
-    if text.starts_with('{') {
-        let fields = serde_json::from_str(text).ok()?;
+    if trimmed(text).starts_with('{') {
+        let fields = serde_json::from_str(&mended(text)).ok()?;
         return Some((fields, Format::Json));
     }
-    Some((xml::to_json(text)?, Format::Xml))
+    let mut fields = xml::to_json(trimmed(text))?;
+    event_table::as_wechat_writes(&mut fields);
+    Some((fields, Format::Xml))
+}
+
+/// What users write stands in WeChat's JSON as it is, raw control characters and halves of
+/// emoji too.
+fn mended(text: &str) -> Cow<'_, str> {
+    mend_json(trimmed(text))
 }
 
 fn trimmed(text: &str) -> &str {
@@ -211,6 +283,11 @@ mod tests {
 
     use super::*;
 
+    const ANY: StampRange = StampRange {
+        now: 0,
+        hours: None,
+    };
+
     fn reader(appid: &str, token: &str, key: Option<&str>) -> Reader {
         let mailbox = key.map(|key| Mailbox {
             appid: appid.to_owned(),
@@ -221,6 +298,8 @@ mod tests {
             appid: appid.to_owned(),
             token: Secret::new(token),
             mailbox,
+            path: None,
+            is_stored_enough: false,
         }
     }
 
@@ -236,17 +315,17 @@ mod tests {
 
     fn key_of(body: &str) -> String {
         let one = [reader("wx1", "t", None)];
-        open(one.iter(), &signed("t"), body).expect(body).key
+        open(one.iter(), &signed("t"), body, ANY).expect(body).key
     }
 
     #[test]
     fn a_plain_push_goes_to_the_app_whose_token_signs_it() {
         let readers = [reader("wx1", "t1", None), reader("wx2", "t2", None)];
         let body = r#"{"MsgType":"text","FromUserName":"o1","MsgId":18446744073709551616}"#;
-        let push = open(readers.iter(), &signed("t2"), body).expect("genuine");
+        let push = open(readers.iter(), &signed("t2"), body, ANY).expect("genuine");
         assert_eq!((push.appid.as_str(), push.body.as_str()), ("wx2", body));
         assert_eq!(push.openid.as_deref(), Some("o1"));
-        let fake = open(readers.iter(), &signed("t3"), body).expect_err("a fake");
+        let fake = open(readers.iter(), &signed("t3"), body, ANY).expect_err("a fake");
         assert_eq!(fake, Fake::Signature);
     }
 
@@ -254,11 +333,11 @@ mod tests {
     fn with_a_key_nothing_unencrypted_is_taken() {
         let readers = [reader("wx1", "t", Some(&"A".repeat(43)))];
         let body = r#"{"MsgType":"text"}"#;
-        let fake = open(readers.iter(), &signed("t"), body).expect_err("a downgrade");
+        let fake = open(readers.iter(), &signed("t"), body, ANY).expect_err("a downgrade");
         assert_eq!(fake, Fake::NotEncrypted);
         // `signature` is right, but an encrypted body needs `msg_signature`.
         let body = r#"{"ToUserName":"gh","Encrypt":"QUFBQQ=="}"#;
-        let fake = open(readers.iter(), &signed("t"), body).expect_err("a forgery");
+        let fake = open(readers.iter(), &signed("t"), body, ANY).expect_err("a forgery");
         assert_eq!(fake, Fake::Signature);
     }
 
@@ -266,27 +345,28 @@ mod tests {
     fn without_a_key_compatible_mode_reads_what_is_plain() {
         let readers = [reader("wx1", "t", None)];
         let body = r#"{"MsgType":"text","Content":"hi","MsgId":7,"Encrypt":"QUFB"}"#;
-        let push = open(readers.iter(), &signed("t"), body).expect("genuine");
+        let push = open(readers.iter(), &signed("t"), body, ANY).expect("genuine");
         assert_eq!(push.body, r#"{"MsgType":"text","Content":"hi","MsgId":7}"#);
         let safe = r#"{"ToUserName":"gh","Encrypt":"QUFB"}"#;
-        let fake = open(readers.iter(), &signed("t"), safe).expect_err("unreadable");
+        let fake = open(readers.iter(), &signed("t"), safe, ANY).expect_err("unreadable");
         assert_eq!(fake, Fake::NoKey);
     }
 
     #[test]
     fn a_repeated_push_has_the_same_key_and_another_has_not() {
         let text = r#"{"MsgType":"text","FromUserName":"o","CreateTime":5,"MsgId":"9"}"#;
-        assert_eq!(key_of(text), "MsgId 9");
-        let xml = "<xml><MsgType>text</MsgType><MsgId>9</MsgId></xml>";
-        assert_eq!(key_of(xml), "MsgId 9");
+        assert_eq!(key_of(text), "MsgId 9 o");
+        let xml =
+            "<xml><MsgType>text</MsgType><FromUserName>o</FromUserName><MsgId>9</MsgId></xml>";
+        assert_eq!(key_of(xml), "MsgId 9 o");
         let event = |trace: &str| {
             format!(
-                r#"{{"MsgType":"event","Event":"wxa_media_check","FromUserName":"o","CreateTime":5,"trace_id":"{trace}"}}"#
+                r#"{{"MsgType":"event","Event":"some_event","FromUserName":"o","CreateTime":5,"trace_id":"{trace}"}}"#
             )
         };
         assert_eq!(key_of(&event("a")), key_of(&event("a")));
         assert_ne!(key_of(&event("a")), key_of(&event("b")));
-        assert!(key_of(&event("a")).starts_with("o 5 wxa_media_check "));
+        assert!(key_of(&event("a")).starts_with("o 5 some_event "));
     }
 
     #[test]
@@ -301,8 +381,8 @@ mod tests {
         fn no_push_panics(body: String, nonce: String, msg_signature: String) {
             let readers = [reader("wx1", "t", None), reader("wx2", "t", Some(&"A".repeat(43)))];
             let stamp = Stamp { msg_signature, ..signed("t") };
-            drop(open(readers.iter(), &stamp, &body));
-            drop(open(readers.iter(), &Stamp { nonce, ..stamp }, &body));
+            drop(open(readers.iter(), &stamp, &body, ANY));
+            drop(open(readers.iter(), &Stamp { nonce, ..stamp }, &body, ANY));
             prop_assert!(!is_probe(&body) || body.contains("CheckContainerPath"));
         }
     }

@@ -19,7 +19,10 @@ use crate::error::Error;
 use crate::writer::{Answer, Job, Writer};
 
 /// The schema, one file a version; the file's `user_version` tells how many it has.
-const MIGRATIONS: [&str; 1] = [include_str!("../schema/0001_messages.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../schema/0001_messages.sql"),
+    include_str!("../schema/0002_answers.sql"),
+];
 /// "WEIN": marks the file as weappd's inbox.
 const APPLICATION_ID: i64 = 0x5745_494E;
 /// How many writes may wait for the writer before pushes wait too.
@@ -27,14 +30,20 @@ const QUEUE: usize = 1024;
 /// How long another process may hold the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The heads of their lanes that are due, oldest first.
+/// The heads of their lanes that are due, oldest first, and what stepped aside.
 const DUE: &str = "SELECT seq, appid, openid, kind, body, tries, refusals, came, key FROM messages m \
     WHERE state = 0 AND due <= ?1 AND NOT EXISTS \
-    (SELECT 1 FROM messages e WHERE e.state = 0 AND e.lane = m.lane AND e.seq < m.seq) \
+    (SELECT 1 FROM messages e \
+        WHERE e.state = 0 AND e.aside = 0 AND e.lane = m.lane AND e.seq < m.seq) \
     ORDER BY seq LIMIT ?2";
 const NEXT_DUE: &str = "SELECT min(due) FROM messages WHERE state = 0 AND due > ?1";
 const DEAD: &str = "SELECT seq, appid, openid, kind, body, tries, came, due, why FROM messages \
     WHERE state = 2 ORDER BY seq LIMIT ?1";
+const STATUS: &str = "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0), \
+    coalesce(sum(state = 0 AND tries > 0), 0), min(CASE WHEN state = 0 THEN came END) \
+    FROM messages WHERE state IN (0, 2)";
+const LAST_WHY: &str = "SELECT why FROM messages WHERE state = 0 AND why IS NOT NULL \
+    ORDER BY seq LIMIT 1";
 const COUNT: &str = "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0) FROM messages \
     WHERE state IN (0, 2)";
 
@@ -46,7 +55,21 @@ pub(crate) struct NewMessage {
     pub(crate) openid: Option<String>,
     pub(crate) kind: String,
     pub(crate) body: String,
+    /// Whether `success` says more than that it arrived: a repeat hears what the first heard,
+    /// and one that waits or was given up is tried at once.
+    pub(crate) is_deed: bool,
     pub(crate) now: i64,
+}
+
+/// What was there when a message came in. On the disk is it in any case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// Nothing: it is new.
+    New,
+    /// The same message, which waits for the app.
+    Waiting,
+    /// The same message, which the app has, and what it answered.
+    Done(Option<String>),
 }
 
 /// A message whose turn it is.
@@ -62,16 +85,29 @@ pub(crate) struct Due {
 /// What came of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The app has it.
-    Delivered,
+    /// The app has it, and answered this.
+    Delivered(Option<String>),
     /// It goes again at `due`.
     Again {
         due: i64,
         refused: bool,
+        /// Whether its user's later messages need not wait for it any more.
+        aside: bool,
         why: String,
     },
     /// It does not go again by itself.
     Dead { why: String },
+}
+
+/// Until when what has ended is forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// Messages that were delivered.
+    pub(crate) delivered: i64,
+    /// Those whose repeats must hear the same answer.
+    pub(crate) deeds: i64,
+    /// Dead letters.
+    pub(crate) dead: i64,
 }
 
 /// A message that could not be delivered.
@@ -107,12 +143,18 @@ pub enum Replay {
 }
 
 /// How much is in the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Waiting {
     /// Messages that wait for the app.
     pub waiting: i64,
     /// Dead letters.
     pub dead: i64,
+    /// How many of those that wait were tried already.
+    pub tried: i64,
+    /// When the oldest of those that wait came, in milliseconds since 1970.
+    pub oldest: Option<i64>,
+    /// Why the oldest of those that were tried was not taken.
+    pub why: Option<String>,
 }
 
 /// The handle: readers, and the way to the writer.
@@ -190,8 +232,8 @@ impl Queue {
         })
     }
 
-    /// Writes a message; false if it was there before. On return it is on the disk.
-    pub(crate) async fn put(&self, message: NewMessage) -> Result<bool, Error> {
+    /// Writes a message, or finds it. On return it is on the disk.
+    pub(crate) async fn put(&self, message: NewMessage) -> Result<Put, Error> {
         self.ask(|answer| Job::Put(Box::new(message), answer)).await
     }
 
@@ -208,9 +250,9 @@ impl Queue {
         self.ask(|answer| Job::Hasten(appid, now, answer)).await
     }
 
-    /// Forgets messages delivered, and dead letters given up, before these times.
-    pub(crate) async fn prune(&self, delivered: i64, dead: i64) -> Result<u64, Error> {
-        self.ask(|answer| Job::Prune(delivered, dead, answer)).await
+    /// Forgets what ended before these times.
+    pub(crate) async fn prune(&self, before: Ended) -> Result<u64, Error> {
+        self.ask(|answer| Job::Prune(before, answer)).await
     }
 
     pub(crate) async fn due(&self, now: i64, most: usize) -> Result<Vec<Due>, Error> {
@@ -267,11 +309,20 @@ impl Queue {
     }
 
     pub(crate) async fn waiting(&self) -> Result<Waiting, Error> {
-        let (waiting, dead) = sqlx::query_as(COUNT)
-            .fetch_one(&self.readers)
+        let failed = |problem| self.failed(problem);
+        let readers = &self.readers;
+        let status: (i64, i64, i64, Option<i64>) = sqlx::query_as(STATUS)
+            .fetch_one(readers)
             .await
-            .map_err(|problem| self.failed(problem))?;
-        Ok(Waiting { waiting, dead })
+            .map_err(failed)?;
+        let why = sqlx::query_scalar(LAST_WHY).fetch_optional(readers);
+        Ok(Waiting {
+            waiting: status.0,
+            dead: status.1,
+            tried: status.2,
+            oldest: status.3,
+            why: why.await.map_err(failed)?,
+        })
     }
 
     pub(crate) async fn close(&self) {
@@ -370,6 +421,7 @@ mod tests {
             openid: Some(openid.to_owned()).filter(|openid| !openid.is_empty()),
             kind: "text".to_owned(),
             body: format!("{{\"MsgId\":{n}}}"),
+            is_deed: false,
             now: n,
         }
     }
@@ -391,22 +443,32 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         let queue = open(dir.path(), 100).await;
         for (n, openid) in [(1, "a"), (2, "a"), (3, "b"), (4, ""), (5, "")] {
-            assert!(queue.put(message(n, openid)).await.expect("writes"));
+            assert_eq!(
+                queue.put(message(n, openid)).await.expect("writes"),
+                Put::New
+            );
         }
-        assert!(!queue.put(message(1, "a")).await.expect("writes"));
+        assert_ne!(queue.put(message(1, "a")).await.expect("writes"), Put::New);
         assert_eq!(due(&queue, 10).await, [1, 3, 4, 5]);
         let again = Fate::Again {
             due: 50,
             refused: true,
+            aside: false,
             why: "HTTP 500".to_owned(),
         };
         queue.settle(1, again, 10).await.expect("writes");
-        queue.settle(3, Fate::Delivered, 10).await.expect("writes");
+        queue
+            .settle(3, Fate::Delivered(None), 10)
+            .await
+            .expect("writes");
         assert_eq!(due(&queue, 10).await, [4, 5]);
         assert_eq!(queue.next_due(10).await.expect("reads"), Some(50));
         let first = &queue.due(50, 1).await.expect("reads")[0];
         assert_eq!((first.seq, first.message.tries, first.refusals), (1, 1, 1));
-        queue.settle(1, Fate::Delivered, 50).await.expect("writes");
+        queue
+            .settle(1, Fate::Delivered(None), 50)
+            .await
+            .expect("writes");
         assert_eq!(due(&queue, 50).await, [2, 4, 5]);
     }
 
@@ -414,9 +476,12 @@ mod tests {
     async fn what_was_written_is_there_after_a_kill() {
         let dir = tempfile::TempDir::new().expect("a directory");
         let queue = open(dir.path(), 100).await;
-        assert!(queue.put(message(1, "a")).await.expect("writes"));
-        assert!(queue.put(message(2, "a")).await.expect("writes"));
-        queue.settle(1, Fate::Delivered, 5).await.expect("writes");
+        assert_eq!(queue.put(message(1, "a")).await.expect("writes"), Put::New);
+        assert_eq!(queue.put(message(2, "a")).await.expect("writes"), Put::New);
+        queue
+            .settle(1, Fate::Delivered(None), 5)
+            .await
+            .expect("writes");
         // No close: the files as a killed process leaves them.
         let copy = tempfile::TempDir::new().expect("a directory");
         for file in ["inbox.db", "inbox.db-wal"] {
@@ -424,7 +489,10 @@ mod tests {
         }
         let again = open(copy.path(), 100).await;
         assert_eq!(due(&again, 10).await, [2]);
-        assert!(!again.put(message(1, "a")).await.expect("still known"));
+        assert_ne!(
+            again.put(message(1, "a")).await.expect("still known"),
+            Put::New
+        );
     }
 
     #[tokio::test]
@@ -432,19 +500,22 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         let queue = open(dir.path(), 2).await;
         for n in [1, 2] {
-            assert!(queue.put(message(n, "a")).await.expect("writes"));
+            assert_eq!(queue.put(message(n, "a")).await.expect("writes"), Put::New);
         }
         assert!(matches!(
             queue.put(message(3, "a")).await,
             Err(Error::QueueFull)
         ));
         // A repeated push is known even then.
-        assert!(!queue.put(message(1, "a")).await.expect("known"));
+        assert_ne!(queue.put(message(1, "a")).await.expect("known"), Put::New);
         let dead = Fate::Dead {
             why: "HTTP 400".to_owned(),
         };
         queue.settle(1, dead, 7).await.expect("writes");
-        assert!(queue.put(message(3, "a")).await.expect("room again"));
+        assert_eq!(
+            queue.put(message(3, "a")).await.expect("room again"),
+            Put::New
+        );
         let letters = queue.dead_letters(10).await.expect("reads");
         assert_eq!((letters[0].id, letters[0].why.as_str()), (1, "HTTP 400"));
         assert_eq!((letters[0].came, letters[0].given_up), (1, 7));
@@ -460,13 +531,32 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         let queue = open(dir.path(), 10).await;
         for n in [1, 2, 3] {
-            assert!(queue.put(message(n, "")).await.expect("writes"));
+            assert_eq!(queue.put(message(n, "")).await.expect("writes"), Put::New);
         }
-        queue.settle(1, Fate::Delivered, 10).await.expect("writes");
-        queue.settle(2, Fate::Delivered, 20).await.expect("writes");
-        assert_eq!(queue.prune(15, 15).await.expect("writes"), 1);
-        assert!(queue.put(message(1, "")).await.expect("unknown again"));
-        assert!(!queue.put(message(2, "")).await.expect("known"));
+        queue
+            .settle(1, Fate::Delivered(None), 10)
+            .await
+            .expect("writes");
+        queue
+            .settle(2, Fate::Delivered(None), 20)
+            .await
+            .expect("writes");
+        assert_eq!(
+            queue
+                .prune(Ended {
+                    delivered: 15,
+                    deeds: 0,
+                    dead: 15
+                })
+                .await
+                .expect("writes"),
+            1
+        );
+        assert_eq!(
+            queue.put(message(1, "")).await.expect("unknown again"),
+            Put::New
+        );
+        assert_ne!(queue.put(message(2, "")).await.expect("known"), Put::New);
     }
 
     #[tokio::test]
@@ -483,5 +573,86 @@ mod tests {
             .expect("a table");
         let refused = Queue::open(path, 1, &Work::current()).await;
         assert!(matches!(refused, Err(Error::ForeignQueue { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_file_of_an_older_weappd_is_read_on() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("inbox.db");
+        create(&path).expect("made");
+        let mut conn = SqliteConnection::connect_with(&options(&path))
+            .await
+            .expect("opens");
+        let old = format!(
+            "{} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1; \
+             INSERT INTO messages (appid, key, lane, openid, kind, body, came, due, state) VALUES \
+             ('wx1', 'MsgId 1', 'wx1 a', 'a', 'text', '{{}}', 1, 1, 0), \
+             ('wx1', 'MsgId 2', 'wx1 a', 'a', 'text', '', 2, 2, 1), \
+             ('wx1', 'a 1 e 00', 'wx1 a', 'a', 'event/e', '', 2, 2, 1);",
+            MIGRATIONS[0]
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(old))
+            .execute(&mut conn)
+            .await
+            .expect("an old file");
+        conn.close().await.expect("closes");
+        let queue = open(dir.path(), 100).await;
+        assert_eq!(due(&queue, 10).await, [1]);
+        for (key, found) in [
+            ("MsgId 1 a", Put::Waiting),
+            ("MsgId 2 a", Put::Done(None)),
+            ("a 1 e 00", Put::Done(None)),
+            ("MsgId 2 b", Put::New),
+        ] {
+            let again = NewMessage {
+                key: key.to_owned(),
+                ..message(9, "a")
+            };
+            assert_eq!(queue.put(again).await.expect("writes"), found, "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stepped_aside_holds_nobody_up_and_deeds_are_kept_longer() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let queue = open(dir.path(), 100).await;
+        let deed = |n| NewMessage {
+            is_deed: true,
+            ..message(n, "a")
+        };
+        for n in [1, 2] {
+            assert_eq!(queue.put(deed(n)).await.expect("writes"), Put::New);
+        }
+        let again = Fate::Again {
+            due: 50,
+            refused: true,
+            aside: true,
+            why: "no".to_owned(),
+        };
+        queue.settle(1, again, 10).await.expect("writes");
+        assert_eq!(due(&queue, 10).await, [2]);
+        // WeChat comes again: it goes at once.
+        let repeated = queue.put(deed(1)).await.expect("writes");
+        assert_eq!(
+            (repeated, due(&queue, 10).await),
+            (Put::Waiting, vec![1, 2])
+        );
+        let answer = Some("yes".to_owned());
+        let taken = Fate::Delivered(answer.clone());
+        queue.settle(1, taken, 10).await.expect("writes");
+        let before = Ended {
+            delivered: 100,
+            deeds: 5,
+            dead: 0,
+        };
+        assert_eq!(queue.prune(before).await.expect("writes"), 0);
+        assert_eq!(queue.put(deed(1)).await.expect("reads"), Put::Done(answer));
+        let dead = Fate::Dead {
+            why: "old".to_owned(),
+        };
+        queue.settle(2, dead, 10).await.expect("writes");
+        assert_eq!(queue.put(deed(2)).await.expect("writes"), Put::Waiting);
+        let status = queue.waiting().await.expect("reads");
+        assert_eq!((status.waiting, status.dead), (1, 0));
     }
 }

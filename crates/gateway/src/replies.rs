@@ -2,34 +2,90 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-/// Who waits for which message's answer.
+use crate::verdict::Verdict;
+
+/// A mini program and what a message is known by.
+type Place = (String, String);
+
+/// Who waits for which message's answer: WeChat may push one message several times at once.
 #[derive(Default)]
-pub(crate) struct Replies(Mutex<HashMap<(String, String), oneshot::Sender<Bytes>>>);
+pub(crate) struct Replies(Mutex<HashMap<Place, Vec<oneshot::Sender<Verdict>>>>);
+
+/// One that waits.
+pub(crate) struct Wait<'a> {
+    replies: &'a Replies,
+    place: Place,
+    given: Option<oneshot::Receiver<Verdict>>,
+}
 
 impl Replies {
-    /// Waits for the answer to a message; nothing if somebody does already.
-    pub(crate) fn wait(&self, appid: &str, key: &str) -> Option<oneshot::Receiver<Bytes>> {
-        let mut waiting = self.0.lock();
+    /// Waits for what the app says to a message.
+    pub(crate) fn wait(&self, appid: &str, key: &str) -> Wait<'_> {
         let place = (appid.to_owned(), key.to_owned());
-        if waiting.contains_key(&place) {
-            return None;
-        }
         let (give, given) = oneshot::channel();
-        waiting.insert(place, give);
-        Some(given)
+        self.0.lock().entry(place.clone()).or_default().push(give);
+        Wait {
+            replies: self,
+            place,
+            given: Some(given),
+        }
     }
 
-    /// The message was tried: its answer, if the app took it.
-    pub(crate) fn give(&self, appid: &str, key: &str, reply: Option<Bytes>) {
+    /// The message was tried: what the app says to it.
+    pub(crate) fn give(&self, appid: &str, key: &str, verdict: &Verdict) {
         let place = (appid.to_owned(), key.to_owned());
         let waiting = self.0.lock().remove(&place);
-        if let (Some(waiting), Some(reply)) = (waiting, reply) {
+        for waiting in waiting.unwrap_or_default() {
             // Whoever waited too long has gone.
-            drop(waiting.send(reply));
+            drop(waiting.send(verdict.clone()));
         }
+    }
+}
+
+impl Wait<'_> {
+    /// What the app said, if it did in time.
+    pub(crate) async fn until(mut self, deadline: Instant) -> Option<Verdict> {
+        let given = self.given.take()?;
+        let given = tokio::time::timeout_at(deadline, given).await;
+        given.ok()?.ok()
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        // Closed, if it was not given: then it is tidied away here.
+        drop(self.given.take());
+        let mut waiting = self.replies.0.lock();
+        if let Some(others) = waiting.get_mut(&self.place) {
+            others.retain(|other| !other.is_closed());
+            if others.is_empty() {
+                waiting.remove(&self.place);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_who_wait_are_told_and_nobody_is_left() {
+        let replies = Replies::default();
+        let said = Verdict::Taken(String::new());
+        let (one, two) = (replies.wait("wx1", "k"), replies.wait("wx1", "k"));
+        let gone = replies.wait("wx1", "k");
+        drop(gone);
+        let other = replies.wait("wx2", "k");
+        replies.give("wx1", "k", &said);
+        let now = Instant::now();
+        assert_eq!(one.until(now).await, Some(said.clone()));
+        assert_eq!(two.until(now).await, Some(said));
+        assert_eq!(other.until(now).await, None);
+        assert!(replies.0.lock().is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Both doors, tried over real sockets.
 
 mod calls;
+mod deeds;
 mod inbox;
 mod limits;
 mod nodes;

@@ -8,42 +8,47 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
-use crate::queue::{Fate, NewMessage, Replay};
+use crate::queue::{Ended, Fate, NewMessage, Put, Replay};
 
 /// How many jobs share one transaction at most.
 const MAX_BATCH: usize = 512;
 
-const PUT: &str = "INSERT INTO messages (appid, key, lane, openid, kind, body, came, due) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (appid, key) DO NOTHING";
-const KNOWN: &str = "SELECT count(*) FROM messages WHERE appid = ?1 AND key = ?2";
+const PUT: &str = "INSERT INTO messages (appid, key, lane, openid, kind, body, came, due, deed) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8) ON CONFLICT (appid, key) DO NOTHING";
+const KNOWN: &str = "SELECT seq, state, answer FROM messages WHERE appid = ?1 AND key = ?2";
+/// WeChat comes again with what waits or was given up: it goes at once, from the start.
+const REVIVE: &str = "UPDATE messages SET state = 0, due = min(due, ?2), \
+    tries = CASE state WHEN 2 THEN 0 ELSE tries END, \
+    came = CASE state WHEN 2 THEN ?2 ELSE came END WHERE seq = ?1";
 const DELIVERED: &str = "UPDATE messages SET state = 1, body = '', tries = tries + 1, due = ?2, \
-    why = NULL WHERE seq = ?1 AND state = 0";
+    why = NULL, answer = ?3 WHERE seq = ?1 AND state = 0";
 const AGAIN: &str = "UPDATE messages SET tries = tries + 1, refusals = refusals + ?3, due = ?2, \
-    why = ?4 WHERE seq = ?1 AND state = 0";
+    why = ?4, aside = aside OR ?5 WHERE seq = ?1 AND state = 0";
 const DEAD: &str = "UPDATE messages SET state = 2, tries = tries + 1, due = ?2, why = ?3 \
     WHERE seq = ?1 AND state = 0";
-const REPLAY: &str = "UPDATE messages SET state = 0, tries = 0, refusals = 0, came = ?1, due = ?1 \
-    WHERE state = 2 AND (?2 IS NULL OR seq = ?2)";
+const REPLAY: &str = "UPDATE messages SET state = 0, tries = 0, refusals = 0, aside = 0, \
+    came = ?1, due = ?1 WHERE state = 2 AND (?2 IS NULL OR seq = ?2)";
 const HASTEN: &str = "UPDATE messages SET due = ?2 WHERE state = 0 AND appid = ?1 AND due > ?2";
-const PRUNE: &str =
-    "DELETE FROM messages WHERE (state = 1 AND due < ?1) OR (state = 2 AND due < ?2)";
+const PRUNE: &str = "DELETE FROM messages WHERE (state = 1 AND deed = 0 AND due < ?1) \
+    OR (state = 1 AND deed = 1 AND due < ?2) OR (state = 2 AND due < ?3)";
 
 /// Where the answer to a job goes.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 /// Something to be written.
 pub(crate) enum Job {
-    Put(Box<NewMessage>, Answer<bool>),
+    Put(Box<NewMessage>, Answer<Put>),
     Settle(i64, Fate, i64, Answer<()>),
     Replay(Replay, i64, Answer<u64>),
     Hasten(String, i64, Answer<u64>),
-    Prune(i64, i64, Answer<u64>),
+    Prune(Ended, Answer<u64>),
     Close(Answer<()>),
 }
 
 /// What was done of a job.
 enum Done {
     Rows(u64),
+    Put(Put),
     Full,
 }
 
@@ -97,7 +102,7 @@ impl Writer {
             Ok((done, added)) => {
                 self.waiting += added;
                 for (job, done) in batch.into_iter().zip(done) {
-                    acknowledge(job, &done);
+                    acknowledge(job, done);
                 }
             }
             Err(problem) => {
@@ -139,35 +144,22 @@ async fn write_one(
 ) -> Result<(Done, i64), sqlx::Error> {
     let signed = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
     match job {
-        Job::Put(message, _) if room <= 0 => {
-            let known: i64 = sqlx::query_scalar(KNOWN)
-                .bind(&message.appid)
-                .bind(&message.key)
-                .fetch_one(change)
-                .await?;
-            let done = if known > 0 { Done::Rows(0) } else { Done::Full };
-            Ok((done, 0))
-        }
-        Job::Put(message, _) => {
-            // A message of nobody waits for nobody.
-            let last = message.openid.as_ref().unwrap_or(&message.key);
-            let put = sqlx::query(PUT)
-                .bind(&message.appid)
-                .bind(&message.key)
-                .bind(format!("{} {last}", message.appid))
-                .bind(&message.openid)
-                .bind(&message.kind)
-                .bind(&message.body)
-                .bind(message.now);
-            let rows = put.execute(change).await?.rows_affected();
-            Ok((Done::Rows(rows), signed(rows)))
-        }
+        Job::Put(message, _) => put(change, message, room).await,
         Job::Settle(seq, fate, now, _) => {
             let (query, ended) = match fate {
-                Fate::Delivered => (sqlx::query(DELIVERED).bind(seq).bind(now), true),
-                Fate::Again { due, refused, why } => {
+                Fate::Delivered(answer) => {
+                    let query = sqlx::query(DELIVERED).bind(seq).bind(now);
+                    (query.bind(answer), true)
+                }
+                Fate::Again {
+                    due,
+                    refused,
+                    aside,
+                    why,
+                } => {
                     let query = sqlx::query(AGAIN).bind(seq).bind(due);
-                    (query.bind(i64::from(*refused)).bind(why), false)
+                    let query = query.bind(i64::from(*refused)).bind(why);
+                    (query.bind(i64::from(*aside)), false)
                 }
                 Fate::Dead { why } => (sqlx::query(DEAD).bind(seq).bind(now).bind(why), true),
             };
@@ -187,8 +179,9 @@ async fn write_one(
             let hasten = sqlx::query(HASTEN).bind(appid).bind(now);
             Ok((Done::Rows(hasten.execute(change).await?.rows_affected()), 0))
         }
-        Job::Prune(delivered, dead, _) => {
-            let prune = sqlx::query(PRUNE).bind(delivered).bind(dead);
+        Job::Prune(before, _) => {
+            let prune = sqlx::query(PRUNE).bind(before.delivered);
+            let prune = prune.bind(before.deeds).bind(before.dead);
             Ok((Done::Rows(prune.execute(change).await?.rows_affected()), 0))
         }
         // The writer keeps this one for itself.
@@ -196,16 +189,67 @@ async fn write_one(
     }
 }
 
+/// Writes a message, or finds it; tells how many more wait.
+async fn put(
+    change: &mut SqliteConnection,
+    message: &NewMessage,
+    room: i64,
+) -> Result<(Done, i64), sqlx::Error> {
+    let known: Option<(i64, i64, Option<String>)> = sqlx::query_as(KNOWN)
+        .bind(&message.appid)
+        .bind(&message.key)
+        .fetch_optional(&mut *change)
+        .await?;
+    let Some((seq, state, answer)) = known else {
+        if room <= 0 {
+            return Ok((Done::Full, 0));
+        }
+        // A message of nobody waits for nobody.
+        let last = message.openid.as_ref().unwrap_or(&message.key);
+        sqlx::query(PUT)
+            .bind(&message.appid)
+            .bind(&message.key)
+            .bind(format!("{} {last}", message.appid))
+            .bind(&message.openid)
+            .bind(&message.kind)
+            .bind(&message.body)
+            .bind(message.now)
+            .bind(i64::from(message.is_deed))
+            .execute(change)
+            .await?;
+        return Ok((Done::Put(Put::New), 1));
+    };
+    let found = match state {
+        1 => Put::Done(answer),
+        // Given up, and WeChat was told `success` long ago.
+        2 if !message.is_deed => Put::Done(None),
+        _ => Put::Waiting,
+    };
+    if found == Put::Waiting && message.is_deed {
+        let revive = sqlx::query(REVIVE).bind(seq).bind(message.now);
+        revive.execute(change).await?;
+    }
+    let more = i64::from(state == 2 && found == Put::Waiting);
+    Ok((Done::Put(found), more))
+}
+
 /// Tells who asked; one that is gone needs no answer.
-fn acknowledge(job: Job, done: &Done) {
-    let rows = match done {
-        Done::Rows(rows) => *rows,
-        Done::Full => return refuse(job, &Error::QueueFull),
+fn acknowledge(job: Job, done: Done) {
+    let rows = match (&job, done) {
+        (_, Done::Rows(rows)) => rows,
+        (_, Done::Put(put)) => {
+            if let Job::Put(_, answer) = job {
+                drop(answer.send(Ok(put)));
+            }
+            return;
+        }
+        (_, Done::Full) => return refuse(job, &Error::QueueFull),
     };
     match job {
-        Job::Put(_, answer) => drop(answer.send(Ok(rows > 0))),
+        // Its answer is `Done::Put`.
+        Job::Put(_, answer) => drop(answer.send(Err(Error::Closed))),
         Job::Settle(_, _, _, answer) | Job::Close(answer) => drop(answer.send(Ok(()))),
-        Job::Replay(_, _, answer) | Job::Hasten(_, _, answer) | Job::Prune(_, _, answer) => {
+        Job::Replay(_, _, answer) | Job::Hasten(_, _, answer) | Job::Prune(_, answer) => {
             drop(answer.send(Ok(rows)));
         }
     }
@@ -217,7 +261,7 @@ fn refuse(job: Job, error: &Error) {
         Job::Settle(_, _, _, answer) | Job::Close(answer) => {
             drop(answer.send(Err(error.clone())));
         }
-        Job::Replay(_, _, answer) | Job::Hasten(_, _, answer) | Job::Prune(_, _, answer) => {
+        Job::Replay(_, _, answer) | Job::Hasten(_, _, answer) | Job::Prune(_, answer) => {
             drop(answer.send(Err(error.clone())));
         }
     }
@@ -246,11 +290,12 @@ mod tests {
                 openid: None,
                 kind: "text".to_owned(),
                 body: "{}".to_owned(),
+                is_deed: false,
                 now: 1,
             })
         });
         let put = futures_util::future::join_all(puts).await;
-        assert!(put.into_iter().all(|put| matches!(put, Ok(true))));
+        assert!(put.into_iter().all(|put| matches!(put, Ok(Put::New))));
         // A transaction of its own for each would write some pages for each.
         assert!(log() - before < 200 * 4096, "{} bytes", log() - before);
     }

@@ -5,6 +5,7 @@ use quick_xml::events::Event;
 use serde_json::{Value, json};
 
 use crate::error::Error;
+use crate::lenient::lenient_json;
 
 /// How a pushed body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,8 @@ pub fn read(body: &str) -> Result<Envelope, Error> {
 }
 
 fn read_json(body: &str) -> Result<Envelope, Error> {
-    let fields: Value = serde_json::from_str(body).map_err(|_| Error::Envelope)?;
+    // Compatible mode shows the message too, as its user wrote it.
+    let fields = lenient_json(body).map_err(|_| Error::Envelope)?;
     let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
     Ok(Envelope {
         format: Format::Json,

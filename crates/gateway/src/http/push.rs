@@ -18,9 +18,10 @@ use tokio::time::Instant;
 use crate::deliver::Message;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::inbox::{Inbox, SUCCESS};
+use crate::inbox::Inbox;
 use crate::push::{Push, Reader, Stamp, check_url, is_probe, open};
 use crate::tap;
+use crate::verdict::{NOT_DONE, SUCCESS};
 
 /// What Wafer 2 answers to a URL check it does not believe.
 const BAD_SIGNATURE: &str = "ERR_WHEN_CHECK_SIGNATURE";
@@ -30,20 +31,40 @@ const BAD_SIGNATURE: &str = "ERR_WHEN_CHECK_SIGNATURE";
 struct Door {
     gateway: Gateway,
     appids: Arc<[String]>,
+    /// The path of a further push configuration, if it is that one's door.
+    further: Option<Arc<str>>,
 }
 
 /// `GET|POST /weapp/message` and `/weapp/message/{appid}` of a site with these mini
-/// programs. At the first a push that another of the gateway's mini programs has signed is
-/// taken for that one; at the second only what the mini program of the path has signed.
+/// programs, with or without a slash at the end, and the paths of their further push
+/// configurations. At the first a push that another of the gateway's mini programs has signed
+/// is taken for that one; at the others only what a mini program of theirs has signed.
 pub fn inbox_router(gateway: Gateway, appids: &[String]) -> Router {
+    let inbox = gateway.shared().inbox.as_ref();
+    let paths = inbox.map_or_else(Vec::new, |inbox| inbox.further_paths(appids));
     let door = Door {
         gateway,
         appids: appids.into(),
+        further: None,
     };
-    Router::new()
-        .route("/weapp/message", get(check).post(take))
-        .route("/weapp/message/{appid}", get(check).post(take))
-        .with_state(door)
+    let mut router = Router::new();
+    for path in ["/weapp/message", "/weapp/message/{appid}"] {
+        router = router
+            .route(path, get(check).post(take))
+            .route(&format!("{path}/"), get(check).post(take));
+    }
+    let mut router = router.with_state(door.clone());
+    for path in paths {
+        let door = Door {
+            further: Some(path.as_str().into()),
+            ..door.clone()
+        };
+        let own = Router::new()
+            .route(&path, get(check).post(take))
+            .route(&format!("{path}/"), get(check).post(take));
+        router = router.merge(own.with_state(door));
+    }
+    router
 }
 
 impl Door {
@@ -58,12 +79,22 @@ impl Door {
         };
         Some((appid, is_named))
     }
-}
 
-/// Those who may read what comes in.
-fn readers<'a>(inbox: &'a Inbox, appid: &'a str, only: bool) -> impl Iterator<Item = &'a Reader> {
-    let readers = inbox.readers(appid);
-    readers.filter(move |reader| !only || reader.appid == appid)
+    /// Those who may read what comes in.
+    fn readers<'a>(
+        &'a self,
+        inbox: &'a Inbox,
+        appid: &'a str,
+        only: bool,
+    ) -> impl Iterator<Item = &'a Reader> {
+        let readers = inbox.readers(appid, self.further.as_deref());
+        let is_further = self.further.is_some();
+        readers.filter(move |reader| match (only, is_further) {
+            (true, _) => reader.appid == appid,
+            (false, true) => self.appids.contains(&reader.appid),
+            (false, false) => true,
+        })
+    }
 }
 
 async fn check(
@@ -74,7 +105,7 @@ async fn check(
     let (Some(inbox), Some((appid, only))) = (&door.gateway.shared().inbox, door.of(path)) else {
         return no_inbox();
     };
-    if let Some(reader) = check_url(readers(inbox, appid, only), &stamp) {
+    if let Some(reader) = check_url(door.readers(inbox, appid, only), &stamp) {
         tracing::info!(appid = reader.appid, "WeChat checked the message URL");
         return say(StatusCode::OK, stamp.echostr);
     }
@@ -97,15 +128,20 @@ async fn take(
     let (Some(inbox), Some((appid, only))) = (&shared.inbox, door.of(path)) else {
         return no_inbox();
     };
-    let deadline = inbox.deadline();
-    let body = match read(inbox, body, deadline).await {
+    let came = Instant::now();
+    let body = match read(inbox, body, inbox.deadline(came)).await {
         Ok(body) => body,
         Err((status, words)) => return say(status, words.to_owned()),
     };
     if is_probe(&body) {
         return say(StatusCode::OK, SUCCESS.to_owned());
     }
-    let push = match open(readers(inbox, appid, only), &stamp, &body) {
+    let push = match open(
+        door.readers(inbox, appid, only),
+        &stamp,
+        &body,
+        inbox.stamp_range(),
+    ) {
         Ok(push) => push,
         Err(fake) => {
             tracing::warn!(appid, why = %fake, "a pushed message was refused");
@@ -118,8 +154,12 @@ async fn take(
         &headers,
         push.mailbox.is_some(),
     );
-    let (status, words) = match inbox.take(&push, deadline).await {
-        Ok(words) => (StatusCode::OK, words),
+    let (status, words) = match inbox.take(&push, came).await {
+        Ok(word) => {
+            tap::push_answered(&shared.wiretap, push.openid.as_deref(), &word.text);
+            let word = inbox.sealed(&push, word);
+            return say(word.status, word.text);
+        }
         Err(error) => {
             tracing::error!(%error, hint = error.hint(), "a pushed message was not taken");
             // WeChat pushes again what is not acknowledged.
@@ -127,7 +167,7 @@ async fn take(
                 Error::QueueFull | Error::Closed => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
-            (status, "not taken, try again later".to_owned())
+            (status, NOT_DONE.to_owned())
         }
     };
     tap::push_answered(&shared.wiretap, push.openid.as_deref(), &words);

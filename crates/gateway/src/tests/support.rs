@@ -25,7 +25,7 @@ use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
 use weappd_wechat::Credential;
 
-use crate::config::{Config, MiniApp};
+use crate::config::{AnswerWhen, Config, MiniApp};
 use crate::deliver::{Answer, Deliver, Message, Undelivered};
 use crate::gateway::{Gateway, GatewayParts};
 use crate::http::{api_router, inbox_router};
@@ -172,6 +172,13 @@ pub(super) struct App {
     release: Notify,
 }
 
+impl App {
+    /// Lets those answer that hang now.
+    pub(super) fn release(&self) {
+        self.release.notify_waiters();
+    }
+}
+
 impl Deliver for App {
     fn deliver<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Result<Answer, Undelivered>> {
         async move {
@@ -192,6 +199,7 @@ impl Deliver for App {
             Ok(Answer {
                 status: StatusCode::from_u16(status).expect("a status"),
                 body: Bytes::from(body),
+                is_whole: true,
             })
         }
         .boxed()
@@ -231,6 +239,8 @@ pub(super) fn mini_app(appid: &str, token: Option<&str>, key: Option<&str>) -> M
         },
         token: token.map(Secret::new),
         encoding_aes_key: key.map(Secret::new),
+        pushes: Vec::new(),
+        answer: AnswerWhen::Acted,
         api_security: None,
     }
 }
