@@ -116,6 +116,7 @@ fn find_way(
     if let Some(port) = site.redirect
         && !visit.secure
         && !path.starts_with(challenge::FOLDER)
+        && !site.no_redirect.iter().any(|open| open == path)
     {
         let response = redirect::to_https(head, host, port)?;
         return Ok(Found::Answer(Box::new(response)));

@@ -32,6 +32,7 @@ pub(crate) struct House {
 #[derive(Debug)]
 pub(crate) struct Rooms {
     pub(crate) redirect: Option<u16>,
+    pub(crate) no_redirect: Vec<String>,
     pub(crate) has_tls: bool,
     pub(crate) routes: Table<Arc<Way>>,
     pub(crate) guards: Guards,
@@ -90,6 +91,7 @@ impl House {
             let routes = build_routes(&first, &appids, site.routes, protected)?;
             let rooms = Arc::new(Rooms {
                 redirect: site.redirect,
+                no_redirect: site.no_redirect.clone(),
                 has_tls: key.is_some(),
                 guards: guards(&routes),
                 routes,
@@ -286,6 +288,7 @@ mod tests {
             hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
             tls: None,
             redirect: None,
+            no_redirect: Vec::new(),
             appids: Vec::new(),
             routes: routes.collect(),
             services: Vec::new(),

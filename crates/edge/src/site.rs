@@ -33,6 +33,8 @@ pub struct Site {
     pub tls: Option<CertFiles>,
     /// Sends plain HTTP requests to HTTPS at this port (443: no port in the address).
     pub redirect: Option<u16>,
+    /// Paths, each exactly so, that plain HTTP is answered at all the same.
+    pub no_redirect: Vec<String>,
     /// The mini programs whose users are known here; without one, those of any.
     pub appids: Vec<String>,
     /// Where paths lead. The most specific one wins, in whatever order they stand.

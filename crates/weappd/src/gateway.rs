@@ -73,6 +73,8 @@ pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
         },
         token: push(&app.appid).and_then(|push| push.token.clone()),
         encoding_aes_key: push(&app.appid).and_then(|push| push.encoding_aes_key.clone()),
+        pushes: push(&app.appid).map_or_else(Vec::new, |push| push.further.clone()),
+        answer: push(&app.appid).map_or_else(Default::default, |push| push.answer),
         api_security: push(&app.appid).and_then(|push| push.api_security.clone()),
     });
     // The first site that serves a mini program is where its messages go.
@@ -252,10 +254,11 @@ impl SideDoor {
     }
 }
 
-/// An answer too long to be a reply is none.
+/// An answer too long to be a reply, or broken off, says nothing.
 fn read_answer(status: StatusCode, body: Option<Bytes>) -> Answer {
     Answer {
         status,
+        is_whole: body.is_some(),
         body: body.unwrap_or_default(),
     }
 }

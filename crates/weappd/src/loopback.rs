@@ -58,6 +58,7 @@ fn edge_of(
     Edge::build(EdgeParts {
         config: small_config(),
         sites: vec![Site {
+            no_redirect: Vec::new(),
             hosts: vec![name.to_owned()],
             tls,
             redirect: None,

@@ -71,6 +71,8 @@ pub(crate) struct SitePlan {
     pub(crate) wafer2: bool,
     /// Those of them that have a message Token: WeChat pushes their messages here.
     pub(crate) messages: Vec<String>,
+    /// The paths of their further push configurations.
+    pub(crate) push_paths: Vec<String>,
     /// Its own routes; they win over built-in endpoints.
     pub(crate) routes: Vec<Route>,
     /// What `X-WX-SERVICE` chooses among.
@@ -88,8 +90,19 @@ pub(crate) struct PushPlan {
     pub(crate) encoding_aes_key: Option<Secret>,
     /// The path at which the app takes them.
     pub(crate) path: String,
+    /// When WeChat is told that a deed is done.
+    pub(crate) answer: weappd_gateway::AnswerWhen,
+    /// Further push configurations.
+    pub(crate) further: Vec<weappd_gateway::PushChannel>,
     /// How calls the other way are encrypted and signed.
     pub(crate) api_security: Option<weappd_gateway::ApiSecurity>,
+}
+
+impl PushPlan {
+    /// Whether messages come at all.
+    pub(crate) fn takes_messages(&self) -> bool {
+        self.token.is_some() || !self.further.is_empty()
+    }
 }
 
 /// What an app needs to open tunnels.

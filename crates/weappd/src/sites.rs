@@ -40,12 +40,24 @@ pub(crate) fn builtin_paths(site: &SitePlan) -> Vec<Cow<'static, str>> {
     if !site.messages.is_empty() {
         paths.push(INBOX.into());
     }
-    if site.appids.len() > 1 {
-        let own = site.messages.iter();
-        paths.extend(own.map(|appid| format!("{INBOX}/{appid}").into()));
-    }
+    let inbox = inbox_paths(site);
+    paths.extend(inbox.into_iter().skip(1).map(Cow::from));
     let tunnel = site.tunnel_business.is_some();
     paths.retain(|path| tunnel || !path.ends_with("/tunnel"));
+    paths
+}
+
+/// The paths at which WeChat pushes messages to a site, `/weapp/message` first.
+pub(crate) fn inbox_paths(site: &SitePlan) -> Vec<String> {
+    if site.messages.is_empty() {
+        return Vec::new();
+    }
+    let mut paths = vec![INBOX.to_owned()];
+    if site.appids.len() > 1 {
+        let own = site.messages.iter();
+        paths.extend(own.map(|appid| format!("{INBOX}/{appid}")));
+    }
+    paths.extend(site.push_paths.iter().cloned());
     paths
 }
 
@@ -69,10 +81,25 @@ pub(crate) fn takes_over(route: &str, builtin: &str) -> bool {
 /// The edge's site: the plan's routes, and the built-in endpoints they leave.
 pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) -> Site {
     let mut routes = pages;
+    let inbox = inbox_paths(&plan);
+    let mut no_redirect = Vec::new();
     if let Some(rooms) = rooms {
         let paths = builtin_paths(&plan);
         for path in paths {
             if plan.routes.iter().any(|own| takes_over(&own.path, &path)) {
+                continue;
+            }
+            if inbox.iter().any(|own| *own == path) {
+                // In WeChat's console people write it with a slash at the end, or http://,
+                // and WeChat follows no redirect.
+                for path in [path.to_string(), format!("{path}/")] {
+                    routes.push(Route {
+                        path: format!("= {path}"),
+                        target: Target::Room(rooms.clone()),
+                        session: SessionRule::Pass,
+                    });
+                    no_redirect.push(path);
+                }
                 continue;
             }
             let path = if path.ends_with('/') || path == SESSION {
@@ -92,6 +119,7 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
         hosts: plan.hosts,
         tls: plan.tls,
         redirect: plan.redirect,
+        no_redirect,
         appids: plan.appids,
         routes,
         services: plan.services,
@@ -123,6 +151,7 @@ mod tests {
             wafer1: false,
             wafer2: true,
             messages: Vec::new(),
+            push_paths: Vec::new(),
             routes: Vec::new(),
             services: Vec::new(),
             tunnel_business: None,

@@ -38,7 +38,7 @@ use crate::ground::Ground;
 use crate::internal::AppTokens;
 use crate::loopback::{small_config, small_edge};
 use crate::pictures::FilePictures;
-use crate::plan::{DevPlan, Plan, SitePlan, Sockets, TunnelForApps};
+use crate::plan::{DevPlan, Plan, PushPlan, SitePlan, Sockets, TunnelForApps};
 use crate::shelf::SessionShelf;
 use crate::signals::Goodbye;
 use crate::simulated::{open_wechat, pages};
@@ -327,9 +327,10 @@ impl House {
             site.tls = None;
             site.redirect = None;
             // In here the inbox's paths are the app's: this is how messages reach it.
-            let inbox = format!("= {}", sites::INBOX);
+            let inbox = site.no_redirect.clone();
             site.routes.retain(|route| {
-                !route.path.starts_with(&inbox) || !matches!(route.target, Target::Room(_))
+                let path = route.path.trim_start_matches(['=', ' ']);
+                !inbox.iter().any(|own| own == path) || !matches!(route.target, Target::Room(_))
             });
             site
         };
@@ -410,7 +411,7 @@ fn side_door(plan: &mut Plan) -> Result<Option<TcpListener>, Failure> {
     let mut own = businesses
         .filter(|business| ours(&business.host))
         .peekable();
-    let messages = plan.pushes.values().any(|push| push.token.is_some());
+    let messages = plan.pushes.values().any(PushPlan::takes_messages);
     if own.peek().is_none() && !messages {
         return Ok(None);
     }

@@ -182,6 +182,7 @@ pub(crate) fn site(hosts: &[&str], routes: Vec<Route>) -> Site {
     Site {
         hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
         tls: None,
+        no_redirect: Vec::new(),
         redirect: None,
         appids: Vec::new(),
         routes,

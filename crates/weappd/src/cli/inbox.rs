@@ -25,7 +25,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show the dead letters: messages the app refused too often, or that grew too old
+    /// Show the dead letters: messages the app did not take in days
     List {
         /// How many at most
         #[arg(short = 'n', long, default_value_t = 100)]
@@ -61,11 +61,27 @@ async fn status(data_dir: &Path, json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let counts = read(&body)?;
-    let (waiting, dead) = (text(&counts["waiting"]), text(&counts["dead"]));
-    say(format_args!(
-        "waiting for the app: {waiting}\ndead letters: {dead}"
-    ));
+    say(summary(&counts, Clock::system().unix_secs()));
     Ok(())
+}
+
+/// What waits, and why, for people.
+fn summary(counts: &Value, now: i64) -> String {
+    let mut lines = vec![format!("waiting for the app: {}", text(&counts["waiting"]))];
+    if counts["tried"].as_i64().is_some_and(|tried| tried > 0) {
+        lines.push(format!("  tried before: {}", text(&counts["tried"])));
+    }
+    if let Some(oldest) = counts["oldest"].as_i64() {
+        lines.push(format!(
+            "  oldest came: {}",
+            moment(Some(oldest / 1000), now)
+        ));
+    }
+    if let Some(why) = counts["why"].as_str() {
+        lines.push(format!("  not taken: {why}"));
+    }
+    lines.push(format!("dead letters: {}", text(&counts["dead"])));
+    lines.join("\n")
 }
 
 async fn list(data_dir: &Path, most: u32, json: bool) -> Result<(), Failure> {
@@ -127,6 +143,23 @@ async fn replay(data_dir: &Path, id: Option<i64>) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_says_what_is_stuck() {
+        let quiet = serde_json::json!({"waiting": 0, "dead": 1, "tried": 0, "oldest": null,
+                                       "why": null});
+        assert_eq!(
+            summary(&quiet, 1000),
+            "waiting for the app: 0\ndead letters: 1"
+        );
+        let stuck = serde_json::json!({"waiting": 7, "dead": 0, "tried": 2, "oldest": 940_500,
+                                       "why": "the app answered HTTP 500"});
+        assert_eq!(
+            summary(&stuck, 1000),
+            "waiting for the app: 7\n  tried before: 2\n  oldest came: 1m0s ago\n  \
+             not taken: the app answered HTTP 500\ndead letters: 0"
+        );
+    }
 
     #[test]
     fn the_table_lines_up() {

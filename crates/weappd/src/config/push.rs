@@ -2,13 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use weappd_base::secret::Secret;
+use weappd_gateway::PushChannel;
 
 use crate::config::api_security;
 use crate::config::desk::Desk;
 use crate::config::document::Step;
 use crate::config::raw::Raw;
 use crate::plan::{PushPlan, SitePlan};
+use crate::sites::INBOX;
+
+/// `[[miniapp.pushes]]`: a push configuration beside the mini program's own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FurtherPush {
+    /// Where WeChat pushes to.
+    pub(crate) path: String,
+    /// The Token set for it in WeChat's console.
+    pub(crate) token: Secret,
+    /// The `EncodingAESKey` set there; with one, only encrypted messages are taken.
+    pub(crate) encoding_aes_key: Option<Secret>,
+}
 
 /// Settles them, by AppID.
 pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
@@ -57,12 +72,109 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
             token: mini.message_token.clone(),
             encoding_aes_key: mini.encoding_aes_key.clone(),
             path: mini.message_path.clone(),
+            answer: mini.message_answer,
+            further: further(desk, &path, &mini.pushes),
             api_security: security
                 .and_then(|security| api_security::settle(desk, &path, (appid, security))),
         };
         pushes.insert(appid.to_owned(), plan);
     }
     pushes
+}
+
+/// Settles `[[miniapp.pushes]]`.
+fn further(desk: &Desk<'_>, mini: &[Step<'_>], pushes: &[FurtherPush]) -> Vec<PushChannel> {
+    let copy = "copy it from WeChat's console, where this push configuration stands";
+    for (number, push) in pushes.iter().enumerate() {
+        let at = |key| [mini, &["pushes".into(), number.into(), Step::Key(key)]].concat();
+        let path = push.path.as_str();
+        let is_own = path == INBOX || path.starts_with("/weapp/message/wx");
+        let is_plain = path.starts_with('/')
+            && path.len() > 1
+            && !path.ends_with('/')
+            && !path.contains(['?', '#', '{', '}', '%', '*', ' ', '\\', ';'])
+            && !path.contains("//");
+        if !is_plain || is_own {
+            desk.error(
+                &at("path"),
+                format!("{path:?} cannot be the path of a further push configuration"),
+                "write it like /weapp/message/delivery, and set the URL with it in WeChat's console",
+            );
+        }
+        if pushes
+            .iter()
+            .take(number)
+            .any(|other| other.path == push.path)
+        {
+            desk.error(
+                &at("path"),
+                format!("two push configurations have the path {path}"),
+                "give each a path of its own",
+            );
+        }
+        if push.token.is_empty() {
+            desk.error(&at("token"), "the Token is missing or empty", copy);
+        }
+        let key = push.encoding_aes_key.as_ref();
+        if key.is_some_and(|key| key.expose().len() != 43) {
+            desk.error(
+                &at("encoding_aes_key"),
+                "an EncodingAESKey has 43 characters",
+                copy,
+            );
+        }
+    }
+    let channels = pushes.iter().map(|push| PushChannel {
+        path: push.path.clone(),
+        token: push.token.clone(),
+        encoding_aes_key: push.encoding_aes_key.clone(),
+    });
+    channels.collect()
+}
+
+/// The further paths at which a site with these mini programs takes messages.
+pub(crate) fn further_paths(appids: &[String], pushes: &BTreeMap<String, PushPlan>) -> Vec<String> {
+    let theirs = appids.iter().filter_map(|appid| pushes.get(appid));
+    let mut paths: Vec<String> = theirs
+        .flat_map(|push| push.further.iter().map(|further| further.path.clone()))
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+/// Says what to paste into WeChat's console.
+pub(crate) fn tell_addresses(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
+    let mut told = Vec::new();
+    for site in sites {
+        let named = site.hosts.iter().find(|host| !host.contains('*'));
+        let Some(host) = named else { continue };
+        for appid in &site.messages {
+            if told.contains(&appid) {
+                continue;
+            }
+            told.push(appid);
+            let long = ["miniapps".into(), Step::Key(appid)];
+            let short = [Step::Key("miniapp")];
+            let is_long = raw.miniapps.0.iter().any(|(id, _)| id == appid);
+            let mini = if is_long { &long[..] } else { &short[..] };
+            let token = [mini, &["message_token".into()]].concat();
+            let own = if site.appids.len() > 1 {
+                format!("{INBOX}/{appid}")
+            } else {
+                INBOX.to_owned()
+            };
+            let pushes = [mini, &["pushes".into()]].concat();
+            for (place, paths) in [(token, &[own][..]), (pushes, &site.push_paths)] {
+                for path in paths.iter().filter(|_| desk.says(&place)) {
+                    desk.note(
+                        &place,
+                        format!("the URL for WeChat's console (消息推送) is https://{host}{path}"),
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// Warns of mini programs of one site whose messages cannot be told apart by what signs
@@ -77,7 +189,8 @@ pub(crate) fn same_token(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
         for (at, appid) in site.messages.iter().enumerate() {
             let token = |appid: &String| of(appid).and_then(|mini| mini.message_token.clone());
             let mut others = site.messages.iter().take(at);
-            let Some(other) = others.find(|other| token(other) == token(appid)) else {
+            let same = |other: &&String| token(other).is_some() && token(other) == token(appid);
+            let Some(other) = others.find(same) else {
                 continue;
             };
             let long = [

@@ -9,7 +9,7 @@ use serde::{
 use weappd_apps::AppConfig;
 use weappd_base::secret::Secret;
 
-use crate::config::{api_security::ApiSecurity, internal::Internal};
+use crate::config::{api_security::ApiSecurity, internal::Internal, push::FurtherPush};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -203,6 +203,11 @@ pub(crate) struct MiniApp {
     pub(crate) encoding_aes_key: Option<Secret>,
     /// The path at which the app takes messages, as plain JSON.
     pub(crate) message_path: String,
+    /// When WeChat is told that an order was delivered: `"acted"`, when the app says so, or
+    /// `"stored"`, when it is on the disk.
+    pub(crate) message_answer: weappd_gateway::AnswerWhen,
+    /// Further push configurations (mini games).
+    pub(crate) pushes: Vec<FurtherPush>,
     /// Calls of WeChat's API encrypted and signed (API 安全).
     pub(crate) api_security: Option<ApiSecurity>,
 }
@@ -217,6 +222,8 @@ impl Default for MiniApp {
             message_token: None,
             encoding_aes_key: None,
             message_path: "/weapp/message".to_owned(),
+            message_answer: weappd_gateway::AnswerWhen::Acted,
+            pushes: Vec::new(),
             api_security: None,
         }
     }

@@ -10,6 +10,7 @@ use weappd_apps::config::{LogConfig, ReadyConfig, RestartConfig, StopConfig};
 use crate::config::api_security::ApiSecurity;
 use crate::config::internal::Internal;
 use crate::config::keys::keys_of;
+use crate::config::push::FurtherPush;
 use crate::config::raw::{Doors, Log, MiniApp, Raw, Site, TunnelShort};
 use crate::config::read::Reader;
 use crate::config::secret_source::SecretSource;
@@ -84,6 +85,7 @@ fn every_key_is_told_and_no_other() {
     let top: Vec<_> = top.filter(|key| !elsewhere.contains(key)).collect();
     same_keys("The short form", &[&top]);
     same_keys("`[miniapp]`", &[keys_of::<MiniApp>()]);
+    same_keys("`[[miniapp.pushes]]`", &[keys_of::<FurtherPush>()]);
     same_keys("`[miniapp.api_security]`", &[keys_of::<ApiSecurity>()]);
     same_keys("`[sites.\"www.example.com\"]`", &[keys_of::<Site>()]);
     same_keys("`[session]`", &[keys_of::<weappd_session::Config>()]);

@@ -90,10 +90,12 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     let tunnel = tunnel(desk, shared.tunnel, &shared.tunnel_short, &mut sites);
     for site in &mut sites {
         let mut messages = site.appids.clone();
-        messages.retain(|appid| pushes.get(appid).is_some_and(|push| push.token.is_some()));
+        messages.retain(|appid| pushes.get(appid).is_some_and(PushPlan::takes_messages));
+        site.push_paths = push::further_paths(&messages, &pushes);
         site.messages = messages;
     }
     push::same_token(desk, &raw, &sites);
+    push::tell_addresses(desk, &raw, &sites);
     site::tell(desk, &raw, &sites);
     ports(desk, &doors, &apps);
     rooms(desk, &raw, &shared.edge);

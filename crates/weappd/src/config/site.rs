@@ -189,6 +189,7 @@ fn settle(
         routes: route::all(desk, &written.path, written.site, written.routes, &leads_to),
         services: service::all(desk, &written.path, written.services, &leads_to),
         messages: Vec::new(),
+        push_paths: Vec::new(),
         tunnel_business: None,
         hosts,
     }
