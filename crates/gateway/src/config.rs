@@ -57,11 +57,11 @@ pub struct InboxConfig {
     pub first_pause_ms: u64,
     /// The longest pause between two tries, in milliseconds.
     pub longest_pause_ms: u64,
-    /// After how many answers of the app that are not 2xx a message no longer holds up its
-    /// user's later ones. It is tried until `max_age_hours` all the same.
-    pub max_refusals: u32,
     /// After how many hours a message that the app does not take becomes a dead letter.
     pub max_age_hours: u32,
+    /// After how many answers of the app that are not 2xx a message becomes a dead letter
+    /// sooner; 0: however many. An app that does not answer at all is tried on.
+    pub max_refusals: u32,
     /// How many hours a delivered message is remembered, so that a repeated push is known
     /// for one. Orders, refunds and their like are remembered for 60 days at least.
     pub keep_hours: u32,
@@ -100,8 +100,8 @@ impl Default for InboxConfig {
             deliver_timeout_ms: 10_000,
             first_pause_ms: 1000,
             longest_pause_ms: 600_000,
-            max_refusals: 10,
             max_age_hours: 72,
+            max_refusals: 0,
             keep_hours: 24,
             signature_hours: 24,
             dead_days: 30,
@@ -203,8 +203,8 @@ impl InboxConfig {
             (
                 "inbox.max_refusals",
                 u64::from(self.max_refusals),
-                1..=10_000,
-                "10 is a good number",
+                0..=10_000,
+                "0 is a good number: time decides",
             ),
             (
                 "inbox.max_age_hours",

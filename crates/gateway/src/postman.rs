@@ -33,6 +33,8 @@ const HOUR_MILLIS: i64 = 3_600_000;
 const DEED_KEEP_HOURS: i64 = 60 * 24;
 /// Apple decides alone when three questions of 3 seconds each had no answer.
 const REFUND_QUERY_MILLIS: i64 = 60_000;
+/// After how many refusals a message no longer holds up its user's later ones.
+const ASIDE_REFUSALS: u32 = 10;
 /// How often a mini program whose messages do not get through is warned of.
 pub(crate) const WARN_EVERY_MILLIS: i64 = 10 * 60_000;
 
@@ -225,7 +227,8 @@ impl Postman {
             Some(rule) if rule.answer == AnswerForm::RefundQuery => REFUND_QUERY_MILLIS,
             _ => i64::from(self.config.max_age_hours) * HOUR_MILLIS,
         };
-        let is_over = age >= most;
+        let most_refusals = self.config.max_refusals;
+        let is_over = age >= most || (most_refusals > 0 && refusals >= most_refusals);
         let message = &due.message;
         let what = (message.appid.clone(), is_over);
         if let Some(others) = self.warnings.may_tell(what, now) {
@@ -252,7 +255,7 @@ impl Postman {
         Fate::Again {
             due: now + self.pause(message.tries),
             refused: reached,
-            aside: reached && (is_deed || refusals >= self.config.max_refusals),
+            aside: reached && (is_deed || refusals >= ASIDE_REFUSALS),
             why,
         }
     }

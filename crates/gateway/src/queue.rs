@@ -150,11 +150,22 @@ pub struct Waiting {
     /// Dead letters.
     pub dead: i64,
     /// How many of those that wait were tried already.
+    #[serde(skip_serializing_if = "is_zero")]
     pub tried: i64,
     /// When the oldest of those that wait came, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<i64>,
     /// Why the oldest of those that were tried was not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// The handle: readers, and the way to the writer.

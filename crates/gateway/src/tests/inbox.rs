@@ -321,15 +321,18 @@ async fn an_app_that_is_back_gets_what_waits_at_once() {
 async fn what_the_app_refuses_for_days_becomes_a_dead_letter_and_can_be_replayed() {
     let world = World::of(Setting {
         mood: Mood::Says(500, "oops"),
-        ..plain(quick())
+        ..plain(InboxConfig {
+            max_refusals: 0,
+            ..quick()
+        })
     })
     .await;
     world.push(&signed(), text(1, "o1")).await;
     world.push(&signed(), text(2, "o1")).await;
-    // The first steps aside after three refusals; then the second is tried too, and neither
+    // The first steps aside after ten refusals; then the second is tried too, and neither
     // is given up.
     world
-        .time_until("many tries", || *world.app.tried.lock() >= 20)
+        .time_until("many tries", || *world.app.tried.lock() >= 24)
         .await;
     let status = world.gateway.waiting().await.expect("reads");
     assert_eq!((status.waiting, status.dead, status.tried), (2, 0, 2));
@@ -355,6 +358,28 @@ async fn what_the_app_refuses_for_days_becomes_a_dead_letter_and_can_be_replayed
     assert_eq!(world.got(1).await, [text(2, "o1")]);
     assert_eq!(world.gateway.replay(Replay::All).await.expect("replays"), 1);
     assert_eq!(world.got(2).await, [text(2, "o1"), text(1, "o1")]);
+}
+
+#[tokio::test]
+async fn who_sets_a_number_of_refusals_gets_dead_letters_sooner() {
+    let world = World::of(Setting {
+        mood: Mood::Says(500, "oops"),
+        ..plain(quick())
+    })
+    .await;
+    world.push(&signed(), text(1, "o1")).await;
+    world
+        .time_until("all tries", || *world.app.tried.lock() == 3)
+        .await;
+    let mut dead = 0;
+    for _ in 0..400 {
+        dead = world.gateway.waiting().await.expect("reads").dead;
+        if dead == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((dead, *world.app.tried.lock()), (1, 3));
 }
 
 #[tokio::test]

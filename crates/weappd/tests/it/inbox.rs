@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use weappd_base::clock::Clock;
 use weappd_base::secret::Secret;
 use weappd_base::token::Tokens;
 use weappd_wechat::message::{Mailbox, MessageKey, Stamp, encrypt, msg_signature, signature};
@@ -118,14 +119,15 @@ impl Writer {
     fn pushed(&self, message: &str) -> (String, String) {
         let tokens = Tokens::system();
         let (token, nonce) = (Secret::new(TOKEN), hex::encode(tokens.bytes::<4>()));
-        let plain = signature(&token, "1714037059", &nonce);
-        let query = format!("signature={plain}&timestamp=1714037059&nonce={nonce}");
+        let now = Clock::system().unix_secs().to_string();
+        let plain = signature(&token, &now, &nonce);
+        let query = format!("signature={plain}&timestamp={now}&nonce={nonce}");
         if self.mode == Mode::Plain {
             return (query, message.to_owned());
         }
         let key = MessageKey::parse(&Secret::new(KEY)).expect("a key");
         let sealed = encrypt(&key, LOCKED, message, tokens.bytes());
-        let proof = msg_signature(&token, "1714037059", &nonce, &sealed);
+        let proof = msg_signature(&token, &now, &nonce, &sealed);
         let query = format!("{query}&encrypt_type=aes&msg_signature={proof}");
         let rest = match (self.mode, self.is_xml) {
             (Mode::Safe, true) => "<xml><ToUserName><![CDATA[gh_1]]></ToUserName></xml>",
@@ -288,7 +290,7 @@ async fn settled(world: &World, dead: usize) {
     let deadline = Instant::now() + PATIENCE * 2;
     loop {
         let status = inbox(world, &["status"]);
-        if status == json!({"waiting": 0, "dead": dead}) {
+        if (&status["waiting"], &status["dead"]) == (&json!(0), &json!(dead)) {
             return;
         }
         assert!(Instant::now() < deadline, "{status}");
