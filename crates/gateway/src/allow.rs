@@ -2,9 +2,12 @@
 
 use crate::refusal::Refusal;
 
-/// Calls that prove themselves with the AppSecret, not with a token.
-const WITHOUT_TOKEN: [&str; 4] = [
-    "/sns/jscode2session",
+/// Calls that prove themselves with an AppSecret, a ticket or a token of a user's or of a
+/// third-party platform's: all logins (`/sns/oauth2/access_token`, `/sns/userinfo` ...), and
+/// the platform's own.
+const WITHOUT_TOKEN: [&str; 5] = [
+    "/sns",
+    "/cgi-bin/component",
     "/cgi-bin/token",
     "/cgi-bin/stable_token",
     "/cgi-bin/clear_quota/v2",
@@ -32,7 +35,7 @@ const PREFIXES: [&str; 16] = [
 
 /// Whether the gateway adds an access token to calls of `path`.
 pub(crate) fn takes_token(path: &str) -> bool {
-    !WITHOUT_TOKEN.contains(&path)
+    !WITHOUT_TOKEN.iter().any(|own| covers(own, path))
 }
 
 /// Whether `path` is one of WeChat's, as told by how it begins.

@@ -35,12 +35,15 @@ use crate::token::{self, Token};
 const FORCED_A_DAY: usize = 20;
 const FORCE_PAUSE_MILLIS: i64 = 30_000;
 const DAY_MILLIS: i64 = 86_400_000;
-/// How long WeChat's word that a rejected token is the current one holds.
-const CONFIRMED_MILLIS: i64 = 30_000;
+/// How long WeChat's word that a rejected token is the current one holds: it doubles each time
+/// it is given again, up to the pause after which a new one may be forced.
+const CONFIRMED_MILLIS: i64 = 1000;
+const LONGEST_CONFIRMED_MILLIS: i64 = 30_000;
 /// A classic token ends the one before: two programs that fetch them must not race.
 pub(crate) const CLASSIC_PAUSE_MILLIS: i64 = 10_000;
-/// How long a path whose calls fail with a fresh token too is not tried twice.
-const HOPELESS_MILLIS: i64 = 60_000;
+/// How long a path whose calls fail with a fresh token too is not tried twice; it doubles too.
+const HOPELESS_MILLIS: i64 = 2000;
+const LONGEST_HOPELESS_MILLIS: i64 = 60_000;
 const MAX_HOPELESS: usize = 256;
 /// How long a failure is remembered: WeChat's no, and everything else.
 const REFUSED_MILLIS: i64 = 10_000;
@@ -80,9 +83,28 @@ struct State {
     flight: Option<Flight>,
     failed: Option<(i64, Refusal)>,
     forced: VecDeque<i64>,
-    confirmed_at: Option<i64>,
+    confirmed: Option<Rest>,
     asked_at: Option<i64>,
-    hopeless: HashMap<String, i64>,
+    hopeless: HashMap<String, Rest>,
+}
+
+/// Something that is not asked again for a while, each time for longer.
+#[derive(Clone, Copy)]
+struct Rest {
+    until: i64,
+    pause: i64,
+}
+
+impl Rest {
+    /// From now on, after `before`.
+    fn after(before: Option<Self>, now: i64, (first, longest): (i64, i64)) -> Self {
+        let again = before.filter(|before| now < before.until.saturating_add(longest));
+        let pause = again.map_or(first, |before| (before.pause * 2).min(longest));
+        Self {
+            until: now + pause,
+            pause,
+        }
+    }
 }
 
 /// Why WeChat is asked.
@@ -174,25 +196,27 @@ impl Centre {
     /// Whether calls of `path` lately failed with a fresh token too: then it is not the
     /// token's fault.
     pub(crate) fn is_hopeless(&self, path: &str) -> bool {
-        let until = self.state.lock().hopeless.get(path).copied();
-        until.is_some_and(|until| self.now() < until)
+        let rest = self.state.lock().hopeless.get(path).copied();
+        rest.is_some_and(|rest| self.now() < rest.until)
     }
 
     pub(crate) fn note_hopeless(&self, path: &str) {
         let now = self.now();
         let mut state = self.state.lock();
-        state.hopeless.retain(|_, until| now < *until);
+        let pauses = (HOPELESS_MILLIS, LONGEST_HOPELESS_MILLIS);
+        let rest = Rest::after(state.hopeless.get(path).copied(), now, pauses);
+        state
+            .hopeless
+            .retain(|_, rest| now < rest.until.saturating_add(LONGEST_HOPELESS_MILLIS));
         if state.hopeless.len() < MAX_HOPELESS {
-            state
-                .hopeless
-                .insert(path.to_owned(), now + HOPELESS_MILLIS);
+            state.hopeless.insert(path.to_owned(), rest);
         }
     }
 
     fn may_ask(&self, state: &State, now: i64) -> bool {
         let past = |at: Option<i64>, pause: i64| at.is_none_or(|at| now - at >= pause);
         state.blocked(now).is_none()
-            && past(state.confirmed_at, CONFIRMED_MILLIS)
+            && state.confirmed.is_none_or(|rest| now >= rest.until)
             && (self.parts.mode == TokenMode::Stable || past(state.asked_at, CLASSIC_PAUSE_MILLIS))
     }
 
@@ -223,7 +247,7 @@ impl Centre {
         }
         let now = self.now();
         if !self.state.lock().take_force(now) {
-            self.state.lock().confirmed_at = Some(now);
+            self.note_confirmed();
             return Ok(token);
         }
         tracing::info!(
@@ -232,9 +256,17 @@ impl Centre {
         );
         let forced = self.ask_twice(true).await?;
         if forced.text == rejected.text {
-            self.state.lock().confirmed_at = Some(self.now());
+            self.note_confirmed();
         }
         Ok(forced)
+    }
+
+    /// WeChat says that the token it rejects is the current one.
+    fn note_confirmed(&self) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let pauses = (CONFIRMED_MILLIS, LONGEST_CONFIRMED_MILLIS);
+        state.confirmed = Some(Rest::after(state.confirmed, now, pauses));
     }
 
     /// Asks, and once more if WeChat is busy or the connection broke.
@@ -319,6 +351,10 @@ impl Centre {
         state.flight = None;
         match outcome {
             Ok(token) => {
+                let is_other = |current: &Arc<Token>| current.text != token.text;
+                if state.current.as_ref().is_some_and(is_other) {
+                    state.confirmed = None;
+                }
                 state.current = Some(Arc::clone(token));
                 state.failed = None;
             }

@@ -25,6 +25,8 @@ pub struct Config {
     /// Request bodies up to this size are kept until the answer is there, so that a call
     /// refused for a stale token can be sent again.
     pub replay_bytes: usize,
+    /// Longer ones, up to this size, are kept in a file for it.
+    pub spool_bytes: u64,
     /// What happens to messages WeChat pushes.
     pub inbox: InboxConfig,
 }
@@ -86,6 +88,7 @@ impl Default for Config {
             max_answer_bytes: 32 * 1024 * 1024,
             timeout_ms: 30_000,
             replay_bytes: 256 * 1024,
+            spool_bytes: 16 * 1024 * 1024,
             inbox: InboxConfig::default(),
         }
     }
@@ -158,6 +161,13 @@ impl Config {
             replay,
             0..=16 * 1024 * 1024,
             hint,
+        );
+        range(
+            &mut problems,
+            "spool_bytes",
+            self.spool_bytes,
+            0..=most,
+            "at most 16 such bodies are on the disk at once",
         );
         self.inbox.add_problems(&mut problems);
         problems

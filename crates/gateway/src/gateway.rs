@@ -19,6 +19,7 @@ use crate::refusal::Refusal;
 use crate::road::Road;
 use crate::sealed::Sealers;
 use crate::shelf::Shelf;
+use crate::spool::Spool;
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) centres: Vec<Arc<Centre>>,
     pub(crate) road: Arc<Road>,
     pub(crate) sealers: Sealers,
+    pub(crate) spool: Spool,
     pub(crate) inbox: Option<Inbox>,
     pub(crate) callers: Arc<Vec<Secret>>,
     pub(crate) tokens: Tokens,
@@ -90,6 +92,8 @@ impl Gateway {
         };
         let sealers = Sealers::build(&parts.mini_apps, parts.clock.clone(), parts.tokens.clone())?;
         let centres = parts.mini_apps.iter().map(centre).collect();
+        let (dir, most) = (parts.data_dir.clone(), parts.config.spool_bytes);
+        let spool = Spool::new(dir, most, parts.work.clone());
         let inbox = if parts.mini_apps.iter().any(MiniApp::takes_messages) {
             let inbox = InboxParts {
                 config: parts.config.inbox.clone(),
@@ -112,6 +116,7 @@ impl Gateway {
             centres,
             road,
             sealers,
+            spool,
             inbox,
             callers: parts.callers,
             tokens: parts.tokens,

@@ -12,7 +12,7 @@
 //! - [`config`]: the `[gateway]` section. [`gateway`]: the head of the room. [`http`]: its
 //!   faces.
 //! - Out: `proxy` makes a call, `calls` one of weappd's own; `allow` says which; `query`
-//!   adds the token; `body` streams and `headers` sorts; `sealed` encrypts and signs it where
+//!   adds the token; `body` streams, `spool` keeps and `headers` sorts; `sealed` encrypts and signs it where
 //!   a mini program wants that; `refusal` is our own no; `road` leads to WeChat.
 //! - `centre` keeps one token for all, `token` asks for it; `nodes` is what several nodes know
 //!   of it, on a [`shelf`] they share, and `line` says which of them asks.
@@ -55,6 +55,7 @@ mod replies;
 mod road;
 mod sealed;
 pub mod shelf;
+mod spool;
 mod tap;
 #[cfg(test)]
 mod tests;

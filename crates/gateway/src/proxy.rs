@@ -24,6 +24,7 @@ use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::road::{OutBody, whole};
 use crate::sealed::{Plain, Sealer};
+use crate::spool::{Kept, Spooled};
 use crate::tap;
 use crate::token::{Token, errcode};
 
@@ -40,10 +41,20 @@ struct Call {
     appid: Option<String>,
 }
 
+impl Call {
+    /// Whether the gateway adds an access token: not where the call brings credentials of its
+    /// own, the app's or those of another account.
+    fn takes_token(&self) -> bool {
+        allow::takes_token(&self.path) && !self.query.has_own_token()
+    }
+}
+
 /// What is sent.
 enum Load {
     /// Short enough to be sent twice.
     Kept(Bytes),
+    /// The same, from a file.
+    Spooled(Spooled),
     /// Sent once.
     Passing(Metered<Body>),
 }
@@ -136,7 +147,8 @@ impl Shared {
         body: Body,
         length: Option<u64>,
     ) -> Result<Answer, Refusal> {
-        let mut load = self.load(body, length).await?;
+        let may_go_twice = call.takes_token();
+        let mut load = self.load(body, length, may_go_twice).await?;
         self.tell_call(&call, &load);
         let answer = self.carry(&call, &mut load).await?;
         let body = answer.read_whole();
@@ -144,10 +156,18 @@ impl Shared {
         Ok(answer)
     }
 
-    /// Keeps a short body, so that it can be sent twice.
-    async fn load(&self, body: Body, length: Option<u64>) -> Result<Load, Refusal> {
+    /// Keeps a body that is not too long, so that it can be sent twice.
+    async fn load(
+        &self,
+        body: Body,
+        length: Option<u64>,
+        may_go_twice: bool,
+    ) -> Result<Load, Refusal> {
         let (keep, limit) = (self.config.replay_bytes, self.config.max_request_bytes);
         if length.is_some_and(|length| length > keep as u64) {
+            if may_go_twice {
+                return self.spooled(Bytes::new(), body, length).await;
+            }
             let passing = Metered::new(Bytes::new(), Some(body), limit, length);
             return Ok(Load::Passing(passing));
         }
@@ -157,14 +177,34 @@ impl Shared {
         if start.read.len() as u64 > limit {
             return Err(Refusal::TooLong { limit });
         }
-        Ok(match start.rest {
-            None => Load::Kept(start.read),
-            rest => Load::Passing(Metered::new(start.read, rest, limit, length)),
-        })
+        match start.rest {
+            None => Ok(Load::Kept(start.read)),
+            Some(rest) if may_go_twice => self.spooled(start.read, rest, length).await,
+            rest => Ok(Load::Passing(Metered::new(start.read, rest, limit, length))),
+        }
+    }
+
+    /// Keeps a longer body in a file, within bounds.
+    async fn spooled(
+        &self,
+        start: Bytes,
+        rest: Body,
+        length: Option<u64>,
+    ) -> Result<Load, Refusal> {
+        let limit = self.config.max_request_bytes;
+        let kept = self.spool.keep(start, rest, length).await;
+        match kept.map_err(|_| Refusal::BadRequest)? {
+            Kept::Whole(spooled) if spooled.length() > limit => Err(Refusal::TooLong { limit }),
+            Kept::Whole(spooled) => Ok(Load::Spooled(spooled)),
+            Kept::Once(body) => {
+                let passing = Metered::new(Bytes::new(), Some(body), limit, length);
+                Ok(Load::Passing(passing))
+            }
+        }
     }
 
     async fn carry(self: &Arc<Self>, call: &Call, load: &mut Load) -> Result<Answer, Refusal> {
-        if call.query.has_token || !allow::takes_token(&call.path) {
+        if !call.takes_token() {
             if let Load::Kept(body) = &*load
                 && let Some(answer) = self.answer_token_call(call, body).await?
             {
@@ -181,7 +221,7 @@ impl Shared {
         if centre.is_hopeless(&call.path) {
             return Ok(first);
         }
-        if !matches!(load, Load::Kept(_)) {
+        if matches!(load, Load::Passing(_)) {
             // This answer goes back as it is; the next call finds a better token.
             let centre = Arc::clone(centre);
             let renewed = async move { drop(centre.instead_of(&token).await) };
@@ -233,12 +273,15 @@ impl Shared {
         token: Option<&Arc<Token>>,
     ) -> Result<Answer, Refusal> {
         let text = token.map(|token| token.text.expose());
-        let sealer = self.sealer(
-            call.appid.as_deref(),
-            &call.method,
-            &call.path,
-            &call.headers,
-        );
+        // Calls that prove themselves go as they are.
+        let sealer = token.and_then(|_| {
+            self.sealer(
+                call.appid.as_deref(),
+                &call.method,
+                &call.path,
+                &call.headers,
+            )
+        });
         if let Some(sealer) = sealer {
             return self.send_sealed(&sealer, call, load, text).await;
         }
@@ -247,6 +290,10 @@ impl Shared {
         let mut alarm = None;
         let body: OutBody = match load {
             Load::Kept(body) => whole(body.clone()),
+            Load::Spooled(spooled) => {
+                let (body, length) = (self.spool.body(spooled), spooled.length());
+                Metered::new(Bytes::new(), Some(body), length, Some(length)).boxed_unsync()
+            }
             Load::Passing(passing) => {
                 let once = std::mem::replace(passing, Metered::new(Bytes::new(), None, 0, None));
                 alarm = Some(once.alarm());
@@ -386,7 +433,7 @@ fn drawn<'a>(call: &'a Call, load: &'a Load) -> tap::Call<'a> {
         query: &call.query,
         body: match load {
             Load::Kept(body) => Some(body),
-            Load::Passing(_) => None,
+            Load::Passing(_) | Load::Spooled(_) => None,
         },
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Query {
     pub(crate) from_appid: Option<String>,
     /// Whether the app brought an access token of its own.
     pub(crate) has_token: bool,
+    /// Whether it brought one of a third-party platform (第三方平台).
+    has_component_token: bool,
 }
 
 impl Query {
@@ -34,11 +36,17 @@ impl Query {
                 }
                 "access_token" if value.is_empty() => continue,
                 "access_token" => query.has_token = true,
+                "component_access_token" => query.has_component_token = true,
                 _ => {}
             }
             query.rest.push(pair.to_owned());
         }
         query
+    }
+
+    /// Whether the call proves itself.
+    pub(crate) fn has_own_token(&self) -> bool {
+        self.has_token || self.has_component_token
     }
 
     /// The first value under a name.

@@ -62,6 +62,41 @@ async fn a_given_token_is_kept_and_none_is_fetched() {
 }
 
 #[tokio::test]
+async fn calls_with_credentials_of_their_own_go_untouched() {
+    for appids in [&["wx1"][..], &["wx1", "wx2"]] {
+        let world = World::of(Setting {
+            mini_apps: appids.iter().map(|id| mini_app(id, None, None)).collect(),
+            ..Setting::default()
+        })
+        .await;
+        let paths = [
+            "/sns/oauth2/access_token?appid=wxOA&secret=s&code=c&grant_type=authorization_code",
+            "/sns/oauth2/refresh_token?appid=wxOA&grant_type=refresh_token&refresh_token=r",
+            "/sns/userinfo?access_token=u&openid=o&lang=zh_CN",
+            "/sns/auth?access_token=u&openid=o",
+            "/sns/component/jscode2session?appid=wxA&js_code=c&component_access_token=ct",
+            "/cgi-bin/component/api_component_token",
+            "/cgi-bin/component/api_create_preauthcode?component_access_token=ct",
+            "/wxa/getwxadevinfo?component_access_token=ct",
+            "/cgi-bin/ticket/getticket?access_token=oa&type=jsapi",
+            "/cgi-bin/menu/create?access_token=oa",
+        ];
+        for path in paths {
+            let said = world.post(path, "{\"a\":1}").await;
+            assert_eq!(
+                (said.status, said.text.as_str()),
+                (200, "{\"a\":1}"),
+                "{path}"
+            );
+        }
+        let calls = world.wechat.calls.lock();
+        let called: Vec<_> = calls.iter().map(|(path, ..)| path.as_str()).collect();
+        assert_eq!(called, paths);
+        assert_eq!(world.wechat.questions(), 0);
+    }
+}
+
+#[tokio::test]
 async fn the_mini_program_is_chosen_by_query_or_header() {
     let world = World::of(Setting {
         mini_apps: vec![mini_app("wx1", None, None), mini_app("wx2", None, None)],

@@ -116,7 +116,7 @@ async fn fake(State(wechat): State<Arc<Wechat>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     let path = parts.uri.path().to_owned();
-    if path.ends_with("token") {
+    if path.ends_with("/cgi-bin/token") || path.ends_with("/stable_token") {
         let gate = wechat.gate.lock().clone();
         if let Some(gate) = gate {
             gate.acquire().await.expect("open").forget();

@@ -129,6 +129,7 @@ async fn a_body_too_long_to_keep_is_sent_once() {
     let world = World::of(Setting {
         config: Config {
             replay_bytes: 10,
+            spool_bytes: 0,
             ..Config::default()
         },
         ..Setting::default()
@@ -143,6 +144,61 @@ async fn a_body_too_long_to_keep_is_sent_once() {
     until("the flight landed", || world.tasks.is_empty()).await;
     assert_eq!(world.post("/wxa/x", vec![b'x'; 10]).await.status, 200);
     assert_eq!(world.wechat.used(), ["t1", "t2"]);
+}
+
+#[tokio::test]
+async fn an_upload_is_sent_again_after_an_ended_token() {
+    for length in [300_000, 400 * 1024, 3_000_000] {
+        let world = World::new().await;
+        world.wechat.rejects("t1", 42001);
+        let body: Vec<u8> = (0..length).map(|n: u32| (n % 251) as u8).collect();
+        let said = world
+            .post("/cgi-bin/media/upload?type=image", body.clone())
+            .await;
+        assert_eq!(said.status, 200);
+        assert_eq!(world.wechat.used(), ["t1", "t2"]);
+        let calls = world.wechat.calls.lock();
+        assert!(calls.iter().all(|(.., sent)| *sent == body));
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_wechat_called_current_is_asked_for_again_soon() {
+    let world = World::new().await;
+    for token in ["a", "a", "a", "a", "b"] {
+        world.wechat.next_token(token, 7200);
+    }
+    world.wechat.rejects("a", 40001);
+    // Asked, forced, and told that it is the current one.
+    assert_eq!(world.call("/wxa/x").await.errcode(), 40001);
+    assert_eq!(world.wechat.questions(), 3);
+    assert_eq!(world.call("/wxa/x").await.errcode(), 40001);
+    assert_eq!(world.wechat.questions(), 3);
+    // Still so a second later; then somebody renews it.
+    world.hand.advance(1);
+    assert_eq!(world.call("/wxa/x").await.errcode(), 40001);
+    assert_eq!(world.wechat.questions(), 4);
+    world.hand.advance(1);
+    assert_eq!(world.call("/wxa/x").await.errcode(), 40001);
+    assert_eq!(world.wechat.questions(), 4, "not twice as soon");
+    world.hand.advance(1);
+    assert_eq!(world.call("/wxa/x").await.status, 200);
+    assert_eq!(world.wechat.used().last().map(String::as_str), Some("b"));
+    // However long it goes on, there are few questions.
+    let world = World::new().await;
+    for _ in 0..100 {
+        world.wechat.next_token("a", 7200);
+    }
+    world.wechat.rejects("a", 40001);
+    for _ in 0..120 {
+        world.call("/wxa/x").await;
+        world.hand.advance(1);
+    }
+    assert!(
+        world.wechat.questions() < 20,
+        "{}",
+        world.wechat.questions()
+    );
 }
 
 #[tokio::test]
