@@ -35,11 +35,11 @@ pub fn run(name: &str, data: &[u8]) {
 
 const TOKEN: &str = "a message token";
 
-fn plain_reader() -> Reader {
+fn reader_of(appid: &str, mailbox: Option<Mailbox>) -> Reader {
     Reader {
-        appid: "wx1".to_owned(),
+        appid: appid.to_owned(),
         token: Secret::new(TOKEN),
-        mailbox: None,
+        mailbox,
         path: None,
         is_stored_enough: false,
     }
@@ -51,13 +51,7 @@ fn safe_reader() -> Reader {
         token: Secret::new(TOKEN),
         key: MessageKey::parse(&Secret::new("K".repeat(43))).expect("a key"),
     };
-    Reader {
-        appid: "wx2".to_owned(),
-        token: Secret::new(TOKEN),
-        mailbox: Some(mailbox),
-        path: None,
-        is_stored_enough: false,
-    }
+    reader_of("wx2", Some(mailbox))
 }
 
 /// Reads a push of any time.
@@ -66,11 +60,7 @@ fn open<'a>(
     stamp: &Stamp,
     body: &str,
 ) -> Result<Push, Fake> {
-    let any = StampRange {
-        now: 0,
-        hours: None,
-    };
-    crate::push::open(readers, stamp, body, any)
+    crate::push::open(readers, stamp, body, StampRange::ANY)
 }
 
 fn signed(nonce: &str) -> Stamp {
@@ -98,7 +88,7 @@ fn push(data: &[u8]) {
 
 /// A genuine plain push: what goes to the app is a JSON object that says the same.
 fn plain(nonce: &str, body: &str) {
-    let reader = [plain_reader()];
+    let reader = [reader_of("wx1", None)];
     let stamp = signed(nonce);
     assert!(check_url(reader.iter(), &stamp).is_some());
     assert!(
@@ -211,7 +201,7 @@ fn sealed(format: Format, feed: &mut Feed<'_>) {
         encrypt_type: "aes".to_owned(),
         ..signed(&nonce)
     };
-    let readers = [plain_reader(), reader];
+    let readers = [reader_of("wx1", None), reader];
     let opened = open(readers[1..].iter(), &stamp, &body);
     let plain = open(readers[..1].iter(), &signed("n"), &inner);
     match (&opened, &plain) {
@@ -258,7 +248,7 @@ fn forged(feed: &mut Feed<'_>) {
     let body = feed.text();
     let token = Secret::new(TOKEN);
     let good = message::signature(&token, &stamp.timestamp, &stamp.nonce);
-    let readers = [plain_reader(), safe_reader()];
+    let readers = [reader_of("wx1", None), safe_reader()];
     let believed = check_url(readers.iter(), &stamp).is_some();
     assert_eq!(believed, stamp.signature == good);
     if open(readers.iter(), &stamp, &body).is_ok() {

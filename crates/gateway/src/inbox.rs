@@ -16,7 +16,7 @@ use weappd_wechat::message::{Mailbox, MessageKey};
 use crate::config::{AnswerWhen, InboxConfig, MiniApp};
 use crate::deliver::Deliver;
 use crate::error::Error;
-use crate::event_table::EventRule;
+use crate::event_rule::EventRule;
 use crate::postman::{Postman, WARN_EVERY_MILLIS};
 use crate::push::{Push, Reader, StampRange};
 pub use crate::queue::{DeadLetter, Replay, Waiting};

@@ -16,10 +16,11 @@
 //!   a mini program wants that; `refusal` is our own no; `road` leads to WeChat.
 //! - `centre` keeps one token for all, `token` asks for it; `nodes` is what several nodes know
 //!   of it, on a [`shelf`] they share, and `line` says which of them asks.
-//! - In: `push` reads what WeChat sends, `xml` turns it into JSON; `inbox` takes it, `queue`
-//!   and `writer` keep it, `postman` brings it through [`deliver`]. `event_table` says whose
-//!   each event is and what WeChat wants to hear, `verdict` reads the app's answer, `replies`
-//!   waits for it, `warn_limit` keeps one trouble from filling the log.
+//! - In: `push` reads what WeChat sends, `xml` and `number_text` turn it into JSON; `inbox`
+//!   takes it, `queue` and `writer` keep it, `postman` brings it through [`deliver`].
+//!   `event_table` says whose each event is and what WeChat wants to hear (`event_rule`),
+//!   `verdict` reads the app's answer, `replies` waits for it, `warn_limit` keeps one trouble
+//!   from filling the log.
 //! - `tap`: what is drawn in `weappd dev`.
 //!
 //! # Invariants
@@ -36,6 +37,7 @@ mod centre;
 pub mod config;
 pub mod deliver;
 pub mod error;
+mod event_rule;
 mod event_table;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -45,6 +47,7 @@ pub mod http;
 mod inbox;
 mod line;
 mod nodes;
+mod number_text;
 mod postman;
 mod proxy;
 mod push;

@@ -17,7 +17,7 @@ use weappd_base::wiretap::Wiretap;
 
 use crate::config::InboxConfig;
 use crate::deliver::Deliver;
-use crate::event_table::{AnswerForm, EventRule};
+use crate::event_rule::{AnswerForm, EventRule};
 use crate::queue::{Due, Ended, Fate, Queue};
 use crate::replies::Replies;
 use crate::tap;

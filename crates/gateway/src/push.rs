@@ -14,7 +14,8 @@ use weappd_wechat::envelope::{self, Format};
 use weappd_wechat::lenient::mend_json;
 use weappd_wechat::message::{self, Mailbox};
 
-use crate::event_table::{self, EventRule};
+use crate::event_rule::EventRule;
+use crate::number_text;
 use crate::xml;
 
 /// One mini program's side of message push.
@@ -102,6 +103,12 @@ pub(crate) struct StampRange {
 }
 
 impl StampRange {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) const ANY: Self = Self {
+        now: 0,
+        hours: None,
+    };
+
     fn check(self, timestamp: &str) -> Result<(), Fake> {
         let Some(most) = self.hours.map(|hours| i64::from(hours) * 3600) else {
             return Ok(());
@@ -262,7 +269,7 @@ fn fields_of(text: &str) -> Option<(Map<String, Value>, Format)> {
         return Some((fields, Format::Json));
     }
     let mut fields = xml::to_json(trimmed(text))?;
-    event_table::as_wechat_writes(&mut fields);
+    number_text::as_wechat_writes(&mut fields);
     Some((fields, Format::Xml))
 }
 
@@ -283,10 +290,7 @@ mod tests {
 
     use super::*;
 
-    const ANY: StampRange = StampRange {
-        now: 0,
-        hours: None,
-    };
+    const ANY: StampRange = StampRange::ANY;
 
     fn reader(appid: &str, token: &str, key: Option<&str>) -> Reader {
         let mailbox = key.map(|key| Mailbox {

@@ -658,10 +658,10 @@ mod tests {
         };
         assert_eq!(queue.prune(before).await.expect("writes"), 0);
         assert_eq!(queue.put(deed(1)).await.expect("reads"), Put::Done(answer));
-        let dead = Fate::Dead {
+        let over = Fate::Dead {
             why: "old".to_owned(),
         };
-        queue.settle(2, dead, 10).await.expect("writes");
+        queue.settle(2, over, 10).await.expect("writes");
         assert_eq!(queue.put(deed(2)).await.expect("writes"), Put::Waiting);
         let status = queue.waiting().await.expect("reads");
         assert_eq!((status.waiting, status.dead), (1, 0));

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use weappd_wechat::envelope::Format;
 
 use crate::deliver::Answer;
-use crate::event_table::{AnswerForm, EventRule};
+use crate::event_rule::{AnswerForm, EventRule};
 use crate::xml;
 
 /// The word that acknowledges a push.
@@ -55,37 +55,35 @@ impl Verdict {
             return Self::no("the app's answer is too long, broken off or no text".to_owned());
         };
         let says_success = text.is_empty() || text.eq_ignore_ascii_case(SUCCESS);
-        let fields = fields_of(&text);
         match form {
-            AnswerForm::Receipt | AnswerForm::Success if says_success => Self::Taken(String::new()),
-            AnswerForm::Receipt | AnswerForm::Success => match fields.as_ref().and_then(err_code) {
-                Some(0) => Self::Taken(String::new()),
-                Some(code) => Self::no(format!("the app answered ErrCode {code}")),
-                None => Self::no(unread(&text, "success")),
-            },
-            AnswerForm::ErrCode if says_success => Self::Taken(String::new()),
-            AnswerForm::ErrCode => {
-                let code = fields.as_ref().and_then(err_code);
-                match (fields, code) {
-                    (Some(fields), Some(code)) => err_code_words(fields, code),
-                    _ => Self::no(unread(&text, r#"{"ErrCode":0,"ErrMsg":"success"}"#)),
-                }
-            }
             AnswerForm::Document { code, may_be_bare } => {
-                let fields = if says_success && may_be_bare {
-                    Some(bare_result(code))
-                } else {
-                    fields.filter(|fields| fields.contains_key(code))
-                };
-                fields.map_or_else(
+                let bare = (says_success && may_be_bare).then(|| bare_result(code));
+                let given = || fields_of(&text).filter(|fields| fields.contains_key(code));
+                bare.or_else(given).map_or_else(
                     || Self::no(unread(&text, &format!("{{\"{code}\":0, ...}}"))),
                     |fields| Self::Taken(addressed(fields, message).to_string()),
                 )
             }
-            AnswerForm::RefundQuery => match fields {
+            AnswerForm::RefundQuery => match fields_of(&text) {
                 Some(fields) => Self::Taken(Value::Object(fields).to_string()),
                 None => Self::no(unread(&text, r#"{"IosRefundQueryResponse":{...}}"#)),
             },
+            _ if says_success => Self::Taken(String::new()),
+            _ => Self::of_err_code(form, &text),
+        }
+    }
+
+    /// Reads an answer that must be `success`, or have an `ErrCode`.
+    fn of_err_code(form: AnswerForm, text: &str) -> Self {
+        let fields = fields_of(text);
+        let code = fields.as_ref().and_then(err_code);
+        match (fields, code) {
+            (Some(fields), Some(code)) if form == AnswerForm::ErrCode => {
+                err_code_words(fields, code)
+            }
+            (_, Some(0)) => Self::Taken(String::new()),
+            (_, Some(code)) => Self::no(format!("the app answered ErrCode {code}")),
+            (_, None) => Self::no(unread(text, r#"{"ErrCode":0,"ErrMsg":"success"}"#)),
         }
     }
 

@@ -2,7 +2,6 @@
 //! not before.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -128,7 +127,7 @@ async fn nothing_but_a_yes_is_told_as_one() {
 async fn a_late_app_is_not_done_and_then_done_and_never_asked_twice_at_once() {
     let mut late = setting(Mood::Hangs);
     late.config.inbox.reply_wait_ms = 300;
-    let world = Arc::new(World::of(late).await);
+    let world = World::of(late).await;
     let first = order("order00001", "oB");
     let pushes = (0..3).map(|_| world.told(&first));
     for (done, words) in futures_util::future::join_all(pushes).await {
@@ -136,17 +135,11 @@ async fn a_late_app_is_not_done_and_then_done_and_never_asked_twice_at_once() {
     }
     assert_eq!(*world.app.tried.lock(), 1);
     // While the first is still under way, a repeat joins it.
-    let repeat = {
-        let world = Arc::clone(&world);
-        let first = first.clone();
-        tokio::spawn(async move { world.told(&first).await })
-    };
-    until("it is taken", || {
+    let taken = until("it is taken", || {
         world.app.release();
         world.app.got.lock().len() == 1
-    })
-    .await;
-    drop(repeat.await.expect("it ends"));
+    });
+    tokio::join!(world.told(&first), taken);
     assert_eq!(world.told(&first).await, (true, "success".to_owned()));
     assert_eq!(*world.app.tried.lock(), 1);
 }
@@ -217,24 +210,21 @@ async fn one_buyers_refused_order_holds_up_nobody() {
     // His own next order neither.
     assert!(world.told(&order("T9", "oA")).await.0);
     world.mood(Mood::Hangs);
-    let world = Arc::new(world);
-    let pushes: Vec<_> = (1..=40)
-        .map(|n| {
-            let world = Arc::clone(&world);
-            let order = order(&format!("T{n}"), &format!("oB{n}"));
-            tokio::spawn(async move { world.told(&order).await })
-        })
+    let orders: Vec<_> = (1..=40)
+        .map(|n| order(&format!("T{n}"), &format!("oB{n}")))
         .collect();
-    // All 40 are with the app at once.
-    until("all go side by side", || *world.app.tried.lock() == 42).await;
-    until("all are taken", || {
-        world.app.release();
-        world.app.got.lock().len() == 41
-    })
-    .await;
-    for push in pushes {
-        assert!(push.await.expect("it ends").0);
-    }
+    let pushes = futures_util::future::join_all(orders.iter().map(|order| world.told(order)));
+    let served = async {
+        // All 40 are with the app at once.
+        until("all go side by side", || *world.app.tried.lock() == 42).await;
+        until("all are taken", || {
+            world.app.release();
+            world.app.got.lock().len() == 41
+        })
+        .await;
+    };
+    let (told, ()) = tokio::join!(pushes, served);
+    assert!(told.iter().all(|(done, _)| *done));
     assert_eq!(world.buyers().iter().collect::<BTreeSet<_>>().len(), 41);
 }
 
@@ -253,7 +243,7 @@ async fn once_on_the_disk_is_enough_where_the_mini_program_says_so() {
     until("it is tried", || *world.app.tried.lock() == 1).await;
     world.mood(Mood::Says(200, DONE));
     world.hand.advance(2 * 3600);
-    assert_eq!(world.told(&first).await.0, true);
+    assert!(world.told(&first).await.0);
     until("it is taken", || world.app.got.lock().len() == 1).await;
     // What must be answered with words is not answered without the app.
     world.mood(Mood::Says(500, ""));
