@@ -10,6 +10,8 @@
 //! - [`error_body`]: what a refused request is told.
 //! - [`fair_timer`]: upper bounds of time in tests, on busy machines.
 //! - [`json`]: bodies that must be objects.
+//! - [`local_host`]: the names by which programs call listeners of this machine.
+//! - [`log_limit`]: log lines that anybody can cause.
 //! - [`secret`]: values that must not reach a log, an error or a client.
 //! - [`wiretap`]: what went over the wire, for the sequence diagram of `weappd dev`.
 //!
@@ -23,6 +25,8 @@ pub mod clock;
 pub mod error_body;
 pub mod fair_timer;
 pub mod json;
+pub mod local_host;
+pub mod log_limit;
 pub mod secret;
 pub mod tasks;
 pub mod token;
