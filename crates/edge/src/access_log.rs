@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
+use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Uri, header};
 use parking_lot::Mutex;
 use weappd_base::clock::Clock;
@@ -62,15 +63,19 @@ impl Ledger {
     /// Hands the noted lines over; a writer that cannot keep up loses them, never the
     /// request. Says whether there were any.
     pub(crate) fn flush(&self) -> bool {
-        let batch = std::mem::take(&mut *self.batch.lock());
-        if batch.lines.is_empty() {
+        let Some(batch) = self.take() else {
             return false;
-        }
+        };
         let count = batch.lines.len();
         if self.writer.try_send(batch).is_err() {
             tracing::warn!(count, "access log lines were lost: the writer is too slow");
         }
         true
+    }
+
+    fn take(&self) -> Option<Batch> {
+        let batch = std::mem::take(&mut *self.batch.lock());
+        (!batch.lines.is_empty()).then_some(batch)
     }
 
     fn note(&self, note: Note, bytes: u64, traffic: &Noted) {
@@ -81,7 +86,12 @@ impl Ledger {
             note.uri.path_and_query().map_or("/", |p| p.as_str()),
             2048,
         );
-        let host = add(text, printable(note.host.as_ref()), 255);
+        // HTTP/2 has no `Host`, but `:authority`.
+        let named = note.uri.authority().map(Authority::as_str);
+        let host = named.unwrap_or_else(|| printable(note.host.as_ref()));
+        // Nor is a password written down that stands before it.
+        let host = host.rsplit('@').next().unwrap_or_default();
+        let host = add(text, host, 255);
         let agent = add(text, printable(note.agent.as_ref()), AGENT_LEN);
         lines.push(Line {
             at: self.clock.unix_millis(),
@@ -98,6 +108,17 @@ impl Ledger {
         drop(batch);
         if full {
             self.flush();
+        }
+    }
+}
+
+/// Requests that were cut off by the end of their thread are the last to be noted.
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if let Some(batch) = self.take()
+            && self.writer.send(batch).is_err()
+        {
+            tracing::warn!("access log lines were lost: the writer is gone");
         }
     }
 }

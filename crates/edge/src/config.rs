@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::nets::Net;
+use crate::nets::Nets;
 
 /// The `[edge]` section of weappd.toml.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -53,6 +53,10 @@ pub struct Config {
     /// Addresses of WeChat's own gateway (微信网关), such as `["203.0.113.0/24"]`. From them,
     /// and from nowhere else, `X-WX-*` headers and the client's address are believed.
     pub wechat_gateways: Vec<String>,
+    /// Addresses of your own proxies in front, such as `["loopback", "10.0.0.0/8"]`. From
+    /// them, and from nowhere else, the client's address, scheme and host are believed as
+    /// `X-Forwarded-*`, `Forwarded` or `X-Real-IP` tell them.
+    pub trusted_proxies: Vec<String>,
     /// Whether HTTP/2 is offered over TLS.
     pub http2: bool,
     /// Whether every request is logged in one line.
@@ -81,6 +85,7 @@ impl Default for Config {
             upstream_idle: 64,
             env_id: "weappd".to_owned(),
             wechat_gateways: Vec::new(),
+            trusted_proxies: Vec::new(),
             http2: true,
             access_log: true,
         }
@@ -164,12 +169,21 @@ impl Config {
                 "1 to 64 letters, digits, - _ and dots; leave it out for weappd",
             ));
         }
-        for (at, text) in self.wechat_gateways.iter().enumerate() {
-            if let Err((what, hint)) = Net::parse(text) {
-                problems.push((Cow::Owned(format!("wechat_gateways[{at}]")), what, hint));
+        self.network_problems(&mut problems);
+        problems
+    }
+
+    fn network_problems(&self, problems: &mut Vec<(Cow<'static, str>, String, &'static str)>) {
+        for (key, list) in [
+            ("wechat_gateways", &self.wechat_gateways),
+            ("trusted_proxies", &self.trusted_proxies),
+        ] {
+            for (at, text) in list.iter().enumerate() {
+                if let Err((what, hint)) = Nets::entry(text) {
+                    problems.push((Cow::Owned(format!("{key}[{at}]")), what, hint));
+                }
             }
         }
-        problems
     }
 
     pub(crate) fn head_timeout(&self) -> Duration {
@@ -211,11 +225,19 @@ mod tests {
             wechat_gateways: ["203.0.113.0/24", "0.0.0.0/0", "wx"]
                 .map(str::to_owned)
                 .to_vec(),
+            trusted_proxies: ["loopback", "10.0.0.0/8", "locallost"]
+                .map(str::to_owned)
+                .to_vec(),
             ..Config::default()
         };
         let problems = config.problems();
         let fields: Vec<_> = problems.iter().map(|(field, _, _)| &**field).collect();
-        assert_eq!(fields, ["wechat_gateways[1]", "wechat_gateways[2]"]);
+        let wrong = [
+            "wechat_gateways[1]",
+            "wechat_gateways[2]",
+            "trusted_proxies[2]",
+        ];
+        assert_eq!(fields, wrong);
     }
 
     #[test]

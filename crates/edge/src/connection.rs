@@ -17,10 +17,10 @@ use weappd_base::tasks::Tasks;
 
 use crate::gate;
 use crate::listener::Arrival;
-use crate::nets::Nets;
 use crate::site::Kind;
 use crate::stream::{Deadlines, Seat, Stream, Traffic, Wire};
 use crate::tls_stream::TlsStream;
+use crate::trust::{PeerRole, Trust};
 use crate::worker::Worker;
 
 /// How long a connection without a request is waited for once the house is closing.
@@ -32,18 +32,20 @@ pub(crate) struct Visit {
     pub(crate) peer: SocketAddr,
     /// The client's address as headers tell it.
     pub(crate) peer_text: HeaderValue,
+    /// The connection is TLS.
     pub(crate) secure: bool,
+    /// How the client came: `https` or `http`. A proxy may have taken its TLS off.
     pub(crate) proto: &'static str,
     pub(crate) http1: bool,
     /// The host the client asked for in the TLS handshake.
     pub(crate) sni: Option<Box<str>>,
     pub(crate) traffic: Arc<Traffic>,
-    /// The peer is a gateway of WeChat's, whose word is believed.
-    pub(crate) gateway: bool,
+    /// What the peer's word is believed in.
+    pub(crate) role: PeerRole,
 }
 
 impl Visit {
-    fn new(peer: SocketAddr, stream: &Stream, gateways: &Nets) -> Self {
+    fn new(peer: SocketAddr, stream: &Stream, trust: &Trust) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let (secure, http2, sni) = match stream {
             Stream::Plain(_) => (false, false, None),
@@ -52,7 +54,7 @@ impl Visit {
         Self {
             peer,
             peer_text: text_of(peer),
-            gateway: gateways.hold(peer.ip()),
+            role: trust.role(peer.ip()),
             secure,
             proto: if secure { "https" } else { "http" },
             http1: !http2,
@@ -61,17 +63,22 @@ impl Visit {
         }
     }
 
-    /// The same connection as another client's.
-    pub(crate) fn seen_from(&self, peer: SocketAddr) -> Self {
+    /// The same connection as another client's, who came by another scheme where one is told.
+    pub(crate) fn seen_from(&self, peer: SocketAddr, is_https: Option<bool>) -> Self {
+        let proto = match is_https {
+            Some(true) => "https",
+            Some(false) => "http",
+            None => self.proto,
+        };
         Self {
             peer,
             peer_text: text_of(peer),
             secure: self.secure,
-            proto: self.proto,
+            proto,
             http1: self.http1,
             sni: self.sni.clone(),
             traffic: Arc::clone(&self.traffic),
-            gateway: self.gateway,
+            role: self.role,
         }
     }
 }
@@ -98,7 +105,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: Arrival) {
             Err(_) => return,
         },
     };
-    let visit = Arc::new(Visit::new(peer, &stream, worker.gateways()));
+    let visit = Arc::new(Visit::new(peer, &stream, worker.trust()));
     let traffic = Arc::clone(&visit.traffic);
     let deadlines = Deadlines::of(worker.config());
     let wire = Wire::new(stream, visit.http1, traffic, deadlines, seats);

@@ -53,9 +53,11 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// An entry of `wechat_gateways` is no network.
-    #[error("wechat_gateways: {what}")]
-    Gateways {
+    /// An entry of `trusted_proxies` or `wechat_gateways` is no network.
+    #[error("{key}: {what}")]
+    Nets {
+        /// Which list it is in.
+        key: &'static str,
         /// What is wrong with it.
         what: String,
         /// What to do.
@@ -76,7 +78,7 @@ impl Error {
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Certificate { hint, .. } | Self::Gateways { hint, .. } => Some(hint),
+            Self::Certificate { hint, .. } | Self::Nets { hint, .. } => Some(hint),
             Self::ReadFile { .. } => {
                 Some("give the path as seen from weappd.toml, and let weappd's user read it")
             }

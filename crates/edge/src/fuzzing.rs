@@ -278,7 +278,7 @@ fn claims(feed: &mut Feed<'_>) {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let free = plain && !text.starts_with("x-wx-") && !text.contains("forwarded");
         let free = free && !text.starts_with("x-original-") && text != "x-real-ip";
-        let free = free && !text.starts_with("x-weappd-");
+        let free = free && !text.starts_with("x-weappd-") && crate::claims::claim(text).is_none();
         if free
             || [
                 "x-wx-skey",

@@ -25,8 +25,9 @@ use crate::page::{self, Refusal};
 use crate::proxy::{self, Errand};
 use crate::site::SessionRule;
 use crate::tap::{self, Ear};
+use crate::trust::{Behind, Words};
 use crate::worker::Worker;
-use crate::{gateway, headers, identity, redirect, room, screen, services};
+use crate::{headers, identity, redirect, room, screen, services};
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -34,16 +35,15 @@ pub(crate) async fn answer(
     visit: &Visit,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let behind;
-    let visit = if visit.gateway {
-        behind = gateway::behind(visit, worker.gateways(), request.headers());
-        &behind
-    } else {
-        visit
-    };
+    let trust = worker.trust();
+    let behind = trust.look_behind(visit, request.headers());
+    if !worker.inside() {
+        trust.hint(visit, request.headers());
+    }
+    let visit = behind.as_ref().map_or(visit, |behind| &behind.visit);
     let mut tally = Tally::start(visit, &request, worker.ledger());
     let html = page::wants_html(request.headers());
-    let response = match road(worker, visit, request).await {
+    let response = match road(worker, visit, behind.as_ref(), request).await {
         Ok(response) => response,
         Err(refusal) => page::refuse(refusal, html, visit.http1),
     };
@@ -55,12 +55,16 @@ pub(crate) async fn answer(
 async fn road(
     worker: &Worker,
     visit: &Visit,
+    behind: Option<&Behind>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refusal> {
     let (mut head, body) = request.into_parts();
-    let host = screen::check(&mut head, worker.config())?;
-    let (way, session) = match find_way(worker, visit, &mut head, &host)? {
-        Found::Way(way, session) => (way, session),
+    let mut host = screen::check(&mut head, worker.config())?;
+    if let Some(behind) = behind {
+        host = behind.host(&worker.house(), &mut head.headers, host);
+    }
+    let (way, session, is_guarded) = match find_way(worker, visit, &mut head, &host)? {
+        Found::Way(way, session, is_guarded) => (way, session, is_guarded),
         Found::Answer(response) => return Ok(*response),
     };
     let asks = session == SessionRule::Require || way.leads_to_app();
@@ -68,15 +72,18 @@ async fn road(
         to_room: matches!(way.to, To::Room(_)),
         inside: worker.inside(),
     };
-    if visit.gateway {
-        gateway::keep_words(&way.appids, &mut head.headers, from_and_to);
-    } else {
-        headers::drop_claims(&mut head.headers, from_and_to);
-    }
+    let words = Words {
+        role: visit.role,
+        road: from_and_to,
+        appids: &way.appids,
+        is_guarded,
+    };
+    words.keep(&mut head.headers);
+    headers::refuse_repeated(&mut head.headers)?;
     if asks {
         let rule = Rule {
             session,
-            trusted: visit.gateway,
+            trusted: visit.role.gateway,
         };
         let (identify, herald) = (worker.identify(), worker.herald());
         identity::establish(identify, herald, &way.appids, rule, &mut head.headers).await?;
@@ -92,7 +99,8 @@ async fn road(
 
 /// A route, or an answer that needs none.
 enum Found {
-    Way(Arc<Way>, SessionRule),
+    /// The third: whether some paths of the site want a session.
+    Way(Arc<Way>, SessionRule, bool),
     Answer(Box<Response<Body>>),
 }
 
@@ -104,7 +112,10 @@ fn find_way(
     host: &str,
 ) -> Result<Found, Refusal> {
     let house = worker.house();
-    let site = house.site(host).ok_or(Refusal::UnknownHost)?;
+    let Some(site) = house.site(host) else {
+        worker.notices().unknown_host(visit, host, &house);
+        return Err(Refusal::UnknownHost);
+    };
     if visit.secure && !(site.has_tls && house.may_ask(visit.sni.as_deref(), host)) {
         return Err(Refusal::WrongCertificate);
     }
@@ -114,7 +125,7 @@ fn find_way(
         return Ok(Found::Answer(Box::new(response)));
     }
     if let Some(port) = site.redirect
-        && !visit.secure
+        && visit.proto != "https"
         && !path.starts_with(challenge::FOLDER)
         && !site.no_redirect.iter().any(|open| open == path)
     {
@@ -122,7 +133,8 @@ fn find_way(
         return Ok(Found::Answer(Box::new(response)));
     }
     let (way, session) = services::lead(site, path, &head.headers)?;
-    Ok(Found::Way(Arc::clone(way), session))
+    let is_guarded = site.guards.any();
+    Ok(Found::Way(Arc::clone(way), session, is_guarded))
 }
 
 /// A screened request with its caller established.

@@ -3,55 +3,39 @@
 //! A connection from one of its addresses is believed as WeChat itself: who calls, from
 //! where, and how risky. Everybody else's words are dropped in `headers.rs`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::connection::Visit;
+use crate::claims::{Claim, is_doubtful};
+use crate::forwarded::address;
 use crate::headers::{self, Road};
 use crate::identity::{X_WX_APPID, X_WX_OPENID, X_WX_UNIONID};
-use crate::nets::Nets;
 
 const X_WX_CLIENT_IP: HeaderName = HeaderName::from_static("x-wx-client-ip");
 
-/// The visit of the client behind the gateway, whose address stands in its headers. The
-/// port is not known.
-pub(crate) fn behind(visit: &Visit, gateways: &Nets, headers: &HeaderMap) -> Visit {
-    let address = client(gateways, headers).unwrap_or(visit.peer.ip());
-    visit.seen_from(SocketAddr::new(address, 0))
-}
-
-/// The address the gateway names: its own header, else the last of the addresses that
-/// requests came through that is not the gateway's. Two of its headers are none.
-fn client(gateways: &Nets, headers: &HeaderMap) -> Option<IpAddr> {
+/// The client's address as the gateway itself names it. Two of its headers are none.
+pub(crate) fn client(headers: &HeaderMap) -> Option<SocketAddr> {
     let mut named = headers.get_all(X_WX_CLIENT_IP).iter();
-    if let (Some(one), None) = (named.next(), named.next())
-        && let Some(address) = address(one.as_bytes())
-    {
-        return Some(address);
+    match (named.next(), named.next()) {
+        (Some(one), None) => address(one.as_bytes()),
+        _ => None,
     }
-    let lines = headers.get_all(headers::X_FORWARDED_FOR).iter().rev();
-    lines
-        .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
-        // What is no address hides what stands before it.
-        .map_while(address)
-        .find(|address| !gateways.hold(*address))
 }
 
-fn address(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(text).ok()?.trim();
-    text.parse().ok().map(|ip: IpAddr| ip.to_canonical())
+/// Whether a header is the gateway's to say.
+pub(crate) fn may_say(name: &str) -> bool {
+    name.starts_with("x-wx-") && !is_doubtful(name)
 }
 
-/// Drops what even the gateway cannot say: names in two spellings or twice, addresses in
-/// headers that are ours to set, and users of mini programs that are not the site's.
+/// Drops what even the gateway cannot say: names twice, and users of mini programs that are
+/// not the site's, with all that is said of them.
 pub(crate) fn keep_words(appids: &[String], headers: &mut HeaderMap, road: Road) {
-    headers::drop_claims_but(headers, |name| {
-        name.starts_with("x-wx-") && !headers::is_doubtful(name) || road.keeps(name)
-    });
     headers::drop_repeated_wx(headers);
     if is_foreign(appids, headers) {
-        headers::drop_claims(headers, road);
+        headers::drop_claims_but(headers, |name, claim| {
+            claim != Claim::Identity || road.keeps(name)
+        });
     }
 }
 
@@ -79,38 +63,15 @@ mod tests {
         headers
     }
 
-    fn client_of(lines: &[(&'static str, &'static str)]) -> Option<String> {
-        let gateways = Nets::parse(&["10.0.0.0/8".to_owned()]).expect("networks");
-        client(&gateways, &map(lines)).map(|ip| ip.to_string())
-    }
-
     #[test]
-    fn the_clients_address_is_the_last_that_is_not_the_gateways() {
-        let told = |lines: &[_]| client_of(lines).unwrap_or_default();
-        assert_eq!(told(&[("x-wx-client-ip", "6.6.6.6")]), "6.6.6.6");
-        assert_eq!(
-            told(&[("x-wx-client-ip", "::1"), ("x-forwarded-for", "1.1.1.1")]),
-            "::1"
-        );
-        assert_eq!(
-            told(&[("x-forwarded-for", "9.9.9.9, 6.6.6.6, 10.1.1.1,10.2.2.2")]),
-            "6.6.6.6"
-        );
-        assert_eq!(
-            told(&[
-                ("x-forwarded-for", "9.9.9.9"),
-                ("x-forwarded-for", "10.0.0.1")
-            ]),
-            "9.9.9.9"
-        );
-        // Nobody guesses.
-        assert_eq!(told(&[("x-forwarded-for", "9.9.9.9, unknown")]), "");
-        assert_eq!(told(&[("x-forwarded-for", "10.0.0.1")]), "");
-        assert_eq!(
-            told(&[("x-wx-client-ip", "6.6.6.6"), ("x-wx-client-ip", "7.7.7.7")]),
-            ""
-        );
-        assert_eq!(told(&[]), "");
+    fn the_gateway_names_the_client_once_or_not_at_all() {
+        let told = |lines: &[_]| client(&map(lines)).map(|client| client.ip().to_string());
+        let name = "x-wx-client-ip";
+        assert_eq!(told(&[(name, "6.6.6.6")]).as_deref(), Some("6.6.6.6"));
+        assert_eq!(told(&[(name, "::1")]).as_deref(), Some("::1"));
+        assert_eq!(told(&[(name, "6.6.6.6"), (name, "7.7.7.7")]), None);
+        assert_eq!(told(&[(name, "unknown")]), None);
+        assert_eq!(told(&[]), None);
     }
 
     #[test]
@@ -137,15 +98,18 @@ mod tests {
         let mut headers = map(&[
             ("x-wx-openid", "a"),
             ("x-wx-openid", "b"),
-            ("x_wx_openid", "c"),
-            ("x.wx.openid", "d"),
-            ("x-wx-from_openid", "e"),
             ("x-wx-source", "wx_client,wx_http"),
-            ("x-forwarded-for", "6.6.6.6"),
-            ("x-real-ip", "6.6.6.6"),
         ]);
         keep_words(&[], &mut headers, Road::default());
         let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["x-wx-source"]);
+        for odd in [
+            "x_wx_openid",
+            "x.wx.openid",
+            "x-wx-from_openid",
+            "x-real-ip",
+        ] {
+            assert!(!may_say(odd), "{odd}");
+        }
     }
 }

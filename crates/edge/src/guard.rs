@@ -49,6 +49,11 @@ impl Guards {
         Self(all)
     }
 
+    /// Whether any path wants a session.
+    pub(crate) fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Whether any reading of `path`, which is in its one spelling, wants a session.
     pub(crate) fn want(&self, path: &str) -> bool {
         if self.0.is_empty() {

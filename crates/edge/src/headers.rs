@@ -3,11 +3,15 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
+use crate::claims::{CLIENT_WX, Claim, OURS, claim, is_doubtful};
+use crate::page::Refusal;
+
+pub(crate) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original-forwarded-for");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(crate) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Headers that speak of one connection only (RFC 9110, 7.6.1) or were answered here.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -22,23 +26,15 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// The `X-WX-*` headers a client may send: its side of the login dialects. All others
-/// are the server's word and believed by apps.
-const CLIENT_WX: [&str; 7] = [
-    "x-wx-code",
-    "x-wx-encrypted-data",
-    "x-wx-exclude-credentials",
-    "x-wx-id",
-    "x-wx-iv",
-    "x-wx-service",
-    "x-wx-skey",
+/// What shows who is calling, and is to be said once.
+const SHOWN_ONCE: [HeaderName; 6] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-wx-code"),
+    HeaderName::from_static("x-wx-encrypted-data"),
+    HeaderName::from_static("x-wx-id"),
+    HeaderName::from_static("x-wx-iv"),
+    HeaderName::from_static("x-wx-skey"),
 ];
-
-/// Beginnings of names that are the server's word.
-const CLAIMS: [&str; 4] = ["x-wx-", "x-forwarded-", "x-original-", OURS];
-
-/// Of weappd's own headers.
-const OURS: &str = "x-weappd-";
 
 /// What a phone tells the session room, and nobody else.
 const X_WEAPPD_APPID: &str = "x-weappd-appid";
@@ -63,10 +59,10 @@ impl Road {
     }
 }
 
-/// Removes what a client has no right to say: identities, who it came through, and names
-/// that many servers read as one of these.
+/// Removes everything that is only a claim.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn drop_claims(headers: &mut HeaderMap, road: Road) {
-    drop_claims_but(headers, |name| road.keeps(name));
+    drop_claims_but(headers, |name, _| road.keeps(name));
 }
 
 /// Once weappd's own door knows for whom a message speaks, nobody else needs to.
@@ -74,47 +70,17 @@ pub(crate) fn drop_pass(headers: &mut HeaderMap) {
     drop(headers.remove(X_WEAPPD_PASS));
 }
 
-/// The same, but for what `keep` says.
-pub(crate) fn drop_claims_but(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
+/// Removes what a client has no right to say (identities, who it came through, and names
+/// that many servers read as one of these), but for what `keep` says.
+pub(crate) fn drop_claims_but(headers: &mut HeaderMap, keep: impl Fn(&str, Claim) -> bool) {
     let doomed: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_claim(name.as_str()) && !keep(name.as_str()))
+        .filter(|name| claim(name.as_str()).is_some_and(|claim| !keep(name.as_str(), claim)))
         .cloned()
         .collect();
     for name in doomed {
         drop(headers.remove(name));
     }
-}
-
-fn is_claim(name: &str) -> bool {
-    if memchr::memchr(b'_', name.as_bytes()).is_some() {
-        return true;
-    }
-    let begins = |start: &str| reads_as(name.as_bytes(), start.as_bytes());
-    match name.as_bytes().first() {
-        Some(b'x') => {
-            let whole = name.len() == "x-real-ip".len();
-            (CLAIMS.iter().any(|start| begins(start)) && !CLIENT_WX.contains(&name))
-                || (whole && begins("x-real-ip"))
-        }
-        Some(b'f') => name == "forwarded",
-        _ => false,
-    }
-}
-
-/// Whether a name begins like `start`, if whatever is no letter or digit is a hyphen: CGI
-/// and its heirs tell apps `HTTP_X_WX_OPENID` for any of them.
-fn reads_as(name: &[u8], start: &[u8]) -> bool {
-    let same = |(byte, wanted): (&u8, &u8)| {
-        byte == wanted || (*wanted == b'-' && !byte.is_ascii_alphanumeric())
-    };
-    name.len() >= start.len() && name.iter().zip(start).all(same)
-}
-
-/// Whether a name holds anything but letters, digits and hyphens.
-pub(crate) fn is_doubtful(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    !name.bytes().all(plain)
 }
 
 /// Removes each `X-WX-*` header that came more than once: apps would differ in which one
@@ -127,6 +93,25 @@ pub(crate) fn drop_repeated_wx(headers: &mut HeaderMap) {
     for name in doomed {
         drop(headers.remove(name));
     }
+}
+
+/// A session, or a code, that is shown twice: what weappd checked and what the app reads
+/// would not be the same. Twice the same is once.
+pub(crate) fn refuse_repeated(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    const TWICE: Refusal =
+        Refusal::BadRequest("The request says twice, and differently, who is calling.");
+    for name in SHOWN_ONCE {
+        let mut values = headers.get_all(&name).iter();
+        let (Some(first), Some(second)) = (values.next(), values.next()) else {
+            continue;
+        };
+        if first != second || values.any(|other| first != other) {
+            return Err(TWICE);
+        }
+        let one = first.clone();
+        headers.insert(name, one);
+    }
+    Ok(())
 }
 
 /// Removes hop-by-hop headers, also those that `Connection` names; but nobody gets rid of
@@ -150,7 +135,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
             || *name == header::HOST
             || *name == header::CONTENT_LENGTH
             || *name == header::CONTENT_TYPE
-            || is_claim(name.as_str())
+            || claim(name.as_str()).is_some()
             || CLIENT_WX.contains(&name.as_str())
     };
     headers
@@ -172,6 +157,33 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, proto: 
     if let Some(host) = headers.get(header::HOST).cloned() {
         headers.insert(X_FORWARDED_HOST, host);
     }
+    // Left only where a proxy that is believed wrote it: the same in its words.
+    if headers.contains_key(FORWARDED) {
+        let told = forwarded(peer, proto, headers.get(header::HOST));
+        headers.remove(FORWARDED);
+        if let Ok(told) = HeaderValue::from_bytes(&told) {
+            headers.insert(FORWARDED, told);
+        }
+    }
+}
+
+/// One element of `Forwarded` (RFC 7239). No address or host has a quote in it.
+fn forwarded(peer: &HeaderValue, proto: &str, host: Option<&HeaderValue>) -> Vec<u8> {
+    let v6 = peer.as_bytes().contains(&b':');
+    let (before, after): (&[u8], &[u8]) = if v6 { (b"\"[", b"]\"") } else { (b"", b"") };
+    let mut told = [
+        b"for=",
+        before,
+        peer.as_bytes(),
+        after,
+        b";proto=",
+        proto.as_bytes(),
+    ]
+    .concat();
+    if let Some(host) = host {
+        told.extend([b";host=\"", host.as_bytes(), b"\""].concat());
+    }
+    told
 }
 
 /// HTTP/2 may cut a cookie into several lines; HTTP/1.1 knows one (RFC 9113, 8.2.3).

@@ -26,6 +26,8 @@ pub(crate) struct House {
     wild: HashMap<String, Arc<Rooms>>,
     any: Option<Arc<Rooms>>,
     pub(crate) certs: Arc<CertTable>,
+    /// What all sites are called, in their order.
+    names: Vec<String>,
 }
 
 /// One site made ready.
@@ -81,6 +83,7 @@ impl House {
             wild: HashMap::new(),
             any: None,
             certs: Arc::default(),
+            names: Vec::new(),
         };
         let mut certs = CertTable::default();
         for site in sites {
@@ -101,6 +104,7 @@ impl House {
                 if let Some(key) = &key {
                     certs.add(&host, key);
                 }
+                house.names.push(host.clone());
                 house.claim(host, &rooms)?;
             }
         }
@@ -131,6 +135,26 @@ impl House {
                 what: "two sites have this name",
             }),
         }
+    }
+
+    /// What the sites are called, for people.
+    pub(crate) fn names(&self) -> String {
+        const MOST: usize = 10;
+        if self.names.is_empty() {
+            return "none".to_owned();
+        }
+        let (first, more) = self.names.split_at(self.names.len().min(MOST));
+        let first = first.join(", ");
+        if more.is_empty() {
+            return first;
+        }
+        format!("{first} and {} more", more.len())
+    }
+
+    /// Whether a site has this host by name.
+    pub(crate) fn knows(&self, host: &str) -> bool {
+        let folder = || host.split_once('.').map(|(_, rest)| rest);
+        self.exact.contains_key(host) || folder().is_some_and(|rest| self.wild.contains_key(rest))
     }
 
     /// The site of a host (lower case, without port).

@@ -10,17 +10,20 @@
 //!   (hyper on a connection), `tls` and `certs`, `stream` (the wire and its deadlines),
 //!   `framing` (what hyper would mend silently).
 //! - The road: `gate`, and its steps `screen`, `path`, `house`, `route`, `services` and `guard`,
-//!   `challenge`, `redirect`, `headers`, `identity`, `gateway` and `nets`.
+//!   `challenge`, `redirect`, `headers` and `claims`, `identity`.
+//! - Who is believed: `trust`, with `forwarded` (what proxies tell), `gateway` (WeChat's) and
+//!   `nets`.
 //! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range` and
 //!   `protected`, `room`.
-//! - Beside the road: `body`, `page` (refusals), `access_log` with `access_lines`, `tap`.
+//! - Beside the road: `body`, `page` (refusals), `access_log` with `access_lines`, `notices`,
+//!   `tap`.
 //!
 //! # Invariants
 //!
 //! - A path is matched in the spelling in which it is forwarded; one that an app may take
 //!   for a path that wants a session wants it too.
-//! - No identity header of a client reaches an app; only a configured gateway of WeChat's is
-//!   believed.
+//! - No header of a client in which apps look for its identity or address reaches one; only
+//!   configured proxies, and gateways of WeChat's, are believed.
 //! - A request is sent to a business server once; again only if nothing was sent.
 //! - A connection is a tunnel only after a 101.
 //! - No file that weappd reads or keeps is served, whatever name leads to it.
@@ -32,9 +35,11 @@ mod access_log;
 mod body;
 mod certs;
 mod challenge;
+mod claims;
 mod config;
 mod connection;
 mod error;
+mod forwarded;
 mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -46,6 +51,7 @@ mod house;
 mod identity;
 mod listener;
 mod nets;
+mod notices;
 mod page;
 mod path;
 mod pool;
@@ -65,6 +71,7 @@ mod tap;
 mod tls;
 mod tls_records;
 mod tls_stream;
+mod trust;
 mod upgrade;
 mod worker;
 

@@ -1,9 +1,26 @@
-//! Networks of addresses as people write them: `10.1.0.0/16`, `2001:db8::/32`, `192.0.2.7`.
+//! Networks of addresses as people write them: `10.1.0.0/16`, `2001:db8::/32`, `192.0.2.7`,
+//! and those that have a name: `loopback`, `private`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What is wrong with a network, and what to do.
 pub(crate) type Wrong = (String, &'static str);
+
+/// Networks that have a name.
+const NAMED: [(&str, &[&str]); 2] = [
+    ("loopback", &["127.0.0.0/8", "::1"]),
+    // RFC 1918, RFC 4193; 100.64.0.0/10 is what clouds give their balancers (RFC 6598).
+    (
+        "private",
+        &[
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "fc00::/7",
+        ],
+    ),
+];
 
 /// Some networks; most often none.
 #[derive(Clone, Debug, Default)]
@@ -21,11 +38,32 @@ pub(crate) struct Net {
 impl Nets {
     /// Reads a list; says which entry is wrong.
     pub(crate) fn parse(list: &[String]) -> Result<Self, (usize, Wrong)> {
-        let nets = list
-            .iter()
-            .enumerate()
-            .map(|(at, text)| Net::parse(text).map_err(|wrong| (at, wrong)));
-        nets.collect::<Result<_, _>>().map(Self)
+        let mut nets = Vec::with_capacity(list.len());
+        for (at, text) in list.iter().enumerate() {
+            nets.extend(Self::entry(text).map_err(|wrong| (at, wrong))?.0);
+        }
+        Ok(Self(nets))
+    }
+
+    /// Reads one entry: a network, an address, or a name.
+    pub(crate) fn entry(text: &str) -> Result<Self, Wrong> {
+        let named = |(name, _): &&(&str, &[&str])| text.trim().eq_ignore_ascii_case(name);
+        let nets = match NAMED.iter().find(named) {
+            Some((_, nets)) => nets.iter().map(|net| Net::parse(net)).collect(),
+            None => Net::parse(text).map(|net| vec![net]),
+        };
+        nets.map(Self)
+    }
+
+    /// The networks by which a proxy of one's own is reached: this machine's and private ones.
+    pub(crate) fn near() -> Self {
+        Self::parse(&["loopback".to_owned(), "private".to_owned()]).unwrap_or_default()
+    }
+
+    /// These and those.
+    pub(crate) fn and(mut self, others: &Self) -> Self {
+        self.0.extend(&others.0);
+        self
     }
 
     /// Whether an address is in one of them.
@@ -37,7 +75,8 @@ impl Nets {
 impl Net {
     /// Reads an address, or an address and how many of its bits count.
     pub(crate) fn parse(text: &str) -> Result<Self, Wrong> {
-        const HINT: &str = "write it like \"10.1.0.0/16\", \"2001:db8::/32\" or \"192.0.2.7\"";
+        const HINT: &str = "write it like \"10.1.0.0/16\", \"2001:db8::/32\" or \"192.0.2.7\", \
+                            or \"loopback\" or \"private\"";
         let text = text.trim();
         let wrong = |what: &str, hint| (format!("`{text}` {what}"), hint);
         let (address, bits) = match text.split_once('/') {
@@ -59,7 +98,7 @@ impl Net {
         if bits == 0 {
             return Err(wrong(
                 "is everybody",
-                "anybody could then say who he is: name the gateway's own addresses",
+                "anybody could then say who he is: name the addresses of the proxy or gateway itself",
             ));
         }
         let net = Self {
@@ -114,6 +153,32 @@ mod tests {
         assert!(holds(" 2001:db8::/32 ", "2001:db8:ffff::1"));
         assert!(!holds("2001:db8::/32", "2001:db9::"));
         assert!(holds("::1/128", "::1") && !holds("::1", "::2"));
+    }
+
+    #[test]
+    fn some_networks_have_a_name() {
+        let all = ["Loopback".to_owned(), " private".to_owned()];
+        let nets = Nets::parse(&all).expect("networks");
+        for address in [
+            "127.0.0.9",
+            "::1",
+            "::ffff:127.0.0.1",
+            "10.255.0.1",
+            "172.31.0.1",
+            "192.168.0.1",
+            "100.127.0.1",
+            "fd00::1",
+        ] {
+            assert!(nets.hold(address.parse().expect("an address")), "{address}");
+        }
+        for address in ["128.0.0.1", "172.32.0.1", "203.0.113.9", "2001:db8::1"] {
+            assert!(
+                !nets.hold(address.parse().expect("an address")),
+                "{address}"
+            );
+        }
+        let near = Nets::near();
+        assert!(near.hold(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! been read to its end, never earlier, so no answer can be taken for another's.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +27,15 @@ pub(crate) enum Upstream {
     Addr(SocketAddr),
     /// `host:port`, looked up for each new connection.
     Name(Arc<str>),
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addr(addr) => addr.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
 }
 
 /// The idle connections of one edge thread.

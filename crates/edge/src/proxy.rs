@@ -197,7 +197,7 @@ async fn attempt(worker: &Worker, visit: &Visit, to: &Upstream, errand: Errand) 
             turn_home(&mut response, call);
             Outcome::Answered(response)
         }
-        Err(failed) => unanswered(to, failed, fate, None),
+        Err(failed) => unanswered(worker, to, failed, (fate, None)),
     }
 }
 
@@ -212,7 +212,7 @@ async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: 
     let limit = Duration::from_secs(worker.config().answer_timeout_secs);
     let mut response = match timeout(limit, worker.pool.send_upgrade(to, request)).await {
         Err(_) => return Outcome::Failed(Refusal::GatewayTimeout),
-        Ok(Err(failed)) => return unanswered(to, failed, fate, client),
+        Ok(Err(failed)) => return unanswered(worker, to, failed, (fate, client)),
         Ok(Ok(response)) => response,
     };
     let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -237,10 +237,15 @@ fn turn_home<B>(response: &mut Response<B>, call: Option<HeaderValue>) {
     *response.version_mut() = Version::HTTP_11;
 }
 
-fn unanswered(to: &Upstream, failed: Failed, fate: Fate, upgrade: Option<OnUpgrade>) -> Outcome {
+fn unanswered(
+    worker: &Worker,
+    to: &Upstream,
+    failed: Failed,
+    (fate, upgrade): (Fate, Option<OnUpgrade>),
+) -> Outcome {
     match failed {
         Failed::Unsent(request, error) => {
-            tracing::debug!(upstream = ?to, %error, "not reached");
+            worker.notices().unreached(to, &error);
             Outcome::Unreached(Box::new(Errand {
                 request: *request,
                 fate,

@@ -25,7 +25,7 @@ pub(crate) async fn enter(
 ) -> Result<Response<Body>, Refusal> {
     head.extensions
         .insert(ConnectInfo::<SocketAddr>(visit.peer));
-    head.extensions.insert(if visit.secure {
+    head.extensions.insert(if visit.proto == "https" {
         Scheme::HTTPS
     } else {
         Scheme::HTTP

@@ -21,10 +21,11 @@ use crate::error::Error;
 use crate::house::House;
 use crate::identity::Identify;
 use crate::listener::{self, Dealer};
-use crate::nets::Nets;
+use crate::notices::Notices;
 use crate::protected::Protected;
 use crate::site::{Bound, Site};
 use crate::tls;
+use crate::trust::Trust;
 use crate::worker::{self, Shared, Worker};
 
 /// The ready instances of each app.
@@ -74,8 +75,7 @@ impl Edge {
     pub fn build(parts: EdgeParts) -> Result<Self, Error> {
         let house = House::build(parts.sites, &parts.protected, parts.clock.unix_secs())?;
         let resolver = Arc::new(Resolver(ArcSwap::new(Arc::clone(&house.certs))));
-        let gateways = Nets::parse(&parts.config.wechat_gateways)
-            .map_err(|(_, (what, hint))| Error::Gateways { what, hint })?;
+        let trust = Trust::of(&parts.config)?;
         let tls = tls::settings(Arc::clone(&resolver), parts.config.http2)?;
         Ok(Self {
             access: parts.access.filter(|_| parts.config.access_log),
@@ -90,7 +90,8 @@ impl Edge {
                 quiet_paths: parts.quiet_paths,
                 challenges: Challenges::default(),
                 protected: parts.protected,
-                gateways,
+                trust,
+                notices: Notices::new(),
                 inside: parts.inside,
             }),
             clock: parts.clock,

@@ -20,12 +20,13 @@ use crate::connection;
 use crate::house::House;
 use crate::identity::{Herald, Identify};
 use crate::listener::Arrival;
-use crate::nets::Nets;
+use crate::notices::Notices;
 use crate::pool::{Pool, Upstream};
 use crate::protected::Protected;
 use crate::proxy;
 use crate::server::Upstreams;
 use crate::stream::Seats;
+use crate::trust::Trust;
 
 /// How often idle upstream connections and access log lines are looked after.
 const TICK: Duration = Duration::from_millis(250);
@@ -42,7 +43,8 @@ pub(crate) struct Shared {
     pub(crate) quiet_paths: Vec<String>,
     pub(crate) challenges: Challenges,
     pub(crate) protected: Protected,
-    pub(crate) gateways: Nets,
+    pub(crate) trust: Trust,
+    pub(crate) notices: Notices,
     pub(crate) inside: bool,
 }
 
@@ -105,9 +107,14 @@ impl Worker {
         &self.shared.quiet_paths
     }
 
-    /// The addresses of WeChat's gateways.
-    pub(crate) fn gateways(&self) -> &Nets {
-        &self.shared.gateways
+    /// Whose word about clients is believed.
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.shared.trust
+    }
+
+    /// What the log is told of what anybody can cause.
+    pub(crate) fn notices(&self) -> &Notices {
+        &self.shared.notices
     }
 
     /// Whether only weappd's own rooms reach this door.
@@ -179,7 +186,8 @@ async fn work(worker: Arc<Worker>, mut arrivals: UnboundedReceiver<Arrival>, sto
 fn look_after(worker: &Worker) -> bool {
     let noted = worker.ledger.as_ref().is_some_and(|ledger| ledger.flush());
     let pooled = worker.pool.sweep();
-    noted || pooled || worker.seats.taken() > 0
+    // A connection that was just dealt has no seat yet, and its stream may end after it.
+    noted || pooled || worker.seats.taken() > 0 || !worker.tasks.is_empty()
 }
 
 /// Finishes what was begun: connections that were dealt but not begun, requests under

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why")]
 
+mod access;
 mod claims;
 mod cloud;
 mod files;
@@ -10,5 +11,6 @@ mod protected;
 mod proxy;
 mod smuggling;
 mod tls;
+mod trust;
 mod websocket;
 mod world;

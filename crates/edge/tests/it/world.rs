@@ -20,8 +20,8 @@ use weappd_base::clock::Clock;
 use weappd_base::tasks::{Stop, Tasks};
 use weappd_base::wiretap::Wiretap;
 use weappd_edge::{
-    Bound, Caller, CertFiles, Config, Control, Edge, EdgeParts, Error, Identify, Kind, Protected,
-    Route, Service, SessionRule, Site, Target, Upstreams,
+    AccessLog, Bound, Caller, CertFiles, Config, Control, Edge, EdgeParts, Error, Identify, Kind,
+    Protected, Route, Service, SessionRule, Site, Target, Upstreams,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,6 +63,7 @@ pub(crate) struct Plan {
     pub(crate) quiet: Vec<String>,
     pub(crate) inside: bool,
     pub(crate) protected: Protected,
+    pub(crate) access: Option<AccessLog>,
 }
 
 impl Plan {
@@ -76,6 +77,7 @@ impl Plan {
             quiet: Vec::new(),
             inside: false,
             protected: Protected::default(),
+            access: None,
         }
     }
 
@@ -106,7 +108,7 @@ impl Plan {
             clock: Clock::system(),
             wiretap: wiretap.clone(),
             quiet_paths: self.quiet,
-            access: None,
+            access: self.access,
             inside: self.inside,
         })
         .expect("a sound plan");

@@ -28,6 +28,7 @@ mod internal;
 mod keys;
 mod mask;
 mod problem;
+mod proxies;
 mod push;
 mod raw;
 mod read;
@@ -175,6 +176,7 @@ fn check(path: &Path, bytes: &[u8], env: Env<'_>) -> Result<Loaded, Vec<Problem>
         unix_secs: Clock::system().unix_secs(),
     };
     let config = resolve::resolve(&desk, raw, shared);
+    proxies::tell(&desk, &config);
     let mut found = problems.into_sorted();
     if found
         .iter()

@@ -57,6 +57,7 @@ key = "TUNNEL_KEY"
 #: redirect = true                               # send HTTP on to HTTPS
 #: max_body_bytes = 104857600
 #: env_id = "weappd"                             # X-WX-ENV, as in WeChat's cloud hosting
+#: trusted_proxies = ["loopback"]                # your own proxies in front: X-Forwarded-*
 #: wechat_gateways = ["203.0.113.0/24"]          # WeChat's gateway (微信网关): believed
 
 #: [internal]

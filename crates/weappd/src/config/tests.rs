@@ -154,6 +154,9 @@ fn the_short_and_the_long_form_mean_the_same() {
 
 #[test]
 fn who_answers_what_is_told() {
+    const PROXY: &str = "a.com has no TLS of its own: if a TLS proxy stands in front, name it as \
+        [edge] trusted_proxies = [\"loopback\"] (or its address), or apps see it, and plain http, \
+        in place of the client";
     let desk = Desk::new();
     let text = format!(
         "{SITE}proxy = 1937\nroutes = [{{ path = \"/weapp/login\", proxy = 5757 }}]\n{MINIAPP}[tunnel]\nkey = \"abc\"\n"
@@ -163,6 +166,7 @@ fn who_answers_what_is_told() {
         notes,
         [
             "weappd itself answers /weapp/session, /weapp/files/, /weapp/ws/, /weapp/user, /weapp/tunnel, /weapp/upload of a.com",
+            PROXY,
             "this route takes over /weapp/login, which weappd would answer",
         ]
     );
@@ -172,11 +176,12 @@ fn who_answers_what_is_told() {
     assert_eq!(
         all,
         [
+            PROXY,
             "this route takes over /weapp/session, /weapp/files/, /weapp/ws/, /weapp/login, /weapp/user, /weapp/upload, which weappd would answer"
         ]
     );
     let without = desk.notes(&format!("{SITE}proxy = 1937\n"));
-    assert_eq!(without.len(), 1);
+    assert_eq!(without.len(), 2);
     assert!(without[0].contains("has no [miniapp]"), "{without:?}");
 }
 
@@ -286,6 +291,14 @@ fn every_problem_of_broken_files_is_told() {
                 "5:38 error: edge.wechat_gateways[1]: `203.0.113.9/24` begins in the middle: its network is 203.0.113.0/24",
                 "5:56 error: edge.wechat_gateways[2]: `gateway.example.com` is no network of addresses",
                 "5:79 error: edge.wechat_gateways[3]: `::/0` is everybody",
+            ],
+        ),
+        (
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[edge]\ntrusted_proxies = [\"loopback\", \"10.0.0.1/8\", \"nginx\", \"0.0.0.0/0\"]\n",
+            &[
+                "5:32 error: edge.trusted_proxies[1]: `10.0.0.1/8` begins in the middle: its network is 10.0.0.0/8",
+                "5:46 error: edge.trusted_proxies[2]: `nginx` is no network of addresses",
+                "5:55 error: edge.trusted_proxies[3]: `0.0.0.0/0` is everybody",
             ],
         ),
         (

@@ -7,6 +7,8 @@ mod api_security;
 mod apps;
 // The phone page in a real browser.
 mod browser;
+// A site without TLS behind a TLS proxy.
+mod behind_proxy;
 // What no honest phone sends.
 mod bad_input;
 // Certificates as vendors issue them.

@@ -1,0 +1,60 @@
+//! What the operator should know and anybody can cause again and again: told once in a while.
+
+use std::io;
+use std::time::Duration;
+
+use weappd_base::log_limit::LogLimit;
+
+use crate::connection::Visit;
+use crate::house::House;
+use crate::pool::Upstream;
+
+/// How often one host that is no site is told; scanners ask for many.
+const HOST_INTERVAL: Duration = Duration::from_mins(10);
+const MOST_HOSTS: usize = 8;
+/// How often one business server that cannot be reached is told.
+const UPSTREAM_INTERVAL: Duration = Duration::from_secs(30);
+const MOST_UPSTREAMS: usize = 256;
+
+/// The log lines of all edge threads that are told once in a while.
+#[derive(Debug)]
+pub(crate) struct Notices {
+    hosts: LogLimit,
+    upstreams: LogLimit,
+}
+
+impl Notices {
+    pub(crate) fn new() -> Self {
+        Self {
+            hosts: LogLimit::new(HOST_INTERVAL, MOST_HOSTS),
+            upstreams: LogLimit::new(UPSTREAM_INTERVAL, MOST_UPSTREAMS),
+        }
+    }
+
+    /// A request for a host that is no site. `host` is a checked host name.
+    pub(crate) fn unknown_host(&self, visit: &Visit, host: &str, house: &House) {
+        if let Some(untold) = self.hosts.permit(host) {
+            let sites = house.names();
+            tracing::warn!(
+                host,
+                sites,
+                peer = %visit.peer.ip(),
+                untold,
+                "a request for {host} is answered 421: no site has this name; there are {sites}"
+            );
+        }
+    }
+
+    /// A business server that cannot be reached.
+    pub(crate) fn unreached(&self, to: &Upstream, error: &io::Error) {
+        let upstream = to.to_string();
+        if let Some(untold) = self.upstreams.permit(&upstream) {
+            tracing::warn!(
+                upstream,
+                %error,
+                untold,
+                "the business server cannot be reached: does it run, and listen there?"
+            );
+        }
+    }
+}

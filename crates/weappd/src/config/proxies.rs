@@ -1,0 +1,56 @@
+//! Sites behind a TLS proxy of the operator's: a word for those whose proxy is not named.
+
+use crate::config::{desk::Desk, document::Step, resolve::Config};
+
+/// Says where a proxy is to be named; `trusted_proxies = []` says that there is none.
+pub(crate) fn tell(desk: &Desk<'_>, config: &Config) {
+    if desk.says(&["edge".into(), "trusted_proxies".into()]) {
+        return;
+    }
+    for site in config.sites.iter().filter(|site| site.tls.is_none()) {
+        let name = site.hosts.first().map_or("the site", String::as_str);
+        let own: [Step<'_>; 3] = ["sites".into(), name.into(), "tls".into()];
+        let short: [Step<'_>; 1] = ["tls".into()];
+        let place: &[Step<'_>] = if desk.says(&own) { &own } else { &short };
+        desk.note(
+            place,
+            format!(
+                "{name} has no TLS of its own: if a TLS proxy stands in front, name it as \
+                 [edge] trusted_proxies = [\"loopback\"] (or its address), or apps see it, and \
+                 plain http, in place of the client"
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Severity, load};
+
+    fn notes(text: &str) -> usize {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("weappd.toml");
+        std::fs::write(&path, text).expect("written");
+        let loaded = load(Path::new(&path), &|_| None).expect("a fine file");
+        let about = loaded.warnings.iter().filter(|note| {
+            let words = note.message.contains("trusted_proxies");
+            assert!(!words || note.severity == Severity::Note);
+            words
+        });
+        about.count()
+    }
+
+    #[test]
+    fn a_site_without_tls_is_asked_for_its_proxy() {
+        let short = "domain = \"a.com\"\ntls = \"off\"\nproxy = 1937\n";
+        assert_eq!(notes(short), 1);
+        let long = "[sites.\"a.com\"]\ntls = \"off\"\nproxy = 1\n[sites.\"b.com\"]\ntls = \"off\"\nproxy = 1\n";
+        assert_eq!(notes(long), 2);
+        for named in ["[\"loopback\"]", "[\"10.0.0.0/8\", \"private\"]", "[]"] {
+            let named = format!("{short}[edge]\ntrusted_proxies = {named}\n");
+            assert_eq!(notes(&named), 0, "{named}");
+        }
+    }
+}
