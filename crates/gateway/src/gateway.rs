@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use weappd_base::clock::Clock;
+use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
@@ -33,6 +34,8 @@ pub struct GatewayParts {
     pub wechat_endpoint: String,
     /// Who may ask the token centre for tokens.
     pub callers: Arc<Vec<Secret>>,
+    /// By which names programs call it; a browser's page has none of them.
+    pub local_hosts: LocalHosts,
     /// Where nodes share the tokens, if there may be several.
     pub shelf: Option<Arc<dyn Shelf>>,
     /// How a message reaches the app.
@@ -64,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) spool: Spool,
     pub(crate) inbox: Option<Inbox>,
     pub(crate) callers: Arc<Vec<Secret>>,
+    pub(crate) local_hosts: LocalHosts,
     pub(crate) tokens: Tokens,
     pub(crate) tasks: Tasks,
     pub(crate) work: Work,
@@ -119,6 +123,7 @@ impl Gateway {
             spool,
             inbox,
             callers: parts.callers,
+            local_hosts: parts.local_hosts,
             tokens: parts.tokens,
             tasks: parts.tasks,
             work: parts.work,

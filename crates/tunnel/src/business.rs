@@ -172,6 +172,16 @@ impl Businesses {
         self.by_tc_id.get(tc_id)
     }
 
+    /// Their hosts, for people.
+    pub(crate) fn hosts(&self) -> String {
+        let mut hosts: Vec<&str> = self.by_host.keys().map(String::as_str).collect();
+        hosts.sort_unstable();
+        if hosts.is_empty() {
+            return "none (there is no [tunnel] key)".to_owned();
+        }
+        hosts.join(", ")
+    }
+
     /// The one with this host.
     pub(crate) fn by_host(&self, host: &str) -> Option<&Arc<Business>> {
         self.by_host.get(host)

@@ -12,8 +12,10 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use weappd_base::json::{Named, object};
+use weappd_base::log_limit::LogLimit;
 use weappd_base::secret::mask;
 use weappd_base::wiretap::{Party, Report};
 
@@ -213,7 +215,7 @@ async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
     let business = tunnels
         .businesses()
         .by_tc_id(&tc_id)
-        .ok_or(Refusal::UnknownBusiness)?;
+        .ok_or_else(|| unknown_business(tunnels, &tc_id))?;
     let key_fits = envelope
         .tc_key
         .as_deref()
@@ -238,6 +240,23 @@ async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
         data,
         wants_text,
     })
+}
+
+/// The SDK shows its caller only a number: the log names what the host must be.
+fn unknown_business(tunnels: &Tunnels, tc_id: &str) -> Refusal {
+    /// Whoever reaches the internal API can cause it at will.
+    static LIMIT: LazyLock<LogLimit> = LazyLock::new(|| LogLimit::new(Duration::from_secs(30), 16));
+    let tc_id: String = tc_id.chars().take(40).collect();
+    if let Some(untold) = LIMIT.permit(&tc_id) {
+        let hosts = tunnels.businesses().hosts();
+        tracing::warn!(
+            hosts,
+            untold,
+            "a tunnel request of an unknown business server (code 6): its serverHost must be one \
+             of {hosts}, letter for letter, without scheme, and with a port only if it has one here"
+        );
+    }
+    Refusal::UnknownBusiness
 }
 
 async fn collect(body: Body, most: usize) -> Result<Bytes, Refusal> {

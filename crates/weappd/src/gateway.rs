@@ -18,6 +18,7 @@ use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
 use weappd_base::token::Tokens;
 use weappd_edge::{Caller, Identify};
@@ -49,6 +50,8 @@ pub(crate) struct GatewayPlan {
     pub(crate) mini_apps: Vec<MiniApp>,
     /// Who may ask for tokens.
     pub(crate) callers: Arc<Vec<Secret>>,
+    /// By which names programs call weappd.
+    pub(crate) local_hosts: LocalHosts,
     /// Where the messages of a mini program go, by its AppID.
     pub(crate) homes: HashMap<String, Home>,
 }
@@ -93,6 +96,7 @@ pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
         wechat_endpoint: plan.sections.wechat.endpoint.clone(),
         mini_apps: mini_apps.collect(),
         callers,
+        local_hosts: plan.sections.internal_access.hosts.clone(),
         homes: homes.collect(),
     }
 }
@@ -114,6 +118,7 @@ pub(crate) async fn build(
         mini_apps: plan.mini_apps,
         wechat_endpoint: plan.wechat_endpoint,
         callers: plan.callers,
+        local_hosts: plan.local_hosts,
         shelf: shelf.map(|shelf| Arc::new(shelf) as Arc<dyn Shelf>),
         deliver: Arc::new(SideDoor::new(
             side,

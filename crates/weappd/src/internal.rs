@@ -3,11 +3,12 @@
 //! Old business servers call `POST /mina_auth/`, `/get/wsurl` and `/ws/push` with the
 //! proofs those protocols have; everything under `/v1/` is weappd's own and wants the
 //! token that apps find in `WEAPPD_TOKEN`, or `[internal] token`. No browser has business
-//! here: requests that carry an `Origin`, or a `Host` that is a name on the internet, are
-//! refused, so that a page somebody visits cannot reach it through their machine.
+//! here: requests that carry an `Origin` or a `Sec-Fetch-Site`, or a `Host` that is neither
+//! loopback nor one of `[internal] hosts`, are refused, so that a page somebody visits cannot
+//! reach it through their machine.
 
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
@@ -17,7 +18,9 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::json;
 use weappd_base::error_body::ErrorBody;
-use weappd_base::secret::{Secret, same_bytes};
+use weappd_base::local_host::LocalHosts;
+use weappd_base::log_limit::LogLimit;
+use weappd_base::secret::{Secret, mask_tokens, same_bytes};
 use weappd_session::http::SiteChoice;
 use weappd_session::{Denied, Sessions};
 use weappd_tunnel::Tunnels;
@@ -38,7 +41,7 @@ pub(crate) fn router(
     sessions: &Sessions,
     tunnels: &Tunnels,
     appids: Vec<String>,
-    tokens: AppTokens,
+    (tokens, hosts): (AppTokens, LocalHosts),
 ) -> Router {
     let session = (!appids.is_empty()).then(|| {
         let choice = SiteChoice {
@@ -58,21 +61,67 @@ pub(crate) fn router(
         .route("/v1/tunnels", get(tunnels_now))
         .route_layer(middleware::from_fn_with_state(parts.clone(), want_token))
         .with_state(parts);
+    let limit = Arc::new(LogLimit::new(Duration::from_mins(1), 16));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .merge(own)
         .merge(session.unwrap_or_default())
         .merge(weappd_session::http::rpc_router(sessions.clone()))
         .merge(weappd_tunnel::http::internal_router(tunnels.clone()))
-        .fallback(unknown)
-        .layer(middleware::from_fn(no_browsers))
+        .fallback(move |request: Request| async move { unknown(&limit, &request) })
+        .layer(middleware::from_fn_with_state(hosts, no_browsers))
 }
 
-async fn unknown() -> Response {
+/// What old SDKs append to the address they are given, and the key of `sdk.config` for it.
+const OLD_PATHS: [(&str, &str); 3] = [
+    ("/get/wsurl", "tunnelServerUrl"),
+    ("/ws/push", "tunnelServerUrl"),
+    ("/mina_auth", "authServerUrl"),
+];
+
+/// A path that is not there. An old SDK shows its caller no more than that something went
+/// wrong, so the log says what, and the address that is right.
+fn unknown(limit: &LogLimit, request: &Request) -> Response {
+    let path: String = mask_tokens(request.uri().path())
+        .chars()
+        .take(200)
+        .collect();
+    let mut old = OLD_PATHS.iter();
+    let old = old.find_map(|(known, key)| Some((path.find(known)?, known, key)));
+    let Some((at, known, key)) = old else {
+        let message = "the internal API has no such path; see docs/wire";
+        if let Some(untold) = limit.permit(&path) {
+            tracing::warn!(method = %request.method(), path, untold, "the internal API has no such path");
+        }
+        return refuse(StatusCode::NOT_FOUND, "not_found", message, None);
+    };
+    let host = request.headers().get(header::HOST);
+    let host = host
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("127.0.0.1:8081");
+    let right = match *key {
+        "authServerUrl" => format!("http://{host}/mina_auth/"),
+        _ => format!("http://{host}"),
+    };
+    let wrong = path
+        .get(..at)
+        .filter(|before| !before.trim_matches('/').is_empty());
+    let hint = match wrong {
+        Some(before) => format!("leave out {before}: the SDK's {key} is {right}"),
+        None => format!("the SDK's {key} is {right}"),
+    };
+    if let Some(untold) = limit.permit(&path) {
+        tracing::warn!(
+            method = %request.method(), path, untold,
+            "a business server asks for a path that the internal API does not have ({known} is \
+             what it means): {hint}"
+        );
+    }
     refuse(
         StatusCode::NOT_FOUND,
         "not_found",
         "the internal API has no such path; see docs/wire",
+        Some(&hint),
     )
 }
 
@@ -98,7 +147,12 @@ async fn whoami(
             "unionid": who.unionid,
         }))
         .into_response(),
-        Err(denied) => refuse(StatusCode::UNAUTHORIZED, "no_session", &denied.to_string()),
+        Err(denied) => refuse(
+            StatusCode::UNAUTHORIZED,
+            "no_session",
+            &denied.to_string(),
+            None,
+        ),
     }
 }
 
@@ -126,61 +180,44 @@ async fn want_token(State(parts): State<Parts>, request: Request, next: Next) ->
             "no_token",
             "send `Authorization: Bearer` with WEAPPD_TOKEN, which weappd gives its apps, or with \
              [internal] token of weappd.toml; the phone's session then goes into X-WX-Skey",
+            None,
         )
     }
 }
 
-async fn no_browsers(request: Request, next: Next) -> Response {
+async fn no_browsers(State(hosts): State<LocalHosts>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
         .or_else(|| request.uri().host());
-    if headers.contains_key(header::ORIGIN) || !host.is_none_or(is_local_name) {
+    if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "not_for_browsers",
+            "the internal API answers programs on this machine, not web pages",
+            None,
+        );
+    }
+    if !host.is_none_or(|host| hosts.allow(host)) {
         return refuse(
             StatusCode::FORBIDDEN,
             "not_for_browsers",
             "the internal API answers programs on this machine, by loopback address",
+            Some(
+                "call 127.0.0.1 or localhost; a program that has another name for this machine: \
+                 add that to [internal] hosts in weappd.toml",
+            ),
         );
     }
     next.run(request).await
 }
 
-/// Whether a `Host` is an address or a name that a browser cannot be lured to.
-fn is_local_name(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") || !name.contains('.')
-}
-
-fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
+fn refuse(status: StatusCode, code: &str, message: &str, hint: Option<&str>) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
-    (status, json, ErrorBody::new(code, message).to_string()).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_on_the_internet_are_not_local() {
-        for host in [
-            "127.0.0.1:8081",
-            "[::1]:8081",
-            "localhost",
-            "weappd:8081",
-            "10.0.0.7",
-        ] {
-            assert!(is_local_name(host), "{host}");
-        }
-        for host in [
-            "evil.example",
-            "evil.example:8081",
-            "127.0.0.1.evil.example",
-        ] {
-            assert!(!is_local_name(host), "{host}");
-        }
+    let mut body = ErrorBody::new(code, message);
+    if let Some(hint) = hint {
+        body = body.hint(hint);
     }
+    (status, json, body.to_string()).into_response()
 }

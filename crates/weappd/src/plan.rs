@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weappd_apps::AppConfig;
+use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
 use weappd_edge::{Bound, CertFiles, Protected, Route, Service};
 use weappd_session::MiniApp;
@@ -49,8 +50,17 @@ pub(crate) struct Sections {
     pub(crate) files: weappd_files::Config,
     pub(crate) wechat: weappd_wechat::Config,
     pub(crate) gateway: weappd_gateway::Config,
-    /// What opens the internal API besides the token that apps are given.
-    pub(crate) internal_token: Option<Secret>,
+    /// Who may call the internal API besides weappd's own apps.
+    pub(crate) internal_access: InternalAccess,
+}
+
+/// Who may call the internal API.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InternalAccess {
+    /// What opens it besides the token that apps are given.
+    pub(crate) token: Option<Secret>,
+    /// By which names it is called.
+    pub(crate) hosts: LocalHosts,
 }
 
 /// One site.

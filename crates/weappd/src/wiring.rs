@@ -112,7 +112,10 @@ async fn build(
         &house.sessions,
         &house.tunnels,
         plan.mini_apps.iter().map(|app| app.appid.clone()).collect(),
-        callers(&plan, &token),
+        (
+            callers(&plan, &token),
+            plan.sections.internal_access.hosts.clone(),
+        ),
     );
     let inner = weappd_gateway::http::in_front_of(house.gateway.clone(), inner);
     if let (Some(dev), Some(wechat)) = (&plan.dev, sockets.wechat) {
@@ -249,7 +252,7 @@ async fn rooms(
 
 /// The tokens that open the internal API: the apps' and, if there is one, everybody else's.
 fn callers(plan: &Plan, token: &Secret) -> AppTokens {
-    let others = plan.sections.internal_token.clone();
+    let others = plan.sections.internal_access.token.clone();
     Arc::new(std::iter::once(token.clone()).chain(others).collect())
 }
 

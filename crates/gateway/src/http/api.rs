@@ -1,7 +1,5 @@
 //! The way out: WeChat's API without tokens, and the token centre.
 
-use std::net::IpAddr;
-
 use axum::Router;
 use axum::extract::{Query, Request, State};
 use axum::middleware::{self, Next};
@@ -52,7 +50,7 @@ async fn proxy(State(gateway): State<Gateway>, request: Request) -> Response {
     let shared = gateway.shared();
     let seqid = shared.seqid();
     let deadline = shared.deadline();
-    let may = no_browsers(&request).and_then(|()| allow::check_cloud(request.uri().path()));
+    let may = no_browsers(shared, &request).and_then(|()| allow::check_cloud(request.uri().path()));
     let answer = match may {
         Ok(()) => shared.call(request, &shared.config.allow, deadline).await,
         Err(refusal) => Err(refusal),
@@ -149,11 +147,11 @@ fn want_bearer(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// A page somebody visits must not reach WeChat through their machine.
-fn no_browsers(request: &Request) -> Result<(), Refusal> {
+fn no_browsers(shared: &Shared, request: &Request) -> Result<(), Refusal> {
     let headers = request.headers();
     let host = host_of(request);
     let from_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
-    if from_page || !(is_wechat(&host) || is_local_name(&host)) {
+    if from_page || !(is_wechat(&host) || shared.local_hosts.allow(&host)) {
         return Err(Refusal::Browser);
     }
     Ok(())
@@ -172,11 +170,6 @@ fn host_of(request: &Request) -> String {
 
 fn is_wechat(name: &str) -> bool {
     name == WECHAT
-}
-
-/// Whether a `Host` is an address or a name that a browser cannot be lured to.
-fn is_local_name(name: &str) -> bool {
-    name.parse::<IpAddr>().is_ok() || !name.contains('.')
 }
 
 fn refuse(refusal: &Refusal) -> Response {

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, Semaphore};
 use tower::ServiceExt as _;
 use weappd_base::clock::{Clock, ManualClock};
+use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
@@ -284,6 +285,7 @@ impl World {
             data_dir: dir.path().to_owned(),
             mini_apps: setting.mini_apps,
             wechat_endpoint: endpoint.clone(),
+            local_hosts: LocalHosts::default(),
             callers: Arc::new(vec![Secret::new(BEARER)]),
             shelf: setting.shelf,
             deliver: Arc::clone(&app) as Arc<dyn Deliver>,

@@ -124,7 +124,7 @@ fn plan(config: Config) -> Plan {
             files: config.files,
             wechat: config.wechat,
             gateway: config.gateway,
-            internal_token: config.internal_token,
+            internal_access: config.internal_access,
         },
         log_json: config.log.format == LogFormat::Json,
         grace: config.grace,

@@ -1,11 +1,13 @@
 //! `[internal]`: where programs on this machine call weappd, and how they prove themselves.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
+use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
 
 use crate::config::{address, desk::Desk};
+use crate::plan::InternalAccess;
 
 /// `[internal]`.
 #[derive(Debug, Deserialize)]
@@ -13,6 +15,9 @@ use crate::config::{address, desk::Desk};
 pub(crate) struct Internal {
     /// Where business servers call weappd; on this machine only.
     pub(crate) listen: String,
+    /// Names by which programs call it besides loopback addresses and `localhost`: containers
+    /// and others that reach it through a forwarder, such as `["host.docker.internal"]`.
+    pub(crate) hosts: Vec<String>,
     /// A bearer token for programs that weappd did not start, which ask for access tokens
     /// (`GET /token`) or sessions (`/v1/`). Apps find one of their own in `WEAPPD_TOKEN`.
     pub(crate) token: Option<Secret>,
@@ -26,6 +31,7 @@ impl Default for Internal {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8081".to_owned(),
+            hosts: Vec::new(),
             token: None,
             wechat_https: None,
         }
@@ -35,11 +41,32 @@ impl Default for Internal {
 /// Whoever guesses a token is given WeChat's.
 const LEAST_TOKEN: usize = 16;
 
-/// The address; what is wrong with the section is noted.
-pub(crate) fn listener(desk: &Desk<'_>, internal: &Internal) -> SocketAddr {
+/// Who may call; what is wrong with it is noted.
+pub(crate) fn access(desk: &Desk<'_>, internal: &Internal) -> InternalAccess {
     if let Some(token) = &internal.token {
         check_token(desk, token.expose());
     }
+    for (at, host) in internal.hosts.iter().enumerate() {
+        let is_address = host.parse::<IpAddr>().is_ok();
+        let wrong = match address::host(host) {
+            Ok(name) if name.starts_with('*') => "a page on the internet could have this name",
+            Err(_) if !is_address => "is no name of a host",
+            _ => continue,
+        };
+        desk.error(
+            &["internal".into(), "hosts".into(), at.into()],
+            format!("`{host}`: {wrong}"),
+            "write the name alone, as in hosts = [\"host.docker.internal\", \"10.0.0.7\"]",
+        );
+    }
+    InternalAccess {
+        token: internal.token.clone(),
+        hosts: LocalHosts::new(&internal.hosts),
+    }
+}
+
+/// The address; what is wrong with it is noted.
+pub(crate) fn listener(desk: &Desk<'_>, internal: &Internal) -> SocketAddr {
     let path = ["internal".into(), "listen".into()];
     match address::listen(&internal.listen) {
         Ok(address) if address.ip().is_loopback() => return address,

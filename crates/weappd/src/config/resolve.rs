@@ -9,7 +9,6 @@ use std::{
 };
 
 use weappd_apps::AppConfig;
-use weappd_base::secret::Secret;
 use weappd_edge::Protected;
 use weappd_session::MiniApp;
 use weappd_tunnel::Business;
@@ -22,7 +21,7 @@ use crate::config::{
     raw::{self, Doors, Log, Raw, TunnelShort},
     site, spelling,
 };
-use crate::plan::{PushPlan, SitePlan};
+use crate::plan::{InternalAccess, PushPlan, SitePlan};
 
 /// What weappd.toml means. Every relative path is settled.
 #[derive(Debug)]
@@ -49,8 +48,8 @@ pub(crate) struct Config {
     pub(crate) internal: SocketAddr,
     /// Where weappd stands in for WeChat.
     pub(crate) wechat_https: Option<SocketAddr>,
-    /// What opens it for programs that weappd did not start.
-    pub(crate) internal_token: Option<Secret>,
+    /// Who may call it.
+    pub(crate) internal_access: InternalAccess,
     /// What is logged.
     pub(crate) log: Log,
     /// The rooms' own sections.
@@ -116,7 +115,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         apps,
         internal: doors.internal,
         wechat_https: doors.wechat_https,
-        internal_token: raw.internal.token,
+        internal_access: internal::access(desk, &raw.internal),
         log: raw.log,
         edge: shared.edge,
         session: raw.session,

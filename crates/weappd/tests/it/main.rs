@@ -33,6 +33,8 @@ mod files;
 mod gateway;
 // Messages pushed to a weappd that is killed again and again.
 mod inbox;
+// The internal API: names it is called by, and wrong addresses told.
+mod internal;
 // A small HTTP client whose answers a test can take apart.
 mod http;
 // kill -9 under logins and revokes, whichever the database.

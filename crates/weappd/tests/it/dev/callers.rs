@@ -168,6 +168,30 @@ async fn the_internal_api_answers_programs_on_this_machine_only() {
             .await;
         assert_eq!(lured.status(), StatusCode::FORBIDDEN, "{path}");
         assert_eq!(error_of(&lured), "not_for_browsers");
+        // A page's own request, from whatever page.
+        for site in ["cross-site", "same-origin", "same-site", "none"] {
+            let page = api.post(path).header("sec-fetch-site", site).body(body);
+            let refused = page.send().await;
+            assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{path} {site}");
+        }
+        // Names that only the operator can make good ones.
+        for host in [
+            "weappd",
+            "wpad:8081",
+            "10.0.0.7:8081",
+            "203.0.113.9",
+            "0.0.0.0",
+        ] {
+            let lured = api.named(host).post(path).body(body).send().await;
+            assert_eq!(lured.status(), StatusCode::FORBIDDEN, "{path} {host}");
+        }
+        for host in ["localhost", "127.0.0.1", "[::1]:8081", "LOCALHOST:1"] {
+            // What Node's fetch sends is no browser's.
+            let named = api.named(host);
+            let own = named.post(path).header("sec-fetch-mode", "cors");
+            let own = own.body(body).send().await;
+            assert_eq!(own.status(), StatusCode::OK, "{path} {host}");
+        }
     }
     let nowhere = api.get("/v2").send().await;
     assert_eq!(
