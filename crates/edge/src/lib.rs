@@ -15,7 +15,8 @@
 //!   `nets`.
 //! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range` and
 //!   `protected`, `room`.
-//! - Beside the road: `body`, `page` (refusals), `access_log` with `access_lines`, `notices`,
+//! - Beside the road: `body`, `page` (refusals) and `plain_http`,
+//!   `access_log` with `access_lines`, `notices`,
 //!   `tap`.
 //!
 //! # Invariants
@@ -54,6 +55,7 @@ mod nets;
 mod notices;
 mod page;
 mod path;
+mod plain_http;
 mod pool;
 mod protected;
 mod proxy;

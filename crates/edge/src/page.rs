@@ -147,7 +147,7 @@ pub(crate) fn refuse(refusal: Refusal, html: bool, http1: bool) -> Response<Body
     response
 }
 
-fn page(status: StatusCode, english: &str, chinese: &str) -> String {
+pub(crate) fn page(status: StatusCode, english: &str, chinese: &str) -> String {
     format!(
         "<!doctype html><html lang=\"zh\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {reason}</title>\

@@ -25,6 +25,7 @@ use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::plain_http;
 use crate::tls_records::{Pass, invalid, take_records};
 
 /// The most plaintext one write takes: two full records.
@@ -105,6 +106,9 @@ impl TlsStream {
                 return Err(invalid("the handshake is too long"));
             }
             stream.receive_some().await?;
+            if plain_http::is_request(&stream.inbox) {
+                return Err(plain_http::refuse(stream.io, &stream.inbox).await);
+            }
         }
     }
 
@@ -508,7 +512,7 @@ mod tests {
     async fn garbage_is_answered_with_an_alert_and_refused() {
         let (server, _) = configs(&[&rustls::version::TLS13]);
         let (near, mut far) = tcp_pair().await;
-        far.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        far.write_all(b"\x01 / HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .await
             .unwrap();
         let error = TlsStream::accept(near, server).await.unwrap_err();
@@ -516,6 +520,33 @@ mod tests {
         let mut alert = Vec::new();
         far.read_to_end(&mut alert).await.unwrap();
         assert_eq!(alert.first(), Some(&21), "a TLS alert record");
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_answered_with_a_sentence() {
+        for (head, kind) in [
+            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "application/json"),
+            (
+                "GET / HTTP/1.1\r\naccept: text/html,*/*\r\n\r\n",
+                "text/html",
+            ),
+            ("P", "application/json"),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "application/json"),
+        ] {
+            let (server, _) = configs(&[&rustls::version::TLS13]);
+            let (near, mut far) = tcp_pair().await;
+            far.write_all(head.as_bytes()).await.unwrap();
+            let asking = async {
+                let mut heard = String::new();
+                far.read_to_string(&mut heard).await.unwrap();
+                drop(far);
+                heard
+            };
+            let (accepted, heard) = tokio::join!(TlsStream::accept(near, server), asking);
+            assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::InvalidData);
+            assert!(heard.starts_with("HTTP/1.1 400 "), "{heard}");
+            assert!(heard.contains(kind) && heard.contains("HTTPS"), "{heard}");
+        }
     }
 
     #[tokio::test]

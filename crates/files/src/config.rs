@@ -10,6 +10,9 @@ use serde::Deserialize;
 pub struct Config {
     /// Whether `POST /weapp/upload` and `/weapp/files/...` are served at all.
     pub enabled: bool,
+    /// Whether anybody may upload, without a session; with `max_total_bytes`, or anybody can
+    /// fill the disk.
+    pub anonymous: bool,
     /// The directory uploads are kept in; a relative one stands under `data_dir`.
     pub dir: PathBuf,
     /// The largest file accepted, in bytes. Larger ones are answered 413.
@@ -48,6 +51,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             enabled: true,
+            anonymous: false,
             dir: PathBuf::from("files"),
             max_upload_bytes: 10 * 1024 * 1024,
             max_avatar_bytes: 2 * 1024 * 1024,

@@ -94,6 +94,11 @@ impl Files {
         self.0.config.enabled
     }
 
+    /// Whether anybody may upload, without a session.
+    pub fn is_anonymous(&self) -> bool {
+        self.0.config.anonymous
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
     }

@@ -424,6 +424,54 @@ async fn what_is_no_accepted_file_is_refused_in_words() {
     }
 }
 
+/// A part with a type.
+fn typed(disposition: &str, kind: &str, content: &[u8]) -> Vec<u8> {
+    part(&format!("{disposition}\r\nContent-Type: {kind}"), content)
+}
+
+#[tokio::test]
+async fn the_part_with_a_file_name_is_the_file_whatever_types_fields_have() {
+    let room = Room::new();
+    let file = typed("name=\"file\"; filename=\"a.png\"", "image/png", PNG);
+    let end = b"--XX--\r\n".to_vec();
+    for (name, kind, content) in [
+        ("meta", "application/json", &b"{\"a\":1}"[..]),
+        ("meta", "application/json", b""),
+        ("xml", "application/xml", b"<a/>"),
+        ("raw", "application/octet-stream", b"\x01\x02\x03"),
+        ("thumb", "image/png", PNG),
+        ("note", "text/plain", b"words"),
+        ("long", "application/json", &[b'1'; 100_000]),
+    ] {
+        let field = typed(&format!("name=\"{name}\""), kind, content);
+        for body in [
+            [field.clone(), file.clone(), end.clone()].concat(),
+            [file.clone(), field.clone(), end.clone()].concat(),
+            [field.clone(), file.clone(), field, end.clone()].concat(),
+        ] {
+            let (status, json) = room.upload(body).await;
+            assert_eq!(status, StatusCode::OK, "{name} {kind}: {json}");
+            assert_eq!(json["data"]["size"], PNG.len(), "{name} {kind}");
+        }
+    }
+    // A file without a name is one still, where there is no other.
+    let bare = typed("name=\"file\"", "image/png", PNG);
+    let (status, json) = room.upload([bare, end.clone()].concat()).await;
+    assert_eq!(
+        (status, &json["data"]["size"]),
+        (StatusCode::OK, &PNG.len().into())
+    );
+    // Every draft that was not the file is gone.
+    let kept = room.upload([file.clone(), end.clone()].concat()).await;
+    assert_eq!(kept.0, StatusCode::OK);
+    let room = Room::new();
+    let meta = typed("name=\"meta\"", "application/json", b"{}");
+    let (status, words) = room.refused([meta, end.clone()].concat()).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{words}");
+    let (status, _) = room.refused([file.clone(), file, end].concat()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
 #[tokio::test]
 async fn truncated_and_broken_forms_leave_nothing() {
     let room = Room::new();

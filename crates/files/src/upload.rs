@@ -78,18 +78,31 @@ where
 {
     let mut form = Form::new((files, terms), boundary, body);
     let mut found: Option<(Draft, Kind)> = None;
+    let mut is_named = false;
+    let mut refused = None;
     while let Some(mut part) = form.next_part().await? {
-        if !is_file(&part) {
+        // The part with a file name is the file. Old clients send one without, so what has
+        // at least a type may be it, where no other one is: most often it is a field.
+        let has_name = part.file_name().is_some();
+        if !has_name && (found.is_some() || !is_typed(&part)) {
             form.skim(&mut part).await?;
             continue;
         }
-        match form.take_file(&mut part).await? {
-            Some(_) if found.is_some() => return Err(Error::SecondFile),
-            Some(file) => found = Some(file),
-            None => {}
+        match form.take_file(&mut part).await {
+            Ok(None) => {}
+            Ok(Some(_)) if is_named => return Err(Error::SecondFile),
+            Ok(Some(file)) => {
+                found = Some(file);
+                is_named = has_name;
+            }
+            Err(error @ Error::TypeRefused { .. }) if !has_name => {
+                form.skim(&mut part).await?;
+                refused = Some(error);
+            }
+            Err(error) => return Err(error),
         }
     }
-    let (draft, kind) = found.ok_or(Error::NoFile)?;
+    let (draft, kind) = found.ok_or_else(|| refused.unwrap_or(Error::NoFile))?;
     let stored = Stored {
         name: draft.name().clone(),
         size: draft.written(),
@@ -99,10 +112,9 @@ where
     Ok(stored)
 }
 
-/// Whether a part is a file rather than a text field: it has a file name, or a type that
-/// no text field has.
-fn is_file(part: &Field<'_>) -> bool {
-    part.file_name().is_some() || part.content_type().is_some_and(|t| t.type_() != "text")
+/// Whether a part has a type that no plain text field has.
+fn is_typed(part: &Field<'_>) -> bool {
+    part.content_type().is_some_and(|t| t.type_() != "text")
 }
 
 /// A form being read, and what it has cost so far.

@@ -31,7 +31,7 @@ pub(crate) fn builtin_paths(site: &SitePlan) -> Vec<Cow<'static, str>> {
     let mut paths: Vec<Cow<'static, str>> = ALWAYS.map(Cow::from).to_vec();
     if site.wafer2 {
         paths.extend(WAFER2.map(Cow::from));
-    } else {
+    } else if site.wafer1 {
         paths.push("/weapp/upload".into());
     }
     if site.wafer1 {
@@ -177,7 +177,15 @@ mod tests {
             wafer2: false,
             ..site()
         });
-        assert!(neither.contains(&"/weapp/upload".into()));
+        // The app logs its users in itself: its uploads are its own.
+        let own = ["/weapp/session", "/weapp/files/", "/weapp/ws/"];
+        assert_eq!(neither, own);
+        let old = builtin_paths(&SitePlan {
+            wafer1: true,
+            wafer2: false,
+            ..site()
+        });
+        assert!(old.contains(&"/weapp/upload".into()));
         assert!(!full.contains(&"/weapp/message/wx1".into()));
         let several = builtin_paths(&SitePlan {
             appids: ["wx1", "wx2", "wx3"].map(str::to_owned).to_vec(),

@@ -303,8 +303,13 @@ impl House {
             wafer1: plan.wafer1,
             wafer2: plan.wafer2,
         };
-        let mut guarded =
-            weappd_files::http::upload_router(self.files.clone(), PublicBase::of_request(is_https));
+        let base = PublicBase::of_request(is_https);
+        let upload = weappd_files::http::upload_router(self.files.clone(), base);
+        let (mut guarded, open) = if self.files.is_anonymous() {
+            (Router::new(), upload)
+        } else {
+            (upload, Router::new())
+        };
         if let Some(business) = &plan.tunnel_business {
             guarded = guarded.merge(tunnel_router(self.tunnels.clone(), business, plan.wafer1));
         }
@@ -318,6 +323,7 @@ impl House {
             .merge(pictures.unwrap_or_default())
             .merge(inbox.unwrap_or_default())
             .merge(guarded.layer(login))
+            .merge(open)
             .merge(weappd_files::http::download_router(self.files.clone()))
             .merge(weappd_tunnel::http::public_router(self.tunnels.clone()))
     }

@@ -32,6 +32,7 @@ mod proxies;
 mod push;
 mod raw;
 mod read;
+mod redirect;
 #[cfg(test)]
 mod reference_tests;
 mod resolve;
@@ -43,6 +44,7 @@ mod site;
 mod spelling;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -177,6 +179,7 @@ fn check(path: &Path, bytes: &[u8], env: Env<'_>) -> Result<Loaded, Vec<Problem>
     };
     let config = resolve::resolve(&desk, raw, shared);
     proxies::tell(&desk, &config);
+    uploads::tell(&desk, &config);
     let mut found = problems.into_sorted();
     if found
         .iter()

@@ -9,7 +9,9 @@ use serde::{
 use weappd_apps::AppConfig;
 use weappd_base::secret::Secret;
 
-use crate::config::{api_security::ApiSecurity, internal::Internal, push::FurtherPush};
+use crate::config::{
+    api_security::ApiSecurity, internal::Internal, push::FurtherPush, redirect::Redirect,
+};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -106,7 +108,7 @@ pub(crate) struct Site {
     /// `"off"` for a site without TLS.
     pub(crate) tls: Option<Tls>,
     /// Whether plain HTTP is sent on to HTTPS; `[edge] redirect` says it for all sites.
-    pub(crate) redirect: Option<bool>,
+    pub(crate) redirect: Option<Redirect>,
     /// The dialects the site speaks; `[session] wafer1` and `wafer2` say it for all sites.
     pub(crate) dialects: Option<Vec<Dialect>>,
     /// The AppID of the mini program whose users log in here.
@@ -238,8 +240,8 @@ pub(crate) struct Doors {
     pub(crate) http: Addresses,
     /// Where HTTPS is listened for.
     pub(crate) https: Addresses,
-    /// Whether plain HTTP is sent on to HTTPS.
-    pub(crate) redirect: bool,
+    /// Whether plain HTTP is sent on to HTTPS, or to which port where it is another outside.
+    pub(crate) redirect: Redirect,
     /// How long requests and tunnels may take to end when weappd stops, in seconds.
     pub(crate) grace_secs: u64,
 }
@@ -249,7 +251,7 @@ impl Default for Doors {
         Self {
             http: Addresses(vec![":80".to_owned()]),
             https: Addresses(vec![":443".to_owned()]),
-            redirect: true,
+            redirect: Redirect::On,
             grace_secs: 30,
         }
     }

@@ -19,6 +19,7 @@ use crate::config::{
     document::Step,
     exposed, internal, push,
     raw::{self, Doors, Log, Raw, TunnelShort},
+    redirect::Redirect,
     site, spelling,
 };
 use crate::plan::{InternalAccess, PushPlan, SitePlan};
@@ -133,7 +134,7 @@ pub(crate) struct OpenDoors {
     pub(crate) https: Vec<SocketAddr>,
     pub(crate) internal: SocketAddr,
     pub(crate) wechat_https: Option<SocketAddr>,
-    pub(crate) redirect: bool,
+    pub(crate) redirect: Redirect,
     /// Whether the file closes the door on purpose.
     pub(crate) no_http: bool,
     pub(crate) no_https: bool,

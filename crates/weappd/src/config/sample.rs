@@ -54,7 +54,7 @@ key = "TUNNEL_KEY"
 #: [edge]
 #: http = ":80"                                  # or a list; false: nowhere
 #: https = ":443"
-#: redirect = true                               # send HTTP on to HTTPS
+#: redirect = true                               # send HTTP on to HTTPS; or its port outside
 #: max_body_bytes = 104857600
 #: env_id = "weappd"                             # X-WX-ENV, as in WeChat's cloud hosting
 #: trusted_proxies = ["loopback"]                # your own proxies in front: X-Forwarded-*

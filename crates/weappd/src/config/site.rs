@@ -1,6 +1,6 @@
 //! The sites: names, certificates, and where their paths lead.
 
-use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, path::Path as FilePath};
+use std::{borrow::Cow, collections::BTreeMap, path::Path as FilePath};
 
 use weappd_apps::AppConfig;
 use weappd_edge::CertFiles;
@@ -166,8 +166,7 @@ fn settle(
         doors: known.doors,
         apps: known.apps,
     };
-    let redirect =
-        written.site.redirect.unwrap_or(known.doors.redirect) && !known.doors.http.is_empty();
+    let redirect = written.site.redirect.unwrap_or(known.doors.redirect);
     let speaks = |dialect, default| {
         written
             .site
@@ -176,12 +175,9 @@ fn settle(
             .map_or(default, |dialects| dialects.contains(&dialect))
     };
     SitePlan {
-        redirect: known
-            .doors
-            .https
-            .first()
-            .filter(|_| redirect && tls.is_some())
-            .map(SocketAddr::port),
+        redirect: (known.doors.https.first())
+            .filter(|_| tls.is_some() && !known.doors.http.is_empty())
+            .and_then(|address| redirect.port(address.port())),
         tls,
         appids: mini_apps(desk, written, known),
         wafer1: speaks(Dialect::Wafer1, known.session.wafer1),

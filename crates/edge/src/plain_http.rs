@@ -1,0 +1,75 @@
+//! Plain HTTP on a port that speaks TLS: answered with a sentence, where an alert would be
+//! bytes that nobody reads.
+
+use std::io;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use weappd_base::error_body::ErrorBody;
+
+use crate::page;
+
+const ENGLISH: &str = "This port speaks HTTPS: write https:// in place of http://.";
+const CHINESE: &str = "该端口使用 HTTPS，请把地址开头的 http:// 改为 https://。";
+
+/// How much of what is still being sent is read, and for how long, so that the answer is not
+/// lost to a reset.
+const LINGER_BYTES: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Whether a client's first bytes are a request's, not a TLS record's.
+pub(crate) fn is_request(heard: &[u8]) -> bool {
+    heard.first().is_some_and(u8::is_ascii_alphabetic)
+}
+
+/// Says so, and closes.
+pub(crate) async fn refuse(mut io: TcpStream, heard: &[u8]) -> io::Error {
+    let html = memchr::memmem::find(heard, b"text/html").is_some();
+    let ending = async {
+        io.write_all(answer(html).as_bytes()).await?;
+        io.shutdown().await?;
+        let (mut scratch, mut read) = ([0; 4096], 0);
+        while read < LINGER_BYTES {
+            match io.read(&mut scratch).await? {
+                0 => break,
+                count => read += count,
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    // However it ended, the client had its chance.
+    drop(tokio::time::timeout(LINGER, ending).await);
+    io::Error::new(io::ErrorKind::InvalidData, "plain HTTP, not TLS")
+}
+
+fn answer(html: bool) -> String {
+    let (kind, text) = if html {
+        let page = page::page(StatusCode::BAD_REQUEST, ENGLISH, CHINESE);
+        ("text/html", page)
+    } else {
+        let body = ErrorBody::new("plain_http", ENGLISH).to_string();
+        ("application/json", body)
+    };
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: {kind}; charset=utf-8\r\n\
+         Content-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{text}",
+        text.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_records_are_told_apart() {
+        for request in ["GET / HTTP/1.1", "P", "options *", "PRI * HTTP/2.0"] {
+            assert!(is_request(request.as_bytes()), "{request}");
+        }
+        for other in [&b"\x16\x03\x01"[..], b"\x80\x2e", b"", b"\r\nGET", b"\0"] {
+            assert!(!is_request(other), "{other:?}");
+        }
+    }
+}
