@@ -23,6 +23,7 @@ use crate::house::{To, Way};
 use crate::identity::Rule;
 use crate::page::{self, Refusal};
 use crate::proxy::{self, Errand};
+use crate::shared_path::SharedPath;
 use crate::site::SessionRule;
 use crate::tap::{self, Ear};
 use crate::trust::{Behind, Words};
@@ -92,7 +93,7 @@ async fn road(
         headers::drop_pass(&mut head.headers);
     }
     match Ear::new(worker.wiretap(), worker.quiet_paths(), &head) {
-        None => go(worker, visit, &way, Leg::new(worker, head, body), None).await,
+        None => go(worker, visit, &way.to, Leg::new(worker, head, body), None).await,
         Some(ear) => overheard(worker, visit, &way, Leg::new(worker, head, body), ear).await,
     }
 }
@@ -155,12 +156,12 @@ impl Leg {
 async fn go(
     worker: &Worker,
     visit: &Visit,
-    way: &Way,
+    to: &To,
     leg: Leg,
     ear: Option<&Ear>,
 ) -> Result<Response<Body>, Refusal> {
     let Leg { head, body, fate } = leg;
-    match &way.to {
+    match to {
         To::App(app) => {
             let errand = Errand::new(head, body, fate, visit);
             tell_app(ear, &errand);
@@ -174,6 +175,20 @@ async fn go(
         To::Static(root) => root.answer(&head).await,
         To::Redirect { to, code } => redirect::to_address(&head, to, *code),
         To::Room(router) => room::enter(router, visit, head, body).await,
+        To::Shared(shared) if shared.is_rooms(&head.method) => {
+            room::enter(&shared.room, visit, head, body).await
+        }
+        To::Shared(shared) => {
+            let again = shared.copy_for_room(&head);
+            let leg = Leg { head, body, fate };
+            let answer = Box::pin(go(worker, visit, &shared.app, leg, ear)).await?;
+            match again {
+                Some(head) if SharedPath::is_unknown(answer.status()) => {
+                    room::enter(&shared.room, visit, head, Body::full("")).await
+                }
+                _ => Ok(answer),
+            }
+        }
     }
 }
 
@@ -197,9 +212,9 @@ async fn overheard(
     let (body, shown) = shown.map_err(|_| broken)?;
     leg.body = body;
     ear.request(Phone, Weappd, &leg.head.headers, shown.as_ref());
-    let proxied = matches!(way.to, To::App(_) | To::Proxy(_));
+    let proxied = way.leads_to_app();
     let html = page::wants_html(&leg.head.headers);
-    let response = match Box::pin(go(worker, visit, way, leg, Some(&ear))).await {
+    let response = match Box::pin(go(worker, visit, &way.to, leg, Some(&ear))).await {
         Ok(response) => response,
         Err(refusal) => page::refuse(refusal, html, visit.http1),
     };

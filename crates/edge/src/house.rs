@@ -16,6 +16,7 @@ use crate::protected::Protected;
 use crate::proxy::Ring;
 use crate::route::{Pattern, Table};
 use crate::services::Services;
+use crate::shared_path::SharedPath;
 use crate::site::{Route, Service, SessionRule, Site, Target};
 use crate::static_files::Root;
 
@@ -52,7 +53,7 @@ pub(crate) struct Way {
 
 impl Way {
     pub(crate) fn leads_to_app(&self) -> bool {
-        matches!(self.to, To::App(_) | To::Proxy(_))
+        matches!(self.to, To::App(_) | To::Proxy(_) | To::Shared(_))
     }
 
     /// Whether paths that lead here are read again by somebody who may read them otherwise.
@@ -69,6 +70,7 @@ pub(crate) enum To {
     Static(Root),
     Redirect { to: String, code: StatusCode },
     Room(Router),
+    Shared(Box<SharedPath>),
 }
 
 impl House {
@@ -281,6 +283,18 @@ fn build_target(target: Target, protected: &Protected) -> Result<To, String> {
         Target::Proxy(list) => To::Proxy(Ring::parse(&list)?),
         Target::Static(dir) => To::Static(open_root(&dir, protected)?),
         Target::Room(router) => To::Room(router),
+        Target::Shared {
+            app,
+            room,
+            app_first,
+        } => match build_target(*app)? {
+            app @ (To::App(_) | To::Proxy(_)) => To::Shared(Box::new(SharedPath {
+                app,
+                room,
+                app_first,
+            })),
+            _ => return Err("only an app or a proxy can share a path with a room".to_owned()),
+        },
         Target::Redirect { to, code } => {
             if !matches!(code, 301 | 302 | 303 | 307 | 308) {
                 return Err(format!(

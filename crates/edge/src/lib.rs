@@ -14,7 +14,7 @@
 //! - Who is believed: `trust`, with `forwarded` (what proxies tell), `gateway` (WeChat's) and
 //!   `nets`.
 //! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range` and
-//!   `protected`, `room`.
+//!   `protected`, `room`, `shared_path`.
 //! - Beside the road: `body`, `page` (refusals) and `plain_http`,
 //!   `access_log` with `access_lines`, `notices`,
 //!   `tap`.
@@ -66,6 +66,7 @@ mod route;
 mod screen;
 mod server;
 mod services;
+mod shared_path;
 mod site;
 mod static_files;
 mod stream;

@@ -105,4 +105,14 @@ pub enum Target {
     /// `axum::extract::ConnectInfo<SocketAddr>` and the scheme as `http::uri::Scheme`
     /// among the request's extensions.
     Room(Router),
+    /// A path of which an app or a proxy answers all but `GET`.
+    Shared {
+        /// Who else takes the path: an app or a proxy.
+        app: Box<Target>,
+        /// The room that answers `GET`.
+        room: Router,
+        /// Whether the app is asked for `GET` first, and the room answers only what the app
+        /// does not know (404, 405 or 501).
+        app_first: bool,
+    },
 }

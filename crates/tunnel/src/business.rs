@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use weappd_base::secret::Secret;
 
-use crate::config::Config;
+use crate::config::{Config, OwnSites};
 use crate::error::Error;
 use crate::signature;
 
@@ -27,7 +27,8 @@ pub(crate) struct Business {
     pub(crate) gate: Semaphore,
     receive: Option<Uri>,
     receive_hosts: Vec<String>,
-    via: Option<SocketAddr>,
+    public_base: Option<String>,
+    own_sites: Arc<OwnSites>,
     allow_http: bool,
     routes: Mutex<HashMap<String, Arc<Route>>>,
 }
@@ -48,10 +49,11 @@ impl Business {
         if let Some(route) = self.routes.lock().get(named) {
             return Ok(Arc::clone(route));
         }
-        let (url, host) = match &self.receive {
-            Some(url) => (url.clone(), None),
-            None => self.near(self.allowed(named).ok_or_else(refused)?),
+        let url = match &self.receive {
+            Some(url) => url.clone(),
+            None => self.allowed(named).ok_or_else(refused)?,
         };
+        let (url, host) = self.near(url);
         let route = Arc::new(Route {
             business: Arc::clone(self),
             url,
@@ -64,14 +66,21 @@ impl Business {
         Ok(route)
     }
 
-    /// The route of tunnels this server opens by itself.
-    pub(crate) fn own_route(self: &Arc<Self>) -> Result<Arc<Route>, Error> {
-        self.route(&format!("https://{}/weapp/tunnel", self.host))
+    /// The route of tunnels this server opens by itself, whose callbacks come to `path`.
+    pub(crate) fn own_route(self: &Arc<Self>, path: &str) -> Result<Arc<Route>, Error> {
+        self.route(&format!("https://{}{path}", self.host))
+    }
+
+    /// Where phones reach the tunnels this business asks for.
+    pub(crate) fn public_base(&self) -> String {
+        let base = self.public_base.clone();
+        base.unwrap_or_else(|| format!("wss://{}", self.host))
     }
 
     /// The shortest way to an allowed URL, and the `Host` to name on it.
     fn near(&self, url: Uri) -> (Uri, Option<HeaderValue>) {
-        let near = self.via.filter(|_| self.is_own(&url)).and_then(|via| {
+        let near = self.own_sites.via.filter(|_| self.own_sites.has(&url));
+        let near = near.and_then(|via| {
             let host = HeaderValue::from_str(url.authority()?.as_str()).ok()?;
             let path = url.path_and_query()?.as_str();
             Some((format!("http://{via}{path}").parse().ok()?, Some(host)))
@@ -79,21 +88,14 @@ impl Business {
         near.unwrap_or((url, None))
     }
 
-    /// Whether a URL names this business's own host.
-    fn is_own(&self, url: &Uri) -> bool {
-        let names = [
-            url.host(),
-            url.authority().map(http::uri::Authority::as_str),
-        ];
-        (names.iter().flatten()).any(|name| name.eq_ignore_ascii_case(&self.host))
-    }
-
     fn allowed(&self, named: &str) -> Option<Uri> {
         let url: Uri = unbracket(named).parse().ok()?;
         let authority = url.authority()?.as_str();
         let scheme_fits = match url.scheme_str() {
             Some("https") => true,
-            Some("http") => self.allow_http || (self.via.is_some() && self.is_own(&url)),
+            Some("http") => {
+                self.allow_http || (self.own_sites.via.is_some() && self.own_sites.has(&url))
+            }
             _ => false,
         };
         let host = url.host()?;
@@ -141,6 +143,7 @@ pub(crate) struct Businesses {
 impl Businesses {
     /// Reads them from settings that have no problem.
     pub(crate) fn new(config: &Config) -> Self {
+        let own_sites = Arc::new(config.own_sites.clone());
         let all: Vec<_> = config
             .businesses
             .iter()
@@ -152,7 +155,8 @@ impl Businesses {
                     gate: Semaphore::new(config.callback_concurrency),
                     receive: business.receive.as_ref().and_then(|url| url.parse().ok()),
                     receive_hosts: business.receive_hosts.clone(),
-                    via: business.via,
+                    public_base: business.public_base.clone(),
+                    own_sites: Arc::clone(&own_sites),
                     allow_http: config.allow_http_receive,
                     routes: Mutex::default(),
                 })
@@ -215,17 +219,77 @@ mod tests {
     #[test]
     fn a_site_of_this_house_is_reached_by_the_short_way() {
         let business = business(|config| {
-            config.businesses[0].via = Some(([127, 0, 0, 1], 7).into());
+            config.own_sites = own_sites(&["www.example.com"]);
         });
-        for scheme in ["https", "http"] {
+        for authority in [
+            "https://www.example.com",
+            "http://www.example.com",
+            "https://www.example.com:443",
+            "https://WWW.example.com:8443",
+            "http://www.example.com:8080",
+        ] {
             let route = business
-                .route(&format!("{scheme}://www.example.com/tunnel?x=1"))
+                .route(&format!("{authority}/tunnel?x=1"))
                 .expect("allowed");
-            assert_eq!(route.url, "http://127.0.0.1:7/tunnel?x=1");
+            assert_eq!(route.url, "http://127.0.0.1:7/tunnel?x=1", "{authority}");
             let host = route.host.as_ref().expect("a Host to name");
-            assert_eq!(host, "www.example.com");
+            assert_eq!(
+                Some(host.to_str().expect("text")),
+                authority.split("//").nth(1)
+            );
         }
         assert_eq!(routed(&business, "http://other.example.com/tunnel"), None);
+    }
+
+    fn own_sites(hosts: &[&str]) -> OwnSites {
+        OwnSites {
+            via: Some(([127, 0, 0, 1], 7).into()),
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            http_ports: vec![8080],
+            https_ports: vec![8443],
+        }
+    }
+
+    #[test]
+    fn another_port_of_a_sites_host_is_another_server() {
+        let business = business(|config| {
+            config.own_sites = own_sites(&["www.example.com"]);
+            config.allow_http_receive = true;
+        });
+        for url in [
+            "https://www.example.com:22705/tunnel",
+            // The site's port, but for the other scheme.
+            "https://www.example.com:8080/tunnel",
+            "http://www.example.com:8443/tunnel",
+            "http://www.example.com:443/tunnel",
+        ] {
+            assert_eq!(routed(&business, url).as_deref(), Some(url));
+        }
+    }
+
+    #[test]
+    fn a_site_of_many_names_is_reached_by_the_short_way_under_each() {
+        for (hosts, near) in [
+            (&["*.example.com"], true),
+            (&["*"], true),
+            (&["example.com"], false),
+        ] {
+            let business = business(|config| config.own_sites = own_sites(hosts));
+            let route = business
+                .route("https://www.example.com/t")
+                .expect("allowed");
+            assert_eq!(route.host.is_some(), near, "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn a_fixed_address_on_a_site_of_this_house_takes_the_short_way_too() {
+        let business = business(|config| {
+            config.own_sites = own_sites(&["www.example.com"]);
+            config.businesses[0].receive = Some("https://www.example.com:8443/hook".to_owned());
+        });
+        let url = routed(&business, "https://anything/");
+        assert_eq!(url.as_deref(), Some("http://127.0.0.1:7/hook"));
     }
 
     #[test]
@@ -285,7 +349,7 @@ mod tests {
             routed(&fixed, "http://anything/").as_deref(),
             Some("https://10.0.0.1/hook")
         );
-        assert!(fixed.own_route().is_ok());
+        assert!(fixed.own_route("/tunnel").is_ok());
     }
 
     #[test]

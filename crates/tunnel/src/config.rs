@@ -44,6 +44,54 @@ pub struct Config {
     pub allow_http_receive: bool,
     /// The business servers that may use tunnels.
     pub businesses: Vec<Business>,
+    /// The sites of this very weappd, and how callbacks reach them.
+    #[serde(skip)]
+    pub own_sites: OwnSites,
+}
+
+/// The sites of this very weappd. Callbacks to one of their public addresses go over plain
+/// HTTP to `via`, with the `Host` they name: no TLS, no redirect, no way around through the
+/// internet. All other addresses are called as they are named.
+#[derive(Clone, Debug, Default)]
+pub struct OwnSites {
+    /// Where the sites are reached without leaving this machine; `None`: nowhere.
+    pub via: Option<SocketAddr>,
+    /// Their names, `*.example.com` and `*` among them.
+    pub hosts: Vec<String>,
+    /// The ports they have over HTTP, beside 80.
+    pub http_ports: Vec<u16>,
+    /// The ports they have over HTTPS, beside 443.
+    pub https_ports: Vec<u16>,
+}
+
+impl OwnSites {
+    /// Whether `url` is the public address of one of the sites.
+    pub fn has(&self, url: &Uri) -> bool {
+        let (default, ports) = match url.scheme_str() {
+            Some("http") => (80, &self.http_ports),
+            Some("https") => (443, &self.https_ports),
+            _ => return false,
+        };
+        let is_ours = |port: u16| port == default || ports.contains(&port);
+        let Some(authority) = url.authority() else {
+            return false;
+        };
+        // A port that is none stands for no address.
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("" | ":") => Some(default),
+            _ => authority.port_u16(),
+        };
+        port.is_some_and(is_ours) && self.names(authority.host())
+    }
+
+    fn names(&self, host: &str) -> bool {
+        self.hosts.iter().any(|ours| match ours.strip_prefix("*.") {
+            Some(parent) => host
+                .split_once('.')
+                .is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
+            None => ours == "*" || ours.eq_ignore_ascii_case(host),
+        })
+    }
 }
 
 /// A business server that may open tunnels and push to them.
@@ -59,11 +107,10 @@ pub struct Business {
     pub receive: Option<String>,
     /// Further hosts the SDK may name for callbacks.
     pub receive_hosts: Vec<String>,
-    /// Where `host` is reached without leaving this machine, for hosts that are sites of
-    /// this very weappd. Callbacks to the URL an SDK names go there over plain http, with
-    /// the `Host` they name: no TLS, no redirect, no way around through the internet.
+    /// Where phones reach its site, if it is one of this weappd's: `wss://host:8443`. For
+    /// tunnels it asks for; `public_url` goes before it.
     #[serde(skip)]
-    pub via: Option<SocketAddr>,
+    pub public_base: Option<String>,
     /// Whether a message is sent again when nobody knows if it arrived (timeout, 5xx). Turn
     /// on if the business server tells repeats by their `webhook-id`.
     pub dedupe: bool,
@@ -86,6 +133,7 @@ impl Default for Config {
             token_key: Secret::default(),
             allow_http_receive: false,
             businesses: Vec::new(),
+            own_sites: OwnSites::default(),
         }
     }
 }

@@ -167,7 +167,7 @@ fn issue(tunnels: &Tunnels, letter: &Letter) -> Result<Issued, Refusal> {
     // The scheme is this server's: `protocolType` asks for wss even where only ws is there.
     let configured = &tunnels.config().public_url;
     let issued = if configured.is_empty() {
-        tunnels.issue_on(route, &format!("wss://{}", letter.business.host))
+        tunnels.issue_on(route, &letter.business.public_base())
     } else {
         tunnels.issue_on(route, configured)
     };

@@ -67,6 +67,6 @@ mod live_tests;
 #[cfg(test)]
 mod world;
 
-pub use config::{Business, Config, Problem};
+pub use config::{Business, Config, OwnSites, Problem};
 pub use error::Error;
 pub use tunnels::{Issued, Stats, TunnelView, Tunnels, TunnelsParts, WS_PATH};

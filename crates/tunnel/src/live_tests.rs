@@ -738,13 +738,21 @@ async fn the_built_in_endpoint_issues_tunnels_too() {
         .trim_start_matches("http://")
         .trim_end_matches("/tunnel");
     let base = format!("ws://{}/", world.address);
-    let issued = world.tunnels.issue(host, &base).expect("configured");
+    let issued = world
+        .tunnels
+        .issue(host, "/weapp/tunnel", &base)
+        .expect("configured");
     assert!(
         issued
             .connect_url
             .starts_with(&format!("ws://{}{WS_PATH}/", world.address))
     );
-    assert!(world.tunnels.issue("nobody.example.com", &base).is_err());
+    assert!(
+        world
+            .tunnels
+            .issue("nobody.example.com", "/weapp/tunnel", &base)
+            .is_err()
+    );
     let mut phone = Phone::open(&issued.connect_url).await;
     assert_eq!(phone.hears().await, "timeout:15");
     let heard = world.business.hears(|all| !all.is_empty()).await;

@@ -159,15 +159,15 @@ impl Tunnels {
     }
 
     /// Issues a tunnel whose callbacks go to `business` (its host as configured): to its
-    /// `receive` URL, or else to `https://host/weapp/tunnel`. `public_ws_base` is
-    /// `wss://host` as the phone knows this server.
-    pub fn issue(&self, business: &str, public_ws_base: &str) -> Result<Issued, Error> {
+    /// `receive` URL, or else to `path` of the host. `public_ws_base` is `wss://host` as the
+    /// phone knows this server.
+    pub fn issue(&self, business: &str, path: &str, public_ws_base: &str) -> Result<Issued, Error> {
         let business = self
             .0
             .businesses
             .by_host(business)
             .ok_or_else(|| Error::UnknownBusiness(business.to_owned()))?;
-        self.issue_on(business.own_route()?, public_ws_base)
+        self.issue_on(business.own_route(path)?, public_ws_base)
     }
 
     /// Issues a tunnel whose callbacks take `route`.

@@ -14,6 +14,8 @@ use weappd_edge::{Caller, Identify};
 use weappd_session::{Denied, Identity, Sessions};
 use weappd_tunnel::Tunnels;
 
+use crate::sites::{TUNNEL, TUNNEL1};
+
 /// Tells the edge who is calling, from the session room.
 #[derive(Debug)]
 pub(crate) struct SessionIdentify(pub(crate) Sessions);
@@ -72,19 +74,16 @@ struct TunnelDesk {
 }
 
 /// `GET /weapp/tunnel` (Wafer 2) and `GET /tunnel` (Wafer 1) for sites whose business
-/// server only wants the callbacks. The wiring demands a session for it.
-pub(crate) fn tunnel_router(tunnels: Tunnels, business: &str, wafer1: bool) -> Router {
+/// server only wants the callbacks, at the same path. The wiring demands a session for it.
+pub(crate) fn tunnel_router(tunnels: Tunnels, business: &str) -> Router {
     let desk = TunnelDesk {
         tunnels,
         business: business.into(),
     };
-    let router = Router::new().route("/weapp/tunnel", get(open_wafer2));
-    let router = if wafer1 {
-        router.route("/tunnel", get(open_wafer1))
-    } else {
-        router
-    };
-    router.with_state(desk)
+    Router::new()
+        .route(TUNNEL, get(open_wafer2))
+        .route(TUNNEL1, get(open_wafer1))
+        .with_state(desk)
 }
 
 async fn open_wafer2(
@@ -94,7 +93,7 @@ async fn open_wafer2(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match open(&desk, &who, scheme, &uri, &headers) {
+    match open(&desk, TUNNEL, &who, scheme, &uri, &headers) {
         Ok((tunnel_id, connect_url)) => Json(json!({
             "code": 0,
             "data": { "tunnelId": tunnel_id, "connectUrl": connect_url },
@@ -111,7 +110,7 @@ async fn open_wafer1(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match open(&desk, &who, scheme, &uri, &headers) {
+    match open(&desk, TUNNEL1, &who, scheme, &uri, &headers) {
         Ok((_, connect_url)) => Json(json!({ "url": connect_url })),
         Err(words) => Json(json!({ "error": words })),
     }
@@ -120,6 +119,7 @@ async fn open_wafer1(
 
 fn open(
     desk: &TunnelDesk,
+    path: &str,
     who: &Identity,
     scheme: Option<Extension<Scheme>>,
     uri: &Uri,
@@ -135,7 +135,7 @@ fn open(
     tracing::debug!(openid = &*who.openid, "a tunnel is asked for");
     let issued = desk
         .tunnels
-        .issue(&desk.business, &base)
+        .issue(&desk.business, path, &base)
         .map_err(|error| error.to_string())?;
     Ok((issued.tunnel_id, issued.connect_url))
 }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
 use weappd_apps::AppConfig;
 use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
@@ -89,6 +90,22 @@ pub(crate) struct SitePlan {
     pub(crate) services: Vec<Service>,
     /// The business server whose tunnels the built-in tunnel endpoint opens.
     pub(crate) tunnel_business: Option<String>,
+    /// Who opens them.
+    pub(crate) tunnel_issuer: TunnelIssuer,
+}
+
+/// Who answers phones that ask for a tunnel (`GET /weapp/tunnel`, `GET /tunnel`). Callbacks,
+/// which are `POST`s to the same paths, are the app's in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TunnelIssuer {
+    /// The app, as with the Wafer SDKs; weappd, if the app has no such path.
+    #[default]
+    Auto,
+    /// The app alone.
+    App,
+    /// weappd alone.
+    Weappd,
 }
 
 /// How a mini program's messages come, and where they go.

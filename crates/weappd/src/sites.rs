@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::Router;
 use weappd_edge::{Route, SessionRule, Site, Target};
 
-use crate::plan::SitePlan;
+use crate::plan::{SitePlan, TunnelIssuer};
 
 /// Endpoints of every site with a mini program. A path that ends in `/` stands for
 /// everything under it.
@@ -13,14 +13,14 @@ const ALWAYS: [&str; 3] = [SESSION, "/weapp/files/", "/weapp/ws/"];
 /// An endpoint with others under it (`/profile`, `/decrypt`).
 const SESSION: &str = "/weapp/session";
 /// Of sites that speak Wafer 2.
-const WAFER2: [&str; 4] = [
-    "/weapp/login",
-    "/weapp/user",
-    "/weapp/tunnel",
-    "/weapp/upload",
-];
+const WAFER2: [&str; 3] = ["/weapp/login", "/weapp/user", "/weapp/upload"];
 /// Of sites that speak Wafer 1.
-const WAFER1: [&str; 3] = ["/login", "/user", "/tunnel"];
+const WAFER1: [&str; 2] = ["/login", "/user"];
+
+/// Where phones of Wafer 2 ask for tunnels, and business servers take callbacks.
+pub(crate) const TUNNEL: &str = "/weapp/tunnel";
+/// The same in Wafer 1.
+pub(crate) const TUNNEL1: &str = "/tunnel";
 
 /// Where WeChat pushes messages, on sites of a mini program that has a message Token; each
 /// mini program's own path, its AppID, stands under it.
@@ -42,8 +42,6 @@ pub(crate) fn builtin_paths(site: &SitePlan) -> Vec<Cow<'static, str>> {
     }
     let inbox = inbox_paths(site);
     paths.extend(inbox.into_iter().skip(1).map(Cow::from));
-    let tunnel = site.tunnel_business.is_some();
-    paths.retain(|path| tunnel || !path.ends_with("/tunnel"));
     paths
 }
 
@@ -59,6 +57,93 @@ pub(crate) fn inbox_paths(site: &SitePlan) -> Vec<String> {
     }
     paths.extend(site.push_paths.iter().cloned());
     paths
+}
+
+/// The paths at which weappd opens tunnels, by itself or where the app does not.
+pub(crate) fn tunnel_paths(site: &SitePlan) -> Vec<&'static str> {
+    let free = |path: &&str| !site.routes.iter().any(|own| takes_over(&own.path, path));
+    all_tunnel_paths(site).filter(free).collect()
+}
+
+/// The same with those that the site's own routes lead to an app alone.
+pub(crate) fn all_tunnel_paths(site: &SitePlan) -> impl Iterator<Item = &'static str> + use<> {
+    let opens = !site.appids.is_empty()
+        && site.tunnel_business.is_some()
+        && site.tunnel_issuer != TunnelIssuer::App;
+    let paths = [(site.wafer2, TUNNEL), (site.wafer1, TUNNEL1)];
+    let spoken = paths.into_iter().filter(|(speaks, _)| opens && *speaks);
+    let spoken: Vec<_> = spoken.map(|(_, path)| path).collect();
+    spoken.into_iter()
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// An app or a proxy.
+    App,
+    /// weappd's own endpoints.
+    Weappd,
+    Files,
+    Redirect,
+    Nobody,
+}
+
+/// Who takes a callback, a `POST` to `path` of a site.
+pub(crate) fn who_takes(site: &SitePlan, path: &str) -> Answers {
+    let is_at = |builtin: &str| {
+        path == builtin || (builtin.ends_with('/') || builtin == SESSION) && covers(builtin, path)
+    };
+    let inbox = inbox_paths(site);
+    let own = builtin_paths(site).into_iter().any(|builtin| {
+        // Where weappd calls its own sites, the inbox's paths are the app's.
+        !inbox.iter().any(|own| **own == *builtin)
+            && is_at(&builtin)
+            && !site
+                .routes
+                .iter()
+                .any(|own| takes_over(&own.path, &builtin))
+    });
+    if own && !site.appids.is_empty() {
+        return Answers::Weappd;
+    }
+    match route_of(&site.routes, path).map(|route| &route.target) {
+        Some(Target::App(_) | Target::Proxy(_) | Target::Shared { .. }) => Answers::App,
+        Some(Target::Static(_)) => Answers::Files,
+        Some(Target::Redirect { .. }) => Answers::Redirect,
+        Some(Target::Room(_)) => Answers::Weappd,
+        None => Answers::Nobody,
+    }
+}
+
+/// The site of a host name, as the front door finds it.
+pub(crate) fn of_host<'a>(sites: &'a [SitePlan], host: &str) -> Option<&'a SitePlan> {
+    let host = host.to_ascii_lowercase();
+    let parent = host
+        .split_once('.')
+        .map(|(_, parent)| format!("*.{parent}"));
+    let called = |name: &str| {
+        sites
+            .iter()
+            .find(|site| site.hosts.iter().any(|own| own == name))
+    };
+    called(&host)
+        .or_else(|| called(&parent?))
+        .or_else(|| called("*"))
+}
+
+/// The most specific of a site's routes that `path` takes.
+fn route_of<'a>(routes: &'a [Route], path: &str) -> Option<&'a Route> {
+    let specific = |route: &&Route| (route.path.starts_with('='), route.path.len());
+    let taken = routes.iter().filter(|route| covers(&route.path, path));
+    taken.max_by_key(specific)
+}
+
+/// Whether `path` takes the route written as `route`.
+fn covers(route: &str, path: &str) -> bool {
+    let route = route
+        .strip_suffix("/*")
+        .map_or(Cow::from(route), |folder| format!("{folder}/").into());
+    route == "/" || takes_over(&route, path)
 }
 
 /// Whether a site's route `route` takes the built-in endpoint `builtin` over. A route for
@@ -113,6 +198,8 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
                 session: SessionRule::Pass,
             });
         }
+        let tunnels = tunnel_paths(&plan).into_iter();
+        routes.extend(tunnels.map(|path| tunnel_route(&plan, path, rooms)));
     }
     routes.extend(plan.routes);
     Site {
@@ -124,6 +211,62 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
         routes,
         services: plan.services,
     }
+}
+
+/// Where `path` leads, at which phones ask for tunnels and business servers take callbacks.
+fn tunnel_route(plan: &SitePlan, path: &str, rooms: &Router) -> Route {
+    let others = route_of(&plan.routes, path);
+    let app = others.filter(|route| matches!(route.target, Target::App(_) | Target::Proxy(_)));
+    Route {
+        path: format!("= {path}"),
+        target: match app {
+            Some(route) => Target::Shared {
+                app: Box::new(route.target.clone()),
+                room: rooms.clone(),
+                app_first: plan.tunnel_issuer == TunnelIssuer::Auto,
+            },
+            None => Target::Room(rooms.clone()),
+        },
+        session: app.map_or(SessionRule::Pass, |route| route.session),
+    }
+}
+
+/// The same site for weappd's own callbacks and messages: plain HTTP, sent nowhere else. The
+/// inbox's paths are the app's here: this is how messages reach it. `callbacks` are paths
+/// at which business servers take callbacks, which need no session: they are signed.
+pub(crate) fn inside(site: &Site, callbacks: &[String]) -> Site {
+    let mut site = site.clone();
+    site.tls = None;
+    site.redirect = None;
+    let inbox = site.no_redirect.clone();
+    site.routes.retain(|route| {
+        let path = exact_path(&route.path).unwrap_or(&route.path);
+        !inbox.iter().any(|own| own == path) || !matches!(route.target, Target::Room(_))
+    });
+    for path in callbacks {
+        let exact = format!("= {path}");
+        let Some(route) = route_of(&site.routes, path) else {
+            continue;
+        };
+        let target = match &route.target {
+            Target::Shared { app, .. } => (**app).clone(),
+            app @ (Target::App(_) | Target::Proxy(_)) => app.clone(),
+            _ => continue,
+        };
+        site.routes
+            .retain(|route| exact_path(&route.path) != Some(path));
+        site.routes.push(Route {
+            path: exact,
+            target,
+            session: SessionRule::Pass,
+        });
+    }
+    site
+}
+
+/// The path of a route for exactly one.
+fn exact_path(route: &str) -> Option<&str> {
+    route.trim().strip_prefix('=').map(str::trim)
 }
 
 #[cfg(test)]
@@ -155,22 +298,22 @@ mod tests {
             routes: Vec::new(),
             services: Vec::new(),
             tunnel_business: None,
+            tunnel_issuer: TunnelIssuer::Auto,
         }
     }
 
     #[test]
     fn paths_are_there_only_when_something_answers_them() {
         let plain = builtin_paths(&site());
-        for path in ["/login", "/tunnel", "/weapp/tunnel", INBOX] {
+        for path in ["/login", INBOX] {
             assert!(!plain.contains(&path.into()), "{path}");
         }
         let full = builtin_paths(&SitePlan {
             wafer1: true,
             messages: vec!["wx1".to_owned()],
-            tunnel_business: Some("a.com".to_owned()),
             ..site()
         });
-        for path in ["/login", "/tunnel", "/weapp/tunnel", INBOX] {
+        for path in ["/login", INBOX] {
             assert!(full.contains(&path.into()), "{path}");
         }
         let neither = builtin_paths(&SitePlan {
@@ -195,5 +338,128 @@ mod tests {
         let inboxes = several.iter().filter(|path| path.starts_with(INBOX));
         let own = [INBOX, "/weapp/message/wx1", "/weapp/message/wx3"];
         assert_eq!(inboxes.collect::<Vec<_>>(), own);
+    }
+
+    fn with_tunnels(wafer1: bool, wafer2: bool) -> SitePlan {
+        SitePlan {
+            appids: vec!["wx1".to_owned()],
+            wafer1,
+            wafer2,
+            tunnel_business: Some("a.com".to_owned()),
+            ..site()
+        }
+    }
+
+    fn to_app(path: &str) -> Route {
+        Route {
+            path: path.to_owned(),
+            target: Target::App("app".to_owned()),
+            session: SessionRule::Pass,
+        }
+    }
+
+    #[test]
+    fn tunnels_are_asked_for_in_the_dialects_that_are_spoken() {
+        for (wafer1, wafer2, paths) in [
+            (false, false, vec![]),
+            (true, false, vec!["/tunnel"]),
+            (false, true, vec!["/weapp/tunnel"]),
+            (true, true, vec!["/weapp/tunnel", "/tunnel"]),
+        ] {
+            assert_eq!(tunnel_paths(&with_tunnels(wafer1, wafer2)), paths);
+        }
+        let app = SitePlan {
+            tunnel_issuer: TunnelIssuer::App,
+            ..with_tunnels(true, true)
+        };
+        assert!(tunnel_paths(&app).is_empty());
+        let own = SitePlan {
+            routes: vec![to_app("/"), to_app("/weapp")],
+            ..with_tunnels(true, true)
+        };
+        assert_eq!(tunnel_paths(&own), ["/tunnel"]);
+    }
+
+    #[test]
+    fn callbacks_are_the_apps_wherever_it_stands() {
+        for route in ["/", "/*", "/weapp", "/weapp/*", "= /weapp/tunnel"] {
+            let site = SitePlan {
+                routes: vec![to_app(route)],
+                ..with_tunnels(true, true)
+            };
+            assert_eq!(who_takes(&site, "/weapp/tunnel"), Answers::App, "{route}");
+        }
+        let site = SitePlan {
+            routes: vec![
+                Route {
+                    target: Target::Static("html".into()),
+                    ..to_app("/")
+                },
+                to_app("/api"),
+            ],
+            ..with_tunnels(true, true)
+        };
+        for (path, who) in [
+            ("/weapp/tunnel", Answers::Files),
+            ("/api/hook", Answers::App),
+            ("/apis", Answers::Files),
+            ("/weapp/login", Answers::Weappd),
+            ("/weapp/files/x", Answers::Weappd),
+        ] {
+            assert_eq!(who_takes(&site, path), who, "{path}");
+        }
+        assert_eq!(
+            who_takes(&with_tunnels(true, true), "/tunnel"),
+            Answers::Nobody
+        );
+    }
+
+    #[test]
+    fn callbacks_need_no_session_and_the_room_takes_none() {
+        let room = Target::Room(Router::new());
+        let shared = Target::Shared {
+            app: Box::new(Target::App("app".to_owned())),
+            room: Router::new(),
+            app_first: true,
+        };
+        let outside = Site {
+            hosts: vec!["a.com".to_owned()],
+            tls: None,
+            redirect: Some(443),
+            no_redirect: vec![INBOX.to_owned()],
+            appids: Vec::new(),
+            routes: vec![
+                Route {
+                    session: SessionRule::Require,
+                    ..to_app("/")
+                },
+                Route {
+                    target: shared,
+                    session: SessionRule::Require,
+                    ..to_app("= /weapp/tunnel")
+                },
+                Route {
+                    target: room,
+                    ..to_app("= /weapp/message")
+                },
+            ],
+            services: Vec::new(),
+        };
+        let paths = ["/hook", "/tunnel", "/weapp/tunnel"].map(str::to_owned);
+        let site = inside(&outside, &paths);
+        assert!(site.redirect.is_none());
+        let rules: Vec<_> = (site.routes.iter())
+            .map(|route| (route.path.as_str(), route.session))
+            .collect();
+        let pass = SessionRule::Pass;
+        let all = [
+            ("/", SessionRule::Require),
+            ("= /hook", pass),
+            ("= /tunnel", pass),
+            ("= /weapp/tunnel", pass),
+        ];
+        assert_eq!(rules, all);
+        let is_app = |route: &Route| matches!(route.target, Target::App(_));
+        assert!(site.routes.iter().all(is_app));
     }
 }

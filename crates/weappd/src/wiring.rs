@@ -20,7 +20,7 @@ use axum::Router;
 use weappd_apps::{Apps, AppsParts, Variables};
 use weappd_base::secret::Secret;
 use weappd_base::wiretap::Wiretap;
-use weappd_edge::{Bound, Edge, EdgeParts, Kind, Protected, Site, Target};
+use weappd_edge::{Bound, Edge, EdgeParts, Kind, Protected, Site};
 use weappd_files::http::PublicBase;
 use weappd_files::{Files, FilesParts};
 use weappd_gateway::Gateway;
@@ -142,7 +142,10 @@ async fn build(
         .collect();
     if let Some(socket) = side {
         let kind = Kind::Http;
-        let edge = house.side_edge(&sites, plan.protected.clone())?;
+        let callbacks = callback_paths(&plan.sections.tunnel);
+        let inside = |site: &Site| sites::inside(site, &callbacks);
+        let inner = sites.iter().map(inside).collect();
+        let edge = house.side_edge(inner, plan.protected.clone())?;
         doors.open("the side door", edge, vec![Bound { socket, kind }]);
     }
     let edge = Edge::build(EdgeParts {
@@ -311,7 +314,7 @@ impl House {
             (upload, Router::new())
         };
         if let Some(business) = &plan.tunnel_business {
-            guarded = guarded.merge(tunnel_router(self.tunnels.clone(), business, plan.wafer1));
+            guarded = guarded.merge(tunnel_router(self.tunnels.clone(), business));
         }
         let inbox = (!plan.messages.is_empty())
             .then(|| weappd_gateway::http::inbox_router(self.gateway.clone(), &plan.messages));
@@ -330,22 +333,10 @@ impl House {
 
     /// The same sites for weappd's own callbacks: plain HTTP on loopback, sent nowhere else,
     /// drawn and logged by the rooms that make them.
-    fn side_edge(&self, sites: &[Site], protected: Protected) -> Result<Edge, Failure> {
-        let inside = |site: &Site| {
-            let mut site = site.clone();
-            site.tls = None;
-            site.redirect = None;
-            // In here the inbox's paths are the app's: this is how messages reach it.
-            let inbox = site.no_redirect.clone();
-            site.routes.retain(|route| {
-                let path = route.path.trim_start_matches(['=', ' ']);
-                !inbox.iter().any(|own| own == path) || !matches!(route.target, Target::Room(_))
-            });
-            site
-        };
+    fn side_edge(&self, sites: Vec<Site>, protected: Protected) -> Result<Edge, Failure> {
         Edge::build(EdgeParts {
             config: small_config(),
-            sites: sites.iter().map(inside).collect(),
+            sites,
             protected,
             upstreams: self.apps.addresses(),
             identify: Arc::new(PassIdentify {
@@ -422,11 +413,26 @@ fn side_door(plan: &mut Plan) -> Result<Option<TcpListener>, Failure> {
         .peekable();
     let messages = plan.pushes.values().any(PushPlan::takes_messages);
     if own.peek().is_none() && !messages {
+    let tunnels = !plan.sections.tunnel.businesses.is_empty();
+    let messages = plan.pushes.values().any(|push| push.token.is_some());
+    if !tunnels && !messages {
         return Ok(None);
     }
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let door = listen::bind(loopback, "the side door", "free a port")?;
-    let via = door.local_addr().ok();
-    own.for_each(|business| business.via = via);
+    plan.sections.tunnel.own_sites.via = door.local_addr().ok();
     Ok(Some(door))
+}
+
+/// The paths at which business servers of our own sites take callbacks.
+fn callback_paths(tunnel: &weappd_tunnel::Config) -> Vec<String> {
+    let fixed = tunnel.businesses.iter().filter_map(|business| {
+        let url: http::Uri = business.receive.as_ref()?.parse().ok()?;
+        tunnel.own_sites.has(&url).then(|| url.path().to_owned())
+    });
+    let usual = [sites::TUNNEL, sites::TUNNEL1].map(str::to_owned);
+    let mut paths: Vec<String> = usual.into_iter().chain(fixed).collect();
+    paths.sort();
+    paths.dedup();
+    paths
 }

@@ -9,6 +9,7 @@ mod files;
 mod life;
 mod protected;
 mod proxy;
+mod shared;
 mod smuggling;
 mod tls;
 mod trust;

@@ -11,12 +11,14 @@ use weappd_base::token::Tokens;
 use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
 use weappd_session::MiniApp;
 use weappd_simulator::PushSettings;
-use weappd_tunnel::Business;
+use weappd_tunnel::{Business, OwnSites};
 
 use crate::cli::say;
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
-use crate::plan::{DevPlan, Plan, PushPlan, Sections, SitePlan, Sockets, TunnelForApps};
+use crate::plan::{
+    DevPlan, Plan, PushPlan, Sections, SitePlan, Sockets, TunnelForApps, TunnelIssuer,
+};
 use crate::{dev_cert, listen, logging, simulated, wiring};
 
 #[derive(Debug, clap::Args)]
@@ -146,6 +148,11 @@ fn plan(
                 key: key.clone(),
                 ..Business::default()
             }],
+            own_sites: OwnSites {
+                hosts: vec!["*".to_owned()],
+                http_ports: vec![http_addr.port()],
+                ..OwnSites::default()
+            },
             ..weappd_tunnel::Config::default()
         },
         ..Sections::default()
@@ -164,6 +171,7 @@ fn plan(
             routes: vec![to_app("= /weapp/tunnel"), to_app("= /tunnel"), to_app("/")],
             services: Vec::new(),
             tunnel_business: None,
+            tunnel_issuer: TunnelIssuer::App,
         }],
         protected: weappd_edge::Protected::default(),
         mini_apps: vec![MiniApp::new(simulated::DEV_APPID, secret.clone())],

@@ -6,7 +6,7 @@
 //! tables into the rooms' own `Config` structs and notes each unknown key and wrong type on
 //! the way (`read`), fetching texts that stand in the environment or in files
 //! (`secret_source`). What was written (`raw`) is settled into what is meant (`resolve`,
-//! `site`, `route`, `address`): the short form becomes the long one, relative paths become
+//! `site`, `route`, `tunnel`, `address`): the short form becomes the long one, relative paths become
 //! whole ones, and what crosses sections is checked at the `desk`. Problems carry their
 //! place and a hint (`problem`); what is drawn of the file has its secrets hidden (`mask`).
 //!
@@ -44,6 +44,7 @@ mod site;
 mod spelling;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod uploads;
 
 use std::cell::RefCell;

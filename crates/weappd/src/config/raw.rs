@@ -12,6 +12,7 @@ use weappd_base::secret::Secret;
 use crate::config::{
     api_security::ApiSecurity, internal::Internal, push::FurtherPush, redirect::Redirect,
 };
+use crate::plan::TunnelIssuer;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -265,6 +266,9 @@ pub(crate) struct TunnelShort {
     pub(crate) key: Option<Secret>,
     /// Where callbacks go, whatever URL the SDK names.
     pub(crate) receive: Option<String>,
+    /// Who answers phones that ask for a tunnel: `"app"`, `"weappd"`, or `"auto"`: the app,
+    /// and weappd if the app has no such path.
+    pub(crate) issuer: TunnelIssuer,
 }
 
 /// `[log]`.

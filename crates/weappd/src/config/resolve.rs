@@ -11,7 +11,6 @@ use std::{
 use weappd_apps::AppConfig;
 use weappd_edge::Protected;
 use weappd_session::MiniApp;
-use weappd_tunnel::Business;
 
 use crate::config::{
     address,
@@ -20,7 +19,7 @@ use crate::config::{
     exposed, internal, push,
     raw::{self, Doors, Log, Raw, TunnelShort},
     redirect::Redirect,
-    site, spelling,
+    site, spelling, tunnel,
 };
 use crate::plan::{InternalAccess, PushPlan, SitePlan};
 
@@ -87,7 +86,13 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     let pushes = push::all(desk, &raw);
     let apps = apps(desk, &mut raw);
     let mut sites = site::all(desk, &raw, &doors, &mini_apps, &apps);
-    let tunnel = tunnel(desk, shared.tunnel, &shared.tunnel_short, &mut sites);
+    let tunnel = tunnel::settle(
+        desk,
+        shared.tunnel,
+        &shared.tunnel_short,
+        &mut sites,
+        &doors,
+    );
     for site in &mut sites {
         let mut messages = site.appids.clone();
         messages.retain(|appid| pushes.get(appid).is_some_and(PushPlan::takes_messages));
@@ -315,62 +320,6 @@ fn is_program(path: &FilePath) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata()
         .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
-}
-
-/// Gives every site its business server, from `[tunnel] key` where the list has none.
-fn tunnel(
-    desk: &Desk<'_>,
-    mut tunnel: weappd_tunnel::Config,
-    short: &TunnelShort,
-    sites: &mut [SitePlan],
-) -> weappd_tunnel::Config {
-    let listed = tunnel.businesses.len();
-    for site in sites {
-        let Some(host) = site
-            .hosts
-            .first()
-            .filter(|host| !host.contains('*'))
-            .cloned()
-        else {
-            continue;
-        };
-        if !tunnel
-            .businesses
-            .iter()
-            .any(|business| business.host == host)
-        {
-            let Some(key) = short.key.clone() else {
-                continue;
-            };
-            tunnel.businesses.push(Business {
-                host: host.clone(),
-                key,
-                receive: short.receive.clone(),
-                ..Business::default()
-            });
-        }
-        site.tunnel_business = Some(host);
-    }
-    if short.receive.is_some() && !desk.says(&["tunnel".into(), "key".into()]) {
-        desk.error(
-            &["tunnel".into(), "receive".into()],
-            "`receive` goes with `key`, which is missing",
-            "give the SDK's tunnelSignatureKey as key",
-        );
-    }
-    let problems = tunnel.problems().into_iter().map(|(field, message, hint)| {
-        // What came of the short form is told where the short form stands.
-        let index = field
-            .strip_prefix("businesses[")
-            .and_then(|rest| rest.split_once("]."));
-        let field = match index {
-            Some((at, key)) if at.parse().is_ok_and(|at: usize| at >= listed) => key.to_owned(),
-            _ => field,
-        };
-        (field, message, hint)
-    });
-    desk.room(&["tunnel".into()], problems);
-    tunnel
 }
 
 /// No two listeners, and no app, want the same port.

@@ -35,9 +35,11 @@ run = "node app.js"
 #: instances = 1
 #: ready = { path = "/healthz" }                 # default: it accepts connections on PORT
 
-# Realtime tunnels. The key is the SDK's tunnelSignatureKey.
+# Realtime tunnels. The key is the SDK's tunnelSignatureKey. Your app answers GET /weapp/tunnel,
+# as with the Wafer SDKs, or weappd if it has no such path; POST is your app's callback.
 [tunnel]
 key = "TUNNEL_KEY"
+#: issuer = "auto"                               # or "app", or "weappd"
 #: receive = "https://www.example.com/weapp/tunnel"  # default: where the SDK says
 
 #: [session]

@@ -15,8 +15,8 @@ use crate::{
         resolve::OpenDoors,
         route, service, spelling,
     },
-    plan::SitePlan,
-    sites::{builtin_paths, takes_over},
+    plan::{SitePlan, TunnelIssuer},
+    sites::{self, Answers, builtin_paths, takes_over},
 };
 
 /// What sites may refer to.
@@ -187,6 +187,7 @@ fn settle(
         messages: Vec::new(),
         push_paths: Vec::new(),
         tunnel_business: None,
+        tunnel_issuer: TunnelIssuer::default(),
         hosts,
     }
 }
@@ -412,7 +413,12 @@ fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
     }
     let mut own = Vec::new();
     let mut taken: BTreeMap<&str, Vec<Cow<'static, str>>> = BTreeMap::new();
-    for path in builtin_paths(site) {
+    let tunnels = sites::tunnel_paths(site);
+    let taken_over = sites::all_tunnel_paths(site).filter(|path| !tunnels.contains(path));
+    for path in builtin_paths(site)
+        .into_iter()
+        .chain(taken_over.map(Cow::from))
+    {
         match site
             .routes
             .iter()
@@ -422,11 +428,23 @@ fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
             None => own.push(path),
         }
     }
+    let has_app = |path: &&str| sites::who_takes(site, path) == Answers::App;
+    let is_shared = site.tunnel_issuer == TunnelIssuer::Auto && tunnels.iter().any(has_app);
+    if !is_shared {
+        own.extend(tunnels.iter().map(|path| format!("GET {path}").into()));
+    }
     if !own.is_empty() {
         let own = own.join(", ");
         desk.note(
             &written.name_place(),
             format!("weappd itself answers {own} of {name}"),
+        );
+    }
+    if is_shared {
+        let paths = tunnels.join(", ");
+        desk.note(
+            &written.name_place(),
+            format!("phones ask your app for tunnels at {paths} of {name}, and weappd if your app has no such path; callbacks are your app's"),
         );
     }
     for (at, route) in written.routes.iter().enumerate() {

@@ -8,6 +8,8 @@ use weappd_edge::{CertFiles, Target};
 
 use crate::config::{self, Config, Problem, Severity, sample};
 
+mod tunnel;
+
 /// A directory with a certificate, a page and a program beside weappd.toml.
 struct Desk {
     dir: TempDir,
@@ -165,7 +167,8 @@ fn who_answers_what_is_told() {
     assert_eq!(
         notes,
         [
-            "weappd itself answers /weapp/session, /weapp/files/, /weapp/ws/, /weapp/user, /weapp/tunnel, /weapp/upload of a.com",
+            "weappd itself answers /weapp/session, /weapp/files/, /weapp/ws/, /weapp/user, /weapp/upload of a.com",
+            "phones ask your app for tunnels at /weapp/tunnel of a.com, and weappd if your app has no such path; callbacks are your app's",
             PROXY,
             "this route takes over /weapp/login, which weappd would answer",
         ]

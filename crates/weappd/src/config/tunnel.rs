@@ -1,0 +1,219 @@
+//! Tunnels: whose they are, where phones reach them, and whether their callbacks arrive at a
+//! business server at all.
+
+use std::borrow::Cow;
+
+use http::Uri;
+use weappd_tunnel::{Business, OwnSites};
+
+use crate::config::{address, desk::Desk, document::Step, raw::TunnelShort, resolve::OpenDoors};
+use crate::plan::SitePlan;
+use crate::sites::{self, Answers};
+
+/// Gives every site its business server, from `[tunnel] key` where the list has none, and
+/// follows the callbacks of each.
+pub(crate) fn settle(
+    desk: &Desk<'_>,
+    mut tunnel: weappd_tunnel::Config,
+    short: &TunnelShort,
+    sites: &mut [SitePlan],
+    doors: &OpenDoors,
+) -> weappd_tunnel::Config {
+    let listed = tunnel.businesses.len();
+    for site in &mut *sites {
+        site.tunnel_issuer = short.issuer;
+        let name = site.hosts.first().filter(|host| !host.contains('*'));
+        let Some(host) = name.cloned() else {
+            continue;
+        };
+        let known = |business: &Business| business.host == host;
+        if !tunnel.businesses.iter().any(known) {
+            let Some(key) = short.key.clone() else {
+                continue;
+            };
+            tunnel.businesses.push(Business {
+                host: host.clone(),
+                key,
+                receive: short.receive.clone(),
+                ..Business::default()
+            });
+        }
+        site.tunnel_business = Some(host);
+    }
+    if short.receive.is_some() && !desk.says(&["tunnel".into(), "key".into()]) {
+        desk.error(
+            &["tunnel".into(), "receive".into()],
+            "`receive` goes with `key`, which is missing",
+            "give the SDK's tunnelSignatureKey as key",
+        );
+    }
+    let problems = tunnel.problems();
+    let are_sound = problems.is_empty();
+    let problems = problems.into_iter().map(|(field, message, hint)| {
+        // What came of the short form is told where the short form stands.
+        let index = field
+            .strip_prefix("businesses[")
+            .and_then(|rest| rest.split_once("]."));
+        let field = match index {
+            Some((at, key)) if at.parse().is_ok_and(|at: usize| at >= listed) => key.to_owned(),
+            _ => field,
+        };
+        (field, message, hint)
+    });
+    desk.room(&["tunnel".into()], problems);
+    tunnel.own_sites = own_sites(sites, doors);
+    for business in &mut tunnel.businesses {
+        business.public_base = public_base(&business.host, sites, doors);
+    }
+    if are_sound {
+        for (at, business) in tunnel.businesses.iter().enumerate() {
+            let place = Place {
+                listed: (at < listed).then_some(at),
+            };
+            follow(desk, business, &place, &tunnel, sites, doors);
+        }
+    }
+    tunnel
+}
+
+/// The public addresses of the sites; the way to them is known once they are served.
+fn own_sites(sites: &[SitePlan], doors: &OpenDoors) -> OwnSites {
+    let ports = |addresses: &[std::net::SocketAddr]| {
+        addresses.iter().map(std::net::SocketAddr::port).collect()
+    };
+    OwnSites {
+        via: None,
+        hosts: sites.iter().flat_map(|site| site.hosts.clone()).collect(),
+        http_ports: ports(&doors.http),
+        https_ports: ports(&doors.https),
+    }
+}
+
+/// Where phones reach the site of a business server: at the port weappd has HTTPS on. A site
+/// without TLS stands behind a TLS proxy of its own, at the usual port.
+fn public_base(host: &str, sites: &[SitePlan], doors: &OpenDoors) -> Option<String> {
+    let site = sites
+        .iter()
+        .find(|site| site.hosts.iter().any(|name| name == host))?;
+    let mut ports = doors.https.iter().map(std::net::SocketAddr::port);
+    let port = match site.tls {
+        Some(_) if !ports.clone().any(|port| port == 443) => ports.next(),
+        _ => None,
+    };
+    Some(match port {
+        Some(port) => format!("wss://{host}:{port}"),
+        None => format!("wss://{host}"),
+    })
+}
+
+/// Where a business server is written down.
+struct Place {
+    /// Its index in the list; `None` for `[tunnel] key`.
+    listed: Option<usize>,
+}
+
+impl Place {
+    fn of(&self, key: &'static str) -> Vec<Step<'static>> {
+        match (self.listed, key) {
+            (Some(at), key) => vec!["tunnel".into(), "businesses".into(), at.into(), key.into()],
+            (None, "host") => vec!["tunnel".into(), "key".into()],
+            (None, key) => vec!["tunnel".into(), key.into()],
+        }
+    }
+}
+
+/// Follows the callbacks of one business server, and says so if they come back to weappd.
+fn follow(
+    desk: &Desk<'_>,
+    business: &Business,
+    place: &Place,
+    tunnel: &weappd_tunnel::Config,
+    sites: &[SitePlan],
+    doors: &OpenDoors,
+) {
+    if let Some(receive) = &business.receive {
+        let Ok(url) = receive.parse::<Uri>() else {
+            return;
+        };
+        if let Some(why) = comes_back(&url, &tunnel.own_sites, sites, doors) {
+            desk.error(
+                &place.of("receive"),
+                format!("callbacks to {receive} come back to weappd: {why}"),
+                "give the address at which your business server takes callbacks, or leave `receive` out",
+            );
+        }
+        return;
+    }
+    let its_address = [doors.internal].into_iter().chain(doors.wechat_https);
+    for door in its_address {
+        if address::leads_to(&business.host, door) {
+            desk.error(
+                &place.of("host"),
+                format!(
+                    "callbacks to {} come back to weappd: it is the internal API",
+                    business.host
+                ),
+                "`host` is the SDK's serverHost: the name of your site",
+            );
+        }
+    }
+    let own = |site: &&SitePlan| site.tunnel_business.as_ref() == Some(&business.host);
+    for site in sites.iter().filter(own) {
+        for path in sites::tunnel_paths(site) {
+            if let Some(why) = not_taken(site, path) {
+                desk.error(
+                    &place.of("host"),
+                    format!("tunnels of {} would be dead: {why}", business.host),
+                    "give the site an app or proxy = 1937; or `receive`, the whole address of a \
+                     business server elsewhere; or remove the key, if there are no tunnels",
+                );
+                break;
+            }
+        }
+    }
+}
+
+/// Why callbacks to `url` would reach no business server.
+fn comes_back(
+    url: &Uri,
+    own: &OwnSites,
+    sites: &[SitePlan],
+    doors: &OpenDoors,
+) -> Option<Cow<'static, str>> {
+    let host = url.host()?;
+    let default = if url.scheme_str() == Some("http") {
+        80
+    } else {
+        443
+    };
+    let named = format!("{host}:{}", url.port_u16().unwrap_or(default));
+    if address::leads_to(&named, doors.internal) {
+        return Some("it is the internal API".into());
+    }
+    if doors
+        .wechat_https
+        .is_some_and(|door| address::leads_to(&named, door))
+    {
+        return Some("it is the stand-in for WeChat".into());
+    }
+    if own.has(url) {
+        return not_taken(sites::of_host(sites, host)?, url.path());
+    }
+    let mut public = doors.http.iter().chain(&doors.https);
+    public
+        .any(|door| address::leads_to(&named, *door))
+        .then(|| format!("no site is called {host}").into())
+}
+
+/// Why a `POST` to `path` of a site reaches no business server.
+fn not_taken(site: &SitePlan, path: &str) -> Option<Cow<'static, str>> {
+    let name = site.hosts.first().map_or("the site", String::as_str);
+    let why = match sites::who_takes(site, path) {
+        Answers::App => return None,
+        Answers::Weappd => format!("weappd itself answers {path} of {name}"),
+        Answers::Files => format!("at {path} of {name} stand files"),
+        Answers::Redirect => format!("{path} of {name} is sent elsewhere"),
+        Answers::Nobody => format!("no app and no proxy answers {path} of {name}"),
+    };
+    Some(why.into())
+}
