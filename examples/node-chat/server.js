@@ -63,18 +63,27 @@ function hear(tunnelId, text) {
   if (typeof word === 'string') tellAll('speak', { who, word: word.slice(0, 500) });
 }
 
-// GET /weapp/tunnel: a phone wants a tunnel. weappd says who it is.
+// GET /weapp/tunnel: a phone wants a tunnel. weappd says who it is. (/tunnel is the same for
+// old clients, in the words of Wafer 1.)
+const NO_SESSION = { 'F2C224D4-2BCE-4C64-AF9F-A6D872000D1A': 1, error: 'ERR_INVALID_SESSION', message: 'log in again' };
 async function open(request) {
-  const { 'x-wx-openid': openId, 'x-wx-skey': skey } = request.headers;
-  if (!openId) return [401, { code: -1, error: 'ERR_SKEY_INVALID' }];
-  const user = await fetch(`${WEAPPD_INTERNAL_URL}/weapp/user`, { headers: { 'x-wx-skey': skey } }).then((r) => r.json());
-  if (user.code !== 0) return [401, user];
-  const { nickName = '微信用户', avatarUrl = '' } = user.data;
-  const receiveUrl = `http://${WEAPPD_SERVER_HOST}/weapp/tunnel`;
+  const { 'x-wx-openid': openId, 'x-wx-id': id, 'x-wx-skey': skey } = request.headers;
+  const path = request.url.split('?')[0];
+  if (!openId) return path === '/tunnel' ? [200, NO_SESSION] : [401, { code: -1, error: 'ERR_SKEY_INVALID' }];
+  const user = await askUser(id ? { 'x-wx-id': id, 'x-wx-skey': skey } : { 'x-wx-skey': skey });
+  const { nickName = '微信用户', avatarUrl = '' } = user;
+  const receiveUrl = `http://${WEAPPD_SERVER_HOST}${path}`;
   const tunnel = JSON.parse(await ask('/get/wsurl', { receiveUrl, protocolType: 'wss' }));
   expected.set(tunnel.tunnelId, { openId, nickName, avatarUrl });
   setTimeout(() => expected.delete(tunnel.tunnelId), 120000).unref();
-  return [200, { code: 0, data: tunnel }];
+  return [200, path === '/tunnel' ? { url: tunnel.connectUrl } : { code: 0, data: tunnel }];
+}
+
+async function askUser(headers) {
+  const answer = await fetch(`${WEAPPD_INTERNAL_URL}/weapp/user`, { headers });
+  const { code, data, error } = await answer.json();
+  if (code !== 0) throw new Error(`who is it? ${error}`);
+  return data;
 }
 
 // POST /weapp/tunnel: something happened in a tunnel.
@@ -90,7 +99,7 @@ async function callback(request) {
   return [200, { code: 0, message: 'ok' }];
 }
 
-const routes = { 'GET /weapp/tunnel': open, 'POST /weapp/tunnel': callback };
+const routes = { 'GET /weapp/tunnel': open, 'POST /weapp/tunnel': callback, 'GET /tunnel': open, 'POST /tunnel': callback };
 http.createServer(async (request, response) => {
   const route = routes[`${request.method} ${request.url.split('?')[0]}`] || (() => [404, { code: 404 }]);
   const [status, body] = await Promise.resolve(request).then(route).catch((error) => [500, { code: 1, error: error.message }]);

@@ -115,6 +115,12 @@ pub(crate) fn who_takes(site: &SitePlan, path: &str) -> Answers {
     }
 }
 
+/// Whether `path` of a site leads to an app that weappd keeps alive.
+pub(crate) fn is_apps(site: &SitePlan, path: &str) -> bool {
+    let route = route_of(&site.routes, path);
+    route.is_some_and(|route| matches!(route.target, Target::App(_)))
+}
+
 /// The site of a host name, as the front door finds it.
 pub(crate) fn of_host<'a>(sites: &'a [SitePlan], host: &str) -> Option<&'a SitePlan> {
     let host = host.to_ascii_lowercase();

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use weappd_tunnel::Business;
 
 use crate::cli::{say, serve};
 use crate::config::Config;
@@ -30,7 +31,8 @@ pub(super) fn run(file: &Path, host: Option<&str>) -> Result<(), Failure> {
         None => hosts.first().copied().unwrap_or_default(),
     };
     let businesses = &config.tunnel.businesses;
-    let Some(business) = businesses.iter().find(|business| business.host == host) else {
+    let has_key = |business: &&Business| business.host == host && !business.key.is_empty();
+    let Some(business) = businesses.iter().find(has_key) else {
         return Err(Failure::say(
             format_args!("{host} has no tunnel key"),
             "give one: key = \"…\" under [tunnel] (`weappd init` writes a random one)",

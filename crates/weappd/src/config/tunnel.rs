@@ -61,12 +61,16 @@ pub(crate) fn settle(
         (field, message, hint)
     });
     desk.room(&["tunnel".into()], problems);
+    let configured = tunnel.businesses.len();
+    if configured == 0 {
+        tunnel.businesses.extend(unasked(sites));
+    }
     tunnel.own_sites = own_sites(sites, doors);
     for business in &mut tunnel.businesses {
         business.public_base = public_base(&business.host, sites, doors);
     }
     if are_sound {
-        for (at, business) in tunnel.businesses.iter().enumerate() {
+        for (at, business) in tunnel.businesses.iter().take(configured).enumerate() {
             let place = Place {
                 listed: (at < listed).then_some(at),
             };
@@ -74,6 +78,24 @@ pub(crate) fn settle(
         }
     }
     tunnel
+}
+
+/// The business server of a file without any: weappd's app, which is told its key. The key
+/// is empty here, and made anew at each start.
+fn unasked(sites: &[SitePlan]) -> Option<Business> {
+    let host = |site: &SitePlan| {
+        site.hosts
+            .first()
+            .filter(|host| !host.contains('*'))
+            .cloned()
+    };
+    let site = sites
+        .iter()
+        .find(|site| sites::is_apps(site, sites::TUNNEL))?;
+    Some(Business {
+        host: host(site)?,
+        ..Business::default()
+    })
 }
 
 /// The public addresses of the sites; the way to them is known once they are served.
@@ -161,12 +183,16 @@ fn follow(
     for site in sites.iter().filter(own) {
         for path in sites::tunnel_paths(site) {
             if let Some(why) = not_taken(site, path) {
-                desk.error(
-                    &place.of("host"),
-                    format!("tunnels of {} would be dead: {why}", business.host),
-                    "give the site an app or proxy = 1937; or `receive`, the whole address of a \
-                     business server elsewhere; or remove the key, if there are no tunnels",
-                );
+                let message = format!("tunnels of {} would be dead: {why}", business.host);
+                let hint = "give the site an app or proxy = 1937; or `receive`, the whole \
+                            address of a business server elsewhere; or remove the key, if there \
+                            are no tunnels";
+                if site.routes.is_empty() {
+                    // A site that is still to be written.
+                    desk.warning(&place.of("host"), message, hint);
+                } else {
+                    desk.error(&place.of("host"), message, hint);
+                }
                 break;
             }
         }

@@ -9,12 +9,12 @@ use crate::http::{self, Answer, Client};
 use crate::world::{Phone, Recipe, World, text};
 
 /// The smallest PNG there is: one pixel.
-const PNG: &[u8] =
+pub(crate) const PNG: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\
     \0\0\0\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\0\x05\0\x01\xff\x89\x99=\x1d\0\0\0\0IEND\xaeB`\x82";
 
 /// As phones write it: a field before the file, and a name in Chinese.
-fn form(name: &str, kind: &str, file: &[u8]) -> Vec<u8> {
+pub(crate) fn form(name: &str, kind: &str, file: &[u8]) -> Vec<u8> {
     let mut body = format!(
         "--WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\n三木\r\n\
          --WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
@@ -26,7 +26,7 @@ fn form(name: &str, kind: &str, file: &[u8]) -> Vec<u8> {
     body
 }
 
-async fn upload(phone: &Phone, site: &Client, body: Vec<u8>) -> Answer {
+pub(crate) async fn upload(phone: &Phone, site: &Client, body: Vec<u8>) -> Answer {
     let ask = site.post("/weapp/upload").header(
         "content-type",
         "multipart/form-data; boundary=WebKitFormBoundaryX",

@@ -57,6 +57,8 @@ mod raw;
 mod relay;
 // A site's own files, and the ways out of their folder.
 mod root;
+// The READMEs' files and the examples under `weappd serve`.
+mod production;
 // The README, taken by its word.
 mod readme;
 // A whole session, and not one secret in what weappd says.

@@ -13,7 +13,7 @@
 mod beside;
 mod client;
 mod production;
-mod runs;
+pub(crate) mod runs;
 mod server;
 pub(crate) mod stories;
 

@@ -91,7 +91,7 @@ impl Socket {
     }
 }
 
-async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(PATIENCE, what).await;
     done.expect("what the tunnel does, it does soon")
 }
@@ -261,7 +261,7 @@ async fn a_connect_url_nobody_used_in_time_is_accepted_and_closed() {
     let app = upstream::serve(upstream::echo());
     let tunnel = format!(
         "[tunnel]\nkey = \"{}\"\nreceive = \"http://{app}/tunnel\"\n\
-         allow_http_receive = true\nconnect_ttl_secs = 1",
+         allow_http_receive = true\nconnect_ttl_secs = 1\nissuer = \"weappd\"",
         "k".repeat(32)
     );
     let site = format!("proxy = \"{app}\"");

@@ -235,6 +235,8 @@ pub(crate) struct Recipe {
     pub(crate) wechat: SocketAddr,
     endpoint: SocketAddr,
     is_long: bool,
+    /// A file of somebody's own, in place of the short form.
+    whole: Option<String>,
     miniapp: String,
     site: String,
     edge: String,
@@ -272,6 +274,7 @@ impl Recipe {
             wechat,
             endpoint: wechat,
             is_long: false,
+            whole: None,
             miniapp: String::new(),
             site: String::new(),
             edge: String::new(),
@@ -291,6 +294,22 @@ impl Recipe {
     /// Neither the site nor the mini program is given: the sections say all of it.
     pub(crate) fn long_form(mut self) -> Self {
         self.is_long = true;
+        self
+    }
+
+    /// The file is `text`, with the ports and the simulated WeChat of the test added. The
+    /// certificate is `1_..._bundle.crt` and `2_....key`, as vendors name them.
+    pub(crate) fn whole(mut self, text: &str) -> Self {
+        self.whole = Some(text.to_owned());
+        let name = |ending: &str| {
+            let quoted = text.split('"').find(|word| word.ends_with(ending));
+            quoted.map(|name| self.dir.path().join(name))
+        };
+        for (ours, ending) in [("site.crt", "_bundle.crt"), ("site.key", ".key")] {
+            if let Some(path) = name(ending) {
+                fs::copy(self.dir.path().join(ours), path).expect("a copy");
+            }
+        }
         self
     }
 
@@ -363,7 +382,9 @@ impl Recipe {
             log,
             ..
         } = self;
-        let short = if self.is_long {
+        let short = if let Some(whole) = &self.whole {
+            format!("{whole}\n")
+        } else if self.is_long {
             String::new()
         } else {
             format!(
@@ -493,6 +514,25 @@ impl Phone {
         assert_eq!(answer["code"], 0, "{answer}");
         self.skey = Some(text(&answer["data"]["skey"]).to_owned());
         answer
+    }
+
+    /// The same in the dialect of `path`: the session, `{skey}` or `{id, skey}`.
+    pub(crate) async fn log_in_at(&mut self, path: &str) -> Value {
+        let code = self.code().await;
+        let data = self.wx("user_info", &json!({})).await;
+        let login = self.site.get(path).header("x-wx-code", &code);
+        let login = login
+            .header("x-wx-encrypted-data", text(&data["encryptedData"]))
+            .header("x-wx-iv", text(&data["iv"]));
+        let mut answer = http::json(&login.send().await);
+        let session = if path == "/login" {
+            &mut answer["session"]
+        } else {
+            &mut answer["data"]
+        };
+        let session = session.take();
+        self.skey = Some(text(&session["skey"]).to_owned());
+        session
     }
 
     /// A request with the session header.

@@ -13,7 +13,7 @@ use crate::mariadb::MariaDb;
 use crate::process::PATIENCE;
 
 /// Wafer 2's `cAuth.sql`, as its quickstarts have it.
-const TABLE: &str = "CREATE TABLE cSessionInfo (
+pub(super) const TABLE: &str = "CREATE TABLE cSessionInfo (
     open_id varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
     uuid varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,
     skey varchar(100) COLLATE utf8mb4_unicode_ci NOT NULL,

@@ -43,6 +43,16 @@ impl Production {
 
     /// The same with more sections of weappd.toml.
     pub(crate) fn start_with(software: &OldSoftware, server: &OldServer, sections: &str) -> Self {
+        Self::start_on(software, server, server.site(), sections)
+    }
+
+    /// The same with lines of the site.
+    pub(crate) fn start_on(
+        software: &OldSoftware,
+        server: &OldServer,
+        site: &str,
+        sections: &str,
+    ) -> Self {
         let home = Home(tempfile::tempdir().expect("a temp dir"));
         let ports = free_ports();
         let [_, https, internal, wechat] = ports;
@@ -50,7 +60,7 @@ impl Production {
         let ca = make_certificate(home.path());
         let sdk_config = home.path().join("sdk.config");
         let app = server.app_section(software, &sdk_config, &wechat_url);
-        let toml = weappd_toml(ports, &server.routes(), &app) + sections;
+        let toml = weappd_toml(ports, site, &app) + sections;
         fs::write(home.path().join("weappd.toml"), toml).expect("weappd.toml");
         fs::write(&sdk_config, home.weappd(&["sdk-config"]).stdout).expect("sdk.config");
 
@@ -178,14 +188,14 @@ impl Home {
     }
 }
 
-/// `public_url` stands here only because the test's HTTPS port is not 443.
-fn weappd_toml([http, https, internal, wechat]: [u16; 4], routes: &str, app: &str) -> String {
+/// The smallest file there is, with the ports of the test.
+fn weappd_toml([http, https, internal, wechat]: [u16; 4], site: &str, app: &str) -> String {
     format!(
         r#"
 domain = "localhost"
 cert = "site.pem"
 key = "site.key"
-{routes}
+{site}
 
 [miniapp]
 appid = "{APPID}"
@@ -195,7 +205,6 @@ secret = "{APP_SECRET}"
 
 [tunnel]
 key = "{TUNNEL_KEY}"
-public_url = "wss://localhost:{https}"
 
 [wechat]
 endpoint = "http://127.0.0.1:{wechat}"

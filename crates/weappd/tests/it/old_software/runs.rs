@@ -1,10 +1,10 @@
 //! The stories, told against real weappd processes.
 
-use super::{Endpoint, stories};
+use super::{Endpoint, Wafer, stories};
 use crate::world::World;
 
-/// `weappd dev` as a mini program reaches it.
-fn endpoint(world: &World) -> Endpoint {
+/// A weappd as a mini program reaches it.
+pub(crate) fn endpoint(world: &World) -> Endpoint {
     Endpoint {
         site_url: format!("https://localhost:{}", world.https.port()),
         wechat_url: format!("http://{}", world.wechat),
@@ -20,6 +20,16 @@ fn a_wafer_1_server_and_its_clients_run_unchanged() {
 #[test]
 fn a_wafer_2_server_and_its_clients_run_unchanged() {
     stories::wafer2_runs_unchanged();
+}
+
+#[test]
+fn a_wafer_1_server_keeps_its_tunnels_whatever_weappd_speaks() {
+    stories::wafer1_runs_where_weappd_logs_in();
+}
+
+#[test]
+fn a_wafer_2_server_keeps_its_tunnels_where_weappd_logs_in() {
+    stories::wafer2_runs_where_weappd_logs_in();
 }
 
 // The world lives in other processes: blocking this test's runtime blocks nobody.
@@ -39,7 +49,7 @@ async fn wafer_2_clients_log_in_at_weappd_itself() {
 #[tokio::test]
 async fn wafer_2_clients_chat_in_the_demo_room() {
     let world = World::dev().await;
-    stories::wafer2_chats_in_the_demo_room(&endpoint(&world));
+    stories::chats_in_the_demo_room(Wafer::Two, &endpoint(&world));
 }
 
 #[tokio::test]
@@ -50,5 +60,5 @@ async fn wafer_2_clients_chat_in_the_node_example() {
     );
     let dir = tempfile::tempdir().expect("a temp dir");
     let world = World::dev_in(dir, &["--", "node", server]).await;
-    stories::wafer2_chats_in_the_demo_room(&endpoint(&world));
+    stories::chats_in_the_demo_room(Wafer::Two, &endpoint(&world));
 }

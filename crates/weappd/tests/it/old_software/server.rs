@@ -16,17 +16,12 @@ pub(crate) enum OldServer<'a> {
 }
 
 impl OldServer<'_> {
-    /// What the site hands to it. Wafer 2 servers answer paths that weappd would answer
-    /// by itself; the paths of Wafer 1 are nobody else's.
-    pub(super) fn routes(&self) -> String {
+    /// What the smallest file says besides. A Wafer 2 server logs its users in by itself, so
+    /// weappd speaks no dialect there.
+    pub(super) fn site(&self) -> &'static str {
         match self {
-            Self::Wafer1 => String::new(),
-            Self::Wafer2(_) => {
-                let paths = ["login", "user", "tunnel"];
-                let routes =
-                    paths.map(|name| format!("{{ path = \"= /weapp/{name}\", app = \"app\" }}"));
-                format!("routes = [{}]", routes.join(", "))
-            }
+            Self::Wafer1 => "",
+            Self::Wafer2(_) => "dialects = []",
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the users of those years did, told once for both generations.
 //!
-//! The first five functions are whole tests; three of them need to be told the weappd they
+//! The first seven functions are whole tests; three of them need to be told the weappd they
 //! run against.
 
 use serde_json::{Value, json};
@@ -19,6 +19,32 @@ pub(crate) fn wafer1_runs_unchanged() {
     goes_on_after_a_kill(&mut weappd, &mut alice, &mut bob);
     let nick = two_users_chat(&mut alice, &mut bob);
     weappd.expect_log(&format!("leave {nick}"));
+}
+
+/// The same on a site that speaks Wafer 1 itself, alone and beside Wafer 2: weappd answers
+/// the login, and the tunnel is the SDK's.
+pub(crate) fn wafer1_runs_where_weappd_logs_in() {
+    let software = OldSoftware::install();
+    for dialects in ["[\"wafer1\"]", "[\"wafer1\", \"wafer2\"]", "[]"] {
+        let site = format!("dialects = {dialects}");
+        let weappd = Production::start_on(&software, &OldServer::Wafer1, &site, "");
+        let mut alice = ClientDriver::spawn(&software, Wafer::One, &weappd.endpoint, "alice");
+        let mut bob = ClientDriver::spawn(&software, Wafer::One, &weappd.endpoint, "bob");
+        two_users_chat(&mut alice, &mut bob);
+    }
+}
+
+/// Koa and `wafer-node-sdk`, whose users weappd logs in, in the SDK's own `cAuth`.
+pub(crate) fn wafer2_runs_where_weappd_logs_in() {
+    let software = OldSoftware::install();
+    let store = MariaDb::start(&["cAuth"]);
+    store.query("cAuth", super::beside::TABLE);
+    let session = format!("\n[session]\nstore = '{}'\n", store.url("cAuth"));
+    let server = OldServer::Wafer2(&store);
+    let weappd = Production::start_on(&software, &server, "", &session);
+    let mut alice = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "alice");
+    let mut bob = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "bob");
+    two_users_chat(&mut alice, &mut bob);
 }
 
 /// Koa and the Wafer 2 SDKs, with sessions of their own and weappd as tunnel server.
@@ -50,11 +76,12 @@ pub(crate) fn wafer2_logs_in_at_weappd(endpoint: &Endpoint) {
     logs_in_and_in_again(Wafer::Two, &mut alice);
 }
 
-/// The Wafer 2 client SDK in weappd's own chat room, as `weappd dev` runs it.
-pub(crate) fn wafer2_chats_in_the_demo_room(endpoint: &Endpoint) {
+/// A client SDK in a chat room that speaks the demos' packets: weappd's own, as
+/// `weappd dev` runs it, and the example's.
+pub(crate) fn chats_in_the_demo_room(wafer: Wafer, endpoint: &Endpoint) {
     let software = OldSoftware::install();
-    let mut alice = ClientDriver::spawn(&software, Wafer::Two, endpoint, "alice");
-    let mut bob = ClientDriver::spawn(&software, Wafer::Two, endpoint, "bob");
+    let mut alice = ClientDriver::spawn(&software, wafer, endpoint, "alice");
+    let mut bob = ClientDriver::spawn(&software, wafer, endpoint, "bob");
     let (a, b) = (nick_after_login(&mut alice), nick_after_login(&mut bob));
     meet_and_speak(&mut alice, &a, &mut bob, &b);
     drive_through_a_tunnel(&mut alice, &a, &mut bob);
