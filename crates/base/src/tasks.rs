@@ -44,6 +44,11 @@ impl Stop {
         self.soft.is_cancelled()
     }
 
+    /// Whether the grace period is over.
+    pub fn is_forced(&self) -> bool {
+        self.hard.is_cancelled()
+    }
+
     /// Waits until the end is asked for.
     pub async fn asked(&self) {
         self.soft.cancelled().await;

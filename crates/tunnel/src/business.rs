@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::{HeaderValue, Uri};
 use parking_lot::Mutex;
@@ -12,7 +13,9 @@ use weappd_base::secret::Secret;
 
 use crate::config::{Config, OwnSites};
 use crate::error::Error;
+use crate::retry::{Losses, RetryGate};
 use crate::signature;
+use crate::tunnels::BusinessStats;
 
 /// Most receive URLs remembered per business; further ones work but share no memory.
 const MAX_ROUTES: usize = 64;
@@ -25,12 +28,25 @@ pub(crate) struct Business {
     pub(crate) dedupe: bool,
     /// Bounds the callbacks under way, first come first served.
     pub(crate) gate: Semaphore,
+    /// When `close` callbacks that failed go again, and when others do.
+    pub(crate) retries: [RetryGate; 2],
+    pub(crate) losses: Losses,
+    pub(crate) counts: CallbackCounts,
     receive: Option<Uri>,
     receive_hosts: Vec<String>,
     public_base: Option<String>,
     own_sites: Arc<OwnSites>,
     allow_http: bool,
     routes: Mutex<HashMap<String, Arc<Route>>>,
+}
+
+/// What became of a business server's callbacks since the start.
+#[derive(Debug, Default)]
+pub(crate) struct CallbackCounts {
+    /// Those that failed and wait to go again, now.
+    pub(crate) late: AtomicUsize,
+    pub(crate) retries: AtomicU64,
+    pub(crate) given_up: AtomicU64,
 }
 
 /// Where the callbacks of a tunnel go.
@@ -64,6 +80,30 @@ impl Business {
             routes.insert(named.to_owned(), Arc::clone(&route));
         }
         Ok(route)
+    }
+
+    /// How it takes its callbacks.
+    pub(crate) fn stats(&self) -> BusinessStats {
+        let counts = &self.counts;
+        BusinessStats {
+            host: self.host.clone(),
+            waiting: counts.late.load(Ordering::Relaxed) as u64,
+            retries: counts.retries.load(Ordering::Relaxed),
+            given_up: counts.given_up.load(Ordering::Relaxed),
+            trouble: self.retries.iter().find_map(RetryGate::trouble),
+        }
+    }
+
+    /// Tells of callbacks given up that nobody was told of.
+    pub(crate) fn tell_losses(&self) {
+        let lost = self.losses.rest();
+        if lost > 0 {
+            tracing::warn!(
+                business = self.host,
+                lost,
+                "further callbacks not delivered"
+            );
+        }
     }
 
     /// The route of tunnels this server opens by itself, whose callbacks come to `path`.
@@ -153,6 +193,9 @@ impl Businesses {
                     key: business.key.clone(),
                     dedupe: business.dedupe,
                     gate: Semaphore::new(config.callback_concurrency),
+                    retries: [RetryGate::new(), RetryGate::new()],
+                    losses: Losses::default(),
+                    counts: CallbackCounts::default(),
                     receive: business.receive.as_ref().and_then(|url| url.parse().ok()),
                     receive_hosts: business.receive_hosts.clone(),
                     public_base: business.public_base.clone(),
@@ -169,6 +212,11 @@ impl Businesses {
             by_tc_id: named(|business| signature::tc_id(&business.host)),
             by_host: named(|business| business.host.clone()),
         }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Business>> {
+        self.by_host.values()
     }
 
     /// The one an SDK calls `tc_id`.

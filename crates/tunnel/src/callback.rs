@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,10 +31,12 @@ use weappd_base::token::Tokens;
 use weappd_base::wiretap::{Party, Report, Wiretap};
 
 use crate::bell::Wakes;
+use crate::business::Business;
 use crate::config::Config;
 use crate::error::Error;
 use crate::hub::{Hub, add};
 use crate::letter::Letter;
+use crate::retry::{Telling, chance};
 use crate::signature;
 use crate::tunnel::{Event, Kind, Tunnel};
 
@@ -42,12 +45,18 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// How long connections wait for the next callback: less than the five seconds after which
 /// Node hangs up, so that no callback runs into a closing connection.
 const IDLE: Duration = Duration::from_secs(4);
-/// The first back-off and the longest.
+/// The first back-off of one callback and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The longest back-off of one that a business server had and did not take.
+const LONG_PAUSE: Duration = Duration::from_mins(5);
 /// How long a connect or message may be late.
 const BUDGET: Duration = Duration::from_mins(1);
 /// How long a close may be late: a business server must not keep ghosts.
 const CLOSE_BUDGET: Duration = Duration::from_hours(24);
+/// How long a close may be late that the business server had and did not take.
+const REJECTED_BUDGET: Duration = Duration::from_hours(1);
+/// Most callbacks that wait to go again to one business server.
+const MAX_LATE: usize = 50_000;
 
 /// Carries callbacks to business servers.
 pub(crate) struct Courier {
@@ -64,6 +73,7 @@ pub(crate) struct Courier {
 pub(crate) struct CourierParts {
     pub(crate) clock: Clock,
     pub(crate) tokens: Tokens,
+    /// Forced: whatever waits is given up.
     pub(crate) stop: Stop,
     pub(crate) wiretap: Wiretap,
     pub(crate) hub: Arc<Hub>,
@@ -123,40 +133,94 @@ impl Courier {
     async fn deliver(&self, tunnel: &Tunnel, event: &Event) -> Result<(), HouseClosed> {
         let business = &tunnel.route.business;
         let letter = Letter::write(tunnel.id, event, &business.key, self.letter_id());
-        let budget = if event.kind == Kind::Close {
-            CLOSE_BUDGET
-        } else {
-            BUDGET
-        };
+        let is_close = event.kind == Kind::Close;
         let repeatable = business.dedupe || !matches!(event.kind, Kind::Message(_));
-        let mut tries = 0;
-        loop {
+        let mut late = None;
+        for tries in 0_u32.. {
             let outcome = tokio::select! {
                 outcome = self.attempt(tunnel, &letter) => outcome,
                 () = self.stop.forced() => return Err(self.cut_short(tunnel, &letter)),
             };
             add(&self.hub.counts.callbacks, 1);
-            let (safe, why) = match outcome {
-                Outcome::Heard => return Ok(()),
+            let (safe, why) = match self.learn(business, is_close, outcome) {
+                Outcome::Heard => {
+                    add(&self.hub.counts.callbacks_heard, 1);
+                    return Ok(());
+                }
                 Outcome::Refused(why) => {
                     self.give_up(tunnel, &letter, &why);
                     return Ok(());
                 }
                 Outcome::Lost { safe, why } => (safe, why),
             };
-            let pause = self.pause(tries);
+            let budget = match (is_close, safe) {
+                (true, true) => CLOSE_BUDGET,
+                (true, false) => REJECTED_BUDGET,
+                (false, _) => BUDGET,
+            };
+            let pause = self.pause(tries, if safe { PAUSES.1 } else { LONG_PAUSE });
             if !(safe || repeatable) || event.at.elapsed() + pause > budget {
                 self.give_up(tunnel, &letter, &why);
                 return Ok(());
             }
-            tries += 1;
+            if late.is_none() {
+                late = Late::begin(business);
+            }
+            if late.is_none() {
+                self.give_up(tunnel, &letter, "too many callbacks wait to go again");
+                return Ok(());
+            }
             add(&self.hub.counts.callback_retries, 1);
+            add(&business.counts.retries, 1);
             tracing::debug!(tunnel.id = %tunnel.id, callback = letter.name, why, "callback goes again");
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+            let turn = async {
+                tokio::time::sleep(pause).await;
+                let in_time = budget.saturating_sub(event.at.elapsed());
+                let turn = business.retries[usize::from(!is_close)].turn();
+                tokio::time::timeout(in_time, turn).await.is_ok()
+            };
+            let goes = tokio::select! {
+                goes = turn => goes,
                 () = self.stop.forced() => return Err(self.cut_short(tunnel, &letter)),
+            };
+            if !goes {
+                self.give_up(tunnel, &letter, &why);
+                return Ok(());
             }
         }
+        Ok(())
+    }
+
+    /// What an outcome says about the business server, for all its callbacks.
+    fn learn(&self, business: &Business, is_close: bool, outcome: Outcome) -> Outcome {
+        let gate = &business.retries[usize::from(!is_close)];
+        let telling = match &outcome {
+            Outcome::Heard | Outcome::Refused(_) => gate.heard(),
+            Outcome::Lost { why, .. } => gate.lost(why, &self.tokens),
+        };
+        let callbacks = if is_close {
+            "close"
+        } else {
+            "connect, message"
+        };
+        let host = &business.host;
+        match (telling, &outcome) {
+            (Telling::Trouble, Outcome::Lost { why, .. }) => {
+                let late = business.counts.late.load(Ordering::Relaxed);
+                tracing::warn!(
+                    business = host,
+                    callbacks,
+                    why,
+                    waiting = late,
+                    "the business server does not take callbacks; they go again, ever more seldom"
+                );
+            }
+            (Telling::Better, _) => {
+                tracing::info!(business = host, callbacks, "callbacks are taken again");
+            }
+            _ => {}
+        }
+        outcome
     }
 
     fn cut_short(&self, tunnel: &Tunnel, letter: &Letter) -> HouseClosed {
@@ -165,13 +229,19 @@ impl Courier {
     }
 
     fn give_up(&self, tunnel: &Tunnel, letter: &Letter, why: &str) {
+        let business = &tunnel.route.business;
         add(&self.hub.counts.callback_failures, 1);
+        add(&business.counts.given_up, 1);
+        let Some(lost) = business.losses.add() else {
+            return;
+        };
         tracing::warn!(
             tunnel.id = %tunnel.id,
-            business = tunnel.route.business.host,
+            business = business.host,
             callback = letter.name,
             seq = letter.seq,
             why,
+            lost,
             "callback not delivered"
         );
     }
@@ -260,12 +330,28 @@ impl Courier {
             .to_string()
     }
 
-    /// A random pause that may grow with each try.
-    fn pause(&self, tries: u32) -> Duration {
-        let (first, longest) = PAUSES;
-        let most = first.saturating_mul(1 << tries.min(16)).min(longest);
-        let chance = u32::from_be_bytes(self.tokens.bytes());
-        most.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+    /// A random pause that may grow with each try, up to `longest`.
+    fn pause(&self, tries: u32, longest: Duration) -> Duration {
+        let most = PAUSES.0.saturating_mul(1 << tries.min(16)).min(longest);
+        most.mul_f64(chance(&self.tokens))
+    }
+}
+
+/// A callback that waits to go again, counted while it does.
+struct Late<'a>(&'a Business);
+
+impl<'a> Late<'a> {
+    /// One more, unless too many wait.
+    fn begin(business: &'a Business) -> Option<Self> {
+        let late = Self(business);
+        let before = business.counts.late.fetch_add(1, Ordering::Relaxed);
+        (before < MAX_LATE).then_some(late)
+    }
+}
+
+impl Drop for Late<'_> {
+    fn drop(&mut self) {
+        self.0.counts.late.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

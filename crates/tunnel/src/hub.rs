@@ -39,6 +39,7 @@ pub(crate) struct Counts {
     pub(crate) deliveries: AtomicU64,
     pub(crate) undelivered: AtomicU64,
     pub(crate) callbacks: AtomicU64,
+    pub(crate) callbacks_heard: AtomicU64,
     pub(crate) callback_retries: AtomicU64,
     pub(crate) callback_failures: AtomicU64,
 }

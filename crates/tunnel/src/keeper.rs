@@ -14,7 +14,12 @@ use crate::tunnels::Tunnels;
 /// How often tunnels are let go while weappd goes down.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
 
-/// Runs until weappd goes down and the last tunnel is let go.
+/// How many tunnels go in a step in any case: so few need not be spread.
+const DRAIN_SHARE: usize = 100;
+/// How long business servers may hear nothing, at the end, before callbacks are given up.
+const LAST_CALLBACKS: Duration = Duration::from_secs(3);
+
+/// Runs until weappd goes down, the last tunnel is let go and its business server knows.
 pub(crate) async fn keep(tunnels: Tunnels) {
     let mut last = Instant::now();
     let hub = tunnels.hub();
@@ -34,6 +39,7 @@ pub(crate) async fn keep(tunnels: Tunnels) {
         sweep(&tunnels, shard);
     }
     drain(&tunnels).await;
+    tunnels.last_callbacks(LAST_CALLBACKS).await;
 }
 
 /// One shard a tick, all shards within a tenth of a heartbeat.
@@ -75,19 +81,18 @@ async fn drain(tunnels: &Tunnels) {
         .unwrap_or(1)
         .saturating_mul(10)
         .max(1);
-    let share = all.len().div_ceil(steps).max(1);
+    let share = all.len().div_ceil(steps).max(DRAIN_SHARE);
     let mut hurry = false;
-    for some in all.chunks(share) {
-        let mut wakes = Wakes::default();
-        for tunnel in some {
-            tunnels.close(tunnel, None, Some(Goodbye::Draining), &mut wakes);
-        }
-        drop(wakes);
-        if !hurry {
+    for (at, some) in all.chunks(share).enumerate() {
+        if at > 0 && !hurry {
             tokio::select! {
                 () = tokio::time::sleep(DRAIN_STEP) => {}
                 () = tunnels.stop().forced() => hurry = true,
             }
+        }
+        let mut wakes = Wakes::default();
+        for tunnel in some {
+            tunnels.close(tunnel, None, Some(Goodbye::Draining), &mut wakes);
         }
     }
     // One that was being issued while the others were gathered.

@@ -24,7 +24,8 @@
 //! - [`http`]: requests come in. `push`: a packet goes to many. `bell`: many sockets of one
 //!   thread are woken at once.
 //! - `socket`: one phone's connection; `farewell`: its last words.
-//! - `callback`: a business server is told, in order, as often as is safe.
+//! - `callback`: a business server is told, in order, as often as is safe; `retry`: when what
+//!   failed goes again.
 //! - `keeper`: time passes: the silent, the stuck and the never opened are let go.
 //!
 //! # Invariants
@@ -57,6 +58,7 @@ mod letter;
 mod outbox;
 mod packet;
 mod push;
+mod retry;
 mod signature;
 mod socket;
 mod tunnel;
@@ -69,4 +71,4 @@ mod world;
 
 pub use config::{Business, Config, OwnSites, Problem};
 pub use error::Error;
-pub use tunnels::{Issued, Stats, TunnelView, Tunnels, TunnelsParts, WS_PATH};
+pub use tunnels::{BusinessStats, Issued, Stats, TunnelView, Tunnels, TunnelsParts, WS_PATH};

@@ -10,7 +10,7 @@ use weappd_base::secret::Secret;
 
 use crate::signature;
 use crate::tunnels::WS_PATH;
-use crate::world::{KEY, OK, Phone, World, closed_port, soon};
+use crate::world::{Got, KEY, OK, Phone, World, closed_port, soon};
 
 #[tokio::test]
 async fn a_conversation() {
@@ -661,6 +661,92 @@ async fn going_down_lets_phones_come_back() {
     told.sort();
     assert_eq!(told, ["close", "close", "connect", "connect"]);
     assert_eq!(world.tunnels.stats().tunnels, 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_business_server_that_never_answers() {
+    // Longer than the test waits for the end.
+    const NEVER: Duration = Duration::from_mins(10);
+    let world = World::with(|config| config.callback_timeout_ms = 600_000);
+    let mut phones = Vec::new();
+    for _ in 0..3 {
+        phones.push(world.phone().await);
+    }
+    world.business.answers(|_, _| (NEVER, 200, OK));
+    world.stop.ask();
+    for (_, phone) in phones {
+        assert_eq!(phone.sees_close().await.0, 1001);
+    }
+    let tunnels = world.tunnels.clone();
+    world.end().await;
+    assert_eq!(tunnels.stats().callback_failures, 3);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_a_business_server_that_listens_slowly() {
+    let world = World::with(|config| config.callback_concurrency = 1);
+    let mut phones = Vec::new();
+    for _ in 0..5 {
+        phones.push(world.phone().await);
+    }
+    // Together longer than a silence that ends the waiting.
+    world
+        .business
+        .answers(|_, _| (Duration::from_millis(1000), 200, OK));
+    world.stop.ask();
+    let tunnels = world.tunnels.clone();
+    let business = world.business.clone();
+    world.end().await;
+    let closes = business.all().into_iter().filter(|got| got.kind == "close");
+    assert_eq!(closes.count(), 5);
+    assert_eq!(tunnels.stats().callback_failures, 0);
+}
+
+#[tokio::test]
+async fn a_business_server_that_fails_each_close_is_asked_ever_more_seldom() {
+    const PHONES: usize = 30;
+    let world = World::new();
+    let mut phones = Vec::new();
+    for _ in 0..PHONES {
+        phones.push(world.phone().await);
+    }
+    world.business.answers(|got, _| match &*got.kind {
+        "close" => (Duration::ZERO, 500, "exception"),
+        _ => (Duration::ZERO, 200, OK),
+    });
+    for (_, mut phone) in phones {
+        phone.sends("close").await;
+        assert_eq!(phone.sees_close().await.0, 1000);
+    }
+    let closes = |all: &[Got]| all.iter().filter(|got| got.kind == "close").count();
+    world.business.hears(|all| closes(all) > PHONES).await;
+    let trouble = world.tunnels.stats().businesses;
+    assert_eq!(trouble[0].trouble.as_deref(), Some("status 500"));
+    // Others are told what happens, as ever.
+    let (_, mut phone) = world.phone().await;
+    phone.says("still here").await;
+    world
+        .business
+        .hears(|all| all.iter().any(|got| got.kind == "message"))
+        .await;
+    // It is mended: everybody's close is heard.
+    world.business.answers(|_, _| (Duration::ZERO, 200, OK));
+    let from = world.business.all().len();
+    let heard = world
+        .business
+        .hears(move |all| closes(&all[from..]) >= PHONES)
+        .await;
+    let mut ids: Vec<_> = heard[from..]
+        .iter()
+        .filter(|got| got.kind == "close")
+        .map(|got| &got.tunnel)
+        .collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), PHONES);
+    let stats = world.tunnels.stats().businesses;
+    assert_eq!((&stats[0].trouble, stats[0].given_up), (&None, 0));
     world.end().await;
 }
 

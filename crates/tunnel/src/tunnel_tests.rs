@@ -31,7 +31,7 @@ fn route() -> Arc<Route> {
     };
     let business = Businesses::new(&config);
     let business = business.by_host("www.example.com").expect("configured");
-    business.own_route().expect("its own host")
+    business.own_route("/weapp/tunnel").expect("its own host")
 }
 
 fn tunnel() -> Arc<Tunnel> {

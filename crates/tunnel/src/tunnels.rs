@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 use weappd_base::clock::Clock;
@@ -56,6 +57,10 @@ struct Shared {
     tokens: Tokens,
     work: Work,
     tasks: Tasks,
+    /// The callbacks' tasks, which the keeper waits for at the end.
+    lanes: Tasks,
+    /// Ends them.
+    last_call: Stop,
     wiretap: Wiretap,
     stop: Stop,
 }
@@ -88,7 +93,7 @@ pub struct TunnelView {
 }
 
 /// What the room did since the start, and holds now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// Tunnels issued or open now.
     pub tunnels: u64,
@@ -120,6 +125,23 @@ pub struct Stats {
     pub callback_retries: u64,
     /// Callbacks given up.
     pub callback_failures: u64,
+    /// How the business servers take their callbacks.
+    pub businesses: Vec<BusinessStats>,
+}
+
+/// How a business server takes its callbacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BusinessStats {
+    /// Its host.
+    pub host: String,
+    /// Callbacks that failed and wait to go again.
+    pub waiting: u64,
+    /// Callbacks tried again since the start.
+    pub retries: u64,
+    /// Callbacks given up since the start.
+    pub given_up: u64,
+    /// What went wrong last, while it does not take its callbacks.
+    pub trouble: Option<String>,
 }
 
 impl Tunnels {
@@ -130,12 +152,13 @@ impl Tunnels {
             return Err(Error::Setting { field, message });
         }
         let hub = Arc::new(Hub::new(config.node, config.max_tunnels));
+        let last_call = Stop::new();
         let courier = Courier::new(
             &config,
             CourierParts {
                 clock: parts.clock,
                 tokens: parts.tokens.clone(),
-                stop: parts.stop.clone(),
+                stop: last_call.clone(),
                 wiretap: parts.wiretap.clone(),
                 hub: Arc::clone(&hub),
             },
@@ -150,6 +173,8 @@ impl Tunnels {
             tokens: parts.tokens,
             work: parts.work,
             tasks: parts.tasks,
+            lanes: Tasks::new(),
+            last_call,
             wiretap: parts.wiretap,
             stop: parts.stop,
         }));
@@ -219,6 +244,36 @@ impl Tunnels {
             callbacks: read(&counts.callbacks),
             callback_retries: read(&counts.callback_retries),
             callback_failures: read(&counts.callback_failures),
+            businesses: self.0.businesses.all().map(|b| b.stats()).collect(),
+        }
+    }
+
+    /// Waits until business servers have heard what there is to tell, as long as they go on
+    /// listening: not longer than `patience` without a callback heard.
+    pub(crate) async fn last_callbacks(&self, patience: Duration) {
+        let Shared {
+            lanes,
+            last_call,
+            stop,
+            ..
+        } = &*self.0;
+        let heard = || self.0.hub.counts.callbacks_heard.load(Ordering::Relaxed);
+        let mut before = heard();
+        while tokio::select! {
+            all = lanes.finish(patience) => !all,
+            () = stop.forced() => true,
+        } {
+            let now = heard();
+            if now == before || stop.is_forced() {
+                break;
+            }
+            before = now;
+        }
+        last_call.force();
+        // What is left has nothing more to wait for.
+        lanes.finish(Duration::from_secs(1)).await;
+        for business in self.0.businesses.all() {
+            business.tell_losses();
         }
     }
 
@@ -281,7 +336,7 @@ impl Tunnels {
         let courier = Arc::clone(&self.0.courier);
         let tunnel = Arc::clone(tunnel);
         self.0
-            .tasks
+            .lanes
             .spawn_on(&self.0.work, async move { courier.serve(&tunnel).await });
     }
 

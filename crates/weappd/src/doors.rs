@@ -9,31 +9,47 @@ use weappd_edge::{Bound, Edge};
 
 use crate::exit::Failure;
 
-/// Edges that serve.
+/// Edges that serve: the public ones, and those on loopback, which apps and weappd itself
+/// use to the end.
 #[derive(Debug)]
 pub(crate) struct Doors {
-    tasks: Tasks,
-    stop: Stop,
+    public: (Tasks, Stop),
+    inner: (Tasks, Stop),
     failed: mpsc::UnboundedSender<Failure>,
     failures: mpsc::UnboundedReceiver<Failure>,
 }
 
 impl Doors {
-    /// No door yet; all of them obey `stop`.
-    pub(crate) fn new(stop: Stop) -> Self {
+    /// No door yet; the public ones obey `public`, the inner ones `inner`.
+    pub(crate) fn new(public: Stop, inner: Stop) -> Self {
         let (failed, failures) = mpsc::unbounded_channel();
         Self {
-            tasks: Tasks::new(),
-            stop,
+            public: (Tasks::new(), public),
+            inner: (Tasks::new(), inner),
             failed,
             failures,
         }
     }
 
-    /// Opens one.
+    /// Opens a public one.
     pub(crate) fn open(&self, name: &'static str, edge: Edge, listeners: Vec<Bound>) {
-        let (stop, failed) = (self.stop.clone(), self.failed.clone());
-        self.tasks.spawn(async move {
+        self.open_in(&self.public, name, edge, listeners);
+    }
+
+    /// Opens one on loopback.
+    pub(crate) fn open_inner(&self, name: &'static str, edge: Edge, listeners: Vec<Bound>) {
+        self.open_in(&self.inner, name, edge, listeners);
+    }
+
+    fn open_in(
+        &self,
+        (tasks, stop): &(Tasks, Stop),
+        name: &'static str,
+        edge: Edge,
+        listeners: Vec<Bound>,
+    ) {
+        let (stop, failed) = (stop.clone(), self.failed.clone());
+        tasks.spawn(async move {
             let ended = edge.run(listeners, stop.clone()).await;
             let failure = match ended {
                 Err(error) => Failure::new(&error, ""),
@@ -52,8 +68,18 @@ impl Doors {
         }
     }
 
-    /// Waits for all doors to close after the stop was asked.
+    /// Waits for the public doors to close after their stop was asked.
     pub(crate) async fn closed(&self, grace: Duration) -> bool {
-        self.tasks.finish(grace).await
+        self.public.0.finish(grace).await
+    }
+
+    /// Closes the inner doors: asks, and insists when `grace` is over.
+    pub(crate) async fn close_inner(&self, grace: Duration) {
+        let (tasks, stop) = &self.inner;
+        stop.ask();
+        if !tasks.finish(grace).await {
+            stop.force();
+            tasks.finish(grace).await;
+        }
     }
 }

@@ -15,8 +15,10 @@ pub(crate) struct Ground {
     pub(crate) tunnel_tasks: Tasks,
     pub(crate) work: Work,
     pub(crate) wiretap: Wiretap,
-    /// Ends the doors and the tunnels.
+    /// Ends the public doors and the tunnels.
     pub(crate) front: Stop,
+    /// Ends the doors on loopback, after everybody who uses them.
+    pub(crate) inner: Stop,
     /// Ends the apps and the control socket.
     pub(crate) back: Stop,
 }
@@ -37,6 +39,7 @@ impl Ground {
             tunnel_tasks: Tasks::new(),
             work: Work::current(),
             front: Stop::new(),
+            inner: Stop::new(),
             back: Stop::new(),
         }
     }

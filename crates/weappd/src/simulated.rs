@@ -31,7 +31,7 @@ pub(crate) async fn alone(
         .local_addr()
         .map(|addr| format!("http://{addr}"))
         .unwrap_or_default();
-    let mut doors = Doors::new(ground.front.clone());
+    let mut doors = Doors::new(ground.front.clone(), ground.inner.clone());
     let simulator = simulator(&ground, url, credentials)?;
     if let Some(push) = push {
         simulator.set_push(push).map_err(|error| {
@@ -43,8 +43,8 @@ pub(crate) async fn alone(
         () = goodbye.next() => None,
         failure = doors.ended() => Some(failure),
     };
-    ground.front.force();
-    doors.closed(Duration::from_secs(1)).await;
+    ground.inner.force();
+    doors.close_inner(Duration::from_secs(1)).await;
     crashed.map_or(Ok(()), |failure| Err(failure.crashed()))
 }
 
@@ -107,6 +107,6 @@ fn open(
 ) -> Result<(), Failure> {
     let edge = small_edge(ground, weappd_simulator::http::router(simulator))?;
     let kind = Kind::Http;
-    doors.open("the simulated WeChat", edge, vec![Bound { socket, kind }]);
+    doors.open_inner("the simulated WeChat", edge, vec![Bound { socket, kind }]);
     Ok(())
 }

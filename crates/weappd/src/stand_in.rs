@@ -87,7 +87,7 @@ impl StandIn {
         let router = weappd_gateway::http::api_router(gateway);
         let edge = secure_edge(ground, NAME, self.cert, router)?;
         let kind = Kind::Https;
-        doors.open(
+        doors.open_inner(
             "the stand-in for WeChat",
             edge,
             vec![Bound { socket, kind }],

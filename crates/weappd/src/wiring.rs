@@ -8,7 +8,8 @@
 //!
 //! In this order, so that nothing acknowledged is lost and nobody is told too late: the
 //! front door finishes what it holds and tunnels close (their business servers hear it),
-//! then the apps end, then sessions write what they hold back.
+//! then the apps end, then the doors on loopback close, through which apps were told and say
+//! their own last words, then sessions write what they hold back.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -83,7 +84,7 @@ pub(crate) async fn run(
     let mut goodbye = Goodbye::listen()?;
     let grace = plan.grace;
     let ground = Ground::new(plan.dev.is_some());
-    let mut doors = Doors::new(ground.front.clone());
+    let mut doors = Doors::new(ground.front.clone(), ground.inner.clone());
     let house = build(&ground, plan, sockets, data, &doors).await?;
     announce();
     let crashed = tokio::select! {
@@ -126,7 +127,7 @@ async fn build(
         let known = (credential, dev.push.clone());
         open_wechat(ground, doors, wechat, dev.wechat_url.clone(), known)?;
     }
-    doors.open(
+    doors.open_inner(
         "the internal API",
         small_edge(ground, inner)?,
         vec![Bound {
@@ -146,7 +147,7 @@ async fn build(
         let inside = |site: &Site| sites::inside(site, &callbacks);
         let inner = sites.iter().map(inside).collect();
         let edge = house.side_edge(inner, plan.protected.clone())?;
-        doors.open("the side door", edge, vec![Bound { socket, kind }]);
+        doors.open_inner("the side door", edge, vec![Bound { socket, kind }]);
     }
     let edge = Edge::build(EdgeParts {
         config: plan.sections.edge,
@@ -392,6 +393,7 @@ impl House {
             tracing::warn!(tasks = tasks.len(), "some work was cut short");
         }
         back.force();
+        doors.close_inner(part / 4).await;
         self.gateway.close().await;
         if let Err(error) = self.sessions.close().await {
             tracing::error!(%error, "the last visits of sessions could not be written");

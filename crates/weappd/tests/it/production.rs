@@ -3,6 +3,7 @@
 //! in, chat through tunnels and upload.
 
 mod issuers;
+mod stop;
 
 use std::fs;
 use std::path::{Path, PathBuf};

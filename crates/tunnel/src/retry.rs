@@ -1,0 +1,248 @@
+//! When callbacks that failed go again: for one business server together, so that a server in
+//! trouble is asked seldom, however many tunnels wait for it, and at once when it is back.
+
+use std::fmt;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use weappd_base::token::Tokens;
+
+/// So many failures in a row are nothing yet.
+const LENIENT: u32 = 3;
+/// The first pause of a server in trouble and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// How often a server that stays in trouble is told of.
+const SAY_AGAIN: Duration = Duration::from_mins(10);
+/// How often callbacks that are given up are told of.
+const SAY_LOSSES: Duration = Duration::from_mins(1);
+
+/// Lets failed callbacks of one kind go again.
+pub(crate) struct RetryGate {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Failures since the last success.
+    failures: u32,
+    /// When one callback may try whether the server is back.
+    next: Instant,
+    /// Whether one does.
+    is_probing: bool,
+    /// When the trouble was last told of.
+    told: Option<Instant>,
+    last_error: String,
+}
+
+/// What there is to say about a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    Nothing,
+    /// It is in trouble, still or again.
+    Trouble,
+    /// It takes callbacks again.
+    Better,
+}
+
+impl RetryGate {
+    /// Of a server that nothing is known about.
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                failures: 0,
+                next: Instant::now(),
+                is_probing: false,
+                told: None,
+                last_error: String::new(),
+            }),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Waits until a callback may go again.
+    pub(crate) async fn turn(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let wait = {
+                let mut state = self.state.lock();
+                let now = Instant::now();
+                if state.failures < LENIENT {
+                    return;
+                }
+                if !state.is_probing && now >= state.next {
+                    state.is_probing = true;
+                    return;
+                }
+                if state.is_probing {
+                    None
+                } else {
+                    Some(state.next.saturating_duration_since(now))
+                }
+            };
+            match wait {
+                None => changed.await,
+                Some(wait) => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// The server took a callback.
+    pub(crate) fn heard(&self) -> Telling {
+        let mut state = self.state.lock();
+        state.is_probing = false;
+        if std::mem::take(&mut state.failures) >= LENIENT {
+            self.changed.notify_waiters();
+        }
+        match state.told.take() {
+            Some(_) => Telling::Better,
+            None => Telling::Nothing,
+        }
+    }
+
+    /// The server did not take a callback.
+    pub(crate) fn lost(&self, why: &str, tokens: &Tokens) -> Telling {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        state.failures = state.failures.saturating_add(1);
+        state.is_probing = false;
+        let (first, longest) = PAUSES;
+        let step = state.failures.saturating_sub(LENIENT).min(16);
+        let most = first.saturating_mul(1 << step).min(longest);
+        // At least half of it: the pauses of many servers shall differ, not vanish.
+        state.next = now + most.mul_f64(0.5 + chance(tokens) / 2.0);
+        why.clone_into(&mut state.last_error);
+        self.changed.notify_waiters();
+        let is_due = |told: Instant| now.duration_since(told) >= SAY_AGAIN;
+        if state.failures >= LENIENT && state.told.is_none_or(is_due) {
+            state.told = Some(now);
+            return Telling::Trouble;
+        }
+        Telling::Nothing
+    }
+
+    /// What went wrong last, while the server is in trouble.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let state = self.state.lock();
+        (state.failures >= LENIENT).then(|| state.last_error.clone())
+    }
+}
+
+impl fmt::Debug for RetryGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RetryGate({:?})", self.state.lock())
+    }
+}
+
+/// A random part of one.
+pub(crate) fn chance(tokens: &Tokens) -> f64 {
+    f64::from(u32::from_be_bytes(tokens.bytes())) / f64::from(u32::MAX)
+}
+
+/// Callbacks that were given up, told of seldom enough to be read.
+#[derive(Debug, Default)]
+pub(crate) struct Losses(Mutex<LossesState>);
+
+#[derive(Debug, Default)]
+struct LossesState {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Losses {
+    /// One more; how many there are to tell of now, if any.
+    pub(crate) fn add(&self) -> Option<u64> {
+        let mut state = self.0.lock();
+        let now = Instant::now();
+        state.untold += 1;
+        let is_due = |told: Instant| now.duration_since(told) >= SAY_LOSSES;
+        if !state.told.is_none_or(is_due) {
+            return None;
+        }
+        state.told = Some(now);
+        Some(std::mem::take(&mut state.untold))
+    }
+
+    /// How many were not told of yet.
+    pub(crate) fn rest(&self) -> u64 {
+        std::mem::take(&mut self.0.lock().untold)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A hundred callbacks that all fail, for an hour of the test's own time.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_in_trouble_is_asked_seldom_however_many_wait() {
+        let gate = Arc::new(RetryGate::new());
+        let tries = Arc::new(AtomicUsize::new(0));
+        let told = Arc::new(AtomicUsize::new(0));
+        for _ in 0..100 {
+            let (gate, tries, told) = (gate.clone(), tries.clone(), told.clone());
+            tokio::spawn(async move {
+                loop {
+                    gate.turn().await;
+                    tries.fetch_add(1, Ordering::Relaxed);
+                    if gate.lost("status 500", &Tokens::system()) == Telling::Trouble {
+                        told.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        let tries = tries.load(Ordering::Relaxed);
+        assert!((100..300).contains(&tries), "{tries}");
+        let told = told.load(Ordering::Relaxed);
+        assert!((5..8).contains(&told), "{told}");
+        assert_eq!(gate.trouble().as_deref(), Some("status 500"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_go_at_once_when_the_server_is_back() {
+        let gate = Arc::new(RetryGate::new());
+        for _ in 0..20 {
+            gate.lost("refused", &Tokens::system());
+        }
+        let gone = Arc::new(AtomicUsize::new(0));
+        for _ in 0..100 {
+            let (gate, gone) = (gate.clone(), gone.clone());
+            tokio::spawn(async move {
+                gate.turn().await;
+                gone.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        // One tries, the others wait for what comes of it.
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!(gone.load(Ordering::Relaxed), 1);
+        assert_eq!(gate.heard(), Telling::Better);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(gone.load(Ordering::Relaxed), 100);
+        assert_eq!(gate.trouble(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn losses_are_told_once_a_minute_with_their_number() {
+        let losses = Losses::default();
+        assert_eq!(losses.add(), Some(1));
+        for _ in 0..50 {
+            assert_eq!(losses.add(), None);
+        }
+        tokio::time::sleep(SAY_LOSSES).await;
+        assert_eq!(losses.add(), Some(51));
+        assert_eq!(losses.add(), None);
+        assert_eq!(losses.rest(), 1);
+    }
+}
