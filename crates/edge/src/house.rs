@@ -287,7 +287,7 @@ fn build_target(target: Target, protected: &Protected) -> Result<To, String> {
             app,
             room,
             app_first,
-        } => match build_target(*app)? {
+        } => match build_target(*app, protected)? {
             app @ (To::App(_) | To::Proxy(_)) => To::Shared(Box::new(SharedPath {
                 app,
                 room,

@@ -14,13 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use weappd_base::causes::chain;
@@ -36,15 +31,13 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::hub::{Hub, add};
 use crate::letter::Letter;
+use crate::outgoing::CallbackClient;
 use crate::retry::{Telling, chance};
 use crate::signature;
 use crate::tunnel::{Event, Kind, Tunnel};
 
 /// The most that is read of an answer.
 const MAX_ANSWER: usize = 64 * 1024;
-/// How long connections wait for the next callback: less than the five seconds after which
-/// Node hangs up, so that no callback runs into a closing connection.
-const IDLE: Duration = Duration::from_secs(4);
 /// The first back-off of one callback and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// The longest back-off of one that a business server had and did not take.
@@ -60,7 +53,7 @@ const MAX_LATE: usize = 50_000;
 
 /// Carries callbacks to business servers.
 pub(crate) struct Courier {
-    road: Road,
+    client: CallbackClient,
     timeout: Duration,
     clock: Clock,
     tokens: Tokens,
@@ -77,12 +70,6 @@ pub(crate) struct CourierParts {
     pub(crate) stop: Stop,
     pub(crate) wiretap: Wiretap,
     pub(crate) hub: Arc<Hub>,
-}
-
-/// Pooled connections, with or without TLS.
-enum Road {
-    Plain(legacy::Client<HttpConnector, Full<Bytes>>),
-    Tls(legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
 }
 
 /// What came of one try.
@@ -103,7 +90,7 @@ struct HouseClosed;
 impl Courier {
     pub(crate) fn new(config: &Config, parts: CourierParts) -> Result<Self, Error> {
         Ok(Self {
-            road: Road::build(config)?,
+            client: CallbackClient::build(config)?,
             timeout: Duration::from_millis(config.callback_timeout_ms),
             clock: parts.clock,
             tokens: parts.tokens,
@@ -278,7 +265,7 @@ impl Courier {
         letter: &Letter,
         request: Request<Full<Bytes>>,
     ) -> Outcome {
-        let answer = match self.road.send(request).await {
+        let answer = match self.client.send(request).await {
             Ok(answer) => answer,
             Err(problem) => {
                 return Outcome::Lost {
@@ -358,47 +345,6 @@ impl Drop for Late<'_> {
 impl fmt::Debug for Courier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Courier")
-    }
-}
-
-impl Road {
-    fn build(config: &Config) -> Result<Self, Error> {
-        let mut http = HttpConnector::new();
-        http.set_connect_timeout(Some(Duration::from_millis(config.callback_timeout_ms)));
-        http.set_nodelay(true);
-        http.enforce_http(false);
-        let mut client = legacy::Client::builder(TokioExecutor::new());
-        client
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(config.callback_concurrency);
-        let trusted = HttpsConnectorBuilder::new()
-            .with_provider_and_platform_verifier(rustls::crypto::aws_lc_rs::default_provider());
-        match trusted {
-            Ok(builder) => {
-                let https = builder
-                    .https_or_http()
-                    .enable_all_versions()
-                    .wrap_connector(http);
-                Ok(Self::Tls(client.build(https)))
-            }
-            Err(problem) if config.allow_http_receive => {
-                tracing::warn!(%problem, "no trusted certificates: callbacks go over http only");
-                http.enforce_http(true);
-                Ok(Self::Plain(client.build(http)))
-            }
-            Err(problem) => Err(Error::LoadTrust(problem)),
-        }
-    }
-
-    async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, legacy::Error> {
-        match self {
-            Self::Plain(client) => client.request(request).await,
-            Self::Tls(client) => client.request(request).await,
-        }
     }
 }
 

@@ -25,7 +25,7 @@
 //!   thread are woken at once.
 //! - `socket`: one phone's connection; `farewell`: its last words.
 //! - `callback`: a business server is told, in order, as often as is safe; `retry`: when what
-//!   failed goes again.
+//!   failed goes again; `outgoing`: the client it goes by.
 //! - `keeper`: time passes: the silent, the stuck and the never opened are let go.
 //!
 //! # Invariants
@@ -56,6 +56,7 @@ mod id;
 mod keeper;
 mod letter;
 mod outbox;
+mod outgoing;
 mod packet;
 mod push;
 mod retry;

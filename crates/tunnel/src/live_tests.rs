@@ -693,7 +693,7 @@ async fn a_stop_waits_for_a_business_server_that_listens_slowly() {
     // Together longer than a silence that ends the waiting.
     world
         .business
-        .answers(|_, _| (Duration::from_millis(1000), 200, OK));
+        .answers(|_, _| (Duration::from_secs(1), 200, OK));
     world.stop.ask();
     let tunnels = world.tunnels.clone();
     let business = world.business.clone();

@@ -181,6 +181,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use weappd_base::tasks::Tasks;
+
     use super::*;
 
     /// A hundred callbacks that all fail, for an hour of the test's own time.
@@ -189,9 +191,10 @@ mod tests {
         let gate = Arc::new(RetryGate::new());
         let tries = Arc::new(AtomicUsize::new(0));
         let told = Arc::new(AtomicUsize::new(0));
+        let tasks = Tasks::new();
         for _ in 0..100 {
             let (gate, tries, told) = (gate.clone(), tries.clone(), told.clone());
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 loop {
                     gate.turn().await;
                     tries.fetch_add(1, Ordering::Relaxed);
@@ -217,9 +220,10 @@ mod tests {
             gate.lost("refused", &Tokens::system());
         }
         let gone = Arc::new(AtomicUsize::new(0));
+        let tasks = Tasks::new();
         for _ in 0..100 {
             let (gate, gone) = (gate.clone(), gone.clone());
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 gate.turn().await;
                 gone.fetch_add(1, Ordering::Relaxed);
             });

@@ -404,19 +404,8 @@ impl House {
 /// Tunnels whose business server is one of our own sites call back through the side door, and
 /// pushed messages come to the app through it. It is there only if somebody uses it.
 fn side_door(plan: &mut Plan) -> Result<Option<TcpListener>, Failure> {
-    let ours = |host: &str| {
-        let name = host.split(':').next().unwrap_or(host);
-        let mut names = plan.sites.iter().flat_map(|site| &site.hosts);
-        names.any(|known| known == "*" || known.eq_ignore_ascii_case(name))
-    };
-    let businesses = plan.sections.tunnel.businesses.iter_mut();
-    let mut own = businesses
-        .filter(|business| ours(&business.host))
-        .peekable();
-    let messages = plan.pushes.values().any(PushPlan::takes_messages);
-    if own.peek().is_none() && !messages {
     let tunnels = !plan.sections.tunnel.businesses.is_empty();
-    let messages = plan.pushes.values().any(|push| push.token.is_some());
+    let messages = plan.pushes.values().any(PushPlan::takes_messages);
     if !tunnels && !messages {
         return Ok(None);
     }

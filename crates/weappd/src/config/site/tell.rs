@@ -1,0 +1,85 @@
+//! Says who answers what on a site.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use super::{Written, short_form, written};
+use crate::{
+    config::{desk::Desk, raw::Raw},
+    plan::{SitePlan, TunnelIssuer},
+    sites::{self, Answers, builtin_paths, takes_over},
+};
+
+/// Says who answers what on the settled `sites`, so that nobody has to guess.
+pub(crate) fn tell(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
+    let short = short_form(desk, raw);
+    for (written, site) in written(raw, short.as_ref()).iter().zip(sites) {
+        tell_of(desk, written, site);
+    }
+}
+
+fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
+    let name = site.hosts.first().map_or("the site", String::as_str);
+    let said = ["app", "proxy", "root", "routes", "services"];
+    if site.routes.is_empty() && !said.iter().any(|key| desk.says(&written.at(key))) {
+        desk.warning(
+            &written.name_place(),
+            format!("no app, proxy or root answers the paths of {name}"),
+            "add proxy = 1937 for a server that runs already, or [app] run = \"node app.js\" for one that weappd starts",
+        );
+    }
+    if site.appids.is_empty() {
+        desk.note(
+            &written.name_place(),
+            format!(
+                "{name} has no [miniapp]: weappd answers no login, upload or tunnel there itself"
+            ),
+        );
+        return;
+    }
+    let mut own = Vec::new();
+    let mut taken: BTreeMap<&str, Vec<Cow<'static, str>>> = BTreeMap::new();
+    let tunnels = sites::tunnel_paths(site);
+    let taken_over = sites::all_tunnel_paths(site).filter(|path| !tunnels.contains(path));
+    for path in builtin_paths(site)
+        .into_iter()
+        .chain(taken_over.map(Cow::from))
+    {
+        match site
+            .routes
+            .iter()
+            .find(|route| takes_over(&route.path, &path))
+        {
+            Some(route) => taken.entry(route.path.as_str()).or_default().push(path),
+            None => own.push(path),
+        }
+    }
+    let has_app = |path: &&str| sites::who_takes(site, path) == Answers::App;
+    let is_shared = site.tunnel_issuer == TunnelIssuer::Auto && tunnels.iter().any(has_app);
+    if !is_shared {
+        own.extend(tunnels.iter().map(|path| format!("GET {path}").into()));
+    }
+    if !own.is_empty() {
+        let own = own.join(", ");
+        desk.note(
+            &written.name_place(),
+            format!("weappd itself answers {own} of {name}"),
+        );
+    }
+    if is_shared {
+        let paths = tunnels.join(", ");
+        desk.note(
+            &written.name_place(),
+            format!("phones ask your app for tunnels at {paths} of {name}, and weappd if your app has no such path; callbacks are your app's"),
+        );
+    }
+    for (at, route) in written.routes.iter().enumerate() {
+        if let Some(paths) = taken.get(route.path.trim()) {
+            let place = [written.at("routes").as_slice(), &[at.into(), "path".into()]].concat();
+            let paths = paths.join(", ");
+            desk.note(
+                &place,
+                format!("this route takes over {paths}, which weappd would answer"),
+            );
+        }
+    }
+}
