@@ -19,6 +19,8 @@ pub(crate) fn start(directives: &str, json: bool) -> Result<(), Failure> {
     let lines = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A terminal that was closed takes no line: to complain there would be a panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     // A second start in one process (tests) keeps the first.
     drop(if json {

@@ -24,8 +24,8 @@ pub(crate) async fn alone(
     socket: TcpListener,
     credentials: Vec<Credential>,
     push: Option<PushSettings>,
+    mut goodbye: Goodbye,
 ) -> Result<(), Failure> {
-    let mut goodbye = Goodbye::listen()?;
     let ground = Ground::new(false);
     let url = socket
         .local_addr()

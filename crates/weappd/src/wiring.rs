@@ -41,7 +41,7 @@ use crate::loopback::{small_config, small_edge};
 use crate::pictures::FilePictures;
 use crate::plan::{DevPlan, Plan, PushPlan, SitePlan, Sockets, TunnelForApps};
 use crate::shelf::SessionShelf;
-use crate::signals::Goodbye;
+use crate::signals::{Goodbye, Hangup};
 use crate::simulated::{open_wechat, pages};
 use crate::{control, internal, listen, logging, sites};
 
@@ -81,7 +81,10 @@ pub(crate) async fn run(
     data: &DataDir,
     announce: impl FnOnce(),
 ) -> Result<(), Failure> {
-    let mut goodbye = Goodbye::listen()?;
+    let mut goodbye = Goodbye::listen(match plan.dev {
+        Some(_) => Hangup::Ends,
+        None => Hangup::Reload,
+    })?;
     let grace = plan.grace;
     let ground = Ground::new(plan.dev.is_some());
     let mut doors = Doors::new(ground.front.clone(), ground.inner.clone());

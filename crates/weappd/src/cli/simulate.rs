@@ -8,6 +8,7 @@ use weappd_wechat::Credential;
 
 use crate::cli::say;
 use crate::exit::Failure;
+use crate::signals::{Goodbye, Hangup};
 use crate::{listen, logging, simulated};
 
 #[derive(Debug, clap::Args)]
@@ -122,6 +123,7 @@ impl Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     logging::start("warn", false)?;
+    let goodbye = Goodbye::listen(Hangup::Ends)?;
     let credentials = args.credentials()?;
     let push = args.push()?;
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
@@ -134,5 +136,5 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
          The same address in a browser shows users, codes and calls. Ctrl-C stops.",
         args.appid.join(", ")
     ));
-    simulated::alone(socket, credentials, push).await
+    simulated::alone(socket, credentials, push, goodbye).await
 }

@@ -2,7 +2,7 @@
 
 mod tell;
 
-use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, path::Path as FilePath};
+use std::{collections::BTreeMap, path::Path as FilePath};
 
 use weappd_apps::AppConfig;
 use weappd_edge::CertFiles;

@@ -67,6 +67,8 @@ mod secrets;
 mod serve;
 // Several mini programs on one site, and the pictures of their users.
 mod several;
+// What kill, log rotation and closed terminals send.
+mod signals;
 // The simulated WeChat alone, as another stack's tests use it.
 mod simulate;
 // https://api.weixin.qq.com in programs that know no other address.
