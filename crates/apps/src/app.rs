@@ -134,7 +134,7 @@ pub struct InstanceView {
     pub summary: String,
     /// The process, if one runs.
     pub pid: Option<u32>,
-    /// The port it was given.
+    /// The port it was given in `PORT`.
     pub port: Option<u16>,
     /// Where it accepts connections, once ready.
     pub address: Option<SocketAddr>,
@@ -183,6 +183,8 @@ pub(crate) struct Status {
     pub(crate) tries: u32,
     pub(crate) started_at: Option<i64>,
     pub(crate) ready_after_ms: Option<u64>,
+    /// Why it is not ready, if that takes long.
+    pub(crate) waits: Option<String>,
     pub(crate) last_ending: Option<Ending>,
 }
 
@@ -196,6 +198,7 @@ impl Status {
             tries: 0,
             started_at: None,
             ready_after_ms: None,
+            waits: None,
             last_ending: None,
         }
     }
@@ -204,7 +207,10 @@ impl Status {
     pub(crate) fn summary(&self, now: i64) -> String {
         match &self.state {
             State::Stopped => "stopped".to_owned(),
-            State::Starting => "starting".to_owned(),
+            State::Starting => match &self.waits {
+                Some(why) => format!("starting, {why}"),
+                None => "starting".to_owned(),
+            },
             State::Ready => "ready".to_owned(),
             State::Stopping => "stopping".to_owned(),
             State::Waiting {

@@ -8,20 +8,21 @@ use serde::Deserialize;
 use weappd_base::secret::Secret;
 
 use crate::command::{self, SplitError};
+use crate::placeholder;
 
 /// One business server that weappd keeps alive.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AppConfig {
     /// The program and its arguments: one text (`"node app.js"`, quotes and backslashes as
-    /// in a shell) or a list (`["node", "app.js"]`). No shell is started.
+    /// in a shell) or a list (`["node", "app.js"]`). No shell is started; `$PORT` is put in.
     pub run: Run,
     /// The directory the program starts in. Default: the directory of weappd.toml.
     pub dir: Option<PathBuf>,
     /// More environment variables for the program. They win over all others.
     pub env: BTreeMap<String, Secret>,
     /// Secret-looking variables of weappd's own environment that the program may see
-    /// nevertheless, such as `["DB_PASSWORD"]`.
+    /// nevertheless, such as `["DB_PASSWORD"]`; `*` stands for any text: `["DB_*"]`.
     pub pass_env: Vec<String>,
     /// Whether the program listens on `PORT`. `false` for workers that only do work in
     /// the background: they get no port and no requests.
@@ -165,6 +166,7 @@ pub struct ReadyConfig {
     /// Default: accepting connections on `PORT` is enough.
     pub path: Option<String>,
     /// A program that is not ready after this time hangs: it is ended and started again.
+    /// Until then a slow one is waited for.
     pub timeout_ms: u64,
 }
 
@@ -172,7 +174,7 @@ impl Default for ReadyConfig {
     fn default() -> Self {
         Self {
             path: None,
-            timeout_ms: 30_000,
+            timeout_ms: 600_000,
         }
     }
 }
@@ -287,7 +289,7 @@ impl AppConfig {
             found.add(
                 "ready.timeout_ms",
                 "must be above 0",
-                "the default is 30000",
+                "the default is 600000",
             );
         }
         self.problems_of_log(&mut found);
@@ -305,6 +307,28 @@ impl AppConfig {
         }
         if (self.env.values()).any(|value| value.expose().contains('\0')) {
             found.add("env", "a value holds a NUL byte", "remove it");
+        }
+        found.0
+    }
+
+    /// What of this section will hardly do what it is meant to do.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let mut found = Found(Vec::new());
+        let words = self.run.words().unwrap_or_default();
+        for name in placeholder::unfilled(&words, self.listens) {
+            if name == "PORT" {
+                found.add(
+                    "run",
+                    "names $PORT, but with listens = false the app gets no port",
+                    "remove one of the two",
+                );
+            } else {
+                found.add(
+                    "run",
+                    &format!("nobody puts a value in the place of ${name}: no shell is started"),
+                    "only $PORT is put in; for all others write run = [\"sh\", \"-c\", \"exec ...\"]",
+                );
+            }
         }
         found.0
     }

@@ -2,7 +2,7 @@
 //! given.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
 use weappd_base::secret::{Secret, is_secret_name};
 
@@ -38,27 +38,47 @@ const NEVER: [&str; 7] = [
     "INVOCATION_ID",
 ];
 
+/// Variables of weappd's own settings: that an app does not get them needs no word.
+const WEAPPDS: &str = "WEAPP_*";
+
+/// What a process gets of weappd's environment.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    pub(crate) kept: Vec<(OsString, OsString)>,
+    /// The names of what looks secret and may have been meant for it.
+    pub(crate) withheld: Vec<String>,
+}
+
 /// Leaves out of `own` what looks secret, matches `deny`, or belongs to weappd alone; keeps
 /// what `pass` names.
 pub(crate) fn inherited(
     own: &[(OsString, OsString)],
     deny: &[String],
     pass: &[String],
-) -> Vec<(OsString, OsString)> {
-    let keeps = |name: &OsStr| {
-        let name = name.to_string_lossy();
+) -> Inherited {
+    let mut found = Inherited::default();
+    for (variable, value) in own {
+        let name = variable.to_string_lossy();
         if NEVER.contains(&name.as_ref()) {
-            return false;
+            continue;
         }
         let denied = is_secret_name(&name)
             || (DENY_ENV.iter().copied())
                 .chain(deny.iter().map(String::as_str))
                 .any(|pattern| matches(pattern, &name));
-        !denied || pass.iter().any(|passed| *passed == name)
-    };
-    (own.iter().filter(|(name, _)| keeps(name)))
-        .cloned()
-        .collect()
+        if !denied || pass.iter().any(|passed| matches_exactly(passed, &name)) {
+            found.kept.push((variable.clone(), value.clone()));
+        } else if !matches(WEAPPDS, &name) {
+            found.withheld.push(name.into_owned());
+        }
+    }
+    found.withheld.sort_unstable();
+    found
+}
+
+/// A name is meant as it is written; with `*` in it, it is a pattern.
+fn matches_exactly(pattern: &str, name: &str) -> bool {
+    pattern == name || (pattern.contains('*') && matches(pattern, name))
 }
 
 /// Whether `name` is of the shape `pattern`.
@@ -89,7 +109,7 @@ mod tests {
             .map(|name| (OsString::from(name), OsString::from("x")))
             .collect();
         let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-        (inherited(&own, &texts(deny), &texts(pass)).into_iter())
+        (inherited(&own, &texts(deny), &texts(pass)).kept.into_iter())
             .map(|(name, _)| name.to_string_lossy().into_owned())
             .collect()
     }
@@ -117,6 +137,39 @@ mod tests {
         let own = ["PATH", "DB_PASSWORD", "DB_URL", "NOTIFY_SOCKET"];
         let pass = ["DB_PASSWORD", "NOTIFY_SOCKET"];
         assert_eq!(names(&own, &["DB_URL"], &pass), ["PATH", "DB_PASSWORD"]);
+        let own = [
+            "DB_PASSWORD",
+            "DB_TOKEN",
+            "db_password",
+            "CI_TOKEN",
+            "WEAPP_SECRET",
+        ];
+        assert_eq!(
+            names(&own, &[], &["DB_*"]),
+            ["DB_PASSWORD", "DB_TOKEN", "db_password"]
+        );
+        assert_eq!(names(&own, &[], &["db_password"]), ["db_password"]);
+        assert_eq!(names(&own, &[], &["*"]), own);
+    }
+
+    #[test]
+    fn what_is_withheld_is_named() {
+        let own = [
+            "PATH",
+            "MYSQL_PASSWORD",
+            "ACCESS_TOKEN",
+            "WEAPP_SECRET",
+            "LISTEN_FDS",
+            "COS_KEY",
+        ];
+        let own = own.map(|name| (OsString::from(name), OsString::from("x")));
+        let found = inherited(&own, &["COS_KEY".to_owned()], &[]);
+        assert_eq!(
+            found.withheld,
+            ["ACCESS_TOKEN", "COS_KEY", "MYSQL_PASSWORD"]
+        );
+        let found = inherited(&own, &[], &["*_TOKEN".to_owned()]);
+        assert_eq!(found.withheld, ["MYSQL_PASSWORD"]);
     }
 
     #[test]

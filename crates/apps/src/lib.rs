@@ -4,14 +4,15 @@
 //! # Map
 //!
 //! - [`config`]: the `[apps.name]` sections; `command` splits `run` and finds the program,
-//!   `environment` says which variables a child gets.
+//!   `placeholder` puts the port in, `environment` says which variables a child gets.
 //! - `supervisor`: the head, [`Apps`]; `unit`: one instance's life, as a task; `house`: what
 //!   they share; `restart`:
 //!   when to start again, a pure function; `app`: what is known of an app.
 //! - `spawner`: the thread that starts processes; `launch`: what ties a child's life to
 //!   weappd's; `process`: one child and its group; `journal` and `procfs`: finding and
 //!   ending what a killed weappd left.
-//! - `ready`: whether a child is ready; `spool` and `logs`: its output, on disk.
+//! - `ready`: whether a child is ready; `search` and `listening`: what is known of one that is
+//!   not; `spool` and `logs`: its output, on disk.
 //! - [`http`]: the control API.
 //!
 //! # Invariants
@@ -33,11 +34,14 @@ mod house;
 pub mod http;
 mod journal;
 mod launch;
+mod listening;
 mod logs;
+mod placeholder;
 mod process;
 mod procfs;
 mod ready;
 mod restart;
+mod search;
 mod spawner;
 mod spool;
 mod supervisor;

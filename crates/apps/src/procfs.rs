@@ -20,6 +20,7 @@ pub(crate) struct Identity {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) identity: Identity,
+    pub(crate) parent: i32,
     pub(crate) group: i32,
     /// Dead, and only waiting to be reaped.
     pub(crate) zombie: bool,
@@ -56,6 +57,7 @@ pub(crate) fn parse_stat(pid: i32, stat: &str) -> Option<Entry> {
             pid,
             start: number(19)?,
         },
+        parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         zombie: matches!(*fields.first()?, "Z" | "X"),
         // Only the kernel's own threads have no memory of their own; nor have zombies.
@@ -135,7 +137,7 @@ pub(crate) mod tests {
                 start: 999
             }
         );
-        assert_eq!(entry.group, 40);
+        assert_eq!((entry.parent, entry.group), (1, 40));
         assert!(!entry.zombie);
         assert_eq!(entry.memory_bytes, 5 * rustix::param::page_size() as u64);
         assert!(parse_stat(42, "42 (a) S").is_none());

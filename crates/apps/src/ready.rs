@@ -29,7 +29,7 @@ pub(crate) async fn wait(port: u16, path: Option<&str>) -> SocketAddr {
     }
 }
 
-async fn answers(address: SocketAddr, path: Option<&str>) -> bool {
+pub(crate) async fn answers(address: SocketAddr, path: Option<&str>) -> bool {
     let Ok(mut stream) = TcpStream::connect(address).await else {
         return false;
     };

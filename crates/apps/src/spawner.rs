@@ -20,6 +20,7 @@ use crate::command;
 use crate::error::{Error, StartError};
 use crate::journal::Journal;
 use crate::launch;
+use crate::placeholder;
 use crate::procfs::{self, Identity};
 
 /// What to start.
@@ -119,7 +120,10 @@ impl Starter {
         };
         let mut command = self.command(name, &file);
         command
-            .args(rest)
+            .args(match port {
+                Some(port) => placeholder::with_port(&plan.words, port).split_off(1),
+                None => rest.to_vec(),
+            })
             .current_dir(&plan.dir)
             .env_clear()
             .envs(plan.env.iter().map(|(name, value)| (name, value)))

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use memchr::memchr;
@@ -122,13 +123,14 @@ impl Spool {
     }
 
     /// Reads `pipe` to its end. Once `ended` is cancelled the child is gone: what it wrote
-    /// is still read, but nobody who inherited the pipe is waited for.
+    /// is still read, but nobody who inherited the pipe is waited for. `port_clash` becomes
+    /// true when a line tells of a port that is taken.
     pub(crate) async fn pump(
         self,
         source: Source,
         instance: Option<u16>,
         mut pipe: impl AsyncRead + Unpin,
-        ended: CancellationToken,
+        (ended, port_clash): (CancellationToken, Arc<AtomicBool>),
     ) {
         let mut cutter = Cutter::new(self.0.max_line);
         let mut chunk = vec![0; READ];
@@ -153,7 +155,12 @@ impl Spool {
             let mut waiting = self.0.waiting.lock();
             waiting.refill(Instant::now(), self.0.per_sec);
             let before = waiting.bytes.len();
-            let mut keep = |line: &[u8], cut: usize| waiting.keep(&prefix, line, cut);
+            let mut keep = |line: &[u8], cut: usize| {
+                if tells_port_clash(line) {
+                    port_clash.store(true, Ordering::Relaxed);
+                }
+                waiting.keep(&prefix, line, cut);
+            };
             if read == 0 {
                 cutter.finish(&mut keep);
             } else {
@@ -205,6 +212,15 @@ impl Waiting {
             format!("{lines} lines ({bytes} bytes) came faster than the log may grow: dropped\n")
         })
     }
+}
+
+/// Whether a line says, in the words of the C library or of Node, that a port is taken.
+fn tells_port_clash(line: &[u8]) -> bool {
+    // A whole program on one line says nothing about itself.
+    let line = &line[..line.len().min(1024)];
+    [&b"ddress already in use"[..], b"EADDRINUSE"]
+        .iter()
+        .any(|words| memchr::memmem::find(line, words).is_some())
 }
 
 /// `2026-11-20T08:00:00.000Z out `, or `… out.2 ` for the third of several instances.
@@ -350,7 +366,9 @@ mod tests {
         let ended = CancellationToken::new();
         let pump = |source, instance, text| {
             let pipe: &[u8] = text;
-            spool.clone().pump(source, instance, pipe, ended.clone())
+            spool
+                .clone()
+                .pump(source, instance, pipe, (ended.clone(), Arc::default()))
         };
         pump(Source::Out, None, b"hello\nthere").await;
         pump(Source::Err, Some(2), b"oh\n").await;
@@ -381,9 +399,12 @@ mod tests {
         let lines = 200_000;
         let flood = b"xxxxxxxxx\n".repeat(lines);
         let ended = CancellationToken::new();
-        (spool
-            .clone()
-            .pump(Source::Out, None, &flood[..], ended.clone()))
+        (spool.clone().pump(
+            Source::Out,
+            None,
+            &flood[..],
+            (ended.clone(), Arc::default()),
+        ))
         .await;
         let kept = spool.take().await.expect("lines");
         assert!(kept.len() <= MOST_WAITING, "{}", kept.len());
@@ -395,7 +416,7 @@ mod tests {
         a_second_later(&spool, 64 * 1024);
         (spool
             .clone()
-            .pump(Source::Out, None, &b"again\n"[..], ended))
+            .pump(Source::Out, None, &b"again\n"[..], (ended, Arc::default())))
         .await;
         let after = spool.take().await.expect("lines");
         assert!(after.ends_with(b" out again\n"));
@@ -410,7 +431,10 @@ mod tests {
             .expect("written");
         let ended = CancellationToken::new();
         ended.cancel();
-        spool.clone().pump(Source::Out, None, ours, ended).await;
+        spool
+            .clone()
+            .pump(Source::Out, None, ours, (ended, Arc::default()))
+            .await;
         let text = spool.take().await.expect("lines");
         assert!(text.ends_with(b" out last words\n"));
     }

@@ -248,8 +248,26 @@ fn check(apps: &BTreeMap<String, AppConfig>) -> Result<(), Error> {
 fn sheet(name: String, config: AppConfig, log: Log, parts: &AppsParts) -> Sheet {
     let dir =
         (config.dir.as_deref()).map_or(parts.base_dir.clone(), |dir| parts.base_dir.join(dir));
-    let mut env = environment::inherited(&parts.own_env, &parts.deny_env, &config.pass_env);
+    let found = environment::inherited(&parts.own_env, &parts.deny_env, &config.pass_env);
+    let given = parts.extra_env.get(&name);
+    let own = |variable: &String| {
+        config.env.contains_key(variable) || given.is_some_and(|given| given.contains_key(variable))
+    };
+    let withheld: Vec<_> = (found.withheld.into_iter())
+        .filter(|name| !own(name))
+        .collect();
+    if !withheld.is_empty() {
+        tell_withheld(&name, &log, &withheld);
+    }
+    let mut env = found.kept;
     env.retain(|(variable, _)| variable != "PORT");
+    // Python holds output back unless it writes to a terminal: for hours, or for ever.
+    if !env
+        .iter()
+        .any(|(variable, _)| variable == "PYTHONUNBUFFERED")
+    {
+        env.push(("PYTHONUNBUFFERED".into(), "1".into()));
+    }
     env.push(("HOST".into(), "127.0.0.1".into()));
     env.push(("WEAPPD_APP".into(), name.clone().into()));
     let extra = parts.extra_env.get(&name).into_iter().flatten();
@@ -267,6 +285,19 @@ fn sheet(name: String, config: AppConfig, log: Log, parts: &AppsParts) -> Sheet 
         env,
         log,
     }
+}
+
+/// Says once which variables an app did not get, and how it would.
+fn tell_withheld(app: &str, log: &Log, names: &[String]) {
+    let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    let text = format!(
+        "not passed on, as it looks secret: {}; if the app needs it, write pass_env = [{}] in its \
+         section",
+        names.join(", "),
+        quoted.join(", ")
+    );
+    log.spool.note(&text);
+    tracing::info!(app.name = app, "{text}");
 }
 
 fn instances(house: &Arc<House>, sheet: Arc<Sheet>, units: &mut Vec<Unit>) -> App {

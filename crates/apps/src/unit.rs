@@ -12,7 +12,10 @@
 //! Its address is up exactly while the state is Ready: it is taken down before anything
 //! else is done about an ending, and before a process is asked to end.
 
+mod waiting;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,8 +29,8 @@ use crate::error::StartError;
 use crate::house::{Command, House, Sheet};
 use crate::journal::{Journal, MARKER};
 use crate::process::Process;
-use crate::ready;
 use crate::restart::{self, Decision, History};
+use crate::search::Habit;
 use crate::spawner::{Plan, Port, Started};
 use crate::spool::Source;
 
@@ -40,6 +43,7 @@ pub(crate) struct Unit {
     commands: mpsc::Receiver<Command>,
     status: watch::Sender<Status>,
     history: History,
+    habit: Habit,
     waiters: Vec<oneshot::Sender<()>>,
 }
 
@@ -69,6 +73,8 @@ struct Life {
     pumps: Tasks,
     born: Instant,
     ready_since: Option<Instant>,
+    /// Whether it said that a port is taken.
+    port_clash: Arc<AtomicBool>,
 }
 
 impl Unit {
@@ -86,6 +92,7 @@ impl Unit {
             commands,
             status,
             history: History::default(),
+            habit: Habit::default(),
             waiters: Vec::new(),
         }
     }
@@ -153,6 +160,7 @@ impl Unit {
         let mut process = Process::adopt(started);
         let pumps = Tasks::new();
         let ended = CancellationToken::new();
+        let port_clash = Arc::new(AtomicBool::new(false));
         let output = process.output().map_err(|source| StartError::Spawn {
             file: self.app.words[0].clone().into(),
             source,
@@ -160,13 +168,10 @@ impl Unit {
         if let Some((out, err)) = output {
             let instance = (self.app.config.instances > 1).then_some(self.index);
             let spool = &self.app.log.spool;
-            let pump = spool
-                .clone()
-                .pump(Source::Out, instance, out, ended.clone());
+            let ends = || (ended.clone(), Arc::clone(&port_clash));
+            let pump = spool.clone().pump(Source::Out, instance, out, ends());
             pumps.spawn_on(&self.house.work, pump);
-            let pump = spool
-                .clone()
-                .pump(Source::Err, instance, err, ended.clone());
+            let pump = spool.clone().pump(Source::Err, instance, err, ends());
             pumps.spawn_on(&self.house.work, pump);
         }
         Ok(Life {
@@ -176,6 +181,7 @@ impl Unit {
             pumps,
             born: Instant::now(),
             ready_since: None,
+            port_clash,
         })
     }
 
@@ -190,12 +196,13 @@ impl Unit {
             status.ready_after_ms = None;
         });
         match port {
-            Some(port) => self.note(&format!("started: pid {pid}, port {port}")),
+            Some(port) => self.note(&format!("started: pid {pid}, PORT={port}")),
             None => self.note(&format!("started: pid {pid}")),
         }
         let turn = self.watch(&mut life).await;
         self.house.board.set(&self.app.name, self.index, None);
         let since = life.process.identity.start;
+        let never_ready = life.ready_since.is_none();
         let (ending, next) = match turn {
             Turn::Ended => (self.bury(life.process), None),
             Turn::Hung => {
@@ -209,14 +216,22 @@ impl Unit {
             }
         };
         life.ended.cancel();
-        // The last words come before the note of the ending; a straggler is not waited for.
-        life.pumps.finish(Duration::from_millis(20)).await;
+        // The last words come before the note of the ending; who inherited the pipe and holds
+        // it open is not waited for.
+        life.pumps.finish(Duration::from_secs(1)).await;
+        if never_ready && life.port_clash.load(Ordering::Relaxed) {
+            self.note(
+                "it wanted a port that is taken: let it listen on the variable PORT, or write \
+                 $PORT where run names a port",
+            );
+        }
         self.clean(&life.marker, since, next.is_some()).await;
         self.status.send_modify(|status| {
             status.pid = None;
             status.port = None;
             status.address = None;
             status.started_at = None;
+            status.waits = None;
         });
         let ran = Span(millis(life.born.elapsed()));
         self.note(&format!("{ending}, after {ran}"));
@@ -226,61 +241,8 @@ impl Unit {
                 tracing::info!(app.name = self.app.name, index = self.index, %ending, "app stopped");
                 self.status
                     .send_modify(|status| status.last_ending = Some(ending));
-                self.history = History::default();
+                self.forget();
                 next
-            }
-        }
-    }
-
-    /// Waits for whatever happens first to a running process.
-    async fn watch(&mut self, life: &mut Life) -> Turn {
-        let port = life.process.port;
-        let path = self.app.config.ready.path.clone();
-        let ready = async move {
-            match port {
-                Some(port) => Some(ready::wait(port, path.as_deref()).await),
-                None => None,
-            }
-        };
-        let too_long = sleep(Duration::from_millis(self.app.config.ready.timeout_ms));
-        tokio::pin!(ready, too_long);
-        loop {
-            let unready = life.ready_since.is_none();
-            tokio::select! {
-                biased;
-                () = life.process.exited() => return Turn::Ended,
-                () = self.house.stop.asked() => return Turn::Stop(None, Next::Quit),
-                command = self.commands.recv() => match command {
-                    None => return Turn::Stop(None, Next::Quit),
-                    Some(Command::Start(waiter)) => {
-                        self.waiters.push(waiter);
-                        if !unready {
-                            self.settle();
-                        }
-                    }
-                    Some(Command::Stop(grace, waiter)) => {
-                        self.waiters.push(waiter);
-                        return Turn::Stop(grace, Next::Rest);
-                    }
-                    Some(Command::Restart(waiter)) => {
-                        self.waiters.push(waiter);
-                        return Turn::Stop(None, Next::Start);
-                    }
-                },
-                address = &mut ready, if unready => {
-                    let now = Instant::now();
-                    life.ready_since = Some(now);
-                    let took = millis(now.duration_since(life.born));
-                    self.status.send_modify(|status| {
-                        status.address = address;
-                        status.ready_after_ms = Some(took);
-                    });
-                    self.house.board.set(&self.app.name, self.index, address);
-                    self.note(&format!("ready after {}", Span(took)));
-                    tracing::info!(app.name = self.app.name, index = self.index, pid = life.process.pid(), took_ms = took, "app ready");
-                    self.enter(State::Ready);
-                }
-                () = &mut too_long, if unready => return Turn::Hung,
             }
         }
     }
@@ -399,12 +361,18 @@ impl Unit {
             }
             Some(Command::Start(waiter) | Command::Restart(waiter)) => (waiter, Next::Start),
         };
-        self.history = History::default();
+        self.forget();
         self.waiters.push(waiter);
         if matches!(next, Next::Rest) {
             self.settle();
         }
         next
+    }
+
+    /// Who commands has changed something: what was learnt before means nothing.
+    fn forget(&mut self) {
+        self.history = History::default();
+        self.habit = Habit::default();
     }
 
     fn enter(&mut self, state: State) {

@@ -102,7 +102,7 @@ fn table(apps: &[Value]) -> String {
                 text(&app["name"]),
                 text(&instance["summary"]),
                 text(&instance["pid"]),
-                text(&instance["port"]),
+                port(&instance),
                 text(&instance["restarts"]),
                 instance["uptime_ms"]
                     .as_u64()
@@ -113,6 +113,18 @@ fn table(apps: &[Value]) -> String {
         }
     }
     running::table(&rows)
+}
+
+/// Where requests go: the port it was given, or the one it listens on instead.
+fn port(instance: &Value) -> String {
+    let given = text(&instance["port"]);
+    let at = instance["address"]
+        .as_str()
+        .and_then(|at| at.rsplit(':').next());
+    match at {
+        Some(at) if at != given => format!("{at} (PORT {given})"),
+        _ => given,
+    }
 }
 
 /// How a process ended, in words.
@@ -141,7 +153,18 @@ async fn deed(named: &Named, verb: &str) -> Result<(), Failure> {
             "stop" => "stopped",
             _ => "restarted",
         };
-        say(format_args!("{} {done}", named.name));
+        let body = control::body(answer).await?;
+        let view: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match view["summary"].as_str() {
+            Some(now) if verb != "stop" && now != "ready" => {
+                say(format_args!(
+                    "{} {done}; now: {}",
+                    named.name,
+                    text(&view["summary"])
+                ));
+            }
+            _ => say(format_args!("{} {done}", named.name)),
+        }
         return Ok(());
     }
     Err(refused(answer, HINT).await)
@@ -187,5 +210,13 @@ mod tests {
             "app   state  pid  port  restarts  uptime  memory   last ending\n\
              chat  ready  7    5757  0         1m5s    3.1 MiB  exit code 1"
         );
+        for (address, shown) in [
+            (Value::Null, "20001"),
+            (Value::from("127.0.0.1:20001"), "20001"),
+            (Value::from("[::1]:3000"), "3000 (PORT 20001)"),
+        ] {
+            let instance = serde_json::json!({"port": 20001, "address": address});
+            assert_eq!(port(&instance), shown);
+        }
     }
 }

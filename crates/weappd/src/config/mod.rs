@@ -17,6 +17,7 @@
 
 mod address;
 mod api_security;
+mod app_section;
 mod bounds;
 mod desk;
 mod document;

@@ -13,7 +13,7 @@ use weappd_edge::Protected;
 use weappd_session::MiniApp;
 
 use crate::config::{
-    address,
+    address, app_section,
     desk::Desk,
     document::Step,
     exposed, internal, push,
@@ -84,7 +84,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     };
     let mini_apps = mini_apps(desk, &raw);
     let pushes = push::all(desk, &raw);
-    let apps = apps(desk, &mut raw);
+    let apps = app_section::all(desk, &mut raw);
     let mut sites = site::all(desk, &raw, &doors, &mini_apps, &apps);
     let tunnel = tunnel::settle(
         desk,
@@ -242,84 +242,14 @@ fn secret(desk: &Desk<'_>, mini: &[Step<'_>], written: &raw::MiniApp) {
     }
 }
 
-fn apps(desk: &Desk<'_>, raw: &mut Raw) -> BTreeMap<String, AppConfig> {
-    let mut apps = std::mem::take(&mut raw.apps);
-    let mut short = false;
-    if let Some(app) = raw.app.clone() {
-        if apps.contains_key("app") {
-            desk.error(
-                &["apps".into(), "app".into()],
-                "[app] and [apps.app] are the same app",
-                "keep one of them, or give this one another name",
-            );
-        }
-        short = true;
-        apps.insert("app".to_owned(), app);
-    }
-    for (name, app) in &mut apps {
-        let path = if short && name == "app" {
-            vec!["app".into()]
-        } else {
-            vec!["apps".into(), Step::Key(name)]
-        };
-        if let Some((_, message, hint)) = weappd_apps::config::problem_of_name(name) {
-            desk.error(&path, message, hint);
-        }
-        desk.room(&path, app.problems());
-        app.dir = app.dir.as_ref().map(|dir| whole(&desk.dir.join(dir)));
-        directory(desk, &path, app);
-        program(desk, &path, app);
-    }
-    apps
-}
-
 /// A directory that a process can be started in, wherever that happens.
-fn whole(dir: &FilePath) -> PathBuf {
+pub(crate) fn whole(dir: &FilePath) -> PathBuf {
     let dir = if dir.as_os_str().is_empty() {
         FilePath::new(".")
     } else {
         dir
     };
     std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
-}
-
-fn directory(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
-    if let Some(dir) = app.dir.as_ref().filter(|dir| !dir.is_dir()) {
-        desk.error(
-            &[path, &["dir".into()]].concat(),
-            format!("{} is not a directory", dir.display()),
-            "a relative path begins at the directory of weappd.toml",
-        );
-    }
-}
-
-/// Warns of a program that is not there: it may come with the next deployment.
-fn program(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
-    let words = app.run.words().unwrap_or_default();
-    let Some(program) = words.first().filter(|word| !word.is_empty()) else {
-        return;
-    };
-    let dir = app.dir.as_ref().unwrap_or(&desk.dir);
-    let search = app.env.get("PATH").map(|path| path.expose().to_owned());
-    let search = search.or_else(|| (desk.env)("PATH")).unwrap_or_default();
-    let found = if program.contains('/') {
-        is_program(&dir.join(program))
-    } else {
-        std::env::split_paths(&search).any(|dir| is_program(&dir.join(program)))
-    };
-    if !found {
-        desk.warning(
-            &[path, &["run".into()]].concat(),
-            format!("the program `{program}` is not found"),
-            "install it, or write its whole path; weappd searches the directories of its own PATH",
-        );
-    }
-}
-
-fn is_program(path: &FilePath) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata()
-        .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
 }
 
 /// No two listeners, and no app, want the same port.

@@ -1,0 +1,89 @@
+//! The sections of apps: settled, and what of them will hardly work.
+
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+
+use weappd_apps::AppConfig;
+
+use crate::config::desk::Desk;
+use crate::config::document::Step;
+use crate::config::raw::Raw;
+use crate::config::resolve::whole;
+
+/// Every app by its name; `[app]` is called `app`.
+pub(crate) fn all(desk: &Desk<'_>, raw: &mut Raw) -> BTreeMap<String, AppConfig> {
+    let mut apps = std::mem::take(&mut raw.apps);
+    let mut short = false;
+    if let Some(app) = raw.app.clone() {
+        if apps.contains_key("app") {
+            desk.error(
+                &["apps".into(), "app".into()],
+                "[app] and [apps.app] are the same app",
+                "keep one of them, or give this one another name",
+            );
+        }
+        short = true;
+        apps.insert("app".to_owned(), app);
+    }
+    for (name, app) in &mut apps {
+        let path = if short && name == "app" {
+            vec!["app".into()]
+        } else {
+            vec!["apps".into(), Step::Key(name)]
+        };
+        if let Some((_, message, hint)) = weappd_apps::config::problem_of_name(name) {
+            desk.error(&path, message, hint);
+        }
+        desk.room(&path, app.problems());
+        app.dir = app.dir.as_ref().map(|dir| whole(&desk.dir.join(dir)));
+        directory(desk, &path, app);
+        program(desk, &path, app);
+        for (field, message, hint) in app.warnings() {
+            desk.warning(
+                &[&path[..], &[field.as_str().into()]].concat(),
+                message,
+                hint,
+            );
+        }
+    }
+    apps
+}
+
+fn directory(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
+    if let Some(dir) = app.dir.as_ref().filter(|dir| !dir.is_dir()) {
+        desk.error(
+            &[path, &["dir".into()]].concat(),
+            format!("{} is not a directory", dir.display()),
+            "a relative path begins at the directory of weappd.toml",
+        );
+    }
+}
+
+/// Warns of a program that is not there: it may come with the next deployment.
+fn program(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
+    let words = app.run.words().unwrap_or_default();
+    let Some(program) = words.first().filter(|word| !word.is_empty()) else {
+        return;
+    };
+    let dir = app.dir.as_ref().unwrap_or(&desk.dir);
+    let search = app.env.get("PATH").map(|path| path.expose().to_owned());
+    let search = search.or_else(|| (desk.env)("PATH")).unwrap_or_default();
+    let found = if program.contains('/') {
+        is_program(&dir.join(program))
+    } else {
+        std::env::split_paths(&search).any(|dir| is_program(&dir.join(program)))
+    };
+    if !found {
+        desk.warning(
+            &[path, &["run".into()]].concat(),
+            format!("the program `{program}` is not found"),
+            "install it, or write its whole path; weappd searches the directories of its own PATH",
+        );
+    }
+}
+
+fn is_program(path: &FilePath) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata()
+        .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+}
