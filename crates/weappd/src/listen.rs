@@ -35,7 +35,8 @@ pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpList
     })
 }
 
-fn try_bind(addr: SocketAddr) -> io::Result<TcpListener> {
+/// Binds `addr`, without words.
+pub(crate) fn try_bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of an earlier run may linger in TIME_WAIT; they must not keep us out.
     socket.set_reuse_address(true)?;

@@ -3,6 +3,7 @@
 //! This file turns argv into an exit code and nothing else; `cli` has a file for each
 //! command, `wiring` puts the rooms together.
 
+mod app_output;
 mod builtin;
 mod cli;
 mod config;

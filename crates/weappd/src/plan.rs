@@ -146,6 +146,8 @@ pub(crate) struct TunnelForApps {
 pub(crate) struct DevPlan {
     /// Where the simulated WeChat answers.
     pub(crate) wechat_url: String,
+    /// Whether the apps' output is shown in colours, on a terminal.
+    pub(crate) has_color: bool,
     /// Where its phone page stands, if at all.
     pub(crate) page: bool,
     /// The simulated mini program's secret.

@@ -30,6 +30,7 @@ use weappd_session::{Sessions, SessionsParts};
 use weappd_tunnel::{Tunnels, TunnelsParts};
 use weappd_wechat::{Client, Credential};
 
+use crate::app_output::AppOutput;
 use crate::builtin::{SessionIdentify, is_https, tunnel_router};
 use crate::data_dir::DataDir;
 use crate::doors::Doors;
@@ -88,8 +89,11 @@ pub(crate) async fn run(
     let grace = plan.grace;
     let ground = Ground::new(plan.dev.is_some());
     let mut doors = Doors::new(ground.front.clone(), ground.inner.clone());
-    let house = build(&ground, plan, sockets, data, &doors).await?;
+    let (house, output) = build(&ground, plan, sockets, data, &doors).await?;
     announce();
+    if let Some((output, has_color)) = output {
+        output.show(&ground, has_color);
+    }
     let crashed = tokio::select! {
         () = goodbye.next() => None,
         failure = doors.ended() => Some(failure),
@@ -107,7 +111,7 @@ async fn build(
     sockets: Sockets,
     data: &DataDir,
     doors: &Doors,
-) -> Result<House, Failure> {
+) -> Result<(House, Option<(AppOutput, bool)>), Failure> {
     let token = Secret::new(ground.tokens.url256());
     let side = side_door(&mut plan)?;
     let side_addr = side.as_ref().and_then(|side| side.local_addr().ok());
@@ -173,8 +177,12 @@ async fn build(
         Failure::new(&error, hint)
     })?;
     doors.open("the front door", edge, sockets.public);
+    let output = match &plan.dev {
+        Some(dev) => Some((AppOutput::open(&house.apps).await?, dev.has_color)),
+        None => None,
+    };
     house.start(data);
-    Ok(house)
+    Ok((house, output))
 }
 
 async fn rooms(

@@ -41,8 +41,13 @@ pub(super) struct Colors {
 }
 
 impl Colors {
+    /// Whether somebody asked for none.
+    pub(super) fn are_wanted() -> bool {
+        variable("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+
     pub(super) fn of_terminal() -> Self {
-        let wanted = variable("NO_COLOR").is_none_or(|value| value.is_empty());
+        let wanted = Self::are_wanted();
         Self {
             stdout: wanted && std::io::stdout().is_terminal(),
             stderr: wanted && std::io::stderr().is_terminal(),

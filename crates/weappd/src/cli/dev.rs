@@ -1,8 +1,8 @@
 //! `weappd dev`: everything on loopback with a simulated WeChat.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weappd_apps::{AppConfig, config::Run};
@@ -13,33 +13,37 @@ use weappd_session::MiniApp;
 use weappd_simulator::PushSettings;
 use weappd_tunnel::{Business, OwnSites};
 
-use crate::cli::say;
+use crate::cli::dev_ports::{self, Wish};
+use crate::cli::{check, say};
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
 use crate::plan::{
     DevPlan, Plan, PushPlan, Sections, SitePlan, Sockets, TunnelForApps, TunnelIssuer,
 };
-use crate::{dev_cert, listen, logging, simulated, wiring};
+use crate::{config, dev_cert, logging, simulated, wiring};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Port of the phone page and the site over HTTP
-    #[arg(long, default_value_t = 8080)]
-    http: u16,
-    /// Port of the site over HTTPS, with a certificate made on first run
-    #[arg(long, default_value_t = 8443)]
-    https: u16,
-    /// Port of the internal API
-    #[arg(long, default_value_t = 8081)]
-    internal: u16,
-    /// Port of the simulated WeChat
-    #[arg(long, default_value_t = 8082)]
-    wechat: u16,
+    /// Port of the phone page and the site over HTTP; else 8080, or the next free one
+    #[arg(long)]
+    http: Option<u16>,
+    /// Port of the site over HTTPS, with a certificate made on first run; else 8443
+    #[arg(long)]
+    https: Option<u16>,
+    /// Port of the internal API; else 8081
+    #[arg(long)]
+    internal: Option<u16>,
+    /// Port of the simulated WeChat; else 8082
+    #[arg(long)]
+    wechat: Option<u16>,
+    /// The `PORT` of your own business server; else a free one
+    #[arg(long, requires = "run")]
+    port: Option<u16>,
     /// Where the database, the certificate, uploads and logs are kept
     #[arg(long, default_value = ".weappd")]
     data_dir: PathBuf,
     /// What to log: `warn`, `info`, `debug`, or a filter such as `info,weappd_tunnel=debug`
-    #[arg(long, default_value = "warn,weappd=info")]
+    #[arg(long, default_value = "warn,weappd=info,weappd_apps=error")]
     log: String,
     /// Your own business server in place of the chat room, after `--`: `weappd dev -- node app.js`
     #[arg(last = true)]
@@ -48,29 +52,17 @@ pub(super) struct Args {
 
 /// The name the chat room has under the supervisor.
 const CHAT: &str = "chat";
+/// The name of one's own.
+const OWN: &str = "app";
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     logging::start(&args.log, false)?;
     let data = DataDir::open(&args.data_dir)?;
     let cert = dev_cert::find_or_make(data.path())?;
-    let at = |port, what, change| {
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let socket = listen::bind(addr, what, change)?;
-        let addr = socket.local_addr().unwrap_or(addr);
-        Ok::<_, Failure>((socket, addr))
-    };
-    let (page, http_addr) = at(args.http, "the phone page", "give --http another port")?;
-    let (secure, tls_addr) = at(args.https, "the HTTPS site", "give --https another port")?;
-    let (internal, internal_addr) = at(
-        args.internal,
-        "the internal API",
-        "give --internal another port",
-    )?;
-    let (wechat, wechat_addr) = at(
-        args.wechat,
-        "the simulated WeChat",
-        "give --wechat another port",
-    )?;
+    let (sockets, moved) = bind(&args)?;
+    let [page, secure, internal, wechat] = sockets;
+    let ((page, http_addr), (secure, tls_addr)) = (page, secure);
+    let ((internal, internal_addr), (wechat, wechat_addr)) = (internal, wechat);
     let sockets = Sockets {
         public: vec![
             Bound {
@@ -88,6 +80,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         wechat: Some(wechat),
     };
     let own = !args.run.is_empty();
+    let logs = logs(&args);
     let plan = plan(args, cert, http_addr, wechat_addr)?;
     let next = if own {
         format!(
@@ -104,13 +97,51 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
          HTTPS       https://{tls_addr}/   certificate: {cert}\n  \
          Internal    http://{internal_addr}/    session RPC and tunnel API, for business servers\n  \
          WeChat      http://{wechat_addr}/    simulated; appid {appid}\n  \
-         Data        {data}\n\n{next}",
+         Data        {data}\n  \
+         Logs        {logs}    what your app prints is shown here too\n{moved}\n{next}",
         version = env!("CARGO_PKG_VERSION"),
         cert = data.path().join("dev-cert.pem").display(),
         appid = simulated::DEV_APPID,
         data = data.path().display(),
+        moved = moved
+            .iter()
+            .fold(String::new(), |text, line| format!("{text}\n  {line}"))
+            + if moved.is_empty() { "" } else { "\n" },
     );
     wiring::run(plan, sockets, &data, || say(banner)).await
+}
+
+type Socket = (TcpListener, SocketAddr);
+
+/// The phone page's socket, the HTTPS site's, the internal API's, the simulated WeChat's; and
+/// what is to be said of those that are not where they usually are.
+fn bind(args: &Args) -> Result<([Socket; 4], Vec<String>), Failure> {
+    let wish = |what, option, asked, usual| Wish {
+        what,
+        option,
+        asked,
+        usual,
+    };
+    let wishes = [
+        wish("the phone page", "--http", args.http, 8080),
+        wish("the HTTPS site", "--https", args.https, 8443),
+        wish("the internal API", "--internal", args.internal, 8081),
+        wish("the simulated WeChat", "--wechat", args.wechat, 8082),
+    ];
+    let bound = dev_ports::bind(&wishes)?;
+    let sockets = bound.sockets.try_into();
+    let sockets = sockets.map_err(|_| Failure::say("a port was not bound", ""))?;
+    Ok((sockets, bound.moved))
+}
+
+/// The command that shows the app's output again.
+fn logs(args: &Args) -> String {
+    let name = if args.run.is_empty() { CHAT } else { OWN };
+    if args.data_dir == config::data_dir_of(Path::new("weappd.toml")) {
+        return format!("weappd app logs -f {name}");
+    }
+    let dir = args.data_dir.display();
+    format!("weappd app logs -f --data-dir {dir} {name}")
 }
 
 fn plan(
@@ -127,6 +158,9 @@ fn plan(
     let (name, run) = command(args.run)?;
     let app = AppConfig {
         run,
+        port: args.port,
+        // It is one's own shell, and one's own program.
+        pass_env: vec!["*".to_owned()],
         ..AppConfig::default()
     };
     let to_app = |path: &str| Route {
@@ -193,6 +227,7 @@ fn plan(
         grace: Duration::from_millis(1500),
         dev: Some(DevPlan {
             wechat_url: format!("http://{wechat_addr}"),
+            has_color: check::Colors::are_wanted(),
             page: true,
             secret,
             appid: simulated::DEV_APPID.to_owned(),
@@ -223,7 +258,7 @@ fn push(tokens: &Tokens, http_addr: SocketAddr) -> PushSettings {
 /// The business server: the user's own, or the chat room in this very binary.
 fn command(own: Vec<String>) -> Result<(String, Run), Failure> {
     if !own.is_empty() {
-        return Ok(("app".to_owned(), Run::from(own)));
+        return Ok((OWN.to_owned(), Run::from(own)));
     }
     let me = std::env::current_exe().map_err(|error| {
         Failure::new(

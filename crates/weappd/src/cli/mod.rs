@@ -9,6 +9,7 @@
 mod app;
 mod check;
 mod dev;
+mod dev_ports;
 mod inbox;
 mod init;
 mod running;

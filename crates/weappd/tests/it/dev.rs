@@ -5,6 +5,7 @@ mod callers;
 mod ends;
 mod logins;
 mod messages;
+mod output;
 mod refusals;
 mod rpc;
 
