@@ -23,6 +23,8 @@ mod dev;
 mod durability;
 // Who descends from a process, and whether they are gone.
 mod family;
+// Apps that ignore PORT, take long, or hold their output back.
+mod elsewhere;
 // The front door: TLS, redirects, the proxy, sessions on the way to apps.
 mod edge;
 // Disks, keys and databases that are not as they should be.
