@@ -12,7 +12,7 @@ use crate::search::{Finding, Habit, Search};
 use crate::unit::{Life, Next, Turn, Unit, millis};
 
 /// How long a process that serves on another port may still come to `PORT`.
-const LATE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_mins(1);
 /// From when on the wait for a slow program is worth a line in weappd's own log.
 const SLOW: Duration = Duration::from_secs(15);
 /// How long a command waits for the program it started.
