@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use weappd_base::clock::Clock;
 
 use crate::connection::Visit;
-use crate::stream::Traffic;
+use crate::traffic::Traffic;
 
 /// Lines that wait at most before they are handed over.
 const BATCH: usize = 256;

@@ -1,9 +1,7 @@
 //! One body type for all that flows through the door, in either direction.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,8 +9,12 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::access_log::Tally;
+use crate::client_share::ClientShare;
+use crate::download::{Download, Patience};
 use crate::pool::Lent;
 use crate::static_files::FileBody;
+use crate::stream_tasks::AnswerWatch;
+use crate::upload::{Fate, Upload, UploadTerms};
 
 /// Why a body could not be read to its end.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,7 +24,22 @@ pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Body {
     kind: Kind,
     tally: Option<Box<Tally>>,
+    /// The request is under way until its answer is sent.
+    share: Option<ClientShare>,
+    /// Of an answer over HTTP/2.
+    paced: Option<Box<Paced>>,
 }
+
+/// An answer over HTTP/2 goes out in small pieces, each of which its client takes in time.
+#[derive(Debug)]
+struct Paced {
+    watch: Arc<AnswerWatch>,
+    /// What is still to be handed out of the last piece.
+    rest: Bytes,
+}
+
+/// The most that is handed to an HTTP/2 stream at a time.
+const PIECE: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
 enum Kind {
@@ -31,57 +48,10 @@ enum Kind {
     Full(Bytes),
     /// From the client.
     Upload(Upload),
-    /// From a business server; the connection goes back to its pool at the end.
-    Upstream(Incoming, Option<Lent>),
+    /// From a business server.
+    Download(Download),
     Room(axum::body::Body),
     File(FileBody),
-}
-
-/// A client's body: counted, and what went wrong is remembered for the answer.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    incoming: Incoming,
-    left: u64,
-    fate: Fate,
-}
-
-/// What became of a client's body, for the one who must answer.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Fate(Option<Arc<AtomicU8>>);
-
-const FLOWING: u8 = 3;
-const BROKEN: u8 = 1;
-const TOO_LARGE: u8 = 2;
-
-impl Fate {
-    fn set(&self, what: u8) {
-        if let Some(fate) = &self.0 {
-            fate.store(what, Ordering::Relaxed);
-        }
-    }
-
-    fn is(&self, what: u8) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|fate| fate.load(Ordering::Relaxed) == what)
-    }
-
-    /// Whether bytes came since this was asked last.
-    pub(crate) fn moved(&self) -> bool {
-        let Some(fate) = &self.0 else { return false };
-        fate.compare_exchange(FLOWING, 0, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    /// The client's framing was broken, or the client went away.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.is(BROKEN)
-    }
-
-    /// The body was longer than allowed.
-    pub(crate) fn is_too_large(&self) -> bool {
-        self.is(TOO_LARGE)
-    }
 }
 
 impl Body {
@@ -97,17 +67,13 @@ impl Body {
         Self::of(Kind::Room(body))
     }
 
-    /// A client's body of at most `limit` bytes.
-    pub(crate) fn upload(incoming: Incoming, limit: u64) -> (Self, Fate) {
+    /// A client's body.
+    pub(crate) fn upload(incoming: Incoming, terms: UploadTerms) -> (Self, Fate) {
         if http_body::Body::is_end_stream(&incoming) {
             return (Self::default(), Fate::default());
         }
-        let fate = Fate(Some(Arc::default()));
-        let upload = Upload {
-            incoming,
-            left: limit,
-            fate: fate.clone(),
-        };
+        let fate = Fate::open();
+        let upload = Upload::new(incoming, terms, fate.clone());
         (Self::of(Kind::Upload(upload)), fate)
     }
 
@@ -119,17 +85,87 @@ impl Body {
             }
             return Self::default();
         }
-        Self::of(Kind::Upstream(incoming, lent))
+        Self::of(Kind::Download(Download::new(incoming, lent)))
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind, tally: None }
+        Self {
+            kind,
+            ..Self::default()
+        }
+    }
+
+    /// A business server that falls silent in this answer is waited for so long.
+    pub(crate) fn patient(mut self, patience: impl FnOnce() -> Patience) -> Self {
+        if let Kind::Download(download) = &mut self.kind {
+            download.set_patience(patience());
+        }
+        self
     }
 
     /// Counts this answer until it is sent or given up.
     pub(crate) fn tallied(mut self, tally: Tally) -> Self {
         self.tally = Some(Box::new(tally));
         self
+    }
+
+    /// Keeps its client's share taken until it is sent or given up.
+    pub(crate) fn sharing(mut self, share: ClientShare) -> Self {
+        self.share = Some(share);
+        self
+    }
+
+    /// Goes out on an HTTP/2 stream whose client is watched.
+    pub(crate) fn watched(mut self, watch: Arc<AnswerWatch>) -> Self {
+        let rest = Bytes::new();
+        self.paced = Some(Box::new(Paced { watch, rest }));
+        self
+    }
+
+    fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Kind::Upload(upload) => upload.poll(cx),
+            Kind::Download(download) => download.poll(cx),
+            Kind::Room(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Kind::File(file) => file.poll(cx).map_err(BodyError::from),
+        }
+    }
+
+    /// One piece of what there is, for a client that took the one before.
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut paced: Box<Paced>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Err(slow) = paced.watch.taken() {
+            return Poll::Ready(Some(Err(slow.into())));
+        }
+        let mut frame = None;
+        if paced.rest.is_empty() {
+            match self.poll_kind(cx) {
+                Poll::Ready(Some(Ok(next))) => match next.into_data() {
+                    Ok(data) => paced.rest = data,
+                    Err(trailers) => frame = Some(Ok(trailers)),
+                },
+                other => {
+                    self.paced = Some(paced);
+                    return other;
+                }
+            }
+        }
+        if frame.is_none() {
+            let piece = paced.rest.split_to(paced.rest.len().min(PIECE));
+            paced.watch.handed(piece.len());
+            frame = Some(Ok(Frame::data(piece)));
+        }
+        self.paced = Some(paced);
+        Poll::Ready(frame)
     }
 }
 
@@ -142,30 +178,9 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let frame = match &mut this.kind {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.kind = Kind::Empty;
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
-            }
-            Kind::Upload(upload) => upload.poll(cx),
-            Kind::Upstream(incoming, lent) => {
-                let frame = Pin::new(&mut *incoming)
-                    .poll_frame(cx)
-                    .map_err(BodyError::from);
-                let done = match &frame {
-                    Poll::Ready(None) => true,
-                    Poll::Ready(Some(Ok(_))) => http_body::Body::is_end_stream(incoming),
-                    _ => false,
-                };
-                if let Some(lent) = lent.take_if(|_| done) {
-                    lent.give_back();
-                }
-                frame
-            }
-            Kind::Room(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
-            Kind::File(file) => file.poll(cx).map_err(BodyError::from),
+        let frame = match this.paced.take() {
+            None => this.poll_kind(cx),
+            Some(paced) => this.poll_piece(cx, paced),
         };
         if let (Some(tally), Poll::Ready(Some(Ok(frame)))) = (&mut this.tally, &frame) {
             tally.add(frame.data_ref().map_or(0, Bytes::len));
@@ -174,11 +189,18 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
+        if self
+            .paced
+            .as_ref()
+            .is_some_and(|paced| !paced.rest.is_empty())
+        {
+            return false;
+        }
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Upload(upload) => http_body::Body::is_end_stream(&upload.incoming),
-            Kind::Upstream(incoming, _) => http_body::Body::is_end_stream(incoming),
+            Kind::Upload(upload) => upload.is_end_stream(),
+            Kind::Download(download) => download.is_end_stream(),
             Kind::Room(body) => http_body::Body::is_end_stream(body),
             Kind::File(file) => file.left() == 0,
         }
@@ -190,37 +212,10 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
-            Kind::Upload(upload) => http_body::Body::size_hint(&upload.incoming),
-            Kind::Upstream(incoming, _) => http_body::Body::size_hint(incoming),
+            Kind::Upload(upload) => upload.size_hint(),
+            Kind::Download(download) => download.size_hint(),
             Kind::Room(body) => http_body::Body::size_hint(body),
             Kind::File(file) => SizeHint::with_exact(file.left()),
-        }
-    }
-}
-
-impl Upload {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => {
-                self.fate.set(BROKEN);
-                Poll::Ready(Some(Err(error.into())))
-            }
-            // Headers that come late were not looked at: no app sees them.
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
-            Poll::Ready(Some(Ok(frame))) => {
-                let len = frame.data_ref().map_or(0, Bytes::len);
-                let len = u64::try_from(len).unwrap_or(u64::MAX);
-                let Some(left) = self.left.checked_sub(len) else {
-                    self.fate.set(TOO_LARGE);
-                    let error = io::Error::other("the request's body is too large");
-                    return Poll::Ready(Some(Err(error.into())));
-                };
-                self.left = left;
-                self.fate.set(FLOWING);
-                Poll::Ready(Some(Ok(frame)))
-            }
         }
     }
 }

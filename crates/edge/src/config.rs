@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::nets::Nets;
+use crate::pace::LeastRate;
 
 /// The `[edge]` section of weappd.toml.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -28,6 +29,11 @@ pub struct Config {
     pub min_upload_rate: u64,
     /// Seconds a client may refuse to take the answer's next bytes.
     pub send_timeout_secs: u64,
+    /// Bytes a second a client must take of an answer on average while weappd waits for it.
+    pub min_send_rate: u64,
+    /// Requests one client's address may have under way at a time, WebSockets to business
+    /// servers too; then 503. 0 means a quarter of the descriptors weappd may open.
+    pub max_requests_per_client: usize,
     /// Bytes a request head may have; a longer one is answered 431.
     pub max_head_bytes: usize,
     /// Header lines a request may have; more are answered 431.
@@ -40,6 +46,9 @@ pub struct Config {
     pub connect_timeout_ms: u64,
     /// Seconds to wait for the head of a business server's answer; then 504.
     pub answer_timeout_secs: u64,
+    /// Seconds a business server may be silent in the middle of its answer; then the answer
+    /// is broken off. Streams such as SSE must say something more often.
+    pub read_timeout_secs: u64,
     /// Milliseconds a request is held while its app starts again, before 503.
     pub hold_ms: u64,
     /// Seconds an idle connection to a business server is kept for the next request. Keep
@@ -74,12 +83,15 @@ impl Default for Config {
             body_timeout_secs: 30,
             min_upload_rate: 64,
             send_timeout_secs: 60,
+            min_send_rate: 256,
+            max_requests_per_client: 0,
             max_head_bytes: 16 * 1024,
             max_headers: 100,
             max_uri_bytes: 8 * 1024,
             max_body_bytes: 100 * 1024 * 1024,
             connect_timeout_ms: 3000,
             answer_timeout_secs: 60,
+            read_timeout_secs: 60,
             hold_ms: 2000,
             upstream_idle_secs: 4,
             upstream_idle: 64,
@@ -129,6 +141,7 @@ impl Config {
             ("body_timeout_secs", self.body_timeout_secs),
             ("send_timeout_secs", self.send_timeout_secs),
             ("answer_timeout_secs", self.answer_timeout_secs),
+            ("read_timeout_secs", self.read_timeout_secs),
         ] {
             at_least(
                 field,
@@ -192,6 +205,26 @@ impl Config {
 
     pub(crate) fn keep_alive(&self) -> Duration {
         Duration::from_secs(self.keep_alive_secs)
+    }
+
+    /// What is asked of a client that sends a body.
+    pub(crate) fn upload_rate(&self) -> LeastRate {
+        LeastRate {
+            within: Duration::from_secs(self.body_timeout_secs),
+            per_second: self.min_upload_rate,
+        }
+    }
+
+    /// What is asked of a client that takes an answer.
+    pub(crate) fn answer_rate(&self) -> LeastRate {
+        LeastRate {
+            within: Duration::from_secs(self.send_timeout_secs),
+            per_second: self.min_send_rate,
+        }
+    }
+
+    pub(crate) fn read_timeout(&self) -> Duration {
+        Duration::from_secs(self.read_timeout_secs)
     }
 
     pub(crate) fn hold(&self) -> Duration {

@@ -13,18 +13,25 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use weappd_base::tasks::Tasks;
 
 use crate::gate;
 use crate::listener::Arrival;
 use crate::site::Kind;
-use crate::stream::{Deadlines, Seat, Stream, Traffic, Wire};
+use crate::stream::{Deadlines, Stream, Wire};
+use crate::stream_tasks::StreamTasks;
 use crate::tls_stream::TlsStream;
+use crate::traffic::{Seat, Traffic};
 use crate::trust::{PeerRole, Trust};
 use crate::worker::Worker;
 
 /// How long a connection without a request is waited for once the house is closing.
 const LAST_CALL: Duration = Duration::from_millis(250);
+
+/// The most hyper reads ahead of a client's body, and about the most it holds of an answer
+/// that its client is slow to take. A head must fit in too.
+const BUFFER: usize = 32 * 1024;
+/// The same for the answers of HTTP/2, each.
+const SEND_BUFFER: usize = 32 * 1024;
 
 /// What all requests of a connection share.
 #[derive(Debug)]
@@ -162,6 +169,7 @@ async fn speak_http1(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
     builder
         .max_header_size(config.max_head_bytes)
         .max_headers(config.max_headers)
+        .max_buf_size(BUFFER.max(config.max_head_bytes.saturating_add(1024)))
         // The wire has its own deadlines, one timer for all of them. Flushing less often
         // for pipelined requests (`pipeline_flush`) would swallow the 400 to a bad head.
         .header_read_timeout(None);
@@ -189,7 +197,8 @@ async fn speak_http1(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
 async fn speak_http2(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
     let stop = worker.stop.clone();
     let head_bytes = u32::try_from(worker.config().max_head_bytes).unwrap_or(u32::MAX);
-    let mut builder = http2::Builder::new(Spawner(worker.tasks.clone()));
+    let streams = StreamTasks::new(worker.tasks.clone());
+    let mut builder = http2::Builder::new(streams.clone());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(128)
@@ -198,12 +207,16 @@ async fn speak_http2(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
         .max_local_error_reset_streams(256)
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(64 * 1024)
+        .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10));
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, visit) = (Arc::clone(&worker), Arc::clone(&visit));
-        async move { Ok::<_, Infallible>(gate::answer(&worker, &visit, request).await) }
+        let watch = streams.watch(worker.config().answer_rate());
+        async move {
+            let response = gate::answer(&worker, &visit, request).await;
+            Ok::<_, Infallible>(response.map(|body| body.watched(watch)))
+        }
     });
     let connection = builder.serve_connection(TokioIo::new(wire), service);
     tokio::pin!(connection);
@@ -216,18 +229,5 @@ async fn speak_http2(worker: Arc<Worker>, visit: Arc<Visit>, wire: Wire) {
         biased;
         _ended = connection.as_mut() => {}
         () = stop.forced() => {}
-    }
-}
-
-/// Lets hyper run the streams of a connection as tasks of the edge thread.
-#[derive(Clone, Debug)]
-struct Spawner(Tasks);
-
-impl<F> hyper::rt::Executor<F> for Spawner
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
     }
 }

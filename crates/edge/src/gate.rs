@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use weappd_base::wiretap::Party::{App, Phone, Weappd};
 
@@ -27,6 +27,7 @@ use crate::shared_path::SharedPath;
 use crate::site::SessionRule;
 use crate::tap::{self, Ear};
 use crate::trust::{Behind, Words};
+use crate::upload::{Fate, UploadTerms};
 use crate::worker::Worker;
 use crate::{headers, identity, redirect, room, screen, services};
 
@@ -60,6 +61,8 @@ async fn road(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refusal> {
     let (mut head, body) = request.into_parts();
+    // Whoever says no from here on lets go of a body that is read to its end.
+    let (body, fate) = Body::upload(body, upload_terms(worker, visit, &head));
     let mut host = screen::check(&mut head, worker.config())?;
     if let Some(behind) = behind {
         host = behind.host(&worker.house(), &mut head.headers, host);
@@ -92,9 +95,42 @@ async fn road(
     if worker.inside() {
         headers::drop_pass(&mut head.headers);
     }
-    match Ear::new(worker.wiretap(), worker.quiet_paths(), &head) {
-        None => go(worker, visit, &way.to, Leg::new(worker, head, body), None).await,
-        Some(ear) => overheard(worker, visit, &way, Leg::new(worker, head, body), ear).await,
+    let share = if worker.inside() {
+        None
+    } else {
+        let share = worker.clients().take(visit.peer.ip());
+        Some(share.ok_or(Refusal::ClientBusy)?)
+    };
+    let ear = Ear::new(worker.wiretap(), worker.quiet_paths(), &head);
+    let leg = Leg { head, body, fate };
+    let response = match ear {
+        None => go(worker, visit, &way.to, leg, None).await,
+        Some(ear) => overheard(worker, visit, &way, leg, ear).await,
+    }?;
+    Ok(match share {
+        None => response,
+        Some(share) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
+            response.map(|body| body.sharing(share))
+        }
+        Some(share) => {
+            // A room's tunnel costs no more than its connection.
+            if way.leads_to_app() {
+                visit.traffic.keep(share);
+            }
+            response
+        }
+    })
+}
+
+fn upload_terms(worker: &Worker, visit: &Visit, head: &Parts) -> UploadTerms {
+    let config = worker.config();
+    UploadTerms {
+        limit: config.max_body_bytes,
+        // Over HTTP/1 the wire asks it.
+        rate: (!visit.http1).then(|| config.upload_rate()),
+        awaits_continue: visit.http1 && head.headers.contains_key(header::EXPECT),
+        tasks: worker.tasks.clone(),
+        stop: worker.stop.clone(),
     }
 }
 
@@ -127,6 +163,8 @@ fn find_way(
     }
     if let Some(port) = site.redirect
         && visit.proto != "https"
+        // Who names no host cannot be sent to one.
+        && !host.is_empty()
         && !path.starts_with(challenge::FOLDER)
         && !site.no_redirect.iter().any(|open| open == path)
     {
@@ -142,14 +180,7 @@ fn find_way(
 struct Leg {
     head: Parts,
     body: Body,
-    fate: crate::body::Fate,
-}
-
-impl Leg {
-    fn new(worker: &Worker, head: Parts, body: Incoming) -> Self {
-        let (body, fate) = Body::upload(body, worker.config().max_body_bytes);
-        Self { head, body, fate }
-    }
+    fate: Fate,
 }
 
 /// To the target.

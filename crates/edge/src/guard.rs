@@ -9,8 +9,10 @@ use std::borrow::Cow;
 
 use crate::route::Pattern;
 
-/// How many readings of a path are looked at. One that has more is no honest one.
+/// How many readings of a path are looked at, and of how many bytes in all they may be made.
+/// A path that has more is no honest one.
 const READINGS: usize = 32;
+const WORK: usize = 48 * 1024;
 
 /// One thing that apps do to a path. They may do several, in any order.
 type Fold = fn(&str) -> Cow<'_, str>;
@@ -63,9 +65,10 @@ impl Guards {
             return self.protect(path);
         }
         let mut readings = vec![lower(path).into_owned()];
-        let mut at = 0;
+        let (mut at, mut work) = (0, 0);
         while let Some(reading) = readings.get(at) {
-            if self.protect(reading) {
+            work += reading.len() * FOLDS.len();
+            if work > WORK || self.protect(reading) {
                 return true;
             }
             for fold in FOLDS {
@@ -268,6 +271,20 @@ mod tests {
         assert!(!guards(&[("/", false), ("/a", false)]).want("/A%2Fb"));
         let guards = guards(&[("/", false), ("/a", true)]);
         assert!(guards.want(&format!("/%{}61", "25".repeat(2000))));
+    }
+
+    /// The bytes that `want` folds are bounded, not its time: a test has no clock.
+    #[test]
+    fn a_long_path_of_many_readings_wants_a_session() {
+        let guards = guards(&[("/", false), ("/admin", true)]);
+        for part in ["a;b.%5C%3Bx%2e/", "%252541;/", "A%5Cb;c./", "x%2F..;%20/"] {
+            let one = format!("/{}", part.repeat(8000 / part.len()));
+            assert!(guards.want(&one), "{part}");
+        }
+        // An honest one: a long name in Chinese, and a long plain path.
+        let name = "%E4%B8%AD%E6%96%87".repeat(40);
+        assert!(!guards.want(&format!("/files/{name}.pdf")));
+        assert!(!guards.want(&format!("/{}", "a/".repeat(4000))));
     }
 
     /// What an app may do to a path, written down for itself.

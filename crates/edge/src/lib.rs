@@ -8,16 +8,16 @@
 //!
 //! - The way in: `listener` (accept, deal), `worker` (an edge thread), `connection`
 //!   (hyper on a connection), `tls` and `certs`, `stream` (the wire and its deadlines),
-//!   `framing` (what hyper would mend silently).
+//!   `stream_tasks` (the same for the streams of HTTP/2), `pace`, `traffic`, `framing` (what
+//!   hyper would mend silently).
 //! - The road: `gate`, and its steps `screen`, `path`, `house`, `route`, `services` and `guard`,
 //!   `challenge`, `redirect`, `headers` and `claims`, `identity`.
 //! - Who is believed: `trust`, with `forwarded` (what proxies tell), `gateway` (WeChat's) and
 //!   `nets`.
-//! - The targets: `proxy` with `pool` and `upgrade`, `static_files` with `range` and
-//!   `protected`, `room`, `shared_path`.
-//! - Beside the road: `body`, `page` (refusals) and `plain_http`,
-//!   `access_log` with `access_lines`, `notices`,
-//!   `tap`.
+//! - The targets: `client_share`, then `proxy` with `pool`, `upstream_reads` and `upgrade`,
+//!   `static_files` with `range` and `protected`, `room`, `shared_path`.
+//! - Beside the road: `body` with `upload` and `download`, `seldom`, `page` (refusals) and
+//!   `plain_http`, `access_log` with `access_lines`, `notices`, `tap`.
 //!
 //! # Invariants
 //!
@@ -37,8 +37,10 @@ mod body;
 mod certs;
 mod challenge;
 mod claims;
+mod client_share;
 mod config;
 mod connection;
+mod download;
 mod error;
 mod forwarded;
 mod framing;
@@ -53,6 +55,7 @@ mod identity;
 mod listener;
 mod nets;
 mod notices;
+mod pace;
 mod page;
 mod path;
 mod plain_http;
@@ -64,18 +67,23 @@ mod redirect;
 mod room;
 mod route;
 mod screen;
+mod seldom;
 mod server;
 mod services;
 mod shared_path;
 mod site;
 mod static_files;
 mod stream;
+mod stream_tasks;
 mod tap;
 mod tls;
 mod tls_records;
 mod tls_stream;
+mod traffic;
 mod trust;
 mod upgrade;
+mod upload;
+mod upstream_reads;
 mod worker;
 
 pub use access_lines::{AccessLog, AccessSink};

@@ -13,7 +13,7 @@ use weappd_base::tasks::Stop;
 
 use crate::error::Error;
 use crate::site::{Bound, Kind};
-use crate::stream::{Seat, Seats};
+use crate::traffic::{Seat, Seats};
 
 /// How long to wait when the system has no room for one more connection.
 const BREATH: Duration = Duration::from_millis(100);
@@ -21,6 +21,10 @@ const BREATH: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_secs(30);
 /// How many connections are accepted before the stop is looked at again.
 const ROUND: usize = 256;
+
+/// Bytes of an answer that may wait in the system for the client's turn to take them.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 32 * 1024;
 
 /// A connection on its way to an edge thread.
 #[derive(Debug)]
@@ -71,6 +75,10 @@ fn prepare(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
         .with_time(Duration::from_mins(1))
         .with_interval(Duration::from_secs(15));
     options.set_tcp_keepalive(&keepalive)?;
+    // What is on its way may be as much as the path to the client holds, what waits here may
+    // not: it is memory for as long as the client is slow.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    options.set_tcp_notsent_lowat(UNSENT)?;
     AsyncFd::new(socket)
 }
 

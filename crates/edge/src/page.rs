@@ -18,9 +18,11 @@ pub(crate) enum Refusal {
     UriTooLong,
     TooManyHeaders,
     BodyTooLarge,
+    BodyTooSlow,
     Expectation,
     LoginRequired,
     AppNotReady,
+    ClientBusy,
     BadGateway,
     GatewayTimeout,
     Internal,
@@ -42,9 +44,11 @@ impl Refusal {
             Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long"),
             Self::TooManyHeaders => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::BodyTooSlow => (S::REQUEST_TIMEOUT, "body_too_slow"),
             Self::Expectation => (S::EXPECTATION_FAILED, "expectation_failed"),
             Self::LoginRequired => (S::UNAUTHORIZED, "login_required"),
             Self::AppNotReady => (S::SERVICE_UNAVAILABLE, "app_not_ready"),
+            Self::ClientBusy => (S::SERVICE_UNAVAILABLE, "too_many_requests_at_a_time"),
             Self::BadGateway => (S::BAD_GATEWAY, "bad_gateway"),
             Self::GatewayTimeout => (S::GATEWAY_TIMEOUT, "gateway_timeout"),
             Self::Internal | Self::Said(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
@@ -78,6 +82,7 @@ impl Refusal {
                 "What was sent is larger than this server takes.",
                 "上传内容超过服务器限制。",
             ),
+            Self::BodyTooSlow => ("What was sent came too slowly.", "上传速度过慢，已中止。"),
             Self::Expectation => (
                 "The only expectation known here is 100-continue.",
                 "不支持该 Expect 请求头。",
@@ -86,6 +91,10 @@ impl Refusal {
             Self::AppNotReady => (
                 "The service is starting. Try again in a moment.",
                 "服务正在启动，请稍后再试。",
+            ),
+            Self::ClientBusy => (
+                "Your address has too many requests under way. Try again when some are done.",
+                "同一地址的并发请求过多，请稍后再试。",
             ),
             Self::BadGateway => (
                 "The service behind this address does not answer properly.",
@@ -106,7 +115,11 @@ impl Refusal {
     fn ends_connection(&self) -> bool {
         matches!(
             self,
-            Self::BadRequest(_) | Self::UriTooLong | Self::TooManyHeaders | Self::BodyTooLarge
+            Self::BadRequest(_)
+                | Self::UriTooLong
+                | Self::TooManyHeaders
+                | Self::BodyTooLarge
+                | Self::BodyTooSlow
         )
     }
 }

@@ -20,6 +20,11 @@ use weappd_base::tasks::Tasks;
 
 use crate::body::Body;
 use crate::config::Config;
+use crate::upstream_reads::UpstreamStream;
+
+/// The most that is read ahead of an answer, or held of a request; an answer's head must fit
+/// in.
+const BUFFER: usize = 64 * 1024;
 
 /// The address of a business server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -160,7 +165,8 @@ impl Pool {
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         tcp.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(tcp))
+            .max_buf_size(BUFFER)
+            .handshake(TokioIo::new(UpstreamStream::new(tcp)))
             .await
             .map_err(io::Error::other)?;
         // How a connection ends is told to the request that uses it.

@@ -1,21 +1,25 @@
 //! Requests on their way to business servers, and their answers on the way back.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::body::{Body, Fate};
+use crate::body::Body;
 use crate::connection::Visit;
+use crate::download::Patience;
 use crate::headers;
 use crate::identity;
 use crate::page::Refusal;
 use crate::pool::{Failed, Upstream};
 use crate::upgrade;
+use crate::upload::Fate;
 use crate::worker::Worker;
 
 /// Between two attempts to reach an app that is starting again.
@@ -78,6 +82,10 @@ impl Errand {
         headers::set_forwarded(&mut head.headers, &visit.peer_text, visit.proto);
         if upgrade.is_some() {
             upgrade::mark(&mut head.headers);
+        } else if !body.is_end_stream() && !head.headers.contains_key(header::CONTENT_LENGTH) {
+            // Without a word of it hyper would forward a GET without its body.
+            let chunked = HeaderValue::from_static("chunked");
+            head.headers.insert(header::TRANSFER_ENCODING, chunked);
         }
         Self {
             request: Request::from_parts(head, body),
@@ -195,7 +203,7 @@ async fn attempt(worker: &Worker, visit: &Visit, to: &Upstream, errand: Errand) 
                 return Outcome::Failed(Refusal::BadGateway);
             }
             turn_home(&mut response, call);
-            Outcome::Answered(response)
+            Outcome::Answered(response.map(|body| patient(worker, to, body)))
         }
         Err(failed) => unanswered(worker, to, failed, (fate, None)),
     }
@@ -218,7 +226,7 @@ async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: 
     let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let upstream = response.extensions_mut().remove::<OnUpgrade>();
     turn_home(&mut response, call);
-    let mut response = response.map(|body| Body::upstream(body, None));
+    let mut response = response.map(|body| patient(worker, to, Body::upstream(body, None)));
     if tunnels {
         let (Some(client), Some(upstream)) = (client, upstream) else {
             return Outcome::Failed(Refusal::BadGateway);
@@ -228,6 +236,14 @@ async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: 
         worker.tasks.spawn(upgrade::tunnel(client, upstream));
     }
     Outcome::Answered(response)
+}
+
+/// A business server may fall silent in its answer's body, but not for ever.
+fn patient(worker: &Worker, to: &Upstream, body: Body) -> Body {
+    body.patient(|| {
+        let (stop, complaints) = (worker.stop.clone(), Arc::clone(&worker.silences));
+        Patience::new(worker.config().read_timeout(), stop, to.clone(), complaints)
+    })
 }
 
 /// Rewrites the head of an answer for the way back.
@@ -253,6 +269,7 @@ fn unanswered(
             }))
         }
         Failed::Lost(_) if fate.is_too_large() => Outcome::Failed(Refusal::BodyTooLarge),
+        Failed::Lost(_) if fate.is_too_slow() => Outcome::Failed(Refusal::BodyTooSlow),
         Failed::Lost(_) if fate.is_broken() => {
             Outcome::Failed(Refusal::BadRequest("The body could not be read."))
         }

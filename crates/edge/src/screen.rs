@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Uri, Version, header};
 
 use crate::config::Config;
@@ -55,6 +55,10 @@ fn authority(head: &mut Parts) -> Result<String, Refusal> {
     if hosts.next().is_some() {
         return Err(Refusal::BadRequest("The request names two hosts."));
     }
+    let scheme = head.uri.scheme();
+    if scheme.is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+        return Err(Refusal::BadRequest("Only http and https are spoken here."));
+    }
     let name = match (head.uri.authority(), host) {
         (None, Some(host)) => host_name(host.as_bytes())?,
         (Some(target), None) if head.version == Version::HTTP_2 => {
@@ -72,6 +76,13 @@ fn authority(head: &mut Parts) -> Result<String, Refusal> {
                 return Err(Refusal::BadRequest("The request names two hosts."));
             }
             host_name(host.as_bytes())?
+        }
+        // A balancer's health check: HTTP/1.0 knew no hosts, so any site may answer that
+        // takes every name.
+        (None, None) if head.version == Version::HTTP_10 => {
+            let nowhere = HeaderValue::from_static("localhost");
+            head.headers.insert(header::HOST, nowhere);
+            String::new()
         }
         (_, None) => return Err(Refusal::BadRequest("The request names no host.")),
     };
@@ -105,7 +116,8 @@ pub(crate) fn host_name(host: &[u8]) -> Result<String, Refusal> {
             None => (text, Some("0")),
         },
     };
-    let port_ok = port.is_some_and(|p| p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()));
+    let digits = |port: &str| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+    let port_ok = port.is_some_and(|p| p.is_empty() || digits(p) && p.parse::<u16>().is_ok());
     let name = name.strip_suffix('.').unwrap_or(name);
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':');
     if !port_ok || name.is_empty() || name.len() > 253 || !name.bytes().all(plain) {
@@ -148,6 +160,8 @@ mod tests {
             ("127.0.0.1:8080", "127.0.0.1"),
             ("[::1]:8080", "::1"),
             ("[::1]", "::1"),
+            ("a.example:65535", "a.example"),
+            ("a.example:", "a.example"),
         ] {
             assert_eq!(
                 host_name(given.as_bytes()).ok().as_deref(),
@@ -156,8 +170,22 @@ mod tests {
             );
         }
         for bad in [
-            "", ":80", "x/../y@z", "a b", "a:b", "a:1:2", "[::1", "[x]:1", "[::1]x", "a@b", "é",
+            "",
+            ":80",
+            "x/../y@z",
+            "a b",
+            "a:b",
+            "a:1:2",
+            "[::1",
+            "[x]:1",
+            "[::1]x",
+            "a@b",
+            "é",
             "a:999999",
+            "a:99999",
+            "a:65536",
+            "[::1]:65536",
+            "127.0.0.1:70000",
         ] {
             assert!(host_name(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -16,6 +16,7 @@ use crate::access_lines::{self, AccessLog};
 use crate::access_log::Ledger;
 use crate::certs::Resolver;
 use crate::challenge::Challenges;
+use crate::client_share::ClientShares;
 use crate::config::Config;
 use crate::error::Error;
 use crate::house::House;
@@ -77,6 +78,7 @@ impl Edge {
         let resolver = Arc::new(Resolver(ArcSwap::new(Arc::clone(&house.certs))));
         let trust = Trust::of(&parts.config)?;
         let tls = tls::settings(Arc::clone(&resolver), parts.config.http2)?;
+        let clients = ClientShares::new(parts.config.max_requests_per_client);
         Ok(Self {
             access: parts.access.filter(|_| parts.config.access_log),
             shared: Arc::new(Shared {
@@ -93,6 +95,7 @@ impl Edge {
                 trust,
                 notices: Notices::new(),
                 inside: parts.inside,
+                clients,
             }),
             clock: parts.clock,
         })

@@ -3,18 +3,18 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Config;
 use crate::framing::{Fault, Framing, Waiting};
+use crate::pace::{LeastRate, RateTimer};
 use crate::tls_stream::TlsStream;
+use crate::traffic::{Seat, Traffic};
 
 /// No head with a NUL in it is ever accepted, and the empty line says that it is whole.
 const SPOIL: &[u8] = b"\0\r\n\r\n";
@@ -26,103 +26,13 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream>),
 }
 
-/// What the gate tells the wire about the connection's requests.
-#[derive(Debug)]
-pub(crate) struct Traffic {
-    /// Requests whose answers are not wholly sent.
-    in_flight: AtomicUsize,
-    begun: Instant,
-    /// Milliseconds from `begun` to the end of the last answer.
-    last_end: AtomicU64,
-    /// The connection became a tunnel: its bytes are no longer HTTP.
-    tunnel: AtomicBool,
-}
-
-impl Traffic {
-    pub(crate) fn new() -> Self {
-        Self {
-            in_flight: AtomicUsize::new(0),
-            begun: Instant::now(),
-            last_end: AtomicU64::new(0),
-            tunnel: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) fn request_begins(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn request_ends(&self) {
-        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_end.store(now, Ordering::Relaxed);
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// From here on the bytes are no longer HTTP.
-    pub(crate) fn becomes_tunnel(&self) {
-        self.tunnel.store(true, Ordering::Relaxed);
-    }
-
-    /// How long there has been nothing to do.
-    pub(crate) fn quiet(&self) -> Duration {
-        if self.in_flight.load(Ordering::Relaxed) > 0 {
-            return Duration::ZERO;
-        }
-        let last_end = Duration::from_millis(self.last_end.load(Ordering::Relaxed));
-        self.begun.elapsed().saturating_sub(last_end)
-    }
-}
-
-/// Counts what is alive, and tells when nothing is.
-#[derive(Debug, Default)]
-pub(crate) struct Seats {
-    taken: AtomicUsize,
-    left: Notify,
-}
-
-impl Seats {
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Acquire)
-    }
-
-    /// Waits until fewer than `limit` seats are taken.
-    pub(crate) async fn below(&self, limit: usize) {
-        loop {
-            let left = self.left.notified();
-            if self.taken() < limit {
-                return;
-            }
-            left.await;
-        }
-    }
-}
-
-/// One taken seat, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Seat(Arc<Seats>);
-
-impl Seat {
-    pub(crate) fn take(seats: &Arc<Seats>) -> Self {
-        seats.taken.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(seats))
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
-        self.0.left.notify_waiters();
-    }
-}
-
 /// The deadlines of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadlines {
     head: Duration,
     idle: Duration,
-    body: Duration,
-    send: Duration,
-    min_rate: u64,
+    upload: LeastRate,
+    answer: LeastRate,
 }
 
 impl Deadlines {
@@ -130,9 +40,8 @@ impl Deadlines {
         Self {
             head: config.head_timeout(),
             idle: config.keep_alive(),
-            body: Duration::from_secs(config.body_timeout_secs),
-            send: Duration::from_secs(config.send_timeout_secs),
-            min_rate: config.min_upload_rate,
+            upload: config.upload_rate(),
+            answer: config.answer_rate(),
         }
     }
 }
@@ -177,7 +86,7 @@ pub(crate) struct Wire {
     traffic: Arc<Traffic>,
     deadlines: Deadlines,
     reading: Alarm,
-    writing: Alarm,
+    writing: RateTimer,
     /// What hyper is still to be given instead of a refused head.
     spoil: &'static [u8],
     /// The framing of a body is broken: nothing more is read.
@@ -202,7 +111,7 @@ impl Wire {
             traffic,
             deadlines,
             reading: Alarm::default(),
-            writing: Alarm::default(),
+            writing: RateTimer::new(deadlines.answer),
             spoil: &[],
             broken: false,
             waited: Duration::ZERO,
@@ -212,14 +121,14 @@ impl Wire {
     }
 
     fn is_tunnel(&self) -> bool {
-        self.traffic.tunnel.load(Ordering::Relaxed)
+        self.traffic.is_tunnel()
     }
 
     /// A tunnel holds nothing that only requests need.
     fn rest_as_tunnel(&mut self) {
         if self.framing.take().is_some() {
             self.reading = Alarm::default();
-            self.writing = Alarm::default();
+            self.writing = RateTimer::new(self.deadlines.answer);
         }
     }
 
@@ -263,13 +172,13 @@ impl Wire {
             return Ok(());
         }
         self.waited += since.map_or(Duration::ZERO, |since| since.elapsed());
-        if self.waited < self.deadlines.body {
+        if self.waited < self.deadlines.upload.within {
             return Ok(());
         }
         let enough = self
             .waited
             .as_secs()
-            .saturating_mul(self.deadlines.min_rate);
+            .saturating_mul(self.deadlines.upload.per_second);
         if self.brought < enough {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -286,7 +195,7 @@ impl Wire {
         let after = match what {
             Waiting::Request => return self.poll_idle(cx),
             Waiting::Head => self.deadlines.head,
-            Waiting::Body => self.deadlines.body,
+            Waiting::Body => self.deadlines.upload.within,
         };
         match self.reading.poll(cx, what, after) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
@@ -312,23 +221,23 @@ impl Wire {
         }
     }
 
-    /// Puts the send deadline around a write's outcome.
+    /// Puts the client's deadlines around a write's outcome: how many bytes it took.
     fn under_deadline<T>(
         &mut self,
         cx: &mut Context<'_>,
         outcome: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.writing.disarm();
-            return outcome;
+        let slow = match &outcome {
+            Poll::Ready(Ok(taken)) => self.writing.moved(bytes(taken)).is_err(),
+            Poll::Ready(Err(_)) => false,
+            Poll::Pending if self.is_tunnel() => false,
+            Poll::Pending => self.writing.poll_wait(cx).is_ready(),
+        };
+        if slow {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        if self.is_tunnel() {
-            return Poll::Pending;
-        }
-        match self.writing.poll(cx, Waiting::Body, self.deadlines.send) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        outcome
     }
 }
 
@@ -385,7 +294,7 @@ impl AsyncWrite for Wire {
             Stream::Plain(io) => Pin::new(io).poll_write(cx, data),
             Stream::Tls(io) => Pin::new(io).poll_write(cx, data),
         };
-        self.under_deadline(cx, outcome)
+        self.under_deadline(cx, outcome, |taken| *taken)
     }
 
     fn poll_write_vectored(
@@ -397,7 +306,7 @@ impl AsyncWrite for Wire {
             Stream::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Stream::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
         };
-        self.under_deadline(cx, outcome)
+        self.under_deadline(cx, outcome, |taken| *taken)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -409,7 +318,7 @@ impl AsyncWrite for Wire {
             Stream::Plain(io) => Pin::new(io).poll_flush(cx),
             Stream::Tls(io) => Pin::new(io).poll_flush(cx),
         };
-        self.under_deadline(cx, outcome)
+        self.under_deadline(cx, outcome, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

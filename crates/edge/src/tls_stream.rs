@@ -63,6 +63,8 @@ pub(crate) struct TlsStream {
     plain_read: usize,
     /// Encrypted bytes that the socket did not take.
     outbox: Vec<u8>,
+    /// The socket did not take all of the last write: the client is slow.
+    congested: bool,
     peer_closed: bool,
     close_sent: bool,
     sni: Option<Box<str>>,
@@ -88,6 +90,7 @@ impl TlsStream {
             plain: Vec::new(),
             plain_read: 0,
             outbox: Vec::new(),
+            congested: false,
             peer_closed: false,
             close_sent: false,
             sni: None,
@@ -191,7 +194,9 @@ impl TlsStream {
         if !self.outbox.is_empty() {
             ready!(self.poll_outbox(cx))?;
         }
-        let data = data.get(..CHUNK).unwrap_or(data);
+        // What such a client does not take is memory.
+        let most = if self.congested { CHUNK / 4 } else { CHUNK };
+        let data = data.get(..most).unwrap_or(data);
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -203,12 +208,14 @@ impl TlsStream {
             };
             let count = traffic.encrypt(data, out).map_err(invalid)?;
             let mut rest = out.get(..count).unwrap_or_default();
+            self.congested = false;
             while !rest.is_empty() {
                 match self.io.try_write(rest) {
                     Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
                     Err(error) if would_block(&error) => {
                         self.outbox = rest.to_vec();
+                        self.congested = true;
                         break;
                     }
                     Err(error) => return Poll::Ready(Err(error)),

@@ -15,6 +15,7 @@ use weappd_base::wiretap::Wiretap;
 use crate::access_log::Ledger;
 use crate::certs::Resolver;
 use crate::challenge::Challenges;
+use crate::client_share::ClientShares;
 use crate::config::Config;
 use crate::connection;
 use crate::house::House;
@@ -24,8 +25,9 @@ use crate::notices::Notices;
 use crate::pool::{Pool, Upstream};
 use crate::protected::Protected;
 use crate::proxy;
+use crate::seldom::Seldom;
 use crate::server::Upstreams;
-use crate::stream::Seats;
+use crate::traffic::Seats;
 use crate::trust::Trust;
 
 /// How often idle upstream connections and access log lines are looked after.
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) trust: Trust,
     pub(crate) notices: Notices,
     pub(crate) inside: bool,
+    pub(crate) clients: Arc<ClientShares>,
 }
 
 /// One edge thread.
@@ -60,6 +63,8 @@ pub(crate) struct Worker {
     ledger: Option<Arc<Ledger>>,
     herald: Herald,
     turn: AtomicUsize,
+    /// Of answers that fell silent.
+    pub(crate) silences: Arc<Seldom>,
 }
 
 impl Worker {
@@ -74,6 +79,7 @@ impl Worker {
             seats: Arc::default(),
             ledger: ledger.map(Arc::new),
             turn: AtomicUsize::new(0),
+            silences: Arc::default(),
         }
     }
 
@@ -105,6 +111,11 @@ impl Worker {
 
     pub(crate) fn quiet_paths(&self) -> &[String] {
         &self.shared.quiet_paths
+    }
+
+    /// The requests under way of each client, on all threads.
+    pub(crate) fn clients(&self) -> &Arc<ClientShares> {
+        &self.shared.clients
     }
 
     /// Whose word about clients is believed.

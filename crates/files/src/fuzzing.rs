@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::runtime::Runtime;
-use weappd_base::tasks::{Tasks, Work};
+use weappd_base::tasks::Work;
 use weappd_base::token::Tokens;
 
 use crate::config::Config;
@@ -66,7 +66,6 @@ impl Room {
             data_dir: data_dir.clone(),
             tokens: Tokens::system(),
             work,
-            tasks: Tasks::new(),
         });
         Self {
             runtime,

@@ -1,6 +1,6 @@
 //! The room's face to HTTP: `POST /weapp/upload`, `GET|HEAD /weapp/files/{name}`.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use axum::{
     Router,
@@ -8,7 +8,6 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     routing::{get, post},
 };
-use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, request, uri::Authority};
 use serde_json::json;
 use weappd_base::error_body::ErrorBody;
@@ -21,11 +20,6 @@ use crate::{
     store::Files,
     upload::{self, Stored, Terms},
 };
-
-/// How much of a refused upload is still read, so that the phone gets to read the answer
-/// instead of a reset connection, and for how long.
-const LINGER_BYTES: usize = 64 * 1024 * 1024;
-const LINGER: Duration = Duration::from_secs(10);
 
 /// Says under which address phones reach this server, so that `imgUrl` can be absolute.
 #[derive(Clone)]
@@ -111,10 +105,7 @@ async fn take(State(face): State<Face>, request: Request<Body>) -> Response<Body
             });
             envelope(StatusCode::OK, &json!({"code": 0, "data": data}))
         }
-        Err(error) => {
-            let_it_end(&face.files, &parts.headers, body);
-            refuse_upload(&error)
-        }
+        Err(error) => refuse_upload(&error),
     }
 }
 
@@ -132,13 +123,8 @@ pub async fn take_picture(
     };
     let mut body = body.into_data_stream();
     let terms = Terms::of_picture(files, owner);
-    match accept(&face, parts, terms, &mut body).await {
-        Ok((_, url)) => Ok(url),
-        Err(error) => {
-            let_it_end(files, &parts.headers, body);
-            Err(error)
-        }
-    }
+    let (_, url) = accept(&face, parts, terms, &mut body).await?;
+    Ok(url)
 }
 
 /// A kept file, and the address it can be fetched from.
@@ -191,35 +177,6 @@ fn refuse_download(error: &Error) -> Response<Body> {
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// Reads the rest of a refused upload, so that the phone gets to read why.
-fn let_it_end(files: &Files, headers: &HeaderMap, body: BodyDataStream) {
-    if may_linger(headers) {
-        files.tasks().spawn(linger(body));
-    }
-}
-
-/// Whether the rest of a refused upload is worth reading: not if the phone waits to be
-/// told to go on, nor if it announced far too much.
-fn may_linger(headers: &HeaderMap) -> bool {
-    let declared = text(headers, header::CONTENT_LENGTH).and_then(|v| v.parse::<usize>().ok());
-    !headers.contains_key(header::EXPECT) && declared.is_none_or(|bytes| bytes <= LINGER_BYTES)
-}
-
-/// Reads what the phone still sends and forgets it.
-async fn linger(mut body: BodyDataStream) {
-    let rest = async {
-        let mut seen = 0;
-        while let Some(Ok(chunk)) = body.next().await {
-            seen += chunk.len();
-            if seen > LINGER_BYTES {
-                break;
-            }
-        }
-    };
-    // Out of patience or done: either way the connection may go now.
-    drop(tokio::time::timeout(LINGER, rest).await);
 }
 
 /// An upload that is not kept, in the words of Wafer 2, whose endpoint it is.

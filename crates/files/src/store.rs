@@ -21,10 +21,7 @@ use std::{
 };
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
-use weappd_base::{
-    tasks::{Tasks, Work},
-    token::Tokens,
-};
+use weappd_base::{tasks::Work, token::Tokens};
 
 use crate::{config::Config, error::Error, name::FileName, picture::Owner};
 
@@ -44,8 +41,6 @@ pub struct FilesParts {
     pub tokens: Tokens,
     /// Where the disk is read and written.
     pub work: Work,
-    /// Owns what goes on after an answer: reading the rest of a refused upload.
-    pub tasks: Tasks,
 }
 
 /// The open directory of files. Cheap to clone.
@@ -58,7 +53,6 @@ struct Inner {
     allowed: Vec<String>,
     tokens: Tokens,
     work: Work,
-    tasks: Tasks,
     store: Arc<Store>,
 }
 
@@ -84,7 +78,6 @@ impl Files {
             config: parts.config,
             tokens: parts.tokens,
             work: parts.work,
-            tasks: parts.tasks,
             store: Arc::new(store),
         })))
     }
@@ -105,10 +98,6 @@ impl Files {
 
     pub(crate) fn allows(&self, mime: &str) -> bool {
         self.0.allowed.iter().any(|allowed| allowed == mime)
-    }
-
-    pub(crate) fn tasks(&self) -> &Tasks {
-        &self.0.tasks
     }
 
     pub(crate) fn work(&self) -> &Work {

@@ -236,7 +236,6 @@ async fn rooms(
         data_dir: data.path().to_owned(),
         tokens: ground.tokens.clone(),
         work: ground.work.clone(),
-        tasks: ground.tasks.clone(),
     })
     .map_err(|error| Failure::new(&error, "make the data directory writable"))?;
     let apps = Apps::build(AppsParts {

@@ -5,12 +5,16 @@
 mod access;
 mod claims;
 mod cloud;
+mod endings;
 mod files;
+mod frames;
+mod http2_rules;
 mod life;
 mod protected;
 mod proxy;
 mod shared;
 mod smuggling;
+mod streams;
 mod tls;
 mod trust;
 mod websocket;

@@ -27,6 +27,17 @@ pub(crate) async fn connect(
     versions: &[&'static SupportedProtocolVersion],
     alpn: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(world.https).await?;
+    connect_over(tcp, authority, name, versions, alpn).await
+}
+
+pub(crate) async fn connect_over(
+    tcp: TcpStream,
+    authority: &Authority,
+    name: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.cert.der().clone()).expect("added");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -36,7 +47,6 @@ pub(crate) async fn connect(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
-    let tcp = TcpStream::connect(world.https).await?;
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     TlsConnector::from(Arc::new(config))
         .connect(name, tcp)

@@ -5,7 +5,8 @@ use std::path::Path;
 use hyper::Method;
 use serde_json::json;
 
-use crate::http::{self, Answer, Client};
+use crate::http::{self, Answer, Client, connector};
+use crate::raw::{self, Raw};
 use crate::world::{Phone, Recipe, World, text};
 
 /// The smallest PNG there is: one pixel.
@@ -215,4 +216,39 @@ async fn strangers_upload_nothing() {
         walk(&world.dir().join(".weappd/files")),
         Vec::<String>::new()
     );
+}
+
+#[tokio::test]
+async fn a_refused_upload_gets_to_read_why() {
+    let (world, phone) = shared().await;
+    let tls = connector(&world.ca(), &[b"http/1.1"]);
+    let skey = phone.skey.as_deref().expect("an skey");
+    // Nobody's; of a type that is not taken; too large for the files; too large for the door.
+    for (who, kind, size, status) in [
+        ("", "image/png", 3_000_000, 401),
+        (skey, "text/plain", 1_500_000, 415),
+        (skey, "image/png", 8_000_000, 413),
+        (skey, "image/png", 105_000_000, 413),
+    ] {
+        // The last is announced only: nobody has to take all that.
+        let body = form("a.png", kind, &vec![b'x'; size.min(8_000_000)]);
+        let head = format!(
+            "POST /weapp/upload HTTP/1.1\r\nHost: localhost\r\nX-WX-Skey: {who}\r\n\
+             Content-Type: multipart/form-data; boundary=WebKitFormBoundaryX\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len().max(size)
+        );
+        let head = match who {
+            "" => head.replace("X-WX-Skey: \r\n", ""),
+            _ => head,
+        };
+        let mut wire = Raw::tls(world.https, &tls).await;
+        // As many clients do: everything is sent before anything is read.
+        wire.say(head).await.expect("sent");
+        wire.say(body).await.expect("sent");
+        let said = wire
+            .until("an answer", |said| said.contains("\r\n\r\n"))
+            .await;
+        assert_eq!(raw::status(&said), status, "{kind}, {size}: {said}");
+    }
 }

@@ -1,0 +1,112 @@
+//! What is under way: on one connection, and how many of what there are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::client_share::ClientShare;
+
+/// What the gate tells the wire about the connection's requests.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    /// Requests whose answers are not wholly sent.
+    in_flight: AtomicUsize,
+    begun: Instant,
+    /// Milliseconds from `begun` to the end of the last answer.
+    last_end: AtomicU64,
+    /// The connection became a tunnel: its bytes are no longer HTTP.
+    tunnel: AtomicBool,
+    /// The client's share that a tunnel to a business server takes.
+    share: Mutex<Option<ClientShare>>,
+}
+
+impl Traffic {
+    pub(crate) fn new() -> Self {
+        Self {
+            in_flight: AtomicUsize::new(0),
+            begun: Instant::now(),
+            last_end: AtomicU64::new(0),
+            tunnel: AtomicBool::new(false),
+            share: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn request_begins(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_ends(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_end.store(now, Ordering::Relaxed);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// From here on the bytes are no longer HTTP.
+    pub(crate) fn becomes_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the share taken until the connection ends.
+    pub(crate) fn keep(&self, share: ClientShare) {
+        *self.share.lock() = Some(share);
+    }
+
+    /// How long there has been nothing to do.
+    pub(crate) fn quiet(&self) -> Duration {
+        if self.in_flight.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        let last_end = Duration::from_millis(self.last_end.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(last_end)
+    }
+}
+
+/// Counts what is alive, and tells when nothing is.
+#[derive(Debug, Default)]
+pub(crate) struct Seats {
+    taken: AtomicUsize,
+    left: Notify,
+}
+
+impl Seats {
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// Waits until fewer than `limit` seats are taken.
+    pub(crate) async fn below(&self, limit: usize) {
+        loop {
+            let left = self.left.notified();
+            if self.taken() < limit {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+/// One taken seat, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Seat(Arc<Seats>);
+
+impl Seat {
+    pub(crate) fn take(seats: &Arc<Seats>) -> Self {
+        seats.taken.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(seats))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        self.0.left.notify_waiters();
+    }
+}
