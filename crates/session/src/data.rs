@@ -15,6 +15,7 @@ use weappd_wechat::{CallError, lenient_json, open_data};
 use crate::decryption::{Demand, SealedText, UserOpenData};
 use crate::error::{Error, UNOPENED};
 use crate::http::body;
+use crate::key::KeyOwner;
 use crate::kind::Kind;
 use crate::limits::Bringer;
 use crate::session::{Session, name_user};
@@ -200,11 +201,14 @@ pub(crate) fn is_picture(url: &str) -> bool {
 impl Sessions {
     /// The keys WeChat gave at the user's last logins, the newest first.
     pub(crate) async fn session_keys(&self, session: &Session) -> Result<Vec<Secret>, Error> {
-        let (user, who) = (session.user, Arc::clone(&session.identity));
+        self.keys_of(KeyOwner::of(session)).await
+    }
+
+    pub(crate) async fn keys_of(&self, owner: KeyOwner) -> Result<Vec<Secret>, Error> {
         let store = self.shared().store.clone();
         self.shared()
             .work
-            .run(async move { store.session_keys(user, &who).await })
+            .run(async move { store.session_keys(owner.user, &owner.who).await })
             .await?
     }
 

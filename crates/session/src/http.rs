@@ -11,6 +11,7 @@ mod phone;
 mod public;
 mod require;
 mod rpc;
+mod sign;
 
 pub use answer::refusal;
 pub use avatar::avatar_router;
@@ -18,3 +19,4 @@ pub use control::control_router;
 pub use public::{SiteChoice, public_router};
 pub use require::{RequireLogin, RequireLoginService, require_login};
 pub use rpc::rpc_router;
+pub use sign::sign_router;

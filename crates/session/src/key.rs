@@ -19,32 +19,50 @@ use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::store::NewKey;
 
+/// A user whose session keys are meant.
+#[derive(Clone)]
+pub(crate) struct KeyOwner {
+    /// The user's row.
+    pub(crate) user: i64,
+    pub(crate) who: Arc<Identity>,
+}
+
+impl KeyOwner {
+    pub(crate) fn of(session: &Session) -> Self {
+        Self {
+            user: session.user,
+            who: Arc::clone(&session.identity),
+        }
+    }
+}
+
 /// How long a session key is: 16 bytes in base64.
 const KEY_LEN: usize = 24;
 
 impl Sessions {
     /// Whether WeChat still takes the user's newest session key.
-    pub(crate) async fn check_key(&self, session: &Arc<Session>) -> Result<bool, DataFault> {
-        let (sessions, session) = (self.clone(), Arc::clone(session));
+    pub(crate) async fn check_key(&self, owner: KeyOwner) -> Result<bool, DataFault> {
+        let sessions = self.clone();
         self.shared()
             .work
-            .run(async move { sessions.check_key_here(&session).await })
+            .run(async move { sessions.check_key_here(&owner).await })
             .await
             .map_err(Error::from)?
     }
 
-    async fn check_key_here(&self, session: &Session) -> Result<bool, DataFault> {
-        let calls = self.calls(session)?;
+    async fn check_key_here(&self, owner: &KeyOwner) -> Result<bool, DataFault> {
+        let who = &owner.who;
+        let calls = self.calls(who)?;
         let mut tried = None;
         loop {
-            let key = self.newest_key(session).await?;
+            let key = self.newest_key(owner).await?;
             // A key that changed while WeChat was asked is asked about anew.
             if key.is_none() || key == tried {
                 return Ok(false);
             }
             let signature = key.as_ref().map(signature).unwrap_or_default();
-            let call = signed("/wxa/checksession", &session.identity, signature);
-            match calls.call(&session.identity.appid, call).await {
+            let call = signed("/wxa/checksession", who, signature);
+            match calls.call(&who.appid, call).await {
                 Ok(_) => return Ok(true),
                 Err(err) if is_gone(&err) => tried = key,
                 Err(err) => return Err(DataFault::Call(err)),
@@ -65,11 +83,11 @@ impl Sessions {
 
     async fn reset_key_here(&self, session: &Session) -> Result<(), DataFault> {
         let shared = self.shared();
-        let calls = self.calls(session)?;
         let who = &session.identity;
+        let (calls, owner) = (self.calls(who)?, KeyOwner::of(session));
         let mut tried = None;
         loop {
-            let key = self.newest_key(session).await?.ok_or(DataFault::NoKey)?;
+            let key = self.newest_key(&owner).await?.ok_or(DataFault::NoKey)?;
             if tried.as_ref() == Some(&key) {
                 return Err(DataFault::KeyGone);
             }
@@ -99,17 +117,16 @@ impl Sessions {
     }
 
     /// The way to WeChat, unless this user has asked for too much.
-    fn calls(&self, session: &Session) -> Result<Arc<dyn Calls>, DataFault> {
+    fn calls(&self, who: &Identity) -> Result<Arc<dyn Calls>, DataFault> {
         let shared = self.shared();
         let calls = shared.calls.as_ref().ok_or(DataFault::NoCalls)?;
-        let who = &session.identity;
         let now = shared.clock.unix_millis();
         shared.limits.call(&who.appid, &who.openid, now)?;
         Ok(Arc::clone(calls))
     }
 
-    async fn newest_key(&self, session: &Session) -> Result<Option<Secret>, Error> {
-        let keys = self.session_keys(session).await?;
+    async fn newest_key(&self, owner: &KeyOwner) -> Result<Option<Secret>, Error> {
+        let keys = self.keys_of(owner.clone()).await?;
         Ok(keys.into_iter().next())
     }
 

@@ -143,6 +143,8 @@ pub(crate) struct Listed {
 /// A user as people are shown them.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
+    /// The row's number; 0 in an old server's tables.
+    pub(crate) user: i64,
     pub(crate) unionid: Option<String>,
     pub(crate) id: String,
     /// When the user first logged in; the old servers do not keep it.

@@ -59,8 +59,9 @@ pub(crate) fn router(
     let own = Router::new()
         .route("/v1/session", get(whoami))
         .route("/v1/tunnels", get(tunnels_now))
-        .route_layer(middleware::from_fn_with_state(parts.clone(), want_token))
-        .with_state(parts);
+        .with_state(parts.clone())
+        .merge(weappd_session::http::sign_router(sessions.clone()))
+        .route_layer(middleware::from_fn_with_state(parts, want_token));
     let limit = Arc::new(LogLimit::new(Duration::from_mins(1), 16));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))

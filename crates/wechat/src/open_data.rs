@@ -168,11 +168,16 @@ pub fn is_raw_data_signed(raw_data: &str, session_key: &Secret, signature: &str)
 
 /// The user's login-state signature: HMAC-SHA-256 of the body (empty for GET), keyed by
 /// the session key's *text*, in hex.
-#[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
 pub fn login_state_signature(session_key: &Secret, body: &str) -> String {
+    user_signature(session_key, body.as_bytes())
+}
+
+/// The same of any bytes (用户态签名), as virtual payments and user storage want it.
+#[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+pub fn user_signature(session_key: &Secret, text: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(session_key.expose().as_bytes())
         .expect("HMAC takes a key of any length");
-    mac.update(body.as_bytes());
+    mac.update(text);
     hex::encode(mac.finalize().into_bytes())
 }
 

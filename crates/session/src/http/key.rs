@@ -9,6 +9,7 @@ use crate::data::DataFault;
 use crate::http::answer;
 use crate::http::data::{entered, refused};
 use crate::http::public::Site;
+use crate::key::KeyOwner;
 use crate::session::Session;
 use crate::tap::Arrow;
 
@@ -18,7 +19,10 @@ pub(crate) async fn check_key(State(site): State<Site>, request: Request) -> Res
         Ok((session, _)) => session,
         Err(response) => return response,
     };
-    told(&site, &session, site.sessions.check_key(&session).await)
+    told(&site, &session, {
+        let owner = KeyOwner::of(&session);
+        site.sessions.check_key(owner).await
+    })
 }
 
 pub(crate) async fn reset_key(State(site): State<Site>, request: Request) -> Response {

@@ -293,6 +293,7 @@ pub(crate) async fn user(
         .fetch_optional(pool)
         .await?;
     Ok(row.map(|(id, created, info, has_key)| Known {
+        user: 0,
         unionid: user_info::unionid(&info),
         id,
         created: None,

@@ -237,6 +237,7 @@ pub(crate) type KnownRow = (i64, Option<String>, String, i64, i64, Option<Vec<u8
 
 pub(crate) fn known(row: KnownRow, keys: Vec<i64>) -> Known {
     Known {
+        user: row.0,
         unionid: row.1,
         id: row.2,
         created: Some(row.3),

@@ -20,6 +20,7 @@ mod revoke;
 mod rpc;
 mod several;
 mod show;
+mod sign;
 mod store;
 mod wechat;
 mod wiretap;

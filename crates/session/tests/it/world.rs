@@ -16,7 +16,7 @@ use weappd_base::secret::Secret;
 use weappd_base::tasks::{Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
-use weappd_session::http::{SiteChoice, control_router, public_router, rpc_router};
+use weappd_session::http::{SiteChoice, control_router, public_router, rpc_router, sign_router};
 use weappd_session::{Config, Error, MiniApp, Sessions, SessionsParts};
 use weappd_wechat::Calls;
 use weappd_wechat::Client;
@@ -199,6 +199,7 @@ impl World {
         public_router(self.sessions.clone(), choice)
             .merge(rpc_router(self.sessions.clone()))
             .merge(control_router(self.sessions.clone()))
+            .merge(sign_router(self.sessions.clone()))
     }
 
     /// Logs a user in by Wafer 2, with user data; gives the skey.
