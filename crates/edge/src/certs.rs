@@ -1,4 +1,11 @@
 //! Certificate files as vendors issue them, and which of them answers a name.
+//!
+//! Files are read block by block (`pem`), told apart from what is no certificate or key
+//! (`content`), and sorted from the site's certificate to the root (`chain`).
+
+mod chain;
+mod content;
+mod pem;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,23 +15,37 @@ use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::certs::content::{Content, Wanted};
+use crate::certs::pem::Block;
 use crate::error::Error;
 use crate::site::CertFiles;
 use crate::tls_stream::note_sni;
 
-/// Something about a certificate that clients will stumble over, though it can be served.
+/// Something about a certificate that its owner should know, though it can be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertWarning {
     /// The file.
     pub path: PathBuf,
     /// What is wrong.
     pub what: String,
-    /// What to do.
-    pub hint: &'static str,
+    /// What to do; empty if nothing need be done.
+    pub hint: String,
+    /// How bad it is.
+    pub severity: CertSeverity,
+}
+
+/// How bad something about a certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertSeverity {
+    /// Clients will stumble over it.
+    Warning,
+    /// weappd made the best of it.
+    Note,
 }
 
 /// A certificate that can be served.
@@ -37,7 +58,7 @@ pub(crate) struct Loaded {
 /// Reads a certificate chain and its key, as `weappd check` and the edge do.
 ///
 /// Errors are what cannot be served; the warnings are what WeChat and browsers refuse:
-/// an expired certificate, a missing intermediate one, a host it does not cover.
+/// an expired certificate, a gap in the chain, a host it does not cover.
 pub fn check_certificate(
     files: &CertFiles,
     hosts: &[String],
@@ -47,122 +68,120 @@ pub fn check_certificate(
 }
 
 pub(crate) fn load(files: &CertFiles, hosts: &[String], unix_secs: i64) -> Result<Loaded, Error> {
-    let mut chain = read_chain(&files.cert)?;
+    let blocks = read_certificates(&files.cert)?;
     let der = read_key(&files.key)?;
     let key = any_supported_type(&der).map_err(|_| Error::Certificate {
         path: files.key.clone(),
         what: "holds a key of a kind that TLS does not use".to_owned(),
-        hint: "use an ECDSA P-256 or an RSA key of at least 2048 bits",
+        hint: "use an ECDSA P-256 or an RSA key of at least 2048 bits".to_owned(),
     })?;
-    let is_leaf = |cert: &CertificateDer<'static>| {
-        CertifiedKey::new(vec![cert.clone()], Arc::clone(&key))
+    let is_leaf = |der: &[u8]| {
+        CertifiedKey::new(vec![der.to_vec().into()], Arc::clone(&key))
             .keys_match()
             .is_ok()
     };
-    let Some(at) = chain.iter().position(is_leaf) else {
+    let sorted = chain::sort(&files.cert, &blocks, is_leaf, unix_secs);
+    let Some(chain) = sorted.map_err(|what| damaged(&files.cert, &what))? else {
         return Err(Error::Certificate {
             path: files.key.clone(),
             what: format!(
                 "does not belong to the certificate in {}",
                 files.cert.display()
             ),
-            hint: "take the .key file that came with this .crt; after a renewal both change",
+            hint: "take the .key file that came with this .crt; after a renewal both change"
+                .to_owned(),
         });
     };
-    // Some vendors put the root first; clients want the site's own certificate there.
-    chain.swap(0, at);
-    let warnings = inspect(&files.cert, &chain, hosts, unix_secs)?;
+    let mut warnings = chain.warnings;
+    warnings.extend(inspect(&files.cert, &chain.certs, hosts, unix_secs)?);
     Ok(Loaded {
-        key: Arc::new(CertifiedKey::new(chain, key)),
+        key: Arc::new(CertifiedKey::new(chain.certs, key)),
         warnings,
     })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::ReadFile {
+    std::fs::read(path).map_err(|source| Error::ReadFile {
         path: path.to_owned(),
         source,
-    })?;
-    // Windows editors put a byte-order mark before the first line.
-    Ok(bytes
-        .strip_prefix(b"\xEF\xBB\xBF")
-        .map(<[u8]>::to_vec)
-        .unwrap_or(bytes))
+    })
 }
 
-fn wrong(path: &Path, what: &str, hint: &'static str) -> Error {
+fn damaged(path: &Path, what: &str) -> Error {
     Error::Certificate {
         path: path.to_owned(),
-        what: what.to_owned(),
+        what: format!("is damaged: {what}"),
+        hint: "copy the file again, in text mode and as a whole".to_owned(),
+    }
+}
+
+fn is_not(path: &Path, content: &Content, wanted: Wanted, is_pem: bool) -> Error {
+    let (what, hint) = content::complaint(content, wanted, path, is_pem);
+    Error::Certificate {
+        path: path.to_owned(),
+        what,
         hint,
     }
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+/// The blocks of a file, of which there is one at least.
+fn read_blocks(path: &Path, wanted: Wanted) -> Result<Vec<Block>, Error> {
     let bytes = read(path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        Err(_) => Err(wrong(
-            path,
-            "is damaged: a PEM block does not decode",
-            "copy the file again, in text mode and as a whole",
-        )),
-        Ok(_) if bytes.first() == Some(&0x30) => Err(wrong(
-            path,
-            "is a certificate in binary form (DER), not text (PEM)",
-            "convert it: openssl x509 -inform der -in FILE -out FILE.pem",
-        )),
-        Ok(_) if contains(&bytes, b"PRIVATE KEY-----") => Err(wrong(
-            path,
-            "holds a private key and no certificate",
-            "were cert and key exchanged?",
-        )),
-        Ok(_) => Err(wrong(
-            path,
-            "holds no certificate",
-            "it should hold lines between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----",
-        )),
+    let blocks = pem::blocks(&bytes).map_err(|faults| {
+        let told = faults.iter().take(3);
+        let told: Vec<_> = told
+            .map(|fault| format!("line {}: {}", fault.line, fault.what))
+            .collect();
+        damaged(path, &told.join("; "))
+    })?;
+    if blocks.is_empty() {
+        return Err(is_not(path, &content::of_file(&bytes), wanted, false));
     }
+    Ok(blocks)
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<Block>, Error> {
+    let blocks = read_blocks(path, Wanted::Certificate)?;
+    let kinds: Vec<Content> = blocks.iter().map(content::of_block).collect();
+    if !kinds.contains(&Content::Certificate) {
+        let told = kinds.iter().find(|kind| **kind != Content::Unknown);
+        let told = told.unwrap_or(&Content::Unknown);
+        return Err(is_not(path, told, Wanted::Certificate, true));
+    }
+    if kinds.contains(&Content::P7b) {
+        // Beside certificates, one more of which may be in there.
+        return Err(is_not(path, &Content::P7b, Wanted::Certificate, true));
+    }
+    let both = blocks.into_iter().zip(kinds);
+    Ok(both
+        .filter(|(_, kind)| *kind == Content::Certificate)
+        .map(|(block, _)| block)
+        .collect())
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    let bytes = read(path)?;
-    if contains(&bytes, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(&bytes, b"4,ENCRYPTED") {
-        return Err(wrong(
-            path,
-            "is encrypted with a pass phrase",
-            "decrypt it: openssl pkey -in FILE -out FILE.open, and let only weappd's user read it",
-        ));
-    }
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
-        if bytes.first() == Some(&0x30) {
-            wrong(
-                path,
-                "is a key in binary form (DER), not text (PEM)",
-                "convert it: openssl pkey -inform der -in FILE -out FILE.pem",
-            )
-        } else if contains(&bytes, b"BEGIN CERTIFICATE") {
-            wrong(
-                path,
-                "holds a certificate and no private key",
-                "were cert and key exchanged?",
-            )
-        } else {
-            wrong(
-                path,
-                "holds no private key",
-                "it should hold lines between -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY-----",
-            )
-        }
+    let blocks = read_blocks(path, Wanted::Key)?;
+    let kinds: Vec<Content> = blocks.iter().map(content::of_block).collect();
+    let Some(block) = blocks
+        .iter()
+        .zip(&kinds)
+        .find(|(_, kind)| **kind == Content::Key)
+        .map(|(block, _)| block)
+    else {
+        let first = |kind: &&Content| !matches!(kind, Content::Unknown | Content::Certificate);
+        let told = kinds.iter().find(first).or(kinds.first());
+        let told = told.unwrap_or(&Content::Unknown);
+        return Err(is_not(path, told, Wanted::Key, true));
+    };
+    let der = block.der.clone();
+    Ok(match block.label.as_str() {
+        "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der).into(),
+        "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der).into(),
+        _ => PrivatePkcs8KeyDer::from(der).into(),
     })
 }
 
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    memchr::memmem::find(bytes, part).is_some()
-}
-
-/// What clients will stumble over.
+/// What clients will stumble over in the site's own certificate.
 fn inspect(
     path: &Path,
     chain: &[CertificateDer<'static>],
@@ -170,19 +189,16 @@ fn inspect(
     unix_secs: i64,
 ) -> Result<Vec<CertWarning>, Error> {
     let mut warnings = Vec::new();
-    let mut warn = |what: String, hint| {
+    let mut warn = |what: String, hint: &str| {
         warnings.push(CertWarning {
             path: path.to_owned(),
             what,
-            hint,
+            hint: hint.to_owned(),
+            severity: CertSeverity::Warning,
         });
     };
     let Some(Ok((_, leaf))) = chain.first().map(|der| X509Certificate::from_der(der)) else {
-        return Err(wrong(
-            path,
-            "holds a certificate that cannot be read",
-            "ask the vendor for the nginx form of the certificate",
-        ));
+        return Err(damaged(path, "its certificate cannot be read"));
     };
     let validity = leaf.validity();
     let days = (validity.not_after.timestamp() - unix_secs).div_euclid(86_400);
@@ -200,17 +216,18 @@ fn inspect(
             "is this machine's clock right?",
         );
     }
-    if chain.len() == 1 && leaf.issuer() != leaf.subject() {
-        warn(
-            "holds the site's certificate alone, without the intermediate one".to_owned(),
-            "use the bundle of the vendor (1_..._bundle.crt): phones do not fetch what is missing",
-        );
-    }
     let names = names_of(&leaf);
     for host in hosts.iter().filter(|host| *host != "*") {
         if !names.iter().any(|name| covers(name, host)) {
+            let of = match names.as_slice() {
+                [] => "it names no host at all".to_owned(),
+                names => {
+                    let shown: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+                    format!("it is for {}", shown.join(", "))
+                }
+            };
             warn(
-                format!("does not cover {host}"),
+                format!("does not cover {host}: {of}"),
                 "order a certificate with this name, or take the name out of the site's hosts",
             );
         }

@@ -23,7 +23,7 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
         /// What to do.
-        hint: &'static str,
+        hint: String,
     },
     /// A site's host name is not one, or two sites claim it.
     #[error("site {host:?}: {what}")]
@@ -76,9 +76,10 @@ pub enum Error {
 
 impl Error {
     /// What the operator can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Certificate { hint, .. } | Self::Nets { hint, .. } => Some(hint),
+            Self::Certificate { hint, .. } => Some(hint),
+            Self::Nets { hint, .. } => Some(hint),
             Self::ReadFile { .. } => {
                 Some("give the path as seen from weappd.toml, and let weappd's user read it")
             }

@@ -9,7 +9,7 @@ use axum::Router;
 use http::StatusCode;
 use rustls::sign::CertifiedKey;
 
-use crate::certs::{self, CertTable};
+use crate::certs::{self, CertSeverity, CertTable, CertWarning};
 use crate::error::Error;
 use crate::guard::Guards;
 use crate::protected::Protected;
@@ -196,8 +196,9 @@ fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Er
         return Ok(None);
     };
     let loaded = certs::load(files, &site.hosts, unix_secs)?;
-    for warning in &loaded.warnings {
-        tracing::warn!(file = %warning.path.display(), hint = warning.hint, "the certificate {}", warning.what);
+    let loud = |warning: &&CertWarning| warning.severity == CertSeverity::Warning;
+    for warning in loaded.warnings.iter().filter(loud) {
+        tracing::warn!(file = %warning.path.display(), hint = %warning.hint, "the certificate {}", warning.what);
     }
     Ok(Some(loaded.key))
 }

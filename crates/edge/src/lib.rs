@@ -87,7 +87,7 @@ mod upstream_reads;
 mod worker;
 
 pub use access_lines::{AccessLog, AccessSink};
-pub use certs::{CertWarning, check_certificate};
+pub use certs::{CertSeverity, CertWarning, check_certificate};
 pub use challenge::Challenges;
 pub use config::Config;
 pub use error::Error;

@@ -11,9 +11,9 @@ use crate::{
 };
 
 /// Checks `path` and says what it found; problems that keep weappd from starting are a
-/// failure.
-pub(crate) fn run(path: &Path, json: bool) -> Result<(), Failure> {
-    let report = report(path, json, Colors::of_terminal(), &variable);
+/// failure, and warnings too if it is `strict`.
+pub(crate) fn run(path: &Path, json: bool, strict: bool) -> Result<(), Failure> {
+    let report = report(path, (json, strict), Colors::of_terminal(), &variable);
     if report.fine || json {
         say(&report.words);
     }
@@ -60,12 +60,21 @@ struct Report {
     words: String,
 }
 
-fn report(path: &Path, json: bool, colors: Colors, env: Env<'_>) -> Report {
+fn report(path: &Path, (json, strict): (bool, bool), colors: Colors, env: Env<'_>) -> Report {
     let loaded = config::load(path, env);
-    let fine = loaded.is_ok();
+    let fine = match &loaded {
+        Ok(loaded) => !strict || warned(&loaded.warnings, Severity::Warning) == 0,
+        Err(_) => false,
+    };
     let words = match loaded {
         Ok(Loaded { warnings, .. }) if json => to_json(fine, &warnings),
         Err(problems) if json => to_json(fine, &problems),
+        Ok(Loaded { warnings, .. }) if !fine => format!(
+            "{}{} has {}, which --strict does not let pass",
+            config::render(&warnings, colors.stderr),
+            path.display(),
+            count(warned(&warnings, Severity::Warning), "warning"),
+        ),
         Ok(Loaded { config, warnings }) => format!(
             "{}{} is fine: {}, {}, {}{}",
             config::render(&warnings, colors.stdout),
@@ -113,10 +122,14 @@ mod tests {
     };
 
     fn checked(text: &str, json: bool) -> Report {
+        checked_as(text, (json, false))
+    }
+
+    fn checked_as(text: &str, how: (bool, bool)) -> Report {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("weappd.toml");
         std::fs::write(&path, text).expect("written");
-        let mut report = report(&path, json, PLAIN, &|_| None);
+        let mut report = report(&path, how, PLAIN, &|_| None);
         let place = format!("{}/", dir.path().display());
         report.words = report.words.replace(&place, "");
         report
@@ -139,6 +152,27 @@ mod tests {
     }
 
     #[test]
+    fn strictly_a_warning_is_a_failure() {
+        let text = "domain = \"a.com\"\ntls = \"off\"\n";
+        assert!(checked_as(text, (false, false)).fine);
+        let report = checked_as(text, (false, true));
+        assert!(!report.fine);
+        let last = report.words.lines().last().unwrap_or_default();
+        assert_eq!(
+            last,
+            "weappd.toml has 1 warning, which --strict does not let pass"
+        );
+        assert!(
+            checked_as(text, (true, true))
+                .words
+                .contains("\"ok\":false")
+        );
+        // What is only good to know is no warning.
+        let fine = format!("{text}proxy = 1937\n");
+        assert!(checked_as(&fine, (false, true)).fine);
+    }
+
+    #[test]
     fn json_names_places() {
         let report = checked("domain = \"a.com\"\ntls = \"of\"\nproxy = 1937\n", true);
         let json: serde_json::Value = serde_json::from_str(&report.words).expect("json");
@@ -156,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_says_how_to_make_one() {
-        let report = report(Path::new("/nowhere/weappd.toml"), false, PLAIN, &|_| None);
+        let path = Path::new("/nowhere/weappd.toml");
+        let report = report(path, (false, false), PLAIN, &|_| None);
         assert!(!report.fine);
         assert!(report.words.contains("does not exist"), "{}", report.words);
         assert!(report.words.contains("weappd init"), "{}", report.words);

@@ -61,9 +61,15 @@ enum Command {
     Check {
         #[command(flatten)]
         file: ConfigFile,
+        /// The same as --config
+        #[arg(value_name = "FILE", conflicts_with = "config")]
+        path: Option<PathBuf>,
         /// Print the problems as JSON
         #[arg(long)]
         json: bool,
+        /// Fail on warnings too, as before a deployment
+        #[arg(long)]
+        strict: bool,
     },
     /// Serve what weappd.toml says
     Serve {
@@ -123,7 +129,12 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
     match Cli::parse().command {
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Command::Init { dir, force } => init::run(&dir, force)?,
-        Command::Check { file, json } => check::run(&file.config, json)?,
+        Command::Check {
+            file,
+            path,
+            json,
+            strict,
+        } => check::run(&path.unwrap_or(file.config), json, strict)?,
         Command::Serve { file } => {
             let config = serve::load(&file.config)?;
             runtime()?.block_on(serve::run(config))?;

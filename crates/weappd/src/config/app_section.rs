@@ -7,6 +7,7 @@ use weappd_apps::AppConfig;
 
 use crate::config::desk::Desk;
 use crate::config::document::Step;
+use crate::config::placeholders;
 use crate::config::raw::Raw;
 use crate::config::resolve::whole;
 
@@ -38,6 +39,7 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &mut Raw) -> BTreeMap<String, AppConfig>
         app.dir = app.dir.as_ref().map(|dir| whole(&desk.dir.join(dir)));
         directory(desk, &path, app);
         program(desk, &path, app);
+        placeholders::script(desk, &path, app);
         for (field, message, hint) in app.warnings() {
             desk.warning(
                 &[&path[..], &[field.as_str().into()]].concat(),

@@ -28,6 +28,7 @@ mod homes;
 mod internal;
 mod keys;
 mod mask;
+mod placeholders;
 mod problem;
 mod proxies;
 mod push;

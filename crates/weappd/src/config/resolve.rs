@@ -16,7 +16,7 @@ use crate::config::{
     address, app_section,
     desk::Desk,
     document::Step,
-    exposed, internal, push,
+    exposed, internal, placeholders, push,
     raw::{self, Doors, Log, Raw, TunnelShort},
     redirect::Redirect,
     site, spelling, tunnel,
@@ -108,6 +108,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     let data_dir = desk.dir.join(&raw.data_dir);
     let protected = exposed::protected(desk, &raw, &sites, &data_dir);
     exposed::tell(desk, &raw, &protected);
+    placeholders::tell(desk);
     let tls = sites.iter().any(|site| site.tls.is_some());
     Config {
         base_dir: whole(&desk.dir),
@@ -238,6 +239,11 @@ fn secret(desk: &Desk<'_>, mini: &[Step<'_>], written: &raw::MiniApp) {
     match &written.secret {
         Some(secret) if secret.is_empty() => desk.error(&path, "the secret is empty", hint),
         None if !desk.says(&path) => desk.error(mini, "the mini program has no `secret`", hint),
+        Some(secret) if !placeholders::is_app_secret(secret.expose()) => desk.warning(
+            &path,
+            "this does not look like an AppSecret, which has 32 hex digits",
+            "mp.weixin.qq.com shows a new one under Development settings (开发设置)",
+        ),
         _ => {}
     }
 }

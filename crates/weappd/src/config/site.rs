@@ -5,7 +5,7 @@ mod tell;
 use std::{collections::BTreeMap, path::Path as FilePath};
 
 use weappd_apps::AppConfig;
-use weappd_edge::CertFiles;
+use weappd_edge::{CertFiles, CertSeverity};
 use weappd_session::MiniApp;
 
 use crate::{
@@ -290,7 +290,12 @@ fn certificate(desk: &Desk<'_>, written: &Written<'_>, files: &CertFiles, hosts:
         Ok(warnings) => {
             for warning in warnings {
                 let message = format!("{} {}", warning.path.display(), warning.what);
-                desk.warning(&place(&warning.path), message, warning.hint);
+                match warning.severity {
+                    CertSeverity::Warning => {
+                        desk.warning(&place(&warning.path), message, warning.hint);
+                    }
+                    CertSeverity::Note => desk.note(&place(&warning.path), message),
+                }
             }
         }
         Err(error) => {

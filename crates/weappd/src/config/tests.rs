@@ -26,6 +26,7 @@ impl Desk {
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text);
         write("a.crt", &made.cert.pem()).expect("written");
         write("a.key", &made.signing_key.serialize_pem()).expect("written");
+        write("app.sh", "").expect("written");
         std::fs::create_dir(dir.path().join("html")).expect("made");
         Self { dir }
     }
@@ -34,7 +35,7 @@ impl Desk {
         let path = self.dir.path().join("weappd.toml");
         std::fs::write(&path, text).expect("written");
         let env = |name: &str| match name {
-            "WEAPP_SECRET" => Some("secret from env".to_owned()),
+            "WEAPP_SECRET" => Some("5ec2e70f7e57a99000000000c0ffee11".to_owned()),
             "PATH" => Some("/bin:/usr/bin".to_owned()),
             _ => None,
         };
@@ -81,6 +82,10 @@ impl Desk {
     }
 }
 
+/// What is told of the certificate here.
+const SELF_SIGNED: &str =
+    "2:8 warning: a.crt is signed by itself: phones and WeChat do not trust it";
+
 /// A site that needs no certificate, to try other things with.
 const SITE: &str = "domain = \"a.com\"\ntls = \"off\"\n";
 
@@ -88,7 +93,7 @@ const SITE: &str = "domain = \"a.com\"\ntls = \"off\"\n";
 fn a_koa_hello_world_takes_four_lines() {
     let desk = Desk::new();
     let text = "domain = \"www.example.com\"\ncert = \"a.crt\"\nkey = \"a.key\"\nproxy = \"127.0.0.1:1937\"\n";
-    assert_eq!(desk.told(text), Vec::<String>::new());
+    assert_eq!(desk.told(text), [SELF_SIGNED]);
     let config = desk.config(text);
     assert_eq!(config.http[0].to_string(), "[::]:80");
     assert_eq!(config.https[0].to_string(), "[::]:443");
@@ -116,8 +121,11 @@ fn the_smallest_file_of_the_design_needs_only_its_certificate() {
     );
     let text = text.replace("[miniapp]", "cert = \"a.crt\"\nkey = \"a.key\"\n[miniapp]");
     let config = desk.config(&text);
-    assert_eq!(desk.told(&text), Vec::<String>::new());
-    assert_eq!(config.mini_apps[0].secret.expose(), "secret from env");
+    assert_eq!(desk.told(&text), [SELF_SIGNED]);
+    assert_eq!(
+        config.mini_apps[0].secret.expose(),
+        "5ec2e70f7e57a99000000000c0ffee11"
+    );
     assert!(matches!(&config.sites[0].routes[0].target, Target::App(name) if name == "app"));
     assert_eq!(config.sites[0].appids, ["wx1234567890abcdef"]);
     assert_eq!(config.data_dir, desk.dir.path().join(".weappd"));
@@ -324,11 +332,11 @@ fn every_problem_of_broken_files_is_told() {
             &["6:18 error: the environment variable UNSET is not set"],
         ),
         (
-            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[miniapps.wx1234567890abcdef]\nsecret = \"a\"\n[miniapps.wx1234567890abcdee]\nsecret = \"b\"\n",
+            "domain = \"a.com\"\ntls = \"off\"\nproxy = 1\n[miniapps.wx1234567890abcdef]\nsecret = \"0123456789abcdef0123456789abcdea\"\n[miniapps.wx1234567890abcdee]\nsecret = \"0123456789abcdef0123456789abcdeb\"\n",
             &["1:10 error: the site does not say which mini program logs in here"],
         ),
         (
-            "[sites.\"a.com\"]\ntls = \"off\"\nproxy = 1\nminiapp = \"wx1234567890abcdee\"\n[miniapps.wx1234567890abcdef]\nsecret = \"a\"\n",
+            "[sites.\"a.com\"]\ntls = \"off\"\nproxy = 1\nminiapp = \"wx1234567890abcdee\"\n[miniapps.wx1234567890abcdef]\nsecret = \"0123456789abcdef0123456789abcdea\"\n",
             &["4:11 error: no mini program is called `wx1234567890abcdee`"],
         ),
         (
@@ -553,11 +561,14 @@ fn the_sample_is_right_as_it_is_and_with_every_line_in_use() {
     let text = sample::text("0123456789abcdef");
     // Only what the user must fill in is missing.
     let told = desk.told(&text);
-    assert_eq!(told.len(), 1, "{told:#?}");
-    assert!(
-        told[0].contains("cannot read 1_www.example.com_bundle.crt"),
-        "{told:?}"
-    );
+    assert_eq!(told.len(), 3, "{told:#?}");
+    for (told, missing) in told.iter().zip([
+        "cannot read 1_www.example.com_bundle.crt",
+        "is the AppID of the sample, not yours",
+        "app.js is not there",
+    ]) {
+        assert!(told.contains(missing), "{told}");
+    }
 
     for name in ["www", "shop"] {
         for (from, to) in [
@@ -591,8 +602,8 @@ fn a_site_may_have_several_mini_programs() {
     let desk = Desk::new();
     let (one, two) = ("wx1234567890abcdef", "wx1234567890abcdee");
     let apps = format!(
-        "[miniapps.{one}]\nsecret = \"a\"\nmessage_token = \"t\"\n\
-         [miniapps.{two}]\nsecret = \"b\"\nmessage_token = \"u\"\n"
+        "[miniapps.{one}]\nsecret = \"0123456789abcdef0123456789abcdea\"\nmessage_token = \"t\"\n\
+         [miniapps.{two}]\nsecret = \"0123456789abcdef0123456789abcdeb\"\nmessage_token = \"u\"\n"
     );
     let site =
         |lines: &str| format!("[sites.\"a.com\"]\ntls = \"off\"\nproxy = 1\n{lines}\n{apps}");
@@ -650,7 +661,9 @@ fn a_site_may_have_several_mini_programs() {
 #[test]
 fn the_short_forms_mini_program_is_its_own_beside_others() {
     let desk = Desk::new();
-    let text = format!("{SITE}proxy = 1\n{MINIAPP}[miniapps.wx1234567890abcdee]\nsecret = \"b\"\n");
+    let text = format!(
+        "{SITE}proxy = 1\n{MINIAPP}[miniapps.wx1234567890abcdee]\nsecret = \"0123456789abcdef0123456789abcdeb\"\n"
+    );
     assert_eq!(desk.told(&text), Vec::<String>::new());
     let config = desk.config(&text);
     assert_eq!(config.sites[0].appids, ["wx1234567890abcdef"]);
@@ -671,6 +684,51 @@ fn api_security_names_what_it_cannot_do() {
     );
     let short = told("symmetric_key = \"QUJD\"");
     assert!(short.contains("not 32 bytes of base64"), "{short}");
+}
+
+#[test]
+fn what_was_not_filled_in_is_told() {
+    let desk = Desk::new();
+    let told = |secret: &str, run: &str| {
+        desk.told(&format!(
+            "{SITE}[miniapp]\nappid = \"wx0123456789abcdef\"\nsecret = {secret}\n[app]\nrun = \"{run}\"\n"
+        ))
+    };
+    let sample = "4:9 warning: wx0123456789abcdef is the AppID of the sample, not yours";
+    let shape = "5:10 warning: this does not look like an AppSecret, which has 32 hex digits";
+    let here = |what: &str| format!("5:10 warning: {what}");
+    for (secret, warnings) in [
+        (
+            "\"YOUR_SECRET\"",
+            vec![
+                shape.to_owned(),
+                here("this is a placeholder from a manual"),
+            ],
+        ),
+        (
+            "\"${WEAPP_SECRET}\"",
+            vec![
+                shape.to_owned(),
+                here("`${WEAPP_SECRET}` is not replaced by a variable: it is taken as it stands"),
+            ],
+        ),
+        ("\"0123\"", vec![shape.to_owned()]),
+        ("{ env = \"WEAPP_SECRET\" }", vec![]),
+    ] {
+        let mut found = told(secret, "sh app.sh");
+        assert_eq!(found.remove(0), sample);
+        assert_eq!(found, warnings, "{secret}");
+    }
+    let found = told("{ env = \"WEAPP_SECRET\" }", "sh other.sh");
+    assert_eq!(found[1..], ["7:7 warning: other.sh is not there"]);
+    let dates =
+        desk.told("domain = \"www.example.org\"\ncert = \"a.crt\"\nkey = \"a.key\"\nproxy = 1\n");
+    assert!(
+        dates
+            .iter()
+            .any(|told| told.contains("warning: a.crt does not cover www.example.org")),
+        "{dates:?}"
+    );
 }
 
 #[test]

@@ -372,12 +372,15 @@ fn a_missing_file_and_a_good_one_are_told_apart() {
     fs::write(dir.path().join("weappd.toml"), toml).expect("weappd.toml");
     let doubtful = weappd(dir.path(), &["check", "--json"]);
     let told: Value = serde_json::from_slice(&doubtful.stdout).expect("JSON");
-    let problem = &told["problems"][1];
+    let problems = told["problems"].as_array().expect("a list");
+    let of_name =
+        |problem: &&Value| text(&problem["message"]).contains("not cover other.example.com");
+    let problem = problems.iter().find(of_name).expect("a warning");
     assert_eq!(problem["severity"], "warning", "{told}");
-    assert!(
-        text(&problem["message"]).contains("other.example.com"),
-        "{told}"
-    );
+    assert!(doubtful.status.success());
+    let strict = weappd(dir.path(), &["check", "--strict", "weappd.toml"]);
+    assert_eq!(strict.status.code(), Some(CONFIG_PROBLEMS));
+    assert!(stderr(&strict).contains("--strict"), "{}", stderr(&strict));
 }
 
 #[test]

@@ -1,0 +1,381 @@
+//! What a file is that should be a certificate or a key and is not, and the command that
+//! makes of it what is wanted.
+
+use std::path::{Path, PathBuf};
+
+use rustls_pki_types::PrivateKeyDer;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use crate::certs::pem::Block;
+
+/// What a file should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Certificate,
+    Key,
+}
+
+/// What a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Certificate,
+    Key,
+    EncryptedKey,
+    PublicKey,
+    Request,
+    /// Certificate and key under a pass phrase, and whether by ciphers that OpenSSL 3 takes
+    /// out of its box only when told.
+    Pfx {
+        is_legacy: bool,
+    },
+    P7b,
+    JavaStore,
+    Ssh,
+    Utf16,
+    Archive,
+    Page,
+    /// Base64 without its first and last line.
+    Bare,
+    Empty,
+    Unknown,
+}
+
+/// What binary data is.
+pub(crate) fn of_der(bytes: &[u8]) -> Content {
+    const PKCS7: &[u8] = b"\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x07\x02";
+    let head = bytes.get(..32.min(bytes.len())).unwrap_or_default();
+    if bytes.first() != Some(&0x30) {
+        return Content::Unknown;
+    }
+    if X509Certificate::from_der(bytes).is_ok() {
+        return Content::Certificate;
+    }
+    if memchr::memmem::find(head, PKCS7).is_some() {
+        return Content::P7b;
+    }
+    // PFX ::= SEQUENCE { version INTEGER 3, authSafe SEQUENCE ... }
+    if memchr::memmem::find(head, b"\x02\x01\x03\x30").is_some() {
+        return Content::Pfx {
+            is_legacy: has_legacy_cipher(bytes),
+        };
+    }
+    if X509CertificationRequest::from_der(bytes).is_ok() {
+        return Content::Request;
+    }
+    if SubjectPublicKeyInfo::from_der(bytes).is_ok_and(|(rest, _)| rest.is_empty()) {
+        return Content::PublicKey;
+    }
+    if PrivateKeyDer::try_from(bytes).is_ok() {
+        return Content::Key;
+    }
+    // EncryptedPrivateKeyInfo: its algorithm is one of PKCS#5 or PKCS#12.
+    let encrypted = [
+        &b"\x2A\x86\x48\x86\xF7\x0D\x01\x05"[..],
+        b"\x2A\x86\x48\x86\xF7\x0D\x01\x0C\x01",
+    ];
+    if encrypted
+        .iter()
+        .any(|oid| memchr::memmem::find(head, oid).is_some())
+    {
+        return Content::EncryptedKey;
+    }
+    Content::Unknown
+}
+
+/// RC2 and RC4, with which Windows and old Javas seal certificates in a PFX.
+fn has_legacy_cipher(bytes: &[u8]) -> bool {
+    [1, 2, 5, 6].into_iter().any(|cipher| {
+        let oid = [0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x0C, 0x01, cipher];
+        memchr::memmem::find(bytes, &oid).is_some()
+    })
+}
+
+/// What a PEM block is.
+pub(crate) fn of_block(block: &Block) -> Content {
+    match block.label.as_str() {
+        "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => match of_der(&block.der) {
+            Content::Unknown => Content::Certificate,
+            // Windows wraps anything in this label.
+            other => other,
+        },
+        "PKCS7" | "CMS" => Content::P7b,
+        label if label.starts_with("PKCS #7") => Content::P7b,
+        label if label.ends_with("CERTIFICATE REQUEST") => Content::Request,
+        label if label.ends_with("PUBLIC KEY") => Content::PublicKey,
+        "ENCRYPTED PRIVATE KEY" => Content::EncryptedKey,
+        "OPENSSH PRIVATE KEY" => Content::Ssh,
+        label if label.ends_with("PRIVATE KEY") && block.is_encrypted => Content::EncryptedKey,
+        label if label.ends_with("PRIVATE KEY") => Content::Key,
+        _ => Content::Unknown,
+    }
+}
+
+/// What a file without any PEM block is.
+pub(crate) fn of_file(bytes: &[u8]) -> Content {
+    let trimmed = bytes.trim_ascii();
+    let starts = |words: &[&[u8]]| words.iter().any(|word| bytes.starts_with(word));
+    let nulls = bytes.iter().take(64).filter(|b| **b == 0).count();
+    if trimmed.is_empty() {
+        Content::Empty
+    } else if starts(&[b"\xFE\xED\xFE\xED", b"\xCE\xCE\xCE\xCE"]) {
+        Content::JavaStore
+    } else if starts(&[b"\xFF\xFE", b"\xFE\xFF"])
+        || (nulls > 16 && memchr::memmem::find(bytes, b"-\0-\0-").is_some())
+    {
+        Content::Utf16
+    } else if starts(&[b"PK\x03\x04", b"\x1F\x8B", b"Rar!", b"7z\xBC\xAF"]) {
+        Content::Archive
+    } else if bytes.first() == Some(&0x30) && std::str::from_utf8(bytes).is_err() {
+        of_der(bytes)
+    } else if trimmed.starts_with(b"<") {
+        Content::Page
+    } else if trimmed.starts_with(b"ssh-") || trimmed.starts_with(b"ecdsa-sha2-") {
+        Content::PublicKey
+    } else if trimmed.len() > 64
+        && trimmed
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"+/=\r\n".contains(b))
+    {
+        Content::Bare
+    } else {
+        match of_der(bytes) {
+            Content::Unknown if memchr::memmem::find(bytes, b"\0").is_some() => Content::Unknown,
+            other => other,
+        }
+    }
+}
+
+/// What is wrong with `path`, which holds this and should hold something else, and what to
+/// do; `is_pem` says whether it is text.
+pub(crate) fn complaint(
+    content: &Content,
+    wanted: Wanted,
+    path: &Path,
+    is_pem: bool,
+) -> (String, String) {
+    let file = quoted(path);
+    let inform = if is_pem { "" } else { " -inform der" };
+    let (end, thing) = match wanted {
+        Wanted::Certificate => ("crt", "certificate"),
+        Wanted::Key => ("key", "private key"),
+    };
+    let new = quoted(&beside(path, end));
+    let (is, hint) = match content {
+        Content::Pfx { is_legacy } => (
+            "is a PFX (PKCS#12): certificate and key in one file under a pass phrase",
+            take_apart(path, *is_legacy),
+        ),
+        Content::JavaStore => ("is a Java key store (JKS)", java_store(path)),
+        Content::P7b if wanted == Wanted::Certificate => (
+            "is a PKCS#7 bundle (.p7b), not PEM",
+            format!("openssl pkcs7{inform} -in {file} -print_certs -out {new}"),
+        ),
+        Content::P7b => (
+            "is a PKCS#7 bundle (.p7b), which holds certificates and no private key",
+            KEY_FILE.to_owned(),
+        ),
+        Content::Request => (
+            "is a certificate signing request (CSR)",
+            match wanted {
+                Wanted::Certificate => {
+                    "give what the vendor sent back for it: the certificate and its bundle"
+                        .to_owned()
+                }
+                Wanted::Key => KEY_FILE.to_owned(),
+            },
+        ),
+        Content::PublicKey if wanted == Wanted::Key => {
+            ("is a public key, not the private one", KEY_FILE.to_owned())
+        }
+        Content::PublicKey => ("holds a public key and no certificate", BUNDLE.to_owned()),
+        Content::Certificate if wanted == Wanted::Key && is_pem => (
+            "holds a certificate and no private key",
+            "were cert and key exchanged?".to_owned(),
+        ),
+        Content::Certificate if wanted == Wanted::Key => (
+            "holds a certificate in binary form (DER) and no private key",
+            "were cert and key exchanged?".to_owned(),
+        ),
+        Content::Certificate => (
+            "is a certificate in binary form (DER), not text (PEM)",
+            format!("openssl x509 -inform der -in {file} -out {new}"),
+        ),
+        Content::Key if wanted == Wanted::Certificate => (
+            "holds a private key and no certificate",
+            "were cert and key exchanged?".to_owned(),
+        ),
+        Content::Key => (
+            "is a key in binary form (DER), not text (PEM)",
+            format!("openssl pkey -inform der -in {file} -out {new}"),
+        ),
+        Content::EncryptedKey if wanted == Wanted::Key => (
+            "is encrypted with a pass phrase",
+            if is_pem {
+                format!("{DECRYPT}: openssl pkey -in {file} -out {new}")
+            } else {
+                format!("{DECRYPT}: openssl pkcs8 -inform der -in {file} -out {new}")
+            },
+        ),
+        Content::EncryptedKey => (
+            "holds a private key and no certificate",
+            "were cert and key exchanged?".to_owned(),
+        ),
+        Content::Ssh => (
+            "is a key of SSH, which belongs to no certificate",
+            KEY_FILE.to_owned(),
+        ),
+        Content::Utf16 => (
+            "is text in UTF-16, as Windows programs save it",
+            format!("iconv -f UTF-16 -t UTF-8 {file} > {new}"),
+        ),
+        Content::Archive => (
+            "is an archive",
+            "unpack it and take what is meant for nginx: the bundle (.crt or .pem) and the .key"
+                .to_owned(),
+        ),
+        Content::Page => (
+            "is a web page or XML",
+            "a download went wrong: get the file again".to_owned(),
+        ),
+        Content::Bare => (
+            "is base64 without its first and last line",
+            format!(
+                "put -----BEGIN {0}----- before it and -----END {0}----- behind it",
+                thing.to_uppercase()
+            ),
+        ),
+        Content::Empty => (
+            "is empty",
+            match wanted {
+                Wanted::Certificate => BUNDLE.to_owned(),
+                Wanted::Key => KEY_FILE.to_owned(),
+            },
+        ),
+        Content::Unknown => (
+            "is of no kind that weappd knows",
+            format!(
+                "it should hold lines between -----BEGIN {0}----- and -----END {0}-----",
+                thing.to_uppercase()
+            ),
+        ),
+    };
+    let lacks = matches!(
+        content,
+        Content::Empty
+            | Content::Unknown
+            | Content::Utf16
+            | Content::Bare
+            | Content::Request
+            | Content::Archive
+            | Content::Page
+            | Content::Ssh
+    );
+    let what = if lacks {
+        format!("holds no {thing}: it {is}")
+    } else {
+        is.to_owned()
+    };
+    (what, hint)
+}
+
+const DECRYPT: &str = "decrypt it, and let only weappd's user read what comes out";
+const KEY_FILE: &str = "give the .key file that was made together with the signing request";
+const BUNDLE: &str = "give the certificate chain that the vendor sent, in its form for nginx";
+
+/// The commands that take a PFX apart.
+fn take_apart(path: &Path, is_legacy: bool) -> String {
+    let file = quoted(path);
+    let (cert, key) = (quoted(&beside(path, "crt")), quoted(&beside(path, "key")));
+    let (legacy, old) = if is_legacy {
+        (" -legacy", " (OpenSSL before 3 takes no -legacy)")
+    } else {
+        ("", "")
+    };
+    format!(
+        "take it apart, and give the two files as cert and key{old}: \
+         openssl pkcs12{legacy} -in {file} -nokeys -out {cert} && \
+         openssl pkcs12{legacy} -in {file} -nocerts -nodes -out {key}"
+    )
+}
+
+fn java_store(path: &Path) -> String {
+    let pfx = beside(path, "p12");
+    format!(
+        "make a PFX of it first: keytool -importkeystore -srckeystore {} -destkeystore {} \
+         -deststoretype PKCS12; then {}",
+        quoted(path),
+        quoted(&pfx),
+        take_apart(&pfx, false)
+    )
+}
+
+/// A name for what is made of a file, beside it and not taken yet.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let first = path.with_extension(extension);
+    if !first.exists() && first != path {
+        return first;
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}-pem.{extension}"))
+}
+
+/// A path as a shell takes it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('-') {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_no_pem_are_known() {
+        let utf16: Vec<u8> = "-----BEGIN CERTIFICATE-----\n"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let long = "QUJD\n".repeat(40);
+        for (bytes, content) in [
+            (&b""[..], Content::Empty),
+            (b" \r\n", Content::Empty),
+            (b"\xFE\xED\xFE\xED\0\0\0\x02", Content::JavaStore),
+            (b"\xFF\xFE-\0", Content::Utf16),
+            (&utf16, Content::Utf16),
+            (b"PK\x03\x04...", Content::Archive),
+            (b"<!DOCTYPE html><html>", Content::Page),
+            (long.as_bytes(), Content::Bare),
+            (b"domain = \"a\"", Content::Unknown),
+            (b"0", Content::Unknown),
+            (b"ssh-rsa AAAA me", Content::PublicKey),
+        ] {
+            assert_eq!(of_file(bytes), content, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn commands_can_be_typed() {
+        assert_eq!(quoted(Path::new("/etc/a_b-1.pfx")), "/etc/a_b-1.pfx");
+        assert_eq!(quoted(Path::new("证书.pfx")), "证书.pfx");
+        assert_eq!(quoted(Path::new("a (1).pfx")), "'a (1).pfx'");
+        assert_eq!(quoted(Path::new("it's.pfx")), "'it'\\''s.pfx'");
+        assert_eq!(quoted(Path::new("-x.pfx")), "'-x.pfx'");
+        assert_eq!(
+            beside(Path::new("x/a.crt"), "crt"),
+            Path::new("x/a-pem.crt")
+        );
+        let pfx = Content::Pfx { is_legacy: true };
+        let (what, hint) = complaint(&pfx, Wanted::Certificate, Path::new("x/a.pfx"), false);
+        assert!(what.contains("PFX"), "{what}");
+        assert!(
+            hint.contains("openssl pkcs12 -legacy -in x/a.pfx -nokeys -out x/a.crt && "),
+            "{hint}"
+        );
+    }
+}
