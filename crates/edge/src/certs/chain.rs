@@ -90,18 +90,15 @@ fn read<'a>(blocks: &'a [Block], notes: &mut Vec<String>) -> Result<Vec<Link<'a>
     let mut links: Vec<Link<'a>> = Vec::new();
     for block in blocks {
         let der = block.der.as_slice();
-        let cert = match X509Certificate::from_der(der) {
-            Ok((_, cert)) => cert,
-            Err(_) => {
-                return Err(match length(der) {
-                    Some(length) if length > der.len() => format!(
-                        "the certificate in line {} is cut off: it has {} of {length} bytes",
-                        block.line,
-                        der.len()
-                    ),
-                    _ => format!("the certificate in line {} cannot be read", block.line),
-                });
-            }
+        let Ok((_, cert)) = X509Certificate::from_der(der) else {
+            return Err(match length(der) {
+                Some(length) if length > der.len() => format!(
+                    "the certificate in line {} is cut off: it has {} of {length} bytes",
+                    block.line,
+                    der.len()
+                ),
+                _ => format!("the certificate in line {} cannot be read", block.line),
+            });
         };
         // What OpenSSL appends to a TRUSTED CERTIFICATE is no part of it.
         let der = der.get(..length(der).unwrap_or(der.len())).unwrap_or(der);

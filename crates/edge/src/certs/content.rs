@@ -155,129 +155,116 @@ pub(crate) fn complaint(
     path: &Path,
     is_pem: bool,
 ) -> (String, String) {
-    let file = quoted(path);
-    let inform = if is_pem { "" } else { " -inform der" };
-    let (end, thing) = match wanted {
-        Wanted::Certificate => ("crt", "certificate"),
-        Wanted::Key => ("key", "private key"),
-    };
-    let new = quoted(&beside(path, end));
-    let (is, hint) = match content {
-        Content::Pfx { is_legacy } => (
-            "is a PFX (PKCS#12): certificate and key in one file under a pass phrase",
-            take_apart(path, *is_legacy),
-        ),
-        Content::JavaStore => ("is a Java key store (JKS)", java_store(path)),
-        Content::P7b if wanted == Wanted::Certificate => (
-            "is a PKCS#7 bundle (.p7b), not PEM",
-            format!("openssl pkcs7{inform} -in {file} -print_certs -out {new}"),
-        ),
-        Content::P7b => (
-            "is a PKCS#7 bundle (.p7b), which holds certificates and no private key",
-            KEY_FILE.to_owned(),
-        ),
-        Content::Request => (
-            "is a certificate signing request (CSR)",
-            match wanted {
-                Wanted::Certificate => {
-                    "give what the vendor sent back for it: the certificate and its bundle"
-                        .to_owned()
-                }
-                Wanted::Key => KEY_FILE.to_owned(),
-            },
-        ),
-        Content::PublicKey if wanted == Wanted::Key => {
-            ("is a public key, not the private one", KEY_FILE.to_owned())
-        }
-        Content::PublicKey => ("holds a public key and no certificate", BUNDLE.to_owned()),
-        Content::Certificate if wanted == Wanted::Key && is_pem => (
-            "holds a certificate and no private key",
-            "were cert and key exchanged?".to_owned(),
-        ),
-        Content::Certificate if wanted == Wanted::Key => (
-            "holds a certificate in binary form (DER) and no private key",
-            "were cert and key exchanged?".to_owned(),
-        ),
-        Content::Certificate => (
-            "is a certificate in binary form (DER), not text (PEM)",
-            format!("openssl x509 -inform der -in {file} -out {new}"),
-        ),
-        Content::Key if wanted == Wanted::Certificate => (
-            "holds a private key and no certificate",
-            "were cert and key exchanged?".to_owned(),
-        ),
-        Content::Key => (
-            "is a key in binary form (DER), not text (PEM)",
-            format!("openssl pkey -inform der -in {file} -out {new}"),
-        ),
-        Content::EncryptedKey if wanted == Wanted::Key => (
-            "is encrypted with a pass phrase",
-            if is_pem {
-                format!("{DECRYPT}: openssl pkey -in {file} -out {new}")
-            } else {
-                format!("{DECRYPT}: openssl pkcs8 -inform der -in {file} -out {new}")
-            },
-        ),
-        Content::EncryptedKey => (
-            "holds a private key and no certificate",
-            "were cert and key exchanged?".to_owned(),
-        ),
-        Content::Ssh => (
-            "is a key of SSH, which belongs to no certificate",
-            KEY_FILE.to_owned(),
-        ),
-        Content::Utf16 => (
-            "is text in UTF-16, as Windows programs save it",
-            format!("iconv -f UTF-16 -t UTF-8 {file} > {new}"),
-        ),
-        Content::Archive => (
-            "is an archive",
-            "unpack it and take what is meant for nginx: the bundle (.crt or .pem) and the .key"
-                .to_owned(),
-        ),
-        Content::Page => (
-            "is a web page or XML",
-            "a download went wrong: get the file again".to_owned(),
-        ),
-        Content::Bare => (
-            "is base64 without its first and last line",
-            format!(
-                "put -----BEGIN {0}----- before it and -----END {0}----- behind it",
-                thing.to_uppercase()
-            ),
-        ),
-        Content::Empty => (
-            "is empty",
-            match wanted {
-                Wanted::Certificate => BUNDLE.to_owned(),
-                Wanted::Key => KEY_FILE.to_owned(),
-            },
-        ),
-        Content::Unknown => (
-            "is of no kind that weappd knows",
-            format!(
-                "it should hold lines between -----BEGIN {0}----- and -----END {0}-----",
-                thing.to_uppercase()
-            ),
-        ),
-    };
-    let lacks = matches!(
+    let is = name(content, wanted, is_pem);
+    let says_what_lacks = matches!(
         content,
-        Content::Empty
-            | Content::Unknown
-            | Content::Utf16
-            | Content::Bare
-            | Content::Request
-            | Content::Archive
-            | Content::Page
-            | Content::Ssh
+        Content::Certificate
+            | Content::Key
+            | Content::EncryptedKey
+            | Content::PublicKey
+            | Content::Pfx { .. }
+            | Content::JavaStore
+            | Content::P7b
     );
-    let what = if lacks {
-        format!("holds no {thing}: it {is}")
-    } else {
+    let what = if says_what_lacks {
         is.to_owned()
+    } else {
+        format!("holds no {}: it {is}", wanted.thing())
     };
-    (what, hint)
+    (what, way_out(content, wanted, path, is_pem))
+}
+
+impl Wanted {
+    fn thing(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Key => "private key",
+        }
+    }
+
+    /// `-----BEGIN` and so on.
+    fn lines(self) -> (String, String) {
+        let label = self.thing().to_uppercase();
+        let line = |word: &str| format!("-----{word} {label}-----");
+        (line("BEGIN"), line("END"))
+    }
+}
+
+/// What people call it.
+fn name(content: &Content, wanted: Wanted, is_pem: bool) -> &'static str {
+    let key = wanted == Wanted::Key;
+    match content {
+        Content::Pfx { .. } => {
+            "is a PFX (PKCS#12): certificate and key in one file under a pass phrase"
+        }
+        Content::JavaStore => "is a Java key store (JKS)",
+        Content::P7b if key => {
+            "is a PKCS#7 bundle (.p7b), which holds certificates and no private key"
+        }
+        Content::P7b => "is a PKCS#7 bundle (.p7b), not PEM",
+        Content::Request => "is a certificate signing request (CSR)",
+        Content::PublicKey if key => "is a public key, not the private one",
+        Content::PublicKey => "holds a public key and no certificate",
+        Content::Certificate if key && is_pem => "holds a certificate and no private key",
+        Content::Certificate if key => {
+            "holds a certificate in binary form (DER) and no private key"
+        }
+        Content::Certificate => "is a certificate in binary form (DER), not text (PEM)",
+        Content::Key | Content::EncryptedKey if !key => "holds a private key and no certificate",
+        Content::Key => "is a key in binary form (DER), not text (PEM)",
+        Content::EncryptedKey => "is encrypted with a pass phrase",
+        Content::Ssh => "is a key of SSH, which belongs to no certificate",
+        Content::Utf16 => "is text in UTF-16, as Windows programs save it",
+        Content::Archive => "is an archive",
+        Content::Page => "is a web page or XML",
+        Content::Bare => "is base64 without its first and last line",
+        Content::Empty => "is empty",
+        Content::Unknown => "is of no kind that weappd knows",
+    }
+}
+
+/// What to do.
+fn way_out(content: &Content, wanted: Wanted, path: &Path, is_pem: bool) -> String {
+    let key = wanted == Wanted::Key;
+    let inform = if is_pem { "" } else { " -inform der" };
+    let file = quoted(path);
+    let new = quoted(&beside(path, if key { "key" } else { "crt" }));
+    let (begin, end) = wanted.lines();
+    let words = match content {
+        Content::Pfx { is_legacy } => return take_apart(path, *is_legacy),
+        Content::JavaStore => return java_store(path),
+        Content::P7b if !key => {
+            return format!("openssl pkcs7{inform} -in {file} -print_certs -out {new}");
+        }
+        Content::Certificate if !key => {
+            return format!("openssl x509 -inform der -in {file} -out {new}");
+        }
+        Content::Key if key => return format!("openssl pkey -inform der -in {file} -out {new}"),
+        Content::EncryptedKey if key && is_pem => {
+            return format!("{DECRYPT}: openssl pkey -in {file} -out {new}");
+        }
+        Content::EncryptedKey if key => {
+            return format!("{DECRYPT}: openssl pkcs8 -inform der -in {file} -out {new}");
+        }
+        Content::Utf16 => return format!("iconv -f UTF-16 -t UTF-8 {file} > {new}"),
+        Content::Bare => return format!("put {begin} before it and {end} behind it"),
+        Content::Unknown => return format!("it should hold lines between {begin} and {end}"),
+        Content::Certificate | Content::Key | Content::EncryptedKey => {
+            "were cert and key exchanged?"
+        }
+        Content::Request if !key => {
+            "give what the vendor sent back for it: the certificate and its bundle"
+        }
+        Content::Archive => {
+            "unpack it and take what is meant for nginx: the bundle (.crt or .pem) and the .key"
+        }
+        Content::Page => "a download went wrong: get the file again",
+        Content::PublicKey | Content::Empty | Content::Ssh if !key => BUNDLE,
+        Content::P7b | Content::Request | Content::PublicKey | Content::Empty | Content::Ssh => {
+            KEY_FILE
+        }
+    };
+    words.to_owned()
 }
 
 const DECRYPT: &str = "decrypt it, and let only weappd's user read what comes out";

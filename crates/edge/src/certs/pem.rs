@@ -151,7 +151,7 @@ fn find(text: &[u8], from: usize, what: &[u8]) -> Option<usize> {
 
 fn line_of(text: &[u8], at: usize) -> usize {
     let before = text.get(..at).unwrap_or_default();
-    before.iter().filter(|b| **b == b'\n').count() + 1
+    memchr::memchr_iter(b'\n', before).count() + 1
 }
 
 #[cfg(test)]

@@ -88,6 +88,7 @@ fn words(warnings: &[CertWarning], severity: CertSeverity) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_gap_in_the_chain_is_named() {
     let family = Family::new(2040);
     let Family {
@@ -242,6 +243,7 @@ fn one_that_signs_itself_is_served_with_a_warning() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_file_that_is_no_certificate_or_key_is_called_by_its_name() {
     let family = Family::new(2040);
     let bundle = format!("{}{}", family.leaf, family.two);
