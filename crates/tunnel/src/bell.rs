@@ -120,7 +120,7 @@ mod tests {
         drop(wakes);
         heard.await.expect("woken");
         drop(bell);
-        assert!(tasks.finish(Duration::from_secs(5)).await);
+        assert!(tasks.finish(Duration::from_mins(1)).await);
         assert!(HERE.with_borrow(|here| here.upgrade().is_none()));
     }
 }

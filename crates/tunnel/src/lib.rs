@@ -68,6 +68,8 @@ mod tunnels;
 #[cfg(test)]
 mod live_tests;
 #[cfg(test)]
+mod rfc6455_tests;
+#[cfg(test)]
 mod world;
 
 pub use config::{Business, Config, OwnSites, Problem};

@@ -1,16 +1,18 @@
 //! The whole room over real sockets: business servers, phones, callbacks, pushes.
 
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_websockets::Message;
+use weappd_base::fair_timer::FairTimer;
 use weappd_base::secret::Secret;
 
 use crate::signature;
 use crate::tunnels::WS_PATH;
-use crate::world::{Got, KEY, OK, Phone, World, closed_port, soon};
+use crate::world::{ClosedPort, Got, KEY, OK, Phone, World, soon};
 
 #[tokio::test]
 async fn a_conversation() {
@@ -246,7 +248,7 @@ async fn a_genuine_url_is_accepted_however_late_and_a_forged_one_never() {
     );
 }
 
-fn path_of(url: &str) -> String {
+pub(crate) fn path_of(url: &str) -> String {
     let uri: http::Uri = url.parse().expect("a URL");
     uri.path().to_owned()
 }
@@ -255,7 +257,7 @@ const ASK: &str = "host: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Opens a raw WebSocket; gives the answer's head.
-async fn raw(world: &World, path: &str) -> (TcpStream, String) {
+pub(crate) async fn raw(world: &World, path: &str) -> (TcpStream, String) {
     let mut socket = TcpStream::connect(world.address).await.expect("open");
     let ask = format!("GET {path} HTTP/1.1\r\n{ASK}");
     socket.write_all(ask.as_bytes()).await.expect("open");
@@ -428,6 +430,9 @@ async fn a_slow_phone_is_let_go_and_others_are_not() {
     let long = "x".repeat(30_000);
     let mut let_go = false;
     for _ in 0..2000 {
+        // Neither is let go as silent, however long a busy machine takes.
+        drop(stuck.write_all(b"\x8a\x80\0\0\0\0").await);
+        phone.sends_raw(Message::pong("")).await;
         let missed = world.say(&[&slow, &quick], &long).await;
         assert_eq!(phone.hears().await.len(), long.len() + 37);
         if missed["invalidTunnelIds"] == json!([slow]) {
@@ -452,7 +457,6 @@ async fn a_silent_phone_is_gone_after_two_and_a_half_heartbeats() {
     let world = World::with(|config| config.heartbeat_secs = 1);
     let (id, url) = world.get_wsurl().await;
     let (mut socket, _) = raw(&world, &path_of(&url)).await;
-    let began = Instant::now();
     for _ in 0..8 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         socket
@@ -460,12 +464,13 @@ async fn a_silent_phone_is_gone_after_two_and_a_half_heartbeats() {
             .await
             .expect("open");
     }
-    let spoke = began.elapsed();
+    let silence = FairTimer::start();
     let heard = world.business.hears(|all| all.len() >= 2).await;
-    let silent = began.elapsed().checked_sub(spoke).expect("later");
     assert_eq!((heard[1].kind.as_str(), &heard[1].tunnel), ("close", &id));
-    assert!(silent > Duration::from_millis(2200), "{silent:?}");
-    assert!(silent < Duration::from_secs(6), "{silent:?}");
+    // Whoever speaks every two heartbeats stays, even if the keeper comes late.
+    let (silent, fair) = (silence.elapsed(), silence.fair());
+    assert!(silent >= Duration::from_secs(2), "{silent:?}");
+    assert!(fair < Duration::from_secs(6), "{fair:?}");
     assert_eq!(world.tunnels.stats().closed_silent, 1);
     world.end().await;
 }
@@ -485,8 +490,8 @@ async fn a_phone_that_vanishes_is_closed_once() {
 
 #[tokio::test]
 async fn callbacks_wait_for_a_business_server_that_is_down() {
-    let at = closed_port();
-    let world = World::without_business(at);
+    let port = ClosedPort::new();
+    let world = World::without_business(&port);
     let (_, url) = world.get_wsurl().await;
     let mut phone = Phone::open(&url).await;
     assert_eq!(phone.hears().await, "timeout:15");
@@ -500,7 +505,7 @@ async fn callbacks_wait_for_a_business_server_that_is_down() {
         }
     };
     soon(retried).await;
-    world.open_business(at);
+    world.open_business(port);
     let told = world.business.hears_kinds(4).await;
     assert_eq!(told, ["connect", "message", "message", "close"]);
     let seqs: Vec<u32> = world.business.all().iter().map(|got| got.seq).collect();
@@ -547,21 +552,31 @@ async fn a_business_server_that_tells_repeats_gets_uncertain_messages_again() {
         config.businesses[0].dedupe = true;
         config.callback_timeout_ms = 200;
     });
-    world.business.answers(|_, before| match before {
-        1 => (Duration::from_mins(1), 200, OK),
-        _ => (Duration::ZERO, 200, OK),
+    let asked = AtomicUsize::new(0);
+    world.business.answers(move |got, _| {
+        let is_one = got.content.as_ref().is_some_and(|it| it.contains("one"));
+        let first = is_one && asked.fetch_add(1, Ordering::Relaxed) == 0;
+        let pause = if first { 60 } else { 0 };
+        (Duration::from_secs(pause), 200, OK)
     });
     let (_, mut phone) = world.phone().await;
     phone.says("one").await;
     phone.says("two").await;
-    let all = world.business.hears(|all| all.len() >= 4).await;
-    let words: Vec<_> = all[1..]
-        .iter()
-        .filter_map(|got| got.content.as_deref())
-        .collect();
-    assert_eq!(words[0], words[1]);
-    assert_eq!(all[1].webhook_id, all[2].webhook_id);
-    assert!(words[2].contains("two"));
+    let is = |got: &Got, word| got.content.as_ref().is_some_and(|it| it.contains(word));
+    let all = world
+        .business
+        .hears(|all| all.iter().any(|got| is(got, "two")))
+        .await;
+    // A busy machine may have more repeats than the one.
+    let ids = |word| {
+        all.iter()
+            .filter(move |got| is(got, word))
+            .map(|got| &got.webhook_id)
+    };
+    assert!(ids("one").count() >= 2, "{all:?}");
+    assert!(ids("one").all(|id| Some(id) == ids("one").next()));
+    let last_one = all.iter().rposition(|got| is(got, "one"));
+    assert!(last_one < all.iter().position(|got| is(got, "two")));
 }
 
 #[tokio::test]
@@ -752,7 +767,8 @@ async fn a_business_server_that_fails_each_close_is_asked_ever_more_seldom() {
 
 #[tokio::test]
 async fn a_forced_end_waits_for_nobody() {
-    let world = World::without_business(closed_port());
+    let port = ClosedPort::new();
+    let world = World::without_business(&port);
     let (_, url) = world.get_wsurl().await;
     let mut phone = Phone::open(&url).await;
     assert_eq!(phone.hears().await, "timeout:15");

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use hyper::rt::{Read as _, ReadBuf, Write as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use serde_json::{Value, json};
 use weappd_base::wiretap::{Party, Report};
 
 use crate::bell::Wakes;
-use crate::farewell;
+use crate::farewell::{self, Last};
 use crate::frame::{self, Decoder, Event, Violation, code};
 use crate::hub::add;
 use crate::id::TunnelId;
@@ -33,6 +33,8 @@ const SCRATCH: usize = 64 * 1024;
 const SLICES: usize = 64;
 /// How often a socket turns before it lets others go on.
 const TURNS: usize = 16;
+/// How many bytes of answers to WebSocket pings wait at most; of more, the latest are sent.
+const ECHO: usize = 8 * 1024;
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -111,7 +113,8 @@ async fn refuse(tunnels: Tunnels, id: TunnelId, io: Upgraded, goodbye: Goodbye) 
         .hop(|| to_phone(id, "close", json!({ "code": code, "reason": reason })));
     let mut out = Outbox::default();
     out.push(frame::close(code, reason));
-    farewell::say(io, out, true, LAST_WORDS).await;
+    let last = Last::Close(Decoder::default(), Box::default());
+    farewell::say(io, out, last, LAST_WORDS).await;
 }
 
 /// One phone's connection while it lives.
@@ -121,10 +124,10 @@ pub(crate) struct Socket {
     tunnel: Arc<Tunnel>,
     decoder: Decoder,
     out: Outbox,
-    /// Bytes read but not looked at, because the business server does not keep up.
+    /// Bytes read but not looked at: the business server does not keep up, or this is the end.
     held: Option<Box<[u8]>>,
-    /// The answer to the latest WebSocket ping.
-    echo: Option<Box<Bytes>>,
+    /// The answers to WebSocket pings.
+    echo: Option<Box<BytesMut>>,
     epoch: u32,
     /// Whether the latest `ping` is unanswered.
     owes_pong: bool,
@@ -220,14 +223,7 @@ impl Socket {
     fn poll_out(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             if !self.pongs_wait {
-                if std::mem::take(&mut self.owes_pong) {
-                    self.out.push_ahead(packet::PONG);
-                    self.pongs_wait = true;
-                }
-                if let Some(echo) = self.echo.take() {
-                    self.out.push_ahead(*echo);
-                    self.pongs_wait = true;
-                }
+                self.answer_pings();
             }
             if self.out.is_empty() {
                 break;
@@ -252,6 +248,18 @@ impl Socket {
             self.unflushed = false;
         }
         Ok(())
+    }
+
+    /// Puts the answers to pings before all that waits.
+    fn answer_pings(&mut self) {
+        if std::mem::take(&mut self.owes_pong) {
+            self.out.push_ahead(packet::PONG);
+            self.pongs_wait = true;
+        }
+        if let Some(echo) = self.echo.take() {
+            self.out.push_ahead(echo.freeze());
+            self.pongs_wait = true;
+        }
     }
 
     /// Reads once and acts on it: `Ready(None)` when there may be more.
@@ -296,14 +304,14 @@ impl Socket {
                 Err(violation) => return Some(Ending::Broke(violation)),
             };
             input = &mut input[used..];
-            match flow {
-                Flow::On => {}
-                Flow::End(ending) => return Some(ending),
-                Flow::Pause => {
-                    self.held = (!input.is_empty()).then(|| Box::from(&*input));
-                    return None;
-                }
+            if let Flow::On = flow {
+                continue;
             }
+            self.held = (!input.is_empty()).then(|| Box::from(&*input));
+            return match flow {
+                Flow::End(ending) => Some(ending),
+                Flow::On | Flow::Pause => None,
+            };
         }
         None
     }
@@ -314,7 +322,12 @@ impl Socket {
             Event::Text(text) => self.act_on_packet(text),
             Event::Binary => Flow::End(Ending::Binary),
             Event::Ping(payload) => {
-                self.echo = Some(Box::new(frame::pong(payload)));
+                let pong = frame::pong(payload);
+                let echo = self.echo.get_or_insert_default();
+                if echo.len() + pong.len() > ECHO {
+                    echo.clear();
+                }
+                echo.extend_from_slice(&pong);
                 Flow::On
             }
             Event::Pong => Flow::On,
@@ -370,6 +383,8 @@ impl Socket {
                 (violation.code(), violation.reason())
             }
         };
+        // The phone may have asked in the same breath.
+        self.answer_pings();
         if told == Some(Goodbye::Asked) {
             self.out.push(packet::CLOSE);
             self.tunnels
@@ -381,9 +396,19 @@ impl Socket {
             .wiretap()
             .hop(|| to_phone(id, "websocket close", closing));
         self.out.push(frame::close(code, reason));
-        let wait = !matches!(ending, Ending::Closed(_));
-        let Self { io, out, .. } = self;
-        farewell::say(io, out, wait, LAST_WORDS).await;
+        let Self {
+            io,
+            out,
+            decoder,
+            held,
+            ..
+        } = self;
+        let last = match ending {
+            Ending::Closed(_) => Last::Answered,
+            Ending::Broke(_) => Last::Nonsense,
+            _ => Last::Close(decoder, held.unwrap_or_default()),
+        };
+        farewell::say(io, out, last, LAST_WORDS).await;
     }
 }
 

@@ -21,6 +21,9 @@ use crate::id::{Gatekeeper, SHARDS, TunnelId};
 use crate::keeper;
 use crate::tunnel::{Goodbye, Limits, Phase, Said, Tunnel};
 
+/// How often the end of callbacks is looked for while weappd goes down.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Where tunnels are opened, under the site's root.
 pub const WS_PATH: &str = "/weapp/ws";
 
@@ -259,14 +262,21 @@ impl Tunnels {
         } = &*self.0;
         let heard = || self.0.hub.counts.callbacks_heard.load(Ordering::Relaxed);
         let mut before = heard();
-        while tokio::select! {
-            all = lanes.finish(patience) => !all,
-            () = stop.forced() => true,
-        } {
-            let now = heard();
-            if now == before || stop.is_forced() {
-                break;
+        // Silence is counted in looks: time in which weappd itself found no processor is not
+        // the business servers'.
+        let mut silence = Duration::ZERO;
+        while silence < patience
+            && tokio::select! {
+                all = lanes.finish(LOOK) => !all,
+                () = stop.forced() => false,
             }
+        {
+            let now = heard();
+            silence = if now == before {
+                silence + LOOK
+            } else {
+                Duration::ZERO
+            };
             before = now;
         }
         last_call.force();

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
 use weappd_base::clock::Clock;
@@ -34,7 +34,7 @@ use crate::signature;
 use crate::tunnels::{Tunnels, TunnelsParts};
 
 pub(crate) const KEY: &str = "9f338d1f0ecc37d25ac7b161c1d7bf72";
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(90);
 
 /// Waits for something that must come soon.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -142,10 +142,16 @@ pub(crate) struct World {
     client: legacy::Client<legacy::connect::HttpConnector, Full<Bytes>>,
 }
 
-/// A port nobody listens on until [`World::open_business`].
-pub(crate) fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound")
+/// A port of one's own where nobody listens until [`World::open_business`].
+pub(crate) struct ClosedPort(TcpSocket);
+
+impl ClosedPort {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(any).expect("a port");
+        Self(socket)
+    }
 }
 
 impl World {
@@ -163,14 +169,14 @@ impl World {
     }
 
     /// A world whose business server is down.
-    pub(crate) fn without_business(at: SocketAddr) -> Self {
-        Self::build(at, |_| {})
+    pub(crate) fn without_business(port: &ClosedPort) -> Self {
+        Self::build(port.0.local_addr().expect("bound"), |_| {})
     }
 
     /// Starts the business server of a world that had none.
-    pub(crate) fn open_business(&self, at: SocketAddr) {
-        let listener = TcpListener::bind(at).expect("still free");
-        self.serve(listener, self.business.router());
+    pub(crate) fn open_business(&self, port: ClosedPort) {
+        let listener = port.0.listen(64).expect("one's own port");
+        self.serve_on(listener, self.business.router());
     }
 
     fn build(business_at: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
@@ -181,6 +187,8 @@ impl World {
             allow_http_receive: true,
             public_url: format!("ws://{address}"),
             drain_secs: 0,
+            // A busy machine answers late.
+            callback_timeout_ms: 60_000,
             businesses: vec![config::Business {
                 host: host.clone(),
                 key: Secret::new(KEY),
@@ -222,6 +230,10 @@ impl World {
     fn serve(&self, listener: TcpListener, router: Router) {
         listener.set_nonblocking(true).expect("a socket");
         let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+        self.serve_on(listener, router);
+    }
+
+    fn serve_on(&self, listener: tokio::net::TcpListener, router: Router) {
         let servers = self.servers.clone();
         self.servers.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {

@@ -155,3 +155,102 @@ async fn a_room_may_take_the_connection() {
     drop(tcp);
     world.closed().await;
 }
+
+/// Frames of situations in which a WebSocket server must act on its own (the numbers are those
+/// of the Autobahn test suite): a proxy has no opinion on any of them.
+fn frames() -> Vec<(&'static str, Vec<u8>)> {
+    let mask = [0x11, 0x22, 0x33, 0x44];
+    let frame = |first: u8, payload: &[u8]| {
+        let mut frame = vec![first];
+        if let Ok(short @ 0..126) = u8::try_from(payload.len()) {
+            frame.push(0x80 | short);
+        } else {
+            frame.push(0xff);
+            frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+        frame.extend_from_slice(&mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(a, b)| a ^ b));
+        frame
+    };
+    vec![
+        ("1.1.6", frame(0x81, &[b'*'; 65536])),
+        ("1.2.2", frame(0x82, &[0xfe; 125])),
+        ("2.10", frame(0x89, b"payload").repeat(10)),
+        ("3.5", frame(0xd2, b"reserved bits")),
+        ("4.1.1", frame(0x83, b"opcode 3")),
+        ("5.1", [frame(0x09, b"a"), frame(0x80, b"b")].concat()),
+        ("5.18", [frame(0x01, b"a"), frame(0x81, b"b")].concat()),
+        ("6.3.1", frame(0x81, b"\xce\xba\xed\xa0\x80edited")),
+        ("7.1.2", frame(0x88, b"\x03\xe8").repeat(2)),
+        ("7.3.2", frame(0x88, b"a")),
+        (
+            "12.1.1, compressed",
+            frame(0xc1, b"\xf2\x48\xcd\xc9\xc9\x07\0"),
+        ),
+        ("no mask", b"\x81\x04ping".to_vec()),
+        ("no frame", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+    ]
+}
+
+#[tokio::test]
+async fn frames_good_and_bad_go_through_as_they_are() {
+    let world = Plan::new(vec![route("/", proxy_to(echoing()))]).open();
+    for (name, frames) in frames() {
+        for chop in [1, 7, frames.len()] {
+            if frames.len() / chop > 1000 {
+                continue;
+            }
+            let mut tcp = TcpStream::connect(world.http).await.expect("connected");
+            tcp.set_nodelay(true).expect("a socket");
+            tcp.write_all(ASK).await.expect("sent");
+            assert!(head_of(&mut tcp).await.starts_with("HTTP/1.1 101"));
+            let (mut read, mut write) = tcp.split();
+            let sending = async {
+                for piece in frames.chunks(chop) {
+                    write.write_all(piece).await.expect("sent");
+                    tokio::task::yield_now().await;
+                }
+                // The end of one side comes through as well, and the other's answer to it.
+                write.shutdown().await.expect("closed");
+            };
+            let mut back = Vec::new();
+            let receiving = tokio::time::timeout(PATIENCE, read.read_to_end(&mut back));
+            let ((), ended) = tokio::join!(sending, receiving);
+            ended.expect("in time").expect("an orderly end");
+            let back = back.strip_prefix(b"hello").expect("hello");
+            assert!(back == frames, "{name} by {chop}: {} bytes", back.len());
+        }
+    }
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn the_last_word_of_a_server_that_hangs_up_arrives() {
+    // 1002 with a reason, as a server ends a client that breaks the rules.
+    const LAST: &[u8] = b"\x88\x0c\x03\xeareserved!!";
+    let app = serve_raw(|mut tcp, _| async move {
+        head_of(&mut tcp).await;
+        let answer =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        tcp.write_all(answer).await.expect("sent");
+        tcp.read_u8().await.expect("a frame");
+        tcp.write_all(LAST).await.expect("sent");
+    });
+    let world = Plan::new(vec![route("/", proxy_to(app))]).open();
+    for (name, frames) in frames() {
+        if frames.len() > 1000 {
+            continue;
+        }
+        let mut tcp = TcpStream::connect(world.http).await.expect("connected");
+        tcp.write_all(ASK).await.expect("sent");
+        assert!(head_of(&mut tcp).await.starts_with("HTTP/1.1 101"));
+        tcp.write_all(&frames[..1]).await.expect("sent");
+        // The client says no more and does not hang up.
+        let mut heard = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, tcp.read_to_end(&mut heard)).await;
+        ended.expect("in time").expect("an orderly end");
+        assert_eq!(heard, LAST, "{name}");
+    }
+    world.closed().await;
+}

@@ -1,7 +1,13 @@
 //! Phones that do not keep to the protocol: each is closed with its number, costs next to
 //! no memory, and the others go on talking.
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use std::cell::Cell;
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::SinkExt as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -14,6 +20,9 @@ use crate::world::{Phone, World};
 
 /// More than any phone has to say.
 const FLOOD: usize = 100 * 1024 * 1024;
+
+/// What the kernel may hold for a phone that does not read: docs/wire/tunnel.md.
+const KERNEL: usize = 64 * 1024;
 
 /// What a flood may leave behind in weappd, in KiB.
 const TRACE_KIB: u64 = 64 * 1024;
@@ -142,6 +151,22 @@ const TEXT: u8 = 0x81;
 const TEXT_BEGINS: u8 = 0x01;
 const GOES_ON: u8 = 0x00;
 
+/// Bytes in the kernel that weappd wrote to the phone at `port` and it did not take.
+fn unsent(weappd: SocketAddr, phone: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let ends = [weappd.port(), phone].map(|port| format!(":{port:04X}"));
+    let size = table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, remote, _, queues, ..] = fields[..] else {
+            return None;
+        };
+        let ours = local.ends_with(&ends[0]) && remote.ends_with(&ends[1]);
+        let (sending, _) = queues.split_once(':').filter(|_| ours)?;
+        usize::from_str_radix(sending, 16).ok()
+    });
+    size.unwrap_or(0)
+}
+
 /// Somebody whom the others must not disturb, and the memory weappd took before them.
 async fn mallory(world: &World) -> Phone {
     let mut mallory = world.phone("mallory");
@@ -220,34 +245,49 @@ async fn a_hundred_megabytes_that_mean_nothing() {
 #[tokio::test]
 async fn somebody_who_never_listens_is_let_go() {
     let world = World::dev().await;
-    let [(_, a, _), (_, mut b, bob)] = alice_and_bob(&world).await;
+    let [(_, mut a, _), (_, mut b, bob)] = alice_and_bob(&world).await;
     let before = world.pss_kib();
     let long = "x".repeat(500);
-    // Bob's socket is open, but nobody reads it; Alice talks on.
-    let (mut out, mut own) = a.0.split();
+    // Bob's socket is open and shows life, but nobody reads it; Alice talks on.
+    let out = Arc::clone(&a.out);
     let talk = async {
         loop {
             let message = json!({"type": "speak", "content": {"word": long}});
-            let packet = format!("message:{message}");
-            if out.send(Message::text(packet)).await.is_err() {
+            let packet = Message::text(format!("message:{message}"));
+            if out.lock().await.send(packet).await.is_err() {
                 return;
             }
         }
     };
     let leaving = async {
         loop {
-            let packet = soon(own.next()).await.expect("open").expect("a frame");
-            let packet = packet.as_text().unwrap_or_default().to_owned();
+            let packet = a.hears().await;
             if packet.contains("\"leave\"") {
                 assert!(packet.contains(super::text(&bob)), "{packet}");
                 return;
             }
         }
     };
+    let most = Cell::new(0);
+    let watch = async {
+        loop {
+            most.set(most.get().max(unsent(world.https, b.port)));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
     let told = tokio::time::timeout(crate::process::PATIENCE * 3, async {
-        tokio::select! { () = leaving => {}, () = talk => panic!("Alice is let go") }
+        tokio::select! {
+            () = leaving => {}
+            () = talk => panic!("Alice is let go"),
+            () = watch => {}
+        }
     });
     told.await.expect("the room hears that Bob is gone");
+    let kernel = most.get();
+    assert!(
+        (1..=KERNEL).contains(&kernel),
+        "{kernel} bytes wait in the kernel"
+    );
     let after = world.pss_kib();
     assert!(
         after < before + TRACE_KIB,
