@@ -53,7 +53,7 @@ test('mistakes and limits have the numbers of Tencent\'s gateway', async () => {
     if (path === '/full') return { statusCode: 200, data: 'x'.repeat(1000 * 1024), header: KNOWN };
     if (path === '/late') throw new Error('request:fail timeout');
     if (path === '/missing') return { statusCode: 404, data: { error: 'not_here' }, header: KNOWN };
-    if (path === '/service') return { statusCode: 404, data: { error: 'service_not_found', status: 404 }, header: {} };
+    if (path === '/service') return { statusCode: 404, data: { error: { code: 'service_not_found', message: '' } }, header: {} };
     if (path === '/nobody') return { statusCode: 401, data: { code: -1, error: 'ERR_SKEY_INVALID' } };
     return null;
   });

@@ -11,7 +11,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use weappd_base::clock::Clock;
+use weappd_base::fair_timer::FairTimer;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
@@ -198,10 +199,10 @@ impl World {
 
     /// Ends everything; returns how long it took.
     async fn end(self) -> Duration {
-        let begun = Instant::now();
+        let begun = FairTimer::start();
         self.stop.ask();
         assert!(self.tasks.finish(PATIENCE).await);
-        begun.elapsed()
+        begun.fair()
     }
 }
 
@@ -337,14 +338,14 @@ async fn a_crash_is_answered_at_once() {
     let mut addresses = world.apps.addresses();
     let old = addresses.borrow_and_update()["shop"].clone();
     kill(before);
-    let begun = Instant::now();
+    let begun = FairTimer::start();
     addresses.changed().await.expect("open");
     assert!(
         addresses.borrow_and_update()["shop"].is_empty(),
         "taken down first"
     );
     let new = world.addresses("shop", 1).await;
-    let took = begun.elapsed();
+    let took = begun.fair();
     assert_ne!(old, new, "another port, another process");
     let view = world.ready("shop").await;
     assert_ne!(view.pid, Some(before));
@@ -382,10 +383,10 @@ async fn who_ignores_the_signal_is_killed() {
     let world = World::with([("w", with(deaf, json!({"stop": {"grace_ms": 60_000}})))]);
     world.logged("w", "out up").await;
     let pid = world.ready("w").await.pid.expect("a pid");
-    let begun = Instant::now();
+    let begun = FairTimer::start();
     let grace = Some(Duration::from_millis(100));
     world.apps.stop("w", grace).await.expect("stopped");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.fair() < Duration::from_secs(5));
     let view = world.one("w").await;
     assert_eq!(
         (view.state, view.last_ending),

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use weappd_base::wiretap::Party::{App, Phone, Weappd};
 
@@ -128,7 +128,7 @@ fn upload_terms(worker: &Worker, visit: &Visit, head: &Parts) -> UploadTerms {
         limit: config.max_body_bytes,
         // Over HTTP/1 the wire asks it.
         rate: (!visit.http1).then(|| config.upload_rate()),
-        awaits_continue: visit.http1 && head.headers.contains_key(header::EXPECT),
+        awaits_continue: visit.http1 && screen::awaits_continue(&head.headers),
         tasks: worker.tasks.clone(),
         stop: worker.stop.clone(),
     }
@@ -214,7 +214,7 @@ async fn go(
             let leg = Leg { head, body, fate };
             let answer = Box::pin(go(worker, visit, &shared.app, leg, ear)).await?;
             match again {
-                Some(head) if SharedPath::is_unknown(answer.status()) => {
+                Some(head) if SharedPath::is_unknown(&answer) => {
                     room::enter(&shared.room, visit, head, Body::full("")).await
                 }
                 _ => Ok(answer),

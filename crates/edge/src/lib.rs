@@ -8,7 +8,7 @@
 //!
 //! - The way in: `listener` (accept, deal), `worker` (an edge thread), `connection`
 //!   (hyper on a connection), `tls` and `certs`, `stream` (the wire and its deadlines),
-//!   `stream_tasks` (the same for the streams of HTTP/2), `pace`, `traffic`, `framing` (what
+//!   `stream_tasks` (the same for the streams of HTTP/2), `pace`, `traffic`, `linger`, `framing` (what
 //!   hyper would mend silently).
 //! - The road: `gate`, and its steps `screen`, `path`, `house`, `route`, `services` and `guard`,
 //!   `challenge`, `redirect`, `headers` and `claims`, `identity`.
@@ -52,6 +52,7 @@ mod guard;
 mod headers;
 mod house;
 mod identity;
+mod linger;
 mod listener;
 mod nets;
 mod notices;

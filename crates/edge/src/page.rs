@@ -195,4 +195,32 @@ mod tests {
         let bad = refuse(Refusal::BadRequest("no"), false, false);
         assert!(!bad.headers().contains_key(header::CONNECTION));
     }
+
+    #[test]
+    fn every_code_is_in_the_document() {
+        let document = include_str!("../../../docs/wire/errors.md");
+        for refusal in [
+            Refusal::BadRequest("no"),
+            Refusal::UnknownHost,
+            Refusal::WrongCertificate,
+            Refusal::NotFound,
+            Refusal::UnknownService,
+            Refusal::MethodNotAllowed,
+            Refusal::UriTooLong,
+            Refusal::TooManyHeaders,
+            Refusal::BodyTooLarge,
+            Refusal::BodyTooSlow,
+            Refusal::Expectation,
+            Refusal::LoginRequired,
+            Refusal::AppNotReady,
+            Refusal::ClientBusy,
+            Refusal::BadGateway,
+            Refusal::GatewayTimeout,
+            Refusal::Internal,
+        ] {
+            let (status, code) = refusal.code();
+            let row = format!("| {} | `{code}` |", status.as_u16());
+            assert!(document.contains(&row), "{row}");
+        }
+    }
 }

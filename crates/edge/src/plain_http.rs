@@ -1,23 +1,19 @@
 //! Plain HTTP on a port that speaks TLS: answered with a sentence, where an alert would be
 //! bytes that nobody reads.
 
+use std::future::poll_fn;
 use std::io;
-use std::time::Duration;
 
 use http::StatusCode;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use weappd_base::error_body::ErrorBody;
 
+use crate::linger::{LINGER, Linger};
 use crate::page;
 
 const ENGLISH: &str = "This port speaks HTTPS: write https:// in place of http://.";
 const CHINESE: &str = "该端口使用 HTTPS，请把地址开头的 http:// 改为 https://。";
-
-/// How much of what is still being sent is read, and for how long, so that the answer is not
-/// lost to a reset.
-const LINGER_BYTES: usize = 256 * 1024;
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Whether a client's first bytes are a request's, not a TLS record's.
 pub(crate) fn is_request(heard: &[u8]) -> bool {
@@ -30,13 +26,8 @@ pub(crate) async fn refuse(mut io: TcpStream, heard: &[u8]) -> io::Error {
     let ending = async {
         io.write_all(answer(html).as_bytes()).await?;
         io.shutdown().await?;
-        let (mut scratch, mut read) = ([0; 4096], 0);
-        while read < LINGER_BYTES {
-            match io.read(&mut scratch).await? {
-                0 => break,
-                count => read += count,
-            }
-        }
+        let mut linger = Linger::new();
+        poll_fn(|cx| linger.poll(cx, &mut io)).await;
         Ok::<_, io::Error>(())
     };
     // However it ended, the client had its chance.

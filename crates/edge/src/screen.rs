@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use crate::config::Config;
 use crate::page::Refusal;
@@ -21,8 +21,8 @@ pub(crate) fn check(head: &mut Parts, config: &Config) -> Result<String, Refusal
     if head.headers.len() > config.max_headers {
         return Err(Refusal::TooManyHeaders);
     }
-    if let Some(expect) = head.headers.get(header::EXPECT) {
-        if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+    if head.headers.contains_key(header::EXPECT) {
+        if !awaits_continue(&head.headers) {
             return Err(Refusal::Expectation);
         }
         // hyper says 100 as soon as the body is asked for.
@@ -35,6 +35,12 @@ pub(crate) fn check(head: &mut Parts, config: &Config) -> Result<String, Refusal
         return Err(Refusal::BodyTooLarge);
     }
     authority(head)
+}
+
+/// Whether the client sends its body only once it is told to go on.
+pub(crate) fn awaits_continue(headers: &HeaderMap) -> bool {
+    let expect = headers.get(header::EXPECT);
+    expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 fn check_method(method: &Method) -> Result<(), Refusal> {

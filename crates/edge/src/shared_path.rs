@@ -2,7 +2,7 @@
 
 use axum::Router;
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 
 use crate::house::To;
 
@@ -35,11 +35,17 @@ impl SharedPath {
         Some(copy)
     }
 
-    /// Whether an app that answers so has nothing for `GET` at this path.
-    pub(crate) fn is_unknown(status: StatusCode) -> bool {
-        matches!(
-            status,
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
-        )
+    /// Whether an app that answers so has nothing for `GET` at this path. A page is what an
+    /// app sends for every path that it does not know otherwise.
+    pub(crate) fn is_unknown<B>(answer: &Response<B>) -> bool {
+        let kind = answer.headers().get(header::CONTENT_TYPE);
+        let is_page = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+        is_page && answer.status() == StatusCode::OK
+            || matches!(
+                answer.status(),
+                StatusCode::NOT_FOUND
+                    | StatusCode::METHOD_NOT_ALLOWED
+                    | StatusCode::NOT_IMPLEMENTED
+            )
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::config::Config;
 use crate::framing::{Fault, Framing, Waiting};
+use crate::linger::Linger;
 use crate::pace::{LeastRate, RateTimer};
 use crate::tls_stream::TlsStream;
 use crate::traffic::{Seat, Traffic};
@@ -91,6 +92,9 @@ pub(crate) struct Wire {
     spoil: &'static [u8],
     /// The framing of a body is broken: nothing more is read.
     broken: bool,
+    /// A head was refused: its client may go on sending.
+    refused: bool,
+    linger: Option<Box<Linger>>,
     /// Time spent waiting for a body, and what came in that time.
     waited: Duration,
     brought: u64,
@@ -114,6 +118,8 @@ impl Wire {
             writing: RateTimer::new(deadlines.answer),
             spoil: &[],
             broken: false,
+            refused: false,
+            linger: None,
             waited: Duration::ZERO,
             brought: 0,
             _seats: seats,
@@ -147,6 +153,7 @@ impl Wire {
             Err(Fault::Head(at)) => {
                 buf.set_filled(before + at);
                 self.spoil = SPOIL;
+                self.refused = true;
                 self.put_spoil(buf);
                 Ok(())
             }
@@ -322,9 +329,23 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Stream::Plain(io) => Pin::new(io).poll_shutdown(cx),
-            Stream::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(match &mut this.io {
+                Stream::Plain(io) => Pin::new(io).poll_shutdown(cx),
+                Stream::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            })?;
+            let mut framing = this.framing.iter();
+            let is_cut = framing.any(|framing| framing.waiting() != Waiting::Request);
+            if !(is_cut || this.refused) {
+                return Poll::Ready(Ok(()));
+            }
         }
+        let linger = this.linger.get_or_insert_with(|| Box::new(Linger::new()));
+        let tcp = match &mut this.io {
+            Stream::Plain(io) => io,
+            Stream::Tls(io) => io.tcp(),
+        };
+        linger.poll(cx, tcp).map(Ok)
     }
 }

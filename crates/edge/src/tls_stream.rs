@@ -120,6 +120,11 @@ impl TlsStream {
         self.conn.alpn_protocol() == Some(b"h2")
     }
 
+    /// The connection below, for bytes that nobody deciphers.
+    pub(crate) fn tcp(&mut self) -> &mut TcpStream {
+        &mut self.io
+    }
+
     /// The host the client asked for, lower case as rustls gives it.
     pub(crate) fn sni(&self) -> Option<&str> {
         self.sni.as_deref()

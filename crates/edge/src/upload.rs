@@ -20,14 +20,10 @@ use tokio::time::timeout;
 use weappd_base::tasks::{Stop, Tasks};
 
 use crate::body::BodyError;
+use crate::linger::{LINGER, LINGER_BYTES, LINGER_SILENCE};
 use crate::pace::{LeastRate, RateTimer};
 
-/// How much of a body nobody wants is still read.
-const LINGER_BYTES: u64 = 64 * 1024 * 1024;
-/// For how long, and how long without a byte.
-const LINGER: Duration = Duration::from_secs(30);
-const LINGER_SILENCE: Duration = Duration::from_secs(5);
-/// How long once the house is closing.
+/// How long a body nobody wants is read once the house is closing.
 const LINGER_AT_STOP: Duration = Duration::from_secs(1);
 
 /// What a client's body is read under.

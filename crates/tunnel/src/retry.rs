@@ -111,6 +111,12 @@ impl RetryGate {
     pub(crate) fn lost(&self, why: &str, tokens: &Tokens) -> Telling {
         let mut state = self.state.lock();
         let now = Instant::now();
+        if state.failures >= LENIENT && !state.is_probing && now < state.next {
+            // It was under way before the pause began, or is asked for the first time: many
+            // that fail at once are one failure.
+            why.clone_into(&mut state.last_error);
+            return Telling::Nothing;
+        }
         state.failures = state.failures.saturating_add(1);
         state.is_probing = false;
         let (first, longest) = PAUSES;
@@ -211,6 +217,20 @@ mod tests {
         let told = told.load(Ordering::Relaxed);
         assert!((5..8).contains(&told), "{told}");
         assert_eq!(gate.trouble().as_deref(), Some("status 500"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_fail_at_once_are_one_failure() {
+        for (at_once, longest) in [(3, 200), (30, 200), (3000, 200)] {
+            let gate = RetryGate::new();
+            for _ in 0..at_once {
+                gate.lost("status 500", &Tokens::system());
+            }
+            let begun = Instant::now();
+            gate.turn().await;
+            let waited = begun.elapsed().as_millis();
+            assert!((100..=longest).contains(&waited), "{at_once}: {waited} ms");
+        }
     }
 
     #[tokio::test(start_paused = true)]

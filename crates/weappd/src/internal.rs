@@ -148,12 +148,14 @@ async fn whoami(
             "unionid": who.unionid,
         }))
         .into_response(),
-        Err(denied) => refuse(
-            StatusCode::UNAUTHORIZED,
-            "no_session",
-            &denied.to_string(),
-            None,
-        ),
+        Err(denied) => {
+            let (status, code) = match &denied {
+                // The session may be good: nobody is to be logged out for it.
+                Denied::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
+                _ => (StatusCode::UNAUTHORIZED, "no_session"),
+            };
+            refuse(status, code, &denied.to_string(), None)
+        }
     }
 }
 

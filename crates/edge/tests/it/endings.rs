@@ -121,7 +121,8 @@ fn refusing_world(
     let (nobody, nowhere) = refusing();
     let early = serve_raw(|mut tcp, _| async move {
         drop(tcp.read(&mut [0; 512]).await);
-        let answer = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
+        // It reads one request in all its life.
+        let answer = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         drop(tcp.write_all(answer).await);
         while let Ok(1..) = tcp.read(&mut [0; 8192]).await {}
     });

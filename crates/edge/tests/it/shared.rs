@@ -62,3 +62,20 @@ async fn an_app_asked_first_is_followed_by_the_room_only_where_it_knows_nothing(
         world.closed().await;
     }
 }
+
+#[tokio::test]
+async fn a_page_for_every_path_is_no_tunnel() {
+    for (kind, words) in [
+        ("text/html", "room GET"),
+        ("text/html; charset=utf-8", "room GET"),
+        ("application/json", "app"),
+        ("text/plain", "app"),
+    ] {
+        let app = Router::new().fallback(move || async move { ([("content-type", kind)], "app") });
+        let to = shared(proxy_to(serve(app)), true);
+        let world = Plan::new(vec![route("= /t", to)]).open();
+        let answer = ask(world.http, "GET", "/t", &[], "").await;
+        assert_eq!(answer.text(), words, "{kind}");
+        world.closed().await;
+    }
+}

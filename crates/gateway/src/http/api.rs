@@ -39,7 +39,7 @@ pub fn in_front_of(gateway: Gateway, inner: Router) -> Router {
 async fn divert(State(api): State<Router>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let ours = path == "/token" || allow::is_clouds(path) || allow::is_wechats(path);
-    if ours || is_wechat(&host_of(&request)) {
+    if ours || host_of(&request).as_deref().is_some_and(is_wechat) {
         api.oneshot(request).await.into_response()
     } else {
         next.run(request).await
@@ -151,21 +151,23 @@ fn no_browsers(shared: &Shared, request: &Request) -> Result<(), Refusal> {
     let headers = request.headers();
     let host = host_of(request);
     let from_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
-    if from_page || !(is_wechat(&host) || shared.local_hosts.allow(&host)) {
+    let is_ours = |host: String| is_wechat(&host) || shared.local_hosts.allow(&host);
+    // Browsers always name a host.
+    if from_page || !host.is_none_or(is_ours) {
         return Err(Refusal::Browser);
     }
     Ok(())
 }
 
-fn host_of(request: &Request) -> String {
+fn host_of(request: &Request) -> Option<String> {
     let header = request.headers().get(header::HOST);
-    let header = header.and_then(|host| host.to_str().ok());
-    let host = request.uri().host().or(header).unwrap_or_default();
+    let header = header.map(|host| host.to_str().unwrap_or_default());
+    let host = request.uri().host().or(header)?;
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    name.to_ascii_lowercase()
+    Some(name.to_ascii_lowercase())
 }
 
 fn is_wechat(name: &str) -> bool {

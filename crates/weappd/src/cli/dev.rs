@@ -144,6 +144,26 @@ fn logs(args: &Args) -> String {
     format!("weappd app logs -f --data-dir {dir} {name}")
 }
 
+/// Tunnels whose business server is the app, over plain HTTP.
+fn tunnel(http_addr: SocketAddr, key: &Secret) -> weappd_tunnel::Config {
+    weappd_tunnel::Config {
+        public_url: format!("ws://{http_addr}"),
+        allow_http_receive: true,
+        drain_secs: 0,
+        businesses: vec![Business {
+            host: http_addr.to_string(),
+            key: key.clone(),
+            ..Business::default()
+        }],
+        own_sites: OwnSites {
+            hosts: vec!["*".to_owned()],
+            http_ports: vec![http_addr.port()],
+            ..OwnSites::default()
+        },
+        ..weappd_tunnel::Config::default()
+    }
+}
+
 fn plan(
     args: Args,
     cert: weappd_edge::CertFiles,
@@ -173,22 +193,7 @@ fn plan(
             endpoint: format!("http://{wechat_addr}"),
             ..weappd_wechat::Config::default()
         },
-        tunnel: weappd_tunnel::Config {
-            public_url: format!("ws://{http_addr}"),
-            allow_http_receive: true,
-            drain_secs: 0,
-            businesses: vec![Business {
-                host: server_host.clone(),
-                key: key.clone(),
-                ..Business::default()
-            }],
-            own_sites: OwnSites {
-                hosts: vec!["*".to_owned()],
-                http_ports: vec![http_addr.port()],
-                ..OwnSites::default()
-            },
-            ..weappd_tunnel::Config::default()
-        },
+        tunnel: tunnel(http_addr, &key),
         ..Sections::default()
     };
     Ok(Plan {

@@ -17,7 +17,7 @@ fn site(edge: &str) -> World {
         .sections(&format!(
             "[sites.\"shop.test\"]\ntls = \"off\"\nproxy = \"{app}\"\n\
              [miniapps.{APPID}]\nsecret = {{ env = \"WEAPP_SECRET\" }}\n\
-             [tunnel]\nkey = \"the-key-of-the-tunnel\"\n\
+             [tunnel]\nkey = \"the-key-of-the-tunnel\"\nissuer = \"weappd\"\n\
              [session]\nlogins_per_minute_per_ip = 2"
         ))
         .serve()

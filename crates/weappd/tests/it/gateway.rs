@@ -127,7 +127,8 @@ async fn messages_reach_the_app_even_if_it_was_down() {
     assert_eq!(pushed["acknowledged"], true, "{pushed}");
     inbox_has(&world, 1, 0).await;
     let status = said(&world.command(&["inbox", "status"]));
-    assert_eq!(status, "waiting for the app: 1\ndead letters: 0\n");
+    assert!(status.starts_with("waiting for the app: 1\n"), "{status}");
+    assert!(status.ends_with("\ndead letters: 0\n"), "{status}");
 
     let (app, mut heard) = app(StatusCode::OK);
     nobody.serve(app);

@@ -49,7 +49,7 @@ fn serve(app: std::net::SocketAddr) -> World {
              [miniapps.{APPID}]\nsecret = {{ env = \"WEAPP_SECRET\" }}\nmessage_token = \"one\"\n\
              [miniapps.{OTHER}]\nsecret = {{ file = \"other.secret\" }}\nmessage_token = \"two\"\n\
              message_path = \"/inbox/other\"\nsession_duration_secs = 600\n\
-             [tunnel]\nkey = \"a signature key\""
+             [tunnel]\nkey = \"a signature key\"\nissuer = \"weappd\""
         ))
         .serve()
 }

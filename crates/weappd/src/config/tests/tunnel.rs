@@ -1,6 +1,7 @@
 //! Whose tunnels are: who opens them, where phones reach them, where callbacks go.
 
 use super::{Desk, MINIAPP};
+use crate::config::Severity;
 
 const SITE: &str = "domain = \"www.example.com\"\ncert = \"a.crt\"\nkey = \"a.key\"\n";
 
@@ -9,6 +10,7 @@ fn errors(desk: &Desk, text: &str) -> Vec<String> {
         Ok(_) => Vec::new(),
         Err(problems) => problems
             .into_iter()
+            .filter(|problem| problem.severity == Severity::Error)
             .map(|problem| problem.message)
             .collect(),
     }

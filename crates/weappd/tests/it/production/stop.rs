@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use weappd_base::fair_timer::FairTimer;
 
 use crate::process::PATIENCE;
 use crate::tunnel::Socket;
@@ -57,14 +58,14 @@ async fn open(world: &World, tunnels: usize) -> Vec<Socket> {
 
 /// Stops weappd; how long that took, and what its app heard.
 async fn stop(mut world: World, sockets: Vec<Socket>) -> (Duration, Vec<Value>, String) {
-    let begun = Instant::now();
+    let begun = FairTimer::start();
     world.signal(Signal::TERM);
     // A phone that is told to go says goodbye too.
     for mut socket in sockets {
         assert_eq!(socket.sees_close().await, Some(1001));
     }
     let status = tokio::task::block_in_place(|| world.process().wait(PATIENCE));
-    let took = begun.elapsed();
+    let took = begun.fair();
     assert!(
         status.is_some_and(|status| status.success()),
         "{status:?}\n{}",
