@@ -12,6 +12,7 @@
 
 mod beside;
 mod client;
+mod demos;
 mod production;
 pub(crate) mod runs;
 mod server;
@@ -99,6 +100,7 @@ fn the_packages_are_the_ones_of_those_years() {
         ("qcloud-weapp-server-sdk", "0.8.2"),
         ("wafer-client-sdk", "0.8.4"),
         ("wafer-node-sdk", "1.4.5"),
+        ("wafer-node-session", "1.0.10"),
         ("wafer2-client-sdk", "2.1.0"),
     ] {
         let manifest = fs::read_to_string(software.node_modules.join(package).join("package.json"));

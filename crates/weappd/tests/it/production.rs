@@ -44,7 +44,7 @@ fn block_with(page: &str, line: &str) -> String {
 }
 
 /// The edits every page asks for: one's own domain and AppID.
-fn own(file: &str) -> String {
+pub(crate) fn own(file: &str) -> String {
     let appid = file
         .split('"')
         .find(|word| word.starts_with("wx"))
@@ -87,8 +87,8 @@ async fn the_smallest_file_of_both_readmes_serves() {
     }
 }
 
-#[tokio::test]
-async fn the_file_of_init_serves_with_the_edits_it_asks_for() {
+/// The file that `weappd init` writes.
+pub(crate) fn init() -> String {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut init = Command::new(WEAPPD);
     let done = init
@@ -97,8 +97,12 @@ async fn the_file_of_init_serves_with_the_edits_it_asks_for() {
         .output()
         .expect("weappd runs");
     assert!(done.status.success());
-    let file = fs::read_to_string(dir.path().join("weappd.toml")).expect("weappd.toml");
-    let recipe = Recipe::new().whole(&own(&file));
+    fs::read_to_string(dir.path().join("weappd.toml")).expect("weappd.toml")
+}
+
+#[tokio::test]
+async fn the_file_of_init_serves_with_the_edits_it_asks_for() {
+    let recipe = Recipe::new().whole(&own(&init()));
     let world = chat_room(recipe, "app.js").serve();
     phones_find_everything(&world).await;
 }

@@ -25,6 +25,14 @@ impl OldServer<'_> {
         }
     }
 
+    /// What Node runs.
+    pub(super) fn script(&self) -> &'static str {
+        match self {
+            Self::Wafer1 => "wafer1-server.js",
+            Self::Wafer2(_) => "wafer2-server.js",
+        }
+    }
+
     /// The `[app]` section.
     pub(super) fn app_section(
         &self,
@@ -32,10 +40,21 @@ impl OldServer<'_> {
         sdk_config: &Path,
         wechat_url: &str,
     ) -> String {
-        let script = match self {
-            Self::Wafer1 => "wafer1-server.js",
-            Self::Wafer2(_) => "wafer2-server.js",
-        };
+        format!(
+            "[app]\nrun = \"node '{}'\"\nenv = {}",
+            fixture(self.script()).display(),
+            self.env(software, sdk_config, wechat_url, APP_SECRET)
+        )
+    }
+
+    /// Its environment, as weappd.toml has it.
+    pub(super) fn env(
+        &self,
+        software: &OldSoftware,
+        sdk_config: &Path,
+        wechat_url: &str,
+        app_secret: &str,
+    ) -> String {
         let mut env = vec![
             ("NODE_PATH", software.modules().display().to_string()),
             ("SDK_CONFIG", sdk_config.display().to_string()),
@@ -46,17 +65,13 @@ impl OldServer<'_> {
                 ("NODE_OPTIONS", format!("--require {}", elsewhere.display())),
                 ("WECHAT_URL", wechat_url.to_owned()),
                 ("WX_APPID", APPID.to_owned()),
-                ("WX_APPSECRET", APP_SECRET.to_owned()),
+                ("WX_APPSECRET", app_secret.to_owned()),
                 ("MYSQL_PORT", store.port.to_string()),
                 ("MYSQL_USER", mariadb::USER.to_owned()),
                 ("MYSQL_PASS", mariadb::PASSWORD.to_owned()),
             ]);
         }
         let env = env.iter().map(|(name, text)| format!("{name} = '{text}'"));
-        format!(
-            "[app]\nrun = \"node '{}'\"\nenv = {{ {} }}",
-            fixture(script).display(),
-            env.collect::<Vec<_>>().join(", ")
-        )
+        format!("{{ {} }}", env.collect::<Vec<_>>().join(", "))
     }
 }

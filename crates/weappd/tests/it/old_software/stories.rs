@@ -37,14 +37,17 @@ pub(crate) fn wafer1_runs_where_weappd_logs_in() {
 /// Koa and `wafer-node-sdk`, whose users weappd logs in, in the SDK's own `cAuth`.
 pub(crate) fn wafer2_runs_where_weappd_logs_in() {
     let software = OldSoftware::install();
-    let store = MariaDb::start(&["cAuth"]);
-    store.query("cAuth", super::beside::TABLE);
-    let session = format!("\n[session]\nstore = '{}'\n", store.url("cAuth"));
-    let server = OldServer::Wafer2(&store);
-    let weappd = Production::start_on(&software, &server, "", &session);
-    let mut alice = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "alice");
-    let mut bob = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "bob");
-    two_users_chat(&mut alice, &mut bob);
+    for dialects in ["[\"wafer2\"]", "[\"wafer1\", \"wafer2\"]"] {
+        let store = MariaDb::start(&["cAuth"]);
+        store.query("cAuth", super::beside::TABLE);
+        let session = format!("\n[session]\nstore = '{}'\n", store.url("cAuth"));
+        let server = OldServer::Wafer2(&store);
+        let site = format!("dialects = {dialects}");
+        let weappd = Production::start_on(&software, &server, &site, &session);
+        let mut alice = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "alice");
+        let mut bob = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "bob");
+        two_users_chat(&mut alice, &mut bob);
+    }
 }
 
 /// Koa and the Wafer 2 SDKs, with sessions of their own and weappd as tunnel server.
