@@ -25,7 +25,8 @@
 //!   for a path that wants a session wants it too.
 //! - No header of a client in which apps look for its identity or address reaches one; only
 //!   configured proxies, and gateways of WeChat's, are believed.
-//! - A request is sent to a business server once; again only if nothing was sent.
+//! - A request is sent to a business server once; again only if nothing was sent, or if it may
+//!   be repeated and a kept connection was closed without a word.
 //! - A connection is a tunnel only after a 101.
 //! - No file that weappd reads or keeps is served, whatever name leads to it.
 //! - Every wait for a client has an end.

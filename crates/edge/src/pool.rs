@@ -2,6 +2,12 @@
 //!
 //! A connection serves one request at a time. It comes back when the answer's body has
 //! been read to its end, never earlier, so no answer can be taken for another's.
+//!
+//! A business server may close a kept connection at any moment, also at the one in which a
+//! request is on its way. Whether it acted on that request cannot be known, so only a
+//! request that may be repeated (RFC 9110, 9.2.2) goes out again, once and on a new
+//! connection. For the others it is looked first whether the connection still lives, and a
+//! connection that rested for long is not used.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +16,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -20,11 +27,15 @@ use weappd_base::tasks::Tasks;
 
 use crate::body::Body;
 use crate::config::Config;
-use crate::upstream_reads::UpstreamStream;
+use crate::upstream_reads::{Heard, UpstreamStream};
 
 /// The most that is read ahead of an answer, or held of a request; an answer's head must fit
 /// in.
 const BUFFER: usize = 64 * 1024;
+
+/// The longest rest of a connection that carries a request which cannot be repeated. No
+/// server in common use closes sooner.
+const FRESH: Duration = Duration::from_millis(900);
 
 /// The address of a business server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +70,7 @@ struct Shared {
 #[derive(Debug)]
 struct Idle {
     sender: SendRequest<Body>,
+    heard: Heard,
     since: Instant,
 }
 
@@ -66,9 +78,9 @@ struct Idle {
 #[derive(Debug)]
 pub(crate) struct Lent {
     sender: SendRequest<Body>,
+    heard: Heard,
     to: Upstream,
     pool: Pool,
-    reused: bool,
 }
 
 /// Why no answer came.
@@ -92,34 +104,46 @@ impl Pool {
     }
 
     /// Sends a request on a kept connection or a new one. A kept one that turns out to be
-    /// closed before anything was sent is replaced.
+    /// closed is replaced, if nothing was sent or the request may be repeated.
     pub(crate) async fn send(
         &self,
         to: &Upstream,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Failed> {
+        let repeats = may_be_repeated(&request);
         loop {
-            let mut lent = match self.take(to) {
-                Some(lent) => lent,
-                None => match self.connect(to, false).await {
-                    Ok(lent) => lent,
-                    Err(error) => return Err(Failed::Unsent(Box::new(request), error)),
-                },
+            let Some(lent) = self.take(to, repeats).await else {
+                return self.send_anew(to, request).await;
             };
-            match lent.sender.try_send_request(request).await {
-                Ok(response) => {
-                    return Ok(response.map(|body| Body::upstream(body, Some(lent))));
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if lent.reused => request = unsent,
-                    Some(unsent) => {
-                        let error = io::Error::other(error.into_error());
-                        return Err(Failed::Unsent(Box::new(unsent), error));
-                    }
-                    None => return Err(Failed::Lost(error.into_error())),
+            let copy = repeats.then(|| copy(&request));
+            match lent.send(request).await {
+                Err((Some(unsent), _, _)) => request = unsent,
+                Err((None, error, lent)) => match copy {
+                    // Closed without a word: at the moment of the request, or because of it.
+                    Some(copy) if !lent.heard.any() => return self.send_anew(to, copy).await,
+                    _ => return Err(Failed::Lost(error)),
                 },
+                Ok(response) => return Ok(response),
             }
         }
+    }
+
+    /// Sends a request on a new connection.
+    async fn send_anew(
+        &self,
+        to: &Upstream,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Failed> {
+        let lent = match self.connect(to, false).await {
+            Ok(lent) => lent,
+            Err(error) => return Err(Failed::Unsent(Box::new(request), error)),
+        };
+        lent.send(request)
+            .await
+            .map_err(|(unsent, error, _)| match unsent {
+                Some(unsent) => Failed::Unsent(Box::new(unsent), io::Error::other(error)),
+                None => Failed::Lost(error),
+            })
     }
 
     /// Sends a request that may turn its connection into a tunnel: always a new one.
@@ -136,20 +160,33 @@ impl Pool {
         sent.map_err(|error| Failed::Lost(error.into_error()))
     }
 
-    fn take(&self, to: &Upstream) -> Option<Lent> {
+    /// A kept connection that is alive as far as can be known.
+    async fn take(&self, to: &Upstream, repeats: bool) -> Option<Lent> {
+        if repeats {
+            return self.take_idle(to, self.0.max_idle);
+        }
+        if !self.0.idle.lock().contains_key(to) {
+            return None;
+        }
+        // Lets the connections' own tasks see what came meanwhile: the end, it may be.
+        tokio::task::yield_now().await;
+        self.take_idle(to, self.0.max_idle.min(FRESH))
+    }
+
+    fn take_idle(&self, to: &Upstream, max_idle: Duration) -> Option<Lent> {
         let mut all = self.0.idle.lock();
         let idle = all.get_mut(to)?;
         // The youngest first, so that a quiet hour lets the others go.
         let at = idle
             .iter()
-            .rposition(|one| one.sender.is_ready() && one.since.elapsed() < self.0.max_idle)?;
-        let sender = idle.remove(at).sender;
+            .rposition(|one| one.sender.is_ready() && one.since.elapsed() < max_idle)?;
+        let Idle { sender, heard, .. } = idle.remove(at);
         drop(all);
         Some(Lent {
             sender,
+            heard,
             to: to.clone(),
             pool: self.clone(),
-            reused: true,
         })
     }
 
@@ -164,9 +201,11 @@ impl Pool {
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         tcp.set_nodelay(true)?;
+        let heard = Heard::default();
+        let stream = UpstreamStream::new(tcp, heard.clone());
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER)
-            .handshake(TokioIo::new(UpstreamStream::new(tcp)))
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
         // How a connection ends is told to the request that uses it.
@@ -179,9 +218,9 @@ impl Pool {
         }
         Ok(Lent {
             sender,
+            heard,
             to: to.clone(),
             pool: self.clone(),
-            reused: false,
         })
     }
 
@@ -196,11 +235,48 @@ impl Pool {
     }
 }
 
+/// Whether doing it twice is doing it once, and all of it is at hand.
+fn may_be_repeated(request: &Request<Body>) -> bool {
+    let method = request.method();
+    let idempotent = *method == Method::GET
+        || *method == Method::HEAD
+        || *method == Method::OPTIONS
+        || *method == Method::PUT
+        || *method == Method::DELETE;
+    idempotent && request.body().is_end_stream()
+}
+
+/// The same request; it has no body.
+fn copy(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::default());
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    copy
+}
+
+/// Why a connection brought no answer; with the request if nothing of it was sent.
+type Unanswered = (Option<Request<Body>>, hyper::Error, Lent);
+
 impl Lent {
+    async fn send(mut self, request: Request<Body>) -> Result<Response<Body>, Unanswered> {
+        self.heard.forget();
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(|body| Body::upstream(body, Some(self)))),
+            Err(mut error) => {
+                let unsent = error.take_message();
+                Err((unsent, error.into_error(), self))
+            }
+        }
+    }
+
     /// The answer was read to its end: the connection is free for the next request.
     pub(crate) fn give_back(self) {
         let Self {
-            sender, to, pool, ..
+            sender,
+            heard,
+            to,
+            pool,
         } = self;
         if sender.is_closed() {
             return;
@@ -211,6 +287,10 @@ impl Lent {
         if idle.len() >= pool.0.keep {
             drop(idle.drain(..1));
         }
-        idle.push(Idle { sender, since });
+        idle.push(Idle {
+            sender,
+            heard,
+            since,
+        });
     }
 }

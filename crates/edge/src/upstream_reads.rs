@@ -7,6 +7,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -20,18 +22,34 @@ const LARGE_READ: u64 = 64 * 1024;
 const QUICK: Duration = Duration::from_millis(10);
 const TIMES: u8 = 3;
 
+/// Whether a business server said anything since it was last asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard(Arc<AtomicBool>);
+
+impl Heard {
+    pub(crate) fn forget(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A connection to a business server.
 #[derive(Debug)]
 pub(crate) struct UpstreamStream {
     io: Take<TcpStream>,
+    heard: Heard,
     last: Option<Instant>,
     quick: u8,
 }
 
 impl UpstreamStream {
-    pub(crate) fn new(io: TcpStream) -> Self {
+    pub(crate) fn new(io: TcpStream, heard: Heard) -> Self {
         Self {
             io: io.take(0),
+            heard,
             last: None,
             quick: 0,
         }
@@ -60,7 +78,11 @@ impl AsyncRead for UpstreamStream {
             None => {}
         }
         this.io.set_limit(this.most());
+        let before = buf.filled().len();
         let read = Pin::new(&mut this.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.heard.0.store(true, Ordering::Relaxed);
+        }
         // Only a wait for the reader counts, not one for the business server.
         this.last = read.is_ready().then(Instant::now);
         read
