@@ -54,6 +54,9 @@ pub struct Config {
     /// Seconds an idle connection to a business server is kept for the next request. Keep
     /// it below the business server's own limit (5 in Node.js).
     pub upstream_idle_secs: u64,
+    /// Seconds a business server of a list with several rests after a failure, before one
+    /// request tries it; longer, up to eight times, while it goes on failing.
+    pub upstream_rest_secs: u64,
     /// Idle connections kept to each business server by each thread.
     pub upstream_idle: usize,
     /// The environment's name, which apps are told in `X-WX-ENV` and `CBR_ENV_ID` as in
@@ -94,6 +97,7 @@ impl Default for Config {
             read_timeout_secs: 60,
             hold_ms: 2000,
             upstream_idle_secs: 4,
+            upstream_rest_secs: 10,
             upstream_idle: 64,
             env_id: "weappd".to_owned(),
             wechat_gateways: Vec::new(),
@@ -155,6 +159,12 @@ impl Config {
             self.connect_timeout_ms,
             1,
             "leave it out for 3000",
+        );
+        at_least(
+            "upstream_rest_secs",
+            self.upstream_rest_secs,
+            1,
+            "leave it out for 10",
         );
         at_least(
             "max_head_bytes",
@@ -225,6 +235,10 @@ impl Config {
 
     pub(crate) fn read_timeout(&self) -> Duration {
         Duration::from_secs(self.read_timeout_secs)
+    }
+
+    pub(crate) fn upstream_rest(&self) -> Duration {
+        Duration::from_secs(self.upstream_rest_secs)
     }
 
     pub(crate) fn hold(&self) -> Duration {

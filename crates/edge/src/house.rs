@@ -13,7 +13,7 @@ use crate::certs::{self, CertSeverity, CertTable, CertWarning};
 use crate::error::Error;
 use crate::guard::Guards;
 use crate::protected::Protected;
-use crate::proxy::Ring;
+use crate::ring::Ring;
 use crate::route::{Pattern, Table};
 use crate::services::Services;
 use crate::shared_path::SharedPath;

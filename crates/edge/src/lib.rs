@@ -14,8 +14,8 @@
 //!   `challenge`, `redirect`, `headers` and `claims`, `identity`.
 //! - Who is believed: `trust`, with `forwarded` (what proxies tell), `gateway` (WeChat's) and
 //!   `nets`.
-//! - The targets: `client_share`, then `proxy` with `pool`, `upstream_reads` and `upgrade`,
-//!   `static_files` with `range` and `protected`, `room`, `shared_path`.
+//! - The targets: `client_share`, then `proxy` with `ring`, `health`, `pool`, `upstream_reads`
+//!   and `upgrade`, `static_files` with `range` and `protected`, `room`, `shared_path`.
 //! - Beside the road: `body` with `upload` and `download`, `seldom`, `page` (refusals) and
 //!   `plain_http`, `access_log` with `access_lines`, `notices`, `tap`.
 //!
@@ -51,6 +51,7 @@ mod gate;
 mod gateway;
 mod guard;
 mod headers;
+mod health;
 mod house;
 mod identity;
 mod linger;
@@ -66,6 +67,7 @@ mod protected;
 mod proxy;
 mod range;
 mod redirect;
+mod ring;
 mod room;
 mod route;
 mod screen;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use weappd_base::log_limit::LogLimit;
 
 use crate::connection::Visit;
+use crate::health::Failure;
 use crate::house::House;
 use crate::pool::Upstream;
 
@@ -57,4 +58,24 @@ impl Notices {
             );
         }
     }
+}
+
+/// A business server of a list begins a rest, which is told each time.
+pub(crate) fn rests(to: &Upstream, how: Failure, rest: Duration) {
+    let what = match how {
+        Failure::Unreached => "cannot be reached",
+        Failure::NoAnswer => "gave no answer several times",
+    };
+    let secs = rest.as_secs();
+    tracing::warn!(
+        upstream = %to,
+        secs,
+        "the business server {to} {what}: it rests, and the others of its list are asked; \
+         it is tried again in {secs} s, then more seldom"
+    );
+}
+
+/// One that rested answers again.
+pub(crate) fn is_back(to: &Upstream) {
+    tracing::info!(upstream = %to, "the business server {to} answers again");
 }

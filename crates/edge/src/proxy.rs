@@ -1,8 +1,8 @@
 //! Requests on their way to business servers, and their answers on the way back.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -15,48 +15,18 @@ use crate::body::Body;
 use crate::connection::Visit;
 use crate::download::Patience;
 use crate::headers;
+use crate::health::Failure;
 use crate::identity;
+use crate::notices;
 use crate::page::Refusal;
 use crate::pool::{Failed, Upstream};
+use crate::ring::Ring;
 use crate::upgrade;
 use crate::upload::Fate;
 use crate::worker::Worker;
 
 /// Between two attempts to reach an app that is starting again.
 const BREATH: Duration = Duration::from_millis(20);
-
-/// Business servers taken in turn.
-#[derive(Debug)]
-pub(crate) struct Ring {
-    list: Vec<Upstream>,
-    next: AtomicUsize,
-}
-
-impl Ring {
-    /// Reads `address:port` and `host:port`.
-    pub(crate) fn parse(list: &[String]) -> Result<Self, String> {
-        if list.is_empty() {
-            return Err("the list of business servers is empty".to_owned());
-        }
-        let list = list.iter().map(|text| {
-            if let Ok(addr) = text.parse::<SocketAddr>() {
-                return Ok(Upstream::Addr(addr));
-            }
-            let named = |(host, port): (&str, &str)| {
-                !host.is_empty() && !host.contains(['/', ':', '@']) && port.parse::<u16>().is_ok()
-            };
-            if text.rsplit_once(':').is_some_and(named) {
-                Ok(Upstream::Name(text.as_str().into()))
-            } else {
-                Err(format!("{text:?} is not address:port or host:port"))
-            }
-        });
-        Ok(Self {
-            list: list.collect::<Result<_, _>>()?,
-            next: AtomicUsize::new(0),
-        })
-    }
-}
 
 /// A request ready to be forwarded.
 #[derive(Debug)]
@@ -107,7 +77,10 @@ impl Errand {
 enum Outcome {
     Answered(Response<Body>),
     /// Nothing was sent.
-    Unreached(Box<Errand>),
+    Unreached(Box<Errand>, io::Error),
+    /// The business server gave no proper answer.
+    NoAnswer(Refusal),
+    /// The client's own fault.
     Failed(Refusal),
 }
 
@@ -118,15 +91,38 @@ pub(crate) async fn to_ring(
     ring: &Ring,
     mut errand: Errand,
 ) -> Result<Response<Body>, Refusal> {
-    let start = ring.next.fetch_add(1, Ordering::Relaxed);
-    for turn in 0..ring.list.len() {
-        let at = start.wrapping_add(turn) % ring.list.len().max(1);
-        let Some(to) = ring.list.get(at) else { break };
+    let health = worker.health();
+    let mut unreached = None;
+    for to in ring.in_order(health) {
+        let fails = |how| {
+            let rests = ring
+                .is_several()
+                .then(|| health.failed(to, how, std::time::Instant::now()));
+            if let Some(rest) = rests.flatten() {
+                notices::rests(to, how, rest);
+            }
+        };
         match attempt(worker, visit, to, errand).await {
-            Outcome::Answered(response) => return Ok(response),
+            Outcome::Answered(response) => {
+                if ring.is_several() && health.answered(to) {
+                    notices::is_back(to);
+                }
+                return Ok(response);
+            }
             Outcome::Failed(refusal) => return Err(refusal),
-            Outcome::Unreached(unsent) => errand = *unsent,
+            Outcome::NoAnswer(refusal) => {
+                fails(Failure::NoAnswer);
+                return Err(refusal);
+            }
+            Outcome::Unreached(unsent, error) => {
+                fails(Failure::Unreached);
+                unreached = Some((to, error));
+                errand = *unsent;
+            }
         }
+    }
+    if let Some((to, error)) = unreached {
+        worker.notices().unreached(to, &error);
     }
     Err(Refusal::BadGateway)
 }
@@ -145,8 +141,9 @@ pub(crate) async fn to_app(
         if let Some(to) = worker.pick(app) {
             match attempt(worker, visit, &to, errand).await {
                 Outcome::Answered(response) => return Ok(response),
-                Outcome::Failed(refusal) => return Err(refusal),
-                Outcome::Unreached(unsent) => {
+                Outcome::Failed(refusal) | Outcome::NoAnswer(refusal) => return Err(refusal),
+                Outcome::Unreached(unsent, error) => {
+                    worker.notices().unreached(&to, &error);
                     errand = *unsent;
                     refusal = Refusal::BadGateway;
                 }
@@ -192,7 +189,7 @@ async fn attempt(worker: &Worker, visit: &Visit, to: &Upstream, errand: Errand) 
             Err(_) if fate.moved() => {}
             Err(_) => {
                 tracing::warn!(upstream = ?to, "no answer in time");
-                return Outcome::Failed(Refusal::GatewayTimeout);
+                return Outcome::NoAnswer(Refusal::GatewayTimeout);
             }
         }
     };
@@ -205,7 +202,7 @@ async fn attempt(worker: &Worker, visit: &Visit, to: &Upstream, errand: Errand) 
             turn_home(&mut response, call);
             Outcome::Answered(response.map(|body| patient(worker, to, body)))
         }
-        Err(failed) => unanswered(worker, to, failed, (fate, None)),
+        Err(failed) => unanswered(to, failed, (fate, None)),
     }
 }
 
@@ -219,8 +216,8 @@ async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: 
     let call = identity::call_id(request.headers());
     let limit = Duration::from_secs(worker.config().answer_timeout_secs);
     let mut response = match timeout(limit, worker.pool.send_upgrade(to, request)).await {
-        Err(_) => return Outcome::Failed(Refusal::GatewayTimeout),
-        Ok(Err(failed)) => return unanswered(worker, to, failed, (fate, client)),
+        Err(_) => return Outcome::NoAnswer(Refusal::GatewayTimeout),
+        Ok(Err(failed)) => return unanswered(to, failed, (fate, client)),
         Ok(Ok(response)) => response,
     };
     let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -254,19 +251,19 @@ fn turn_home<B>(response: &mut Response<B>, call: Option<HeaderValue>) {
 }
 
 fn unanswered(
-    worker: &Worker,
     to: &Upstream,
     failed: Failed,
     (fate, upgrade): (Fate, Option<OnUpgrade>),
 ) -> Outcome {
     match failed {
         Failed::Unsent(request, error) => {
-            worker.notices().unreached(to, &error);
-            Outcome::Unreached(Box::new(Errand {
-                request: *request,
+            let request = *request;
+            let errand = Errand {
+                request,
                 fate,
                 upgrade,
-            }))
+            };
+            Outcome::Unreached(Box::new(errand), error)
         }
         Failed::Lost(_) if fate.is_too_large() => Outcome::Failed(Refusal::BodyTooLarge),
         Failed::Lost(_) if fate.is_too_slow() => Outcome::Failed(Refusal::BodyTooSlow),
@@ -276,7 +273,7 @@ fn unanswered(
         Failed::Lost(error) => {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(upstream = ?to, error, "no proper answer");
-            Outcome::Failed(Refusal::BadGateway)
+            Outcome::NoAnswer(Refusal::BadGateway)
         }
     }
 }
@@ -285,19 +282,4 @@ fn unanswered(
 pub(crate) fn pick(ready: &[SocketAddr], turn: usize) -> Option<Upstream> {
     let at = turn.checked_rem(ready.len())?;
     ready.get(at).copied().map(Upstream::Addr)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_and_mistakes_told() {
-        let good = ["127.0.0.1:80", "[::1]:80", "app.internal:3000"].map(str::to_owned);
-        assert_eq!(Ring::parse(&good).map(|r| r.list.len()), Ok(3));
-        for bad in ["", "app", "http://app:80", "app:port", "a:1:2", ":80"] {
-            assert!(Ring::parse(&[bad.to_owned()]).is_err(), "{bad}");
-        }
-        assert!(Ring::parse(&[]).is_err());
-    }
 }

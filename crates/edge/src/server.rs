@@ -19,6 +19,7 @@ use crate::challenge::Challenges;
 use crate::client_share::ClientShares;
 use crate::config::Config;
 use crate::error::Error;
+use crate::health::Health;
 use crate::house::House;
 use crate::identity::Identify;
 use crate::listener::{self, Dealer};
@@ -78,6 +79,7 @@ impl Edge {
         let resolver = Arc::new(Resolver(ArcSwap::new(Arc::clone(&house.certs))));
         let trust = Trust::of(&parts.config)?;
         let tls = tls::settings(Arc::clone(&resolver), parts.config.http2)?;
+        let health = Health::new(parts.config.upstream_rest());
         let clients = ClientShares::new(parts.config.max_requests_per_client);
         Ok(Self {
             access: parts.access.filter(|_| parts.config.access_log),
@@ -94,6 +96,7 @@ impl Edge {
                 protected: parts.protected,
                 trust,
                 notices: Notices::new(),
+                health,
                 inside: parts.inside,
                 clients,
             }),

@@ -18,6 +18,7 @@ use crate::challenge::Challenges;
 use crate::client_share::ClientShares;
 use crate::config::Config;
 use crate::connection;
+use crate::health::Health;
 use crate::house::House;
 use crate::identity::{Herald, Identify};
 use crate::listener::Arrival;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) protected: Protected,
     pub(crate) trust: Trust,
     pub(crate) notices: Notices,
+    pub(crate) health: Health,
     pub(crate) inside: bool,
     pub(crate) clients: Arc<ClientShares>,
 }
@@ -126,6 +128,11 @@ impl Worker {
     /// What the log is told of what anybody can cause.
     pub(crate) fn notices(&self) -> &Notices {
         &self.shared.notices
+    }
+
+    /// Which business servers rest, on all threads.
+    pub(crate) fn health(&self) -> &Health {
+        &self.shared.health
     }
 
     /// Whether only weappd's own rooms reach this door.

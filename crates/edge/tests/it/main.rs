@@ -13,6 +13,7 @@ mod http2_rules;
 mod life;
 mod protected;
 mod proxy;
+mod rest;
 mod reuse;
 mod shared;
 mod smuggling;
