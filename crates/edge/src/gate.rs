@@ -150,6 +150,9 @@ fn find_way(
 ) -> Result<Found, Refusal> {
     let house = worker.house();
     let Some(site) = house.site(host) else {
+        if host.is_empty() {
+            return Err(screen::NO_HOST);
+        }
         worker.notices().unknown_host(visit, host, &house);
         return Err(Refusal::UnknownHost);
     };

@@ -65,9 +65,14 @@ fn authority(head: &mut Parts) -> Result<String, Refusal> {
     if scheme.is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
         return Err(Refusal::BadRequest("Only http and https are spoken here."));
     }
+    let is_old = head.version == Version::HTTP_10;
     let name = match (head.uri.authority(), host) {
+        // A balancer's health check: HTTP/1.0 knew no hosts, and HTTP/1.1 may name an empty
+        // one. Any site may answer that takes every name.
+        (None, None) if is_old => nowhere(head),
+        (None, Some(host)) if host.is_empty() => nowhere(head),
         (None, Some(host)) => host_name(host.as_bytes())?,
-        (Some(target), None) if head.version == Version::HTTP_2 => {
+        (Some(target), None) if is_old || head.version == Version::HTTP_2 => {
             let name = host_name(target.as_str().as_bytes())?;
             let host = host_header(target)?;
             head.headers.insert(header::HOST, host);
@@ -83,22 +88,23 @@ fn authority(head: &mut Parts) -> Result<String, Refusal> {
             }
             host_name(host.as_bytes())?
         }
-        // A balancer's health check: HTTP/1.0 knew no hosts, so any site may answer that
-        // takes every name.
-        (None, None) if head.version == Version::HTTP_10 => {
-            let nowhere = HeaderValue::from_static("localhost");
-            head.headers.insert(header::HOST, nowhere);
-            String::new()
-        }
-        (_, None) => return Err(Refusal::BadRequest("The request names no host.")),
+        (_, None) => return Err(NO_HOST),
     };
     Ok(name)
+}
+
+/// The request is for no host by name; whoever answers it reads some name.
+fn nowhere(head: &mut Parts) -> String {
+    let nowhere = HeaderValue::from_static("localhost");
+    head.headers.insert(header::HOST, nowhere);
+    String::new()
 }
 
 fn host_header(target: &Authority) -> Result<HeaderValue, Refusal> {
     HeaderValue::from_str(target.as_str()).map_err(|_| BAD_HOST)
 }
 
+pub(crate) const NO_HOST: Refusal = Refusal::BadRequest("The request names no host.");
 const BAD_HOST: Refusal = Refusal::BadRequest("The host's name is not one.");
 
 /// `Name.Example.COM.:8080` is `name.example.com`.

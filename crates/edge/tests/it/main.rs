@@ -11,6 +11,7 @@ mod files;
 mod frames;
 mod http2_rules;
 mod life;
+mod no_host;
 mod protected;
 mod proxy;
 mod rest;
