@@ -16,10 +16,7 @@ pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpList
     try_bind(addr).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Failure::say(
             format_args!("{what} cannot listen on {addr}: another program already does"),
-            &format!(
-                "stop that program (`ss -ltnp 'sport = :{}'` names it) or {change}",
-                addr.port()
-            ),
+            &in_use(addr.port(), change),
         ),
         io::ErrorKind::PermissionDenied => Failure::say(
             format_args!("{what} may not listen on {addr}: ports below 1024 need a privilege"),
@@ -33,6 +30,19 @@ pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpList
         ),
         _ => Failure::new(&error, &format!("{what} could not listen on {addr}; {change}")),
     })
+}
+
+/// What to do about a port that is taken.
+fn in_use(port: u16, change: &str) -> String {
+    let usual = match port {
+        80 | 443 => {
+            ". If it is nginx, `sudo systemctl disable --now nginx` ends it; or let it stay in \
+             front: tls = \"off\", and under [edge] http = \"127.0.0.1:8080\" and \
+             trusted_proxies = [\"loopback\"]"
+        }
+        _ => "",
+    };
+    format!("stop that program (`ss -ltnp 'sport = :{port}'` names it) or {change}{usual}")
 }
 
 /// Binds `addr`, without words.
@@ -62,5 +72,12 @@ mod tests {
         let words = format!("{failure:?}");
         assert!(words.contains("another program already does"), "{words}");
         assert!(words.contains("give --http another port"), "{words}");
+    }
+
+    #[test]
+    fn the_ports_of_web_servers_have_a_mend_of_their_own() {
+        for (port, named) in [(80, true), (443, true), (8080, false)] {
+            assert_eq!(in_use(port, "change it").contains("nginx"), named, "{port}");
+        }
     }
 }

@@ -37,8 +37,11 @@ pub(super) enum Command {
     /// Show one session or one user: name, phone number (masked), session keys' age, devices
     Show {
         /// The session's number, as `weappd session list` shows it, or the user's openid
-        #[arg(value_name = "ID|OPENID", value_parser = NonEmptyStringValueParser::new())]
-        which: String,
+        #[arg(value_name = "ID|OPENID", value_parser = NonEmptyStringValueParser::new(), required_unless_present = "openid")]
+        which: Option<String>,
+        /// The same for an openid, as the other commands have it
+        #[arg(long, value_parser = NonEmptyStringValueParser::new(), conflicts_with = "which")]
+        openid: Option<String>,
         /// Of this mini program only
         #[arg(long)]
         appid: Option<String>,
@@ -88,10 +91,14 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Show {
             which,
+            openid,
             appid,
             target,
             json,
-        } => show::run(&target.data_dir(), &which, appid.as_deref(), json).await,
+        } => {
+            let which = which.or(openid).unwrap_or_default();
+            show::run(&target.data_dir(), &which, appid.as_deref(), json).await
+        }
         Command::Revoke {
             which,
             appid,

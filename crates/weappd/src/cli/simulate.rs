@@ -1,6 +1,8 @@
 //! `weappd simulate`: the simulated WeChat alone, for the tests of any stack.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use weappd_base::secret::Secret;
 use weappd_simulator::{PushSettings, push};
@@ -60,14 +62,28 @@ enum PushFormat {
     Xml,
 }
 
+/// The text of a file that an option names.
+fn readable(file: &Path, option: &str) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|error| {
+        let name = file.display();
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "make it, or give the name of one that is there",
+            io::ErrorKind::PermissionDenied => "let this user read it",
+            io::ErrorKind::InvalidData => "it must be a file of text",
+            _ => "it must be a file of text that this user may read",
+        };
+        Failure::say(
+            format_args!("the file {name} of {option} cannot be read: {error}"),
+            hint,
+        )
+    })
+}
+
 impl Args {
     /// Every mini program with its secret.
     fn credentials(&self) -> Result<Vec<Credential>, Failure> {
-        let read = |file: &std::path::PathBuf| {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| Failure::new(&error, "--secret-file must name a readable file"))?;
-            Ok(Secret::new(text.trim()))
-        };
+        let read =
+            |file: &std::path::PathBuf| Ok(Secret::new(readable(file, "--secret-file")?.trim()));
         let mut secrets: Vec<Secret> = self
             .secret_file
             .iter()
@@ -93,13 +109,10 @@ impl Args {
         let (Some(url), Some(token)) = (&self.push_url, &self.push_token) else {
             return Ok(None);
         };
-        let trust = self.push_trust.as_ref().map(std::fs::read_to_string);
-        let trust = trust.transpose().map_err(|error| {
-            Failure::new(
-                &error,
-                "--push-trust must name a readable file of certificates",
-            )
-        })?;
+        let trust = self.push_trust.as_ref();
+        let trust = trust
+            .map(|file| readable(file, "--push-trust"))
+            .transpose()?;
         Ok(Some(PushSettings {
             appid: None,
             url: Some(url.clone()),
@@ -137,4 +150,31 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         args.appid.join(", ")
     ));
     simulated::alone(socket, credentials, push, goodbye).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_with_its_option() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("secret");
+        std::fs::write(&file, b"\xFF").expect("written");
+        for (name, what) in [
+            ("nosuch", "make it"),
+            ("secret", "a file of text"),
+            (".", "text"),
+        ] {
+            let failure = readable(&dir.path().join(name), "--secret-file").expect_err(name);
+            let words = format!("{failure:?}");
+            assert!(
+                words.contains(&format!("{name} of --secret-file")),
+                "{words}"
+            );
+            assert!(words.contains(what), "{words}");
+        }
+        std::fs::write(&file, "s3cret\n").expect("written");
+        assert_eq!(readable(&file, "--x").expect("read"), "s3cret\n");
+    }
 }

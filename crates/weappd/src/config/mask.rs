@@ -76,11 +76,12 @@ impl Iterator for Scan<'_> {
                     }
                     continue;
                 }
-                '=' => {
+                // A full-width one is meant as one, and a colon too.
+                '=' | '＝' | ':' | '：' if c == '=' || self.begins_value(word) => {
                     let key = self.text.get(word..self.at).unwrap_or_default();
                     key.trim_matches(|c: char| !c.is_alphanumeric() && c != '_')
                         .clone_into(&mut self.key);
-                    self.at += 1;
+                    self.at += c.len_utf8();
                     self.is_value = true;
                     word = self.at;
                     if let Some(hidden) = self.unquoted() {
@@ -88,14 +89,21 @@ impl Iterator for Scan<'_> {
                     }
                     continue;
                 }
-                '[' if self.starts_line() => {
+                '[' | '【' | '［' if self.starts_line() => {
                     let header = rest.lines().next().unwrap_or_default();
-                    let plain = header.replace([' ', '\t', '"', '\''], "");
-                    self.env = if plain.contains(".env]") {
+                    let plain = header.replace([' ', '\t', '"', '\'', '“', '”'], "");
+                    let ends = [".env]", ".env】", ".env］"];
+                    self.env = if ends.iter().any(|end| plain.contains(end)) {
                         Env::Table
                     } else {
                         Env::No
                     };
+                    if let Some(length) = header_length(header) {
+                        self.key.clear();
+                        self.at += length;
+                        word = self.at;
+                        continue;
+                    }
                 }
                 '{' if last(&self.key) == "env" => self.env = Env::Inline,
                 '}' if self.env == Env::Inline => self.env = Env::No,
@@ -108,7 +116,42 @@ impl Iterator for Scan<'_> {
     }
 }
 
+/// The length of a table's header, in which no secret stands.
+fn header_length(line: &str) -> Option<usize> {
+    let mut quote = None;
+    for (at, c) in line.char_indices() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, ']') => {
+                let end =
+                    at + line.get(at..)?.len() - line.get(at..)?.trim_start_matches(']').len();
+                let rest = line.get(end..)?.trim_start();
+                return (rest.is_empty() || rest.starts_with('#')).then_some(end);
+            }
+            (None, '=' | ',' | '{' | '#') => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
 impl Scan<'_> {
+    /// Whether a bare key that begins at `word` ends here, on a line of its own.
+    fn begins_value(&self, word: usize) -> bool {
+        let key = self.text.get(word..self.at).unwrap_or_default();
+        let before = self.text.get(..word).unwrap_or_default();
+        let plain =
+            |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '\t' | '\r');
+        !self.is_value
+            && !key.trim().is_empty()
+            && key.chars().all(plain)
+            && before
+                .chars()
+                .next_back()
+                .is_none_or(|c| matches!(c, '\n' | '#'))
+    }
+
     /// Whether what is read now is a variable of an app, as in `env.NAME = "..."` too.
     fn is_env(&self) -> bool {
         let mut parts = self.key.rsplit('.').skip(1);
@@ -297,6 +340,20 @@ mod tests {
             ),
             ("app.env = { A = \"b\" }", "app.env = { A = \"*\" }"),
             ("store = \"mysql://u:p@h/d\"", "store = \"mysql://***@h/d\""),
+            ("secret ＝ \"abc\"", "secret ＝ \"***\""),
+            ("secret: \"abc\"", "secret: \"***\""),
+            ("secret： “abc”", "secret： *********"),
+            ("secret = “abc”", "secret = *********"),
+            ("【app.env】\nA = \"b\"", "【app.env】\nA = \"*\""),
+            (
+                "secret = \"abc\"\n[sites.\"a.test.example\"] # secret = \"abc\"",
+                "secret = \"***\"\n[sites.\"a.test.example\"] # secret = \"***\"",
+            ),
+            (
+                "key = \"abc\"\n[[sites.'b.example'.x]]\nkey = \"abc\"",
+                "key = \"***\"\n[[sites.'b.example'.x]]\nkey = \"***\"",
+            ),
+            ("token = [\n  \"abc\",\n]", "token = [\n  \"***\",\n]"),
             (
                 "x = \"0123456789abcdef0123\"",
                 "x = \"********************\"",

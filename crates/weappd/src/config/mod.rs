@@ -22,6 +22,7 @@ mod bounds;
 mod desk;
 mod document;
 mod exposed;
+mod full_width;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod homes;
@@ -32,6 +33,7 @@ mod placeholders;
 mod problem;
 mod proxies;
 mod push;
+mod quantity;
 mod raw;
 mod read;
 mod redirect;
@@ -50,6 +52,7 @@ mod tunnel;
 mod uploads;
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use weappd_base::clock::Clock;
@@ -146,11 +149,7 @@ fn check(path: &Path, bytes: &[u8], env: Env<'_>) -> Result<Loaded, Vec<Problem>
     let doc = match document::parse(text) {
         Ok(doc) => doc,
         Err(errors) => {
-            for (message, span) in errors {
-                let hint = syntax_hint(text, &message);
-                let message = message.trim_end_matches(", expected literal string");
-                problems.error(Some(span), message, hint);
-            }
+            syntax(&problems, text, errors);
             return Err(problems.into_sorted());
         }
     };
@@ -198,13 +197,48 @@ fn check(path: &Path, bytes: &[u8], env: Env<'_>) -> Result<Loaded, Vec<Problem>
     })
 }
 
+/// Notes what is no TOML.
+fn syntax(problems: &problem::Problems, text: &str, errors: Vec<(String, Range<usize>)>) {
+    let mut doubled = 0..0;
+    for (message, span) in errors {
+        let is_doubled = message.contains("duplicate key");
+        // What stands in a table that is there twice is there twice.
+        if is_doubled && doubled.contains(&span.start) {
+            continue;
+        }
+        if is_doubled && text.get(..span.start).is_some_and(|t| t.ends_with('[')) {
+            let rest = text.get(span.start..).unwrap_or_default();
+            let length = rest.find("\n[").unwrap_or(rest.len());
+            doubled = span.start + 1..span.start + length;
+        }
+        if let Some((span, message, hint)) = full_width::in_line(text, span.start) {
+            problems.error(Some(span), message, hint);
+            continue;
+        }
+        let key = text.get(span.clone()).unwrap_or_default();
+        let hint = syntax_hint(text, &message, key);
+        let message = message.trim_end_matches(", expected literal string");
+        problems.error(Some(span), message, hint);
+    }
+}
+
 /// What people most often mean when a line is not TOML.
-fn syntax_hint(text: &str, message: &str) -> &'static str {
+fn syntax_hint(text: &str, message: &str, place: &str) -> &'static str {
     let nginx = text.contains("proxy_pass") || text.contains("server {");
     if nginx || text.trim_start().starts_with('{') {
         "weappd.toml is TOML: `weappd init` writes a commented one to begin with"
     } else if message.contains("must be quoted") {
         "text stands in quotes: domain = \"www.example.com\""
+    } else if message.contains("duplicate key") {
+        match place.trim_matches(['"', '\'']) {
+            "app" => "[app] is for one; of several, each has a name: [apps.web], [apps.worker]",
+            "miniapp" => "[miniapp] is for one; of several, each has its AppID: [miniapps.wx...]",
+            "domain" => {
+                "one site may have several names: domain = [\"a.example.com\", \"b.example.com\"]; \
+                         for several sites write [sites.\"a.example.com\"]"
+            }
+            _ => "it stands above already: keep one",
+        }
     } else {
         ""
     }

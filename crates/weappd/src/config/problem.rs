@@ -14,7 +14,7 @@ use miette::{
     SourceCode, SourceSpan, SpanContents,
 };
 
-use crate::config::mask;
+use crate::config::{full_width, mask};
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +148,15 @@ impl Problems {
             .insert((span.clone(), message.clone()))
         {
             return;
+        }
+        let mut hint = hint;
+        let value = span.clone().and_then(|span| self.text.get(span));
+        if severity == Severity::Error
+            && !message.contains("full-width")
+            && let Some(also) = value.and_then(full_width::in_value)
+        {
+            let comma = if hint.is_empty() { "" } else { "; " };
+            hint = format!("{also}{comma}{hint}");
         }
         self.found.borrow_mut().push(Problem {
             severity,

@@ -19,6 +19,7 @@ use crate::config::{
     homes,
     keys::keys_of,
     problem::Problems,
+    quantity::{Unit, Unread},
     secret_source::{self, SecretSource},
     spelling,
 };
@@ -71,6 +72,7 @@ impl<'a> Reader<'a> {
         for _ in 0..MAX_ROUNDS {
             let mistake = match T::deserialize(At {
                 node,
+                key: "",
                 reader: self,
                 beside,
             }) {
@@ -98,11 +100,12 @@ impl<'a> Reader<'a> {
     /// Reads a value inside another, and says on failure which value it was.
     fn descend<'de, T: DeserializeSeed<'de>>(
         &self,
-        node: &'de Node,
+        (key, node): (&'de str, &'de Node),
         seed: T,
     ) -> Result<T::Value, Mistake> {
         let at = At {
             node,
+            key,
             reader: self,
             beside: Some(&[]),
         };
@@ -176,6 +179,8 @@ impl de::Error for Mistake {
 #[derive(Clone, Copy)]
 struct At<'a, 'de> {
     node: &'de Node,
+    /// Empty for what has none.
+    key: &'de str,
     reader: &'a Reader<'a>,
     beside: Option<&'static [&'static str]>,
 }
@@ -192,11 +197,18 @@ impl<'de> At<'_, 'de> {
 
     fn expected(&self, what: &str) -> Mistake {
         let hint = match &self.node.value {
-            Value::Text(text) if what.contains("number") && text.parse::<i64>().is_ok() => {
+            Value::Text(text) if what.contains("number") && text.trim().parse::<i64>().is_ok() => {
                 "numbers stand without quotes"
             }
             Value::Text(text) if what == "true or false" && matches!(&**text, "true" | "false") => {
                 "true and false stand without quotes"
+            }
+            Value::Text(_) if what == "a table" && self.key == "app" => {
+                "[app] describes the one app; of several under [apps], say which answers: \
+                 routes = [{ path = \"/\", app = \"...\" }], or app = \"...\" under [sites.\"...\"]"
+            }
+            Value::Text(_) if what == "a table" && self.key == "miniapp" => {
+                "[miniapp] describes the one mini program: appid and secret stand under it"
             }
             Value::Table(_) if what == "text" => {
                 "text may also come from { env = \"NAME\" } or { file = \"path\" }"
@@ -211,14 +223,30 @@ impl<'de> At<'_, 'de> {
         self.mistake(format!("expected {what}, found {}", self.node.kind()), hint)
     }
 
-    /// A whole number of type `T`.
+    /// A whole number of type `T`, or a text with a unit that says one.
     fn whole<T: TryFrom<i128> + Bounds>(&self) -> Result<T, Mistake> {
-        let what = format!("a whole number from {} to {}", T::LEAST, T::MOST);
-        match self.node.value {
-            Value::Whole(number) => T::try_from(number)
-                .map_err(|_| self.mistake(format!("expected {what}, found {number}"), "")),
-            _ => Err(self.expected("a whole number")),
-        }
+        let unit = Unit::of_key(self.key);
+        let found = match (&self.node.value, unit) {
+            (Value::Whole(number), _) => *number,
+            (Value::Text(text), Some(unit)) => match unit.read(text) {
+                Ok(number) => i128::from(number),
+                Err(Unread::Other) => return Err(self.expected(unit.wish())),
+                Err(Unread::Broken) => {
+                    let message = format!("`{}` counts {}", self.key, unit.counts());
+                    return Err(self.mistake(message, ""));
+                }
+            },
+            (_, Some(unit)) => return Err(self.expected(unit.wish())),
+            (_, None) => return Err(self.expected("a whole number")),
+        };
+        T::try_from(found).map_err(|_| {
+            let (least, most) = (T::LEAST, T::MOST);
+            let message = match unit {
+                Some(unit) if found < 0 => format!("expected {}, found {found}", unit.wish()),
+                _ => format!("expected a whole number from {least} to {most}, found {found}"),
+            };
+            self.mistake(message, "")
+        })
     }
 
     /// A text, wherever it comes from.
@@ -411,7 +439,7 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
         let reader = self.reader;
         self.items
             .find(|item| !reader.leaves_out(item))
-            .map(|item| reader.descend(item, seed))
+            .map(|item| reader.descend(("", item), seed))
             .transpose()
     }
 }
@@ -419,7 +447,7 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
 /// The entries of a table.
 struct Entries<'a, 'de> {
     rest: std::vec::IntoIter<&'de Entry>,
-    value: Option<&'de Node>,
+    value: Option<&'de Entry>,
     reader: &'a Reader<'a>,
     /// Whether some entry was left out.
     lacks: bool,
@@ -435,14 +463,14 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
         let Some(entry) = self.rest.next() else {
             return Ok(None);
         };
-        self.value = Some(&entry.node);
+        self.value = Some(entry);
         seed.deserialize(entry.key.as_str().into_deserializer())
             .map(Some)
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Mistake> {
         match self.value.take() {
-            Some(node) => self.reader.descend(node, seed),
+            Some(entry) => self.reader.descend((&entry.key, &entry.node), seed),
             None => Err(de::Error::custom("a value was read before its key")),
         }
     }

@@ -51,6 +51,9 @@ pub(crate) fn all(
             place,
         };
         if let Some(target) = leads.target(desk, known) {
+            if let Target::Static(dir) = &target {
+                below_root(desk, &leads.at("root"), route, dir);
+            }
             routes.push(Route {
                 path: route.path.trim().to_owned(),
                 target,
@@ -61,6 +64,27 @@ pub(crate) fn all(
         }
     }
     routes
+}
+
+/// Warns where nothing lies under a root that the route could find: its path stays part of
+/// the file's name.
+fn below_root(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route, dir: &FilePath) {
+    let written = route.path.trim().trim_start_matches('=').trim_start();
+    let path = written.trim_end_matches('*').trim_matches('/');
+    let is_plain = path.split('/').all(|part| part != ".." && part != ".");
+    if !is_plain || !dir.is_dir() || dir.join(path).exists() {
+        return;
+    }
+    desk.warning(
+        place,
+        format!(
+            "{} is not there, and the route `{}` finds its files in it",
+            dir.join(path).display(),
+            route.path.trim(),
+        ),
+        "the whole path is looked up under `root` (nginx's root, not its alias): name the \
+         directory above it, or make it, or link it: ln -s",
+    );
 }
 
 /// The edge's word for it.

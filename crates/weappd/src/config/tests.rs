@@ -8,6 +8,7 @@ use weappd_edge::{CertFiles, Target};
 
 use crate::config::{self, Config, Problem, Severity, sample};
 
+mod mends;
 mod tunnel;
 
 /// A directory with a certificate, a page and a program beside weappd.toml.
@@ -463,7 +464,7 @@ fn problems_are_drawn_with_place_and_hint() {
    ╰────
   help: did you mean `domain`?
 
-  × expected a whole number, found text
+  × expected a number of bytes, or a size such as \"10MB\", found text
    ╭─[weappd.toml:4:20]
  4 │ max_upload_bytes = \"10\"
    ·                    ────

@@ -1,0 +1,191 @@
+//! Sizes and times with units: `"10MB"`, `"30s"`, where a number of bytes, seconds, hours or
+//! days may stand as well.
+
+/// What the number of a key counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    Millis,
+    Secs,
+    Hours,
+    Days,
+}
+
+/// Why a text is no quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It is something else.
+    Other,
+    /// It is one, but no whole number of what the key counts.
+    Broken,
+}
+
+/// Names of units and how many milliseconds or bytes each has. As in nginx, a kilobyte has
+/// 1024 bytes.
+const TIMES: [(&[&str], u64); 5] = [
+    (&["ms", "毫秒"], 1),
+    (&["s", "sec", "secs", "second", "seconds", "秒"], 1000),
+    (
+        &["m", "min", "mins", "minute", "minutes", "分", "分钟"],
+        60_000,
+    ),
+    (&["h", "hour", "hours", "小时"], 3_600_000),
+    (&["d", "day", "days", "天"], 86_400_000),
+];
+const SIZES: [(&[&str], u64); 5] = [
+    (&["b", "byte", "bytes"], 1),
+    (&["k", "kb", "kib"], 1 << 10),
+    (&["m", "mb", "mib"], 1 << 20),
+    (&["g", "gb", "gib"], 1 << 30),
+    (&["t", "tb", "tib"], 1 << 40),
+];
+
+impl Unit {
+    /// What the number of `key` counts, as its name says.
+    pub(crate) fn of_key(key: &str) -> Option<Self> {
+        let ends = |ends: &[&str]| ends.iter().any(|end| key.ends_with(end));
+        if ends(&["_bytes", "_bytes_per_sec", "_rate"]) {
+            return Some(Self::Bytes);
+        }
+        [
+            ("_ms", Self::Millis),
+            ("_secs", Self::Secs),
+            ("_hours", Self::Hours),
+            ("_days", Self::Days),
+        ]
+        .into_iter()
+        .find_map(|(end, unit)| key.ends_with(end).then_some(unit))
+    }
+
+    /// What may stand there.
+    pub(crate) fn wish(self) -> &'static str {
+        match self {
+            Self::Bytes => "a number of bytes, or a size such as \"10MB\"",
+            Self::Millis => "a number of milliseconds, or a time such as \"5s\"",
+            Self::Secs => "a number of seconds, or a time such as \"30s\"",
+            Self::Hours => "a number of hours, or a time such as \"3d\"",
+            Self::Days => "a number of days, or a time such as \"30d\"",
+        }
+    }
+
+    /// What it counts, in a sentence.
+    pub(crate) fn counts(self) -> &'static str {
+        match self {
+            Self::Bytes => "whole bytes",
+            Self::Millis => "whole milliseconds",
+            Self::Secs => "whole seconds",
+            Self::Hours => "whole hours",
+            Self::Days => "whole days",
+        }
+    }
+
+    /// How many of it a text says.
+    pub(crate) fn read(self, text: &str) -> Result<u64, Unread> {
+        let text = text.trim();
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or(Unread::Other)?;
+        let (number, name) = text.split_at(end);
+        let name = name.trim_start().to_lowercase();
+        let names = if self == Self::Bytes { SIZES } else { TIMES };
+        let known = names.iter().find(|(names, _)| names.contains(&&*name));
+        let (_, each) = known.ok_or(Unread::Other)?;
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        if part.is_empty() || part.len() > 9 {
+            return Err(Unread::Other);
+        }
+        let tens = 10_u128.pow(u32::try_from(part.len()).map_err(|_| Unread::Other)?);
+        let whole: u64 = whole.parse().map_err(|_| Unread::Other)?;
+        let part: u64 = part.parse().map_err(|_| Unread::Other)?;
+        let all = (u128::from(whole) * tens + u128::from(part)) * u128::from(*each);
+        let one = tens * u128::from(self.size());
+        if all % one != 0 {
+            return Err(Unread::Broken);
+        }
+        u64::try_from(all / one).map_err(|_| Unread::Other)
+    }
+
+    fn size(self) -> u64 {
+        match self {
+            Self::Bytes | Self::Millis => 1,
+            Self::Secs => 1000,
+            Self::Hours => 3_600_000,
+            Self::Days => 86_400_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_what_it_counts() {
+        for (key, unit) in [
+            ("max_body_bytes", Some(Unit::Bytes)),
+            ("max_bytes_per_sec", Some(Unit::Bytes)),
+            ("min_upload_rate", Some(Unit::Bytes)),
+            ("hold_ms", Some(Unit::Millis)),
+            ("keep_alive_secs", Some(Unit::Secs)),
+            ("max_age_hours", Some(Unit::Hours)),
+            ("login_duration_days", Some(Unit::Days)),
+            ("threads", None),
+            ("logins_per_minute_per_ip", None),
+            ("decrypt_failures_per_hour_per_user", None),
+        ] {
+            assert_eq!(Unit::of_key(key), unit, "{key}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_read_exactly() {
+        for (unit, text, number) in [
+            (Unit::Bytes, "10MB", 10 << 20),
+            (Unit::Bytes, "10m", 10 << 20),
+            (Unit::Bytes, "1.5 GiB", 3 << 29),
+            (Unit::Bytes, "100 KB", 102_400),
+            (Unit::Bytes, "7b", 7),
+            (Unit::Millis, "2s", 2000),
+            (Unit::Millis, "250ms", 250),
+            (Unit::Millis, "0.5m", 30_000),
+            (Unit::Secs, "30s", 30),
+            (Unit::Secs, "5m", 300),
+            (Unit::Secs, "1500ms", u64::MAX),
+            (Unit::Secs, "2000ms", 2),
+            (Unit::Secs, "30 天", 2_592_000),
+            (Unit::Hours, "3d", 72),
+            (Unit::Hours, "1.5h", u64::MAX),
+            (Unit::Days, "30d", 30),
+            (Unit::Days, "48h", 2),
+        ] {
+            let right = if number == u64::MAX {
+                Err(Unread::Broken)
+            } else {
+                Ok(number)
+            };
+            assert_eq!(unit.read(text), right, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_not_guessed_at() {
+        for (unit, text) in [
+            (Unit::Bytes, "30s"),
+            (Unit::Secs, "10MB"),
+            (Unit::Secs, ""),
+            (Unit::Secs, "30"),
+            (Unit::Secs, "s"),
+            (Unit::Secs, "-1s"),
+            (Unit::Secs, "1.s"),
+            (Unit::Secs, ".5m"),
+            (Unit::Secs, "1.2.3s"),
+            (Unit::Secs, "1h30m"),
+            (Unit::Secs, "1,000s"),
+            (Unit::Bytes, "99999999999999999999TB"),
+            (Unit::Bytes, "18446744073709551615TB"),
+            (Unit::Secs, "0.0000000001s"),
+        ] {
+            assert_eq!(unit.read(text), Err(Unread::Other), "{text}");
+        }
+    }
+}
