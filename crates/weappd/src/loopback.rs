@@ -23,22 +23,22 @@ pub(crate) fn small_config() -> weappd_edge::Config {
 
 /// One thread that serves one router to everybody who reaches it: for loopback listeners.
 pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failure> {
-    edge_of(ground, "*", None, router)
+    edge_of(ground, vec!["*".to_owned()], None, router)
 }
 
-/// The same over TLS, for callers who want `name`.
+/// The same over TLS as well, for callers who want one of `hosts`.
 pub(crate) fn secure_edge(
     ground: &Ground,
-    name: &str,
+    hosts: Vec<String>,
     cert: CertFiles,
     router: Router,
 ) -> Result<Edge, Failure> {
-    edge_of(ground, name, Some(cert), router)
+    edge_of(ground, hosts, Some(cert), router)
 }
 
 fn edge_of(
     ground: &Ground,
-    name: &str,
+    hosts: Vec<String>,
     tls: Option<CertFiles>,
     router: Router,
 ) -> Result<Edge, Failure> {
@@ -59,7 +59,7 @@ fn edge_of(
         config: small_config(),
         sites: vec![Site {
             no_redirect: Vec::new(),
-            hosts: vec![name.to_owned()],
+            hosts,
             tls,
             redirect: None,
             appids: Vec::new(),

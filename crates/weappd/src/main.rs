@@ -15,6 +15,7 @@ mod doors;
 mod exit;
 mod gateway;
 mod ground;
+mod host_lookup;
 mod internal;
 mod listen;
 mod logging;

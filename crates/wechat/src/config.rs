@@ -3,12 +3,28 @@
 use http::Uri;
 use serde::Deserialize;
 
+/// The names of WeChat's server API: everywhere, for when that is out of reach, and in
+/// Shanghai, Shenzhen and Hong Kong.
+pub const API_HOSTS: [&str; 5] = [
+    "api.weixin.qq.com",
+    "api2.weixin.qq.com",
+    "sh.api.weixin.qq.com",
+    "sz.api.weixin.qq.com",
+    "hk.api.weixin.qq.com",
+];
+
+/// Whether a host name, without port, is one of [`API_HOSTS`], in any case.
+pub fn is_api_host(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    API_HOSTS.iter().any(|host| host.eq_ignore_ascii_case(name))
+}
+
 /// The `[wechat]` section: how weappd reaches WeChat's server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where WeChat's server API stands. Change it only to use a simulator or a relay of
-    /// your own; `http://` is accepted for those.
+    /// your own, for which `http://` is accepted, or another of WeChat's names.
     pub endpoint: String,
     /// How long one call to WeChat may take, from the first byte sent to the last byte
     /// read, in milliseconds.
@@ -74,6 +90,26 @@ mod tests {
     #[test]
     fn the_defaults_are_sound() {
         assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn wechats_names_are_known_and_no_others() {
+        for name in API_HOSTS
+            .into_iter()
+            .chain(["API2.Weixin.qq.com", "hk.api.weixin.qq.com."])
+        {
+            assert!(is_api_host(name), "{name}");
+        }
+        for name in [
+            "",
+            ".",
+            "weixin.qq.com",
+            "mp.weixin.qq.com",
+            "x.api.weixin.qq.com",
+            "api.weixin.qq.com..",
+        ] {
+            assert!(!is_api_host(name), "{name}");
+        }
     }
 
     #[test]

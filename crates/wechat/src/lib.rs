@@ -43,7 +43,7 @@ pub mod wire;
 
 pub use calls::{Call, CallError, Calls};
 pub use client::{Client, Credential};
-pub use config::Config;
+pub use config::{API_HOSTS, Config, is_api_host};
 pub use error::Error;
 pub use lenient::{lenient_json, mend_json};
 pub use wire::Login;

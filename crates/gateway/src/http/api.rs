@@ -9,14 +9,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 use tower::ServiceExt as _;
+use weappd_wechat::is_api_host;
 
 use crate::allow;
 use crate::gateway::{Gateway, Shared};
 use crate::proxy::told;
 use crate::refusal::Refusal;
 
-/// The name apps know WeChat's API by.
-const WECHAT: &str = "api.weixin.qq.com";
 /// Marks answers that went through the gateway, as in 微信云托管.
 const SEQID: HeaderName = HeaderName::from_static("x-openapi-seqid");
 
@@ -29,8 +28,8 @@ pub fn api_router(gateway: Gateway) -> Router {
 }
 
 /// Puts the API proxy and the token centre in front of the internal API: a request goes to
-/// WeChat if its `Host` is `api.weixin.qq.com` or its path begins like one of WeChat's. The
-/// paths of WeChat's cloud hosting (`/_/…`) are refused here.
+/// WeChat if its `Host` is one of WeChat's names, or its path begins like one of WeChat's.
+/// The paths of WeChat's cloud hosting (`/_/…`) are refused here.
 pub fn in_front_of(gateway: Gateway, inner: Router) -> Router {
     let api = api_router(gateway);
     inner.layer(middleware::from_fn_with_state(api, divert))
@@ -39,7 +38,7 @@ pub fn in_front_of(gateway: Gateway, inner: Router) -> Router {
 async fn divert(State(api): State<Router>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let ours = path == "/token" || allow::is_clouds(path) || allow::is_wechats(path);
-    if ours || host_of(&request).as_deref().is_some_and(is_wechat) {
+    if ours || host_of(&request).as_deref().is_some_and(is_api_host) {
         api.oneshot(request).await.into_response()
     } else {
         next.run(request).await
@@ -151,7 +150,7 @@ fn no_browsers(shared: &Shared, request: &Request) -> Result<(), Refusal> {
     let headers = request.headers();
     let host = host_of(request);
     let from_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
-    let is_ours = |host: String| is_wechat(&host) || shared.local_hosts.allow(&host);
+    let is_ours = |host: String| is_api_host(&host) || shared.local_hosts.allow(&host);
     // Browsers always name a host.
     if from_page || !host.is_none_or(is_ours) {
         return Err(Refusal::Browser);
@@ -168,10 +167,6 @@ fn host_of(request: &Request) -> Option<String> {
         None => host.split(':').next().unwrap_or_default(),
     };
     Some(name.to_ascii_lowercase())
-}
-
-fn is_wechat(name: &str) -> bool {
-    name == WECHAT
 }
 
 fn refuse(refusal: &Refusal) -> Response {

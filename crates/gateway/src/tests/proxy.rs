@@ -216,10 +216,21 @@ async fn wechats_host_and_paths_come_before_the_internal_api() {
         ("/weapp/user", "api.weixin.qq.com"),
         ("/cgi-bin/x", "API.weixin.qq.com:80"),
         ("/cv/x", "[::1]:8081"),
+        ("/weapp/user", "api2.weixin.qq.com"),
+        ("/sns/userinfo", "SH.api.weixin.qq.com:80"),
+        ("/weapp/user", "sz.api.weixin.qq.com"),
+        ("/any", "hk.api.weixin.qq.com:443"),
     ] {
         assert_eq!(ask(path, &[("host", host)]).await, 200, "{path} {host}");
     }
-    assert_eq!(world.wechat.calls.lock().len(), 4);
+    assert_eq!(world.wechat.calls.lock().len(), 8);
+    for host in [
+        "mp.weixin.qq.com",
+        "x.api.weixin.qq.com",
+        "api2.weixin.qq.com.evil.example",
+    ] {
+        assert_eq!(ask("/wxa/x", &[("host", host)]).await, 403, "{host}");
+    }
     for headers in [
         [("host", "evil.example"), ("accept", "*/*")],
         [("host", "127.0.0.1"), ("origin", "http://evil.example")],
@@ -228,7 +239,7 @@ async fn wechats_host_and_paths_come_before_the_internal_api() {
         assert_eq!(ask("/wxa/x", &headers).await, 403, "{headers:?}");
     }
     assert_eq!(ask("/token", &[("host", "127.0.0.1")]).await, 401);
-    assert_eq!(world.wechat.calls.lock().len(), 4);
+    assert_eq!(world.wechat.calls.lock().len(), 8);
 }
 
 #[tokio::test]

@@ -6,14 +6,17 @@ use serde_json::json;
 
 use crate::{
     cli::say,
-    config::{self, Env, Loaded, Problem, Severity},
+    config::{self, Env, Loaded, LookUp, Problem, Severity},
     exit::Failure,
+    host_lookup,
 };
 
 /// Checks `path` and says what it found; problems that keep weappd from starting are a
 /// failure, and warnings too if it is `strict`.
 pub(crate) fn run(path: &Path, json: bool, strict: bool) -> Result<(), Failure> {
-    let report = report(path, (json, strict), Colors::of_terminal(), &variable);
+    let colors = Colors::of_terminal();
+    let machine: Machine<'_> = (&variable, &host_lookup::addresses);
+    let report = report(path, (json, strict), colors, machine);
     if report.fine || json {
         say(&report.words);
     }
@@ -60,8 +63,16 @@ struct Report {
     words: String,
 }
 
-fn report(path: &Path, (json, strict): (bool, bool), colors: Colors, env: Env<'_>) -> Report {
-    let loaded = config::load(path, env);
+/// What a file's meaning hangs on besides itself.
+type Machine<'a> = (Env<'a>, LookUp<'a>);
+
+fn report(
+    path: &Path,
+    (json, strict): (bool, bool),
+    colors: Colors,
+    (env, look_up): Machine<'_>,
+) -> Report {
+    let loaded = config::load(path, env, look_up);
     let fine = match &loaded {
         Ok(loaded) => !strict || warned(&loaded.warnings, Severity::Warning) == 0,
         Err(_) => false,
@@ -129,7 +140,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("weappd.toml");
         std::fs::write(&path, text).expect("written");
-        let mut report = report(&path, how, PLAIN, &|_| None);
+        let mut report = report(&path, how, PLAIN, (&|_| None, &|_| Vec::new()));
         let place = format!("{}/", dir.path().display());
         report.words = report.words.replace(&place, "");
         report
@@ -191,7 +202,7 @@ mod tests {
     #[test]
     fn a_missing_file_says_how_to_make_one() {
         let path = Path::new("/nowhere/weappd.toml");
-        let report = report(path, (false, false), PLAIN, &|_| None);
+        let report = report(path, (false, false), PLAIN, (&|_| None, &|_| Vec::new()));
         assert!(!report.fine);
         assert!(report.words.contains("does not exist"), "{}", report.words);
         assert!(report.words.contains("weappd init"), "{}", report.words);

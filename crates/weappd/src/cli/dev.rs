@@ -214,17 +214,7 @@ fn plan(
         }],
         protected: weappd_edge::Protected::default(),
         mini_apps: vec![MiniApp::new(simulated::DEV_APPID, secret.clone())],
-        pushes: BTreeMap::from([(
-            simulated::DEV_APPID.to_owned(),
-            PushPlan {
-                token: Some(push.token.clone()),
-                encoding_aes_key: push.encoding_aes_key.clone(),
-                path: "/weapp/message".to_owned(),
-                answer: weappd_gateway::AnswerWhen::Acted,
-                further: Vec::new(),
-                api_security: None,
-            },
-        )]),
+        pushes: BTreeMap::from([(simulated::DEV_APPID.to_owned(), taken(&push))]),
         apps: BTreeMap::from([(name.clone(), app)]),
         tunnel_for_apps: Some(TunnelForApps { server_host, key }),
         sections,
@@ -257,6 +247,18 @@ fn push(tokens: &Tokens, http_addr: SocketAddr) -> PushSettings {
         format: weappd_simulator::push::Format::Json,
         // The site opens after the simulator; it shares its keys anyway.
         verify: false,
+    }
+}
+
+/// How weappd takes what the simulated WeChat pushes.
+fn taken(push: &PushSettings) -> PushPlan {
+    PushPlan {
+        token: Some(push.token.clone()),
+        encoding_aes_key: push.encoding_aes_key.clone(),
+        path: "/weapp/message".to_owned(),
+        answer: weappd_gateway::AnswerWhen::Acted,
+        further: Vec::new(),
+        api_security: None,
     }
 }
 

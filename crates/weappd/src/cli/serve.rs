@@ -13,12 +13,12 @@ use crate::data_dir::DataDir;
 use crate::exit::Failure;
 use crate::plan::{Plan, Sections, Sockets, TunnelForApps};
 use crate::stand_in::StandIn;
-use crate::{listen, logging, wiring};
+use crate::{host_lookup, listen, logging, wiring};
 
 /// A configuration that can be served, or every problem of it.
 pub(super) fn load(file: &Path) -> Result<Config, Failure> {
     let color = check::Colors::of_terminal().stderr;
-    match config::load(file, &check::variable) {
+    match config::load(file, &check::variable, &host_lookup::addresses) {
         Ok(loaded) => {
             let loud: Vec<_> = loaded
                 .warnings

@@ -7,6 +7,7 @@ use crate::config::{
     problem::Problems,
     read::Reader,
     secret_source::Env,
+    wechat_address::LookUp,
 };
 
 /// What every check needs.
@@ -15,6 +16,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) reader: &'a Reader<'a>,
     pub(crate) problems: &'a Problems,
     pub(crate) env: Env<'a>,
+    pub(crate) look_up: LookUp<'a>,
     /// The file itself.
     pub(crate) file: PathBuf,
     /// What relative paths are relative to.

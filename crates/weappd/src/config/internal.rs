@@ -21,8 +21,8 @@ pub(crate) struct Internal {
     /// A bearer token for programs that weappd did not start, which ask for access tokens
     /// (`GET /token`) or sessions (`/v1/`). Apps find one of their own in `WEAPPD_TOKEN`.
     pub(crate) token: Option<Secret>,
-    /// Where weappd stands in for `https://api.weixin.qq.com`, for apps whose SDK knows no
-    /// other address: `"127.0.0.1:8083"`, on this machine only. Apps under weappd's care are
+    /// Where weappd stands in for `api.weixin.qq.com`, https and plain http, for apps that
+    /// know no other address: `"127.0.0.1:8083"`, on this machine only. Apps under weappd's care are
     /// told to trust its certificate, and Node is led there. Not given: nowhere.
     pub(crate) wechat_https: Option<String>,
 }

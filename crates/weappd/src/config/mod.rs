@@ -50,6 +50,7 @@ mod spelling;
 mod tests;
 mod tunnel;
 mod uploads;
+mod wechat_address;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -61,6 +62,7 @@ pub(crate) use problem::{Problem, Severity, render, to_json};
 pub(crate) use raw::LogFormat;
 pub(crate) use resolve::Config;
 pub(crate) use secret_source::Env;
+pub(crate) use wechat_address::LookUp;
 
 /// A weappd.toml that can be served.
 #[derive(Debug)]
@@ -75,9 +77,9 @@ pub(crate) struct Loaded {
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Reads and checks `path`; on failure, every error and warning.
-pub(crate) fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Vec<Problem>> {
+pub(crate) fn load(path: &Path, env: Env<'_>, look_up: LookUp<'_>) -> Result<Loaded, Vec<Problem>> {
     match read(path) {
-        Ok(bytes) => check(path, &bytes, env),
+        Ok(bytes) => check(path, &bytes, env, look_up),
         Err((message, hint)) => {
             let problems = problem::Problems::new(path, "");
             problems.error(None, message, hint);
@@ -128,7 +130,12 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
 }
 
 /// Checks the bytes of the file `path`.
-fn check(path: &Path, bytes: &[u8], env: Env<'_>) -> Result<Loaded, Vec<Problem>> {
+fn check(
+    path: &Path,
+    bytes: &[u8],
+    env: Env<'_>,
+    look_up: LookUp<'_>,
+) -> Result<Loaded, Vec<Problem>> {
     // Windows editors put a byte-order mark before the first line.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let text = match std::str::from_utf8(bytes) {
@@ -175,6 +182,7 @@ fn check(path: &Path, bytes: &[u8], env: Env<'_>) -> Result<Loaded, Vec<Problem>
         reader: &reader,
         problems: &problems,
         env,
+        look_up,
         file: path.to_owned(),
         dir: dir_of(path),
         unix_secs: Clock::system().unix_secs(),

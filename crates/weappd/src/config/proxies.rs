@@ -33,7 +33,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("weappd.toml");
         std::fs::write(&path, text).expect("written");
-        let loaded = load(Path::new(&path), &|_| None).expect("a fine file");
+        let loaded = load(Path::new(&path), &|_| None, &|_| Vec::new()).expect("a fine file");
         let about = loaded.warnings.iter().filter(|note| {
             let words = note.message.contains("trusted_proxies");
             assert!(!words || note.severity == Severity::Note);

@@ -73,7 +73,7 @@ mod tests {
             "domain = \"a.com\"\n{files}\n[edge]\nhttps = 8443\n{edge}\n[sites.\"b.com\"]\n{files}\n{site}\n"
         );
         write("weappd.toml", &text).expect("written");
-        match load(&dir.path().join("weappd.toml"), &|_| None) {
+        match load(&dir.path().join("weappd.toml"), &|_| None, &|_| Vec::new()) {
             Ok(loaded) => Ok(loaded
                 .config
                 .sites

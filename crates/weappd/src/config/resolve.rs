@@ -19,7 +19,7 @@ use crate::config::{
     exposed, internal, placeholders, push,
     raw::{self, Doors, Log, Raw, TunnelShort},
     redirect::Redirect,
-    site, spelling, tunnel,
+    site, spelling, tunnel, wechat_address,
 };
 use crate::plan::{InternalAccess, PushPlan, SitePlan};
 
@@ -73,7 +73,7 @@ pub(crate) struct Shared {
 
 /// Settles everything; what is wrong is noted at `desk`, and the result then not used.
 pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
-    let doors = OpenDoors {
+    let mut doors = OpenDoors {
         http: listeners(desk, "http", &shared.doors.http.0),
         https: listeners(desk, "https", &shared.doors.https.0),
         internal: internal::listener(desk, &raw.internal),
@@ -109,13 +109,19 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
     let protected = exposed::protected(desk, &raw, &sites, &data_dir);
     exposed::tell(desk, &raw, &protected);
     placeholders::tell(desk);
-    let tls = sites.iter().any(|site| site.tls.is_some());
+    if !sites.iter().any(|site| site.tls.is_some()) {
+        doors.https.clear();
+    }
+    if !mini_apps.is_empty() {
+        let open: Vec<_> = doors.all().collect();
+        wechat_address::tell(desk, &raw.wechat.endpoint, &open);
+    }
     Config {
         base_dir: whole(&desk.dir),
         data_dir,
         protected,
         http: doors.http,
-        https: if tls { doors.https } else { Vec::new() },
+        https: doors.https,
         grace: Duration::from_secs(shared.doors.grace_secs),
         sites,
         mini_apps,

@@ -40,7 +40,7 @@ impl Desk {
             "PATH" => Some("/bin:/usr/bin".to_owned()),
             _ => None,
         };
-        config::load(&path, &env)
+        config::load(&path, &env, &|_| Vec::new())
     }
 
     fn config(&self, text: &str) -> Config {
@@ -791,7 +791,8 @@ proptest! {
 
 /// Loads and draws whatever comes.
 fn try_any(bytes: &[u8]) {
-    let problems = match config::check(Path::new("weappd.toml"), bytes, &|_| None) {
+    let problems = match config::check(Path::new("weappd.toml"), bytes, &|_| None, &|_| Vec::new())
+    {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     };

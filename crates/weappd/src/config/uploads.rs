@@ -32,7 +32,7 @@ mod tests {
         let path = dir.path().join("weappd.toml");
         let site = "domain = \"a.com\"\ntls = \"off\"\nproxy = 1937\n";
         std::fs::write(&path, format!("{site}[files]\n{files}\n")).expect("written");
-        let loaded = load(&path, &|_| None).expect("a fine file");
+        let loaded = load(&path, &|_| None, &|_| Vec::new()).expect("a fine file");
         let about = |words: &String| words.contains("anybody on the internet");
         let found = loaded.warnings.iter();
         let found = found.filter(|problem| about(&problem.message));

@@ -1,7 +1,7 @@
-//! The certificate of the stand-in: for `api.weixin.qq.com`, made on this machine, believed
-//! only by programs that are told to.
+//! The certificate of the stand-in: for WeChat's API by all its names, made on this machine,
+//! believed only by programs that are told to.
 //!
-//! The authority that signs it may sign no other name, and its key is never written down:
+//! The authority that signs it may sign no other names, and its key is never written down:
 //! it signs once and is forgotten.
 
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -14,10 +14,12 @@ use rcgen::{
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     NameConstraints,
 };
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use weappd_edge::CertFiles;
+use weappd_wechat::API_HOSTS;
 
 use crate::exit::Failure;
-use crate::stand_in::NAME;
 
 /// Where the stand-in's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +46,7 @@ pub(crate) fn find_or_make(data_dir: &Path) -> Result<Trust, Failure> {
         dir,
     };
     let CertFiles { cert, key } = &trust.cert;
-    if [&trust.authority, cert, key]
-        .iter()
-        .all(|file| file.exists())
-    {
+    if [&trust.authority, key].iter().all(|file| file.exists()) && covers(cert, &API_HOSTS) {
         return Ok(trust);
     }
     make(&trust).map_err(|error| {
@@ -59,12 +58,26 @@ pub(crate) fn find_or_make(data_dir: &Path) -> Result<Trust, Failure> {
     Ok(trust)
 }
 
+/// Whether a certificate is there, for all `names`: one of an older weappd has fewer.
+fn covers(cert: &Path, names: &[&'static str]) -> bool {
+    let Ok(leaf) = CertificateDer::from_pem_file(cert) else {
+        return false;
+    };
+    let Ok(leaf) = rustls::server::ParsedCertificate::try_from(&leaf) else {
+        return false;
+    };
+    names.iter().all(|name| {
+        let name = ServerName::try_from(*name);
+        name.is_ok_and(|name| rustls::client::verify_server_name(&leaf, &name).is_ok())
+    })
+}
+
 /// The authority's certificate is written last: without it everything is made anew.
 fn make(trust: &Trust) -> io::Result<()> {
     let mut folder = DirBuilder::new();
     folder.recursive(true).mode(0o700).create(&trust.dir)?;
     let (root, signer) = authority().map_err(io::Error::other)?;
-    let (leaf, key) = signed(&signer, NAME).map_err(io::Error::other)?;
+    let (leaf, key) = signed(&signer, &API_HOSTS).map_err(io::Error::other)?;
     write(&trust.cert.key, 0o600, &key.serialize_pem())?;
     let chain = leaf.pem() + &root.pem();
     write(&trust.cert.cert, 0o644, &chain)?;
@@ -84,7 +97,7 @@ pub(crate) fn write(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// An authority for one name and its key, which dies with the value.
+/// An authority for WeChat's names and its key, which dies with the value.
 fn authority() -> Result<(rcgen::Certificate, Issuer<'static, KeyPair>), rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = DistinguishedName::new();
@@ -93,7 +106,9 @@ fn authority() -> Result<(rcgen::Certificate, Issuer<'static, KeyPair>), rcgen::
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.name_constraints = Some(NameConstraints {
-        permitted_subtrees: vec![GeneralSubtree::DnsName(NAME.to_owned())],
+        permitted_subtrees: API_HOSTS
+            .map(|name| GeneralSubtree::DnsName(name.to_owned()))
+            .to_vec(),
         // A list of names says nothing of addresses: those are excluded one and all.
         excluded_subtrees: vec![
             GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
@@ -107,10 +122,16 @@ fn authority() -> Result<(rcgen::Certificate, Issuer<'static, KeyPair>), rcgen::
 
 fn signed(
     signer: &Issuer<'_, KeyPair>,
-    name: &str,
+    names: &[&str],
 ) -> Result<(rcgen::Certificate, KeyPair), rcgen::Error> {
-    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    let mut params = CertificateParams::new(
+        names
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect::<Vec<_>>(),
+    )?;
     params.distinguished_name = DistinguishedName::new();
+    let name = names.first().copied().unwrap_or_default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -130,7 +151,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::Arc;
 
-    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::pki_types::PrivateKeyDer;
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
     use super::*;
@@ -161,6 +182,13 @@ mod tests {
         find_or_make(dir.path()).unwrap();
         assert_ne!(fs::read_to_string(&trust.authority).unwrap(), first);
         assert_eq!(mode(&trust.cert.key), 0o600);
+
+        // Nor is one that an older weappd made, for fewer names.
+        let (_, signer) = authority().unwrap();
+        let (old, _) = signed(&signer, &API_HOSTS[..1]).unwrap();
+        fs::write(&trust.cert.cert, old.pem()).unwrap();
+        find_or_make(dir.path()).unwrap();
+        assert!(covers(&trust.cert.cert, &API_HOSTS));
     }
 
     /// Whether a client that trusts `root` takes `leaf` for `name`.
@@ -209,14 +237,23 @@ mod tests {
     }
 
     #[test]
-    fn the_authority_is_believed_for_one_name_only() {
+    fn the_authority_is_believed_for_wechats_names_only() {
         let (root, signer) = authority().unwrap();
-        let leaf = |name: &str| signed(&signer, name).unwrap();
-        assert!(is_taken(&root, &leaf(NAME), NAME));
-        for other in ["mp.weixin.qq.com", "qq.com", "example.com", "127.0.0.1"] {
+        let leaf = |name: &str| signed(&signer, &[name]).unwrap();
+        let whole = signed(&signer, &API_HOSTS).unwrap();
+        for name in API_HOSTS {
+            assert!(is_taken(&root, &leaf(name), name), "{name}");
+            assert!(is_taken(&root, &whole, name), "{name}");
+        }
+        for other in [
+            "mp.weixin.qq.com",
+            "api3.weixin.qq.com",
+            "qq.com",
+            "127.0.0.1",
+        ] {
             assert!(!is_taken(&root, &leaf(other), other), "{other}");
         }
         let (stranger, _) = authority().unwrap();
-        assert!(!is_taken(&stranger, &leaf(NAME), NAME));
+        assert!(!is_taken(&stranger, &leaf(API_HOSTS[0]), API_HOSTS[0]));
     }
 }

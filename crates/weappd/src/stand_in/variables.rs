@@ -123,6 +123,13 @@ mod tests {
     }
 
     #[test]
+    fn node_is_led_by_all_of_wechats_names() {
+        for name in weappd_wechat::API_HOSTS {
+            assert!(NODE.contains(&format!("'{name}'")), "{name}");
+        }
+    }
+
+    #[test]
     fn a_path_may_have_blanks_and_quotes() {
         assert_eq!(quoted(Path::new("/a b/c\"d")), "\"/a b/c\\\"d\"");
     }

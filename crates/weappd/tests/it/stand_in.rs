@@ -1,5 +1,5 @@
-//! `https://api.weixin.qq.com` in an unchanged program: led to weappd, without a token, and
-//! with the certificate checked.
+//! WeChat's API by its own names in an unchanged program: led to weappd, over https with the
+//! certificate checked, over plain HTTP, and without a token.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -51,7 +51,9 @@ async fn an_unchanged_node_app_calls_wechat_over_https_without_a_token() {
     let (world, _) = serve();
     let call = call(&world).await;
     let site = world.plain().named("localhost");
-    for way in ["request", "agent", "fetch", "module", "socket"] {
+    for way in [
+        "request", "agent", "fetch", "module", "socket", "inner", "http2",
+    ] {
         let answer = site.post(&format!("/{way}")).json(&call).send().await;
         assert_eq!(answer.status(), 200, "{way}: {answer:?}");
         let told = http::json(&answer);
@@ -60,6 +62,22 @@ async fn an_unchanged_node_app_calls_wechat_over_https_without_a_token() {
         let answer = site.post(&format!("/doubt/{way}")).json(&call).send().await;
         let why = String::from_utf8_lossy(answer.body());
         assert!(why == "SELF_SIGNED_CERT_IN_CHAIN", "{way}: {why}");
+    }
+    for path in [
+        "/plain-request",
+        "/plain-agent",
+        "/plain-fetch",
+        "/plain-socket",
+        "/request?name=API2.weixin.qq.com",
+        "/fetch?name=sh.api.weixin.qq.com",
+        "/http2?name=sz.api.weixin.qq.com",
+        "/plain-request?name=hk.api.weixin.qq.com",
+        "/plain-fetch?name=api2.weixin.qq.com",
+    ] {
+        let answer = site.post(path).json(&call).send().await;
+        assert_eq!(answer.status(), 200, "{path}: {answer:?}");
+        let told = http::json(&answer);
+        assert_eq!(told["result"]["suggest"], "pass", "{path}: {told}");
     }
     // Other TLS connections go where they always went.
     let path = format!("/other?port={}", world.https.port());
@@ -109,6 +127,11 @@ async fn a_program_with_a_proxy_setting_is_led_to_wechat_and_nowhere_else() {
     let page = direct.post(CHECK).header("origin", "https://evil.example");
     assert_eq!(page.json(&call).send().await.status(), 403);
 
+    // Over plain HTTP by WeChat's own name, as a name in a hosts file leads there too.
+    let by_name = Client::http(at, NAME);
+    let told = http::json(&by_name.post(CHECK).json(&call).send().await);
+    assert_eq!(told["result"]["suggest"], "pass", "{told}");
+
     let connect = format!("CONNECT {NAME}:443 HTTP/1.1\r\nHost: {NAME}:443\r\n\r\n");
     let (tcp, head) = greeted(at, &connect).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -127,13 +150,60 @@ async fn a_program_with_a_proxy_setting_is_led_to_wechat_and_nowhere_else() {
     assert!(told.contains("\"pass\""), "{told}");
 
     for (greeting, status) in [
+        ("CONNECT api.weixin.qq.com:22 HTTP/1.1\r\n\r\n", "403"),
+        ("GET http://example.com/ HTTP/1.1\r\n\r\n", "403"),
+        ("GET http://127.0.0.1:8081/token HTTP/1.1\r\n\r\n", "403"),
+        ("GET / HTTP/1.1\r\nhost: 127.0.0.1:8083\r\n\r\n", "400"),
         ("CONNECT example.com:443 HTTP/1.1\r\n\r\n", "403"),
         ("CONNECT 127.0.0.1:22 HTTP/1.1\r\n\r\n", "403"),
-        ("GET / HTTP/1.1\r\nhost: api.weixin.qq.com\r\n\r\n", "400"),
     ] {
         let (_, head) = greeted(at, greeting).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
     }
-    let (_, head) = greeted(at, &"x".repeat(9000)).await;
+    let (_, head) = greeted(at, &"x".repeat(17_000)).await;
     assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_given_an_http_proxy_calls_wechat_over_plain_http() {
+    let (world, at) = serve();
+    let body = call(&world).await.to_string();
+    let asked = |target: &str, host: &str| {
+        format!(
+            "POST {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    // What programs with `http_proxy` say, at the stand-in and at the internal API.
+    let tunnel = "CONNECT api2.weixin.qq.com:80 HTTP/1.1\r\n\r\n";
+    for (to, first, request) in [
+        (at, "", asked(&format!("http://{NAME}{CHECK}"), NAME)),
+        (
+            at,
+            "",
+            asked(&format!("http://{NAME}:80{CHECK}"), &format!("{NAME}:80")),
+        ),
+        (at, "", asked(&format!("https://hk.{NAME}{CHECK}"), NAME)),
+        (at, tunnel, asked(CHECK, "api2.weixin.qq.com")),
+        (
+            world.internal,
+            "",
+            asked(&format!("http://{NAME}{CHECK}"), NAME),
+        ),
+        (
+            world.internal,
+            "",
+            asked(&format!("http://sh.{NAME}{CHECK}"), NAME),
+        ),
+    ] {
+        let mut tcp = match first {
+            "" => TcpStream::connect(to).await.expect("connected"),
+            first => greeted(to, first).await.0,
+        };
+        tcp.write_all(request.as_bytes()).await.expect("sent");
+        let mut told = String::new();
+        tcp.read_to_string(&mut told).await.expect("an answer");
+        assert!(told.contains("\"pass\""), "{request}: {told}");
+    }
 }
