@@ -51,6 +51,22 @@ impl DataDir {
         }
     }
 
+    /// Whether a weappd runs on the directory `path`.
+    pub(crate) fn is_held(path: &Path) -> Result<bool, Failure> {
+        let place = path.join("lock");
+        let lock = match File::open(&place) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Failure::new(&Unusable(place, error), "")),
+        };
+        // Shared: who looks stands in nobody's way who looks too.
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(Failure::new(&Unusable(place, error.into()), "")),
+        }
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -77,7 +93,10 @@ mod tests {
         let first = DataDir::open(&path).unwrap();
         let words = format!("{:?}", DataDir::open(&path).unwrap_err());
         assert!(words.contains("another weappd is running"), "{words}");
+        assert!(DataDir::is_held(&path).unwrap());
         drop(first);
+        assert!(!DataDir::is_held(&path).unwrap());
+        assert!(!DataDir::is_held(&temp.path().join("other")).unwrap());
         DataDir::open(&path).unwrap();
     }
 

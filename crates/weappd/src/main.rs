@@ -27,6 +27,7 @@ mod signals;
 mod simulated;
 mod sites;
 mod stand_in;
+mod status;
 mod wiring;
 
 use std::process::ExitCode;

@@ -20,6 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use weappd_apps::{Apps, AppsParts, Variables};
 use weappd_base::secret::Secret;
+use weappd_base::tasks::Stop;
 use weappd_base::wiretap::Wiretap;
 use weappd_edge::{Bound, Edge, EdgeParts, Kind, Protected, Site};
 use weappd_files::http::PublicBase;
@@ -44,7 +45,8 @@ use crate::plan::{DevPlan, Plan, PushPlan, SitePlan, Sockets, TunnelForApps};
 use crate::shelf::SessionShelf;
 use crate::signals::{Goodbye, Hangup};
 use crate::simulated::{open_wechat, pages};
-use crate::{control, internal, listen, logging, sites};
+use crate::status::Facts;
+use crate::{control, internal, listen, logging, sites, status};
 
 /// What the front door does not draw: the page's own files, and paths whose rooms draw what
 /// happens in better words.
@@ -88,14 +90,19 @@ pub(crate) async fn run(
     })?;
     let grace = plan.grace;
     let ground = Ground::new(plan.dev.is_some());
+    let asked = Stop::new();
+    let facts = Facts::of(&plan, &sockets, &ground.clock);
+    let status = status::control_router(facts, ground.clock.clone(), asked.clone());
     let mut doors = Doors::new(ground.front.clone(), ground.inner.clone());
     let (house, output) = build(&ground, plan, sockets, data, &doors).await?;
+    house.start(data, status);
     announce();
     if let Some((output, has_color)) = output {
         output.show(&ground, has_color);
     }
     let crashed = tokio::select! {
         () = goodbye.next() => None,
+        () = asked.asked() => None,
         failure = doors.ended() => Some(failure),
     };
     tokio::select! {
@@ -181,7 +188,6 @@ async fn build(
         Some(dev) => Some((AppOutput::open(&house.apps).await?, dev.has_color)),
         None => None,
     };
-    house.start(data);
     Ok((house, output))
 }
 
@@ -364,13 +370,14 @@ impl House {
     }
 
     /// Starts what runs behind the doors.
-    fn start(&self, data: &DataDir) {
+    fn start(&self, data: &DataDir, status: Router) {
         let Ground { tasks, back, .. } = &self.ground;
         let apps = self.apps.clone();
         tasks.spawn(async move { apps.run().await });
         let router = weappd_apps::http::control_router(self.apps.clone())
             .merge(weappd_session::http::control_router(self.sessions.clone()))
-            .merge(weappd_gateway::http::control_router(self.gateway.clone()));
+            .merge(weappd_gateway::http::control_router(self.gateway.clone()))
+            .merge(status);
         match control::open(data.path()) {
             Ok(listener) => {
                 tasks.spawn(control::serve(

@@ -1,20 +1,21 @@
 //! `weappd app …`: speaks to the supervisor of the weappd that runs.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use clap::Subcommand;
-use http_body_util::BodyExt as _;
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use serde_json::Value;
 
 use crate::cli::running::{self, Target, dash, escaped, good, refused, span, text};
-use crate::cli::say;
+use crate::cli::{logs, say};
 use crate::control;
 use crate::exit::Failure;
 
 /// What to do about a refusal.
-const HINT: &str = "`weappd app list` shows every app";
+pub(super) const HINT: &str = "`weappd app list` shows every app";
+
+/// What there is to say where no app is.
+pub(super) const NO_APPS: &str = "no apps: add [app] with run = \"…\" to weappd.toml";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -36,12 +37,8 @@ pub(super) enum Command {
     Logs {
         #[command(flatten)]
         named: Named,
-        /// How many lines to go back
-        #[arg(short = 'n', long, default_value_t = 100)]
-        lines: usize,
-        /// Go on printing as lines come
-        #[arg(short, long)]
-        follow: bool,
+        #[command(flatten)]
+        how: logs::How,
     },
 }
 
@@ -59,11 +56,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::Start(named) => deed(&named, "start").await,
         Command::Stop(named) => deed(&named, "stop").await,
         Command::Restart(named) => deed(&named, "restart").await,
-        Command::Logs {
-            named,
-            lines,
-            follow,
-        } => logs(&named, lines, follow).await,
+        Command::Logs { named, how } => logs::of_one(&named.name, &named.target, &how).await,
     }
 }
 
@@ -80,9 +73,9 @@ async fn list(data_dir: &Path, json: bool) -> Result<(), Failure> {
 }
 
 /// The apps as a table for people.
-fn table(apps: &[Value]) -> String {
+pub(super) fn table(apps: &[Value]) -> String {
     if apps.is_empty() {
-        return "no apps: add [app] with run = \"…\" to weappd.toml".to_owned();
+        return NO_APPS.to_owned();
     }
     let head = [
         "app",
@@ -168,30 +161,6 @@ async fn deed(named: &Named, verb: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(refused(answer, HINT).await)
-}
-
-async fn logs(named: &Named, lines: usize, follow: bool) -> Result<(), Failure> {
-    let path = format!(
-        "/apps/{}/logs?lines={lines}&follow={}",
-        escaped(&named.name),
-        u8::from(follow)
-    );
-    let answer = control::ask(&named.target.data_dir(), Method::GET, &path).await?;
-    if answer.status() != StatusCode::OK {
-        return Err(refused(answer, HINT).await);
-    }
-    let mut body = answer.into_body();
-    let mut out = std::io::stdout();
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { break };
-        if let Ok(data) = frame.into_data() {
-            // The reader of a pipe may have gone: that ends the command, without a word.
-            if out.write_all(&data).and_then(|()| out.flush()).is_err() {
-                break;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

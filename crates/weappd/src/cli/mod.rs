@@ -12,11 +12,14 @@ mod dev;
 mod dev_ports;
 mod inbox;
 mod init;
+mod logs;
 mod running;
 mod sdk_config;
 mod serve;
 mod session;
 mod simulate;
+mod status;
+mod stop;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -35,9 +38,13 @@ use crate::wiring;
 #[command(
     name = "weappd",
     version,
+    disable_version_flag = true,
     after_help = "Examples:\n  weappd dev               everything on this machine, with a simulated WeChat\n  weappd init              write a commented weappd.toml\n  weappd check             every problem of weappd.toml at once\n  weappd serve             run it\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 70 a part crashed, 78 configuration problems."
 )]
 struct Cli {
+    /// Print version
+    #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }
@@ -76,6 +83,15 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Say whether a weappd runs here: since when, where it listens, its apps
+    Status(status::Args),
+    /// Stop the weappd that runs here, in order
+    Stop {
+        #[command(flatten)]
+        target: running::Target,
+    },
+    /// Print what the apps of a running weappd print
+    Logs(logs::Args),
     /// List, restart and read the apps of a running weappd
     App {
         #[command(subcommand)]
@@ -93,14 +109,19 @@ enum Command {
     },
     /// Run the simulated WeChat alone, for the tests of any stack
     Simulate(simulate::Args),
-    /// Print the sdk.config that points an old Wafer business server at this weappd
+    /// Print what points an old Wafer business server at this weappd, and where it goes
     SdkConfig {
         #[command(flatten)]
         file: ConfigFile,
         /// The site's host, when weappd.toml has several
         #[arg(long)]
         host: Option<String>,
+        /// What to print
+        #[arg(long, value_enum, default_value = "file")]
+        format: sdk_config::Format,
     },
+    /// Print version
+    Version,
     /// Print shell completions
     Completions {
         /// The shell to complete for
@@ -139,11 +160,17 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
             let config = serve::load(&file.config)?;
             runtime()?.block_on(serve::run(config))?;
         }
+        Command::Status(args) => small_runtime()?.block_on(status::run(args))?,
+        Command::Stop { target } => small_runtime()?.block_on(stop::run(target))?,
+        Command::Logs(args) => small_runtime()?.block_on(logs::run(args))?,
         Command::App { command } => small_runtime()?.block_on(app::run(command))?,
         Command::Session { command } => small_runtime()?.block_on(session::run(command))?,
         Command::Inbox { command } => small_runtime()?.block_on(inbox::run(command))?,
         Command::Simulate(args) => runtime()?.block_on(simulate::run(args))?,
-        Command::SdkConfig { file, host } => sdk_config::run(&file.config, host.as_deref())?,
+        Command::SdkConfig { file, host, format } => {
+            sdk_config::run(&file.config, host.as_deref(), format)?;
+        }
+        Command::Version => say(format_args!("weappd {}", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "weappd", &mut text);

@@ -1,19 +1,90 @@
-//! `weappd sdk-config`: the file that points an old Wafer business server at this weappd.
+//! `weappd sdk-config`: what points an old Wafer business server at this weappd.
 //!
-//! Wafer 1 business servers read `/etc/qcloud/sdk.config`; Wafer 2 ones the same fields
-//! from their `config.js` or `sdk.config.json`. Read in the two Node server SDKs.
+//! The file is what the vendor's console used to write: Wafer 1 business servers read it as
+//! `/etc/qcloud/sdk.config`, Wafer 2's demo as `/data/release/sdk.config.json`. Read in the
+//! two Node server SDKs: the first wants its keys in capitals, and drops others without a
+//! word; the second wants more of them, and names none that is missing.
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use weappd_tunnel::Business;
 
 use crate::cli::{say, serve};
 use crate::config::Config;
 use crate::exit::Failure;
 
-pub(super) fn run(file: &Path, host: Option<&str>) -> Result<(), Failure> {
+/// What is printed.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Format {
+    /// sdk.config, JSON: the file that old servers read
+    File,
+    /// A module for Node, with the names each SDK has for them
+    Js,
+    /// The variables that apps under weappd find
+    Env,
+}
+
+/// Values that Wafer 2's SDK insists on and weappd has no use for.
+const UNUSED: &str = "placeholder: weappd does not use it";
+/// The keys of such values in the file.
+const PLACEHOLDERS: [&str; 4] = [
+    "qcloudAppId",
+    "qcloudSecretId",
+    "qcloudSecretKey",
+    "wxMessageToken",
+];
+
+/// What every format tells.
+struct Answers {
+    server_host: String,
+    auth_url: String,
+    tunnel_url: String,
+    key: String,
+    appid: Option<String>,
+}
+
+pub(super) fn run(file: &Path, host: Option<&str>, format: Format) -> Result<(), Failure> {
     let config = serve::load(file)?;
+    let answers = answers(&config, host)?;
+    let (text, hint) = match format {
+        Format::File => (format!("{:#}", as_file(&answers)), FILE_HINT),
+        Format::Js => (as_js(&answers), JS_HINT),
+        Format::Env => (as_env(&answers), ENV_HINT),
+    };
+    say(text);
+    tell(hint);
+    Ok(())
+}
+
+const FILE_HINT: &str = "\
+This is sdk.config; it holds the tunnel key, so keep it private. It goes to
+  /etc/qcloud/sdk.config          Wafer 1: qcloud-weapp-server-sdk for Node, PHP, Java, C#
+  /data/release/sdk.config.json   Wafer 2: wafer-node-sdk and its demo
+as in `weappd sdk-config > /etc/qcloud/sdk.config`. Values that begin with \"placeholder\" are
+only there because wafer-node-sdk refuses to start without them. --format js and env print the
+same for programs that are set up otherwise.
+";
+const JS_HINT: &str = "\
+This is a module for Node; it holds the tunnel key, so keep it private. Save it beside your
+server: `weappd sdk-config --format js > sdk.config.js`. Its first lines say how it is used.
+";
+const ENV_HINT: &str = "\
+These are variables; one is the tunnel key, so keep them private. Programs that weappd runs have
+them already; for others: `weappd sdk-config --format env > weappd.env`, then systemd's
+EnvironmentFile=, `docker run --env-file`, or `set -a; . ./weappd.env`.
+";
+
+/// Says where the output goes, beside it: the output itself goes into a file.
+#[expect(
+    clippy::print_stderr,
+    reason = "words for the person who called, not for the file"
+)]
+fn tell(hint: &str) {
+    eprint!("{hint}");
+}
+
+fn answers(config: &Config, host: Option<&str>) -> Result<Answers, Failure> {
     let hosts: Vec<&str> = config
         .sites
         .iter()
@@ -38,26 +109,123 @@ pub(super) fn run(file: &Path, host: Option<&str>) -> Result<(), Failure> {
             "give one: key = \"…\" under [tunnel] (`weappd init` writes a random one)",
         ));
     };
-    let internal = format!("http://{}", config.internal);
-    let sdk = json!({
-        "serverHost": host,
-        "authServerUrl": format!("{internal}/mina_auth/{}", mini_program(&config, host)),
-        "tunnelServerUrl": internal,
-        "tunnelSignatureKey": business.key.expose(),
-        "networkTimeout": 30_000,
-    });
-    say(format_args!("{sdk:#}"));
-    Ok(())
-}
-
-/// The path's last part where there are several mini programs: the site's first one, since
-/// these servers know of no other.
-fn mini_program(config: &Config, host: &str) -> String {
-    if config.mini_apps.len() < 2 {
-        return String::new();
-    }
     let mut sites = config.sites.iter();
     let site = sites.find(|site| site.hosts.iter().any(|name| name == host));
     let appid = site.and_then(|site| site.appids.first());
-    appid.map(|appid| format!("{appid}/")).unwrap_or_default()
+    let internal = format!("http://{}", config.internal);
+    // Where there are several mini programs the path says which: the site's first one, since
+    // these servers know of no other.
+    let part = appid.filter(|_| config.mini_apps.len() > 1);
+    let part = part.map(|appid| format!("{appid}/")).unwrap_or_default();
+    Ok(Answers {
+        server_host: host.to_owned(),
+        auth_url: format!("{internal}/mina_auth/{part}"),
+        tunnel_url: internal,
+        key: business.key.expose().to_owned(),
+        appid: appid.cloned(),
+    })
+}
+
+fn as_file(answers: &Answers) -> Value {
+    let mut file = json!({
+        "serverHost": answers.server_host,
+        "authServerUrl": answers.auth_url,
+        "tunnelServerUrl": answers.tunnel_url,
+        "tunnelSignatureKey": answers.key,
+        "networkTimeout": 30_000,
+    });
+    for key in PLACEHOLDERS {
+        file[key] = json!(UNUSED);
+    }
+    file
+}
+
+fn as_js(answers: &Answers) -> String {
+    let Answers {
+        server_host,
+        auth_url,
+        tunnel_url,
+        key,
+        appid,
+    } = answers;
+    let text = |value: &str| json!(value).to_string();
+    let appid = text(appid.as_deref().unwrap_or("placeholder: your AppID"));
+    let unused = text(UNUSED);
+    let (host, auth) = (text(server_host), text(auth_url));
+    let (tunnel, key) = (text(tunnel_url), text(key));
+    format!(
+        "// Points a Wafer business server at weappd. Wafer 1:
+//   require('qcloud-weapp-server-sdk').config(require('./sdk.config.js').wafer1);
+// Wafer 2, with your own values after it (mysql is where its own sessions are):
+//   require('wafer-node-sdk')({{ ...require('./sdk.config.js').wafer2, mysql: {{ ... }} }});
+exports.wafer1 = {{
+  ServerHost: {host},
+  AuthServerUrl: {auth},
+  TunnelServerUrl: {tunnel},
+  TunnelSignatureKey: {key},
+  NetworkTimeout: 30000,
+}};
+
+exports.wafer2 = {{
+  rootPathname: '',
+  appId: {appid},
+  appSecret: process.env.WEAPP_SECRET || 'placeholder: your AppSecret',
+  useQcloudLogin: false,
+  serverHost: {host},
+  tunnelServerUrl: {tunnel},
+  tunnelSignatureKey: {key},
+  mysql: {{
+    host: '127.0.0.1',
+    port: 3306,
+    user: 'root',
+    pass: process.env.MYSQL_PASSWORD || 'placeholder: your database password',
+    db: 'cAuth',
+    char: 'utf8mb4',
+  }},
+  // The SDK does not start without the rest: its own uploads and pushed messages, which
+  // weappd has at /weapp/upload and /weapp/message.
+  qcloudAppId: {unused},
+  qcloudSecretId: {unused},
+  qcloudSecretKey: {unused},
+  wxMessageToken: {unused},
+  cos: {{ region: {unused}, fileBucket: {unused}, uploadFolder: '' }},
+}};"
+    )
+}
+
+fn as_env(answers: &Answers) -> String {
+    format!(
+        "WEAPPD_SERVER_HOST={}\nWEAPPD_TUNNEL_KEY={}\nWEAPPD_INTERNAL_URL={}",
+        quoted(&answers.server_host),
+        quoted(&answers.key),
+        quoted(&answers.tunnel_url)
+    )
+}
+
+/// A value that a shell and systemd read alike. Docker takes quotes for a part of it, so
+/// there are none where none are needed.
+fn quoted(value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,[]".contains(c);
+    if value.chars().all(is_plain) {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_where_a_shell_would_read_more_than_a_value() {
+        for (value, written) in [
+            ("http://127.0.0.1:8081", "http://127.0.0.1:8081"),
+            ("http://[::1]:8081", "http://[::1]:8081"),
+            ("a b$c", "'a b$c'"),
+            ("it's", "'it'\\''s'"),
+        ] {
+            assert_eq!(quoted(value), written);
+        }
+    }
 }

@@ -63,6 +63,10 @@ mod root;
 mod production;
 // The README, taken by its word.
 mod readme;
+// `weappd status`, `logs`, `stop`, `version`.
+mod running;
+// What points old business servers at weappd.
+mod sdk_config;
 // A whole session, and not one secret in what weappd says.
 mod secrets;
 // A new user's way from init to serve; configurations that cannot be served.

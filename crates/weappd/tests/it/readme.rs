@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::family;
 use crate::http::Client;
 use crate::process::{PATIENCE, Process};
+use crate::world::WEAPPD;
 
 /// How long a release build may take on a small machine with much else to do.
 const BUILD: Duration = Duration::from_mins(20);
@@ -117,4 +118,73 @@ async fn the_first_command_of_the_readme_works_in_a_fresh_clone() {
 fn target() -> &'static Path {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     tmp.parent().expect("the target directory")
+}
+
+/// The lines of the block that begins with this command.
+fn block(readme: &str, first: &str) -> Vec<String> {
+    let text = fs::read_to_string(checkout().join(readme)).expect(readme);
+    let mut blocks = text.split("```").skip(1).step_by(2);
+    let block = blocks.find(|block| block.trim_start().starts_with(first));
+    let lines = block.expect("the block").lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty());
+    lines.map(str::to_owned).collect()
+}
+
+/// The weappd of this build stands where `cargo build --release` would put one.
+#[test]
+fn each_command_can_be_typed_in_order_in_a_fresh_clone() {
+    for readme in ["README.md", "README.zh-CN.md"] {
+        let home = tempfile::tempdir().expect("a directory");
+        let clone = home.path().join("weappd");
+        fs::create_dir_all(clone.join("target/release")).expect("made");
+        std::os::unix::fs::symlink(WEAPPD, clone.join("target/release/weappd")).expect("linked");
+        let lines = block(readme, "cargo build --release");
+        let [build, typed @ ..] = &lines[..] else {
+            panic!("{readme}: {lines:?}");
+        };
+        assert!(build.contains("target/release/weappd"), "{build}");
+        let told = "\necho \"= $?\"\n";
+        let script = typed.join(told) + told;
+        let shell = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(&clone)
+            .env_remove("WEAPP_SECRET")
+            .output()
+            .expect("a shell");
+        let told = String::from_utf8_lossy(&shell.stdout).into_owned();
+        let words = String::from_utf8_lossy(&shell.stderr).into_owned();
+        let codes: Vec<_> = told
+            .lines()
+            .filter_map(|line| line.strip_prefix("= "))
+            .collect();
+        // PATH, the directory, init; then a file that still lacks a certificate and a secret.
+        assert_eq!(
+            codes,
+            ["0", "0", "0", "78", "78"],
+            "{readme}: {told}{words}"
+        );
+        assert!(words.contains("WEAPP_SECRET is not set"), "{words}");
+        let server = home.path().join("my-server");
+        assert!(server.join("weappd.toml").exists());
+
+        // The second terminal: each is known, and says that nobody is there to ask.
+        let more = block(readme, "weappd status");
+        assert!(more.len() > 6, "{readme}: {more:?}");
+        for line in more.iter().filter(|line| !line.contains("simulate")) {
+            let words: Vec<_> = line
+                .split('#')
+                .next()
+                .unwrap_or_default()
+                .split(' ')
+                .collect();
+            let words = words.into_iter().filter(|word| !word.is_empty());
+            let typed = Command::new(WEAPPD)
+                .args(words.skip(1))
+                .current_dir(&server)
+                .output()
+                .expect("weappd runs");
+            let code = typed.status.code();
+            assert!(code == Some(1) || code == Some(78), "{line}: {code:?}");
+        }
+    }
 }

@@ -272,6 +272,19 @@ const BROKEN: &[Broken] = &[
          appid = \"wx0123456789abcdef\"\nsecret = { env = \"WEAPP_SECRET\" }\n[app]\nrun = \"node app.js && true\"\n",
         &[(6, 18, "WEAPP_SECRET is not set"), (8, 7, "shell")],
     ),
+    // WeChat's name, as a hosts file may lead it: to the front door, and to the internal API.
+    (
+        "domain = \"www.example.com\"\ncert = \"site.crt\"\nkey = \"site.key\"\nproxy = 1\n[miniapp]\n\
+         appid = \"wx0123456789abcdef\"\nsecret = \"5ec2e70f7e57a99000000000c0ffee11\"\n\
+         [wechat]\nendpoint = \"https://localhost\"\n",
+        &[(9, 12, "come back to weappd: localhost is")],
+    ),
+    (
+        "domain = \"www.example.com\"\ntls = \"off\"\nproxy = 1\n[miniapp]\n\
+         appid = \"wx0123456789abcdef\"\nsecret = \"5ec2e70f7e57a99000000000c0ffee11\"\n\
+         [wechat]\nendpoint = \"http://127.0.0.1:8081\"\n",
+        &[(8, 12, "come back to weappd: 127.0.0.1 is")],
+    ),
 ];
 
 #[test]
@@ -503,57 +516,4 @@ fn both_signals_end_it_cleanly() {
         let ended = process.wait(PATIENCE).expect("weappd ends");
         assert_eq!(ended.code(), Some(0), "{}", process.transcript());
     }
-}
-
-#[test]
-fn sdk_config_is_what_the_old_sdk_takes() {
-    let world = Recipe::new()
-        .sections("[tunnel]\nkey = \"9f338d1f0ecc37d25ac7b161c1d7bf72\"")
-        .serve();
-    let mut command = Command::new(WEAPPD);
-    command
-        .arg("sdk-config")
-        .current_dir(world.dir())
-        .env("WEAPP_SECRET", "a secret");
-    let printed = command.output().expect("weappd runs");
-    assert!(printed.status.success(), "{}", stderr(&printed));
-    let file = world.dir().join("sdk.config");
-    fs::write(&file, &printed.stdout).expect("sdk.config");
-    let internal = format!("http://{}", world.internal);
-
-    // The SDK ignores a field of the wrong type, and throws when one is empty.
-    let software = OldSoftware::install();
-    let script = "const { config } = require('qcloud-weapp-server-sdk');\
-        const given = JSON.parse(require('fs').readFileSync(process.argv[1], 'utf8'));\
-        config(Object.fromEntries(Object.entries(given).map(([key, value]) => \
-            [key[0].toUpperCase() + key.slice(1), value])));\
-        console.log(JSON.stringify([config.getServerHost(), config.getAuthServerUrl(), \
-            config.getTunnelServerUrl(), config.getTunnelSignatureKey(), config.getNetworkTimeout()]));";
-    let read = Command::new("node")
-        .args(["-e", script])
-        .arg(&file)
-        .env("NODE_PATH", software.modules())
-        .output()
-        .expect("node runs");
-    assert!(read.status.success(), "{}", stderr(&read));
-    let read: Value = serde_json::from_slice(&read.stdout).expect("JSON");
-    assert_eq!(
-        read,
-        json!([
-            "localhost",
-            format!("{internal}/mina_auth/"),
-            internal,
-            "9f338d1f0ecc37d25ac7b161c1d7bf72",
-            30_000
-        ])
-    );
-
-    let other = Command::new(WEAPPD)
-        .args(["sdk-config", "--host", "elsewhere.example"])
-        .current_dir(world.dir())
-        .env("WEAPP_SECRET", "a secret")
-        .output()
-        .expect("weappd runs");
-    assert_eq!(other.status.code(), Some(1));
-    assert!(stderr(&other).contains("localhost"), "{}", stderr(&other));
 }

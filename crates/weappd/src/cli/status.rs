@@ -1,0 +1,80 @@
+//! `weappd status`: whether a weappd runs here, since when, where it listens, and its apps.
+
+use hyper::Method;
+use serde_json::Value;
+
+use crate::cli::running::{Target, good, read, span, text};
+use crate::cli::{app, say};
+use crate::control;
+use crate::exit::Failure;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let data_dir = args.target.data_dir();
+    let ask = async |path: &str| {
+        let answer = control::ask(&data_dir, Method::GET, path).await?;
+        read(&good(answer, "").await?)
+    };
+    let (mut status, apps) = (ask("/status").await?, ask("/apps").await?);
+    if args.json {
+        status["apps"] = apps;
+        say(status);
+    } else {
+        let apps = apps.as_array().map(Vec::as_slice).unwrap_or_default();
+        say(format_args!("{}\n{}", words(&status), app::table(apps)));
+    }
+    Ok(())
+}
+
+/// All but the apps.
+fn words(status: &Value) -> String {
+    let mut words = format!(
+        "weappd {} {}: process {}, up {}{}\n",
+        text(&status["version"]),
+        text(&status["command"]),
+        status["pid"],
+        span(status["uptime_secs"].as_u64().unwrap_or_default()),
+        if status["is_stopping"] == true {
+            ", stopping"
+        } else {
+            ""
+        }
+    );
+    for listener in status["listeners"].as_array().into_iter().flatten() {
+        let line = format!(
+            "  {:11} {}\n",
+            text(&listener["name"]),
+            text(&listener["address"])
+        );
+        words.push_str(&line);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_says_what_runs_and_where() {
+        let status = json!({
+            "version": "0.1.0", "command": "serve", "pid": 7, "uptime_secs": 65,
+            "is_stopping": false,
+            "listeners": [{"name": "HTTPS", "address": "[::]:443"}],
+        });
+        assert_eq!(
+            words(&status),
+            "weappd 0.1.0 serve: process 7, up 1m5s\n  HTTPS       [::]:443\n"
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! `weappd stop`: asks the running weappd to end in order, and waits until it has.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+
+use crate::cli::running::{Target, good, read};
+use crate::cli::say;
+use crate::control;
+use crate::data_dir::DataDir;
+use crate::exit::Failure;
+
+/// How often to look whether it has ended.
+const LOOK: Duration = Duration::from_millis(20);
+/// From when on the person who waits is told why.
+const LONG: Duration = Duration::from_secs(2);
+/// How much longer than its own time for a stop it is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(target: Target) -> Result<(), Failure> {
+    let data_dir = target.data_dir();
+    let answer = control::ask(&data_dir, Method::POST, "/stop").await?;
+    let status = read(&good(answer, "").await?)?;
+    let grace = Duration::from_millis(status["grace_ms"].as_u64().unwrap_or(30_000));
+    let pid = &status["pid"];
+    let took = ended(&data_dir, grace * 2 + PATIENCE).await?;
+    let Some(took) = took else {
+        return Err(Failure::say(
+            format_args!("weappd (process {pid}) was asked to stop and has not ended yet"),
+            &format!("look at its log; `kill -9 {pid}` ends it at once"),
+        ));
+    };
+    say(format_args!(
+        "weappd (process {pid}) stopped after {}.{} s",
+        took.as_secs(),
+        took.subsec_millis() / 100
+    ));
+    Ok(())
+}
+
+/// How long it took to end, if it did within `bound`.
+async fn ended(data_dir: &Path, bound: Duration) -> Result<Option<Duration>, Failure> {
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        let took = begun.elapsed();
+        if !DataDir::is_held(data_dir)? {
+            return Ok(Some(took));
+        }
+        if took >= bound {
+            return Ok(None);
+        }
+        if took >= LONG && !told {
+            told = true;
+            say("stopping: requests, tunnels and apps are given time to finish");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,104 @@
+//! What a running weappd tells of itself over the control socket, and how it is asked to
+//! stop there.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::{Value, json};
+use weappd_base::clock::Clock;
+use weappd_base::tasks::Stop;
+use weappd_edge::{Bound, Kind};
+
+use crate::plan::{Plan, Sockets};
+use crate::stand_in::StandIn;
+
+/// A weappd that runs, as far as it does not change.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Facts {
+    version: &'static str,
+    pid: u32,
+    /// `dev` or `serve`.
+    command: &'static str,
+    /// What each listener is, and where.
+    listeners: Vec<Listener>,
+    /// How long a stop may take.
+    grace_ms: u64,
+    #[serde(skip)]
+    since: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Listener {
+    name: &'static str,
+    address: String,
+}
+
+impl Facts {
+    /// The facts of what is about to run.
+    pub(crate) fn of(plan: &Plan, sockets: &Sockets, clock: &Clock) -> Self {
+        let public = sockets.public.iter().filter_map(|Bound { socket, kind }| {
+            let name = match kind {
+                Kind::Http => "HTTP",
+                Kind::Https => "HTTPS",
+            };
+            Some((name, socket.local_addr().ok()?))
+        });
+        let stand_in = sockets.stand_in.as_ref().and_then(StandIn::address);
+        let simulated = sockets.wechat.as_ref();
+        let simulated = simulated.and_then(|socket| socket.local_addr().ok());
+        let inner = [
+            ("Internal", Some(sockets.internal_addr)),
+            ("WeChat", stand_in),
+            ("Simulated", simulated),
+        ];
+        let inner = inner.into_iter().filter_map(|(name, at)| Some((name, at?)));
+        let listeners = public.chain(inner).map(|(name, at)| Listener {
+            name,
+            address: at.to_string(),
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            command: if plan.dev.is_some() { "dev" } else { "serve" },
+            listeners: listeners.collect(),
+            grace_ms: u64::try_from(plan.grace.as_millis()).unwrap_or(u64::MAX),
+            since: clock.unix_secs(),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Parts {
+    facts: Facts,
+    clock: Clock,
+    stop: Stop,
+}
+
+/// `GET /status`, and `POST /stop`, which asks `stop`.
+pub(crate) fn control_router(facts: Facts, clock: Clock, stop: Stop) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/stop", post(ask_stop))
+        .with_state(Parts { facts, clock, stop })
+}
+
+async fn status(State(parts): State<Parts>) -> Json<Value> {
+    let up = parts.clock.unix_secs().saturating_sub(parts.facts.since);
+    let mut told = json!(parts.facts);
+    told["uptime_secs"] = json!(up.max(0));
+    told["is_stopping"] = json!(parts.stop.is_asked());
+    Json(told)
+}
+
+async fn ask_stop(State(parts): State<Parts>) -> Json<Value> {
+    tracing::info!("asked to stop by `weappd stop`");
+    // The answer goes out before the socket it is asked on ends.
+    weappd_base::tasks::Tasks::new().spawn(async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        parts.stop.ask();
+    });
+    Json(json!(parts.facts))
+}
