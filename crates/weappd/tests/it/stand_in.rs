@@ -184,7 +184,11 @@ async fn a_program_that_is_given_an_http_proxy_calls_wechat_over_plain_http() {
             "",
             asked(&format!("http://{NAME}:80{CHECK}"), &format!("{NAME}:80")),
         ),
-        (at, "", asked(&format!("https://hk.{NAME}{CHECK}"), NAME)),
+        (
+            at,
+            "",
+            asked(&format!("https://hk.{NAME}{CHECK}"), &format!("hk.{NAME}")),
+        ),
         (at, tunnel, asked(CHECK, "api2.weixin.qq.com")),
         (
             world.internal,
@@ -194,7 +198,7 @@ async fn a_program_that_is_given_an_http_proxy_calls_wechat_over_plain_http() {
         (
             world.internal,
             "",
-            asked(&format!("http://sh.{NAME}{CHECK}"), NAME),
+            asked(&format!("http://sh.{NAME}{CHECK}"), &format!("sh.{NAME}")),
         ),
     ] {
         let mut tcp = match first {
