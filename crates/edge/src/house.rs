@@ -9,7 +9,7 @@ use axum::Router;
 use http::StatusCode;
 use rustls::sign::CertifiedKey;
 
-use crate::certs::{self, CertSeverity, CertTable, CertWarning};
+use crate::certs::{self, CertTable};
 use crate::error::Error;
 use crate::guard::Guards;
 use crate::protected::Protected;
@@ -195,11 +195,9 @@ fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Er
     let Some(files) = &site.tls else {
         return Ok(None);
     };
+    // Its warnings were told where the file was named (`weappd check`, and at the start); those
+    // that weappd makes for itself are good for who is told to trust them.
     let loaded = certs::load(files, &site.hosts, unix_secs)?;
-    let loud = |warning: &&CertWarning| warning.severity == CertSeverity::Warning;
-    for warning in loaded.warnings.iter().filter(loud) {
-        tracing::warn!(file = %warning.path.display(), hint = %warning.hint, "the certificate {}", warning.what);
-    }
     Ok(Some(loaded.key))
 }
 

@@ -1,5 +1,6 @@
 //! `weappd app …`: speaks to the supervisor of the weappd that runs.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::Subcommand;
@@ -88,12 +89,18 @@ pub(super) fn table(apps: &[Value]) -> String {
         "last ending",
     ];
     let mut rows = vec![head.map(str::to_owned)];
+    let mut notes = String::new();
     for app in apps {
         let instances = app["instances"].as_array().cloned().unwrap_or_default();
         for instance in instances {
+            let summary = text(&instance["summary"]);
+            let (state, why) = state_and_why(&summary);
+            if let Some(why) = why {
+                let _ = write!(notes, "\n{}: {why}", text(&app["name"]));
+            }
             rows.push([
                 text(&app["name"]),
-                text(&instance["summary"]),
+                state.to_owned(),
                 text(&instance["pid"]),
                 port(&instance),
                 text(&instance["restarts"]),
@@ -105,7 +112,18 @@ pub(super) fn table(apps: &[Value]) -> String {
             ]);
         }
     }
-    running::table(&rows)
+    running::table(&rows) + &notes
+}
+
+/// A state as a cell, and what is too long for one.
+fn state_and_why(summary: &str) -> (&str, Option<&str>) {
+    for (state, between) in [("starting", ", "), ("down", ": ")] {
+        let rest = summary.strip_prefix(state);
+        if let Some(why) = rest.and_then(|rest| rest.strip_prefix(between)) {
+            return (state, Some(why));
+        }
+    }
+    (summary, None)
 }
 
 /// Where requests go: the port it was given, or the one it listens on instead.
@@ -178,6 +196,17 @@ mod tests {
             table(&apps),
             "app   state  pid  port  restarts  uptime  memory   last ending\n\
              chat  ready  7    5757  0         1m5s    3.1 MiB  exit code 1"
+        );
+        let slow = [serde_json::json!({
+            "name": "slow",
+            "instances": [{"summary": "starting, not ready after 5.2 s: it does not listen",
+                           "pid": 7, "port": 5757, "restarts": 0, "uptime_ms": 5_000}],
+        })];
+        assert_eq!(
+            table(&slow),
+            "app   state     pid  port  restarts  uptime  memory  last ending\n\
+             slow  starting  7    5757  0         5s      -       -\n\
+             slow: not ready after 5.2 s: it does not listen"
         );
         for (address, shown) in [
             (Value::Null, "20001"),

@@ -1,9 +1,10 @@
-//! The mini program's own package, `clients/`, in Node against a real weappd.
+//! The mini program's own package, `clients/`, in Node against a real weappd; its types.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::npm;
 use crate::old_software::OldSoftware;
 use crate::process::Process;
 use crate::world::{Recipe, World};
@@ -53,6 +54,27 @@ fn the_package_keeps_its_word_without_a_server() {
     node_test(
         &["session.test.js", "tunnel.test.js", "cloud.test.js"],
         None,
+    );
+}
+
+#[test]
+fn its_types_and_examples_compile_strictly_beside_wechats_own() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/types");
+    npm::names_no_host(&here);
+    let modules = npm::install("client-types", &here);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new("node");
+    command
+        .arg(here.join("compile.js"))
+        .arg(root().join("clients"))
+        .arg(dir.path())
+        .env("NODE_PATH", modules);
+    let mut compiler = Process::spawn("node compile.js", &mut command);
+    let status = compiler.wait(LONG);
+    let said = compiler.last_transcript();
+    assert!(
+        status.is_some_and(|status| status.success()) && said.contains("5 files, 3 ways, 0 wrong"),
+        "{status:?}\n{said}"
     );
 }
 
