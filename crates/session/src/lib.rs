@@ -14,7 +14,8 @@
 //! - `limits`: how often one may log in; `revoke`: ending sessions by command.
 //! - `decryption`: opens what WeChat encrypted, and is no oracle.
 //! - `data`: what a user's phone brings later, `kind` by kind; `phone`: the number a user
-//!   shows; `key`: whether WeChat still takes a session key; `sign`: texts signed with one; `vault`: secrets at rest.
+//!   shows; `key`: whether WeChat still takes a session key; `sign`: texts signed with one;
+//!   `vault`: secrets at rest.
 //! - `device`: which phone it is.
 //! - [`shelf`]: what the nodes on one database share besides.
 //! - `picture`: the one a user chose, kept by somebody else.

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use weappd_session::Config;
 
 use crate::wechat::session_key;
-use crate::world::{APP, Answer, OTHER_APP, World};
+use crate::world::{APP, Answer, OTHER_APP, World, send};
 
-/// Of WxJava's test of virtual payments.
+/// Of a test that `WxJava` has of virtual payments.
 const SIGN_DATA: &str = r#"{"offerId":"1450019686","buyQuantity":1,"env":0,"currencyType":"CNY","productId":"product_001","goodsPrice":100,"outTradeNo":"order12345","attach":"attach中文"}"#;
 const SIGNED: &str = "602f76d9cadf36c232f7f6c1faa5fe295b0f955d188049997d0df699c0619c86";
 /// Of WeChat's page on virtual payments.
@@ -84,6 +84,20 @@ async fn an_app_names_the_user_where_no_phone_calls() {
     assert_eq!(answer.json["signature"], SERVER_CALL_SIGNED);
 }
 
+async fn refused(
+    world: &World,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+    expected: (u16, &str),
+) {
+    let answer = sign(world, path, headers, body).await;
+    let code = answer.json["error"]["code"].as_str().unwrap_or_default();
+    let told = (answer.status.as_u16(), code);
+    assert_eq!(told, expected, "{path} {body:.80} {answer:?}");
+    assert!(answer.json.get("signature").is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_signed_is_told() {
     let world = World::new().await;
@@ -92,100 +106,41 @@ async fn what_cannot_be_signed_is_told() {
     let named = |openid: &str, appid: &str| {
         json!({"text": "t", "openid": openid, "appid": appid}).to_string()
     };
-    for (headers, path, body, status, code) in [
-        (
-            vec![JSON],
-            "",
-            r#"{"text":"t"}"#.to_owned(),
-            400,
-            "bad_request",
-        ),
-        (
-            vec![JSON],
-            "",
-            r#"{"text":"t","openid":"o1"}"#.to_owned(),
-            400,
-            "bad_request",
-        ),
+    let bodies = [
+        (vec![JSON], r#"{"text":"t"}"#.to_owned()),
+        (vec![JSON], r#"{"text":"t","openid":"o1"}"#.to_owned()),
+        (vec![JSON, shown], r#"{"text":""}"#.to_owned()),
+        (vec![JSON, shown], "{}".to_owned()),
+        (vec![shown], String::new()),
+        (vec![JSON, shown], SERVER_CALL.to_owned()),
+        (vec![JSON, shown], r#"["t"]"#.to_owned()),
         (
             vec![JSON, shown],
-            "",
-            r#"{"text":""}"#.to_owned(),
-            400,
-            "bad_request",
-        ),
-        (vec![JSON, shown], "", "{}".to_owned(), 400, "bad_request"),
-        (vec![shown], "", String::new(), 400, "bad_request"),
-        (
-            vec![JSON, shown],
-            "",
-            SERVER_CALL.to_owned(),
-            400,
-            "bad_request",
-        ),
-        (
-            vec![JSON, shown],
-            "",
-            r#"["t"]"#.to_owned(),
-            400,
-            "bad_request",
-        ),
-        (
-            vec![JSON, shown],
-            "",
             r#"{"text":"t","method":"md5"}"#.to_owned(),
-            400,
-            "bad_request",
         ),
-        (vec![shown], "?text=t", "t".to_owned(), 400, "bad_request"),
-        (
-            vec![shown],
-            "?check=perhaps",
-            "t".to_owned(),
-            400,
-            "bad_request",
-        ),
-        (vec![JSON, shown], "", named("o2", APP), 400, "bad_request"),
-        (
-            vec![JSON, shown],
-            "",
-            named("o1", OTHER_APP),
-            400,
-            "bad_request",
-        ),
-        (vec![JSON], "", named("o2", APP), 404, "no_user"),
-        (vec![JSON], "", named("o1", OTHER_APP), 404, "no_user"),
-        (
-            vec![JSON, ("x-wx-skey", "nobody")],
-            "",
-            named("o1", APP),
-            401,
-            "no_session",
-        ),
-        (
-            vec![JSON, shown],
-            "",
-            "x".repeat(65_537),
-            413,
-            "body_too_large",
-        ),
-        // Nobody here can ask WeChat.
-        (
-            vec![shown],
-            "?check=true",
-            "t".to_owned(),
-            501,
-            "no_access_token",
-        ),
-    ] {
-        let answer = sign(&world, path, &headers, &body).await;
-        let told = (
-            answer.status.as_u16(),
-            answer.json["error"]["code"].as_str(),
-        );
-        assert_eq!(told, (status, Some(code)), "{body:.80} {answer:?}");
-        assert!(answer.json.get("signature").is_none());
+        (vec![JSON, shown], named("o2", APP)),
+        (vec![JSON, shown], named("o1", OTHER_APP)),
+    ];
+    for (headers, body) in bodies {
+        refused(&world, "", &headers, &body, (400, "bad_request")).await;
     }
+    for (path, told) in [
+        ("?text=t", (400, "bad_request")),
+        ("?check=perhaps", (400, "bad_request")),
+        // Nobody here can ask WeChat.
+        ("?check=true", (501, "no_access_token")),
+    ] {
+        refused(&world, path, &[shown], "t", told).await;
+    }
+    for appid in [APP, OTHER_APP] {
+        let openid = if appid == APP { "o2" } else { "o1" };
+        let body = named(openid, appid);
+        refused(&world, "", &[JSON], &body, (404, "no_user")).await;
+    }
+    let unknown = [JSON, ("x-wx-skey", "nobody")];
+    refused(&world, "", &unknown, &named("o1", APP), (401, "no_session")).await;
+    let long = "x".repeat(65_537);
+    refused(&world, "", &[shown], &long, (413, "body_too_large")).await;
     // The longest that goes.
     let answer = sign(&world, "", &[shown], &"x".repeat(65_536)).await;
     assert_eq!(answer.status, StatusCode::OK);
@@ -225,5 +180,47 @@ async fn nothing_that_weappd_believes_is_signed_so() {
             let answer = world.call("PUT", path, &headers, Body::from(body)).await;
             assert_eq!(answer.json["error"]["code"], Value::from("bad_signature"));
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_openid_in_two_mini_programs_has_two_keys() {
+    let world = World::new().await;
+    log_in(&world, "c1", "o1", "session_key_123").await;
+    let login = json!({"openid": "o1", "session_key": "9hAb/NEYUlkaMBEsmFgzig=="});
+    world.wechat.answer("c2", login);
+    let body = Body::from(json!({"code": "c2"}).to_string());
+    let router = world.router(OTHER_APP);
+    let answer = send(router, "POST", "/weapp/session", &[], body).await;
+    let theirs = answer.json["skey"].as_str().expect("an skey");
+    for (appid, text, signature) in [
+        (APP, SIGN_DATA, SIGNED),
+        (OTHER_APP, SERVER_CALL, SERVER_CALL_SIGNED),
+    ] {
+        let path = format!("?openid=o1&appid={appid}");
+        let answer = sign(&world, &path, &[], text).await;
+        assert_eq!(answer.json["signature"], signature, "{answer:?}");
+        assert_eq!(answer.json["appid"], appid);
+    }
+    // The session's own mini program counts.
+    let answer = sign(&world, "", &[("x-wx-skey", theirs)], SERVER_CALL).await;
+    assert_eq!(answer.json["signature"], SERVER_CALL_SIGNED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_key_nor_the_text_is_drawn() {
+    let world = World::new().await;
+    let skey = log_in(&world, "c1", "o1", "session_key_123").await;
+    let mut heard = world.wiretap.listen().expect("a tap that is on");
+    let answer = sign(&world, "", &[("x-wx-skey", &skey)], SIGN_DATA).await;
+    assert_eq!(answer.json["signature"], SIGNED);
+    let hop = heard.try_recv().expect("the call is drawn");
+    assert_eq!(
+        (hop.name.as_str(), hop.who.as_deref()),
+        ("sign", Some("o1"))
+    );
+    let drawn = hop.detail.to_string();
+    for secret in ["session_key_123", "order12345", SIGNED, &skey] {
+        assert!(!drawn.contains(secret), "{drawn}");
     }
 }

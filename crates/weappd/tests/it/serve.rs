@@ -498,6 +498,7 @@ async fn nothing_of_the_simulator_is_there_in_production() {
         "/get/wsurl",
         "/ws/push",
         "/v1/session",
+        "/v1/sign",
         "/healthz",
     ] {
         for client in [&public, &side] {

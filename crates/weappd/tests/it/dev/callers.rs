@@ -248,9 +248,21 @@ async fn the_internal_api_wants_the_apps_token() {
     );
     let asked = api.get("/v1/tunnels").header("authorization", &token);
     assert!(http::json(&asked.send().await)["tunnels"].is_array());
+    let signed = api.post("/v1/sign").header("x-wx-skey", &skey).body("text");
+    let refused = signed.send().await;
+    assert_eq!(
+        (refused.status(), error_of(&refused)),
+        (StatusCode::UNAUTHORIZED, "no_token".to_owned())
+    );
+    let signed = api.post("/v1/sign").header("authorization", &token);
+    let signed = signed.header("x-wx-skey", &skey).body("text").send().await;
+    let signed = http::json(&signed);
+    assert_eq!(text(&signed["signature"]).len(), 64, "{signed}");
+    assert_eq!(signed["openid"], about["openid"]);
     // The site never answers what is internal: these paths are the app's there.
     for path in [
         "/v1/session",
+        "/v1/sign",
         "/mina_auth/",
         "/get/wsurl",
         "/ws/push",
