@@ -388,3 +388,46 @@ async fn many_at_once_are_no_way_around_the_limit() {
     let looked_at = seen.iter().filter(|(status, ..)| *status != 429).count();
     assert_eq!(looked_at, 10);
 }
+
+/// What `tries` changes of one byte of the block before the last are answered: a padding
+/// oracle, were one of them told apart from the others.
+async fn attack(world: &World, skey: &str, good: &Cipher, tries: u8) -> BTreeSet<Seen> {
+    let headers = [("X-WX-Skey", skey)];
+    let at = good.data.len() - 17;
+    let asked = (1..=tries).map(|change| {
+        let mut changed = good.clone();
+        changed.data[at] ^= change;
+        changed.iv[usize::from(change) % 16] ^= change;
+        let (data, iv) = changed.texts();
+        let body = json!({"encryptedData": data, "iv": iv}).to_string();
+        ask(world, "/weapp/session/phone", &headers, body)
+    });
+    answers(asked.collect()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_attack_that_forged_a_number_learns_and_leaves_nothing() {
+    let world = World::with(unlimited()).await;
+    let skey = world.log_in_by_code("c1", "o1").await;
+    let headers = [("X-WX-Skey", skey.as_str())];
+    for plain in [phone(APP, NOW), user("o1"), user("o1").replace(',', " , ")] {
+        let seen = attack(&world, &skey, &Cipher::of(&plain), 255).await;
+        assert_eq!(one(&seen, &plain).0, 409);
+        let shown = world.get("/weapp/session", &headers).await;
+        assert!(shown.json["user"].get("phone").is_none(), "{shown:?}");
+        let known = world.get("/users?openid=o1", &[]).await;
+        assert!(known.json["users"][0]["phone"].is_null(), "{known:?}");
+    }
+
+    // By what is configured of itself it ends after ten.
+    let world = World::new().await;
+    let skey = world.log_in_by_code("c1", "o1").await;
+    let good = Cipher::of(&phone(APP, NOW));
+    let seen = attack(&world, &skey, &good, 100).await;
+    let told: BTreeSet<u16> = seen.iter().map(|(status, ..)| *status).collect();
+    assert_eq!(told, [409, 429].into());
+    let seen = attack(&world, &skey, &good, 3).await;
+    assert_eq!(one(&seen, "afterwards").0, 429);
+    let known = world.get("/users?openid=o1", &[]).await;
+    assert!(known.json["users"][0]["phone"].is_null(), "{known:?}");
+}
