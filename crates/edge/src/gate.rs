@@ -29,7 +29,7 @@ use crate::tap::{self, Ear};
 use crate::trust::{Behind, Words};
 use crate::upload::{Fate, UploadTerms};
 use crate::worker::Worker;
-use crate::{headers, identity, redirect, room, screen, services};
+use crate::{date, headers, identity, redirect, room, screen, services};
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -50,7 +50,9 @@ pub(crate) async fn answer(
         Err(refusal) => page::refuse(refusal, html, visit.http1),
     };
     tally.answered(response.status().as_u16());
-    response.map(|body| body.tallied(tally))
+    let mut response = response.map(|body| body.tallied(tally));
+    date::stamp(response.headers_mut(), worker.clock().unix_secs());
+    response
 }
 
 /// The steps in their order.

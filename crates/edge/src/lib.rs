@@ -16,7 +16,7 @@
 //!   `nets`.
 //! - The targets: `client_share`, then `proxy` with `ring`, `health`, `pool`, `upstream_reads`
 //!   and `upgrade`, `static_files` with `range` and `protected`, `room`, `shared_path`.
-//! - Beside the road: `body` with `upload` and `download`, `seldom`, `page` (refusals) and
+//! - Beside the road: `body` with `upload` and `download`, `date`, `seldom`, `page` (refusals) and
 //!   `plain_http`, `access_log` with `access_lines`, `notices`, `tap`.
 //!
 //! # Invariants
@@ -41,6 +41,7 @@ mod claims;
 mod client_share;
 mod config;
 mod connection;
+mod date;
 mod download;
 mod error;
 mod forwarded;

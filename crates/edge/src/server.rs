@@ -61,7 +61,6 @@ pub struct EdgeParts {
 /// The front door.
 pub struct Edge {
     shared: Arc<Shared>,
-    clock: Clock,
     access: Option<AccessLog>,
 }
 
@@ -69,7 +68,6 @@ pub struct Edge {
 #[derive(Clone)]
 pub struct Control {
     shared: Arc<Shared>,
-    clock: Clock,
 }
 
 impl Edge {
@@ -91,6 +89,7 @@ impl Edge {
                 upstreams: parts.upstreams,
                 identify: parts.identify,
                 wiretap: parts.wiretap,
+                clock: parts.clock,
                 quiet_paths: parts.quiet_paths,
                 challenges: Challenges::default(),
                 protected: parts.protected,
@@ -100,7 +99,6 @@ impl Edge {
                 inside: parts.inside,
                 clients,
             }),
-            clock: parts.clock,
         })
     }
 
@@ -108,7 +106,6 @@ impl Edge {
     pub fn control(&self) -> Control {
         Control {
             shared: Arc::clone(&self.shared),
-            clock: self.clock.clone(),
         }
     }
 
@@ -136,7 +133,9 @@ impl Edge {
         let mut ended = Vec::new();
         for index in 0..threads {
             let (deal, arrivals) = mpsc::unbounded_channel();
-            let ledger = writer.clone().map(|to| Ledger::new(to, self.clock.clone()));
+            let ledger = writer
+                .clone()
+                .map(|to| Ledger::new(to, self.shared.clock.clone()));
             let worker = Worker::new(Arc::clone(&self.shared), ledger);
             let (end, over) = oneshot::channel();
             let thread_stop = stop.clone();
@@ -182,7 +181,7 @@ impl Control {
     /// Replaces sites, routes and certificates, all or nothing. Connections stay open,
     /// and requests under way finish on the routes they began with.
     pub fn reload(&self, sites: Vec<Site>) -> Result<(), Error> {
-        let house = House::build(sites, &self.shared.protected, self.clock.unix_secs())?;
+        let house = House::build(sites, &self.shared.protected, self.shared.clock.unix_secs())?;
         self.shared.resolver.0.store(Arc::clone(&house.certs));
         self.shared.house.store(Arc::new(house));
         Ok(())

@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 use rustls::ServerConfig;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
+use weappd_base::clock::Clock;
 use weappd_base::tasks::{Stop, Tasks};
 use weappd_base::wiretap::Wiretap;
 
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) upstreams: watch::Receiver<Upstreams>,
     pub(crate) identify: Arc<dyn Identify>,
     pub(crate) wiretap: Wiretap,
+    pub(crate) clock: Clock,
     pub(crate) quiet_paths: Vec<String>,
     pub(crate) challenges: Challenges,
     pub(crate) protected: Protected,
@@ -109,6 +111,10 @@ impl Worker {
 
     pub(crate) fn wiretap(&self) -> &Wiretap {
         &self.shared.wiretap
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     pub(crate) fn quiet_paths(&self) -> &[String] {

@@ -35,6 +35,8 @@ use crate::token::{self, Token};
 const FORCED_A_DAY: usize = 20;
 const FORCE_PAUSE_MILLIS: i64 = 30_000;
 const DAY_MILLIS: i64 = 86_400_000;
+/// Nodes and threads differ by so much about what time it is.
+const DISORDER_MILLIS: i64 = 3000;
 /// How long WeChat's word that a rejected token is the current one holds: it doubles each time
 /// it is given again, up to the pause after which a new one may be forced.
 const CONFIRMED_MILLIS: i64 = 1000;
@@ -105,6 +107,17 @@ impl Rest {
             pause,
         }
     }
+
+    /// Whether it rests still.
+    fn holds(self, now: i64) -> bool {
+        rests(now, self.until, self.pause)
+    }
+}
+
+/// Whether it is before `until`, a pause that began when it was `pause` away. A clock set back
+/// makes no pause longer.
+fn rests(now: i64, until: i64, pause: i64) -> bool {
+    (1..=pause.saturating_add(DISORDER_MILLIS)).contains(&until.saturating_sub(now))
 }
 
 /// Why WeChat is asked.
@@ -197,7 +210,7 @@ impl Centre {
     /// token's fault.
     pub(crate) fn is_hopeless(&self, path: &str) -> bool {
         let rest = self.state.lock().hopeless.get(path).copied();
-        rest.is_some_and(|rest| self.now() < rest.until)
+        rest.is_some_and(|rest| rest.holds(self.now()))
     }
 
     pub(crate) fn note_hopeless(&self, path: &str) {
@@ -205,18 +218,22 @@ impl Centre {
         let mut state = self.state.lock();
         let pauses = (HOPELESS_MILLIS, LONGEST_HOPELESS_MILLIS);
         let rest = Rest::after(state.hopeless.get(path).copied(), now, pauses);
-        state
-            .hopeless
-            .retain(|_, rest| now < rest.until.saturating_add(LONGEST_HOPELESS_MILLIS));
+        state.hopeless.retain(|_, rest| {
+            rests(
+                now,
+                rest.until + LONGEST_HOPELESS_MILLIS,
+                2 * LONGEST_HOPELESS_MILLIS,
+            )
+        });
         if state.hopeless.len() < MAX_HOPELESS {
             state.hopeless.insert(path.to_owned(), rest);
         }
     }
 
     fn may_ask(&self, state: &State, now: i64) -> bool {
-        let past = |at: Option<i64>, pause: i64| at.is_none_or(|at| now - at >= pause);
+        let past = |at: Option<i64>, pause| at.is_none_or(|at| !rests(now, at + pause, pause));
         state.blocked(now).is_none()
-            && state.confirmed.is_none_or(|rest| now >= rest.until)
+            && !state.confirmed.is_some_and(|rest| rest.holds(now))
             && (self.parts.mode == TokenMode::Stable || past(state.asked_at, CLASSIC_PAUSE_MILLIS))
     }
 
@@ -390,14 +407,13 @@ impl State {
 
     fn blocked(&self, now: i64) -> Option<Refusal> {
         let (until, refusal) = self.failed.as_ref()?;
-        (now < *until).then(|| refusal.clone())
+        rests(now, *until, REFUSED_MILLIS).then(|| refusal.clone())
     }
 
     /// Whether a new token may be forced now; if so, it counts.
     fn take_force(&mut self, now: i64) -> bool {
-        while self.forced.front().is_some_and(|at| now - at >= DAY_MILLIS) {
-            self.forced.pop_front();
-        }
+        self.forced
+            .retain(|at| rests(now, at + DAY_MILLIS, DAY_MILLIS));
         let rested = self
             .forced
             .back()
@@ -428,5 +444,22 @@ mod tests {
         let forced = (1..100).filter(|n| state.take_force(n * 30_000)).count();
         assert_eq!(forced, 19);
         assert!(state.take_force(DAY_MILLIS));
+    }
+
+    #[test]
+    fn a_clock_set_back_makes_no_pause_longer() {
+        let fast = 1_800_003_600_000;
+        for back in [REFUSED_MILLIS, 90_000, 3_600_000] {
+            let mut state = State {
+                failed: Some((fast + REFUSED_MILLIS, Refusal::Unreachable)),
+                ..State::default()
+            };
+            assert!(state.blocked(fast).is_some() && state.blocked(fast - 900).is_some());
+            assert!(state.blocked(fast - back).is_none(), "{back} ms back");
+            let rest = Rest::after(None, fast, (HOPELESS_MILLIS, LONGEST_HOPELESS_MILLIS));
+            assert!(rest.holds(fast) && !rest.holds(fast - back));
+            assert!(state.take_force(fast) && !state.take_force(fast + 1000));
+            assert!(state.take_force(fast - back), "{back} ms back");
+        }
     }
 }

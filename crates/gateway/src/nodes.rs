@@ -96,7 +96,9 @@ impl Nodes {
 
     /// Whether it makes sense to look there now.
     pub(crate) fn may_answer(&self, now: i64) -> bool {
-        now >= self.rests_until.load(Ordering::Acquire)
+        let until = self.rests_until.load(Ordering::Acquire);
+        // A clock set back makes no rest longer.
+        !(1..=REST_MILLIS).contains(&until.saturating_sub(now))
     }
 
     /// What the nodes know.

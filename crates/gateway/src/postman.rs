@@ -18,7 +18,7 @@ use weappd_base::wiretap::Wiretap;
 use crate::config::InboxConfig;
 use crate::deliver::Deliver;
 use crate::event_rule::{AnswerForm, EventRule};
-use crate::queue::{Due, Ended, Fate, Queue};
+use crate::queue::{Due, Ended, Fate, Hasten, Queue};
 use crate::replies::Replies;
 use crate::tap;
 use crate::verdict::Verdict;
@@ -28,6 +28,8 @@ use crate::warn_limit::WarnLimit;
 const TROUBLE: Duration = Duration::from_secs(1);
 /// How long he sleeps at most; old ends are cleared away then.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
+/// A clock that went back by more was set back.
+const DISORDER_MILLIS: i64 = 1000;
 const HOUR_MILLIS: i64 = 3_600_000;
 /// WeChat's longest schedule of repeats ends after 46 days; so long they hear the same answer.
 const DEED_KEEP_HOURS: i64 = 60 * 24;
@@ -70,6 +72,8 @@ struct Round {
     /// Apps that did not answer the last time.
     away: HashSet<String>,
     pruned_at: Option<i64>,
+    /// When he last looked.
+    looked_at: Option<i64>,
 }
 
 impl Postman {
@@ -98,6 +102,7 @@ impl Postman {
     /// Starts what is due, as far as hands are free; tells how long to sleep.
     async fn send_out(self: &Arc<Self>, round: &mut Round, tell: &mpsc::Sender<Over>) -> Duration {
         let now = self.clock.unix_millis();
+        self.mind_the_clock(round, now).await;
         self.prune(round, now).await;
         let free = self.config.at_once.saturating_sub(round.in_air.len());
         if free == 0 {
@@ -141,7 +146,12 @@ impl Postman {
             round.away.insert(over.appid);
         } else if round.away.remove(&over.appid) {
             let now = self.clock.unix_millis();
-            if let Err(error) = self.queue.hasten(over.appid, now).await {
+            let hasten = Hasten {
+                appid: Some(over.appid),
+                now,
+                after: now,
+            };
+            if let Err(error) = self.queue.hasten(hasten).await {
                 tracing::warn!(%error, "messages wait longer than they must");
             }
         }
@@ -272,8 +282,31 @@ impl Postman {
         i64::try_from(pause.max(1)).unwrap_or(i64::MAX)
     }
 
+    /// What was to wait by a clock that was fast goes now: nothing waits longer than the longest
+    /// pause, and nothing for a time that was told before the clock was set back.
+    async fn mind_the_clock(&self, round: &mut Round, now: i64) {
+        let longest = i64::try_from(self.config.longest_pause_ms).unwrap_or(i64::MAX);
+        let after = match round.looked_at.replace(now) {
+            None => now.saturating_add(longest),
+            Some(before) if now < before.saturating_sub(DISORDER_MILLIS) => now,
+            Some(_) => return,
+        };
+        let hasten = Hasten {
+            appid: None,
+            now,
+            after,
+        };
+        if let Err(error) = self.queue.hasten(hasten).await {
+            round.looked_at = None;
+            tracing::warn!(%error, "messages wait longer than they must");
+        }
+    }
+
     async fn prune(&self, round: &mut Round, now: i64) {
-        if round.pruned_at.is_some_and(|at| now - at < HOUR_MILLIS) {
+        if round
+            .pruned_at
+            .is_some_and(|at| (0..HOUR_MILLIS).contains(&(now - at)))
+        {
             return;
         }
         round.pruned_at = Some(now);

@@ -99,6 +99,16 @@ pub(crate) enum Fate {
     Dead { why: String },
 }
 
+/// What need not wait any longer: its app is back, or it was to wait by a clock that was fast.
+#[derive(Clone, Debug)]
+pub(crate) struct Hasten {
+    /// None: of every mini program.
+    pub(crate) appid: Option<String>,
+    pub(crate) now: i64,
+    /// What is due later than this.
+    pub(crate) after: i64,
+}
+
 /// Until when what has ended is forgotten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
@@ -256,9 +266,9 @@ impl Queue {
         self.ask(|answer| Job::Replay(which, now, answer)).await
     }
 
-    /// Everything that waits may go at once: the app is back.
-    pub(crate) async fn hasten(&self, appid: String, now: i64) -> Result<u64, Error> {
-        self.ask(|answer| Job::Hasten(appid, now, answer)).await
+    /// What waits may go at once.
+    pub(crate) async fn hasten(&self, what: Hasten) -> Result<u64, Error> {
+        self.ask(|answer| Job::Hasten(what, answer)).await
     }
 
     /// Forgets what ended before these times.

@@ -27,6 +27,8 @@ pub(crate) struct Token {
     pub(crate) text: Secret,
     expires_at: i64,
     renew_at: i64,
+    /// It has no more left than this, unless the clock was set back.
+    life: i64,
 }
 
 impl Token {
@@ -38,6 +40,7 @@ impl Token {
             text,
             expires_at: now + lifetime * 1000,
             renew_at: now + (lifetime - ahead) * 1000,
+            life: lifetime * 1000,
         }
     }
 
@@ -48,6 +51,7 @@ impl Token {
             text,
             expires_at,
             renew_at: renew_at.clamp(earliest, expires_at),
+            life: LONGEST_SECS * 1000,
         }
     }
 
@@ -67,7 +71,9 @@ impl Token {
 
     /// Whether it may still be sent.
     pub(crate) fn is_good(&self, now: i64) -> bool {
-        now < self.expires_at - LAST_MILLIS.min((self.expires_at - self.renew_at) / 2)
+        let left = self.expires_at.saturating_sub(now);
+        left <= self.life.saturating_add(BLUR_MILLIS)
+            && now < self.expires_at - LAST_MILLIS.min((self.expires_at - self.renew_at) / 2)
     }
 
     /// Whether it is time to fetch the next one.
@@ -165,6 +171,16 @@ mod tests {
         let short = Token::new(Secret::new("t"), 4, 0);
         assert!(short.is_good(3000) && short.is_due(3000) && !short.is_good(3500));
         assert!(!Token::new(Secret::new("t"), -5, 0).is_good(0));
+    }
+
+    #[test]
+    fn a_clock_set_back_makes_no_token_live_longer() {
+        let fast = 1_800_003_600_000;
+        let token = Token::new(Secret::new("t"), 7200, fast);
+        assert!(token.is_good(fast - 900), "a moment of disorder");
+        for back in [5000, 90_000, 3_600_000] {
+            assert!(!token.is_good(fast - back), "{back} ms back");
+        }
     }
 
     #[test]

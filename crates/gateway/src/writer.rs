@@ -8,7 +8,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
-use crate::queue::{Ended, Fate, NewMessage, Put, Replay};
+use crate::queue::{Ended, Fate, Hasten, NewMessage, Put, Replay};
 
 /// How many jobs share one transaction at most.
 const MAX_BATCH: usize = 512;
@@ -28,7 +28,8 @@ const DEAD: &str = "UPDATE messages SET state = 2, tries = tries + 1, due = ?2, 
     WHERE seq = ?1 AND state = 0";
 const REPLAY: &str = "UPDATE messages SET state = 0, tries = 0, refusals = 0, aside = 0, \
     came = ?1, due = ?1 WHERE state = 2 AND (?2 IS NULL OR seq = ?2)";
-const HASTEN: &str = "UPDATE messages SET due = ?2 WHERE state = 0 AND appid = ?1 AND due > ?2";
+const HASTEN: &str = "UPDATE messages SET due = ?2 \
+    WHERE state = 0 AND (?1 IS NULL OR appid = ?1) AND due > ?3";
 const PRUNE: &str = "DELETE FROM messages WHERE (state = 1 AND deed = 0 AND due < ?1) \
     OR (state = 1 AND deed = 1 AND due < ?2) OR (state = 2 AND due < ?3)";
 
@@ -40,7 +41,7 @@ pub(crate) enum Job {
     Put(Box<NewMessage>, Answer<Put>),
     Settle(i64, Fate, i64, Answer<()>),
     Replay(Replay, i64, Answer<u64>),
-    Hasten(String, i64, Answer<u64>),
+    Hasten(Hasten, Answer<u64>),
     Prune(Ended, Answer<u64>),
     Close(Answer<()>),
 }
@@ -175,8 +176,12 @@ async fn write_one(
             let rows = replay.execute(change).await?.rows_affected();
             Ok((Done::Rows(rows), signed(rows)))
         }
-        Job::Hasten(appid, now, _) => {
-            let hasten = sqlx::query(HASTEN).bind(appid).bind(now);
+        Job::Hasten(hasten, _) => {
+            let appid = hasten.appid.as_deref();
+            let hasten = sqlx::query(HASTEN)
+                .bind(appid)
+                .bind(hasten.now)
+                .bind(hasten.after);
             Ok((Done::Rows(hasten.execute(change).await?.rows_affected()), 0))
         }
         Job::Prune(before, _) => {
@@ -249,7 +254,7 @@ fn acknowledge(job: Job, done: Done) {
         // Its answer is `Done::Put`.
         Job::Put(_, answer) => drop(answer.send(Err(Error::Closed))),
         Job::Settle(_, _, _, answer) | Job::Close(answer) => drop(answer.send(Ok(()))),
-        Job::Replay(_, _, answer) | Job::Hasten(_, _, answer) | Job::Prune(_, answer) => {
+        Job::Replay(_, _, answer) | Job::Hasten(_, answer) | Job::Prune(_, answer) => {
             drop(answer.send(Ok(rows)));
         }
     }
@@ -261,7 +266,7 @@ fn refuse(job: Job, error: &Error) {
         Job::Settle(_, _, _, answer) | Job::Close(answer) => {
             drop(answer.send(Err(error.clone())));
         }
-        Job::Replay(_, _, answer) | Job::Hasten(_, _, answer) | Job::Prune(_, answer) => {
+        Job::Replay(_, _, answer) | Job::Hasten(_, answer) | Job::Prune(_, answer) => {
             drop(answer.send(Err(error.clone())));
         }
     }

@@ -151,7 +151,8 @@ impl<T, M> Flight<T, M> {
     /// Whether the flight is in the air or landed just now.
     fn is_good(&self, now_millis: i64) -> bool {
         let landed_at = self.landed_at.load(Ordering::Acquire);
-        now_millis <= landed_at.saturating_add(REPEAT_MILLIS)
+        // A clock set back makes no code good for longer.
+        landed_at == i64::MAX || now_millis.abs_diff(landed_at) <= REPEAT_MILLIS.unsigned_abs()
     }
 }
 
@@ -200,6 +201,20 @@ mod tests {
         assert!(!Arc::ptr_eq(&a, &later), "forgotten");
         flights.land(&later, || 15_001).await.expect("a login");
         assert_eq!(flown.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_clock_set_back_remembers_no_code_for_longer() {
+        for back in [10_001, 60_000, 3_600_000] {
+            let flights = Flights::<Login, Made>::default();
+            let fly = |now| flights.board("wx", "code", now, || async { Ok(login()) }.boxed());
+            let fast = 1_800_003_600_000;
+            let flight = fly(fast);
+            assert!(Arc::ptr_eq(&flight, &fly(fast - back)), "in the air");
+            flights.land(&flight, || fast).await.expect("a login");
+            assert!(Arc::ptr_eq(&flight, &fly(fast - 900)), "threads differ");
+            assert!(!Arc::ptr_eq(&flight, &fly(fast - back)), "{back} ms back");
+        }
     }
 
     #[tokio::test]

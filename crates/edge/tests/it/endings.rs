@@ -368,3 +368,22 @@ async fn a_body_of_a_get_reaches_the_app() {
     world.stop.force();
     world.closed().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_date_follows_a_clock_that_is_set_back() {
+    let (clock, hand) = weappd_base::clock::Clock::manual(1_800_003_600);
+    let mut plan = Plan::new(vec![]);
+    plan.clock = clock;
+    let world = plan.open();
+    for (date, back) in [
+        ("Fri, 15 Jan 2027 09:00:00 GMT", -3600),
+        ("Fri, 15 Jan 2027 08:00:00 GMT", 1),
+        ("Fri, 15 Jan 2027 08:00:01 GMT", -1),
+    ] {
+        for path in ["/none", "/other"] {
+            assert_eq!(world.get(path).await.header("date"), date);
+        }
+        hand.advance(back);
+    }
+    world.closed().await;
+}

@@ -64,6 +64,7 @@ pub(crate) struct Plan {
     pub(crate) inside: bool,
     pub(crate) protected: Protected,
     pub(crate) access: Option<AccessLog>,
+    pub(crate) clock: Clock,
 }
 
 impl Plan {
@@ -78,6 +79,7 @@ impl Plan {
             inside: false,
             protected: Protected::default(),
             access: None,
+            clock: Clock::system(),
         }
     }
 
@@ -105,7 +107,7 @@ impl Plan {
             protected: self.protected,
             upstreams,
             identify: Arc::new(Doorman),
-            clock: Clock::system(),
+            clock: self.clock,
             wiretap: wiretap.clone(),
             quiet_paths: self.quiet,
             access: self.access,

@@ -318,6 +318,29 @@ async fn an_app_that_is_back_gets_what_waits_at_once() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_holds_no_message_up() {
+    let world = World::of(Setting {
+        mood: Mood::Away,
+        ..plain(InboxConfig {
+            first_pause_ms: 20,
+            longest_pause_ms: 20,
+            ..quick()
+        })
+    })
+    .await;
+    world.hand.advance(3600);
+    world.push(&signed(), text(1, "o1")).await;
+    until("a try", || *world.app.tried.lock() == 1).await;
+    // Nothing but the clock moves.
+    world.hand.advance(-3600);
+    until("another try", || *world.app.tried.lock() == 2).await;
+    for (n, back) in [(3, -90), (4, -2)] {
+        world.hand.advance(back);
+        until("another try", || *world.app.tried.lock() >= n).await;
+    }
+}
+
+#[tokio::test]
 async fn what_the_app_refuses_for_days_becomes_a_dead_letter_and_can_be_replayed() {
     let world = World::of(Setting {
         mood: Mood::Says(500, "oops"),

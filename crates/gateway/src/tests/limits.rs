@@ -69,6 +69,7 @@ async fn long_answers_are_refused_or_cut() {
     let said = world.call("/wxa/known?access_token=t").await;
     assert_eq!((said.status, said.errcode()), (502, -808_008));
     let request = Request::get("/wxa/unknown?access_token=t")
+        .header("host", "localhost")
         .body(Body::empty())
         .expect("a request");
     let answer = api_router(world.gateway.clone())
@@ -92,6 +93,7 @@ async fn slow_calls_and_slow_answers_end_in_time() {
     let said = world.call("/wxa/never?access_token=t").await;
     assert_eq!((said.status, said.errcode()), (504, -808_007));
     let request = Request::get("/wxa/stalls?access_token=t")
+        .header("host", "localhost")
         .body(Body::empty())
         .expect("a request");
     let answer = api_router(world.gateway.clone())

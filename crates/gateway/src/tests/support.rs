@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -322,7 +322,9 @@ impl World {
             .await
     }
 
-    pub(super) async fn send(&self, request: Request) -> Said {
+    pub(super) async fn send(&self, mut request: Request) -> Said {
+        let here = HeaderValue::from_static("127.0.0.1:8081");
+        request.headers_mut().entry(header::HOST).or_insert(here);
         Said::read(api_router(self.gateway.clone()).oneshot(request)).await
     }
 
