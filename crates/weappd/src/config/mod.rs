@@ -29,6 +29,7 @@ mod homes;
 mod internal;
 mod keys;
 mod mask;
+mod own_logins;
 mod placeholders;
 mod problem;
 mod proxies;
@@ -190,6 +191,7 @@ fn check(
     let config = resolve::resolve(&desk, raw, shared);
     proxies::tell(&desk, &config);
     uploads::tell(&desk, &config);
+    own_logins::tell(&desk, &config);
     let mut found = problems.into_sorted();
     if found
         .iter()

@@ -1,0 +1,221 @@
+//! Apps that log users in, or check sessions, by themselves: what they open weappd does not
+//! know, and what weappd opens they do not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use weappd_apps::AppConfig;
+use weappd_edge::{SessionRule, Target};
+
+use crate::config::{desk::Desk, resolve::Config};
+use crate::plan::SitePlan;
+use crate::sites::{builtin_paths, takes_over, tunnel_paths};
+
+/// The Wafer 2 SDK that looks every skey up in a MySQL database of its own.
+const SDK: &str = "wafer-node-sdk";
+/// No `package.json` is longer.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+const TWO_WAYS: &str = "one of two ways: [session] store = \"mysql://user:password@host:3306/cAuth\", \
+     the database of the SDK, so that both know every session; or dialects = [] for the site, and \
+     the app logs its users in itself";
+
+/// Warns of both, unless they may share a database.
+pub(crate) fn tell(desk: &Desk<'_>, config: &Config) {
+    if config.session.store.starts_with("mysql:") {
+        return;
+    }
+    for site in config.sites.iter().filter(|site| !site.appids.is_empty()) {
+        for (name, app) in &config.apps {
+            if asks_weappd(site) && leads_to(site, name) && has_sdk(app, &config.base_dir) {
+                sdk(desk, site, name);
+            }
+        }
+        taken_login(desk, site);
+    }
+}
+
+fn sdk(desk: &Desk<'_>, site: &SitePlan, name: &str) {
+    let long = ["apps".into(), name.into(), "run".into()];
+    let short = ["app".into(), "run".into()];
+    let place = if desk.says(&long) {
+        long.as_slice()
+    } else {
+        &short
+    };
+    let host = site.hosts.first().map_or("the site", String::as_str);
+    desk.warning(
+        place,
+        format!(
+            "weappd logs the users of {host} in, and this app looks skeys up in a database of its \
+             own ({SDK}): it will call every session invalid (ERR_SKEY_INVALID)"
+        ),
+        TWO_WAYS,
+    );
+}
+
+/// Whether phones get their skeys of weappd.
+fn asks_weappd(site: &SitePlan) -> bool {
+    let is_taken = |path: &str| site.routes.iter().any(|own| takes_over(&own.path, path));
+    site.wafer2 && !is_taken("/weapp/login")
+}
+
+fn leads_to(site: &SitePlan, name: &str) -> bool {
+    let routes = site.routes.iter().map(|route| &route.target);
+    let services = site.services.iter().map(|service| &service.target);
+    routes
+        .chain(services)
+        .any(|target| matches!(target, Target::App(app) if app == name))
+}
+
+/// Warns where the app has the logins of a site, and weappd what wants a session.
+fn taken_login(desk: &Desk<'_>, site: &SitePlan) {
+    let route_of = |path: &str| site.routes.iter().find(|own| takes_over(&own.path, path));
+    for (speaks, login) in [(site.wafer2, "/weapp/login"), (site.wafer1, "/login")] {
+        let taken = route_of(login)
+            .filter(|route| speaks && matches!(route.target, Target::App(_) | Target::Proxy(_)));
+        let Some(route) = taken else { continue };
+        let wants = |path: &str| matches!(path, "/weapp/user" | "/user" | "/weapp/upload");
+        let own = builtin_paths(site);
+        let left = own
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|path| wants(path))
+            .chain(tunnel_paths(site))
+            .find(|path| route_of(path).is_none());
+        let guarded = site.routes.iter();
+        let mut guarded = guarded.filter(|route| route.session == SessionRule::Require);
+        let Some(left) = left.or_else(|| guarded.next().map(|route| route.path.as_str())) else {
+            continue;
+        };
+        let host = site.hosts.first().map_or("the site", String::as_str);
+        desk.warning(
+            &["routes".into()],
+            format!(
+                "the app behind `{}` logs the users of {host} in, and weappd, which answers {left}, \
+                 knows none of its sessions",
+                route.path
+            ),
+            TWO_WAYS,
+        );
+    }
+}
+
+/// Whether the program's package, in its directory or its script's, uses the SDK.
+fn has_sdk(app: &AppConfig, base: &Path) -> bool {
+    let dir = app.dir.as_deref().unwrap_or(base);
+    let words = app.run.words().unwrap_or_default();
+    let scripts = words.iter().skip(1).filter(|word| !word.starts_with('-'));
+    let homes = scripts.flat_map(|script| {
+        let above = Path::new(script).ancestors().skip(1);
+        above.map(|above| dir.join(above)).collect::<Vec<PathBuf>>()
+    });
+    homes.chain([dir.to_owned()]).any(|home| names_sdk(&home))
+}
+
+fn names_sdk(dir: &Path) -> bool {
+    let path = dir.join("package.json");
+    if !fs::metadata(&path).is_ok_and(|facts| facts.len() <= MAX_BYTES) {
+        return false;
+    }
+    let text = fs::read(path).unwrap_or_default();
+    let Ok(package) = serde_json::from_slice::<serde_json::Value>(&text) else {
+        return false;
+    };
+    package["dependencies"].get(SDK).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::config::{Severity, load};
+
+    const MINI: &str = "[miniapp]\nappid = \"wx1234567890abcdef\"\nsecret = \"5ec2e70f7e57a99000000000c0ffee11\"\n";
+    const PACKAGE: &str = r#"{"dependencies": {"koa": "2", "wafer-node-sdk": "^1.4.5"}}"#;
+
+    /// The warnings about sessions that somebody does not know.
+    fn told(text: &str, packages: &[(&str, &str)]) -> Vec<String> {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (home, package) in packages {
+            let home = dir.path().join(home);
+            fs::create_dir_all(&home).expect("made");
+            fs::write(home.join("package.json"), package).expect("written");
+            fs::write(home.join("app.js"), "").expect("written");
+        }
+        let path = dir.path().join("weappd.toml");
+        fs::write(&path, text).expect("written");
+        let found = load(&path, &|_| None, &|_| Vec::new())
+            .expect("a fine file")
+            .warnings;
+        let found = found.into_iter();
+        let found = found.filter(|problem| problem.severity == Severity::Warning);
+        let about = |problem: &crate::config::Problem| {
+            problem
+                .hint
+                .as_ref()
+                .is_some_and(|hint| hint.contains("dialects = []"))
+        };
+        found.filter(about).map(|problem| problem.message).collect()
+    }
+
+    #[test]
+    fn an_app_with_sessions_of_its_own_is_warned_of() {
+        let site = "domain = \"a.com\"\ntls = \"off\"\n";
+        let own = |head: &str, run: &str, session: &str| {
+            format!("{site}{head}{MINI}[app]\nrun = \"{run}\"\n{session}")
+        };
+        for (run, home) in [
+            ("node app.js", "."),
+            ("node server/app.js", "server"),
+            ("npm start", "."),
+        ] {
+            let found = told(&own("", run, ""), &[(home, PACKAGE)]);
+            assert!(
+                matches!(found.as_slice(), [one] if one.contains("ERR_SKEY_INVALID")),
+                "{run}: {found:?}"
+            );
+        }
+        let none = Vec::<String>::new();
+        let shared = "[session]\nstore = \"mysql://u:p@127.0.0.1:3306/cAuth\"\n";
+        assert_eq!(
+            told(&own("", "node app.js", shared), &[(".", PACKAGE)]),
+            none
+        );
+        let silent = own("dialects = []\n", "node app.js", "");
+        assert_eq!(told(&silent, &[(".", PACKAGE)]), none);
+        for package in [
+            r#"{"dependencies": {"qcloud-weapp-server-sdk": "0.8"}}"#,
+            "{}",
+            "not JSON",
+            r#"{"dependencies": ["wafer-node-sdk"]}"#,
+        ] {
+            let found = told(&own("", "node app.js", ""), &[(".", package)]);
+            assert_eq!(found, none, "{package}");
+        }
+        let long = format!(
+            "{MINI}[apps.shop]\nrun = \"node app.js\"\ndir = \"shop\"\n[sites.\"a.com\"]\napp = \"shop\"\ntls = \"off\"\n"
+        );
+        assert_eq!(told(&long, &[("shop", PACKAGE)]).len(), 1);
+    }
+
+    #[test]
+    fn a_login_that_is_the_apps_beside_sessions_that_are_weappds_is_warned_of() {
+        let told = |head: &str, tail: &str| {
+            let site = "domain = \"a.com\"\ntls = \"off\"\nproxy = 1937\n";
+            told(&format!("{site}{head}{MINI}{tail}"), &[])
+        };
+        let login = "routes = [{ path = \"= /weapp/login\", proxy = 5757 }]\n";
+        let found = told(login, "");
+        assert!(
+            matches!(found.as_slice(), [one] if one.contains("/weapp/user")),
+            "{found:?}"
+        );
+        let all = "routes = [{ path = \"/weapp/\", proxy = 5757 }]\n";
+        assert_eq!(told(all, ""), Vec::<String>::new());
+        let guarded = "routes = [{ path = \"/weapp/\", proxy = 5757 }, { path = \"/shop\", proxy = 5757, session = \"require\" }]\n";
+        assert!(told(guarded, "")[0].contains("/shop"));
+        let shared = "[session]\nstore = \"mysql://u:p@127.0.0.1:3306/cAuth\"\n";
+        assert_eq!(told(login, shared), Vec::<String>::new());
+    }
+}
