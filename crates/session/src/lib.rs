@@ -11,7 +11,8 @@
 //!   that a code is exchanged once.
 //! - `check`: an skey becomes an [`Identity`], mostly from the `cache`; `pulse` knows
 //!   whether a shared store answers; `visits` are written behind.
-//! - `limits`: how often one may log in; `revoke`: ending sessions by command.
+//! - `limits`: how often one may log in; `revoke`: ending sessions by command; `withdraw`:
+//!   forgetting what a user takes back.
 //! - `decryption`: opens what WeChat encrypted, and is no oracle.
 //! - `data`: what a user's phone brings later, `kind` by kind; `phone`: the number a user
 //!   shows; `key`: whether WeChat still takes a session key; `sign`: texts signed with one;
@@ -66,6 +67,7 @@ mod tap;
 mod vault;
 mod visits;
 mod which;
+mod withdraw;
 
 pub use config::{Config, MiniApp};
 pub use error::Error;

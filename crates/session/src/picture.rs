@@ -151,7 +151,7 @@ impl Sessions {
 }
 
 /// The picture's address in a user object.
-fn avatar_of(user_info: &str) -> Option<String> {
+pub(crate) fn avatar_of(user_info: &str) -> Option<String> {
     let info: Value = serde_json::from_str(user_info).ok()?;
     info.get("avatarUrl")?.as_str().map(str::to_owned)
 }

@@ -152,6 +152,8 @@ pub(crate) struct Known {
     pub(crate) last_login: i64,
     /// Sealed.
     pub(crate) phone: Option<Vec<u8>>,
+    /// The user object as JSON text.
+    pub(crate) user_info: Option<String>,
     /// When each of the kept session keys was given, the newest first.
     pub(crate) keys: Vec<i64>,
 }

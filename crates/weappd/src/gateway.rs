@@ -31,6 +31,7 @@ use crate::exit::Failure;
 use crate::ground::Ground;
 use crate::plan::Plan;
 use crate::shelf::SessionShelf;
+use crate::withdrawals::{ForgetWithdrawn, LateSessions};
 
 /// Shows the side door for whom a message speaks.
 const PASS: &str = "x-weappd-pass";
@@ -108,7 +109,7 @@ pub(crate) async fn build(
     data_dir: &Path,
     plan: GatewayPlan,
     (side, passes): (Option<SocketAddr>, Passes),
-    shelf: Option<SessionShelf>,
+    (shelf, sessions): (Option<SessionShelf>, LateSessions),
 ) -> Result<Gateway, Failure> {
     // Nobody knocks at a door that is not there: no mini program takes messages then.
     let side = side.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
@@ -120,11 +121,9 @@ pub(crate) async fn build(
         callers: plan.callers,
         local_hosts: plan.local_hosts,
         shelf: shelf.map(|shelf| Arc::new(shelf) as Arc<dyn Shelf>),
-        deliver: Arc::new(SideDoor::new(
-            side,
-            plan.homes,
-            passes,
-            ground.tokens.clone(),
+        deliver: Arc::new(ForgetWithdrawn::new(
+            sessions,
+            SideDoor::new(side, plan.homes, passes, ground.tokens.clone()),
         )),
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),

@@ -29,6 +29,7 @@ mod sites;
 mod stand_in;
 mod status;
 mod wiring;
+mod withdrawals;
 
 use std::process::ExitCode;
 

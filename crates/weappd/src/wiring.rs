@@ -46,6 +46,7 @@ use crate::shelf::SessionShelf;
 use crate::signals::{Goodbye, Hangup};
 use crate::simulated::{open_wechat, pages};
 use crate::status::Facts;
+use crate::withdrawals::LateSessions;
 use crate::{control, internal, listen, logging, sites, status};
 
 /// What the front door does not draw: the page's own files, and paths whose rooms draw what
@@ -203,12 +204,13 @@ async fn rooms(
     let passes = Passes::default();
     let is_shared = plan.sections.session.is_shared();
     let shelf = is_shared.then(SessionShelf::default);
+    let late_sessions = LateSessions::default();
     let gateway = gateway::build(
         ground,
         data.path(),
         gateway::of_plan(plan, callers(plan, token)),
         (side, passes.clone()),
-        shelf.clone(),
+        (shelf.clone(), late_sessions.clone()),
     )
     .await?;
     let sessions = Sessions::open(SessionsParts {
@@ -224,6 +226,8 @@ async fn rooms(
     })
     .await
     .map_err(|error| Failure::new(&error, ""))?;
+    // A house has one session room.
+    let _first = late_sessions.set(sessions.clone());
     if let (Some(shelf), Some(opened)) = (shelf, sessions.shelf()) {
         shelf.open(opened);
     }

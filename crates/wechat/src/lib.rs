@@ -12,6 +12,7 @@
 //! - [`errcode`]: WeChat's error numbers, and what a person can do.
 //! - [`open_data`]: what the phone carries encrypted; its signatures.
 //! - [`message`]: what WeChat pushes; [`envelope`] is its wrapping.
+//! - [`withdrawal`]: what a user takes back of what they told.
 //! - [`lenient`]: JSON as WeChat writes it.
 //! - [`api_sign`]: calls encrypted and signed, where a mini program asks for it.
 //! - [`trust`]: whom an HTTPS connection believes.
@@ -40,6 +41,7 @@ pub mod trust;
 #[cfg(test)]
 mod vectors;
 pub mod wire;
+pub mod withdrawal;
 
 pub use calls::{Call, CallError, Calls};
 pub use client::{Client, Credential};
@@ -47,3 +49,4 @@ pub use config::{API_HOSTS, Config, is_api_host};
 pub use error::Error;
 pub use lenient::{lenient_json, mend_json};
 pub use wire::Login;
+pub use withdrawal::{Withdrawal, WithdrawnData};

@@ -299,6 +299,7 @@ pub(crate) async fn user(
         created: None,
         last_login: created,
         phone: None,
+        user_info: user_info::read(&info),
         keys: (has_key != 0).then_some(created).into_iter().collect(),
     }))
 }

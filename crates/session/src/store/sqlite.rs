@@ -232,8 +232,16 @@ pub(crate) fn registered(vault: &Vault, rows: Vec<(String, Vec<u8>)>) -> Vec<Min
     apps.collect()
 }
 
-/// user, unionid, id, created, last login, sealed phone number.
-pub(crate) type KnownRow = (i64, Option<String>, String, i64, i64, Option<Vec<u8>>);
+/// user, unionid, id, created, last login, sealed phone number, user object.
+pub(crate) type KnownRow = (
+    i64,
+    Option<String>,
+    String,
+    i64,
+    i64,
+    Option<Vec<u8>>,
+    Option<String>,
+);
 
 pub(crate) fn known(row: KnownRow, keys: Vec<i64>) -> Known {
     Known {
@@ -243,6 +251,7 @@ pub(crate) fn known(row: KnownRow, keys: Vec<i64>) -> Known {
         created: Some(row.3),
         last_login: row.4,
         phone: row.5,
+        user_info: row.6,
         keys,
     }
 }

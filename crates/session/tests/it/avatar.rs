@@ -221,3 +221,30 @@ async fn a_profile_with_another_address_leaves_no_picture_behind() {
     let gone = put("https://elsewhere.example/a.png").await;
     assert_eq!(gone, ["o1 https://a.example/o1/mine.png?v=2"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_taken_back_is_removed() {
+    let studio = Studio::new().await;
+    for (at, data) in [
+        weappd_wechat::WithdrawnData::Avatar,
+        weappd_wechat::WithdrawnData::Profile,
+        weappd_wechat::WithdrawnData::Account,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let skey = studio.world.log_in(&format!("c{at}"), "o1").await;
+        studio.put(&skey, "mine").await;
+        studio.removed();
+        let withdrawal = weappd_wechat::Withdrawal {
+            openid: "o1".to_owned(),
+            data: vec![data],
+            at: None,
+        };
+        let sessions = &studio.world.sessions;
+        sessions.withdraw(APP, &withdrawal).await.expect("forgets");
+        assert_eq!(studio.removed(), ["o1 https://a.example/o1/mine.png"]);
+        let tidied = std::mem::take(&mut *studio.album.tidied.lock());
+        assert_eq!(tidied.last().map(String::as_str), Some("o1 nothing"));
+    }
+}

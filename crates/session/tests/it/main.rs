@@ -24,4 +24,5 @@ mod sign;
 mod store;
 mod wechat;
 mod wiretap;
+mod withdraw;
 mod world;

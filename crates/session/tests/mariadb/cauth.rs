@@ -486,3 +486,27 @@ async fn a_database_that_names_no_mini_program_needs_the_only_one() {
         .expect_err("no such table");
     assert!(matches!(err, Error::ForeignStore { .. }), "{err:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_takes_back_leaves_an_old_servers_table_too() {
+    let (_php, world) = php().await;
+    let withdrawal = weappd_wechat::Withdrawal {
+        openid: "old".to_owned(),
+        data: vec![weappd_wechat::WithdrawnData::Profile],
+        at: None,
+    };
+    let headers = [("X-WX-Id", UUID), ("X-WX-Skey", SKEY)];
+    let before = world.get("/weapp/session", &headers).await;
+    assert_eq!(before.json["user"]["info"]["nickName"], "三木😀");
+    world
+        .sessions
+        .withdraw(APP, &withdrawal)
+        .await
+        .expect("forgets");
+    let after = world.get("/weapp/session", &headers).await;
+    assert_eq!(
+        after.json["user"]["info"],
+        json!({"openId": "old"}),
+        "{after:?}"
+    );
+}

@@ -37,8 +37,12 @@ mod rpc;
 mod several;
 #[path = "../it/show.rs"]
 mod show;
+#[path = "../it/sign.rs"]
+mod sign;
 #[path = "../it/wechat.rs"]
 mod wechat;
+#[path = "../it/withdraw.rs"]
+mod withdraw;
 #[path = "../it/world.rs"]
 mod world;
 

@@ -2,12 +2,20 @@
 //! command line shows of a user.
 
 use std::process::Output;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use hyper::StatusCode;
+use axum::extract::State;
+use axum::{Json, Router};
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use weappd_base::clock::Clock;
+use weappd_base::secret::Secret;
+use weappd_wechat::message::signature;
 
 use crate::http;
-use crate::upstream::Refusing;
+use crate::process::PATIENCE;
+use crate::upstream::{self, Refusing};
 use crate::world::{APPID, Phone, Recipe, World, text};
 
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.0.49(0x18003137) NetType/WIFI Language/zh_CN";
@@ -159,4 +167,75 @@ async fn a_user_is_shown_on_the_command_line() {
     let elsewhere = ["session", "show", openid, "--appid", "wxffffffffffffffff"];
     assert_eq!(world.command(&elsewhere).status.code(), Some(1));
     assert_eq!(world.command(&["session", "show"]).status.code(), Some(2));
+}
+
+const MESSAGE_TOKEN: &str = "a message token";
+
+type Heard = Arc<Mutex<Vec<Value>>>;
+
+/// Pushes an event as WeChat does in plain mode.
+async fn push(world: &World, event: &Value) -> (StatusCode, String) {
+    let at = Clock::system().unix_secs().to_string();
+    let signature = signature(&Secret::new(MESSAGE_TOKEN), &at, "n");
+    let path = format!("/weapp/message?signature={signature}&timestamp={at}&nonce=n");
+    let answer = world.site().post(&path).json(event).send().await;
+    let told = String::from_utf8_lossy(answer.body()).into_owned();
+    (answer.status(), told)
+}
+
+#[tokio::test]
+async fn what_a_user_withdraws_at_wechat_is_deleted_and_the_app_hears_of_it() {
+    let heard = Heard::default();
+    let app = Router::new()
+        .fallback(
+            async |State(heard): State<Heard>, Json(event): Json<Value>| {
+                heard.lock().expect("a lock").push(event);
+            },
+        )
+        .with_state(Arc::clone(&heard));
+    let app = upstream::serve(app);
+    let world = Recipe::new()
+        .site(&format!("proxy = \"{app}\""))
+        .miniapp(&format!("message_token = \"{MESSAGE_TOKEN}\""))
+        .serve();
+    let alice = world.phone("alice");
+    let login = log_in(&world, &alice).await;
+    let (skey, openid) = (text(&login["skey"]), text(&login["user"]["openid"]));
+    let code = alice.wx("phone_number", &json!({})).await["code"].clone();
+    let (status, _) = post(&world, "/phone", skey, &json!({"code": code})).await;
+    assert_eq!(status, StatusCode::OK);
+    let site = world.site();
+    let name = site.request(Method::PUT, "/weapp/session/profile");
+    let name = name
+        .header("x-wx-skey", skey)
+        .json(&json!({"nickName": "三木"}));
+    assert_eq!(name.send().await.status(), StatusCode::OK);
+    let mut count = 0;
+    for (info, phone, nick) in [("13", true, true), ("8", false, true), ("6", false, false)] {
+        let event = json!({
+            "ToUserName": "gh_1", "FromUserName": "oPlatform", "MsgType": "event",
+            "CreateTime": Clock::system().unix_secs() + 5, "Event": "user_authorization_revoke",
+            "OpenID": openid, "AppID": APPID, "RevokeInfo": info,
+        });
+        let told = push(&world, &event).await;
+        assert_eq!(told, (StatusCode::OK, "success".to_owned()));
+        count += 1;
+        let told_to_app = async {
+            while heard.lock().expect("a lock").len() < count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, told_to_app).await;
+        in_time.expect("the app hears of it");
+        assert_eq!(heard.lock().expect("a lock")[count - 1]["RevokeInfo"], info);
+        // By then it is gone here.
+        let site = world.site();
+        let who = site.get("/weapp/session").header("x-wx-skey", skey);
+        let user = http::json(&who.send().await)["user"].clone();
+        let seen = (
+            user.get("phone").is_some(),
+            user["info"].get("nickName").is_some(),
+        );
+        assert_eq!(seen, (phone, nick), "{info}: {user}");
+    }
 }

@@ -62,7 +62,7 @@ pub(crate) async fn user(
     appid: &str,
     openid: &str,
 ) -> Result<Option<Known>, sqlx::Error> {
-    let sql = "SELECT user, unionid, id, created, last_login, phone FROM weappd_users \
+    let sql = "SELECT user, unionid, id, created, last_login, phone, user_info FROM weappd_users \
         WHERE appid = ? AND openid = ?";
     let row: Option<KnownRow> = sqlx::query_as(sql)
         .bind(appid)
