@@ -7,7 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, SEC_WEBSOCKET_VERSION};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, SEC_WEBSOCKET_VERSION};
 use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
@@ -19,9 +19,11 @@ use weappd_base::log_limit::LogLimit;
 use weappd_base::secret::mask;
 use weappd_base::wiretap::{Party, Report};
 
+use crate::body;
 use crate::business::Business;
 use crate::error::Error;
 use crate::handshake::{self, NoUpgrade};
+use crate::list::List;
 use crate::push::{self, Missed, NotPushed, Packet};
 use crate::signature;
 use crate::socket::Life;
@@ -54,7 +56,10 @@ enum Refusal {
     Unreadable(String),
     #[error("content must be the text of a JSON object")]
     Content,
-    #[error("content makes a frame of {bytes} bytes, more than max_queue_bytes = {most}")]
+    #[error(
+        "content makes a frame of {bytes} bytes, more than [tunnel] max_queue_bytes = {most}: send less, or \
+         raise it"
+    )]
     TooLong { bytes: usize, most: usize },
     #[error("`{0}` is missing")]
     Missing(&'static str),
@@ -64,7 +69,7 @@ enum Refusal {
     UnknownBusiness,
     #[error("no further tunnels now")]
     Full,
-    #[error("the body is longer than push_body_bytes = {0}")]
+    #[error("the body is longer than [tunnel] push_body_bytes = {0}")]
     BodyTooLong(usize),
     #[error("the request could not be carried out")]
     Internal(#[source] Error),
@@ -144,9 +149,8 @@ async fn get_wsurl(State(tunnels): State<Tunnels>, request: Request) -> Response
     let mut business = None;
     let answer = async {
         let letter = open(&tunnels, request).await?;
-        let issued = issue(&tunnels, &letter);
-        business = Some(letter.business);
-        issued
+        business = Some(Arc::clone(&letter.business));
+        issue(&tunnels, &letter)
     }
     .await;
     let who = answer.as_ref().ok().map(|issued| issued.tunnel_id.clone());
@@ -178,10 +182,10 @@ async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
     let mut business = None;
     let answer = async {
         let letter = open(&tunnels, request).await?;
-        let packets: Vec<Named<Packet<'_>>> = read(&letter.data)?;
+        business = Some(Arc::clone(&letter.business));
+        let List(packets): List<Named<Packet<'_>>> = read(&letter.data)?;
         let packets: Vec<Packet<'_>> = packets.into_iter().map(|Named(packet)| packet).collect();
         let missed = push::push(&tunnels, &letter.business, &packets).await?;
-        business = Some(Arc::clone(&letter.business));
         let data = missed_json(&missed);
         Ok(if letter.wants_text {
             Data::Text(data.to_string())
@@ -204,9 +208,14 @@ async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
 /// Reads and believes an envelope.
 async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
     let path = request.uri().path().trim_start_matches('/').to_owned();
+    let encoding = request.headers().get(CONTENT_ENCODING).cloned();
     let body = collect(request.into_body(), tunnels.config().push_body_bytes).await?;
-    let envelope: Envelope =
-        object(&body).map_err(|problem| Refusal::Unreadable(format!("body: {problem}")))?;
+    let envelope: Envelope = object(body::without_mark(&body)).map_err(|problem| {
+        Refusal::Unreadable(match body::compression(encoding.as_ref(), &body) {
+            Some(how) => format!("body: it is compressed ({how}), send it as plain JSON"),
+            None => format!("body: {problem}"),
+        })
+    })?;
     drop(body);
     tunnels.wiretap().hop(|| asked(&path, &envelope));
     let data = envelope.data.ok_or(Refusal::Missing("data"))?;
@@ -273,7 +282,8 @@ async fn collect(body: Body, most: usize) -> Result<Bytes, Refusal> {
 }
 
 fn read<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Refusal> {
-    serde_json::from_str(data).map_err(|problem| Refusal::Unreadable(format!("data: {problem}")))
+    serde_json::from_slice(body::without_mark(data.as_bytes()))
+        .map_err(|problem| Refusal::Unreadable(format!("data: {problem}")))
 }
 
 fn missed_json(missed: &Missed) -> Value {
@@ -293,14 +303,43 @@ fn reply(answer: Result<Data, Refusal>, business: Option<&Business>) -> Response
             json!({ "code": 0, "message": "ok", "data": text, "signature": signed })
         }
         Err(refusal) => {
-            if let Refusal::Internal(problem) = &refusal {
-                tracing::error!(%problem, "tunnel request failed");
-            }
+            log(&refusal, business);
             refusal_json(&refusal)
         }
     };
     let json = HeaderValue::from_static("application/json; charset=utf-8");
     ([(CONTENT_TYPE, json)], body.to_string()).into_response()
+}
+
+/// An SDK shows its caller only a number: the log says what is wrong.
+fn log(refusal: &Refusal, business: Option<&Business>) {
+    /// Whoever reaches the internal API can cause it at will.
+    static LIMIT: LazyLock<LogLimit> = LazyLock::new(|| LogLimit::new(Duration::from_secs(30), 16));
+    match refusal {
+        Refusal::Internal(problem) => tracing::error!(%problem, "tunnel request failed"),
+        // Told where they were found, or no fault of the business server's.
+        Refusal::Signature | Refusal::UnknownBusiness | Refusal::Full => {}
+        Refusal::Unreadable(_)
+        | Refusal::Content
+        | Refusal::TooLong { .. }
+        | Refusal::Missing(_)
+        | Refusal::ReceiveUrl(_)
+        | Refusal::BodyTooLong(_) => {
+            let host = business.map_or("unknown", |business| &business.host);
+            let code = refusal.code();
+            if let Some(untold) = LIMIT.permit(&format!("{host} {code}")) {
+                // A parser quotes what it read, which may be a key.
+                let why = refusal.to_string();
+                let why = why.split('"').next().unwrap_or_default();
+                tracing::warn!(
+                    business = host,
+                    code,
+                    untold,
+                    "a tunnel request was refused: {why}"
+                );
+            }
+        }
+    }
 }
 
 fn refusal_json(refusal: &Refusal) -> Value {

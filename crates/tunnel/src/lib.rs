@@ -12,7 +12,8 @@
 //! - `packet`: what is said on a tunnel; `frame`: how WebSocket carries it; `handshake`: how
 //!   a WebSocket begins.
 //! - `signature`: how both sides believe each other; `id`: tunnelIds and connect tokens;
-//!   `letter`: a callback, written down.
+//!   `letter`: a callback, written down; `list` and `body`: what PHP and libraries
+//!   make of a list and a text.
 //!
 //! Who there is:
 //! - `business`: who may use tunnels, and where its callbacks may go.
@@ -41,6 +42,7 @@
 //! - The room waits for no business server while it holds a lock or an edge thread.
 
 mod bell;
+mod body;
 mod business;
 mod callback;
 mod config;
@@ -55,6 +57,7 @@ mod hub;
 mod id;
 mod keeper;
 mod letter;
+mod list;
 mod outbox;
 mod outgoing;
 mod packet;

@@ -176,6 +176,76 @@ async fn refusals_have_numbers() {
 }
 
 #[tokio::test]
+async fn what_php_and_libraries_make_of_a_push_is_taken() {
+    let world = World::new();
+    let (one, mut first) = world.phone().await;
+    let (two, mut second) = world.phone().await;
+    let packet = |ids: Value| json!({ "tunnelIds": ids, "type": "message", "content": "{}" });
+    for (packets, receivers) in [
+        (json!([packet(json!({ "0": one, "2": two }))]), 2),
+        (json!([packet(json!([null, one, null, two]))]), 2),
+        (json!([packet(json!({ "1": null, "4": two }))]), 1),
+        (json!({ "3": packet(json!([one, two])) }), 2),
+        (json!([null, packet(json!([two]))]), 1),
+    ] {
+        for mark in ["", "\u{feff}"] {
+            let data = format!("{mark}{packets}");
+            let body = format!("{mark}{}", world.envelope(&data));
+            let answer = world.post("/ws/push", body).await;
+            assert_eq!(
+                (&answer["code"], &answer["data"]["invalidTunnelIds"]),
+                (&json!(0), &json!([])),
+                "{packets}: {answer}"
+            );
+            if receivers == 2 {
+                assert_eq!(first.hears().await, "message:{}");
+            }
+            assert_eq!(second.hears().await, "message:{}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_push_says_what_to_do() {
+    let world = World::new();
+    let content = json!({ "a": "x".repeat(64 * 1024) }).to_string();
+    let packets = json!([{ "tunnelIds": [], "type": "message", "content": content }]);
+    let long = world.envelope(&packets.to_string()).to_string();
+    for (body, words) in [
+        (
+            long,
+            "more than [tunnel] max_queue_bytes = 65536: send less, or raise it",
+        ),
+        ("\u{1f}\u{fffd}".to_owned(), "body: expected value"),
+        (
+            world.envelope("{}").to_string(),
+            "data: an empty object is no list",
+        ),
+    ] {
+        let answer = world.post("/ws/push", body).await;
+        assert_eq!(answer["code"], 2, "{answer}");
+        let message = answer["message"].as_str().expect("text");
+        assert!(message.contains(words), "{message}");
+    }
+    let squeezed = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xae\x05\0\x43\xbf\xa6\xa3\x02\0\0\0";
+    for header in ["content-encoding: gzip\r\n", "Content-Encoding: br\r\n", ""] {
+        let mut socket = TcpStream::connect(world.address).await.expect("open");
+        let head = format!(
+            "POST /ws/push HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}content-length: {}\r\n\r\n",
+            squeezed.len()
+        );
+        socket.write_all(head.as_bytes()).await.expect("open");
+        socket.write_all(squeezed).await.expect("open");
+        let mut answer = String::new();
+        soon(socket.read_to_string(&mut answer))
+            .await
+            .expect("text");
+        assert!(answer.contains("it is compressed ("), "{answer}");
+        assert!(answer.contains("send it as plain JSON"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn tunnels_are_bounded() {
     let world = World::with(|config| config.max_tunnels = 1);
     let (id, _) = world.get_wsurl().await;

@@ -11,6 +11,7 @@ use crate::bell::Wakes;
 use crate::business::Business;
 use crate::hub::add;
 use crate::id::TunnelId;
+use crate::list::List;
 use crate::packet;
 use crate::socket::to_phone;
 use crate::tunnel::{Goodbye, Offer};
@@ -23,9 +24,17 @@ const TURN: usize = 1024;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Packet<'a> {
     #[serde(rename = "tunnelIds", borrow)]
-    tunnel_ids: Option<Vec<Name<'a>>>,
+    tunnel_ids: Option<List<Name<'a>>>,
     r#type: Option<Cow<'a, str>>,
     content: Option<Cow<'a, str>>,
+}
+
+impl Packet<'_> {
+    /// What goes to phones: without a byte order mark, which no phone's JSON has.
+    fn content(&self) -> Option<&str> {
+        let content = self.content.as_deref()?;
+        Some(content.strip_prefix('\u{feff}').unwrap_or(content))
+    }
 }
 
 /// A tunnelId as it came, lent if it needed no unescaping.
@@ -109,15 +118,13 @@ pub(crate) async fn push(
 fn check<'p, 'a>(packet: &'p Packet<'a>, most: usize) -> Result<(&'p [Name<'a>], Deed), NotPushed> {
     let names = packet
         .tunnel_ids
-        .as_deref()
+        .as_ref()
+        .map(|List(names)| names.as_slice())
         .ok_or(NotPushed::Missing("tunnelIds"))?;
     let deed = match packet.r#type.as_deref() {
         None => return Err(NotPushed::Missing("type")),
         Some("message") => {
-            let content = packet
-                .content
-                .as_deref()
-                .ok_or(NotPushed::Missing("content"))?;
+            let content = packet.content().ok_or(NotPushed::Missing("content"))?;
             if !packet::is_message_content(content) {
                 return Err(NotPushed::Content);
             }
@@ -234,6 +241,11 @@ mod tests {
             ),
             (r#"{"tunnelIds":[],"type":"message","content":"{}"}"#, 0),
             (r#"{"tunnelIds":["a"],"type":"close"}"#, 1),
+            (r#"{"tunnelIds":{"0":"a","2":"b"},"type":"close"}"#, 2),
+            (
+                r#"{"tunnelIds":[null,"a"],"type":"message","content":"\ufeff{}"}"#,
+                1,
+            ),
             (r#"{"tunnelIds":["a"],"type":"close","content":null}"#, 1),
             (
                 r#"{"content":"x","extra":1,"tunnelIds":["\u0061"],"type":"later"}"#,

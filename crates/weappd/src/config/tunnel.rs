@@ -111,20 +111,25 @@ fn own_sites(sites: &[SitePlan], doors: &OpenDoors) -> OwnSites {
     }
 }
 
-/// Where phones reach the site of a business server: at the port weappd has HTTPS on. A site
-/// without TLS stands behind a TLS proxy of its own, at the usual port.
+/// Where phones reach the site of a business server: at the port that `redirect` says HTTPS has
+/// outside, or that weappd has HTTPS on. A site without TLS stands behind a TLS proxy of its own,
+/// at the usual port.
 fn public_base(host: &str, sites: &[SitePlan], doors: &OpenDoors) -> Option<String> {
     let site = sites
         .iter()
         .find(|site| site.hosts.iter().any(|name| name == host))?;
     let mut ports = doors.https.iter().map(std::net::SocketAddr::port);
+    let first = ports.clone().next();
+    // To the first port it sends without being told.
+    let outside = site.redirect.filter(|port| Some(*port) != first);
     let port = match site.tls {
+        Some(_) if outside.is_some() => outside,
         Some(_) if !ports.clone().any(|port| port == 443) => ports.next(),
         _ => None,
     };
     Some(match port {
+        Some(443) | None => format!("wss://{host}"),
         Some(port) => format!("wss://{host}:{port}"),
-        None => format!("wss://{host}"),
     })
 }
 

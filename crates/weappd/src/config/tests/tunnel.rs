@@ -159,6 +159,12 @@ fn phones_are_sent_to_the_port_the_site_has() {
     assert_eq!(base("https = \":8443\"\n"), at(":8443"));
     assert_eq!(base("https = [\":8443\", \":443\"]\n"), at(""));
     assert_eq!(base("https = [9443, 8443]\n"), at(":9443"));
+    // Another port outside, as behind a port mapping.
+    assert_eq!(base("https = \":8443\"\nredirect = 443\n"), at(""));
+    assert_eq!(base("https = \":8443\"\nredirect = 9443\n"), at(":9443"));
+    assert_eq!(base("redirect = 8443\n"), at(":8443"));
+    assert_eq!(base("https = [9443, 8443]\nredirect = 8443\n"), at(":8443"));
+    assert_eq!(base("https = \":8443\"\nredirect = false\n"), at(":8443"));
     let plain = format!(
         "domain = \"www.example.com\"\ntls = \"off\"\nproxy = 1937\n{MINIAPP}[tunnel]\nkey = \"abc\"\n"
     );
