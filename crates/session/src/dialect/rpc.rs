@@ -100,6 +100,13 @@ pub(crate) fn read(body: &[u8]) -> Result<Call, Refusal> {
     }
 }
 
+/// Which mini program a call means, if it says so itself: `interface.appid`.
+pub(crate) fn named_app(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let appid = body.get("interface")?.get("appid")?.as_str()?;
+    (!appid.is_empty()).then(|| appid.to_owned())
+}
+
 struct Para<'a>(Option<&'a Map<String, Value>>);
 
 impl Para<'_> {

@@ -26,14 +26,17 @@ use crate::sessions::Sessions;
 use crate::tap::{self, Arrow};
 
 /// The session server's RPC at `/mina_auth/`. A business server of one mini program among
-/// several names it in its `authServerUrl`: `/mina_auth/{appid}/`. For the internal
-/// listener only: whoever reaches it can log anybody in.
+/// several names it in its `authServerUrl`: `/mina_auth/{appid}/`, or in its calls. Some
+/// servers ask for `index.php`, the original's file. For the internal listener only: whoever
+/// reaches it can log anybody in.
 pub fn rpc_router(sessions: Sessions) -> Router {
     Router::new()
         .route("/mina_auth", any(unnamed))
         .route("/mina_auth/", any(unnamed))
+        .route("/mina_auth/index.php", any(unnamed))
         .route("/mina_auth/{appid}", any(named))
         .route("/mina_auth/{appid}/", any(named))
+        .route("/mina_auth/{appid}/index.php", any(named))
         .with_state(sessions)
 }
 
@@ -68,7 +71,7 @@ struct Desk {
     sessions: Sessions,
     /// The mini program the call is about, where that is known.
     app: Option<Arc<MiniApp>>,
-    /// Whether the path named it.
+    /// Whether the path or the call named it.
     is_named: bool,
 }
 
@@ -88,7 +91,7 @@ impl From<Refusal> for Served {
 }
 
 impl Desk {
-    async fn serve(self, request: Request) -> Response {
+    async fn serve(mut self, request: Request) -> Response {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let is_near = peer.is_none_or(|peer| peer.0.ip().is_loopback());
         let wiretap = self.sessions.shared().wiretap.clone();
@@ -96,6 +99,7 @@ impl Desk {
             Ok(text) => {
                 let arrow = Arrow::request("mina_auth").of_app();
                 tap::tell(&wiretap, arrow, None, || told(&text));
+                self.heed(&text);
                 match rpc::read(&text) {
                     Ok(call) => self.answer(call, is_near).await,
                     Err(refusal) => Err(refusal),
@@ -111,6 +115,17 @@ impl Desk {
             tap::body(&served.body)
         });
         ok(served.body)
+    }
+
+    /// Among several mini programs, a call that has no name in its path may bring one.
+    fn heed(&mut self, text: &[u8]) {
+        if self.is_named || self.app.is_some() {
+            return;
+        }
+        if let Some(appid) = rpc::named_app(text) {
+            self.app = self.sessions.shared().apps.get(&appid);
+            self.is_named = true;
+        }
     }
 
     async fn answer(&self, call: Call, is_near: bool) -> Result<Served, Refusal> {
@@ -191,7 +206,7 @@ impl Desk {
         })
     }
 
-    /// The session, if it is of the mini program the path named.
+    /// The session, if it is of the mini program that was named.
     async fn check(&self, id: &str, skey: &str) -> Result<Arc<Session>, Denied> {
         let session = self.sessions.check_pair(id, skey).await?;
         let named = self.app.as_ref().filter(|_| self.is_named);

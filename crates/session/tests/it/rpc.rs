@@ -159,6 +159,57 @@ async fn the_path_that_names_a_mini_program_knows_no_other_ones_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn among_several_the_call_itself_may_name_the_mini_program() {
+    let world = World::new().await;
+    let other = crate::world::OTHER_APP;
+    let login = log_in(&world, "c1", "o1").await;
+    let para = json!({
+        "id": login["returnData"]["id"], "skey": login["returnData"]["skey"],
+    });
+    let ask = async |path: &str, appid: Value, name: &str, para: &Value| {
+        let interface = json!({"interfaceName": name, "appid": appid, "para": para});
+        let body = json!({"interface": interface}).to_string();
+        let answer = at(&world, path, Body::from(body)).await;
+        answer.json["returnCode"].clone()
+    };
+    let check = "qcloud.cam.auth";
+    for path in ["/mina_auth/", "/mina_auth", "/mina_auth/index.php"] {
+        for (appid, code) in [
+            (json!(APP), 0),
+            (json!(other), 60012),
+            (json!("wx0000000000000000"), 1012),
+            // Nobody is named: anybody's session.
+            (json!(""), 0),
+            (json!(7), 0),
+            (Value::Null, 0),
+        ] {
+            assert_eq!(
+                ask(path, appid.clone(), check, &para).await,
+                code,
+                "{path} {appid}"
+            );
+        }
+    }
+    // The path's word counts before the call's.
+    for path in [
+        format!("/mina_auth/{APP}/"),
+        format!("/mina_auth/{APP}/index.php"),
+    ] {
+        assert_eq!(ask(&path, json!(other), check, &para).await, 0, "{path}");
+    }
+
+    world.wechat.code("c2", "o2");
+    let (data, iv) = user_data(APP, "o2", "Band");
+    let para = json!({"code": "c2", "encrypt_data": data, "iv": iv});
+    let begin = "qcloud.cam.id_skey";
+    assert_eq!(ask("/mina_auth/", Value::Null, begin, &para).await, 1012);
+    assert_eq!(
+        ask("/mina_auth/index.php", json!(APP), begin, &para).await,
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn any_method_and_content_type_and_no_endless_body() {
     let world = World::new().await;
     let body = r#"{"interface":{"interfaceName":"x","para":{}}}"#;
