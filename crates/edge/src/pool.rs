@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use weappd_base::tasks::Tasks;
 
@@ -32,6 +33,9 @@ use crate::upstream_reads::{Heard, UpstreamStream};
 /// The most that is read ahead of an answer, or held of a request; an answer's head must fit
 /// in.
 const BUFFER: usize = 64 * 1024;
+/// What the system keeps of a local app's answer that its client is slow to take. Left to
+/// itself it keeps megabytes, which only a long way to the app makes use of.
+const LOCAL_BUFFER: usize = 64 * 1024;
 
 /// The longest rest of a connection that carries a request which cannot be repeated. No
 /// server in common use closes sooner.
@@ -201,6 +205,9 @@ impl Pool {
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         tcp.set_nodelay(true)?;
+        if tcp.peer_addr()?.ip().is_loopback() {
+            SockRef::from(&tcp).set_recv_buffer_size(LOCAL_BUFFER)?;
+        }
         let heard = Heard::default();
         let stream = UpstreamStream::new(tcp, heard.clone());
         let (sender, connection) = http1::Builder::new()
