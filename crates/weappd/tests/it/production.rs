@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::files;
 use crate::http;
-use crate::old_software::{Wafer, runs, stories};
+use crate::old_software::{OldSoftware, Wafer, runs, stories};
 use crate::world::{APPID, Recipe, WEAPPD, World, text};
 
 /// The checkout.
@@ -130,6 +130,27 @@ async fn the_chat_example_serves_phones_of_both_generations() {
             stories::chats_in_the_demo_room(wafer, &runs::endpoint(&world));
         }
     }
+}
+
+#[tokio::test]
+async fn the_koa_example_is_kept_alive_as_its_readme_says() {
+    let readme = read("examples/koa-hello/README.md");
+    let app = block_with(&readme, "run = \"node app.js\"");
+    let example = read("examples/koa-hello/weappd.toml");
+    let (last, rest) = example
+        .trim_end()
+        .rsplit_once('\n')
+        .map_or(("", ""), |(rest, last)| (last, rest));
+    assert!(last.starts_with("proxy"), "{example}");
+    let software = OldSoftware::install();
+    let world = Recipe::new()
+        .whole(&format!("{}\n{app}", own(rest)))
+        .file("app.js", read("examples/koa-hello/app.js"))
+        .folder("node_modules", software.modules())
+        .serve();
+    world.app_ready().await;
+    let answer = world.site().get("/").send().await;
+    assert_eq!(http::json(&answer)["hello"], "world");
 }
 
 #[tokio::test]

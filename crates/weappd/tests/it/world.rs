@@ -358,6 +358,12 @@ impl Recipe {
         self
     }
 
+    /// A folder beside weappd.toml that lies elsewhere.
+    pub(crate) fn folder(self, name: &str, target: &Path) -> Self {
+        std::os::unix::fs::symlink(target, self.dir.path().join(name)).expect("a link");
+        self
+    }
+
     /// Another form of the certificate's key.
     pub(crate) fn key(self, form: KeyForm) -> Self {
         cert::issue(self.dir.path(), &["localhost"], form);
