@@ -138,11 +138,12 @@ impl World {
         self.process.signal_leader(signal);
     }
 
-    /// What weappd takes of the machine's memory, in KiB, shared pages counted by share.
+    /// What weappd takes of the machine's memory for its data, in KiB. Its program's pages do
+    /// not count: their share grows when a weappd of another test ends.
     pub(crate) fn pss_kib(&self) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.process.id());
         let text = fs::read_to_string(path).expect("weappd runs");
-        let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let pss = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
         let pss = pss.and_then(|rest| rest.split_whitespace().next());
         pss.and_then(|kib| kib.parse().ok()).expect("a size")
     }
