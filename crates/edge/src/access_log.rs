@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use weappd_base::clock::Clock;
 
 use crate::connection::Visit;
+use crate::head_answer::HeadAnswer;
 use crate::traffic::Traffic;
 
 /// Lines that wait at most before they are handed over.
@@ -71,6 +72,26 @@ impl Ledger {
             tracing::warn!(count, "access log lines were lost: the writer is too slow");
         }
         true
+    }
+
+    /// A head that could not be read, and was answered.
+    pub(crate) fn refused_head(&self, peer: Option<SocketAddr>, answer: &HeadAnswer) {
+        let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+        let peer = peer.unwrap_or(nobody);
+        let mut batch = self.batch.lock();
+        let Batch { text, lines } = &mut *batch;
+        let nothing = add(text, "", 0);
+        lines.push(Line {
+            at: self.clock.unix_millis(),
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            target: add(text, "-", 1),
+            host: nothing.clone(),
+            agent: nothing,
+            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+            status: answer.status,
+            bytes: u64::try_from(answer.body_len).unwrap_or_default(),
+            ms: 0,
+        });
     }
 
     fn take(&self) -> Option<Batch> {

@@ -88,7 +88,7 @@ impl Default for Config {
             send_timeout_secs: 60,
             min_send_rate: 256,
             max_requests_per_client: 0,
-            max_head_bytes: 16 * 1024,
+            max_head_bytes: 32 * 1024,
             max_headers: 100,
             max_uri_bytes: 8 * 1024,
             max_body_bytes: 100 * 1024 * 1024,
@@ -170,7 +170,7 @@ impl Config {
             "max_head_bytes",
             whole(self.max_head_bytes),
             1024,
-            "browsers send about 1000 bytes; leave it out for 16384",
+            "browsers send about 1000 bytes; leave it out for 32768",
         );
         at_least(
             "max_headers",

@@ -115,7 +115,8 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: Arrival) {
     let visit = Arc::new(Visit::new(peer, &stream, worker.trust()));
     let traffic = Arc::clone(&visit.traffic);
     let deadlines = Deadlines::of(worker.config());
-    let wire = Wire::new(stream, visit.http1, traffic, deadlines, seats);
+    let ledger = worker.ledger().cloned();
+    let wire = Wire::new(stream, visit.http1, traffic, (deadlines, ledger), seats);
     if visit.http1 {
         speak_http1(worker, visit, wire).await;
     } else {

@@ -78,11 +78,18 @@ impl Framing {
         }
     }
 
-    /// Follows `bytes`, which came after all earlier ones.
-    pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    /// Follows `bytes`, which came after all earlier ones. `raw` gets to know where request
+    /// lines have bytes that a URI has only escaped, and that clients send as they are all
+    /// the same.
+    pub(crate) fn follow(&mut self, bytes: &[u8], raw: &mut Vec<usize>) -> Result<(), Fault> {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            match self.step(rest) {
+            let known = raw.len();
+            let step = self.step(rest, raw);
+            for place in raw.iter_mut().skip(known) {
+                *place += at;
+            }
+            match step {
                 Ok(taken) => at += taken,
                 Err(offset) => {
                     let in_head = matches!(
@@ -102,7 +109,7 @@ impl Framing {
     }
 
     /// Takes one line or one run of body bytes; on error, the index that is wrong.
-    fn step(&mut self, rest: &[u8]) -> Result<usize, usize> {
+    fn step(&mut self, rest: &[u8], raw: &mut Vec<usize>) -> Result<usize, usize> {
         match self.state {
             State::Body(left) => {
                 let (taken, left) = take(rest, left);
@@ -126,7 +133,7 @@ impl Framing {
             }
             State::Broken => Err(0),
             State::Between | State::RequestLine | State::Headers | State::Trailers => {
-                self.line(rest)
+                self.line(rest, raw)
             }
         }
     }
@@ -164,11 +171,20 @@ impl Framing {
     }
 
     /// Takes bytes up to a line end, or all of them.
-    fn line(&mut self, rest: &[u8]) -> Result<usize, usize> {
+    fn line(&mut self, rest: &[u8], raw: &mut Vec<usize>) -> Result<usize, usize> {
         if self.state == State::Between {
             self.state = State::RequestLine;
         }
-        let Some(end) = memchr(b'\n', rest) else {
+        let end = memchr(b'\n', rest);
+        if self.state == State::RequestLine {
+            let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+            if line.iter().any(|byte| wants_escaping(*byte)) {
+                let all = line.iter().enumerate();
+                let these = all.filter(|(_, byte)| wants_escaping(**byte));
+                raw.extend(these.map(|(at, _)| at));
+            }
+        }
+        let Some(end) = end else {
             let room = HELD.saturating_sub(self.held.len());
             self.held
                 .extend_from_slice(rest.get(..room).unwrap_or(rest));
@@ -241,6 +257,11 @@ impl Framing {
     }
 }
 
+/// Whether a URI has this byte only as `%XX`, and hyper takes no other.
+fn wants_escaping(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'`' | 0x80..)
+}
+
 /// How many of `rest` belong to a run of `left` bytes, and what is left of it then.
 fn take(rest: &[u8], left: u64) -> (usize, u64) {
     let have = u64::try_from(rest.len()).unwrap_or(u64::MAX);
@@ -272,7 +293,7 @@ mod tests {
 
     fn verdict(bytes: &[u8]) -> Result<Waiting, bool> {
         let mut framing = Framing::default();
-        match framing.follow(bytes) {
+        match framing.follow(bytes, &mut Vec::new()) {
             Ok(()) => Ok(framing.waiting()),
             Err(fault) => Err(matches!(fault, Fault::Head(_))),
         }
@@ -346,8 +367,24 @@ mod tests {
     fn a_framing_header_longer_than_what_is_kept_is_refused() {
         let mut framing = Framing::default();
         let padded = format!("POST / HTTP/1.1\r\nContent-Length: {}5", " ".repeat(300));
-        assert_eq!(framing.follow(padded.as_bytes()), Ok(()));
-        assert!(framing.follow(b"\r\n").is_err());
+        assert_eq!(framing.follow(padded.as_bytes(), &mut Vec::new()), Ok(()));
+        assert!(framing.follow(b"\r\n", &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn bytes_that_want_escaping_are_found_in_request_lines_only() {
+        let all = b"\r\nGET /\"?\xB0 HTTP/1.1\r\nX: \"\xB0\r\n\r\nGET /<> HTTP/1.1\r\n\r\n";
+        for cut in 0..all.len() {
+            let (first, second) = all.split_at(cut);
+            let mut framing = Framing::default();
+            let mut found = Vec::new();
+            for (base, part) in [(0, first), (cut, second)] {
+                let mut raw = Vec::new();
+                assert_eq!(framing.follow(part, &mut raw), Ok(()));
+                found.extend(raw.into_iter().map(|at| base + at));
+            }
+            assert_eq!(found, [7, 9, 35, 36], "cut at {cut}");
+        }
     }
 
     proptest! {
@@ -369,7 +406,7 @@ mod tests {
                 let cut = cuts.next().copied().unwrap_or(1).min(rest.len());
                 let (now, later) = rest.split_at(cut);
                 rest = later;
-                if let Err(fault) = framing.follow(now) {
+                if let Err(fault) = framing.follow(now, &mut Vec::new()) {
                     pieces = Err(matches!(fault, Fault::Head(_)));
                     break;
                 }

@@ -51,6 +51,7 @@ pub mod fuzzing;
 mod gate;
 mod gateway;
 mod guard;
+mod head_answer;
 mod headers;
 mod health;
 mod house;

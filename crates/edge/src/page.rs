@@ -17,6 +17,7 @@ pub(crate) enum Refusal {
     MethodNotAllowed,
     UriTooLong,
     TooManyHeaders,
+    HeadTooLarge,
     BodyTooLarge,
     BodyTooSlow,
     Expectation,
@@ -43,6 +44,7 @@ impl Refusal {
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long"),
             Self::TooManyHeaders => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"),
+            Self::HeadTooLarge => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::BodyTooSlow => (S::REQUEST_TIMEOUT, "body_too_slow"),
             Self::Expectation => (S::EXPECTATION_FAILED, "expectation_failed"),
@@ -78,6 +80,10 @@ impl Refusal {
             ),
             Self::UriTooLong => ("The address is too long.", "地址过长。"),
             Self::TooManyHeaders => ("The request has too many header lines.", "请求头过多。"),
+            Self::HeadTooLarge => (
+                "The request's head is too large: its header lines, or its cookies.",
+                "请求头过大（例如 Cookie 过多）。",
+            ),
             Self::BodyTooLarge => (
                 "What was sent is larger than this server takes.",
                 "上传内容超过服务器限制。",
@@ -118,6 +124,7 @@ impl Refusal {
             Self::BadRequest(_)
                 | Self::UriTooLong
                 | Self::TooManyHeaders
+                | Self::HeadTooLarge
                 | Self::BodyTooLarge
                 | Self::BodyTooSlow
         )
@@ -130,6 +137,11 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     headers
         .get(header::ACCEPT)
         .is_some_and(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
+}
+
+/// A refusal's words for programs.
+pub(crate) fn json(refusal: &Refusal) -> String {
+    ErrorBody::new(refusal.code().1, refusal.words().0).to_string()
 }
 
 /// The answer to a request that goes no further.
@@ -208,6 +220,7 @@ mod tests {
             Refusal::MethodNotAllowed,
             Refusal::UriTooLong,
             Refusal::TooManyHeaders,
+            Refusal::HeadTooLarge,
             Refusal::BodyTooLarge,
             Refusal::BodyTooSlow,
             Refusal::Expectation,

@@ -10,8 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use crate::access_log::Ledger;
 use crate::config::Config;
 use crate::framing::{Fault, Framing, Waiting};
+use crate::head_answer;
 use crate::linger::Linger;
 use crate::pace::{LeastRate, RateTimer};
 use crate::tls_stream::TlsStream;
@@ -88,8 +90,12 @@ pub(crate) struct Wire {
     deadlines: Deadlines,
     reading: Alarm,
     writing: RateTimer,
-    /// What hyper is still to be given instead of a refused head.
-    spoil: &'static [u8],
+    /// What is held of bytes that were mended on their way.
+    held: Option<Box<Held>>,
+    /// How many requests there were when all answers had left; what is written next without
+    /// another one is hyper's own answer to a head that it cannot read.
+    settled: Option<u64>,
+    ledger: Option<Arc<Ledger>>,
     /// The framing of a body is broken: nothing more is read.
     broken: bool,
     /// A head was refused: its client may go on sending.
@@ -101,12 +107,21 @@ pub(crate) struct Wire {
     _seats: [Seat; 2],
 }
 
+/// Bytes that were mended on their way.
+#[derive(Debug, Default)]
+struct Held {
+    /// What hyper is still to be given of what was read.
+    input: Vec<u8>,
+    /// What is still to be written in place of hyper's answer to a bad head.
+    answer: Vec<u8>,
+}
+
 impl Wire {
     pub(crate) fn new(
         io: Stream,
         http1: bool,
         traffic: Arc<Traffic>,
-        deadlines: Deadlines,
+        (deadlines, ledger): (Deadlines, Option<Arc<Ledger>>),
         seats: [Seat; 2],
     ) -> Self {
         Self {
@@ -116,7 +131,9 @@ impl Wire {
             deadlines,
             reading: Alarm::default(),
             writing: RateTimer::new(deadlines.answer),
-            spoil: &[],
+            held: None,
+            settled: Some(0),
+            ledger,
             broken: false,
             refused: false,
             linger: None,
@@ -139,7 +156,8 @@ impl Wire {
     }
 
     /// Looks at what was read. A bad head is spoilt on purpose: hyper then answers 400
-    /// in its turn, after the answers to earlier requests, and closes.
+    /// in its turn, after the answers to earlier requests, and closes. What a URI has only
+    /// escaped is escaped.
     fn look(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let Some(framing) = &mut self.framing else {
             return Ok(());
@@ -148,28 +166,90 @@ impl Wire {
         if framing.waiting() == Waiting::Body {
             self.brought += u64::try_from(fresh.len()).unwrap_or_default();
         }
-        match framing.follow(fresh) {
-            Ok(()) => Ok(()),
-            Err(Fault::Head(at)) => {
-                buf.set_filled(before + at);
-                self.spoil = SPOIL;
+        let mut raw = Vec::new();
+        let verdict = framing.follow(fresh, &mut raw);
+        if verdict.is_ok() && raw.is_empty() {
+            return Ok(());
+        }
+        let whole = match verdict {
+            Ok(()) => fresh.len(),
+            Err(Fault::Head(at) | Fault::Body(at)) => at,
+        };
+        let mut input = head_answer::escape(fresh.get(..whole).unwrap_or_default(), &raw);
+        match verdict {
+            Ok(()) => {}
+            Err(Fault::Head(_)) => {
+                input.extend_from_slice(SPOIL);
                 self.refused = true;
-                self.put_spoil(buf);
-                Ok(())
             }
-            // What came before it may hold a whole head, which wants an answer.
-            Err(Fault::Body(at)) => {
-                buf.set_filled(before + at);
-                self.broken = true;
-                if at == 0 { Err(broken_body()) } else { Ok(()) }
-            }
+            Err(Fault::Body(_)) => self.broken = true,
+        }
+        buf.set_filled(before);
+        // What came before a broken body may hold a whole head, which wants an answer.
+        if input.is_empty() && self.broken {
+            return Err(broken_body());
+        }
+        self.held.get_or_insert_default().input = input;
+        self.put_held(buf);
+        Ok(())
+    }
+
+    /// Gives hyper what is held for it. Says whether there was anything.
+    fn put_held(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let Some(held) = self.held.as_mut().filter(|held| !held.input.is_empty()) else {
+            return false;
+        };
+        let count = held.input.len().min(buf.remaining());
+        buf.put_slice(held.input.get(..count).unwrap_or_default());
+        drop(held.input.drain(..count));
+        if held.input.is_empty() && held.answer.is_empty() {
+            self.held = None;
+        }
+        true
+    }
+
+    /// Takes hyper's answer to a head that it cannot read, to say it in full. Says how much
+    /// was taken.
+    fn complete(&mut self, bare: &[u8]) -> Option<usize> {
+        let is_hypers = self.settled.is_some() && self.settled == self.traffic.answered();
+        if !is_hypers || self.framing.is_none() || self.is_tunnel() {
+            return None;
+        }
+        let answer = head_answer::complete(bare)?;
+        self.settled = None;
+        self.refused = true;
+        let peer = self.tcp().peer_addr().ok();
+        if let Some(ledger) = &self.ledger {
+            ledger.refused_head(peer, &answer);
+        }
+        self.held.get_or_insert_default().answer = answer.bytes;
+        Some(bare.len())
+    }
+
+    /// The connection below.
+    fn tcp(&mut self) -> &mut TcpStream {
+        match &mut self.io {
+            Stream::Plain(io) => io,
+            Stream::Tls(io) => io.tcp(),
         }
     }
 
-    fn put_spoil(&mut self, buf: &mut ReadBuf<'_>) {
-        let (now, later) = self.spoil.split_at(self.spoil.len().min(buf.remaining()));
-        buf.put_slice(now);
-        self.spoil = later;
+    /// Writes what is written in the place of hyper's answer.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(held) = self.held.as_mut().filter(|held| !held.answer.is_empty()) {
+            let outcome = match &mut self.io {
+                Stream::Plain(io) => Pin::new(io).poll_write(cx, &held.answer),
+                Stream::Tls(io) => Pin::new(io).poll_write(cx, &held.answer),
+            };
+            if let Poll::Ready(Ok(taken)) = outcome {
+                drop(held.answer.drain(..taken));
+            }
+            let taken = ready!(self.under_deadline(cx, outcome, |taken| *taken))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Time ran while a body was awaited: is it coming too slowly?
@@ -259,12 +339,11 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.put_held(buf) {
+            return Poll::Ready(Ok(()));
+        }
         if this.broken {
             return Poll::Ready(Err(broken_body()));
-        }
-        if !this.spoil.is_empty() {
-            this.put_spoil(buf);
-            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let read = match &mut this.io {
@@ -297,6 +376,9 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(taken) = self.complete(data) {
+            return Poll::Ready(Ok(taken));
+        }
         let outcome = match &mut self.io {
             Stream::Plain(io) => Pin::new(io).poll_write(cx, data),
             Stream::Tls(io) => Pin::new(io).poll_write(cx, data),
@@ -309,6 +391,11 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = bufs
+            && let Some(taken) = self.complete(only)
+        {
+            return Poll::Ready(Ok(taken));
+        }
         let outcome = match &mut self.io {
             Stream::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Stream::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
@@ -321,16 +408,22 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_answer(cx))?;
         let outcome = match &mut self.io {
             Stream::Plain(io) => Pin::new(io).poll_flush(cx),
             Stream::Tls(io) => Pin::new(io).poll_flush(cx),
         };
+        if outcome.is_ready() {
+            // hyper flushes when it has written all it has.
+            self.settled = self.traffic.answered();
+        }
         self.under_deadline(cx, outcome, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
+            ready!(this.poll_answer(cx))?;
             ready!(match &mut this.io {
                 Stream::Plain(io) => Pin::new(io).poll_shutdown(cx),
                 Stream::Tls(io) => Pin::new(io).poll_shutdown(cx),

@@ -15,6 +15,8 @@ use crate::client_share::ClientShare;
 pub(crate) struct Traffic {
     /// Requests whose answers are not wholly sent.
     in_flight: AtomicUsize,
+    /// Requests so far.
+    requests: AtomicU64,
     begun: Instant,
     /// Milliseconds from `begun` to the end of the last answer.
     last_end: AtomicU64,
@@ -28,6 +30,7 @@ impl Traffic {
     pub(crate) fn new() -> Self {
         Self {
             in_flight: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
             begun: Instant::now(),
             last_end: AtomicU64::new(0),
             tunnel: AtomicBool::new(false),
@@ -37,6 +40,13 @@ impl Traffic {
 
     pub(crate) fn request_begins(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests there were, if the answers to all of them were handed out.
+    pub(crate) fn answered(&self) -> Option<u64> {
+        let requests = || self.requests.load(Ordering::Relaxed);
+        (self.in_flight.load(Ordering::Relaxed) == 0).then(requests)
     }
 
     pub(crate) fn request_ends(&self) {

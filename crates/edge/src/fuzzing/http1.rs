@@ -70,7 +70,7 @@ fn verdict(bytes: &[u8], cuts: &[u8]) -> Result<Waiting, Fault> {
             .map_or(bytes.len(), |cut| usize::from(*cut) + 1);
         let end = bytes.len().min(done + cut);
         framing
-            .follow(&bytes[done..end])
+            .follow(&bytes[done..end], &mut Vec::new())
             .map_err(|fault| match fault {
                 Fault::Head(at) => Fault::Head(done + at),
                 Fault::Body(at) => Fault::Body(done + at),

@@ -16,10 +16,10 @@ use crate::world::{
 };
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<String>>);
+pub(crate) struct Lines(Arc<Mutex<String>>);
 
 impl Lines {
-    fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         self.0.lock().expect("whole").clone()
     }
 
@@ -34,7 +34,7 @@ impl Lines {
         }
     }
 
-    async fn come(&self, what: &str) -> String {
+    pub(crate) async fn come(&self, what: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let all = self.all();
@@ -47,7 +47,7 @@ impl Lines {
     }
 }
 
-fn logged(mut plan: Plan) -> (World, Lines) {
+pub(crate) fn logged(mut plan: Plan) -> (World, Lines) {
     let lines = Lines::default();
     plan.access = Some(lines.log());
     plan.config.threads = 1;

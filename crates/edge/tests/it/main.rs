@@ -9,6 +9,7 @@ mod cloud;
 mod endings;
 mod files;
 mod frames;
+mod heads;
 mod http2_rules;
 mod life;
 mod no_host;

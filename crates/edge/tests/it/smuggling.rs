@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_millis(400);
 /// Name, bytes, statuses of the answers in order, and how many requests reached the app.
 type Case = (&'static str, &'static [u8], &'static str, usize);
 
-const CASES: [Case; 46] = [
+const CASES: [Case; 48] = [
     ("plain", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "200", 1),
     ("two in one write", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n", "200 200", 2),
     ("content-length, then another", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n", "200 200", 2),
@@ -54,6 +54,8 @@ const CASES: [Case; 46] = [
     ("host that is none", b"GET / HTTP/1.1\r\nHost: x/../y@z\r\n\r\n", "400", 0),
     ("absolute form, same host", b"GET http://a/p HTTP/1.1\r\nHost: a\r\n\r\n", "200", 1),
     ("absolute form, other host", b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", "400", 0),
+    ("absolute form, another scheme", b"GET ftp://a/p HTTP/1.1\r\nHost: a\r\n\r\n", "400", 0),
+    ("a port beyond all", b"GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n", "400", 0),
     ("climbing path", b"GET /a/../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", "400", 0),
     ("climbing path, encoded", b"GET /%2e%2e/etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", "400", 0),
     ("lower-case method", b"get / HTTP/1.1\r\nHost: a\r\n\r\n", "400", 0),
@@ -136,7 +138,7 @@ async fn limits_have_their_own_answers() {
     let long_uri = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(9000));
     let long_head = format!(
         "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
-        "a".repeat(20_000)
+        "a".repeat(40_000)
     );
     let many = format!(
         "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
