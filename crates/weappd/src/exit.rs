@@ -51,6 +51,12 @@ impl Failure {
         Self { code: 78, words }
     }
 
+    /// The words of all of them, with exit code 1.
+    pub(crate) fn all(failures: impl IntoIterator<Item = Self>) -> Self {
+        let words = failures.into_iter().map(|failure| failure.words).collect();
+        Self { code: 1, words }
+    }
+
     /// The same words with exit code 70: something ended by itself.
     pub(crate) fn crashed(mut self) -> Self {
         self.code = 70;

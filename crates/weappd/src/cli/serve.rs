@@ -50,7 +50,9 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
     wiring::run(plan, sockets, &data, || say(banner)).await
 }
 
+/// Binds every socket; what stands in the way of any is told at once.
 fn bind(config: &Config, data_dir: &Path) -> Result<Sockets, Failure> {
+    let mut failures = Vec::new();
     let mut public = Vec::new();
     let doors = [
         (&config.http, Kind::Http, "set `http` under [edge]"),
@@ -58,21 +60,31 @@ fn bind(config: &Config, data_dir: &Path) -> Result<Sockets, Failure> {
     ];
     for (addresses, kind, change) in doors {
         for addr in addresses {
-            let socket = listen::bind(*addr, "the front door", change)?;
-            public.push(Bound { socket, kind });
+            let bound = listen::bind(*addr, "the front door", change);
+            public.extend(noted(bound, &mut failures).map(|socket| Bound { socket, kind }));
         }
     }
     let change = "set `listen` under [internal]";
-    let internal = listen::bind(config.internal, "the internal API", change)?;
+    let internal = listen::bind(config.internal, "the internal API", change);
+    let internal = noted(internal, &mut failures);
     let stand_in = config.wechat_https;
     let stand_in = stand_in.map(|at| StandIn::bind(at, data_dir, &check::variable));
-    Ok(Sockets {
-        public,
-        stand_in: stand_in.transpose()?,
-        internal_addr: internal.local_addr().unwrap_or(config.internal),
-        internal,
-        wechat: None,
-    })
+    let stand_in = noted(stand_in.transpose(), &mut failures);
+    match (internal, stand_in) {
+        (Some(internal), Some(stand_in)) if failures.is_empty() => Ok(Sockets {
+            public,
+            stand_in,
+            internal_addr: internal.local_addr().unwrap_or(config.internal),
+            internal,
+            wechat: None,
+        }),
+        _ => Err(Failure::all(failures)),
+    }
+}
+
+/// What was bound; a failure is noted.
+fn noted<T>(bound: Result<T, Failure>, failures: &mut Vec<Failure>) -> Option<T> {
+    bound.map_err(|failure| failures.push(failure)).ok()
 }
 
 /// What answers where, in a few lines.

@@ -509,6 +509,41 @@ async fn nothing_of_the_simulator_is_there_in_production() {
 }
 
 #[test]
+fn every_port_that_is_taken_is_named_at_once() {
+    let taken = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let [http, internal, wechat] = taken
+        .each_ref()
+        .map(|socket| socket.local_addr().expect("it"));
+    for (at, taken) in [
+        ("all", vec![http, internal, wechat]),
+        ("two", vec![internal, wechat]),
+        ("one", vec![wechat]),
+    ] {
+        let dir = desk();
+        let [one, other] = free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let port =
+            |wish: SocketAddr, free: SocketAddr| if taken.contains(&wish) { wish } else { free };
+        let toml = format!(
+            "domain = \"localhost\"\ntls = \"off\"\nproxy = 1\n[edge]\nhttp = \"{}\"\n\
+             [internal]\nlisten = \"{}\"\nwechat_https = \"{wechat}\"\n",
+            port(http, one),
+            port(internal, other),
+        );
+        fs::write(dir.path().join("weappd.toml"), toml).expect("weappd.toml");
+        let told = weappd(dir.path(), &["serve"]);
+        assert_eq!(told.status.code(), Some(1), "{at}");
+        let words = stderr(&told);
+        // A free port may be lost to another test before weappd has it.
+        let told = words.matches("error: ").count();
+        assert!(told == 3 || taken.len() < 3, "{at}: {words}");
+        for address in taken {
+            let named = format!("cannot listen on {address}: another program already does");
+            assert!(words.contains(&named), "{at}: {words}");
+        }
+    }
+}
+
+#[test]
 fn both_signals_end_it_cleanly() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut world = Recipe::new().serve();
