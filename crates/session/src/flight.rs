@@ -4,11 +4,16 @@
 //! 40163 by WeChat, though nothing went wrong. So the exchange of a code is flown once,
 //! everybody who brings the code meanwhile waits for it, and for a few seconds afterwards
 //! it still gives the same session. A failed exchange is told to all who waited for it,
-//! and forgotten.
+//! and forgotten. Who brings the code of somebody else's flight is told what WeChat would
+//! tell: that the code is used.
+//!
+//! An exchange that takes too long goes on when nobody waits any more: WeChat may have used
+//! the code up, and its late answer is the only one there will be. It is kept until somebody
+//! brings the code again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
@@ -17,11 +22,14 @@ use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
 use weappd_wechat::Login;
 
+use crate::asker::Asker;
 use crate::error::Error;
 use crate::skey::SkeyHash;
 
 /// How long after its exchange a code still gives the same session.
 const REPEAT_MILLIS: i64 = 10_000;
+/// How long a late answer waits for the phone to ask again: as long as a code lives.
+const LATE_MILLIS: i64 = 300_000;
 /// How many codes are remembered at most; beyond it a code is exchanged but not kept.
 const MAX_FLIGHTS: usize = 65_536;
 /// How many flights are looked at for clearing away whenever one boards: more than board.
@@ -45,6 +53,10 @@ pub(crate) struct Flight<T = Login, M = Made> {
     exchange: Shared<Exchange<T>>,
     /// When WeChat had answered, in milliseconds; far in the future until then.
     landed_at: AtomicI64,
+    /// Whether nobody waited any more when WeChat answered, and nobody has asked since.
+    is_late: AtomicBool,
+    /// Who brought the code.
+    asker: Asker,
     /// The session this code has led to.
     pub(crate) made: tokio::sync::Mutex<Option<M>>,
 }
@@ -74,7 +86,7 @@ impl<T, M> Flights<T, M> {
         &self,
         appid: &str,
         code: &str,
-        now_millis: i64,
+        (asker, now_millis): (Asker, i64),
         exchange: impl FnOnce() -> Exchange<T>,
     ) -> Arc<Flight<T, M>> {
         let key = key(appid, code);
@@ -89,6 +101,8 @@ impl<T, M> Flights<T, M> {
             key,
             exchange: exchange().shared(),
             landed_at: AtomicI64::new(i64::MAX),
+            is_late: AtomicBool::new(false),
+            asker,
             made: tokio::sync::Mutex::new(None),
         });
         if state.by_age.len() < MAX_FLIGHTS {
@@ -114,13 +128,18 @@ impl<T, M> Flights<T, M> {
                 Ordering::Relaxed,
             );
         } else {
-            let mut state = self.0.lock();
-            let is_this = |kept: &Arc<Flight<T, M>>| Arc::ptr_eq(kept, flight);
-            if state.flights.get(&flight.key).is_some_and(is_this) {
-                state.flights.remove(&flight.key);
-            }
+            self.forget(flight);
         }
         answer
+    }
+
+    /// The next who brings the code begins anew.
+    pub(crate) fn forget(&self, flight: &Arc<Flight<T, M>>) {
+        let mut state = self.0.lock();
+        let is_this = |kept: &Arc<Flight<T, M>>| Arc::ptr_eq(kept, flight);
+        if state.flights.get(&flight.key).is_some_and(is_this) {
+            state.flights.remove(&flight.key);
+        }
     }
 }
 
@@ -152,7 +171,29 @@ impl<T, M> Flight<T, M> {
     fn is_good(&self, now_millis: i64) -> bool {
         let landed_at = self.landed_at.load(Ordering::Acquire);
         // A clock set back makes no code good for longer.
-        landed_at == i64::MAX || now_millis.abs_diff(landed_at) <= REPEAT_MILLIS.unsigned_abs()
+        let kept = if self.is_late.load(Ordering::Acquire) {
+            LATE_MILLIS
+        } else {
+            REPEAT_MILLIS
+        };
+        landed_at == i64::MAX || now_millis.abs_diff(landed_at) <= kept.unsigned_abs()
+    }
+
+    /// Whether the code was brought by the same phone, as far as one can tell.
+    pub(crate) fn is_of(&self, asker: &Asker) -> bool {
+        self.asker.is_same(asker)
+    }
+
+    /// Nobody waits any more; says whether it was so already.
+    pub(crate) fn left(&self) -> bool {
+        self.is_late.swap(true, Ordering::AcqRel)
+    }
+
+    /// Somebody has the answer: from now on only a repetition gets it again.
+    pub(crate) fn taken(&self, now_millis: i64) {
+        if self.is_late.swap(false, Ordering::AcqRel) {
+            self.landed_at.store(now_millis, Ordering::Release);
+        }
     }
 }
 
@@ -184,7 +225,7 @@ mod tests {
         let flown = Arc::new(AtomicUsize::new(0));
         let fly = |now: i64| {
             let flown = Arc::clone(&flown);
-            flights.board("wx", "code", now, move || {
+            flights.board("wx", "code", (Asker::default(), now), move || {
                 async move {
                     flown.fetch_add(1, Ordering::SeqCst);
                     Ok(login())
@@ -207,7 +248,11 @@ mod tests {
     async fn a_clock_set_back_remembers_no_code_for_longer() {
         for back in [10_001, 60_000, 3_600_000] {
             let flights = Flights::<Login, Made>::default();
-            let fly = |now| flights.board("wx", "code", now, || async { Ok(login()) }.boxed());
+            let fly = |now| {
+                flights.board("wx", "code", (Asker::default(), now), || {
+                    async { Ok(login()) }.boxed()
+                })
+            };
             let fast = 1_800_003_600_000;
             let flight = fly(fast);
             assert!(Arc::ptr_eq(&flight, &fly(fast - back)), "in the air");
@@ -222,13 +267,15 @@ mod tests {
         let flights = Flights::<Login, Made>::default();
         let crash = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
-            flights.board("wx", "code", 0, crash),
-            flights.board("wx", "code", 0, crash),
+            flights.board("wx", "code", (Asker::default(), 0), crash),
+            flights.board("wx", "code", (Asker::default(), 0), crash),
         );
         assert!(Arc::ptr_eq(&a, &b));
         assert!(flights.land(&a, || 0).await.is_err());
         assert!(flights.land(&b, || 0).await.is_err());
-        let again = flights.board("wx", "code", 0, || async { Ok(login()) }.boxed());
+        let again = flights.board("wx", "code", (Asker::default(), 0), || {
+            async { Ok(login()) }.boxed()
+        });
         assert!(flights.land(&again, || 0).await.is_ok());
     }
 
@@ -238,8 +285,8 @@ mod tests {
         let flights = Flights::<Login, Made>::default();
         let fly = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
-            flights.board("wx1", "c", 0, fly),
-            flights.board("wx2", "c", 0, fly),
+            flights.board("wx1", "c", (Asker::default(), 0), fly),
+            flights.board("wx2", "c", (Asker::default(), 0), fly),
         );
         assert!(!Arc::ptr_eq(&a, &b));
     }
@@ -249,15 +296,35 @@ mod tests {
         let flights = Flights::<Login, Made>::default();
         for n in 0..100 {
             let fly = || async { Err(Error::Closed) }.boxed();
-            let flight = flights.board("wx", &n.to_string(), 0, fly);
+            let flight = flights.board("wx", &n.to_string(), (Asker::default(), 0), fly);
             flight.landed_at.store(0, Ordering::Relaxed);
         }
         // Each that boards clears more away than itself.
         for n in 0..25 {
             let fly = || async { Err(Error::Closed) }.boxed();
-            flights.board("wx", &format!("later {n}"), 10_001, fly);
+            flights.board("wx", &format!("later {n}"), (Asker::default(), 10_001), fly);
         }
         let state = flights.0.lock();
         assert_eq!((state.flights.len(), state.by_age.len()), (25, 25));
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_waits_for_somebody_to_ask_again() {
+        let flights = Flights::<Login, Made>::default();
+        let fly = |now| {
+            let who = (Asker::default(), now);
+            flights.board("wx", "code", who, || async { Ok(login()) }.boxed())
+        };
+        let flight = fly(0);
+        assert!(!flight.left() && flight.left(), "left once");
+        flights.land(&flight, || 20_000).await.expect("a login");
+        assert!(Arc::ptr_eq(&flight, &fly(200_000)), "minutes later");
+        flight.taken(200_000);
+        assert!(Arc::ptr_eq(&flight, &fly(210_000)), "a repetition");
+        assert!(!Arc::ptr_eq(&flight, &fly(210_001)), "once is enough");
+        let other = fly(300_000);
+        other.left();
+        flights.land(&other, || 320_000).await.expect("a login");
+        assert!(!Arc::ptr_eq(&other, &fly(620_001)), "the code is too old");
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use weappd_base::secret::Secret;
 use weappd_wechat::{Call, CallError, Calls, open_data};
 
+use crate::asker::Asker;
 use crate::data::DataFault;
 use crate::error::Error;
 use crate::flight::Exchange;
@@ -92,11 +93,12 @@ impl Sessions {
                 return Err(DataFault::KeyGone);
             }
             let now = shared.clock.unix_millis();
-            let flight = shared
-                .reset_flights
-                .board(&who.appid, &who.openid, now, || {
-                    exchange(Arc::clone(&calls), Arc::clone(who), signature(&key))
-                });
+            let flight = shared.reset_flights.board(
+                &who.appid,
+                &who.openid,
+                (Asker::default(), now),
+                || exchange(Arc::clone(&calls), Arc::clone(who), signature(&key)),
+            );
             let landed = shared
                 .reset_flights
                 .land(&flight, || shared.clock.unix_millis())

@@ -8,7 +8,7 @@
 //! - [`config`]: the `[session]` section and the mini programs.
 //! - [`sessions`]: [`Sessions`], the head of the room.
 //! - `login`: a code becomes an skey; `which` says in which mini program, `flight` sees
-//!   that a code is exchanged once.
+//!   that a code is exchanged once, for one `asker`.
 //! - `check`: an skey becomes an [`Identity`], mostly from the `cache`; `pulse` knows
 //!   whether a shared store answers; `visits` are written behind.
 //! - `limits`: how often one may log in; `revoke`: ending sessions by command; `withdraw`:
@@ -36,6 +36,7 @@
 //! its site only, where the code is the proof; a header alone never decides.
 
 mod apps;
+mod asker;
 mod cache;
 mod check;
 pub mod config;

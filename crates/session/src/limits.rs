@@ -139,7 +139,7 @@ fn counted(address: Option<IpAddr>) -> Option<[u8; 16]> {
 
 /// An IPv4 address, or the /64 that an IPv6 address stands in: whoever holds one address
 /// of it holds them all.
-fn network(address: IpAddr) -> [u8; 16] {
+pub(crate) fn network(address: IpAddr) -> [u8; 16] {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use futures_util::FutureExt as _;
@@ -11,13 +12,14 @@ use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
 use weappd_wechat::{Credential, Login, open_data};
 
+use crate::asker::Asker;
 use crate::check::Question;
 use crate::config::MiniApp;
 use crate::data::public_fields;
 use crate::decryption::{Demand, SealedText};
 use crate::device::describe;
 use crate::error::Error;
-use crate::flight::{Exchange, Made};
+use crate::flight::{Exchange, Flight, Made};
 use crate::limits::Bringer;
 use crate::session::{Limits, Session, name_user};
 use crate::sessions::Sessions;
@@ -28,6 +30,10 @@ use crate::store::{Ended, NewLogin};
 const MAX_CODE: usize = 512;
 /// The longest encrypted user data taken: a user object is about 400 bytes.
 const MAX_DATA: usize = 32 * 1024;
+
+/// How long WeChat's answer is waited for, though the phone is told sooner that there is none:
+/// the code may be used up by then.
+const LATEST: Duration = Duration::from_mins(1);
 
 /// What a phone brings to log in.
 pub(crate) struct Attempt {
@@ -47,6 +53,8 @@ pub(crate) struct Phone {
     pub(crate) device: Option<String>,
     /// Where it calls from.
     pub(crate) address: Option<IpAddr>,
+    /// What it is told apart by.
+    pub(crate) asker: Asker,
 }
 
 impl Phone {
@@ -54,9 +62,11 @@ impl Phone {
         let agent = headers.get(http::header::USER_AGENT);
         let agent = agent.and_then(|agent| agent.to_str().ok());
         let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+        let address = peer.map(|peer| peer.0.ip());
         Self {
             device: agent.and_then(describe),
-            address: peer.map(|peer| peer.0.ip()),
+            asker: Asker::of(headers, address),
+            address,
         }
     }
 }
@@ -121,6 +131,14 @@ impl Attempt {
     }
 }
 
+/// WeChat's word for a code that was redeemed before.
+fn code_used() -> Error {
+    Error::Exchange(Arc::new(weappd_wechat::Error::Refused {
+        errcode: 40163,
+        errmsg: "code been used".to_owned(),
+    }))
+}
+
 impl Signed {
     /// Makes sure that WeChat signed it with the session key of this login.
     fn open(&self, login: &Login) -> Result<Told, Error> {
@@ -175,13 +193,20 @@ impl Sessions {
             })?;
         let now = shared.clock.unix_millis();
         shared.limits.try_from(attempt.phone.address, now)?;
-        let flight = shared.flights.board(&app.appid, &attempt.code, now, || {
+        let asker = &attempt.phone.asker;
+        let who = (asker.clone(), now);
+        let flight = shared.flights.board(&app.appid, &attempt.code, who, || {
             self.exchange(&app, &attempt.code)
         });
-        let login = shared
-            .flights
-            .land(&flight, || shared.clock.unix_millis())
-            .await?;
+        if !flight.is_of(asker) {
+            tracing::info!(
+                appid = app.appid,
+                "a login code came a second time, from elsewhere: it is refused as used"
+            );
+            return Err(code_used());
+        }
+        let login = self.landed(&flight).await?;
+        flight.taken(shared.clock.unix_millis());
         let mut made = flight.made.lock().await;
         let standing = self.still_standing(made.as_ref()).await?;
         let digest = attempt.digest();
@@ -238,6 +263,40 @@ impl Sessions {
         }
     }
 
+    /// Waits for WeChat's answer as long as a phone waits. What comes later is kept.
+    async fn landed(&self, flight: &Arc<Flight>) -> Result<Arc<Login>, Error> {
+        let shared = self.shared();
+        let now = || shared.clock.unix_millis();
+        let landing = shared.flights.land(flight, now);
+        if let Ok(landed) = tokio::time::timeout(shared.wechat.timeout(), landing).await {
+            return landed;
+        }
+        if !flight.left() {
+            self.wait_on(flight);
+        }
+        Err(Error::Exchange(Arc::new(shared.wechat.timed_out())))
+    }
+
+    /// Waits for the late answer of an exchange, where its connection is.
+    fn wait_on(&self, flight: &Arc<Flight>) {
+        let Ok(place) = Arc::clone(&self.shared().late).try_acquire_owned() else {
+            self.shared().flights.forget(flight);
+            return;
+        };
+        let (sessions, flight) = (self.clone(), Arc::clone(flight));
+        self.spawn_here(async move {
+            let shared = sessions.shared();
+            let landed = shared
+                .flights
+                .land(&flight, || shared.clock.unix_millis())
+                .await;
+            if landed.is_ok() {
+                tracing::info!("WeChat's late answer to a login is kept for the next try");
+            }
+            drop(place);
+        });
+    }
+
     fn exchange(&self, app: &MiniApp, code: &str) -> Exchange {
         let wechat = self.shared().wechat.clone();
         let longest = self.shared().store.longest_openid();
@@ -249,7 +308,7 @@ impl Sessions {
         async move {
             // Whoever waits for the exchange goes on when the phone hangs up.
             let login = wechat
-                .code_to_session(&credential, code.expose())
+                .code_to_session_within(&credential, code.expose(), LATEST)
                 .await
                 .map_err(|err| Error::Exchange(Arc::new(err)))?;
             // A name goes into headers, logs and the database.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use weappd_base::secret::Secret;
 use weappd_wechat::{Call, CallError, Calls, open_data};
 
+use crate::asker::Asker;
 use crate::data::DataFault;
 use crate::decryption::SealedText;
 use crate::error::Error;
@@ -224,9 +225,11 @@ impl Sessions {
         // The code of one user is nobody else's, not even for these seconds.
         let name = format!("{}\0{code}", who.openid);
         let now = shared.clock.unix_millis();
-        let flight = shared.phone_flights.board(&who.appid, &name, now, || {
-            exchange(Arc::clone(calls), Arc::clone(who), code)
-        });
+        let flight = shared
+            .phone_flights
+            .board(&who.appid, &name, (Asker::default(), now), || {
+                exchange(Arc::clone(calls), Arc::clone(who), code)
+            });
         let landed = shared
             .phone_flights
             .land(&flight, || shared.clock.unix_millis())

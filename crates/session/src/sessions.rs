@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
 use weappd_base::secret::Secret;
@@ -28,6 +29,8 @@ use crate::visits::Visits;
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// How many writings pass between two looks for sessions that ended long ago.
 const PRUNE_EVERY: u32 = 720;
+/// How many late answers of WeChat are waited for at once.
+const MAX_LATE: usize = 1024;
 /// How long closing waits for the room's tasks.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -82,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) visits: Visits,
     pub(crate) calls: Option<Arc<dyn Calls>>,
     pub(crate) flights: Flights,
+    /// Places for exchanges that nobody waits for any more.
+    pub(crate) late: Arc<Semaphore>,
     pub(crate) phone_flights: Flights<Value, ()>,
     pub(crate) reset_flights: Flights<Secret, ()>,
     pub(crate) limits: Limits,
@@ -143,6 +148,7 @@ impl Sessions {
             visits: Visits::default(),
             calls: parts.calls,
             flights: Flights::default(),
+            late: Arc::new(Semaphore::new(MAX_LATE)),
             phone_flights: Flights::default(),
             reset_flights: Flights::default(),
             turns: Turns::default(),
@@ -162,6 +168,17 @@ impl Sessions {
     /// Runs a task of the room where the database lives; closing waits for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.tasks.spawn_on(&self.0.work, task);
+    }
+
+    /// Runs a task of the room where its caller runs; it ends when the room closes.
+    pub(crate) fn spawn_here(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.0.stop.clone();
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = stop.asked() => {}
+            }
+        });
     }
 
     /// Writes the visits that wait to be written.

@@ -111,18 +111,44 @@ impl Client {
         credential: &Credential,
         code: &str,
     ) -> Result<Login, Error> {
+        self.code_to_session_within(credential, code, self.timeout())
+            .await
+    }
+
+    /// The same for a caller who has more time.
+    pub async fn code_to_session_within(
+        &self,
+        credential: &Credential,
+        code: &str,
+        deadline: Duration,
+    ) -> Result<Login, Error> {
         if code.len() > MAX_CODE {
             return Err(Error::Refused {
                 errcode: 40029,
                 errmsg: "invalid code, too long to be one".to_owned(),
             });
         }
-        self.0.code_to_session(credential, code).await
+        self.0.code_to_session(credential, code, deadline).await
+    }
+
+    /// How long a call is waited for.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.0.timeout_ms)
+    }
+
+    /// The failure of a call that took longer, for a caller who goes on waiting himself.
+    pub fn timed_out(&self) -> Error {
+        self.0.timed_out(self.timeout())
     }
 }
 
 impl Shared {
-    async fn code_to_session(&self, credential: &Credential, code: &str) -> Result<Login, Error> {
+    async fn code_to_session(
+        &self,
+        credential: &Credential,
+        code: &str,
+        deadline: Duration,
+    ) -> Result<Login, Error> {
         let query = [
             ("appid", credential.appid.as_str()),
             ("secret", credential.secret.expose()),
@@ -131,16 +157,11 @@ impl Shared {
         ];
         let secrets = [credential.secret.expose(), code];
         let uri = self.uri("/sns/jscode2session", &query)?;
-        let deadline = Duration::from_millis(self.timeout_ms);
         let asked = tokio::time::timeout(deadline, self.log_in(&uri, &query, secrets));
         let login = if let Ok(login) = asked.await {
             login
         } else {
-            let error = Error::Timeout {
-                after_ms: self.timeout_ms,
-            };
-            self.tell_failure(&error);
-            Err(error)
+            Err(self.timed_out(deadline))
         };
         login.map_err(|error| match error {
             Error::Refused { errcode, errmsg } => Error::Refused {
@@ -149,6 +170,14 @@ impl Shared {
             },
             other => other,
         })
+    }
+
+    fn timed_out(&self, deadline: Duration) -> Error {
+        let error = Error::Timeout {
+            after_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.tell_failure(&error);
+        error
     }
 
     async fn log_in(
