@@ -9,6 +9,7 @@
 //! - [`causes`]: errors told with what caused them.
 //! - [`error_body`]: what a refused request is told.
 //! - [`fair_timer`]: upper bounds of time in tests, on busy machines.
+//! - [`file_place`]: whether an open file still stands at its path.
 //! - [`json`]: bodies that must be objects.
 //! - [`local_host`]: the names by which programs call listeners of this machine.
 //! - [`log_limit`]: log lines that anybody can cause.
@@ -24,6 +25,7 @@ pub mod causes;
 pub mod clock;
 pub mod error_body;
 pub mod fair_timer;
+pub mod file_place;
 pub mod json;
 pub mod local_host;
 pub mod log_limit;

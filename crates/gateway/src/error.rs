@@ -87,7 +87,9 @@ impl Error {
             }
             Self::CreateQueue { .. } => "make the data directory writable",
             Self::OpenQueue { .. } | Self::UseQueue { .. } => {
-                "look at the disk: full, read-only, or held by another weappd?"
+                "look at the disk: full, read-only, held by another weappd, or was the data \
+                 directory deleted while weappd ran? Then stop weappd, put it back from a backup, \
+                 and start it"
             }
             Self::ForeignQueue { .. } => "move the file away, or start the weappd that wrote it",
             Self::QueueFull => "see why the app takes no messages: `weappd app logs`",

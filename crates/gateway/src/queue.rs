@@ -12,6 +12,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
+use weappd_base::file_place::FilePlace;
 use weappd_base::tasks::{Tasks, Work};
 
 use crate::deliver::Message;
@@ -184,6 +185,7 @@ pub(crate) struct Queue {
     jobs: mpsc::Sender<Job>,
     readers: SqlitePool,
     path: Arc<Path>,
+    place: FilePlace,
 }
 
 type DueRow = (
@@ -231,6 +233,7 @@ impl Queue {
             .fetch_one(&mut conn)
             .await
             .map_err(failed)?;
+        let place = FilePlace::of(&path).map_err(|err| failed(err.into()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(2)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -241,6 +244,7 @@ impl Queue {
             conn,
             queue,
             path: Arc::clone(&path),
+            place: place.clone(),
             waiting,
             max_waiting: i64::try_from(max_waiting).unwrap_or(i64::MAX),
         };
@@ -250,6 +254,7 @@ impl Queue {
             jobs,
             readers,
             path,
+            place,
         })
     }
 
@@ -276,7 +281,12 @@ impl Queue {
         self.ask(|answer| Job::Prune(before, answer)).await
     }
 
+    /// The messages whose turn it is. Of a file that was deleted nothing is delivered: that it
+    /// was could not be written.
     pub(crate) async fn due(&self, now: i64, most: usize) -> Result<Vec<Due>, Error> {
+        self.place
+            .check()
+            .map_err(|gone| self.failed(gone.into()))?;
         let rows: Vec<DueRow> = sqlx::query_as(DUE)
             .bind(now)
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
@@ -457,6 +467,27 @@ mod tests {
     async fn due(queue: &Queue, now: i64) -> Vec<i64> {
         let due = queue.due(now, 10).await.expect("reads");
         due.into_iter().map(|due| due.seq).collect()
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_deleted_takes_and_gives_nothing() {
+        for all in [true, false] {
+            let dir = tempfile::TempDir::new().expect("a directory");
+            let queue = open(dir.path(), 100).await;
+            queue.put(message(1, "a")).await.expect("writes");
+            if all {
+                std::fs::remove_dir_all(dir.path()).expect("deleted");
+            } else {
+                std::fs::remove_file(dir.path().join("inbox.db")).expect("deleted");
+            }
+            let refused = queue
+                .put(message(2, "a"))
+                .await
+                .expect_err("it would be lost");
+            assert!(matches!(refused, Error::UseQueue { .. }), "{refused:?}");
+            assert!(refused.hint().contains("deleted"), "{}", refused.hint());
+            queue.due(10, 10).await.expect_err("nothing goes twice");
+        }
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
+use weappd_base::file_place::FilePlace;
 
 use crate::error::Error;
 use crate::queue::{Ended, Fate, Hasten, NewMessage, Put, Replay};
@@ -58,6 +59,7 @@ pub(crate) struct Writer {
     pub(crate) conn: SqliteConnection,
     pub(crate) queue: mpsc::Receiver<Job>,
     pub(crate) path: Arc<Path>,
+    pub(crate) place: FilePlace,
     /// How many messages wait for the app.
     pub(crate) waiting: i64,
     pub(crate) max_waiting: i64,
@@ -99,7 +101,12 @@ impl Writer {
             return;
         }
         let room = self.max_waiting - self.waiting;
-        match commit(&mut self.conn, &batch, room).await {
+        let written = match self.place.check() {
+            Ok(()) => commit(&mut self.conn, &batch, room).await,
+            // What is written to a file that was deleted is lost with it.
+            Err(gone) => Err(gone.into()),
+        };
+        match written {
             Ok((done, added)) => {
                 self.waiting += added;
                 for (job, done) in batch.into_iter().zip(done) {

@@ -218,7 +218,7 @@ impl Sessions {
 
 /// Writes visits every few seconds, and now and then drops what ended long ago.
 async fn write_behind(sessions: Weak<Shared>, stop: Stop) {
-    let mut until_prune = 0;
+    let (mut until_prune, mut is_gone) = (0, false);
     loop {
         tokio::select! {
             () = tokio::time::sleep(WRITE_EVERY) => {}
@@ -228,6 +228,13 @@ async fn write_behind(sessions: Weak<Shared>, stop: Stop) {
             return;
         };
         let shared = sessions.shared();
+        if let Err(err) = shared.store.check_place() {
+            if !std::mem::replace(&mut is_gone, true) {
+                tracing::error!(error = chain(&err), "the session database is gone");
+            }
+            continue;
+        }
+        is_gone = false;
         if let Err(err) = shared.visits.write(&shared.store).await {
             tracing::warn!(error = chain(&err), "visits wait to be written");
             continue;

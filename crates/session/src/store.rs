@@ -261,6 +261,14 @@ impl Store {
         Ok(key.is_some())
     }
 
+    /// An error if what is written would be lost: the file was deleted while it is open.
+    pub(crate) fn check_place(&self) -> Result<(), Error> {
+        match &self.readers {
+            Readers::Sqlite(sqlite) => sqlite.check_place(),
+            Readers::Mysql(_) => Ok(()),
+        }
+    }
+
     /// Whether other programs write the same database, so that memory must be checked
     /// against it.
     pub(crate) fn is_shared(&self) -> bool {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqliteConnection};
+use weappd_base::file_place::FilePlace;
 use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
@@ -43,6 +44,7 @@ const MINI_APPS: &str = include_str!("../../schema/sqlite/mini_apps.sql");
 pub(crate) struct Sqlite {
     readers: SqlitePool,
     place: Arc<str>,
+    file: FilePlace,
     rules: Arc<Rules>,
 }
 
@@ -72,6 +74,7 @@ impl Sqlite {
                 .map_err(failed)?,
         }
         conn.close().await.map_err(failed)?;
+        let file = FilePlace::of(path).map_err(|err| failed(err.into()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(2)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -79,9 +82,16 @@ impl Sqlite {
         let sqlite = Self {
             readers,
             place: place().into(),
+            file: file.clone(),
             rules,
         };
-        Ok((sqlite, Desk::new(path, BUSY_TIMEOUT)))
+        Ok((sqlite, Desk::new(path, BUSY_TIMEOUT, file)))
+    }
+
+    /// An error if the file was deleted or replaced.
+    pub(crate) fn check_place(&self) -> Result<(), Error> {
+        let gone = |err| desk::gone_from(Path::new(&*self.place), err);
+        self.file.check().map_err(gone)
     }
 
     pub(crate) async fn find(&self, hash: SkeyHash) -> Result<Option<Found>, Error> {

@@ -135,6 +135,7 @@ impl Writer {
 mod tests {
     use super::*;
     use std::path::Path;
+    use weappd_base::file_place::FilePlace;
 
     use crate::session::Limits;
     use crate::skey::SkeyHash;
@@ -188,7 +189,11 @@ mod tests {
         drop(jobs);
         let cache = Arc::new(Cache::new(1 << 20));
         let writer = Writer {
-            desk: Desk::Sqlite(sqlite::Desk::new(&path, std::time::Duration::from_secs(1))),
+            desk: Desk::Sqlite(sqlite::Desk::new(
+                &path,
+                std::time::Duration::from_secs(1),
+                FilePlace::of(&path).expect("a file"),
+            )),
             queue,
             cache: Arc::clone(&cache),
             rules: Arc::new(Rules {

@@ -269,3 +269,38 @@ async fn a_mini_program_registered_over_the_rpc_survives_a_restart() {
     let here = world.user(skey).await;
     assert_eq!(here["error"], "ERR_SKEY_INVALID", "not of {APP}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_deleted_under_weappd_takes_no_more_logins() {
+    for how in ["directory", "file", "replaced"] {
+        let world = World::new().await;
+        let skey = world.log_in("c1", "o1").await;
+        let dir = world.dir.path();
+        match how {
+            "directory" => fs::remove_dir_all(dir).expect("deleted"),
+            "file" => fs::remove_file(dir.join("weappd.db")).expect("deleted"),
+            _ => {
+                fs::copy(dir.join("weappd.db"), dir.join("copy")).expect("copied");
+                fs::rename(dir.join("copy"), dir.join("weappd.db")).expect("replaced");
+            }
+        }
+        // It would be lost at the next start.
+        world.wechat.code("c2", "o2");
+        let refused = world.native(&json!({"code": "c2"})).await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{how}");
+        assert_eq!(refused.json["error"]["code"], "store_failed");
+        world.wechat.code("c3", "o3");
+        let headers = [("X-WX-Code", "c3")];
+        let refused = world.get("/weapp/login", &headers).await;
+        let error = refused.json["error"].as_str().expect("an error");
+        assert!(error.starts_with("ERR_WHEN_INSERT_TO_DB"), "{how}: {error}");
+        // Who is logged in stays so until weappd ends.
+        assert_eq!(world.user(&skey).await["code"], 0, "{how}");
+        let ended = world.sessions.revoke_user(None, "o1").await;
+        let said = ended.expect_err("not kept").to_string();
+        assert!(
+            said.contains("weappd.db") && said.contains("deleted or replaced"),
+            "{said}"
+        );
+    }
+}

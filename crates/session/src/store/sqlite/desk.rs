@@ -3,11 +3,13 @@
 //! It has SQLite to itself, without a change of threads for every statement and row: with
 //! those a login cost twice as much.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use weappd_base::file_place::FilePlace;
 
 use crate::error::Error;
 use crate::store::Rules;
@@ -33,16 +35,18 @@ const SETTINGS: &str = "
 pub(crate) struct Desk {
     path: PathBuf,
     busy: Duration,
+    place: FilePlace,
     /// Gone while a transaction is under way, and after one that crashed.
     conn: Option<Connection>,
 }
 
 impl Desk {
     /// For a file that has the newest schema. It is opened by the first transaction.
-    pub(crate) fn new(path: &Path, busy: Duration) -> Self {
+    pub(crate) fn new(path: &Path, busy: Duration, place: FilePlace) -> Self {
         Self {
             path: path.to_owned(),
             busy,
+            place,
             conn: None,
         }
     }
@@ -55,12 +59,16 @@ impl Desk {
     ) -> Result<Done, Error> {
         let (batch, rules) = (Arc::clone(batch), Arc::clone(rules));
         let (path, busy, conn) = (self.path.clone(), self.busy, self.conn.take());
+        let place = self.place.clone();
         let job = tokio::task::spawn_blocking(move || {
             let mut conn = match conn {
                 Some(conn) => conn,
                 None => open(&path, busy)?,
             };
-            let written = commit(&mut conn, &batch, &rules);
+            let written = match place.check() {
+                Ok(()) => commit(&mut conn, &batch, &rules).map_err(Failed::Sqlite),
+                Err(gone) => Err(Failed::Gone(gone)),
+            };
             Ok((conn, written))
         });
         // A job that did not end was thrown away with the house.
@@ -69,7 +77,10 @@ impl Desk {
             .map_err(|_| Error::Closed)?
             .map_err(|err| self.failed(err))?;
         self.conn = Some(conn);
-        written.map_err(|err| self.failed(err))
+        written.map_err(|failed| match failed {
+            Failed::Sqlite(err) => self.failed(err),
+            Failed::Gone(gone) => gone_from(&self.path, gone),
+        })
     }
 
     fn failed(&self, err: rusqlite::Error) -> Error {
@@ -89,6 +100,21 @@ impl Desk {
         if let Ok(Err(err)) = closed.await {
             tracing::warn!(error = %err, "the session database was not closed cleanly");
         }
+    }
+}
+
+/// Why nothing was written.
+enum Failed {
+    Sqlite(rusqlite::Error),
+    Gone(io::Error),
+}
+
+/// What is written to a file that was deleted is lost with it.
+pub(crate) fn gone_from(path: &Path, gone: io::Error) -> Error {
+    Error::WriteStore {
+        place: path.display().to_string(),
+        hint: "it was deleted or replaced while weappd ran, and nobody logs in until that is mended: stop weappd, put it and its key file back from a backup (without one all begin anew), and start weappd",
+        source: Arc::new(gone),
     }
 }
 
