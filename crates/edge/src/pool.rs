@@ -92,6 +92,9 @@ pub(crate) struct Lent {
 pub(crate) enum Failed {
     /// Nothing was sent: the request may go elsewhere.
     Unsent(Box<Request<Body>>, io::Error),
+    /// The server went away when it got the request, which may be repeated elsewhere: it may
+    /// have been the request's doing.
+    Gone(Box<Request<Body>>, io::Error),
     /// The request was under way.
     Lost(hyper::Error),
 }
@@ -124,11 +127,22 @@ impl Pool {
                 Err((Some(unsent), _, _)) => request = unsent,
                 Err((None, error, lent)) => match copy {
                     // Closed without a word: at the moment of the request, or because of it.
-                    Some(copy) if !lent.heard.any() => return self.send_anew(to, copy).await,
+                    Some(copy) if !lent.heard.any() => return self.repeat(to, copy).await,
                     _ => return Err(Failed::Lost(error)),
                 },
                 Ok(response) => return Ok(response),
             }
+        }
+    }
+
+    async fn repeat(
+        &self,
+        to: &Upstream,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Failed> {
+        match self.send_anew(to, request).await {
+            Err(Failed::Unsent(unsent, error)) => Err(Failed::Gone(unsent, error)),
+            sent => sent,
         }
     }
 

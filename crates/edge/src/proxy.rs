@@ -78,6 +78,8 @@ enum Outcome {
     Answered(Response<Body>),
     /// Nothing was sent.
     Unreached(Box<Errand>, io::Error),
+    /// The business server went away when it got the request.
+    Gone(Box<Errand>, io::Error),
     /// The business server gave no proper answer.
     NoAnswer(Refusal),
     /// The client's own fault.
@@ -114,7 +116,7 @@ pub(crate) async fn to_ring(
                 fails(Failure::NoAnswer);
                 return Err(refusal);
             }
-            Outcome::Unreached(unsent, error) => {
+            Outcome::Unreached(unsent, error) | Outcome::Gone(unsent, error) => {
                 fails(Failure::Unreached);
                 unreached = Some((to, error));
                 errand = *unsent;
@@ -142,6 +144,11 @@ pub(crate) async fn to_app(
             match attempt(worker, visit, &to, errand).await {
                 Outcome::Answered(response) => return Ok(response),
                 Outcome::Failed(refusal) | Outcome::NoAnswer(refusal) => return Err(refusal),
+                // Sent to the next process, it might end that one too.
+                Outcome::Gone(_, error) => {
+                    worker.notices().unreached(&to, &error);
+                    return Err(Refusal::BadGateway);
+                }
                 Outcome::Unreached(unsent, error) => {
                     worker.notices().unreached(&to, &error);
                     errand = *unsent;
@@ -255,16 +262,16 @@ fn unanswered(
     failed: Failed,
     (fate, upgrade): (Fate, Option<OnUpgrade>),
 ) -> Outcome {
+    let errand = |request: Box<Request<Body>>| {
+        Box::new(Errand {
+            request: *request,
+            fate: fate.clone(),
+            upgrade,
+        })
+    };
     match failed {
-        Failed::Unsent(request, error) => {
-            let request = *request;
-            let errand = Errand {
-                request,
-                fate,
-                upgrade,
-            };
-            Outcome::Unreached(Box::new(errand), error)
-        }
+        Failed::Unsent(request, error) => Outcome::Unreached(errand(request), error),
+        Failed::Gone(request, error) => Outcome::Gone(errand(request), error),
         Failed::Lost(_) if fate.is_too_large() => Outcome::Failed(Refusal::BodyTooLarge),
         Failed::Lost(_) if fate.is_too_slow() => Outcome::Failed(Refusal::BodyTooSlow),
         Failed::Lost(_) if fate.is_broken() => {

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use weappd_edge::Target;
 
-use crate::world::{PATIENCE, Plan, World, ask, listen, proxy_to, route, serve_raw};
+use crate::world::{PATIENCE, Plan, World, ask, bind, listen, proxy_to, route, serve_raw};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -237,5 +237,34 @@ async fn an_order_goes_out_on_a_fresh_connection() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(ask(world.http, "POST", "/", &[], "a").await.status, 200);
     assert_eq!(count.load(Ordering::SeqCst), 2);
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn a_request_that_ended_its_app_is_not_sent_to_the_next_process() {
+    let (dying, first) = bind();
+    dying.set_nonblocking(true).expect("set");
+    let (next, read) = answers_once();
+    let mut plan = Plan::new(vec![route("/", Target::App("shop".to_owned()))]);
+    plan = plan.config(|c| c.threads = 1);
+    let world = plan.open();
+    world.app("shop", vec![first]);
+    let dying = tokio::net::TcpListener::from_std(dying).expect("registered");
+    let crashing = async {
+        let (mut tcp, _) = dying.accept().await.expect("a connection");
+        assert!(read_request(&mut tcp).await.is_some());
+        tcp.write_all(OK).await.expect("sent");
+        assert!(read_request(&mut tcp).await.is_some());
+        // The process is gone, and its successor is ready at once.
+        drop((dying, tcp));
+        world.app("shop", vec![next]);
+    };
+    let asking = async {
+        assert_eq!(world.get("/").await.status, 200);
+        assert_eq!(world.get("/crash").await.status, 502);
+        assert_eq!(read.load(Ordering::SeqCst), 0);
+        assert_eq!(world.get("/").await.status, 200);
+    };
+    tokio::join!(crashing, asking);
     world.closed().await;
 }

@@ -92,6 +92,9 @@ async fn a_server_host_that_is_not_configured_is_told_with_those_that_are() {
         }
     }
     world.says("its serverHost must be one of localhost,").await;
+    // All that was said before it is in the transcript, too.
+    world.api().get("/v2/last").send().await;
+    world.says("path=\"/v2/last\"").await;
     let told = world.transcript().matches("its serverHost must be").count();
     assert_eq!(told, 3, "{}", world.transcript());
 }
