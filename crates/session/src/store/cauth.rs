@@ -11,6 +11,7 @@
 pub(crate) mod fuzzing;
 mod user_info;
 mod write;
+mod zone;
 
 use std::collections::HashMap;
 
@@ -20,6 +21,7 @@ use weappd_base::secret::{Secret, same_bytes};
 use crate::config::MiniApp;
 use crate::identity::Identity;
 use crate::session::Found;
+use crate::store::cauth::zone::Zones;
 use crate::store::{Known, Listed, Wanted};
 
 pub(crate) use write::write;
@@ -156,6 +158,11 @@ impl Cauth {
             tables,
             "an old server's database is used in place"
         );
+        if self.is_wafer2
+            && let Some(advice) = Zones::of(conn).await?.advice()
+        {
+            tracing::warn!("{advice}");
+        }
         Ok(())
     }
 }

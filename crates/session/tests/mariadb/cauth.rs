@@ -1,10 +1,15 @@
 //! The old servers' databases, used in place: their tables as they made them, their
 //! users, and the old server writing beside weappd.
 
+use std::sync::{Arc, Mutex};
+
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 use weappd_session::{Config, Error};
 
 use crate::backend::Backend;
@@ -509,4 +514,81 @@ async fn what_a_user_takes_back_leaves_an_old_servers_table_too() {
         json!({"openId": "old"}),
         "{after:?}"
     );
+}
+
+/// What the log is told, on this thread.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Told {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Words(&self.0));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Words<'a>(&'a Mutex<Vec<String>>);
+
+impl Visit for Words<'_> {
+    fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().expect("a lock").push(format!("{value:?}"));
+    }
+}
+
+#[tokio::test]
+async fn a_wafer_2_database_in_another_zone_than_its_server_is_told() {
+    let backend = Backend::alone();
+    backend.query("SET GLOBAL time_zone = '+00:00'");
+    backend.query(WAFER2);
+    backend.query(&format!(
+        "CREATE TABLE cAppinfo (appid varchar(200) PRIMARY KEY, secret varchar(300),
+            login_duration int, session_duration int);
+        INSERT INTO cAppinfo VALUES ('{APP}', 's', NULL, NULL)"
+    ));
+    let told = Told::default();
+    let _told = tracing::subscriber::set_default(told.clone());
+    let about_zones = || {
+        let words = std::mem::take(&mut *told.0.lock().expect("a lock"));
+        let about = |words: &String| words.contains("default-time-zone");
+        words.into_iter().filter(about).collect::<Vec<_>>()
+    };
+    let mut world = World::with(config(&backend)).await;
+    let said = about_zones();
+    assert!(
+        said.len() == 1 && said[0].contains("+00:00: if the old server"),
+        "{said:?}"
+    );
+
+    // The PHP server writes by a clock that shows Beijing's time.
+    backend.query(&format!(
+        "SET time_zone = '+00:00'; INSERT INTO cSessionInfo VALUES ('old', '{UUID}', '{SKEY}',
+            UTC_TIMESTAMP() + INTERVAL 8 HOUR, UTC_TIMESTAMP() + INTERVAL 8 HOUR, 'old key', '{{}}')"
+    ));
+    world.restart().await;
+    let said = about_zones();
+    assert!(
+        said.len() == 1 && said[0].contains("ahead of this database's zone"),
+        "{said:?}"
+    );
+    assert!(
+        said[0].contains("SET GLOBAL time_zone = '+08:00'"),
+        "{said:?}"
+    );
+
+    backend.query("SET GLOBAL time_zone = '+08:00'; DELETE FROM cSessionInfo");
+    world.restart().await;
+    assert_eq!(about_zones(), Vec::<String>::new());
+    world.sessions.close().await.expect("closes");
 }
