@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use weappd_wechat::is_api_host;
 
-/// The longest head of a first request, as at the edge.
-const MAX_HEAD: usize = 16 * 1024;
+use crate::loopback::small_config;
+
 /// How a TLS connection begins: a record of the handshake.
 const HANDSHAKE: u8 = 0x16;
 /// The two ports WeChat's API has.
@@ -44,12 +44,14 @@ pub(super) async fn hear(tcp: &mut TcpStream) -> io::Result<Option<Opening>> {
             early: Vec::new(),
         }));
     }
+    // As long as the edge behind takes it.
+    let most = small_config().max_head_bytes;
     let mut heard = Vec::with_capacity(1024);
     let end = loop {
         if let Some(at) = heard.windows(4).position(|part| part == b"\r\n\r\n") {
             break at + 4;
         }
-        if heard.len() >= MAX_HEAD {
+        if heard.len() >= most {
             let words = "that is no head of a request, nor TLS";
             return refuse(tcp, "431 Request Header Fields Too Large", words).await;
         }

@@ -14,8 +14,6 @@ use rcgen::{
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     NameConstraints,
 };
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
 use weappd_edge::CertFiles;
 use weappd_wechat::API_HOSTS;
 
@@ -46,7 +44,7 @@ pub(crate) fn find_or_make(data_dir: &Path) -> Result<Trust, Failure> {
         dir,
     };
     let CertFiles { cert, key } = &trust.cert;
-    if [&trust.authority, key].iter().all(|file| file.exists()) && covers(cert, &API_HOSTS) {
+    if [&trust.authority, key].iter().all(|file| file.exists()) && is_whole(cert) {
         return Ok(trust);
     }
     make(&trust).map_err(|error| {
@@ -58,18 +56,14 @@ pub(crate) fn find_or_make(data_dir: &Path) -> Result<Trust, Failure> {
     Ok(trust)
 }
 
-/// Whether a certificate is there, for all `names`: one of an older weappd has fewer.
-fn covers(cert: &Path, names: &[&'static str]) -> bool {
-    let Ok(leaf) = CertificateDer::from_pem_file(cert) else {
-        return false;
-    };
-    let Ok(leaf) = rustls::server::ParsedCertificate::try_from(&leaf) else {
-        return false;
-    };
-    names.iter().all(|name| {
-        let name = ServerName::try_from(*name);
-        name.is_ok_and(|name| rustls::client::verify_server_name(&leaf, &name).is_ok())
-    })
+/// The first line of the certificate's file: for whom it is.
+fn heading() -> String {
+    format!("For {}\n", API_HOSTS.join(", "))
+}
+
+/// Whether a certificate is there, for all names: one of an older weappd has fewer.
+fn is_whole(cert: &Path) -> bool {
+    fs::read_to_string(cert).is_ok_and(|text| text.starts_with(&heading()))
 }
 
 /// The authority's certificate is written last: without it everything is made anew.
@@ -79,7 +73,7 @@ fn make(trust: &Trust) -> io::Result<()> {
     let (root, signer) = authority().map_err(io::Error::other)?;
     let (leaf, key) = signed(&signer, &API_HOSTS).map_err(io::Error::other)?;
     write(&trust.cert.key, 0o600, &key.serialize_pem())?;
-    let chain = leaf.pem() + &root.pem();
+    let chain = heading() + &leaf.pem() + &root.pem();
     write(&trust.cert.cert, 0o644, &chain)?;
     let unfinished = trust.dir.join("ca.pem.new");
     write(&unfinished, 0o644, &root.pem())?;
@@ -151,7 +145,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::Arc;
 
-    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
     use super::*;
@@ -188,7 +182,7 @@ mod tests {
         let (old, _) = signed(&signer, &API_HOSTS[..1]).unwrap();
         fs::write(&trust.cert.cert, old.pem()).unwrap();
         find_or_make(dir.path()).unwrap();
-        assert!(covers(&trust.cert.cert, &API_HOSTS));
+        assert!(is_whole(&trust.cert.cert));
     }
 
     /// Whether a client that trusts `root` takes `leaf` for `name`.

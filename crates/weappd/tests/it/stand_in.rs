@@ -160,7 +160,7 @@ async fn a_program_with_a_proxy_setting_is_led_to_wechat_and_nowhere_else() {
         let (_, head) = greeted(at, greeting).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
     }
-    let (_, head) = greeted(at, &"x".repeat(17_000)).await;
+    let (_, head) = greeted(at, &"x".repeat(40_000)).await;
     assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
 }
 
