@@ -213,4 +213,18 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn a_user_may_be_named_in_either_way() {
+        let parsed = |words: &[&str]| {
+            let all = ["weappd", "session", "show"].iter().chain(words);
+            Cli::try_parse_from(all).is_ok()
+        };
+        assert!(parsed(&["oABC"]));
+        assert!(parsed(&["--openid", "oABC"]));
+        assert!(parsed(&["17", "--json"]));
+        assert!(!parsed(&[]));
+        assert!(!parsed(&["--openid", "oABC", "17"]));
+        assert!(!parsed(&["--openid", ""]));
+    }
 }

@@ -72,9 +72,14 @@ fn below_root(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route, dir: &Fil
     let written = route.path.trim().trim_start_matches('=').trim_start();
     let path = written.trim_end_matches('*').trim_matches('/');
     let is_plain = path.split('/').all(|part| part != ".." && part != ".");
-    if !is_plain || !dir.is_dir() || dir.join(path).exists() {
+    if !is_plain || path.contains('%') || !dir.is_dir() || dir.join(path).exists() {
         return;
     }
+    let link = if path.contains('/') || written.len() < route.path.trim().len() {
+        String::new()
+    } else {
+        format!("; or `ln -s . {path}` there leaves them where they are")
+    };
     desk.warning(
         place,
         format!(
@@ -82,8 +87,10 @@ fn below_root(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route, dir: &Fil
             dir.join(path).display(),
             route.path.trim(),
         ),
-        "the whole path is looked up under `root` (nginx's root, not its alias): name the \
-         directory above it, or make it, or link it: ln -s",
+        format!(
+            "the whole path is looked up under `root` (nginx's root, not its alias): move the \
+             files into that directory, or name as `root` the one in which it lies{link}"
+        ),
     );
 }
 

@@ -134,6 +134,12 @@ fn a_root_below_which_the_path_is_not_is_warned_of() {
         assert!(found[0].1.starts_with("html/"), "{found:?}");
         assert!(found[0].1.contains("is not there"), "{found:?}");
         assert!(found[0].2.contains("alias"), "{found:?}");
+        let is_one_folder = path.starts_with("/static");
+        assert_eq!(
+            found[0].2.contains("`ln -s . static`"),
+            is_one_folder,
+            "{found:?}"
+        );
     }
     // The files of this directory are there, and everything is under /.
     for (path, root) in [
