@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use weappd_base::tasks::Stop;
 
 use crate::body::BodyError;
+use crate::notices::Notices;
 use crate::pace::LazyTimer;
 use crate::pool::{Lent, Upstream};
-use crate::seldom::Seldom;
 
 /// How often a silent answer is looked after, and how long it may be silent at a stop.
 const LOOK: Duration = Duration::from_secs(5);
@@ -34,18 +34,18 @@ pub(crate) struct Patience {
     limit: Duration,
     stop: Stop,
     of: Upstream,
-    complaints: Arc<Seldom>,
+    notices: Arc<Notices>,
     since: Option<Instant>,
     timer: LazyTimer,
 }
 
 impl Patience {
-    pub(crate) fn new(limit: Duration, stop: Stop, of: Upstream, complaints: Arc<Seldom>) -> Self {
+    pub(crate) fn new(limit: Duration, stop: Stop, of: Upstream, notices: Arc<Notices>) -> Self {
         Self {
             limit,
             stop,
             of,
-            complaints,
+            notices,
             since: None,
             timer: LazyTimer::default(),
         }
@@ -57,10 +57,7 @@ impl Patience {
         loop {
             let silent = since.elapsed();
             if silent >= self.limit {
-                if self.complaints.is_due() {
-                    let (upstream, secs) = (&self.of, self.limit.as_secs());
-                    tracing::warn!(?upstream, secs, "an answer fell silent and was broken off");
-                }
+                self.notices.fell_silent(&self.of, self.limit);
                 let error = io::Error::new(io::ErrorKind::TimedOut, "the answer fell silent");
                 return Poll::Ready(error);
             }

@@ -16,7 +16,7 @@
 //!   `nets`.
 //! - The targets: `client_share`, then `proxy` with `ring`, `health`, `pool`, `upstream_reads`
 //!   and `upgrade`, `static_files` with `range` and `protected`, `room`, `shared_path`.
-//! - Beside the road: `body` with `upload` and `download`, `date`, `seldom`, `page` (refusals) and
+//! - Beside the road: `body` with `upload` and `download`, `date`, `page` (refusals) and
 //!   `plain_http`, `access_log` with `access_lines`, `notices`, `tap`.
 //!
 //! # Invariants
@@ -73,7 +73,6 @@ mod ring;
 mod room;
 mod route;
 mod screen;
-mod seldom;
 mod server;
 mod services;
 mod shared_path;

@@ -22,6 +22,7 @@ const MOST_UPSTREAMS: usize = 256;
 pub(crate) struct Notices {
     hosts: LogLimit,
     upstreams: LogLimit,
+    silences: LogLimit,
 }
 
 impl Notices {
@@ -29,6 +30,7 @@ impl Notices {
         Self {
             hosts: LogLimit::new(HOST_INTERVAL, MOST_HOSTS),
             upstreams: LogLimit::new(UPSTREAM_INTERVAL, MOST_UPSTREAMS),
+            silences: LogLimit::new(UPSTREAM_INTERVAL, MOST_UPSTREAMS),
         }
     }
 
@@ -42,6 +44,20 @@ impl Notices {
                 peer = %visit.peer.ip(),
                 untold,
                 "a request for {host} is answered 421: no site has this name; there are {sites}"
+            );
+        }
+    }
+
+    /// A business server that began an answer and does not go on.
+    pub(crate) fn fell_silent(&self, to: &Upstream, limit: Duration) {
+        let upstream = to.to_string();
+        if let Some(untold) = self.silences.permit(&upstream) {
+            let secs = limit.as_secs();
+            tracing::warn!(
+                upstream,
+                secs,
+                untold,
+                "an answer fell silent and was broken off"
             );
         }
     }

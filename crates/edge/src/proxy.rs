@@ -245,8 +245,8 @@ async fn attempt_upgrade(worker: &Worker, visit: &Visit, to: &Upstream, errand: 
 /// A business server may fall silent in its answer's body, but not for ever.
 fn patient(worker: &Worker, to: &Upstream, body: Body) -> Body {
     body.patient(|| {
-        let (stop, complaints) = (worker.stop.clone(), Arc::clone(&worker.silences));
-        Patience::new(worker.config().read_timeout(), stop, to.clone(), complaints)
+        let (stop, notices) = (worker.stop.clone(), Arc::clone(worker.notices()));
+        Patience::new(worker.config().read_timeout(), stop, to.clone(), notices)
     })
 }
 

@@ -94,7 +94,7 @@ impl Edge {
                 challenges: Challenges::default(),
                 protected: parts.protected,
                 trust,
-                notices: Notices::new(),
+                notices: Arc::new(Notices::new()),
                 health,
                 inside: parts.inside,
                 clients,

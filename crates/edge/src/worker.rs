@@ -27,7 +27,6 @@ use crate::notices::Notices;
 use crate::pool::{Pool, Upstream};
 use crate::protected::Protected;
 use crate::proxy;
-use crate::seldom::Seldom;
 use crate::server::Upstreams;
 use crate::traffic::Seats;
 use crate::trust::Trust;
@@ -49,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) challenges: Challenges,
     pub(crate) protected: Protected,
     pub(crate) trust: Trust,
-    pub(crate) notices: Notices,
+    pub(crate) notices: Arc<Notices>,
     pub(crate) health: Health,
     pub(crate) inside: bool,
     pub(crate) clients: Arc<ClientShares>,
@@ -67,8 +66,6 @@ pub(crate) struct Worker {
     ledger: Option<Arc<Ledger>>,
     herald: Herald,
     turn: AtomicUsize,
-    /// Of answers that fell silent.
-    pub(crate) silences: Arc<Seldom>,
 }
 
 impl Worker {
@@ -83,7 +80,6 @@ impl Worker {
             seats: Arc::default(),
             ledger: ledger.map(Arc::new),
             turn: AtomicUsize::new(0),
-            silences: Arc::default(),
         }
     }
 
@@ -132,7 +128,7 @@ impl Worker {
     }
 
     /// What the log is told of what anybody can cause.
-    pub(crate) fn notices(&self) -> &Notices {
+    pub(crate) fn notices(&self) -> &Arc<Notices> {
         &self.shared.notices
     }
 

@@ -7,24 +7,16 @@ use axum::Router;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use weappd_edge::{Route, Service, SessionRule, Target};
 
 use crate::world::{
-    Answer, PATIENCE, Plan, World, ask, ask_over, echo, proxy_to, raw, route, serve, serve_raw,
+    PATIENCE, Plan, World, ask, ask_from, echo, proxy_to, raw, route, serve, serve_raw,
 };
 
 /// Where the gateway of these tests calls from, and where it does not.
 const GATEWAY: &str = "127.0.0.7";
 const ELSEWHERE: &str = "127.0.0.8";
-
-async fn from(at: &str, world: &World, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    let at: SocketAddr = format!("{at}:0").parse().expect("an address");
-    socket.bind(at).expect("an address of loopback");
-    let tcp = socket.connect(world.http).await.expect("connected");
-    ask_over(tcp, "GET", path, headers, "").await
-}
 
 fn require(path: &str, target: Target) -> Route {
     Route {
@@ -66,7 +58,7 @@ const WORDS: [(&str, &str); 8] = [
 async fn only_the_gateways_addresses_are_believed() {
     let world = behind_gateway(&["wx1"]);
     let said = [&WORDS[..], &[("x-wx-openid", "o1"), ("x_wx_unionid", "u")]].concat();
-    let answer = from(GATEWAY, &world, "/", &said).await;
+    let answer = ask_from(GATEWAY, &world, "/", &said).await;
     for (name, value) in &WORDS[..6] {
         assert_eq!(answer.seen(name), [*value], "{name}");
     }
@@ -78,20 +70,23 @@ async fn only_the_gateways_addresses_are_believed() {
     }
     assert_eq!(answer.header("x-wx-call-id"), "0.66_1700000000");
     // A room learns the same.
-    let room = from(GATEWAY, &world, "/room", &said).await;
+    let room = ask_from(GATEWAY, &world, "/room", &said).await;
     assert_eq!(room.text(), "203.0.113.9 Some(\"wx1\")");
 
-    let answer = from(ELSEWHERE, &world, "/", &said).await;
+    let answer = ask_from(ELSEWHERE, &world, "/", &said).await;
     for (name, _) in said.iter().filter(|(name, _)| name.contains("wx")) {
         assert!(answer.seen(name).is_empty(), "{name}");
     }
     assert_eq!(answer.seen("x-forwarded-for"), [ELSEWHERE]);
     assert_eq!(
-        from(ELSEWHERE, &world, "/room", &said).await.text(),
+        ask_from(ELSEWHERE, &world, "/room", &said).await.text(),
         format!("{ELSEWHERE} None")
     );
-    assert_eq!(from(ELSEWHERE, &world, "/mine", &said).await.status, 401);
-    assert_eq!(from(GATEWAY, &world, "/mine", &said).await.status, 200);
+    assert_eq!(
+        ask_from(ELSEWHERE, &world, "/mine", &said).await.status,
+        401
+    );
+    assert_eq!(ask_from(GATEWAY, &world, "/mine", &said).await.status, 200);
     world.closed().await;
 }
 
@@ -100,7 +95,7 @@ async fn a_session_adds_to_the_gateways_word_and_does_not_contradict_it() {
     let world = behind_gateway(&["wx1"]);
     let get = async |path: &str, more: &[(&str, &str)]| {
         let said = [&WORDS[..], more].concat();
-        from(GATEWAY, &world, path, &said).await
+        ask_from(GATEWAY, &world, path, &said).await
     };
     let alice = ("x-wx-skey", "alice");
     // The gateway names no user: the session does.
@@ -129,13 +124,13 @@ async fn a_session_adds_to_the_gateways_word_and_does_not_contradict_it() {
     // Users of other mini programs are nobody, even by the gateway's word.
     let world = behind_gateway(&["wx2"]);
     let said = [&WORDS[..], &[("x-wx-openid", "o1")]].concat();
-    assert_eq!(from(GATEWAY, &world, "/mine", &said).await.status, 401);
-    let answer = from(GATEWAY, &world, "/", &said).await;
+    assert_eq!(ask_from(GATEWAY, &world, "/mine", &said).await.status, 401);
+    let answer = ask_from(GATEWAY, &world, "/", &said).await;
     for name in ["x-wx-openid", "x-wx-appid", "x-wx-source", "x-wx-call-id"] {
         assert!(answer.seen(name).is_empty(), "{name}");
     }
     // One that is not named is the site's only one.
-    let answer = from(GATEWAY, &world, "/mine", &[("x-wx-openid", "o1")]).await;
+    let answer = ask_from(GATEWAY, &world, "/mine", &[("x-wx-openid", "o1")]).await;
     assert_eq!(answer.seen("x-wx-appid"), ["wx2"]);
     world.closed().await;
 }

@@ -5,22 +5,13 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use http::uri::Scheme;
-use tokio::net::TcpSocket;
 use weappd_edge::{Route, SessionRule, Target};
 
-use crate::world::{Answer, Plan, World, ask_over, echo, proxy_to, route, serve, site};
+use crate::world::{Plan, ask_from, echo, proxy_to, route, serve, site};
 
 /// Where the proxy of these tests calls from, and where it does not.
 const PROXY: &str = "127.0.0.7";
 const ELSEWHERE: &str = "127.0.0.8";
-
-async fn from(at: &str, world: &World, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    let at: SocketAddr = format!("{at}:0").parse().expect("an address");
-    socket.bind(at).expect("an address of loopback");
-    let tcp = socket.connect(world.http).await.expect("connected");
-    ask_over(tcp, "GET", path, headers, "").await
-}
 
 /// Says what one of weappd's own rooms is told.
 fn room() -> Target {
@@ -50,7 +41,7 @@ const WORDS: [(&str, &str); 3] = [
 #[tokio::test]
 async fn a_named_proxy_is_believed_by_apps_rooms_and_redirects() {
     let world = plan().open();
-    let answer = from(PROXY, &world, "/a", &WORDS).await;
+    let answer = ask_from(PROXY, &world, "/a", &WORDS).await;
     assert_eq!(
         answer.status, 200,
         "no redirect to where the client is already"
@@ -62,11 +53,11 @@ async fn a_named_proxy_is_believed_by_apps_rooms_and_redirects() {
     assert_eq!(answer.seen("x-forwarded-host"), ["site.example"]);
     assert_eq!(answer.seen("x-forwarded-port"), ["8443"]);
     assert!(answer.seen("forwarded").is_empty());
-    let room = from(PROXY, &world, "/room", &WORDS).await;
+    let room = ask_from(PROXY, &world, "/room", &WORDS).await;
     assert_eq!(room.text(), "203.0.113.9:4711 https Some(\"site.example\")");
     // A client of the proxy's that came by plain HTTP is sent on.
     for plain in [&[("x-forwarded-proto", "http")][..], &[]] {
-        let sent = from(PROXY, &world, "/a", plain).await;
+        let sent = ask_from(PROXY, &world, "/a", plain).await;
         assert_eq!(sent.status, 301, "{plain:?}");
         assert_eq!(sent.header("location"), "https://site.example/a");
     }
@@ -95,7 +86,7 @@ async fn forwarded_is_believed_and_told_anew() {
             "for=127.0.0.7;proto=http;host=\"site.example\"",
         ),
     ] {
-        let answer = from(PROXY, &world, "/", &[("forwarded", value)]).await;
+        let answer = ask_from(PROXY, &world, "/", &[("forwarded", value)]).await;
         assert_eq!(answer.seen("x-forwarded-for"), [client], "{value}");
         assert_eq!(answer.seen("forwarded"), [told], "{value}");
     }
@@ -103,7 +94,7 @@ async fn forwarded_is_believed_and_told_anew() {
         ("x-real-ip", "::ffff:203.0.113.9"),
         ("x-forwarded-proto", "HTTPS"),
     ];
-    let answer = from(PROXY, &world, "/room", &nginx).await;
+    let answer = ask_from(PROXY, &world, "/room", &nginx).await;
     assert_eq!(answer.text(), "203.0.113.9:0 https Some(\"site.example\")");
     world.closed().await;
 }
@@ -111,7 +102,7 @@ async fn forwarded_is_believed_and_told_anew() {
 #[tokio::test]
 async fn nobody_else_is_believed() {
     let world = plan().open();
-    let sent = from(ELSEWHERE, &world, "/a", &WORDS).await;
+    let sent = ask_from(ELSEWHERE, &world, "/a", &WORDS).await;
     assert_eq!(sent.status, 301, "plain HTTP, whatever it says");
     world.closed().await;
 
@@ -152,7 +143,7 @@ async fn nobody_else_is_believed() {
         ("Proxy", "http://6.6.6.6/"),
     ];
     for one in said {
-        let answer = from(ELSEWHERE, &world, "/", &[one, one]).await;
+        let answer = ask_from(ELSEWHERE, &world, "/", &[one, one]).await;
         assert_eq!(answer.status, 200, "{one:?}");
         let text = answer.text();
         for word in ["6.6.6.6", "6::6", "/admin", "https", "on\n", ": 6\n", "/6"] {
@@ -160,7 +151,7 @@ async fn nobody_else_is_believed() {
         }
         assert_eq!(answer.seen("x-forwarded-for"), [ELSEWHERE], "{one:?}");
     }
-    let room = from(ELSEWHERE, &world, "/room", &WORDS).await;
+    let room = ask_from(ELSEWHERE, &world, "/room", &WORDS).await;
     assert!(
         room.text().starts_with(&format!("{ELSEWHERE}:")),
         "{}",
@@ -192,7 +183,7 @@ async fn a_proxy_passes_its_own_headers_on_but_no_other_path_where_paths_are_gua
             });
         }
         let world = plan.open();
-        let answer = from(PROXY, &world, "/", &said).await;
+        let answer = ask_from(PROXY, &world, "/", &said).await;
         for name in ["cf-connecting-ip", "x-forwarded-prefix", "x-client-cert"] {
             assert_eq!(answer.seen(name).len(), 1, "{name}");
         }
@@ -214,7 +205,7 @@ async fn the_host_that_the_proxy_was_asked_for_finds_its_site() {
     let world = plan.open();
     let asked = async |at: &str, host: &str, told: &str| {
         let said = [("host", host), ("x-forwarded-host", told)];
-        let answer = from(at, &world, "/", &said).await;
+        let answer = ask_from(at, &world, "/", &said).await;
         (answer.status, answer.text())
     };
     for (host, told, wanted) in [
@@ -248,7 +239,7 @@ async fn a_session_is_shown_once() {
     let alice = ("x-wx-skey", "alice");
     for other in [("X-WX-Skey", "mallory"), ("x-wx-skey", "")] {
         for both in [[alice, other], [other, alice]] {
-            let answer = from(ELSEWHERE, &world, "/", &both).await;
+            let answer = ask_from(ELSEWHERE, &world, "/", &both).await;
             assert_eq!(answer.status, 400, "{both:?}");
         }
     }
@@ -258,15 +249,15 @@ async fn a_session_is_shown_once() {
         ("authorization", "Bearer a", "Bearer b"),
     ] {
         for path in ["/", "/room"] {
-            let answer = from(ELSEWHERE, &world, path, &[(name, value), (name, other)]).await;
+            let answer = ask_from(ELSEWHERE, &world, path, &[(name, value), (name, other)]).await;
             assert_eq!(answer.status, 400, "{name} {path}");
         }
     }
-    let answer = from(ELSEWHERE, &world, "/", &[alice, alice]).await;
+    let answer = ask_from(ELSEWHERE, &world, "/", &[alice, alice]).await;
     assert_eq!(answer.seen("x-wx-skey"), ["alice"]);
     assert_eq!(answer.seen("x-wx-openid"), ["openid-of-alice"]);
     // In another spelling it is nobody's.
-    let answer = from(
+    let answer = ask_from(
         ELSEWHERE,
         &world,
         "/",

@@ -301,6 +301,20 @@ pub(crate) async fn ask(
     ask_over(tcp, method, path, headers, body).await
 }
 
+/// The same from another address of loopback: another client.
+pub(crate) async fn ask_from(
+    at: &str,
+    world: &World,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Answer {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let at: SocketAddr = format!("{at}:0").parse().expect("an address");
+    socket.bind(at).expect("an address of loopback");
+    let tcp = socket.connect(world.http).await.expect("connected");
+    ask_over(tcp, "GET", path, headers, "").await
+}
+
 pub(crate) async fn ask_over<S>(
     io: S,
     method: &str,

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
-use weappd_wechat::message::{Mailbox, MessageKey, Stamp, encrypt, msg_signature, signature};
+use weappd_wechat::message::{MessageKey, encrypt, msg_signature, signature};
 
-use super::support::{APPID, Mood, Setting, World, mini_app, until};
+use super::support::{APPID, KEY, Mood, Setting, TOKEN, World, mini_app, opened, until};
 use crate::config::{AnswerWhen, Config, InboxConfig, PushChannel};
 
-const TOKEN: &str = "AAAAA";
-const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const DONE: &str = r#"{"ErrCode":0,"ErrMsg":"success"}"#;
 const SOLD_OUT: &str = r#"{"ErrCode":1,"ErrMsg":"sold out"}"#;
 
@@ -347,22 +345,7 @@ async fn in_safe_mode_games_are_answered_in_plain_and_payments_are_not() {
     let (query, body) = sealed(TOKEN, &order("T1", "oB"));
     let said = world.push(&query, body.clone()).await.text;
     let words: Value = serde_json::from_str(&said).expect("JSON");
-    let of = |name: &str| match &words[name] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let (timestamp, nonce, proof) = (of("TimeStamp"), of("Nonce"), of("MsgSignature"));
-    let mailbox = Mailbox {
-        appid: APPID.to_owned(),
-        token: Secret::new(TOKEN),
-        key: MessageKey::parse(&Secret::new(KEY)).expect("a key"),
-    };
-    let stamp = Stamp {
-        timestamp: &timestamp,
-        nonce: &nonce,
-        msg_signature: &proof,
-    };
-    assert_eq!(mailbox.open(stamp, &said).ok().as_deref(), Some(DONE));
+    assert_eq!(opened(&words, &said).as_deref(), Some(DONE));
     // `success` is never encrypted, and a no of weappd's own has nothing to hide.
     world.mood(Mood::Says(200, "success"));
     let (query, body) = sealed(TOKEN, &order("T2", "oB"));

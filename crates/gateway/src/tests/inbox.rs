@@ -5,14 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
 use weappd_wechat::envelope;
-use weappd_wechat::message::{Mailbox, MessageKey, Stamp, encrypt, msg_signature, signature};
+use weappd_wechat::message::{MessageKey, encrypt, msg_signature, signature};
 
-use super::support::{APPID, Mood, OTHER, Setting, World, mini_app, until};
+use super::support::{APPID, KEY, Mood, OTHER, Setting, TOKEN, World, mini_app, opened, until};
 use crate::config::{Config, InboxConfig};
 use crate::inbox::Replay;
-
-const TOKEN: &str = "AAAAA";
-const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 fn vector(pointer: &str) -> String {
     let text = include_str!("../../../wechat/tests-data/wechat-vectors.json");
@@ -503,23 +500,8 @@ async fn an_answer_to_an_encrypted_push_is_encrypted() {
     let said = world.push(&query, body).await;
     assert!(envelope::read(&said.text).is_ok(), "{}", said.text);
     let fields = crate::xml::to_json(&said.text).expect("XML");
-    let field = |name: &str| match &fields[name] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let (timestamp, nonce, signature) = (field("TimeStamp"), field("Nonce"), field("MsgSignature"));
-    let mailbox = Mailbox {
-        appid: APPID.to_owned(),
-        token: Secret::new(TOKEN),
-        key: MessageKey::parse(&Secret::new(KEY)).expect("a key"),
-    };
-    let stamp = Stamp {
-        timestamp: &timestamp,
-        nonce: &nonce,
-        msg_signature: &signature,
-    };
-    let opened = mailbox.open(stamp, &said.text).expect("opens");
-    assert!(opened.contains("transfer_customer_service"), "{opened}");
+    let open = opened(&fields.into(), &said.text).expect("opens");
+    assert!(open.contains("transfer_customer_service"), "{open}");
 }
 
 #[tokio::test]

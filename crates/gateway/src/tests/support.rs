@@ -25,6 +25,7 @@ use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
 use weappd_base::wiretap::Wiretap;
 use weappd_wechat::Credential;
+use weappd_wechat::message::{Mailbox, MessageKey, Stamp};
 
 use crate::config::{AnswerWhen, Config, MiniApp};
 use crate::deliver::{Answer, Deliver, Message, Undelivered};
@@ -33,6 +34,8 @@ use crate::http::{api_router, inbox_router};
 use crate::shelf::Shelf;
 
 pub(super) const APPID: &str = "wxba5fad812f8e6fb9";
+pub(crate) const TOKEN: &str = "AAAAA";
+pub(crate) const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// Another mini program of the same site, where a test says so.
 pub(super) const OTHER: &str = "wx2";
 pub(super) const SECRET: &str = "the-app-secret-nobody-may-see";
@@ -381,4 +384,24 @@ impl Said {
         let body: Value = serde_json::from_str(&self.text).expect(&self.text);
         body["errcode"].as_i64().expect(&self.text)
     }
+}
+
+/// What an encrypted answer holds, whose fields are `fields` and whose text is `said`.
+pub(crate) fn opened(fields: &Value, said: &str) -> Option<String> {
+    let field = |name: &str| match &fields[name] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let (timestamp, nonce, signature) = (field("TimeStamp"), field("Nonce"), field("MsgSignature"));
+    let mailbox = Mailbox {
+        appid: APPID.to_owned(),
+        token: Secret::new(TOKEN),
+        key: MessageKey::parse(&Secret::new(KEY)).expect("a key"),
+    };
+    let stamp = Stamp {
+        timestamp: &timestamp,
+        nonce: &nonce,
+        msg_signature: &signature,
+    };
+    mailbox.open(stamp, said).ok()
 }
