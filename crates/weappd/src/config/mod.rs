@@ -29,6 +29,7 @@ mod homes;
 mod internal;
 mod keys;
 mod mask;
+mod mistake;
 mod own_logins;
 mod placeholders;
 mod problem;

@@ -5,7 +5,7 @@
 //! tells a deserializer which keys a section has. So each room's `Config` is the only
 //! description of its section.
 
-use std::{cell::RefCell, collections::HashSet, fmt, ops::Range};
+use std::{cell::RefCell, collections::HashSet};
 
 use serde::{
     Deserialize,
@@ -18,6 +18,7 @@ use crate::config::{
     document::{Entry, Node, Path, Value},
     homes,
     keys::keys_of,
+    mistake::Mistake,
     problem::Problems,
     quantity::{Unit, Unread},
     secret_source::{self, SecretSource},
@@ -132,46 +133,6 @@ impl<'a> Reader<'a> {
 
     fn leaves_out(&self, node: &Node) -> bool {
         self.left_out.borrow().contains(&node.id)
-    }
-}
-
-/// Why a value could not be read.
-#[derive(Debug, Default)]
-pub(crate) struct Mistake {
-    span: Option<Range<usize>>,
-    message: String,
-    hint: String,
-    /// The value to leave out, so that the rest can be read.
-    left_out: Option<usize>,
-    /// Whether it was noted already.
-    told: bool,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Mistake {}
-
-impl de::Error for Mistake {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        let message = message.to_string();
-        // A section that says only what it wants.
-        let wish = ["a ", "an "].iter().any(|start| message.starts_with(start));
-        Self {
-            message: if wish {
-                format!("expected {message}")
-            } else {
-                message
-            },
-            ..Self::default()
-        }
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self::custom(format!("`{field}` is missing"))
     }
 }
 

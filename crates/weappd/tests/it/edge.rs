@@ -673,3 +673,31 @@ async fn what_was_asked_is_answered_before_it_ends() {
     let ended = world.process().wait(PATIENCE).expect("weappd ends");
     assert_eq!(ended.code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_business_servers_rest_is_told_at_its_beginning_and_its_end() {
+    let (gone, live) = (Refusing::new(), upstream::serve(echo()));
+    let addr = gone.addr();
+    let world = Recipe::new()
+        .site(&format!("proxy = [\"{addr}\", \"{live}\"]"))
+        .edge("upstream_rest_secs = 1")
+        .serve();
+    let site = world.site();
+    let told = |what: &str| {
+        let line = format!("the business server {addr} {what}");
+        world.transcript().matches(&line).count()
+    };
+    for _ in 0..8 {
+        assert_eq!(site.get("/").send().await.status(), 200);
+    }
+    world.says("it rests").await;
+    assert_eq!((told("cannot be reached"), told("answers again")), (1, 0));
+    gone.serve(Router::new().fallback(|| async { "back" }));
+    let begun = std::time::Instant::now();
+    while site.get("/").send().await.body() != "back" {
+        assert!(begun.elapsed() < PATIENCE, "it is not tried");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.says("answers again").await;
+    assert_eq!((told("cannot be reached"), told("answers again")), (1, 1));
+}

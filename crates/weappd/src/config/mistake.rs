@@ -1,0 +1,45 @@
+//! Why a value of weappd.toml could not be read.
+
+use std::{fmt, ops::Range};
+
+use serde::de;
+
+/// Why a value could not be read.
+#[derive(Debug, Default)]
+pub(crate) struct Mistake {
+    pub(crate) span: Option<Range<usize>>,
+    pub(crate) message: String,
+    pub(crate) hint: String,
+    /// The value to leave out, so that the rest can be read.
+    pub(crate) left_out: Option<usize>,
+    /// Whether it was noted already.
+    pub(crate) told: bool,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+impl de::Error for Mistake {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        let message = message.to_string();
+        // A section that says only what it wants.
+        let wish = ["a ", "an "].iter().any(|start| message.starts_with(start));
+        Self {
+            message: if wish {
+                format!("expected {message}")
+            } else {
+                message
+            },
+            ..Self::default()
+        }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::custom(format!("`{field}` is missing"))
+    }
+}
