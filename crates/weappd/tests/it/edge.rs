@@ -684,8 +684,8 @@ async fn a_business_servers_rest_is_told_at_its_beginning_and_its_end() {
         .serve();
     let site = world.site();
     let told = |what: &str| {
-        let line = format!("the business server {addr} {what}");
-        world.transcript().matches(&line).count()
+        let words = format!("the business server {addr} {what}");
+        world.transcript().matches(&words).count()
     };
     for _ in 0..8 {
         assert_eq!(site.get("/").send().await.status(), 200);
