@@ -547,6 +547,28 @@ impl Visit for Words<'_> {
     }
 }
 
+/// What weappd says of zones when it starts. Other tests may meet a line of the log for the
+/// first time in this very moment, when nobody listens yet: so it starts once more then.
+async fn zones_told(world: &mut World) -> Vec<String> {
+    let mut about = Vec::new();
+    for _ in 0..3 {
+        let told = Told::default();
+        let listening = tracing::subscriber::set_default(told.clone());
+        world.restart().await;
+        drop(listening);
+        let words = std::mem::take(&mut *told.0.lock().expect("a lock"));
+        about.extend(
+            words
+                .into_iter()
+                .filter(|words| words.contains("default-time-zone")),
+        );
+        if !about.is_empty() {
+            break;
+        }
+    }
+    about
+}
+
 #[tokio::test]
 async fn a_wafer_2_database_in_another_zone_than_its_server_is_told() {
     let backend = Backend::alone();
@@ -557,38 +579,24 @@ async fn a_wafer_2_database_in_another_zone_than_its_server_is_told() {
             login_duration int, session_duration int);
         INSERT INTO cAppinfo VALUES ('{APP}', 's', NULL, NULL)"
     ));
-    let told = Told::default();
-    let _told = tracing::subscriber::set_default(told.clone());
-    let about_zones = || {
-        let words = std::mem::take(&mut *told.0.lock().expect("a lock"));
-        let about = |words: &String| words.contains("default-time-zone");
-        words.into_iter().filter(about).collect::<Vec<_>>()
-    };
     let mut world = World::with(config(&backend)).await;
-    let said = about_zones();
-    assert!(
-        said.len() == 1 && said[0].contains("+00:00: if the old server"),
-        "{said:?}"
-    );
+    let said = zones_told(&mut world).await;
+    let possible = |words: &String| words.contains("+00:00: if the old server");
+    assert!(said.iter().any(possible), "{said:?}");
 
     // The PHP server writes by a clock that shows Beijing's time.
     backend.query(&format!(
         "SET time_zone = '+00:00'; INSERT INTO cSessionInfo VALUES ('old', '{UUID}', '{SKEY}',
             UTC_TIMESTAMP() + INTERVAL 8 HOUR, UTC_TIMESTAMP() + INTERVAL 8 HOUR, 'old key', '{{}}')"
     ));
-    world.restart().await;
-    let said = about_zones();
-    assert!(
-        said.len() == 1 && said[0].contains("ahead of this database's zone"),
-        "{said:?}"
-    );
-    assert!(
-        said[0].contains("SET GLOBAL time_zone = '+08:00'"),
-        "{said:?}"
-    );
+    let said = zones_told(&mut world).await;
+    let certain = |words: &String| {
+        words.contains("ahead of this database's zone")
+            && words.contains("SET GLOBAL time_zone = '+08:00'")
+    };
+    assert!(said.iter().any(certain), "{said:?}");
 
     backend.query("SET GLOBAL time_zone = '+08:00'; DELETE FROM cSessionInfo");
-    world.restart().await;
-    assert_eq!(about_zones(), Vec::<String>::new());
+    assert_eq!(zones_told(&mut world).await, Vec::<String>::new());
     world.sessions.close().await.expect("closes");
 }
