@@ -100,6 +100,8 @@ pub(crate) struct Wire {
     broken: bool,
     /// A head was refused: its client may go on sending.
     refused: bool,
+    /// The client had its time: nothing more is waited for.
+    late: bool,
     linger: Option<Box<Linger>>,
     /// Time spent waiting for a body, and what came in that time.
     waited: Duration,
@@ -136,6 +138,7 @@ impl Wire {
             ledger,
             broken: false,
             refused: false,
+            late: false,
             linger: None,
             waited: Duration::ZERO,
             brought: 0,
@@ -267,6 +270,7 @@ impl Wire {
             .as_secs()
             .saturating_mul(self.deadlines.upload.per_second);
         if self.brought < enough {
+            self.late = true;
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.waited = Duration::ZERO;
@@ -284,10 +288,9 @@ impl Wire {
             Waiting::Head => self.deadlines.head,
             Waiting::Body => self.deadlines.upload.within,
         };
-        match self.reading.poll(cx, what, after) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        ready!(self.reading.poll(cx, what, after));
+        self.late = true;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// hyper does not come back to the wire when an answer is sent, so the alarm of an
@@ -430,7 +433,7 @@ impl AsyncWrite for Wire {
             })?;
             let mut framing = this.framing.iter();
             let is_cut = framing.any(|framing| framing.waiting() != Waiting::Request);
-            if !(is_cut || this.refused) {
+            if this.late || !(is_cut || this.refused) {
                 return Poll::Ready(Ok(()));
             }
         }
