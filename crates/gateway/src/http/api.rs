@@ -24,7 +24,25 @@ pub fn api_router(gateway: Gateway) -> Router {
     Router::new()
         .route("/token", get(token).post(replace_token))
         .fallback(proxy)
+        .layer(middleware::from_fn_with_state(
+            gateway.clone(),
+            for_programs,
+        ))
         .with_state(gateway)
+}
+
+/// Whatever this router answers is for programs alone, and has a number.
+async fn for_programs(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let shared = gateway.shared();
+    let seqid = shared.seqid();
+    let mut response = match no_browsers(shared, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refuse(&refusal),
+    };
+    if let Ok(seqid) = HeaderValue::from_str(&seqid) {
+        response.headers_mut().insert(SEQID, seqid);
+    }
+    response
 }
 
 /// Puts the API proxy and the token centre in front of the internal API: a request goes to
@@ -47,14 +65,12 @@ async fn divert(State(api): State<Router>, request: Request, next: Next) -> Resp
 
 async fn proxy(State(gateway): State<Gateway>, request: Request) -> Response {
     let shared = gateway.shared();
-    let seqid = shared.seqid();
     let deadline = shared.deadline();
-    let may = no_browsers(shared, &request).and_then(|()| allow::check_cloud(request.uri().path()));
-    let answer = match may {
+    let answer = match allow::check_cloud(request.uri().path()) {
         Ok(()) => shared.call(request, &shared.config.allow, deadline).await,
         Err(refusal) => Err(refusal),
     };
-    let mut response = match answer {
+    match answer {
         Ok(answer) => {
             let (status, headers) = (answer.status, answer.headers.clone());
             let body = answer.into_body(shared.config.max_answer_bytes, deadline);
@@ -64,11 +80,7 @@ async fn proxy(State(gateway): State<Gateway>, request: Request) -> Response {
             response
         }
         Err(refusal) => refuse(&refusal),
-    };
-    if let Ok(seqid) = HeaderValue::from_str(&seqid) {
-        response.headers_mut().insert(SEQID, seqid);
     }
-    response
 }
 
 /// Which mini program's token.

@@ -308,6 +308,39 @@ async fn the_centre_tells_tokens_to_those_it_knows() {
 }
 
 #[tokio::test]
+async fn the_centre_tells_no_page_a_token_whatever_bearer_it_has() {
+    let world = World::new().await;
+    let rejected = r#"{"rejected":"t1"}"#;
+    for (method, body, allowed) in [("GET", "", 200), ("POST", rejected, 200), ("PUT", "", 405)] {
+        let asked = world.wechat.questions();
+        let ask = async |name: &'static str, value: &'static str| {
+            let request = Request::builder()
+                .method(method)
+                .uri("/token")
+                .header("authorization", format!("Bearer {BEARER}"))
+                .header(name, value)
+                .body(Body::from(body))
+                .expect("a request");
+            ask_centre(&world, request).await
+        };
+        for (name, value) in [
+            ("origin", "http://evil.example"),
+            ("origin", "null"),
+            ("sec-fetch-site", "none"),
+            ("host", "evil.example"),
+            ("host", "evil.example:8081"),
+        ] {
+            let said = ask(name, value).await;
+            let told = (said.status, said.errcode());
+            assert_eq!(told, (403, -808_010), "{method} {name} {value}");
+            assert!(!said.text.contains("access_token"), "{}", said.text);
+        }
+        assert_eq!(world.wechat.questions(), asked);
+        assert_eq!(ask("host", "127.0.0.1:8081").await.status, allowed);
+    }
+}
+
+#[tokio::test]
 async fn the_centre_replaces_a_token_somebody_was_rejected_with() {
     let world = World::new().await;
     world.call("/wxa/x").await;
