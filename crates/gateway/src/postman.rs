@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_base::token::Tokens;
@@ -111,7 +112,7 @@ impl Postman {
         let due = match self.queue.due(now, self.config.at_once * 2).await {
             Ok(due) => due,
             Err(error) => {
-                tracing::error!(%error, "the message queue cannot be read");
+                tracing::error!(error = chain(&error), "the message queue cannot be read");
                 return TROUBLE;
             }
         };
@@ -152,7 +153,7 @@ impl Postman {
                 after: now,
             };
             if let Err(error) = self.queue.hasten(hasten).await {
-                tracing::warn!(%error, "messages wait longer than they must");
+                tracing::warn!(error = chain(&error), "messages wait longer than they must");
             }
         }
     }
@@ -197,7 +198,7 @@ impl Postman {
         self.replies.give(&message.appid, &due.key, &verdict);
         if let Err(error) = settled {
             tracing::error!(
-                %error,
+                error = chain(&error),
                 message.id = due.seq,
                 "what became of a message could not be written; it may be delivered again"
             );
@@ -298,7 +299,7 @@ impl Postman {
         };
         if let Err(error) = self.queue.hasten(hasten).await {
             round.looked_at = None;
-            tracing::warn!(%error, "messages wait longer than they must");
+            tracing::warn!(error = chain(&error), "messages wait longer than they must");
         }
     }
 
@@ -317,7 +318,10 @@ impl Postman {
             dead: now - i64::from(self.config.dead_days) * 24 * HOUR_MILLIS,
         };
         if let Err(error) = self.queue.prune(before).await {
-            tracing::warn!(%error, "old messages could not be cleared away");
+            tracing::warn!(
+                error = chain(&error),
+                "old messages could not be cleared away"
+            );
         }
     }
 }

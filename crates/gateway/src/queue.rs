@@ -229,19 +229,17 @@ impl Queue {
         if !migrate(&mut conn).await.map_err(failed)? {
             return Err(Error::ForeignQueue { path });
         }
-        let (waiting, _): (i64, i64) = sqlx::query_as(COUNT)
-            .fetch_one(&mut conn)
-            .await
-            .map_err(failed)?;
+        let (waiting, _) = count(&mut conn).await.map_err(failed)?;
         let place = FilePlace::of(&path).map_err(|err| failed(err.into()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(2)
             .acquire_timeout(BUSY_TIMEOUT)
-            .connect_lazy_with(options);
+            .connect_lazy_with(options.clone());
         let path: Arc<Path> = path.into();
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writer = Writer {
-            conn,
+            conn: Some(conn),
+            options,
             queue,
             path: Arc::clone(&path),
             place: place.clone(),
@@ -381,6 +379,11 @@ impl Queue {
             },
         }
     }
+}
+
+/// How many messages wait, and how many were given up.
+pub(crate) async fn count(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
+    sqlx::query_as(COUNT).fetch_one(conn).await
 }
 
 /// How every connection is opened: a COMMIT returns when it is on the disk.

@@ -4,12 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use weappd_base::file_place::FilePlace;
 
 use crate::error::Error;
-use crate::queue::{Ended, Fate, Hasten, NewMessage, Put, Replay};
+use crate::queue::{Ended, Fate, Hasten, NewMessage, Put, Replay, count};
 
 /// How many jobs share one transaction at most.
 const MAX_BATCH: usize = 512;
@@ -56,7 +57,9 @@ enum Done {
 
 /// The task that owns the writing connection.
 pub(crate) struct Writer {
-    pub(crate) conn: SqliteConnection,
+    /// Gone after a transaction that failed.
+    pub(crate) conn: Option<SqliteConnection>,
+    pub(crate) options: SqliteConnectOptions,
     pub(crate) queue: mpsc::Receiver<Job>,
     pub(crate) path: Arc<Path>,
     pub(crate) place: FilePlace,
@@ -88,7 +91,9 @@ impl Writer {
         }
         // Closing folds the write-ahead log into the file; if that fails, the next start
         // does it.
-        if let Err(problem) = self.conn.close().await {
+        if let Some(conn) = self.conn
+            && let Err(problem) = conn.close().await
+        {
             tracing::warn!(error = %problem, "the message queue was not closed cleanly");
         }
         if let Some(answer) = closed {
@@ -100,9 +105,8 @@ impl Writer {
         if batch.is_empty() {
             return;
         }
-        let room = self.max_waiting - self.waiting;
         let written = match self.place.check() {
-            Ok(()) => commit(&mut self.conn, &batch, room).await,
+            Ok(()) => self.commit(&batch).await,
             // What is written to a file that was deleted is lost with it.
             Err(gone) => Err(gone.into()),
         };
@@ -123,6 +127,27 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Writes the batch in one transaction, on a new connection after one that failed: SQLite
+    /// itself rolls back when the disk is full or broken, sqlx then takes the transaction for
+    /// an open one, and its connection begins no other.
+    async fn commit(&mut self, batch: &[Job]) -> Result<(Vec<Done>, i64), sqlx::Error> {
+        let mut conn = if let Some(conn) = self.conn.take() {
+            conn
+        } else {
+            let mut conn = SqliteConnection::connect_with(&self.options).await?;
+            // A COMMIT that failed may stand in the file all the same.
+            (self.waiting, _) = count(&mut conn).await?;
+            conn
+        };
+        let written = commit(&mut conn, batch, self.max_waiting - self.waiting).await;
+        match &written {
+            Ok(_) => self.conn = Some(conn),
+            // Its lock goes with it; what it says at its end is no news.
+            Err(_) => drop(conn.close().await),
+        }
+        written
     }
 }
 
@@ -285,6 +310,98 @@ mod tests {
     use crate::queue::Queue;
     use weappd_base::tasks::Work;
 
+    /// What a writer at the file answers when one message of `size` bytes comes.
+    async fn put_one(writer: &mut Writer, key: &str, size: usize) -> Result<Put, Error> {
+        let (answer, answered) = oneshot::channel();
+        let message = NewMessage {
+            body: "x".repeat(size),
+            ..message(key)
+        };
+        writer
+            .write(vec![Job::Put(Box::new(message), answer)])
+            .await;
+        answered.await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_by_its_name_and_forgotten_when_it_has_space() {
+        for (jobs, size) in [(1, 100_000), (1, 20_000), (40, 4000)] {
+            let dir = tempfile::TempDir::new().expect("a directory");
+            let path = dir.path().join("inbox.db");
+            let work = Work::current();
+            let queue = Queue::open(path.clone(), 1000, &work);
+            queue.await.expect("opens").close().await;
+            let free = SqliteConnectOptions::new().filename(&path);
+            let open = async |options| SqliteConnection::connect_with(options).await;
+            let mut conn = open(&free).await.expect("opens");
+            let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+                .fetch_one(&mut conn)
+                .await
+                .expect("a number");
+            // A limit that every new connection has, as a disk.
+            let full = free
+                .clone()
+                .pragma("max_page_count", (pages + 2).to_string());
+            let conn = open(&full).await.expect("opens");
+            let mut writer = Writer {
+                conn: Some(conn),
+                options: full,
+                queue: mpsc::channel(1).1,
+                place: FilePlace::of(&path).expect("a file"),
+                path: path.into(),
+                waiting: 0,
+                max_waiting: 1000,
+            };
+            let first = put_one(&mut writer, "first", 10).await.expect("space");
+            assert_eq!(first, Put::New);
+            for _ in 0..3 {
+                let mut answers = Vec::new();
+                let batch = (0..jobs).map(|n| {
+                    let (answer, answered) = oneshot::channel();
+                    answers.push(answered);
+                    let message = NewMessage {
+                        body: "x".repeat(size),
+                        ..message(&n.to_string())
+                    };
+                    Job::Put(Box::new(message), answer)
+                });
+                let batch = batch.collect();
+                writer.write(batch).await;
+                for answer in answers {
+                    let refused = answer.await.expect("an answer").expect_err("no space");
+                    let said = weappd_base::causes::chain(&refused);
+                    assert!(said.contains("database or disk is full"), "{said}");
+                }
+                assert_eq!(writer.waiting, 1);
+            }
+            // What fits goes in while the disk is full for the rest.
+            let small = put_one(&mut writer, "small", 10).await;
+            assert_eq!(small.expect("space"), Put::New);
+            put_one(&mut writer, "large", 100_000)
+                .await
+                .expect_err("no space");
+            writer.options = free;
+            for key in ["0", "1"] {
+                let put = put_one(&mut writer, key, size).await.expect("space");
+                assert_eq!(put, Put::New, "{key}");
+            }
+            let again = put_one(&mut writer, "first", 10).await.expect("known");
+            assert_eq!((again, writer.waiting), (Put::Waiting, 4));
+        }
+    }
+
+    fn message(key: &str) -> NewMessage {
+        NewMessage {
+            appid: "wx1".to_owned(),
+            key: key.to_owned(),
+            openid: None,
+            kind: "text".to_owned(),
+            body: "{}".to_owned(),
+            is_deed: false,
+            now: 1,
+        }
+    }
+
     #[tokio::test]
     async fn what_waits_shares_a_transaction() {
         let dir = tempfile::TempDir::new().expect("a directory");
@@ -295,17 +412,7 @@ mod tests {
         let log = || std::fs::metadata(dir.path().join("inbox.db-wal")).map_or(0, |m| m.len());
         let before = log();
         // One thread: all of them ask before the writer runs.
-        let puts = (0..200).map(|n| {
-            queue.put(NewMessage {
-                appid: "wx1".to_owned(),
-                key: n.to_string(),
-                openid: None,
-                kind: "text".to_owned(),
-                body: "{}".to_owned(),
-                is_deed: false,
-                now: 1,
-            })
-        });
+        let puts = (0..200).map(|n| queue.put(message(&n.to_string())));
         let put = futures_util::future::join_all(puts).await;
         assert!(put.into_iter().all(|put| matches!(put, Ok(Put::New))));
         // A transaction of its own for each would write some pages for each.

@@ -14,6 +14,7 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::Instant;
+use weappd_base::causes::chain;
 
 use crate::deliver::Message;
 use crate::error::Error;
@@ -161,7 +162,11 @@ async fn take(
             return say(word.status, word.text);
         }
         Err(error) => {
-            tracing::error!(%error, hint = error.hint(), "a pushed message was not taken");
+            tracing::error!(
+                error = chain(&error),
+                hint = error.hint(),
+                "a pushed message was not taken"
+            );
             // WeChat pushes again what is not acknowledged.
             let status = match error {
                 Error::QueueFull | Error::Closed => StatusCode::SERVICE_UNAVAILABLE,

@@ -132,7 +132,7 @@ impl Writer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::path::Path;
     use weappd_base::file_place::FilePlace;
@@ -143,7 +143,7 @@ mod tests {
     use crate::vault;
     use weappd_base::secret::Secret;
 
-    fn login(n: usize) -> NewLogin {
+    pub(crate) fn login(n: usize) -> NewLogin {
         NewLogin {
             appid: "wx1".to_owned(),
             openid: format!("o{}", n % 2),

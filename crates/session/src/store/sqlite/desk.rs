@@ -36,7 +36,7 @@ pub(crate) struct Desk {
     path: PathBuf,
     busy: Duration,
     place: FilePlace,
-    /// Gone while a transaction is under way, and after one that crashed.
+    /// Gone while a transaction is under way, and after one that failed.
     conn: Option<Connection>,
 }
 
@@ -69,14 +69,17 @@ impl Desk {
                 Ok(()) => commit(&mut conn, &batch, &rules).map_err(Failed::Sqlite),
                 Err(gone) => Err(Failed::Gone(gone)),
             };
-            Ok((conn, written))
+            // One whose transaction failed is closed: nobody knows what it still holds when the
+            // disk is full or broken.
+            let is_sound = !matches!(written, Err(Failed::Sqlite(_)));
+            Ok((is_sound.then_some(conn), written))
         });
         // A job that did not end was thrown away with the house.
         let (conn, written) = job
             .await
             .map_err(|_| Error::Closed)?
             .map_err(|err| self.failed(err))?;
-        self.conn = Some(conn);
+        self.conn = conn;
         written.map_err(|failed| match failed {
             Failed::Sqlite(err) => self.failed(err),
             Failed::Gone(gone) => gone_from(&self.path, gone),
@@ -134,4 +137,49 @@ fn commit(conn: &mut Connection, batch: &Batch, rules: &Rules) -> Result<Done, r
     let done = write::write(batch, &change, rules)?;
     change.commit()?;
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    use crate::store::sqlite::connect;
+    use crate::store::writer::Job;
+    use crate::store::writer::tests::login;
+    use crate::vault;
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_by_its_name_and_forgotten_when_it_has_space() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("weappd.db");
+        drop(connect(&path).await.expect("opens"));
+        let place = FilePlace::of(&path).expect("a file");
+        let mut desk = Desk::new(&path, Duration::from_secs(1), place);
+        let rules = Arc::new(Rules {
+            max_sessions: 1000,
+            keys_kept: 3,
+            vault: vault::tests::vault(),
+        });
+        let batch = |logins: std::ops::Range<usize>| {
+            let mut batch = Batch::default();
+            for n in logins {
+                batch.add(Job::LogIn(Box::new(login(n)), oneshot::channel().0));
+            }
+            Arc::new(batch)
+        };
+        for round in 0..3 {
+            let small = batch(round..round + 1);
+            desk.commit(&small, &rules).await.expect("space");
+            // The limit of one connection: whoever opens another has space again.
+            let conn = desk.conn.as_ref().expect("a connection");
+            conn.pragma_update(None, "max_page_count", 1)
+                .expect("a limit at what there is");
+            let large = batch(1000 * (round + 1)..1000 * (round + 1) + 400);
+            let refused = desk.commit(&large, &rules).await.err().expect("no space");
+            let said = weappd_base::causes::chain(&refused);
+            assert!(said.contains("database or disk is full"), "{said}");
+            desk.commit(&large, &rules).await.expect("space");
+        }
+    }
 }
