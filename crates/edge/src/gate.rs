@@ -11,7 +11,8 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use weappd_base::wiretap::Party::{App, Phone, Weappd};
 
@@ -45,14 +46,35 @@ pub(crate) async fn answer(
     let visit = behind.as_ref().map_or(visit, |behind| &behind.visit);
     let mut tally = Tally::start(visit, &request, worker.ledger());
     let html = page::wants_html(request.headers());
+    let is_head = request.method() == Method::HEAD;
     let response = match road(worker, visit, behind.as_ref(), request).await {
         Ok(response) => response,
         Err(refusal) => page::refuse(refusal, html, visit.http1),
+    };
+    let response = if is_head {
+        without_body(response)
+    } else {
+        response
     };
     tally.answered(response.status().as_u16());
     let mut response = response.map(|body| body.tallied(tally));
     date::stamp(response.headers_mut(), worker.clock().unix_secs());
     response
+}
+
+/// The head alone, as HEAD is answered. Over HTTP/2 hyper would send the body.
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if response.body().is_end_stream() {
+        return response;
+    }
+    if let Some(length) = response.body().size_hint().exact() {
+        let length = HeaderValue::from(length);
+        response
+            .headers_mut()
+            .entry(header::CONTENT_LENGTH)
+            .or_insert(length);
+    }
+    response.map(|_| Body::full(""))
 }
 
 /// The steps in their order.
@@ -177,6 +199,9 @@ fn find_way(
         return Ok(Found::Answer(Box::new(response)));
     }
     let (way, session) = services::lead(site, path, &head.headers)?;
+    if way.leads_to_app() && !worker.inside() && site.reserved.holds(&head.method, path) {
+        return Err(Refusal::Reserved);
+    }
     let is_guarded = site.guards.any();
     Ok(Found::Way(Arc::clone(way), session, is_guarded))
 }
@@ -218,11 +243,12 @@ async fn go(
             let again = shared.copy_for_room(&head);
             let leg = Leg { head, body, fate };
             let answer = Box::pin(go(worker, visit, &shared.app, leg, ear)).await?;
-            match again {
-                Some(head) if SharedPath::is_unknown(&answer) => {
-                    room::enter(&shared.room, visit, head, Body::full("")).await
-                }
-                _ => Ok(answer),
+            let Some(head) = again else {
+                return Ok(answer);
+            };
+            match SharedPath::is_unknown(answer).await {
+                (true, _) => room::enter(&shared.room, visit, head, Body::full("")).await,
+                (false, answer) => Ok(answer),
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::claims::{Claim, is_doubtful};
 use crate::forwarded::address;
@@ -32,11 +32,24 @@ pub(crate) fn may_say(name: &str) -> bool {
 /// not the site's, with all that is said of them.
 pub(crate) fn keep_words(appids: &[String], headers: &mut HeaderMap, road: Road) {
     headers::drop_repeated_wx(headers);
-    if is_foreign(appids, headers) {
+    if is_foreign(appids, headers) || !names_users(headers) {
         headers::drop_claims_but(headers, |name, claim| {
             claim != Claim::Identity || road.keeps(name)
         });
     }
+}
+
+/// Whether those it names can be users: WeChat writes them in letters, digits, `-` and `_`.
+fn names_users(headers: &HeaderMap) -> bool {
+    let can_be = |id: &HeaderValue| {
+        let mut bytes = id.as_bytes().iter();
+        let letters = bytes.clone().any(u8::is_ascii_alphanumeric);
+        letters && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
+    };
+    let openid = headers.get(X_WX_OPENID).is_none_or(can_be);
+    // A user who is in no account that is bound has an empty one.
+    let unionid = headers.get(X_WX_UNIONID);
+    openid && unionid.is_none_or(|id| id.is_empty() || can_be(id))
 }
 
 /// Whether its user, or its mini program, is none of the site's. A user without a mini
@@ -51,8 +64,6 @@ fn is_foreign(appids: &[String], headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -61,6 +72,26 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         headers
+    }
+
+    #[test]
+    fn who_cannot_be_a_user_is_nobody() {
+        for (openid, stays) in [
+            ("oB_-1", true),
+            ("", false),
+            ("a b", false),
+            ("-", false),
+            ("o\"1", false),
+        ] {
+            let lines = [("x-wx-openid", openid), ("x-wx-unionid", "")];
+            let mut headers = map(&lines);
+            let road = Road {
+                to_room: false,
+                inside: false,
+            };
+            keep_words(&[], &mut headers, road);
+            assert_eq!(headers.contains_key(X_WX_OPENID), stays, "{openid:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use rustls::sign::CertifiedKey;
 
 use crate::certs::{self, CertTable};
@@ -39,7 +39,39 @@ pub(crate) struct Rooms {
     pub(crate) has_tls: bool,
     pub(crate) routes: Table<Arc<Way>>,
     pub(crate) guards: Guards,
+    pub(crate) reserved: Reserved,
     pub(crate) services: Services,
+}
+
+/// Paths that lead nobody but weappd itself to an app.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    paths: Guards,
+    /// The site's root is one.
+    root: bool,
+}
+
+impl Reserved {
+    fn new(host: &str, paths: &[String]) -> Result<Self, Error> {
+        let patterns = paths.iter().filter(|path| *path != "/").map(|path| {
+            Pattern::parse(path).map_err(|what| Error::Route {
+                host: host.to_owned(),
+                path: path.clone(),
+                what: what.to_owned(),
+            })
+        });
+        let patterns: Vec<Pattern> = patterns.collect::<Result<_, _>>()?;
+        Ok(Self {
+            paths: Guards::new(patterns.iter().map(|pattern| (pattern, true))),
+            root: paths.iter().any(|path| path == "/"),
+        })
+    }
+
+    /// Whether an app might take `path`, which is in its one spelling, for one of them.
+    pub(crate) fn holds(&self, method: &Method, path: &str) -> bool {
+        let asks = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        self.root && path == "/" && !asks || self.paths.want(path)
+    }
 }
 
 /// One route made ready.
@@ -99,6 +131,7 @@ impl House {
                 no_redirect: site.no_redirect.clone(),
                 has_tls: key.is_some(),
                 guards: guards(&routes),
+                reserved: Reserved::new(&first, &site.reserved)?,
                 routes,
                 services: build_services(&first, &appids, site.services, protected)?,
             });
@@ -326,6 +359,7 @@ mod tests {
             tls: None,
             redirect: None,
             no_redirect: Vec::new(),
+            reserved: Vec::new(),
             appids: Vec::new(),
             routes: routes.collect(),
             services: Vec::new(),

@@ -3,8 +3,17 @@
 use axum::Router;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 
+use crate::body::Body;
 use crate::house::To;
+use crate::page::{self, Refusal};
+
+/// An app's answer that is longer is read by nobody here.
+const MOST: u64 = 16 * 1024;
+/// What stands in an answer of the Wafer SDKs to a phone that wants a tunnel, also in a no.
+const TUNNEL_WORDS: [&str; 5] = ["connectUrl", "\"url\"", "wss:", "\"error\"", "ERR_"];
 
 /// A path that a room and an app share.
 #[derive(Debug)]
@@ -35,17 +44,30 @@ impl SharedPath {
         Some(copy)
     }
 
-    /// Whether an app that answers so has nothing for `GET` at this path. A page is what an
-    /// app sends for every path that it does not know otherwise.
-    pub(crate) fn is_unknown<B>(answer: &Response<B>) -> bool {
-        let kind = answer.headers().get(header::CONTENT_TYPE);
-        let is_page = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-        is_page && answer.status() == StatusCode::OK
-            || matches!(
-                answer.status(),
-                StatusCode::NOT_FOUND
-                    | StatusCode::METHOD_NOT_ALLOWED
-                    | StatusCode::NOT_IMPLEMENTED
-            )
+    /// Whether an app that answers so has nothing for `GET` at this path, and the answer.
+    /// Some apps answer every path: with a page, or with words that are no tunnel's.
+    pub(crate) async fn is_unknown(answer: Response<Body>) -> (bool, Response<Body>) {
+        match answer.status() {
+            StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED => return (true, answer),
+            StatusCode::OK => {}
+            _ => return (false, answer),
+        }
+        let headers = answer.headers();
+        let size = answer.body().size_hint().exact();
+        if headers.contains_key(header::CONTENT_ENCODING) || size.is_none_or(|size| size > MOST) {
+            let kind = headers.get(header::CONTENT_TYPE);
+            let is_page = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+            return (is_page, answer);
+        }
+        let (head, body) = answer.into_parts();
+        let Ok(body) = body.collect().await else {
+            return (false, page::refuse(Refusal::BadGateway, false, true));
+        };
+        let body = body.to_bytes();
+        let says = |word: &&str| memchr::memmem::find(&body, word.as_bytes()).is_some();
+        let is_unknown = !TUNNEL_WORDS.iter().any(says);
+        (is_unknown, Response::from_parts(head, Body::full(body)))
     }
 }

@@ -35,6 +35,9 @@ pub struct Site {
     pub redirect: Option<u16>,
     /// Paths, each exactly so, that plain HTTP is answered at all the same.
     pub no_redirect: Vec<String>,
+    /// Paths at which apps take what weappd itself sends them: they, and what is under them,
+    /// lead nobody else to an app, in no spelling. Of `/` that holds for what is no GET.
+    pub reserved: Vec<String>,
     /// The mini programs whose users are known here; without one, those of any.
     pub appids: Vec<String>,
     /// Where paths lead. The most specific one wins, in whatever order they stand.

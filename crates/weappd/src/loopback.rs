@@ -59,6 +59,7 @@ fn edge_of(
         config: small_config(),
         sites: vec![Site {
             no_redirect: Vec::new(),
+            reserved: Vec::new(),
             hosts,
             tls,
             redirect: None,

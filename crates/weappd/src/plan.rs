@@ -84,6 +84,8 @@ pub(crate) struct SitePlan {
     pub(crate) messages: Vec<String>,
     /// The paths of their further push configurations.
     pub(crate) push_paths: Vec<String>,
+    /// The paths at which its apps take pushed messages, of whatever site these came to.
+    pub(crate) message_targets: Vec<String>,
     /// Its own routes; they win over built-in endpoints.
     pub(crate) routes: Vec<Route>,
     /// What `X-WX-SERVICE` chooses among.

@@ -212,11 +212,57 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
         hosts: plan.hosts,
         tls: plan.tls,
         redirect: plan.redirect,
+        reserved: reserved(&no_redirect, &inbox, plan.message_targets),
         no_redirect,
         appids: plan.appids,
         routes,
         services: plan.services,
     }
+}
+
+/// What leads to an app from weappd alone: where apps take messages, and the inbox's paths in
+/// other spellings. A path that a site's own route took over is its app's.
+fn reserved(answered: &[String], inbox: &[String], targets: Vec<String>) -> Vec<String> {
+    let is_taken = |path: &String| inbox.contains(path) && !answered.contains(path);
+    let targets = targets.into_iter().filter(|path| !is_taken(path));
+    let mut all: Vec<String> = targets.chain(answered.iter().cloned()).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Gives each site the paths at which its apps take pushed messages. Sites that share an app
+/// share them.
+pub(crate) fn settle_message_targets(
+    sites: &mut [SitePlan],
+    path_of: impl Fn(&str) -> Option<String>,
+) {
+    let own: Vec<(Vec<String>, Vec<String>)> = sites
+        .iter()
+        .map(|site| {
+            let paths = site.messages.iter().filter_map(|appid| path_of(appid));
+            (paths.collect(), apps_of(site))
+        })
+        .collect();
+    for site in sites {
+        let apps = apps_of(site);
+        let shared = own
+            .iter()
+            .filter(|(_, others)| others.iter().any(|other| apps.contains(other)));
+        site.message_targets = shared.flat_map(|(paths, _)| paths.clone()).collect();
+    }
+}
+
+/// The names of a site's apps, and the addresses of its proxies.
+fn apps_of(site: &SitePlan) -> Vec<String> {
+    let routes = site.routes.iter().map(|route| &route.target);
+    let services = site.services.iter().map(|service| &service.target);
+    let names = routes.chain(services).map(|target| match target {
+        Target::App(name) => vec![name.clone()],
+        Target::Proxy(list) => list.clone(),
+        _ => Vec::new(),
+    });
+    names.flatten().collect()
 }
 
 /// Where `path` leads, at which phones ask for tunnels and business servers take callbacks.
@@ -301,6 +347,7 @@ mod tests {
             wafer2: true,
             messages: Vec::new(),
             push_paths: Vec::new(),
+            message_targets: Vec::new(),
             routes: Vec::new(),
             services: Vec::new(),
             tunnel_business: None,
@@ -433,6 +480,7 @@ mod tests {
             tls: None,
             redirect: Some(443),
             no_redirect: vec![INBOX.to_owned()],
+            reserved: Vec::new(),
             appids: Vec::new(),
             routes: vec![
                 Route {

@@ -47,7 +47,6 @@ async fn the_room_answers_only_get_and_the_app_all_else() {
 #[tokio::test]
 async fn an_app_asked_first_is_followed_by_the_room_only_where_it_knows_nothing() {
     for (status, words) in [
-        (StatusCode::OK, "app GET"),
         (StatusCode::UNAUTHORIZED, "app GET"),
         (StatusCode::INTERNAL_SERVER_ERROR, "app GET"),
         (StatusCode::NOT_FOUND, "room GET"),
@@ -64,18 +63,34 @@ async fn an_app_asked_first_is_followed_by_the_room_only_where_it_knows_nothing(
 }
 
 #[tokio::test]
-async fn a_page_for_every_path_is_no_tunnel() {
-    for (kind, words) in [
-        ("text/html", "room GET"),
-        ("text/html; charset=utf-8", "room GET"),
-        ("application/json", "app"),
-        ("text/plain", "app"),
+async fn an_answer_that_is_no_tunnels_is_none() {
+    let long: &'static str = "x".repeat(20_000).leak();
+    for (kind, says, is_apps) in [
+        ("text/html", "<p>Hello</p>", false),
+        ("text/html; charset=utf-8", long, false),
+        ("application/json", "{\"hello\":\"world\"}", false),
+        ("application/json", "{\"code\":0,\"data\":[]}", false),
+        ("text/plain", "Hello World", false),
+        // PHP says nothing of its kind, and the SDKs' answers are these.
+        (
+            "text/html",
+            "{\"code\":0,\"data\":{\"connectUrl\":\"wss://a/b\"}}",
+            true,
+        ),
+        ("application/json", "{\"url\":\"wss://a/b\"}", true),
+        (
+            "application/json",
+            "{\"code\":-1,\"error\":\"ERR_SKEY_INVALID\"}",
+            true,
+        ),
+        ("application/json", long, true),
     ] {
-        let app = Router::new().fallback(move || async move { ([("content-type", kind)], "app") });
+        let app = Router::new().fallback(move || async move { ([("content-type", kind)], says) });
         let to = shared(proxy_to(serve(app)), true);
         let world = Plan::new(vec![route("= /t", to)]).open();
         let answer = ask(world.http, "GET", "/t", &[], "").await;
-        assert_eq!(answer.text(), words, "{kind}");
+        let words = if is_apps { says } else { "room GET" };
+        assert_eq!(answer.text(), words, "{kind} {says:.40}");
         world.closed().await;
     }
 }

@@ -187,6 +187,7 @@ pub(crate) fn site(hosts: &[&str], routes: Vec<Route>) -> Site {
         hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
         tls: None,
         no_redirect: Vec::new(),
+        reserved: Vec::new(),
         redirect: None,
         appids: Vec::new(),
         routes,

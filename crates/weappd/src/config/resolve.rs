@@ -22,6 +22,7 @@ use crate::config::{
     site, spelling, tunnel, wechat_address,
 };
 use crate::plan::{InternalAccess, PushPlan, SitePlan};
+use crate::sites;
 
 /// What weappd.toml means. Every relative path is settled.
 #[derive(Debug)]
@@ -99,6 +100,9 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         site.push_paths = push::further_paths(&messages, &pushes);
         site.messages = messages;
     }
+    sites::settle_message_targets(&mut sites, |appid| {
+        pushes.get(appid).map(|push| push.path.clone())
+    });
     push::same_token(desk, &raw, &sites);
     push::tell_addresses(desk, &raw, &sites);
     site::tell(desk, &raw, &sites);

@@ -189,6 +189,7 @@ fn settle(
         services: service::all(desk, &written.path, written.services, &leads_to),
         messages: Vec::new(),
         push_paths: Vec::new(),
+        message_targets: Vec::new(),
         tunnel_business: None,
         tunnel_issuer: TunnelIssuer::default(),
         hosts,

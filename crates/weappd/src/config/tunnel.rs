@@ -82,18 +82,15 @@ pub(crate) fn settle(
 
 /// The business server of a file without any: weappd's app, which is told its key. The key
 /// is empty here, and made anew at each start.
-fn unasked(sites: &[SitePlan]) -> Option<Business> {
-    let host = |site: &SitePlan| {
-        site.hosts
-            .first()
-            .filter(|host| !host.contains('*'))
-            .cloned()
-    };
+fn unasked(sites: &mut [SitePlan]) -> Option<Business> {
     let site = sites
-        .iter()
+        .iter_mut()
         .find(|site| sites::is_apps(site, sites::TUNNEL))?;
+    let name = site.hosts.first().filter(|host| !host.contains('*'));
+    let host = name.cloned()?;
+    site.tunnel_business = Some(host.clone());
     Some(Business {
-        host: host(site)?,
+        host,
         ..Business::default()
     })
 }

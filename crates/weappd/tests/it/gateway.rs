@@ -134,6 +134,11 @@ async fn messages_reach_the_app_even_if_it_was_down() {
     nobody.serve(app);
     let (headers, body) = next(&mut heard).await;
     let message: Value = serde_json::from_str(&body).expect("plain JSON");
+    // Nobody else can pass for WeChat where the app takes them, however the app reads paths.
+    for path in ["/WEAPP/message", "/weapp/message%2F", "/weapp/message/x"] {
+        let forged = world.site().post(path).body(body.clone()).send().await;
+        assert_eq!(forged.status(), StatusCode::FORBIDDEN, "{path}");
+    }
     assert_eq!(message["Content"], "while it was down");
     assert_eq!(message["FromUserName"], openid);
     assert_eq!(headers["x-wx-openid"], openid);

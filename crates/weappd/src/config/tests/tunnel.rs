@@ -50,6 +50,14 @@ fn who_opens_tunnels_is_told() {
         weappd[0].contains("/weapp/upload, GET /weapp/tunnel of"),
         "{weappd:?}"
     );
+    let text = format!("{SITE}{MINIAPP}[app]\nrun = \"./app.sh\"\n");
+    let keyless = desk.notes(&text);
+    assert!(
+        keyless
+            .iter()
+            .any(|note| *note == shared("/weapp/tunnel")[0]),
+        "{keyless:?}"
+    );
     let route = "proxy = 1937\nroutes = [{ path = \"= /weapp/tunnel\", proxy = 5757 }]\n";
     assert_eq!(
         told(route, ""),
