@@ -83,7 +83,7 @@ key = "TUNNEL_KEY"
 #: routes = [
 #:   { path = "/", app = "shop" },
 #:   { path = "/api", proxy = ["127.0.0.1:5757", "127.0.0.1:5758"], session = "require" },
-#:   { path = "/static/", root = "html" },
+#:   { path = "/static/", root = "html" },        # /static/a.png is html/static/a.png
 #:   { path = "= /old", redirect = "https://www.example.com{path}", code = 301 },
 #: ]
 #: # What wx.cloud.callContainer's header X-WX-SERVICE chooses among:
