@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use weappd_apps::{Apps, AppsParts, Variables};
 use weappd_base::secret::Secret;
 use weappd_base::tasks::Stop;
@@ -78,6 +79,21 @@ struct House {
     apps: Apps,
 }
 
+/// Shells and systemd give a program 1,024 descriptors, and let it have more if it asks: each
+/// connection costs one, and the client's share of requests is a part of them. Its apps
+/// inherit what they may have.
+fn raise_descriptor_limit() {
+    const ENOUGH: u64 = 65_536;
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(ENOUGH, |most| most.min(ENOUGH));
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files stays low");
+        }
+    }
+}
+
 /// Builds the house, calls `announce` when it is open, and runs it until a signal.
 pub(crate) async fn run(
     plan: Plan,
@@ -85,6 +101,7 @@ pub(crate) async fn run(
     data: &DataDir,
     announce: impl FnOnce(),
 ) -> Result<(), Failure> {
+    raise_descriptor_limit();
     let mut goodbye = Goodbye::listen(match plan.dev {
         Some(_) => Hangup::Ends,
         None => Hangup::Reload,

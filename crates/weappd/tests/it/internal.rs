@@ -35,7 +35,11 @@ async fn other_names_of_this_machine_are_the_operators_to_give() {
         // The calls to WeChat's API go by the same names.
         let token = api.get("/token").send().await;
         let wechat = api.get("/wxa/getwxacode").send().await;
-        assert_eq!(token.status(), StatusCode::UNAUTHORIZED, "{host}");
+        let without_bearer = match status {
+            StatusCode::OK => StatusCode::UNAUTHORIZED,
+            other => other,
+        };
+        assert_eq!(token.status(), without_bearer, "{host}");
         let refused = String::from_utf8_lossy(wechat.body()).contains("-808010");
         assert_eq!(refused, status == StatusCode::FORBIDDEN, "{host}");
     }

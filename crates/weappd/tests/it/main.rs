@@ -18,6 +18,7 @@ mod clients;
 // WeChat's cloud hosting: what apps written for it are told, and by whom.
 mod cloud;
 // `weappd dev`, from an empty directory to Ctrl-C.
+mod descriptors;
 mod dev;
 // kill -9 in the middle of everything.
 mod durability;
