@@ -14,6 +14,7 @@
 //! - [`local_host`]: the names by which programs call listeners of this machine.
 //! - [`log_limit`]: log lines that anybody can cause.
 //! - [`secret`]: values that must not reach a log, an error or a client.
+//! - [`small_file`]: files that a setting names, read up to a size.
 //! - [`wiretap`]: what went over the wire, for the sequence diagram of `weappd dev`.
 //!
 //! # Invariants
@@ -30,6 +31,7 @@ pub mod json;
 pub mod local_host;
 pub mod log_limit;
 pub mod secret;
+pub mod small_file;
 pub mod tasks;
 pub mod token;
 pub mod wiretap;

@@ -18,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
+use weappd_base::small_file;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::certs::content::{Content, Wanted};
@@ -101,7 +102,7 @@ pub(crate) fn load(files: &CertFiles, hosts: &[String], unix_secs: i64) -> Resul
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::ReadFile {
+    small_file::read(path, small_file::MAX_BYTES).map_err(|source| Error::ReadFile {
         path: path.to_owned(),
         source,
     })

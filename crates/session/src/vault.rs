@@ -3,7 +3,7 @@
 //! XChaCha20-Poly1305 with a random nonce before each sealed text; what it is and whose is
 //! bound in, so that a row copied to another user opens nothing.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
+use weappd_base::small_file;
 use weappd_base::token::Tokens;
 use zeroize::Zeroizing;
 
@@ -83,15 +84,15 @@ impl Vault {
             }
         };
         make(file, &tokens).map_err(failed("give weappd the right to write there"))?;
-        let mut text = Zeroizing::new(String::new());
-        std::fs::File::open(file)
-            .and_then(|opened| opened.take(4096).read_to_string(&mut text))
-            .map_err(failed("give weappd the right to read it"))?;
-        let master = digits(&text).ok_or_else(|| {
-            failed("it must hold 64 hex digits; restore it from a backup")(
-                std::io::ErrorKind::InvalidData.into(),
-            )
+        let text = small_file::read_text(file, 4096).map(Zeroizing::new);
+        let damaged = failed("it must hold 64 hex digits; restore it from a backup");
+        let text = text.map_err(|error| match error.kind() {
+            ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::FileTooLarge => {
+                damaged(error)
+            }
+            _ => failed("give weappd the right to read it")(error),
         })?;
+        let master = digits(&text).ok_or_else(|| damaged(ErrorKind::InvalidData.into()))?;
         Ok(Self::new(*master, tokens))
     }
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use weappd_base::secret::Secret;
+use weappd_base::small_file;
 use weappd_simulator::{PushSettings, push};
 use weappd_wechat::Credential;
 
@@ -64,7 +65,7 @@ enum PushFormat {
 
 /// The text of a file that an option names.
 fn readable(file: &Path, option: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|error| {
+    small_file::read_text(file, small_file::MAX_BYTES).map_err(|error| {
         let name = file.display();
         let hint = match error.kind() {
             io::ErrorKind::NotFound => "make it, or give the name of one that is there",

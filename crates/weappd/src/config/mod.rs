@@ -59,6 +59,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use weappd_base::clock::Clock;
+use weappd_base::small_file;
 
 pub(crate) use problem::{Problem, Severity, render, to_json};
 pub(crate) use raw::LogFormat;
@@ -74,9 +75,6 @@ pub(crate) struct Loaded {
     /// What will likely not work, and what is good to know.
     pub(crate) warnings: Vec<Problem>,
 }
-
-/// No configuration is larger.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Reads and checks `path`; on failure, every error and warning.
 pub(crate) fn load(path: &Path, env: Env<'_>, look_up: LookUp<'_>) -> Result<Loaded, Vec<Problem>> {
@@ -111,14 +109,7 @@ fn dir_of(file: &Path) -> PathBuf {
 
 fn read(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
     let name = path.display();
-    let facts = std::fs::metadata(path);
-    if facts.as_ref().is_ok_and(|facts| facts.len() > MAX_BYTES) {
-        return Err((
-            format!("{name} is larger than 4 MiB"),
-            "is it the right file?",
-        ));
-    }
-    std::fs::read(path).map_err(|error| match error.kind() {
+    small_file::read(path, small_file::MAX_BYTES).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => (
             format!("{name} does not exist"),
             "`weappd init` writes one; `weappd dev` needs none",
@@ -126,6 +117,10 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
         std::io::ErrorKind::PermissionDenied => (
             format!("{name} may not be read by this user"),
             "it should belong to the user weappd runs as",
+        ),
+        std::io::ErrorKind::FileTooLarge | std::io::ErrorKind::InvalidInput => (
+            format!("{name} cannot be read: {error}"),
+            "is it the right file?",
         ),
         _ => (format!("{name} cannot be read: {error}"), ""),
     })

@@ -1,10 +1,10 @@
 //! Apps that log users in, or check sessions, by themselves: what they open weappd does not
 //! know, and what weappd opens they do not.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use weappd_apps::AppConfig;
+use weappd_base::small_file;
 use weappd_edge::{SessionRule, Target};
 
 use crate::config::{desk::Desk, resolve::Config};
@@ -13,8 +13,6 @@ use crate::sites::{builtin_paths, takes_over, tunnel_paths};
 
 /// The Wafer 2 SDK that looks every skey up in a MySQL database of its own.
 const SDK: &str = "wafer-node-sdk";
-/// No `package.json` is longer.
-const MAX_BYTES: u64 = 1024 * 1024;
 
 const TWO_WAYS: &str = "one of two ways: [session] store = \"mysql://user:password@host:3306/cAuth\", \
      the database of the SDK, so that both know every session; or dialects = [] for the site, and \
@@ -115,10 +113,7 @@ fn has_sdk(app: &AppConfig, base: &Path) -> bool {
 
 fn names_sdk(dir: &Path) -> bool {
     let path = dir.join("package.json");
-    if !fs::metadata(&path).is_ok_and(|facts| facts.len() <= MAX_BYTES) {
-        return false;
-    }
-    let text = fs::read(path).unwrap_or_default();
+    let text = small_file::read(&path, small_file::MAX_BYTES).unwrap_or_default();
     let Ok(package) = serde_json::from_slice::<serde_json::Value>(&text) else {
         return false;
     };

@@ -5,11 +5,11 @@
 
 use std::{
     cell::RefCell,
-    fs::File,
-    io::Read as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
+
+use weappd_base::small_file;
 
 use crate::config::document::{Entry, Node, Value};
 
@@ -87,18 +87,7 @@ fn file(path: &Path) -> Result<Fetched, String> {
         _ => format!("cannot be read: {error}"),
     };
     let facts = std::fs::metadata(path).map_err(said)?;
-    if !facts.is_file() {
-        return Err("is not a file".to_owned());
-    }
-    if facts.len() > MAX_BYTES {
-        return Err("is too large for a secret".to_owned());
-    }
-    let mut text = String::new();
-    File::open(path)
-        .map_err(said)?
-        .take(MAX_BYTES)
-        .read_to_string(&mut text)
-        .map_err(said)?;
+    let mut text = small_file::read_text(path, MAX_BYTES).map_err(said)?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     if text.is_empty() {
         return Err("is empty".to_owned());
@@ -143,9 +132,14 @@ mod tests {
 
         for (name, content, words) in [
             ("gone", None, "does not exist"),
-            (".", None, "is not a file"),
+            (".", None, "it is a directory, not a regular file"),
+            ("/dev/zero", None, "it is a device, not a regular file"),
             ("empty", Some(String::new()), "is empty"),
-            ("large", Some("x".repeat(70_000)), "too large"),
+            (
+                "large",
+                Some("x".repeat(70_000)),
+                "it is larger than 64 KiB",
+            ),
         ] {
             if let Some(content) = content {
                 std::fs::write(dir.path().join(name), content).expect("written");

@@ -9,6 +9,7 @@ use weappd_edge::{CertFiles, Target};
 use crate::config::{self, Config, Problem, Severity, sample};
 
 mod mends;
+mod special_files;
 mod tunnel;
 
 /// A directory with a certificate, a page and a program beside weappd.toml.

@@ -1,13 +1,13 @@
 //! What apps are told, so that `https://api.weixin.qq.com` leads them to the stand-in and
 //! they believe its certificate.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use weappd_apps::Variables;
 use weappd_base::secret::Secret;
+use weappd_base::small_file;
 
 use crate::exit::Failure;
 use crate::stand_in::trust::{Trust, write};
@@ -45,15 +45,14 @@ pub(super) fn of(
             "make the data directory writable",
         )
     };
-    let own = fs::read_to_string(&trust.authority).map_err(failed)?;
+    let read = |file: &Path| small_file::read_text(file, small_file::MAX_BYTES);
+    let own = read(&trust.authority).map_err(failed)?;
     let mut variables = Variables::new();
     let mut say = |name: &str, value: String| variables.insert(name.to_owned(), Secret::new(value));
     for (name, is_instead) in CERTIFICATES {
         let others = match environment(name) {
-            Some(file) => fs::read_to_string(file).ok(),
-            None if is_instead => SYSTEMS
-                .iter()
-                .find_map(|file| fs::read_to_string(file).ok()),
+            Some(file) => read(file.as_ref()).ok(),
+            None if is_instead => SYSTEMS.iter().find_map(|file| read(file.as_ref()).ok()),
             None => Some(String::new()),
         };
         let Some(others) = others else {
@@ -90,6 +89,8 @@ struct NotWritten(String, #[source] io::Error);
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::stand_in::trust::find_or_make;
 
