@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
@@ -59,29 +59,42 @@ pub(crate) struct Loaded {
 /// Reads a certificate chain and its key, as `weappd check` and the edge do.
 ///
 /// Errors are what cannot be served; the warnings are what WeChat and browsers refuse:
-/// an expired certificate, a gap in the chain, a host it does not cover.
+/// an expired certificate, a gap in the chain, a host it does not cover. What is wrong with
+/// either file is told at once.
 pub fn check_certificate(
     files: &CertFiles,
     hosts: &[String],
     unix_secs: i64,
-) -> Result<Vec<CertWarning>, Error> {
-    load(files, hosts, unix_secs).map(|loaded| loaded.warnings)
+) -> Result<Vec<CertWarning>, Vec<Error>> {
+    match (read_certificates(&files.cert), read_key(&files.key)) {
+        (Ok(blocks), Ok(key)) => match join(files, &blocks, key, hosts, unix_secs) {
+            Ok(loaded) => Ok(loaded.warnings),
+            Err(error) => Err(vec![error]),
+        },
+        (cert, key) => Err(cert.err().into_iter().chain(key.err()).collect()),
+    }
 }
 
 pub(crate) fn load(files: &CertFiles, hosts: &[String], unix_secs: i64) -> Result<Loaded, Error> {
     let blocks = read_certificates(&files.cert)?;
-    let der = read_key(&files.key)?;
-    let key = any_supported_type(&der).map_err(|_| Error::Certificate {
-        path: files.key.clone(),
-        what: "holds a key of a kind that TLS does not use".to_owned(),
-        hint: "use an ECDSA P-256 or an RSA key of at least 2048 bits".to_owned(),
-    })?;
+    let key = read_key(&files.key)?;
+    join(files, &blocks, key, hosts, unix_secs)
+}
+
+/// Sorts a certificate's chain, and proves that the key is its own.
+fn join(
+    files: &CertFiles,
+    blocks: &[Block],
+    key: Arc<dyn SigningKey>,
+    hosts: &[String],
+    unix_secs: i64,
+) -> Result<Loaded, Error> {
     let is_leaf = |der: &[u8]| {
         CertifiedKey::new(vec![der.to_vec().into()], Arc::clone(&key))
             .keys_match()
             .is_ok()
     };
-    let sorted = chain::sort(&files.cert, &blocks, is_leaf, unix_secs);
+    let sorted = chain::sort(&files.cert, blocks, is_leaf, unix_secs);
     let Some(chain) = sorted.map_err(|what| damaged(&files.cert, &what))? else {
         return Err(Error::Certificate {
             path: files.key.clone(),
@@ -160,7 +173,7 @@ fn read_certificates(path: &Path) -> Result<Vec<Block>, Error> {
         .collect())
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+fn read_key(path: &Path) -> Result<Arc<dyn SigningKey>, Error> {
     let blocks = read_blocks(path, Wanted::Key)?;
     let kinds: Vec<Content> = blocks.iter().map(content::of_block).collect();
     let Some(block) = blocks
@@ -175,10 +188,15 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
         return Err(is_not(path, told, Wanted::Key, true));
     };
     let der = block.der.clone();
-    Ok(match block.label.as_str() {
+    let der: PrivateKeyDer<'static> = match block.label.as_str() {
         "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der).into(),
         "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der).into(),
         _ => PrivatePkcs8KeyDer::from(der).into(),
+    };
+    any_supported_type(&der).map_err(|_| Error::Certificate {
+        path: path.to_owned(),
+        what: "holds a key of a kind that TLS does not use".to_owned(),
+        hint: "use an ECDSA P-256 or an RSA key of at least 2048 bits".to_owned(),
     })
 }
 
@@ -229,7 +247,7 @@ fn inspect(
             };
             warn(
                 format!("does not cover {host}: {of}"),
-                "order a certificate with this name, or take the name out of the site's hosts",
+                "order a certificate with this name, or take the name out of the site's `domain` or `aliases`",
             );
         }
     }

@@ -322,7 +322,9 @@ fn a_file_that_is_no_certificate_or_key_is_called_by_its_name() {
         ),
     ] {
         let files = family.files(&cert, key.as_bytes());
-        let error = check_certificate(&files, &[], NOW).expect_err(what);
+        let errors = check_certificate(&files, &[], NOW).expect_err(what);
+        assert_eq!(errors.len(), 1, "{what}: {errors:?}");
+        let error = &errors[0];
         let (told, way_out) = (error.to_string(), error.hint().unwrap_or_default());
         assert!(
             told.contains("site.crt") && told.contains(what),
@@ -363,7 +365,9 @@ fn a_file_that_is_no_certificate_or_key_is_called_by_its_name() {
         ),
     ] {
         let files = family.files(bundle.as_bytes(), &key);
-        let error = check_certificate(&files, &[], NOW).expect_err(what);
+        let errors = check_certificate(&files, &[], NOW).expect_err(what);
+        assert_eq!(errors.len(), 1, "{what}: {errors:?}");
+        let error = &errors[0];
         let (told, way_out) = (error.to_string(), error.hint().unwrap_or_default());
         assert!(
             told.contains("site.key") && told.contains(what),

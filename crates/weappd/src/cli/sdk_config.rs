@@ -10,9 +10,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 use weappd_tunnel::Business;
 
-use crate::cli::{say, serve};
-use crate::config::Config;
+use crate::cli::{check, say, serve};
+use crate::config::{self, Config};
 use crate::exit::Failure;
+use crate::host_lookup;
 
 /// What is printed.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -45,7 +46,12 @@ struct Answers {
 }
 
 pub(super) fn run(file: &Path, host: Option<&str>, format: Format) -> Result<(), Failure> {
-    let config = serve::load(file)?;
+    // The secrets are in the shell of the weappd that serves; nothing of them is printed.
+    let config = serve::told(config::load_addresses(
+        file,
+        &check::variable,
+        &host_lookup::addresses,
+    ))?;
     let answers = answers(&config, host)?;
     let (text, hint) = match format {
         Format::File => (format!("{:#}", as_file(&answers)), FILE_HINT),
@@ -84,6 +90,10 @@ fn tell(hint: &str) {
     eprint!("{hint}");
 }
 
+/// Where it is written to keeps what is there already.
+const NO_KEY_HINT: &str = "`openssl rand -hex 32` prints one; write it into weappd.toml, then \
+restart weappd:\n    [tunnel]\n    key = \"what openssl printed\"";
+
 fn answers(config: &Config, host: Option<&str>) -> Result<Answers, Failure> {
     let hosts: Vec<&str> = config
         .sites
@@ -106,7 +116,7 @@ fn answers(config: &Config, host: Option<&str>) -> Result<Answers, Failure> {
     let Some(business) = businesses.iter().find(has_key) else {
         return Err(Failure::say(
             format_args!("{host} has no tunnel key"),
-            "give one: key = \"…\" under [tunnel] (`weappd init` writes a random one)",
+            NO_KEY_HINT,
         ));
     };
     let mut sites = config.sites.iter();
@@ -216,6 +226,52 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_need_no_secret_but_the_tunnel_key() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("weappd.toml");
+        let load = |tunnel: &str| {
+            let text = format!(
+                "domain = \"a.com\"\ntls = \"off\"\n[app]\nrun = \"sh x\"\n\
+                 env = {{ DB_PASSWORD = {{ env = \"UNSET\" }} }}\n\
+                 [miniapp]\nappid = \"wx1234567890abcdef\"\nsecret = {{ env = \"UNSET\" }}\n\
+                 message_token = {{ env = \"UNSET\" }}\n\
+                 encoding_aes_key = {{ env = \"UNSET\" }}\n\
+                 [miniapp.api_security]\nsymmetric_key = {{ env = \"UNSET\" }}\n\
+                 [internal]\ntoken = {{ env = \"UNSET\" }}\n{tunnel}"
+            );
+            std::fs::write(&file, text).expect("written");
+            config::load_addresses(&file, &|_| None, &|_| Vec::new())
+        };
+        let loaded = load("[tunnel]\nkey = \"9f338d1f0ecc37d25ac7b161c1d7bf72\"\n");
+        let loaded = loaded.unwrap_or_else(|found| unreachable!("{found:#?}"));
+        let answers = answers(&loaded.config, None).unwrap_or_else(|_| unreachable!("a key"));
+        assert_eq!(answers.appid.as_deref(), Some("wx1234567890abcdef"));
+        assert_eq!(answers.key, "9f338d1f0ecc37d25ac7b161c1d7bf72");
+        // What is printed must be there.
+        let found = load("[tunnel]\nkey = { env = \"NO_KEY\" }\n").expect_err("no key");
+        let told: Vec<_> = found.iter().map(|p| p.message.as_str()).collect();
+        assert!(told.contains(&"the environment variable NO_KEY is not set"));
+        assert!(
+            !told.iter().any(|words| words.contains("UNSET")),
+            "{told:?}"
+        );
+        // Who serves needs them all.
+        let served = config::load(&file, &|_| None, &|_| Vec::new()).expect_err("no secrets");
+        assert!(
+            served
+                .iter()
+                .any(|p| p.message.contains("UNSET is not set"))
+        );
+    }
+
+    #[test]
+    fn without_a_tunnel_key_the_lines_to_write_are_told() {
+        for words in ["openssl rand -hex 32", "[tunnel]\n", "key = \""] {
+            assert!(NO_KEY_HINT.contains(words), "{words}");
+        }
+    }
 
     #[test]
     fn values_are_quoted_where_a_shell_would_read_more_than_a_value() {

@@ -8,7 +8,7 @@ use weappd_base::token::Tokens;
 use weappd_edge::{Bound, Kind};
 
 use crate::cli::{check, say};
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config, Loaded, LogFormat, Problem};
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
 use crate::plan::{Plan, Sections, Sockets, TunnelForApps};
@@ -17,8 +17,17 @@ use crate::{host_lookup, listen, logging, wiring};
 
 /// A configuration that can be served, or every problem of it.
 pub(super) fn load(file: &Path) -> Result<Config, Failure> {
+    told(config::load(
+        file,
+        &check::variable,
+        &host_lookup::addresses,
+    ))
+}
+
+/// What was loaded, its warnings told; or every problem of it.
+pub(super) fn told(loaded: Result<Loaded, Vec<Problem>>) -> Result<Config, Failure> {
     let color = check::Colors::of_terminal().stderr;
-    match config::load(file, &check::variable, &host_lookup::addresses) {
+    match loaded {
         Ok(loaded) => {
             let loud: Vec<_> = loaded
                 .warnings

@@ -75,6 +75,13 @@ pub(crate) fn settle(
         their_key: raw.wechat_certificate.clone(),
         their_key_sn: raw.wechat_certificate_sn.clone(),
     };
+    let lacks = |key: &&str| {
+        let at = [section.as_slice(), &[Step::Key(key)]].concat();
+        desk.reader.is_left_out(desk.doc, &at)
+    };
+    if ["symmetric_key", "private_key"].iter().any(lacks) {
+        return None;
+    }
     if let Err(problem) = Channel::new(&keys) {
         desk.error(
             &section,

@@ -1,7 +1,6 @@
 //! Chinese full-width characters where TOML wants the plain ones, as an input method in
 //! Chinese mode writes them.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 
 /// The plain character that a full-width one stands for.
@@ -21,6 +20,21 @@ pub(crate) fn plain(c: char) -> Option<char> {
     })
 }
 
+/// A full-width character, and what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    c: char,
+    deed: Deed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    /// Write this one for it.
+    Write(char),
+    /// It ends a sentence where a value has ended: nothing stands there in TOML.
+    Remove,
+}
+
 /// The line at `at`, if full-width characters stand in it outside of texts and comments:
 /// where they are, and what to do.
 pub(crate) fn in_line(text: &str, at: usize) -> Option<(Range<usize>, String, String)> {
@@ -28,45 +42,115 @@ pub(crate) fn in_line(text: &str, at: usize) -> Option<(Range<usize>, String, St
     let start = head.rfind('\n').map_or(0, |end| end + 1);
     let line = text.get(start..)?.lines().next()?;
     let found = outside(line);
-    let first = found.first()?.0;
-    let last = found.last().map_or(first, |(at, c)| at + c.len_utf8());
-    let chars: Vec<char> = found.into_iter().map(|(_, c)| c).collect();
-    Some((start + first..start + last, named(&chars), mend(&chars)))
+    let first = found.marks.first()?.0;
+    let (last, mark) = found.marks.last()?;
+    let span = start + first..start + last + mark.c.len_utf8();
+    let bare = found.value.is_some_and(|at| is_bare(&line[at..]));
+    let marks: Vec<Mark> = found.marks.into_iter().map(|(_, mark)| mark).collect();
+    Some((span, named(&marks), mend(&marks, bare)))
 }
 
 /// What a value holds of them, as a hint.
 pub(crate) fn in_value(value: &str) -> Option<String> {
-    let found: Vec<char> = value.chars().filter(|c| plain(*c).is_some()).collect();
-    let hint = || format!("{}: {}", named(&found), mend(&found));
-    (!found.is_empty()).then(hint)
+    let write = |c| {
+        plain(c).map(|plain| Mark {
+            c,
+            deed: Deed::Write(plain),
+        })
+    };
+    let marks: Vec<Mark> = value.chars().filter_map(write).collect();
+    let hint = || format!("{}: {}", named(&marks), mend(&marks, false));
+    (!marks.is_empty()).then(hint)
+}
+
+/// What [`outside`] finds.
+#[derive(Default)]
+struct Found {
+    marks: Vec<(usize, Mark)>,
+    /// Behind the sign between a key and its value.
+    value: Option<usize>,
 }
 
 /// Those that stand neither in a closed text nor in a comment.
-fn outside(line: &str) -> Vec<(usize, char)> {
-    let mut found = Vec::new();
+fn outside(line: &str) -> Found {
+    let mut found = Found::default();
     // Since the quote that opened a text.
     let mut open: Option<(char, usize)> = None;
     let mut escaped = false;
+    let mut depth = 0_usize;
+    // Before the character, blanks and marks left out.
+    let mut before = None;
     for (at, c) in line.char_indices() {
+        let rest = &line[at + c.len_utf8()..];
         match open {
-            Some((quote, before)) if c == quote && !escaped => {
-                found.truncate(before);
+            Some((quote, marks)) if c == quote && !escaped => {
+                found.marks.truncate(marks);
                 open = None;
             }
-            None if c == '"' || c == '\'' => open = Some((c, found.len())),
+            None if c == '"' || c == '\'' => open = Some((c, found.marks.len())),
             None if c == '#' => break,
-            _ => found.extend(plain(c).map(|_| (at, c))),
+            _ => {
+                let meant = plain(c);
+                let mut deed = meant.map(Deed::Write);
+                if open.is_none() && depth == 0 && found.value.is_none() {
+                    if c == '：' {
+                        deed = Some(Deed::Write('='));
+                    }
+                    if matches!(c, '=' | '＝' | '：') {
+                        found.value = Some(at + c.len_utf8());
+                    }
+                } else if depth == 0 && ends(c) && is_end(rest) {
+                    let closed = before.is_some_and(|c| "\"'”’」]}】".contains(c));
+                    if closed || open.is_none() {
+                        deed = Some(Deed::Remove);
+                    }
+                }
+                // A section's name has no value.
+                if depth == 0 && before == Some(']') && ends(c) && c != '，' && c != '、' {
+                    deed = Some(Deed::Remove);
+                }
+                found.marks.extend(deed.map(|deed| (at, Mark { c, deed })));
+                match meant.unwrap_or(c) {
+                    '[' | '{' if open.is_none() => depth += 1,
+                    ']' | '}' if open.is_none() => depth = depth.saturating_sub(1),
+                    // What follows is a comment.
+                    '#' if open.is_none() => break,
+                    _ => {}
+                }
+            }
+        }
+        if !c.is_whitespace() && !ends(c) {
+            before = Some(plain(c).filter(|c| *c == ']').unwrap_or(c));
         }
         escaped = c == '\\' && !escaped && matches!(open, Some(('"', _)));
     }
     found
 }
 
-fn each(chars: &[char]) -> Vec<char> {
-    let mut each: Vec<char> = Vec::new();
-    for c in chars {
-        if !each.contains(c) {
-            each.push(*c);
+/// Whether it ends a sentence or a part of one.
+fn ends(c: char) -> bool {
+    matches!(c, '。' | '，' | '、' | '；' | '：' | '！' | '？' | '．')
+}
+
+/// Whether nothing follows on the line.
+fn is_end(rest: &str) -> bool {
+    let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || ends(c));
+    rest.is_empty() || rest.starts_with(['#', '＃'])
+}
+
+/// Whether a value is a text that lacks its quotes.
+fn is_bare(value: &str) -> bool {
+    let value = value.trim_start();
+    let word = value.split(|c: char| !c.is_alphanumeric()).next();
+    let is_known = matches!(word, Some("true" | "false" | "inf" | "nan"));
+    value.starts_with(|c: char| c.is_alphabetic() || "./$~<".contains(c)) && !is_known
+}
+
+fn each(marks: &[Mark]) -> Vec<Mark> {
+    let mut each: Vec<Mark> = Vec::new();
+    for mark in marks {
+        if !each.contains(mark) {
+            each.push(*mark);
         }
     }
     each
@@ -80,27 +164,38 @@ fn shown(c: char) -> String {
     }
 }
 
-fn named(chars: &[char]) -> String {
-    let each: Vec<String> = each(chars).into_iter().map(shown).collect();
+fn named(marks: &[Mark]) -> String {
+    let mut each: Vec<String> = each(marks).iter().map(|mark| shown(mark.c)).collect();
+    each.dedup();
     match each.as_slice() {
         [one] => format!("{one} is a Chinese full-width character"),
         _ => format!("{} are Chinese full-width characters", each.join(" ")),
     }
 }
 
-fn mend(chars: &[char]) -> String {
-    let mut mend = "write ".to_owned();
-    for (at, c) in each(chars).into_iter().enumerate() {
-        let comma = if at == 0 { "" } else { ", " };
-        let plain = match plain(c) {
-            // A colon means nothing in TOML; between a key and its value it is meant as =.
-            Some(' ') => "a plain blank".to_owned(),
-            Some(plain) => plain.to_string(),
-            None => continue,
-        };
-        let _ = write!(mend, "{comma}{plain} for {}", shown(c));
+fn mend(marks: &[Mark], bare: bool) -> String {
+    let marks = each(marks);
+    let write = |mark: &Mark| match mark.deed {
+        Deed::Write(' ') => Some(format!("a plain blank for {}", shown(mark.c))),
+        Deed::Write(plain) => Some(format!("{plain} for {}", shown(mark.c))),
+        Deed::Remove => None,
+    };
+    let written: Vec<String> = marks.iter().filter_map(write).collect();
+    let removed = marks.iter().filter(|mark| mark.deed == Deed::Remove);
+    let removed: Vec<String> = removed.map(|mark| shown(mark.c)).collect();
+    let mut mends = Vec::new();
+    if !written.is_empty() {
+        mends.push(format!("write {}", written.join(", ")));
     }
-    mend
+    if written.is_empty() && removed.len() == 1 {
+        mends.push("remove it".to_owned());
+    } else if !removed.is_empty() {
+        mends.push(format!("remove {}", removed.join(" ")));
+    }
+    if bare {
+        mends.push("quote the value".to_owned());
+    }
+    mends.join(" and ")
 }
 
 #[cfg(test)]
@@ -119,7 +214,36 @@ mod tests {
             ("a ＝ 1", "＝", "write = for ＝"),
             ("【app】", "【app】", "write [ for 【, ] for 】"),
             ("a = [1，2]", "，", "write , for ，"),
-            ("a：1", "：", "write : for ："),
+            ("a：1", "：", "write = for ："),
+            ("a：\"b\"", "：", "write = for ："),
+            ("a：b.js", "：", "write = for ： and quote the value"),
+            ("a ＝ ./b", "＝", "write = for ＝ and quote the value"),
+            ("\"a：b\"：true", "：", "write = for ："),
+            ("a = [b：1]", "：", "write : for ："),
+            ("a = \"b\"。", "。", "remove it"),
+            ("a = 1937； # c", "；", "remove it"),
+            ("a = [1]，", "，", "remove it"),
+            ("[a]。", "。", "remove it"),
+            (
+                "【a】：",
+                "【a】：",
+                "write [ for 【, ] for 】 and remove ：",
+            ),
+            (
+                "a = “b”。",
+                "“b”。",
+                "write \" for “, \" for ” and remove 。",
+            ),
+            ("a = \"b”！", "”！", "write \" for ” and remove ！"),
+            ("a = b。", "。", "remove it and quote the value"),
+            (
+                "a：b，",
+                "：b，",
+                "write = for ： and remove ， and quote the value",
+            ),
+            ("  \"b\"，", "，", "write , for ，"),
+            ("  { a = 1 }，", "，", "write , for ，"),
+            ("a = 1。5", "。", "write . for 。"),
             ("ａ = 1", "ａ", "write a for ａ"),
             (
                 "a =\u{3000}1",
@@ -127,7 +251,7 @@ mod tests {
                 "write a plain blank for a full-width blank",
             ),
             ("a = \"b”", "”", "write \" for ”"),
-            ("a = \"名，\" ＃ x，", "＃ x，", "write # for ＃, , for ，"),
+            ("a = \"名，\" ＃ x，", "＃", "write # for ＃"),
         ] {
             let (shown, _, how) = told(line).expect(line);
             assert_eq!((shown, how.as_str()), (span, mend), "{line}");

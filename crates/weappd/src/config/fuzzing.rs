@@ -53,7 +53,7 @@ fn told(bytes: &[u8]) -> String {
             .then(|| format!("the value of {name}"))
     };
     let path = Path::new("/nowhere/at/all/weappd.toml");
-    let problems: Vec<Problem> = match check(path, bytes, &env, &|_| Vec::new()) {
+    let problems: Vec<Problem> = match check((path, bytes), true, &env, &|_| Vec::new()) {
         Ok(loaded) => {
             let errors = |problem: &&Problem| problem.severity == Severity::Error;
             assert_eq!(loaded.warnings.iter().filter(errors).count(), 0);

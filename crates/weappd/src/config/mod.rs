@@ -78,8 +78,26 @@ pub(crate) struct Loaded {
 
 /// Reads and checks `path`; on failure, every error and warning.
 pub(crate) fn load(path: &Path, env: Env<'_>, look_up: LookUp<'_>) -> Result<Loaded, Vec<Problem>> {
+    load_as(path, true, env, look_up)
+}
+
+/// The same for who only wants addresses: a secret whose variable is not set here is left out.
+pub(crate) fn load_addresses(
+    path: &Path,
+    env: Env<'_>,
+    look_up: LookUp<'_>,
+) -> Result<Loaded, Vec<Problem>> {
+    load_as(path, false, env, look_up)
+}
+
+fn load_as(
+    path: &Path,
+    needs_secrets: bool,
+    env: Env<'_>,
+    look_up: LookUp<'_>,
+) -> Result<Loaded, Vec<Problem>> {
     match read(path) {
-        Ok(bytes) => check(path, &bytes, env, look_up),
+        Ok(bytes) => check((path, &bytes), needs_secrets, env, look_up),
         Err((message, hint)) => {
             let problems = problem::Problems::new(path, "");
             problems.error(None, message, hint);
@@ -128,8 +146,8 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
 
 /// Checks the bytes of the file `path`.
 fn check(
-    path: &Path,
-    bytes: &[u8],
+    (path, bytes): (&Path, &[u8]),
+    needs_secrets: bool,
     env: Env<'_>,
     look_up: LookUp<'_>,
 ) -> Result<Loaded, Vec<Problem>> {
@@ -161,6 +179,7 @@ fn check(
         env,
         dir: dir_of(path),
         files: RefCell::default(),
+        needs_secrets,
     };
     let reader = read::Reader::new(&problems, &secrets);
     let raw: raw::Raw = reader.read(&doc);

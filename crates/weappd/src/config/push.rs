@@ -38,7 +38,8 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
     let mut pushes = BTreeMap::new();
     for (path, appid, mini) in short.chain(long) {
         let at = |key| [path.as_slice(), &[Step::Key(key)]].concat();
-        if mini.encoding_aes_key.is_some() && mini.message_token.is_none() {
+        let has_token = desk.says(&at("message_token"));
+        if mini.encoding_aes_key.is_some() && !has_token {
             desk.error(
                 &at("encoding_aes_key"),
                 "an EncodingAESKey goes with a message_token, which is missing",

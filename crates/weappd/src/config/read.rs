@@ -221,6 +221,7 @@ impl<'de> At<'_, 'de> {
         let fetched = self.reader.secrets.fetch(kind, name);
         let fetched = fetched.map_err(|missing| Mistake {
             span: Some(place.span.clone()),
+            told: self.reader.secrets.spares(kind, self.key),
             ..self.mistake(missing.message, &missing.hint)
         })?;
         if let Some(risk) = fetched.warning {
@@ -483,6 +484,7 @@ mod tests {
             env: &env,
             dir: std::path::PathBuf::new(),
             files: RefCell::default(),
+            needs_secrets: true,
         };
         let (a, b) = Reader::new(&problems, &secrets).read_both(&doc);
         let found = problems.into_sorted();

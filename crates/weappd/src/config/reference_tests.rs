@@ -63,6 +63,7 @@ fn as_told<T: for<'de> Deserialize<'de> + Default>(heading: &str) -> T {
         env: &|_| None,
         dir: std::path::PathBuf::new(),
         files: std::cell::RefCell::default(),
+        needs_secrets: true,
     };
     let value = Reader::new(&problems, &secrets).read(&doc);
     let found = problems.into_sorted();

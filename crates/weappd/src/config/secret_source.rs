@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use weappd_base::secret::is_secret_name;
 use weappd_base::small_file;
 
 use crate::config::document::{Entry, Node, Value};
@@ -27,6 +28,9 @@ pub(crate) struct SecretSource<'a> {
     pub(crate) dir: PathBuf,
     /// Every file that was asked for.
     pub(crate) files: RefCell<Vec<PathBuf>>,
+    /// Whether secrets are needed: who only reads addresses does without those whose
+    /// variable is set in the shell of `weappd serve` alone.
+    pub(crate) needs_secrets: bool,
 }
 
 /// Why a text could not be fetched; the caller knows where it was asked for.
@@ -55,6 +59,16 @@ pub(crate) fn reference(node: &Node) -> Option<(&str, &str, &Node)> {
 }
 
 impl SecretSource<'_> {
+    /// Whether the setting `key` may be left out if its variable is not set. `key` may not:
+    /// the tunnel key is told to business servers together with the addresses.
+    pub(crate) fn spares(&self, kind: &str, key: &str) -> bool {
+        let is_apps = !key.contains(|c: char| c.is_lowercase());
+        let is_secret = matches!(key, "token" | "symmetric_key" | "private_key")
+            || is_secret_name(key)
+            || is_apps;
+        !self.needs_secrets && kind == "env" && is_secret
+    }
+
     /// Fetches the text that `kind` (`env` or `file`) and `name` refer to.
     pub(crate) fn fetch(&self, kind: &str, name: &str) -> Result<Fetched, Missing> {
         if kind == "env" {
@@ -69,13 +83,18 @@ impl SecretSource<'_> {
     }
 
     fn variable(&self, name: &str) -> Result<Fetched, Missing> {
-        let text = (self.env)(name).filter(|text| !text.is_empty());
-        let text = text.ok_or_else(|| Missing {
-            message: format!("the environment variable {name} is not set"),
-            hint: format!("set {name} where weappd is started, or use {{ file = \"...\" }}"),
-        })?;
-        let warning = None;
-        Ok(Fetched { text, warning })
+        let (what, mend) = match (self.env)(name) {
+            Some(text) if !text.is_empty() => {
+                let warning = None;
+                return Ok(Fetched { text, warning });
+            }
+            Some(_) => ("is empty", "give it a value"),
+            None => ("is not set", "set it"),
+        };
+        Err(Missing {
+            message: format!("the environment variable {name} {what}"),
+            hint: format!("{mend} where weappd is started, or use {{ file = \"...\" }}"),
+        })
     }
 }
 
@@ -107,16 +126,23 @@ mod tests {
     #[test]
     fn texts_come_from_the_environment_and_from_files() {
         let dir = tempfile::tempdir().expect("a directory");
-        let env = |name: &str| (name == "SET").then(|| "from env".to_owned());
+        let env = |name: &str| match name {
+            "SET" => Some("from env".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
         let source = SecretSource {
             env: &env,
             dir: dir.path().to_owned(),
             files: RefCell::default(),
+            needs_secrets: true,
         };
         let text = |kind, name| source.fetch(kind, name).map(|f| f.text);
         assert_eq!(text("env", "SET").as_deref(), Ok("from env"));
         let missing = text("env", "UNSET").expect_err("not set");
         assert!(missing.message.contains("UNSET is not set"));
+        let missing = text("env", "EMPTY").expect_err("empty");
+        assert!(missing.message.ends_with("EMPTY is empty"), "{missing:?}");
 
         let path = dir.path().join("secret");
         std::fs::write(&path, "from file\r\n").expect("written");

@@ -299,19 +299,19 @@ fn certificate(desk: &Desk<'_>, written: &Written<'_>, files: &CertFiles, hosts:
                 }
             }
         }
-        Err(error) => {
-            let at = match &error {
+        Err(errors) => errors.iter().for_each(|error| {
+            let at = match error {
                 weappd_edge::Error::ReadFile { path, .. }
                 | weappd_edge::Error::Certificate { path, .. } => place(path),
                 _ => written.at("cert"),
             };
-            let cause = std::error::Error::source(&error);
+            let cause = std::error::Error::source(error);
             let message = match cause {
                 Some(cause) => format!("{error}: {cause}"),
                 None => error.to_string(),
             };
             desk.error(&at, message, error.hint().unwrap_or_default());
-        }
+        }),
     }
 }
 

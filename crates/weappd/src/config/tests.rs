@@ -438,6 +438,46 @@ fn every_problem_of_broken_files_is_told() {
 }
 
 #[test]
+fn a_certificate_and_its_key_are_told_at_once() {
+    let desk = Desk::new();
+    let no_key = "3:7 error: cannot read none.key: No such file or directory (os error 2)";
+    for (cert, key, expected) in [
+        (
+            "none.crt",
+            "none.key",
+            [
+                "2:8 error: cannot read none.crt: No such file or directory (os error 2)",
+                no_key,
+            ],
+        ),
+        (
+            "app.sh",
+            "none.key",
+            [
+                "2:8 error: app.sh: holds no certificate: it is empty",
+                no_key,
+            ],
+        ),
+    ] {
+        let files = format!("cert = \"{cert}\"\nkey = \"{key}\"\n");
+        let told = desk.told(&format!("domain = \"a.com\"\n{files}proxy = 1\n"));
+        assert_eq!(told, expected);
+    }
+    let told = desk.told("domain = \"a.com\"\ncert = \"a.key\"\nkey = \"a.crt\"\nproxy = 1\n");
+    assert_eq!(told.len(), 2, "exchanged: {told:?}");
+}
+
+#[test]
+fn the_mend_of_a_certificate_for_another_name_names_settings() {
+    let desk = Desk::new();
+    let text = "domain = \"a.com\"\ncert = \"a.crt\"\nkey = \"a.key\"\nproxy = 1\n";
+    let warnings = desk.load(text).expect("usable").warnings;
+    let other = |problem: &&Problem| problem.message.contains("does not cover a.com");
+    let hint = warnings.iter().find(other).and_then(|p| p.hint.as_deref());
+    assert!(hint.is_some_and(|hint| hint.contains("`domain` or `aliases`")));
+}
+
+#[test]
 fn a_certificate_and_a_key_of_another_one_do_not_match() {
     let desk = Desk::new();
     let other = rcgen::generate_simple_self_signed(["a.com".to_owned()]).expect("a certificate");
@@ -563,9 +603,10 @@ fn the_sample_is_right_as_it_is_and_with_every_line_in_use() {
     let text = sample::text("0123456789abcdef");
     // Only what the user must fill in is missing.
     let told = desk.told(&text);
-    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(told.len(), 4, "{told:#?}");
     for (told, missing) in told.iter().zip([
         "cannot read 1_www.example.com_bundle.crt",
+        "cannot read 2_www.example.com.key",
         "is the AppID of the sample, not yours",
         "app.js is not there",
     ]) {
@@ -792,8 +833,9 @@ proptest! {
 
 /// Loads and draws whatever comes.
 fn try_any(bytes: &[u8]) {
-    let problems = match config::check(Path::new("weappd.toml"), bytes, &|_| None, &|_| Vec::new())
-    {
+    let problems = match config::check((Path::new("weappd.toml"), bytes), true, &|_| None, &|_| {
+        Vec::new()
+    }) {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     };
