@@ -50,4 +50,6 @@ pub(crate) struct House {
     pub(crate) stop: Stop,
     /// The most that any app's grace may be.
     pub(crate) stop_deadline: Option<Duration>,
+    /// How an app's port is set.
+    pub(crate) port_setting: &'static str,
 }

@@ -33,6 +33,8 @@ pub(crate) struct Search {
     pub(crate) port: u16,
     pub(crate) path: Option<String>,
     pub(crate) instances: u16,
+    /// How the port is set.
+    pub(crate) port_setting: &'static str,
     /// What the program's earlier lives showed.
     pub(crate) habit: Habit,
     pub(crate) work: Work,
@@ -71,6 +73,7 @@ impl Search {
             port,
             path: None,
             instances: 1,
+            port_setting: "port = ",
             habit: Habit::default(),
             work,
             born,
@@ -174,16 +177,19 @@ impl Search {
             ),
             Some(other) if self.path.is_some() => format!(
                 "it listens on {at}, not on PORT ({port}), and does not answer ready.path there \
-                 with a status below 400; write port = {other}, or let it listen on the variable \
-                 PORT"
+                 with a status below 400; write {}{other}, or let it listen on the variable \
+                 PORT",
+                self.port_setting
             ),
             Some(other) => format!(
-                "it listens on {at}, not on PORT ({port}); write port = {other}, or let it listen \
-                 on the variable PORT"
+                "it listens on {at}, not on PORT ({port}); write {}{other}, or let it listen \
+                 on the variable PORT",
+                self.port_setting
             ),
             None => format!(
-                "it listens on {at}, not on PORT ({port}); write port = with the right one, or \
-                 let it listen on the variable PORT"
+                "it listens on {at}, not on PORT ({port}); write {}with the right one, or \
+                 let it listen on the variable PORT",
+                self.port_setting
             ),
         }
     }

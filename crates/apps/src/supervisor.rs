@@ -52,6 +52,8 @@ pub struct AppsParts {
     pub launcher: Option<Vec<OsString>>,
     /// The most that any app's grace may be; `None`: as configured.
     pub stop_deadline: Option<Duration>,
+    /// How an app's port is set, as hints put it before the number: `port = `, or an option.
+    pub port_setting: &'static str,
     /// What time it is.
     pub clock: Clock,
     /// Markers, ports and the spread of waits.
@@ -116,6 +118,7 @@ impl Apps {
             pumps: Tasks::new(),
             stop: parts.stop,
             stop_deadline: parts.stop_deadline,
+            port_setting: parts.port_setting,
         });
         let mut units = Vec::new();
         let apps = (sheets.into_iter().map(Arc::new))

@@ -109,6 +109,7 @@ fn parts<const N: usize>(dir: &Path, apps: [(&str, Value); N]) -> AppsParts {
         extra_env: BTreeMap::new(),
         launcher: None,
         stop_deadline: None,
+        port_setting: "port = ",
         clock: Clock::system(),
         tokens: Tokens::system(),
         work: Work::current(),

@@ -314,7 +314,7 @@ impl Unit {
                     0 => self.note("next try at once"),
                     wait_ms => self.note(&format!("next try in {}", Span(wait_ms))),
                 }
-                tracing::warn!(app.name = app, index, %ending, failures, wait_ms, "app ended, starting it again");
+                tracing::warn!(app.name = app, index, %ending, failures, wait_ms, "app ended, starting it again: `weappd logs {app}` shows what it printed");
                 self.enter(State::Waiting {
                     next_try_at,
                     failures,
@@ -323,7 +323,7 @@ impl Unit {
             }
             Decision::StayDown(why) => {
                 self.note(&format!("stays down: {why}"));
-                tracing::warn!(app.name = app, index, %ending, why, "app ended, staying down");
+                tracing::warn!(app.name = app, index, %ending, why, "app ended, staying down: `weappd logs {app}` shows what it printed");
                 self.enter(State::Down { why });
                 Next::Rest
             }

@@ -78,7 +78,8 @@ pub(crate) async fn ask(
     let not_running = |error: &io::Error| {
         Failure::say(
             format_args!("no weappd answers on {} ({error})", socket.display()),
-            "start it with `weappd serve` (or `weappd dev`), and run this command in the same directory",
+            "start it with `weappd serve` (or `weappd dev`); if it runs already, run this command in its \
+             directory, or name its file with --config or its directory with --data-dir",
         )
     };
     let stream = UnixStream::connect(&socket)

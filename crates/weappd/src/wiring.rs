@@ -274,6 +274,11 @@ async fn rooms(
         extra_env: extra_env(plan, sockets, token),
         launcher: Some(["/proc/self/exe", LAUNCH_APP].map(OsString::from).to_vec()),
         stop_deadline: plan.dev.is_some().then(|| plan.grace / 3),
+        port_setting: if plan.dev.is_some() {
+            "--port "
+        } else {
+            "port = "
+        },
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),
         work: ground.work.clone(),

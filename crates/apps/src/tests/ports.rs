@@ -234,3 +234,18 @@ async fn what_is_withheld_is_named_with_the_mend() {
     );
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hint_names_the_port_as_it_is_set_here() {
+    let (one, two) = (at(&["127.0.0.1:0"]), at(&["127.0.0.1:0", "127.0.0.1:0"]));
+    let world = World::of([("one", one), ("two", two)], |parts| {
+        parts.port_setting = "--port ";
+    });
+    let log = world.logged("one", "not on PORT").await;
+    let port = world.ready("one").await.address.expect("an address").port();
+    assert!(log.contains(&format!("write --port {port}, or")), "{log}");
+    let log = world.logged("two", "not on PORT").await;
+    assert!(log.contains("write --port with the right one"), "{log}");
+    assert!(!log.contains("port = "), "{log}");
+    world.end().await;
+}

@@ -87,6 +87,7 @@ impl Unit {
         search.path.clone_from(&self.app.config.ready.path);
         search.instances = self.app.config.instances;
         search.habit = self.habit;
+        search.port_setting = self.house.port_setting;
         search
     }
 
@@ -119,8 +120,9 @@ impl Unit {
     fn tell_other_port(&self, address: SocketAddr, port: u16) {
         let other = address.port();
         let text = format!(
-            "it listens on {address}, not on PORT ({port}): requests go there; write port = \
-             {other}, or let it listen on the variable PORT"
+            "it listens on {address}, not on PORT ({port}): requests go there; write {}\
+             {other}, or let it listen on the variable PORT",
+            self.house.port_setting
         );
         self.note(&text);
         tracing::warn!(app.name = self.app.name, index = self.index, "{text}");

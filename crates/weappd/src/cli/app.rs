@@ -34,13 +34,8 @@ pub(super) enum Command {
     Stop(Named),
     /// Stop an app and start it again
     Restart(Named),
-    /// Print an app's output
-    Logs {
-        #[command(flatten)]
-        named: Named,
-        #[command(flatten)]
-        how: logs::How,
-    },
+    /// Print an app's output, as `weappd logs` does
+    Logs(logs::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +52,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::Start(named) => deed(&named, "start").await,
         Command::Stop(named) => deed(&named, "stop").await,
         Command::Restart(named) => deed(&named, "restart").await,
-        Command::Logs { named, how } => logs::of_one(&named.name, &named.target, &how).await,
+        Command::Logs(args) => logs::run(args).await,
     }
 }
 
@@ -92,12 +87,14 @@ pub(super) fn table(apps: &[Value]) -> String {
     let mut notes = String::new();
     for app in apps {
         let instances = app["instances"].as_array().cloned().unwrap_or_default();
+        let mut fails = false;
         for instance in instances {
             let summary = text(&instance["summary"]);
             let (state, why) = state_and_why(&summary);
             if let Some(why) = why {
                 let _ = write!(notes, "\n{}: {why}", text(&app["name"]));
             }
+            fails |= failing(state, &instance);
             rows.push([
                 text(&app["name"]),
                 state.to_owned(),
@@ -111,8 +108,29 @@ pub(super) fn table(apps: &[Value]) -> String {
                 ending(&instance["last_ending"]),
             ]);
         }
+        if fails {
+            let _ = write!(notes, "\n{}", see_logs(&text(&app["name"])));
+        }
     }
     running::table(&rows) + &notes
+}
+
+/// Whether an instance ends by itself again and again, or did so for good.
+fn failing(state: &str, instance: &Value) -> bool {
+    let ended = !matches!(
+        instance["last_ending"]["kind"].as_str(),
+        None | Some("stopped")
+    );
+    match state {
+        "starting" => ended && instance["restarts"].as_u64() > Some(0),
+        _ => ["crash-looping", "restarting", "down"]
+            .iter()
+            .any(|word| state.starts_with(word)),
+    }
+}
+
+fn see_logs(name: &str) -> String {
+    format!("{name}: `weappd logs {name}` shows what it printed")
 }
 
 /// A state as a cell, and what is too long for one.
@@ -168,11 +186,7 @@ async fn deed(named: &Named, verb: &str) -> Result<(), Failure> {
         let view: Value = serde_json::from_slice(&body).unwrap_or_default();
         match view["summary"].as_str() {
             Some(now) if verb != "stop" && now != "ready" => {
-                say(format_args!(
-                    "{} {done}; now: {}",
-                    named.name,
-                    text(&view["summary"])
-                ));
+                say(unready(&named.name, done, &text(&view["summary"])));
             }
             _ => say(format_args!("{} {done}", named.name)),
         }
@@ -181,9 +195,39 @@ async fn deed(named: &Named, verb: &str) -> Result<(), Failure> {
     Err(refused(answer, HINT).await)
 }
 
+/// That an app is not ready after a command, and where to see why.
+fn unready(name: &str, done: &str, now: &str) -> String {
+    format!("{name} {done}; now: {now}\n{}", see_logs(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_to_see_why_an_app_fails_is_said() {
+        let told = |summary: &str, restarts: u32, ending: Value| {
+            let app = serde_json::json!({"name": "shop", "instances": [
+                {"summary": summary, "restarts": restarts, "last_ending": ending}]});
+            table(&[app]).ends_with("\nshop: `weappd logs shop` shows what it printed")
+        };
+        let exited = || serde_json::json!({"kind": "exited", "code": 1});
+        for (summary, restarts, ending, wanted) in [
+            ("crash-looping, next try in 12 s", 5, exited(), true),
+            ("restarting, next try in 100 ms", 1, exited(), true),
+            ("down: gave up after 3 tries in a row", 3, exited(), true),
+            ("starting", 4, exited(), true),
+            ("starting", 0, Value::Null, false),
+            ("ready", 4, exited(), false),
+            ("stopped", 1, serde_json::json!({"kind": "stopped"}), false),
+        ] {
+            assert_eq!(told(summary, restarts, ending), wanted, "{summary}");
+        }
+        assert!(
+            unready("shop", "restarted", "starting")
+                .ends_with("`weappd logs shop` shows what it printed")
+        );
+    }
 
     #[test]
     fn the_table_lines_up() {

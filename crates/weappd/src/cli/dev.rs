@@ -56,6 +56,12 @@ const CHAT: &str = "chat";
 const OWN: &str = "app";
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    if let Some(command) = quoted_whole(&args.run) {
+        return Err(Failure::say(
+            format_args!("there is no program called `{command}`"),
+            &format!("leave out the quotes: weappd dev -- {command}"),
+        ));
+    }
     logging::start(&args.log, false)?;
     let data = DataDir::open(&args.data_dir)?;
     let cert = dev_cert::find_or_make(data.path())?;
@@ -132,6 +138,13 @@ fn bind(args: &Args) -> Result<([Socket; 4], Vec<String>), Failure> {
     let sockets = bound.sockets.try_into();
     let sockets = sockets.map_err(|_| Failure::say("a port was not bound", ""))?;
     Ok((sockets, bound.moved))
+}
+
+/// A whole command line in quotes, which is then the name of one program.
+fn quoted_whole(run: &[String]) -> Option<&str> {
+    let [command] = run else { return None };
+    let is_line = command.contains(char::is_whitespace) && !Path::new(command).exists();
+    is_line.then_some(command)
 }
 
 /// The command that shows the app's output again.
@@ -282,4 +295,23 @@ fn command(own: Vec<String>) -> Result<(String, Run), Failure> {
     };
     let words = vec![me.display().to_string(), "demo-chat".to_owned()];
     Ok((CHAT.to_owned(), Run::from(words)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_in_quotes_is_no_program() {
+        let whole = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            quoted_whole(&words).is_some()
+        };
+        assert!(whole(&["node app.js"]) && whole(&["./run me now"]) && whole(&["npm\tstart"]));
+        assert!(!whole(&["node", "app.js"]) && !whole(&["./server"]) && !whole(&[]));
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = dir.path().join("my app");
+        std::fs::write(&program, "").expect("written");
+        assert!(!whole(&[&program.display().to_string()]));
+    }
 }

@@ -18,13 +18,13 @@ pub(super) struct Args {
     /// The app, as `weappd app list` shows it; all of them unless said
     app: Option<String>,
     #[command(flatten)]
-    pub(super) how: How,
+    how: How,
     #[command(flatten)]
     target: Target,
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct How {
+struct How {
     /// How many lines to go back
     #[arg(short = 'n', long, default_value_t = 100)]
     lines: usize,
@@ -59,7 +59,7 @@ async fn all(target: &Target) -> Result<Vec<String>, Failure> {
 }
 
 /// Prints one app's output as it is.
-pub(super) async fn of_one(name: &str, target: &Target, how: &How) -> Result<(), Failure> {
+async fn of_one(name: &str, target: &Target, how: &How) -> Result<(), Failure> {
     let mut body = ask(name, target, how).await?.into_body();
     while let Some(Ok(frame)) = body.frame().await {
         if let Ok(data) = frame.into_data()

@@ -25,6 +25,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
@@ -147,7 +148,10 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
         let error = weappd_apps::launch(words);
         return Err(Failure::new(&error, "check `run` in weappd.toml").not_started());
     }
-    match Cli::parse().command {
+    match Cli::try_parse()
+        .unwrap_or_else(|error| tipped(error).exit())
+        .command
+    {
         Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Command::Init { dir, force } => init::run(&dir, force)?,
         Command::Check {
@@ -181,6 +185,21 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The error with a better tip than clap has: what follows `dev` is a command of one's own.
+fn tipped(mut error: clap::Error) -> clap::Error {
+    let word = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if !word.starts_with('-') => word.clone(),
+        _ => return error,
+    };
+    let of_dev = |usage: &ContextValue| usage.to_string().contains("weappd dev");
+    if error.get(ContextKind::Usage).is_some_and(of_dev) {
+        let tip = format!("your own command goes after --: weappd dev -- {word} ...");
+        let tips = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tips);
+    }
+    error
+}
+
 /// The work runtime; edge threads bring their own (docs/decisions/0001).
 fn runtime() -> Result<Runtime, Failure> {
     Builder::new_multi_thread()
@@ -212,6 +231,23 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_tip_for_a_command_of_ones_own_has_the_dashes() {
+        for words in [
+            &["weappd", "dev", "node", "app.js"][..],
+            &["weappd", "dev", "--http", "9000", "npm", "start"],
+        ] {
+            let error = Cli::try_parse_from(words).map(drop).expect_err("no dashes");
+            let told = tipped(error).to_string();
+            let word = words.iter().rev().nth(1).expect("a word");
+            assert!(told.contains(&format!("weappd dev -- {word}")), "{told}");
+        }
+        let other = Cli::try_parse_from(["weappd", "stop", "x"]).map(drop);
+        let told = tipped(other.expect_err("no such word")).to_string();
+        assert!(!told.contains("weappd dev --"), "{told}");
+        assert!(Cli::try_parse_from(["weappd", "app", "logs"]).is_ok());
     }
 
     #[test]

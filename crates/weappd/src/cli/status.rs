@@ -29,9 +29,17 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         say(status);
     } else {
         let apps = apps.as_array().map(Vec::as_slice).unwrap_or_default();
-        say(format_args!("{}\n{}", words(&status), app::table(apps)));
+        say(words(&status) + &apps_words(apps));
     }
     Ok(())
+}
+
+/// The apps; that there are none is no fault of a site that is a proxy.
+fn apps_words(apps: &[Value]) -> String {
+    if apps.is_empty() {
+        return format!("  {:11} none", "apps");
+    }
+    format!("\n{}", app::table(apps))
 }
 
 /// All but the apps.
@@ -76,5 +84,6 @@ mod tests {
             words(&status),
             "weappd 0.1.0 serve: process 7, up 1m5s\n  HTTPS       [::]:443\n"
         );
+        assert_eq!(apps_words(&[]), "  apps        none");
     }
 }

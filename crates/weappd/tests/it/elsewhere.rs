@@ -136,3 +136,18 @@ fn check_tells_of_variables_that_nobody_puts_in() {
     }
     assert!(checked("\"no-such-program $PORT\"").contains("is not found"));
 }
+
+#[tokio::test]
+async fn an_app_that_fails_again_and_again_says_where_its_words_are() {
+    let world = serve(
+        "[apps.shop]\nrun = \"node shop.js\"",
+        &[("shop.js", "throw new Error('no database');")],
+    );
+    world.says("`weappd logs shop` shows what it printed").await;
+    let list = world.command(&["app", "list"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.contains("shop: `weappd logs shop`"), "{list}");
+    let logs = world.command(&["app", "logs"]);
+    let logs = String::from_utf8_lossy(&logs.stdout).into_owned();
+    assert!(logs.contains("no database"), "{logs}");
+}
