@@ -433,6 +433,7 @@ async fn the_part_with_a_file_name_is_the_file_whatever_types_fields_have() {
     let room = Room::new();
     let file = typed("name=\"file\"; filename=\"a.png\"", "image/png", PNG);
     let end = b"--XX--\r\n".to_vec();
+    let long = vec![b'1'; 100_000];
     for (name, kind, content) in [
         ("meta", "application/json", &b"{\"a\":1}"[..]),
         ("meta", "application/json", b""),
@@ -440,7 +441,7 @@ async fn the_part_with_a_file_name_is_the_file_whatever_types_fields_have() {
         ("raw", "application/octet-stream", b"\x01\x02\x03"),
         ("thumb", "image/png", PNG),
         ("note", "text/plain", b"words"),
-        ("long", "application/json", &[b'1'; 100_000]),
+        ("long", "application/json", &long),
     ] {
         let field = typed(&format!("name=\"{name}\""), kind, content);
         for body in [
