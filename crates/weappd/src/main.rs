@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod data_dir;
 mod demo_chat;
+mod descriptors;
 mod dev_cert;
 mod doors;
 mod exit;

@@ -316,6 +316,19 @@ pub(crate) fn inside(site: &Site, callbacks: &[String]) -> Site {
     site
 }
 
+/// The paths at which business servers of our own sites take callbacks.
+pub(crate) fn callback_paths(tunnel: &weappd_tunnel::Config) -> Vec<String> {
+    let fixed = tunnel.businesses.iter().filter_map(|business| {
+        let url: http::Uri = business.receive.as_ref()?.parse().ok()?;
+        tunnel.own_sites.has(&url).then(|| url.path().to_owned())
+    });
+    let usual = [TUNNEL, TUNNEL1].map(str::to_owned);
+    let mut paths: Vec<String> = usual.into_iter().chain(fixed).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
 /// The path of a route for exactly one.
 fn exact_path(route: &str) -> Option<&str> {
     route.trim().strip_prefix('=').map(str::trim)

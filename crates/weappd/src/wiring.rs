@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use weappd_apps::{Apps, AppsParts, Variables};
 use weappd_base::secret::Secret;
 use weappd_base::tasks::Stop;
@@ -35,6 +34,7 @@ use weappd_wechat::{Client, Credential};
 use crate::app_output::AppOutput;
 use crate::builtin::{SessionIdentify, is_https, tunnel_router};
 use crate::data_dir::DataDir;
+use crate::descriptors;
 use crate::doors::Doors;
 use crate::exit::Failure;
 use crate::gateway::{self, PassIdentify, Passes};
@@ -79,21 +79,6 @@ struct House {
     apps: Apps,
 }
 
-/// Shells and systemd give a program 1,024 descriptors, and let it have more if it asks: each
-/// connection costs one, and the client's share of requests is a part of them. Its apps
-/// inherit what they may have.
-fn raise_descriptor_limit() {
-    const ENOUGH: u64 = 65_536;
-    let mut limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(ENOUGH, |most| most.min(ENOUGH));
-    if limit.current.is_some_and(|current| current < wanted) {
-        limit.current = Some(wanted);
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "the limit of open files stays low");
-        }
-    }
-}
-
 /// Builds the house, calls `announce` when it is open, and runs it until a signal.
 pub(crate) async fn run(
     plan: Plan,
@@ -101,7 +86,7 @@ pub(crate) async fn run(
     data: &DataDir,
     announce: impl FnOnce(),
 ) -> Result<(), Failure> {
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     let mut goodbye = Goodbye::listen(match plan.dev {
         Some(_) => Hangup::Ends,
         None => Hangup::Reload,
@@ -175,7 +160,7 @@ async fn build(
         .collect();
     if let Some(socket) = side {
         let kind = Kind::Http;
-        let callbacks = callback_paths(&plan.sections.tunnel);
+        let callbacks = sites::callback_paths(&plan.sections.tunnel);
         let inside = |site: &Site| sites::inside(site, &callbacks);
         let inner = sites.iter().map(inside).collect();
         let edge = house.side_edge(inner, plan.protected.clone())?;
@@ -456,17 +441,4 @@ fn side_door(plan: &mut Plan) -> Result<Option<TcpListener>, Failure> {
     let door = listen::bind(loopback, "the side door", "free a port")?;
     plan.sections.tunnel.own_sites.via = door.local_addr().ok();
     Ok(Some(door))
-}
-
-/// The paths at which business servers of our own sites take callbacks.
-fn callback_paths(tunnel: &weappd_tunnel::Config) -> Vec<String> {
-    let fixed = tunnel.businesses.iter().filter_map(|business| {
-        let url: http::Uri = business.receive.as_ref()?.parse().ok()?;
-        tunnel.own_sites.has(&url).then(|| url.path().to_owned())
-    });
-    let usual = [sites::TUNNEL, sites::TUNNEL1].map(str::to_owned);
-    let mut paths: Vec<String> = usual.into_iter().chain(fixed).collect();
-    paths.sort();
-    paths.dedup();
-    paths
 }
