@@ -130,7 +130,7 @@ async fn a_key_file_that_does_not_fit_is_told() {
     fs::create_dir(&file).expect("a directory in its place");
     refuses(
         &on(data.path()),
-        &[&place, "give weappd the right to read it"],
+        &[&place, "a directory, not a regular file"],
     );
     fs::remove_dir(&file).expect("removes");
 

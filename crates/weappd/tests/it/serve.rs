@@ -93,7 +93,8 @@ async fn a_new_user_gets_from_init_to_serve() {
     for words in [
         "1_www.example.com_bundle.crt",
         "WEAPP_SECRET is not set",
-        "weappd.toml has 2 problems",
+        "2_www.example.com.key",
+        "weappd.toml has 3 problems",
     ] {
         assert!(told.contains(words), "{words} in {told}");
     }
