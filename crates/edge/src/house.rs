@@ -47,8 +47,8 @@ pub(crate) struct Rooms {
 #[derive(Debug)]
 pub(crate) struct Reserved {
     paths: Guards,
-    /// The site's root is one.
-    root: bool,
+    /// The site's root, if it is one.
+    root: Guards,
 }
 
 impl Reserved {
@@ -61,16 +61,18 @@ impl Reserved {
             })
         });
         let patterns: Vec<Pattern> = patterns.collect::<Result<_, _>>()?;
+        let root = paths.iter().any(|path| path == "/");
+        let root = root.then(|| Pattern::parse("= /").ok()).flatten();
         Ok(Self {
             paths: Guards::new(patterns.iter().map(|pattern| (pattern, true))),
-            root: paths.iter().any(|path| path == "/"),
+            root: Guards::new(root.iter().map(|pattern| (pattern, true))),
         })
     }
 
     /// Whether an app might take `path`, which is in its one spelling, for one of them.
     pub(crate) fn holds(&self, method: &Method, path: &str) -> bool {
         let asks = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        self.root && path == "/" && !asks || self.paths.want(path)
+        !asks && self.root.want(path) || self.paths.want(path)
     }
 }
 

@@ -52,6 +52,9 @@ async fn an_app_that_takes_pushes_at_its_root_shows_its_pages() {
     for (method, path, status) in [
         ("POST", "/", 403),
         ("PUT", "/?a=1", 403),
+        ("POST", "/;v=1", 403),
+        ("POST", "/%2F", 403),
+        ("POST", "/a%2Fb", 200),
         ("GET", "/", 200),
         ("POST", "/pay", 200),
     ] {
