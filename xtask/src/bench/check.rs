@@ -15,13 +15,17 @@ const WARM_UP_SECS: u32 = 1;
 /// Measures all servers in turn, several rounds.
 pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
     let base = &world.base;
-    let servers = [
+    let beside = world
+        .weappd
+        .beside(base, ("weappd, other build", "beside"))?;
+    let mut servers = vec![
         tested(world, world.start_bare()?)?,
         world.weappd_quiet.start(base)?,
         world.weappd.start(base)?,
-        world.weappd_mariadb.start(base)?,
-        world.stack.start(base)?,
     ];
+    servers.extend(beside.map(|home| home.start(base)).transpose()?);
+    servers.push(world.weappd_mariadb.start(base)?);
+    servers.push(world.stack.start(base)?);
     let mut turns: Vec<(&str, Vec<Turn>)> = servers.iter().map(|s| (s.name, Vec::new())).collect();
     let mut raw: Vec<Value> = Vec::new();
     for round in 1..=options.rounds {

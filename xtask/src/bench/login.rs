@@ -38,7 +38,8 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
     let sqlite = world.weappd.elsewhere(base, "login-sqlite", &at)?;
     let mariadb = world.weappd_mariadb.elsewhere(base, "login-mariadb", &at)?;
     let stack = world.stack.elsewhere(base, "login-stack", wechat.port)?;
-    let servers = [
+    let beside = sqlite.beside(base, ("weappd, other build", "login-beside"))?;
+    let mut servers = vec![
         Server {
             running: sqlite.start(base)?,
             plain: sqlite.http,
@@ -52,7 +53,19 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
             plain: stack.koa,
         },
     ];
-    fill(base, &servers, [&list, &list, &first])?;
+    let mut lists = vec![&list, &list, &first];
+    if let Some(home) = beside {
+        // The stack stays the last: it is what the others are held against.
+        servers.insert(
+            1,
+            Server {
+                running: home.start(base)?,
+                plain: home.http,
+            },
+        );
+        lists.insert(0, &list);
+    }
+    fill(base, &servers, &lists)?;
     let mut turns: Vec<(&str, Vec<Turn>)> = Vec::new();
     turns.extend(servers.iter().map(|s| (s.running.name, Vec::new())));
     let mut raw: Vec<Value> = Vec::new();
@@ -79,7 +92,7 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
 
 /// Every user holds as many sessions as one may before anything is measured: from then on a
 /// login ends one, too. The stack holds one.
-fn fill(base: &Base, servers: &[Server], lists: [&List; 3]) -> Result<(), String> {
+fn fill(base: &Base, servers: &[Server], lists: &[&List]) -> Result<(), String> {
     for (server, list) in servers.iter().zip(lists) {
         say(&format!("filling {}", server.running.name));
         for _ in 0..2 {

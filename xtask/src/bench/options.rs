@@ -36,6 +36,8 @@ pub(super) struct Options {
     pub(super) seconds: u32,
     /// The cargo profile.
     pub(super) profile: String,
+    /// Another build of weappd, measured in the same rounds.
+    pub(super) beside: Option<String>,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             rounds: 5,
             seconds: 3,
             profile: PROFILES[0].to_owned(),
+            beside: None,
         }
     }
 }
@@ -65,6 +68,7 @@ impl Options {
                 "--only" => options.parts = parts(value)?,
                 "--rounds" => options.rounds = within(flag, value, 50)?,
                 "--seconds" => options.seconds = within(flag, value, 60)?,
+                "--beside" => options.beside = Some((*value).to_owned()),
                 "--profile" if PROFILES.contains(value) => {
                     (*value).clone_into(&mut options.profile);
                 }
@@ -123,6 +127,12 @@ mod tests {
         };
         assert_eq!(read, Ok(expected));
         assert!(Options::read(&["logon"]).is_err());
+    }
+
+    #[test]
+    fn another_build_is_named() {
+        let read = Options::read(&["check", "--beside", "old/weappd"]).map(|read| read.beside);
+        assert_eq!(read, Ok(Some("old/weappd".to_owned())));
     }
 
     #[test]

@@ -53,8 +53,24 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
     let mut wechats: Vec<Process> = Vec::new();
     let mut ways = Vec::new();
     for (tls, scheme, names) in [
-        (false, "http", ["direct, plain", "through weappd, plain"]),
-        (true, "https", ["direct, TLS", "through weappd, TLS"]),
+        (
+            false,
+            "http",
+            [
+                "direct, plain",
+                "through weappd, plain",
+                "through other build, plain",
+            ],
+        ),
+        (
+            true,
+            "https",
+            [
+                "direct, TLS",
+                "through weappd, TLS",
+                "through other build, TLS",
+            ],
+        ),
     ] {
         // One for the direct calls and one behind weappd, so that each is counted apart.
         let (direct, behind) = (Wechat::start(base, tls)?, Wechat::start(base, tls)?);
@@ -62,8 +78,7 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
         let home = world
             .weappd
             .elsewhere(base, &format!("proxy-{scheme}"), &at)?;
-        let mut weappd = home.start(base)?;
-        weappd.port = home.internal;
+        let other = home.beside(base, (names[2], &format!("proxy-{scheme}-beside")))?;
         ways.push(Way {
             name: names[0],
             server: alone(base, direct),
@@ -71,13 +86,18 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
             tls,
             wechat: None,
         });
-        ways.push(Way {
-            name: names[1],
-            server: weappd,
-            list: through.clone(),
-            tls: false,
-            wechat: Some(wechats.len()),
-        });
+        for (name, home) in [(names[1], Some(home)), (names[2], other)] {
+            let Some(home) = home else { continue };
+            let mut weappd = home.start(base)?;
+            weappd.port = home.internal;
+            ways.push(Way {
+                name,
+                server: weappd,
+                list: through.clone(),
+                tls: false,
+                wechat: Some(wechats.len()),
+            });
+        }
         wechats.push(behind.process);
     }
     let mut raw: Vec<Value> = Vec::new();
@@ -129,16 +149,18 @@ fn print(options: &Options, all: &[(String, Vec<Turn>)]) {
         options.rounds
     ));
     let mut rows = Vec::new();
-    // A direct way and the one through weappd stand side by side.
-    for pair in all.chunks(2) {
-        let [(_, direct), (_, through)] = pair else {
+    // A direct way and those through weappd stand side by side.
+    let group = all.iter().filter(|(name, _)| name.starts_with("direct"));
+    let group = all.len() / group.count().max(1);
+    for ways in all.chunks(group) {
+        let Some((_, direct)) = ways.first() else {
             continue;
         };
-        let pairs = |of: fn(&Turn) -> f64| {
-            let all = through.iter().zip(direct);
-            all.map(|(a, b)| of(a) - of(b)).collect::<Sample>()
-        };
-        for (name, turns) in pair {
+        for (name, turns) in ways {
+            let pairs = |of: fn(&Turn) -> f64| {
+                let all = turns.iter().zip(direct);
+                all.map(|(a, b)| of(a) - of(b)).collect::<Sample>()
+            };
             let of = |of: fn(&Turn) -> f64| turns.iter().map(of).collect::<Sample>();
             let cpu = of(|turn| turn.cpu_us);
             let is_through = name.starts_with("through");

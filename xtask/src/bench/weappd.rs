@@ -29,6 +29,8 @@ pub(super) struct Home {
     wechat: String,
     mariadb: Option<mariadb::Home>,
     access_log: bool,
+    /// Another build than the one of this checkout.
+    program: Option<String>,
     /// Whether users log in so often that they must be allowed to.
     hasty: bool,
 }
@@ -60,6 +62,7 @@ impl Home {
             wechat: format!("http://127.0.0.1:{wechat}"),
             mariadb: None,
             access_log: true,
+            program: None,
             hasty: false,
         })
     }
@@ -87,6 +90,24 @@ impl Home {
         };
         home.write(base)?;
         Ok(home)
+    }
+
+    /// The same server and users from another build, if there is one to measure beside.
+    pub(super) fn beside(
+        &self,
+        base: &Base,
+        (name, dir): (&'static str, &str),
+    ) -> Result<Option<Self>, String> {
+        let Some(program) = base.beside.clone() else {
+            return Ok(None);
+        };
+        let home = Self {
+            name,
+            program: Some(program),
+            ..self.copy(base, dir)?
+        };
+        home.write(base)?;
+        Ok(Some(home))
     }
 
     fn copy(&self, base: &Base, name: &str) -> Result<Self, String> {
@@ -149,7 +170,9 @@ impl Home {
     pub(super) fn spawn(&self, base: &Base) -> Result<Running, String> {
         let mariadb = self.mariadb.as_ref();
         let mariadb = mariadb.map(|db| db.start(base)).transpose()?;
-        let mut command = pinned(base.machine.server_cores, &base.programs.weappd);
+        let own = base.programs.weappd.as_str();
+        let program = self.program.as_deref().unwrap_or(own);
+        let mut command = pinned(base.machine.server_cores, program);
         command
             .args(["serve", "--config", "weappd.toml"])
             // For a simulated WeChat with TLS.

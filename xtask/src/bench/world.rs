@@ -21,6 +21,8 @@ pub(super) struct Base {
     pub(super) dir: PathBuf,
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
+    /// Another build of weappd, to be measured in the same rounds.
+    pub(super) beside: Option<String>,
 }
 
 /// The prepared servers.
@@ -165,6 +167,9 @@ impl Base {
     fn prepare(options: &Options) -> Result<Self, String> {
         let machine = Machine::inspect(&options.profile);
         let programs = build::all(&options.profile)?;
+        let beside = options.beside.as_ref().map(fs::canonicalize).transpose();
+        let beside = beside.map_err(|error| format!("--beside: {error}"))?;
+        let beside = beside.map(|file| file.display().to_string());
         let dir = root().join("target/bench/run");
         drop(fs::remove_dir_all(&dir));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -177,6 +182,7 @@ impl Base {
             dir,
             cert,
             key,
+            beside,
         })
     }
 }
