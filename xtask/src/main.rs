@@ -7,6 +7,8 @@ mod arrows;
 mod bench;
 mod fuzz;
 mod install;
+mod names;
+mod rings;
 mod run;
 mod test;
 mod tidy;

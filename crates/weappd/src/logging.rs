@@ -2,32 +2,39 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 use weappd_edge::AccessLog;
 
 use crate::exit::Failure;
 
 /// Starts logging. `directives` is a filter such as `info` or `info,weappd_tunnel=debug`.
 pub(crate) fn start(directives: &str, json: bool) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(directives).map_err(|error| {
+    let filter: Targets = directives.parse().map_err(|error| {
         Failure::say(
             format_args!("`{directives}` is no log filter: {error}"),
             "write warn, info or debug, or a list such as info,weappd_tunnel=debug",
         )
     })?;
-    let lines = fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         // A terminal that was closed takes no line: to complain there would be a panic.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
-    // A second start in one process (tests) keeps the first.
-    drop(if json {
-        lines.json().try_init()
+    let lines = if json {
+        lines.json().boxed()
     } else {
-        lines.compact().try_init()
-    });
+        lines.compact().boxed()
+    };
+    // A second start in one process (tests) keeps the first.
+    drop(
+        tracing_subscriber::registry()
+            .with(lines)
+            .with(filter)
+            .try_init(),
+    );
     Ok(())
 }
 

@@ -50,6 +50,45 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
         list("through.list", PATH)?,
         list("direct.list", WITH_TOKEN)?,
     );
+    let (ways, wechats) = ways(world, &straight, &through)?;
+    let mut raw: Vec<Value> = Vec::new();
+    let mut all: Vec<(String, Vec<Turn>)> = Vec::new();
+    for connections in CONNECTIONS {
+        let mut turns: Vec<Vec<Turn>> = ways.iter().map(|_| Vec::new()).collect();
+        for round in 1..=options.rounds {
+            for (way, turns) in ways.iter().zip(&mut turns) {
+                let wechat = way.wechat.and_then(|at| wechats.get(at));
+                let pace = Pace {
+                    connections,
+                    seconds: Some(1),
+                    tls: way.tls,
+                    keep: None,
+                };
+                let turn = way.list.send(base, &way.server, wechat, pace)?;
+                say(&format!(
+                    "round {round}: {}, {connections} at a time: {:.1} us a call, p50 {:.3} ms",
+                    way.name, turn.cpu_us, turn.p50_ms
+                ));
+                raw.push(turn.json(&format!("{}, {connections}", way.name), round));
+                turns.push(turn);
+            }
+        }
+        let names = ways
+            .iter()
+            .map(|way| format!("{}, {connections} at a time", way.name));
+        all.extend(names.zip(turns));
+    }
+    print(options, &all);
+    table::keep("proxy", &base.machine, &raw)
+}
+
+/// The ways that are measured, and each simulated one behind them.
+fn ways(
+    world: &World,
+    straight: &List,
+    through: &List,
+) -> Result<(Vec<Way>, Vec<Process>), String> {
+    let base = &world.base;
     let mut wechats: Vec<Process> = Vec::new();
     let mut ways = Vec::new();
     for (tls, scheme, names) in [
@@ -100,35 +139,7 @@ pub(super) fn run(world: &World, options: &Options) -> Result<(), String> {
         }
         wechats.push(behind.process);
     }
-    let mut raw: Vec<Value> = Vec::new();
-    let mut all: Vec<(String, Vec<Turn>)> = Vec::new();
-    for connections in CONNECTIONS {
-        let mut turns: Vec<Vec<Turn>> = ways.iter().map(|_| Vec::new()).collect();
-        for round in 1..=options.rounds {
-            for (way, turns) in ways.iter().zip(&mut turns) {
-                let wechat = way.wechat.and_then(|at| wechats.get(at));
-                let pace = Pace {
-                    connections,
-                    seconds: Some(1),
-                    tls: way.tls,
-                    keep: None,
-                };
-                let turn = way.list.send(base, &way.server, wechat, pace)?;
-                say(&format!(
-                    "round {round}: {}, {connections} at a time: {:.1} us a call, p50 {:.3} ms",
-                    way.name, turn.cpu_us, turn.p50_ms
-                ));
-                raw.push(turn.json(&format!("{}, {connections}", way.name), round));
-                turns.push(turn);
-            }
-        }
-        let names = ways
-            .iter()
-            .map(|way| format!("{}, {connections} at a time", way.name));
-        all.extend(names.zip(turns));
-    }
-    print(options, &all);
-    table::keep("proxy", &base.machine, &raw)
+    Ok((ways, wechats))
 }
 
 /// A WeChat that is asked directly.

@@ -188,3 +188,32 @@ fn each_command_can_be_typed_in_order_in_a_fresh_clone() {
         }
     }
 }
+
+/// Every command a README shows exists.
+#[test]
+fn the_commands_of_the_readmes_exist() {
+    for readme in ["README.md", "README.zh-CN.md"] {
+        let text = fs::read_to_string(checkout().join(readme)).expect(readme);
+        let blocks = text.split("\n```").skip(1).step_by(2);
+        let mut seen = 0;
+        for line in blocks.flat_map(str::lines) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let known = match words.as_slice() {
+                ["cargo", "xtask", task, ..] => {
+                    ["test", "tidy", "bench", "fuzz", "install"].contains(task)
+                }
+                ["cargo", "run", "--release", "--", sub, ..] | ["weappd", sub, ..] => {
+                    seen += 1;
+                    let help = Command::new(WEAPPD).args([sub, "--help"]).output();
+                    help.expect("weappd").status.success()
+                }
+                _ => true,
+            };
+            assert!(
+                known,
+                "{readme}: `{line}` names a command that does not exist"
+            );
+        }
+        assert!(seen > 0, "{readme} shows no command");
+    }
+}
