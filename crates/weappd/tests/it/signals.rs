@@ -38,8 +38,16 @@ fn log(dir: &std::path::Path, app: &str) -> String {
     fs::read_to_string(file).unwrap_or_default()
 }
 
+/// Whoever runs the tests under `nohup` lets SIGHUP be ignored by all children: a signal that
+/// is heard here is a child's own again. Lasts as long as the runtime.
+fn hangups_count_again() -> tokio::signal::unix::Signal {
+    let hangup = tokio::signal::unix::SignalKind::hangup();
+    tokio::signal::unix::signal(hangup).expect("a handler of SIGHUP")
+}
+
 #[tokio::test]
 async fn a_server_lives_through_the_signals_of_operators_and_ends_well_with_the_others() {
+    let _heard = hangups_count_again();
     let mut world = shop().log("debug").serve();
     let before = pid(&world).await;
     for (signal, word) in [
@@ -66,6 +74,7 @@ async fn a_server_lives_through_the_signals_of_operators_and_ends_well_with_the_
 
 #[tokio::test]
 async fn a_hangup_ends_dev_and_simulate_in_order() {
+    let _heard = hangups_count_again();
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("shop.js"), SHOP_JS).expect("a file");
     let mut world = World::dev_in(dir, &["--", "node", "shop.js"]).await;
@@ -106,6 +115,7 @@ async fn what_is_meant_to_outlive_its_terminal_does() {
 /// `script` gives weappd a terminal of its own, which ends with `script`.
 #[tokio::test]
 async fn a_closed_terminal_ends_even_a_server_in_order() {
+    let _heard = hangups_count_again();
     let world = shop().serve();
     let (dir, _) = world.end(Signal::TERM);
     fs::remove_file(dir.path().join(".weappd/logs/shop.log")).expect("its log");
