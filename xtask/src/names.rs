@@ -118,10 +118,7 @@ mod tests {
     fn names_of_one_word_and_shared_names_are_counted() {
         assert!(of(&["struct TunnelId;\nstruct Hub;", "struct PushQueue;"]).is_empty());
         let one_word = of(&["struct Hub;\nstruct Desk;\nstruct Way;\nstruct AppName;"]);
-        assert!(
-            one_word.is_empty(),
-            "{one_word:?}: three of four"
-        );
+        assert!(one_word.is_empty(), "{one_word:?}: three of four");
         let one_word = of(&["struct Hub;\nstruct Desk;\nstruct Way;\nstruct Ear;"]);
         assert!(one_word.iter().any(|words| words.contains("one word")));
         let shared = of(&["struct PushQueue;", "struct PushQueue;"]);

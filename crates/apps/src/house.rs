@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
 
 use crate::app::Board;
 use crate::config::AppConfig;
@@ -43,7 +43,7 @@ pub(crate) struct House {
     pub(crate) journal: Arc<Journal>,
     pub(crate) board: Board,
     pub(crate) clock: Clock,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
     /// Owns the pumps of the children's output.
     pub(crate) pumps: Tasks,

@@ -14,7 +14,7 @@ use std::sync::{Arc, mpsc};
 use std::{fs, thread};
 
 use tokio::sync::oneshot;
-use weappd_base::token::Tokens;
+use weappd_base::random::RandomSource;
 
 use crate::command;
 use crate::error::{Error, StartError};
@@ -61,7 +61,7 @@ impl Spawner {
     pub(crate) fn new(
         journal: Arc<Journal>,
         launcher: Option<Vec<OsString>>,
-        tokens: Tokens,
+        tokens: RandomSource,
     ) -> Result<Self, Error> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let starter = Starter {
@@ -95,7 +95,7 @@ impl Spawner {
 struct Starter {
     journal: Arc<Journal>,
     launcher: Option<Vec<OsString>>,
-    tokens: Tokens,
+    tokens: RandomSource,
     low: u16,
 }
 

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
 
 use crate::app::{Addresses, AppView, Board, InstanceView, State, Status};
 use crate::config::{AppConfig, problem_of_name};
@@ -57,7 +57,7 @@ pub struct AppsParts {
     /// What time it is.
     pub clock: Clock,
     /// Markers, ports and the spread of waits.
-    pub tokens: Tokens,
+    pub tokens: RandomSource,
     /// Where everything runs.
     pub work: Work,
     /// Ends all apps.

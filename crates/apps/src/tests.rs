@@ -21,9 +21,9 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use weappd_base::clock::Clock;
 use weappd_base::fair_timer::FairTimer;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
 
 use crate::app::{Ending, InstanceView, State};
 use crate::config::AppConfig;
@@ -111,7 +111,7 @@ fn parts<const N: usize>(dir: &Path, apps: [(&str, Value); N]) -> AppsParts {
         stop_deadline: None,
         port_setting: "port = ",
         clock: Clock::system(),
-        tokens: Tokens::system(),
+        tokens: RandomSource::system(),
         work: Work::current(),
         stop: Stop::new(),
     }

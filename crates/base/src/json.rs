@@ -9,22 +9,24 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 /// A struct that is written as an object. Left alone, serde takes a list as well, whose
 /// values are the fields in the order of the source: nobody means that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Named<T>(pub T);
+pub struct NamedFields<T>(pub T);
 
 /// Reads a body that must be an object.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(text).map(|Named(fields)| fields)
+    serde_json::from_slice(text).map(|NamedFields(fields)| fields)
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for NamedFields<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+        deserializer
+            .deserialize_map(FieldsVisitor(PhantomData))
+            .map(Self)
     }
 }
 
-struct Fields<T>(PhantomData<T>);
+struct FieldsVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldsVisitor<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn lists_of_objects_are_still_lists() {
-        let read = |text| serde_json::from_str::<Vec<Named<Login<'_>>>>(text);
+        let read = |text| serde_json::from_str::<Vec<NamedFields<Login<'_>>>>(text);
         assert_eq!(read(r#"[{"code":"c"}]"#).map(|all| all.len()).ok(), Some(1));
         assert!(read(r#"[["c",null]]"#).is_err());
     }

@@ -1,11 +1,11 @@
-//! What every room stands on: a clock, owned tasks, random tokens, secrets, the wiretap.
+//! What every room stands on: a clock, owned tasks, random bytes, secrets, the traffic tap.
 //!
 //! # Map
 //!
 //! - [`clock`]: what time it is, as a value that tests can move.
 //! - [`tasks`]: [`Tasks`](tasks::Tasks) own every spawned task, [`Stop`](tasks::Stop) ends
 //!   them, [`Work`](tasks::Work) carries slow work off the edge threads.
-//! - [`token`]: ids and keys nobody can guess.
+//! - [`random`]: ids and keys nobody can guess.
 //! - [`causes`]: errors told with what caused them.
 //! - [`error_body`]: what a refused request is told.
 //! - [`fair_timer`]: upper bounds of time in tests, on busy machines.
@@ -15,7 +15,7 @@
 //! - [`log_limit`]: log lines that anybody can cause.
 //! - [`secret`]: values that must not reach a log, an error or a client.
 //! - [`small_file`]: files that a setting names, read up to a size.
-//! - [`wiretap`]: what went over the wire, for the sequence diagram of `weappd dev`.
+//! - [`tap`]: what went over the wire, for the sequence diagram of `weappd dev`.
 //!
 //! # Invariants
 //!
@@ -30,8 +30,8 @@ pub mod file_place;
 pub mod json;
 pub mod local_host;
 pub mod log_limit;
+pub mod random;
 pub mod secret;
 pub mod small_file;
+pub mod tap;
 pub mod tasks;
-pub mod token;
-pub mod wiretap;

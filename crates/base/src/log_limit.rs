@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 pub struct LogLimit {
     interval: Duration,
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<LimitState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LimitState {
     told: HashMap<String, Instant>,
     untold: u64,
 }
@@ -36,7 +36,7 @@ impl LogLimit {
         let now = Instant::now();
         let interval = self.interval;
         let is_recent = |told: &Instant| now.duration_since(*told) < interval;
-        let is_full = |state: &State| state.told.len() >= self.most;
+        let is_full = |state: &LimitState| state.told.len() >= self.most;
         if is_full(&state) {
             state.told.retain(|_, told| is_recent(told));
         }

@@ -1,7 +1,7 @@
 //! Owned tasks: every task has a name, an owner and an end.
 //!
-//! [`Stop`] is the two-step goodbye: *soft* asks everyone to finish what they hold, *hard*
-//! says that time is up. [`Tasks`] spawns and waits. [`Work`] is the door from the edge
+//! [`Stop`] has two steps: *soft* asks everyone to finish what they hold, *hard*
+//! says that time is up. [`Tasks`] spawns and waits. [`Work`] leads from the edge
 //! threads (one runtime a core, never to be blocked or to own a database connection) to
 //! the shared runtime where databases, outgoing calls and child processes live.
 
@@ -111,7 +111,7 @@ impl Tasks {
 #[derive(Clone, Debug)]
 pub struct Work(Handle);
 
-/// The work could not be finished: it panicked, or the house is closing.
+/// The work could not be finished: it panicked, or weappd stops.
 #[derive(Debug, thiserror::Error)]
 #[error("the work was cut short")]
 pub struct WorkLost(#[source] tokio::task::JoinError);

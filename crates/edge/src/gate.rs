@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use weappd_base::wiretap::Party::{App, Phone, Weappd};
+use weappd_base::tap::TapPeer::{App, Phone, Weappd};
 
 use crate::access_log::Tally;
 use crate::body::Body;
@@ -125,7 +125,7 @@ async fn road(
         let share = worker.clients().take(visit.peer.ip());
         Some(share.ok_or(Refusal::ClientBusy)?)
     };
-    let ear = Ear::new(worker.wiretap(), worker.quiet_paths(), &head);
+    let ear = Ear::new(worker.tap(), worker.quiet_paths(), &head);
     let leg = Leg { head, body, fate };
     let response = match ear {
         None => go(worker, visit, &way.to, leg, None).await,
@@ -260,7 +260,7 @@ fn tell_app(ear: Option<&Ear>, errand: &Errand) {
     }
 }
 
-/// The same, told to the wiretap on the way.
+/// The same, told to the tap on the way.
 async fn overheard(
     worker: &Worker,
     visit: &Visit,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use weappd_base::token::Tokens;
+use weappd_base::random::RandomSource;
 
 use crate::page::Refusal;
 use crate::site::SessionRule;
@@ -78,7 +78,7 @@ impl Herald {
     pub(crate) fn new(env: &str) -> Self {
         Self {
             env: HeaderValue::try_from(env).unwrap_or(HeaderValue::from_static("weappd")),
-            thread: u64::from_be_bytes(Tokens::system().bytes()),
+            thread: u64::from_be_bytes(RandomSource::system().bytes()),
             calls: AtomicU64::new(0),
         }
     }

@@ -9,8 +9,8 @@ use std::thread;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use weappd_base::clock::Clock;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Stop;
-use weappd_base::wiretap::Wiretap;
 
 use crate::access_lines::{self, AccessLog};
 use crate::access_log::Ledger;
@@ -48,8 +48,8 @@ pub struct EdgeParts {
     /// The clock.
     pub clock: Clock,
     /// Where requests and answers are shown.
-    pub wiretap: Wiretap,
-    /// Paths that begin with one of these are not shown to the wiretap.
+    pub tap: TrafficTap,
+    /// Paths that begin with one of these are not shown to the tap.
     pub quiet_paths: Vec<String>,
     /// Where every request's line goes, if it is to be written and `config` allows it.
     pub access: Option<AccessLog>,
@@ -88,7 +88,7 @@ impl Edge {
                 tls,
                 upstreams: parts.upstreams,
                 identify: parts.identify,
-                wiretap: parts.wiretap,
+                tap: parts.tap,
                 clock: parts.clock,
                 quiet_paths: parts.quiet_paths,
                 challenges: Challenges::default(),

@@ -1,11 +1,11 @@
-//! Tells the wiretap what came to the door and what went on to the apps.
+//! Tells the tap what came to the door and what went on to the apps.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Response, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
 use weappd_base::secret::{is_secret_name, mask, mask_json};
-use weappd_base::wiretap::{Party, Report, Wiretap};
+use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 
 use crate::access_lines::clean;
 use crate::body::Body;
@@ -14,10 +14,10 @@ use crate::identity::openid;
 /// Bodies longer than this are not shown.
 const SHOWN: u64 = 8 * 1024;
 
-/// One request as the wiretap sees it, from its head to its answer.
+/// One request as the tap sees it, from its head to its answer.
 #[derive(Debug)]
 pub(crate) struct Ear {
-    tap: Wiretap,
+    tap: TrafficTap,
     name: String,
     method: Method,
     target: String,
@@ -27,12 +27,12 @@ pub(crate) struct Ear {
 impl Ear {
     /// Listens to one request, if anybody listens to us.
     pub(crate) fn new(
-        tap: &Wiretap,
+        tap: &TrafficTap,
         quiet: &[String],
         head: &http::request::Parts,
     ) -> Option<Self> {
         let path = head.uri.path();
-        if !tap.heard() || is_quiet(quiet, path) {
+        if !tap.is_watched() || is_quiet(quiet, path) {
             return None;
         }
         Some(Self {
@@ -52,8 +52,8 @@ impl Ear {
     /// The request went over the wire.
     pub(crate) fn request(
         &self,
-        from: Party,
-        to: Party,
+        from: TapPeer,
+        to: TapPeer,
         headers: &HeaderMap,
         body: Option<&Value>,
     ) {
@@ -72,8 +72,8 @@ impl Ear {
     /// The answer went over the wire.
     pub(crate) fn answer(
         &self,
-        from: Party,
-        to: Party,
+        from: TapPeer,
+        to: TapPeer,
         status: u16,
         headers: &HeaderMap,
         body: Option<&Value>,
@@ -89,8 +89,8 @@ impl Ear {
         });
     }
 
-    fn report(&self, from: Party, to: Party, answer: bool, detail: impl FnOnce() -> Value) {
-        self.tap.hop(|| Report {
+    fn report(&self, from: TapPeer, to: TapPeer, answer: bool, detail: impl FnOnce() -> Value) {
+        self.tap.record(|| TapReport {
             from,
             to,
             name: self.name.clone(),

@@ -10,8 +10,8 @@ use rustls::ServerConfig;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use weappd_base::clock::Clock;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks};
-use weappd_base::wiretap::Wiretap;
 
 use crate::access_log::Ledger;
 use crate::certs::Resolver;
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) upstreams: watch::Receiver<Upstreams>,
     pub(crate) identify: Arc<dyn Identify>,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
     pub(crate) clock: Clock,
     pub(crate) quiet_paths: Vec<String>,
     pub(crate) challenges: Challenges,
@@ -105,8 +105,8 @@ impl Worker {
         &self.herald
     }
 
-    pub(crate) fn wiretap(&self) -> &Wiretap {
-        &self.shared.wiretap
+    pub(crate) fn tap(&self) -> &TrafficTap {
+        &self.shared.tap
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -19,8 +19,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::runtime::Runtime;
+use weappd_base::random::RandomSource;
 use weappd_base::tasks::Work;
-use weappd_base::token::Tokens;
 
 use crate::config::Config;
 use crate::download::Asked;
@@ -64,7 +64,7 @@ impl Room {
                 ..Config::default()
             },
             data_dir: data_dir.clone(),
-            tokens: Tokens::system(),
+            tokens: RandomSource::system(),
             work,
         });
         Self {

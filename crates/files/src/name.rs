@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use weappd_base::token::Tokens;
+use weappd_base::random::RandomSource;
 
 use crate::picture::Owner;
 
@@ -23,13 +23,13 @@ pub(crate) struct FileName(String);
 
 impl FileName {
     /// A new name nobody can guess.
-    pub(crate) fn random(tokens: &Tokens, extension: &str) -> Self {
+    pub(crate) fn random(tokens: &RandomSource, extension: &str) -> Self {
         let digits = hex::encode(tokens.bytes::<{ DIGITS / 2 }>());
         Self(format!("{digits}.{extension}"))
     }
 
     /// A new name nobody can guess, for a file that is `owner`'s.
-    pub(crate) fn owned(tokens: &Tokens, extension: &str, owner: Owner<'_>) -> Self {
+    pub(crate) fn owned(tokens: &RandomSource, extension: &str, owner: Owner<'_>) -> Self {
         let digits = hex::encode(tokens.bytes::<{ DIGITS / 2 }>());
         // All of an owner's are in one subdirectory, where they can be found.
         let digits = format!("{}{}", owner.shard(), digits.get(2..).unwrap_or_default());
@@ -93,16 +93,16 @@ mod tests {
 
     #[test]
     fn a_random_name_parses_and_knows_its_parts() {
-        let name = FileName::random(&Tokens::system(), "jpg");
+        let name = FileName::random(&RandomSource::system(), "jpg");
         assert_eq!(FileName::parse(name.as_str()), Some(name.clone()));
         assert_eq!(name.extension(), "jpg");
         assert_eq!(name.shard().len(), 2);
-        assert_ne!(name, FileName::random(&Tokens::system(), "jpg"));
+        assert_ne!(name, FileName::random(&RandomSource::system(), "jpg"));
     }
 
     #[test]
     fn a_pictures_name_tells_whose_it_is() {
-        let tokens = Tokens::system();
+        let tokens = RandomSource::system();
         let (alice, bob) = (Owner("wx1 alice"), Owner("wx1 bob"));
         let name = FileName::owned(&tokens, "png", alice);
         assert_eq!(FileName::parse(name.as_str()), Some(name.clone()));

@@ -21,7 +21,7 @@ use std::{
 };
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
-use weappd_base::{tasks::Work, token::Tokens};
+use weappd_base::{random::RandomSource, tasks::Work};
 
 use crate::{config::Config, error::Error, name::FileName, picture::Owner};
 
@@ -38,7 +38,7 @@ pub struct FilesParts {
     /// What a relative `dir` stands under.
     pub data_dir: PathBuf,
     /// Where names come from.
-    pub tokens: Tokens,
+    pub tokens: RandomSource,
     /// Where the disk is read and written.
     pub work: Work,
 }
@@ -51,7 +51,7 @@ pub struct Files(Arc<Inner>);
 struct Inner {
     config: Config,
     allowed: Vec<String>,
-    tokens: Tokens,
+    tokens: RandomSource,
     work: Work,
     store: Arc<Store>,
 }
@@ -418,7 +418,7 @@ mod tests {
     }
 
     fn draft(store: &Arc<Store>) -> Draft {
-        let name = FileName::random(&Tokens::system(), "jpg");
+        let name = FileName::random(&RandomSource::system(), "jpg");
         Draft::begin(Arc::clone(store), Work::current(), name).expect("a draft")
     }
 
@@ -513,7 +513,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let outside = tempfile::tempdir().expect("a directory");
         let store = store(dir.path(), 0);
-        let name = FileName::random(&Tokens::system(), "jpg");
+        let name = FileName::random(&RandomSource::system(), "jpg");
         std::fs::write(outside.path().join(name.as_str()), b"secret").expect("written");
 
         // A shard that is a link.

@@ -20,8 +20,8 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tower::ServiceExt as _;
 use weappd_base::{
+    random::RandomSource,
     tasks::{Tasks, Work},
-    token::Tokens,
 };
 
 use crate::{
@@ -53,7 +53,7 @@ impl Room {
                 ..config
             },
             data_dir: dir.path().to_owned(),
-            tokens: Tokens::system(),
+            tokens: RandomSource::system(),
             work: Work::current(),
         })
         .expect("a store");

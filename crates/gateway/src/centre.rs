@@ -20,8 +20,8 @@ use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use weappd_base::clock::Clock;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Tasks, Work};
-use weappd_base::wiretap::Wiretap;
 use weappd_wechat::{Credential, errcode};
 
 use crate::config::TokenMode;
@@ -69,7 +69,7 @@ pub(crate) struct CentreParts {
     pub(crate) clock: Clock,
     pub(crate) work: Work,
     pub(crate) tasks: Tasks,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
 }
 
 /// The token of one mini program.
@@ -302,13 +302,13 @@ impl Centre {
             credential,
             mode,
             road,
-            wiretap,
+            tap,
             ..
         } = &self.parts;
         let request =
             token::question(road, credential, *mode, force).ok_or(Refusal::Unreachable)?;
         self.state.lock().asked_at = Some(self.now());
-        tap::token_asked(wiretap, credential, *mode, force);
+        tap::token_asked(tap, credential, *mode, force);
         let asked = async {
             let answer = road.send(request).await.map_err(|problem| {
                 tracing::debug!(%problem, "no answer to the question for an access_token");
@@ -321,7 +321,7 @@ impl Centre {
         let body = tokio::time::timeout(PATIENCE, asked)
             .await
             .unwrap_or(Err(Refusal::Unreachable));
-        tap::token_answered(wiretap, *mode, body.as_deref().ok());
+        tap::token_answered(tap, *mode, body.as_deref().ok());
         let token = token::read(&body?, self.now());
         token
             .map(Arc::new)

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use weappd_base::clock::Clock;
 use weappd_base::local_host::LocalHosts;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 
 use crate::centre::{Centre, CentreParts};
 use crate::config::{Config, MiniApp};
@@ -43,15 +43,15 @@ pub struct GatewayParts {
     /// What time it is.
     pub clock: Clock,
     /// Randomness.
-    pub tokens: Tokens,
+    pub tokens: RandomSource,
     /// Where calls and the queue run.
     pub work: Work,
     /// Who owns their tasks.
     pub tasks: Tasks,
     /// Ends the deliveries.
     pub stop: Stop,
-    /// Where hops are reported.
-    pub wiretap: Wiretap,
+    /// Where traffic is reported.
+    pub tap: TrafficTap,
 }
 
 /// WeChat's two doors. Cheap to clone; all clones are one gateway.
@@ -68,10 +68,10 @@ pub(crate) struct Shared {
     pub(crate) inbox: Option<Inbox>,
     pub(crate) callers: Arc<Vec<Secret>>,
     pub(crate) local_hosts: LocalHosts,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: RandomSource,
     pub(crate) tasks: Tasks,
     pub(crate) work: Work,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
 }
 
 impl Gateway {
@@ -91,7 +91,7 @@ impl Gateway {
                 clock: parts.clock.clone(),
                 work: parts.work.clone(),
                 tasks: parts.tasks.clone(),
-                wiretap: parts.wiretap.clone(),
+                tap: parts.tap.clone(),
             })
         };
         let sealers = Sealers::build(&parts.mini_apps, parts.clock.clone(), parts.tokens.clone())?;
@@ -109,7 +109,7 @@ impl Gateway {
                 work: parts.work.clone(),
                 tasks: parts.tasks.clone(),
                 stop: parts.stop,
-                wiretap: parts.wiretap.clone(),
+                tap: parts.tap.clone(),
             };
             Some(Inbox::open(inbox).await?)
         } else {
@@ -127,7 +127,7 @@ impl Gateway {
             tokens: parts.tokens,
             tasks: parts.tasks,
             work: parts.work,
-            wiretap: parts.wiretap,
+            tap: parts.tap,
         })))
     }
 

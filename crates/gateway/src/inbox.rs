@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 use weappd_wechat::message::{Mailbox, MessageKey};
 
 use crate::config::{AnswerWhen, InboxConfig, MiniApp};
@@ -35,11 +35,11 @@ pub(crate) struct InboxParts {
     pub(crate) mini_apps: Vec<MiniApp>,
     pub(crate) deliver: Arc<dyn Deliver>,
     pub(crate) clock: Clock,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
     pub(crate) tasks: Tasks,
     pub(crate) stop: Stop,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
 }
 
 /// Messages on their way in.
@@ -50,7 +50,7 @@ pub(crate) struct Inbox {
     replies: Arc<Replies>,
     bell: Arc<Notify>,
     clock: Clock,
-    tokens: Tokens,
+    tokens: RandomSource,
 }
 
 impl Inbox {
@@ -72,7 +72,7 @@ impl Inbox {
             work: work.clone(),
             tasks: tasks.clone(),
             stop: parts.stop,
-            wiretap: parts.wiretap,
+            tap: parts.tap,
             warnings: WarnLimit::every(WARN_EVERY_MILLIS),
         };
         tasks.spawn_on(&work, postman.run());

@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 
 use crate::config::InboxConfig;
 use crate::deliver::Deliver;
@@ -49,11 +49,11 @@ pub(crate) struct Postman {
     pub(crate) replies: Arc<Replies>,
     pub(crate) bell: Arc<Notify>,
     pub(crate) clock: Clock,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
     pub(crate) tasks: Tasks,
     pub(crate) stop: Stop,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
     /// By mini program, and whether it is about messages given up.
     pub(crate) warnings: WarnLimit<(String, bool)>,
 }
@@ -161,7 +161,7 @@ impl Postman {
     /// One try of one message.
     async fn bring(&self, due: Due) -> Over {
         let message = &due.message;
-        tap::delivering(&self.wiretap, message);
+        tap::delivering(&self.tap, message);
         let patience = Duration::from_millis(self.config.deliver_timeout_ms);
         let answer = tokio::time::timeout(patience, self.deliver.deliver(message)).await;
         let rule = EventRule::of_kind(&message.kind);
@@ -182,7 +182,7 @@ impl Postman {
                 (Verdict::Absent(why.clone()), why)
             }
         };
-        tap::delivered(&self.wiretap, message, &shown);
+        tap::delivered(&self.tap, message, &shown);
         let over = Over {
             seq: due.seq,
             appid: message.appid.clone(),

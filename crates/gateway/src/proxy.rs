@@ -152,7 +152,7 @@ impl Shared {
         self.tell_call(&call, &load);
         let answer = self.carry(&call, &mut load).await?;
         let body = answer.read_whole();
-        tap::answered(&self.wiretap, false, &call.path, answer.status, body);
+        tap::answered(&self.tap, false, &call.path, answer.status, body);
         Ok(answer)
     }
 
@@ -318,7 +318,7 @@ impl Shared {
             .look_into(response, call.method == Method::HEAD)
             .await?;
         let body = answer.read_whole();
-        tap::answered(&self.wiretap, true, &call.path, answer.status, body);
+        tap::answered(&self.tap, true, &call.path, answer.status, body);
         Ok(answer)
     }
 
@@ -345,7 +345,7 @@ impl Shared {
         let mut answer = Answer::whole(body);
         answer.errcode = answer.read_whole().and_then(errcode);
         let body = answer.read_whole();
-        tap::answered(&self.wiretap, true, &call.path, answer.status, body);
+        tap::answered(&self.tap, true, &call.path, answer.status, body);
         Ok(answer)
     }
 
@@ -409,11 +409,11 @@ impl Shared {
     }
 
     fn tell_call(&self, call: &Call, load: &Load) {
-        tap::called(&self.wiretap, false, &drawn(call, load), None);
+        tap::called(&self.tap, false, &drawn(call, load), None);
     }
 
     fn tell_send(&self, call: &Call, load: &Load, token: Option<&str>) {
-        tap::called(&self.wiretap, true, &drawn(call, load), token);
+        tap::called(&self.tap, true, &drawn(call, load), token);
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use serde_json::{Map, Value, json};
 use weappd_base::clock::Clock;
-use weappd_base::token::Tokens;
+use weappd_base::random::RandomSource;
 use weappd_wechat::api_sign::{self, Channel, Fresh, Stamp};
 
 use crate::body::read_start;
@@ -61,7 +61,7 @@ const SEALED: [&str; 28] = [
 pub(crate) struct Sealers {
     by_appid: HashMap<String, Arc<Sealer>>,
     clock: Clock,
-    tokens: Tokens,
+    tokens: RandomSource,
 }
 
 /// One mini program's.
@@ -81,7 +81,11 @@ pub(crate) struct Plain<'a> {
 }
 
 impl Sealers {
-    pub(crate) fn build(apps: &[MiniApp], clock: Clock, tokens: Tokens) -> Result<Self, Error> {
+    pub(crate) fn build(
+        apps: &[MiniApp],
+        clock: Clock,
+        tokens: RandomSource,
+    ) -> Result<Self, Error> {
         let sealing = apps.iter().filter_map(|app| {
             let security = app.api_security.as_ref()?;
             let appid = &app.credential.appid;

@@ -1,9 +1,9 @@
-//! Reports to the wiretap, secrets masked.
+//! Reports to the tap, secrets masked.
 
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use weappd_base::secret::{mask, mask_json};
-use weappd_base::wiretap::{Party, Report, Wiretap};
+use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 use weappd_wechat::Credential;
 
 use crate::config::TokenMode;
@@ -22,8 +22,8 @@ pub(crate) struct Call<'a> {
 }
 
 /// App to weappd, or weappd to WeChat, where a token of ours is added.
-pub(crate) fn called(wiretap: &Wiretap, to_wechat: bool, call: &Call<'_>, token: Option<&str>) {
-    wiretap.hop(|| {
+pub(crate) fn called(tap: &TrafficTap, to_wechat: bool, call: &Call<'_>, token: Option<&str>) {
+    tap.record(|| {
         let mut query = call.query.shown();
         if let (Some(token), Value::Object(fields)) = (token, &mut query) {
             fields.insert("access_token".to_owned(), Value::from(mask(token)));
@@ -37,9 +37,9 @@ pub(crate) fn called(wiretap: &Wiretap, to_wechat: bool, call: &Call<'_>, token:
             detail["body"] = shown(body);
         }
         let (from, to) = if to_wechat {
-            (Party::Weappd, Party::Wechat)
+            (TapPeer::Weappd, TapPeer::Wechat)
         } else {
-            (Party::App, Party::Weappd)
+            (TapPeer::App, TapPeer::Weappd)
         };
         report(from, to, name(call.path), false, detail)
     });
@@ -47,34 +47,29 @@ pub(crate) fn called(wiretap: &Wiretap, to_wechat: bool, call: &Call<'_>, token:
 
 /// The way back of [`called`].
 pub(crate) fn answered(
-    wiretap: &Wiretap,
+    tap: &TrafficTap,
     from_wechat: bool,
     path: &str,
     status: StatusCode,
     body: Option<&[u8]>,
 ) {
-    wiretap.hop(|| {
+    tap.record(|| {
         let mut detail = json!({"status": status.as_u16()});
         if let Some(body) = body {
             detail["body"] = shown(body);
         }
         let (from, to) = if from_wechat {
-            (Party::Wechat, Party::Weappd)
+            (TapPeer::Wechat, TapPeer::Weappd)
         } else {
-            (Party::Weappd, Party::App)
+            (TapPeer::Weappd, TapPeer::App)
         };
         report(from, to, name(path), true, detail)
     });
 }
 
 /// The question for a token.
-pub(crate) fn token_asked(
-    wiretap: &Wiretap,
-    credential: &Credential,
-    mode: TokenMode,
-    force: bool,
-) {
-    wiretap.hop(|| {
+pub(crate) fn token_asked(tap: &TrafficTap, credential: &Credential, mode: TokenMode, force: bool) {
+    tap.record(|| {
         let mut body = json!({
             "grant_type": "client_credential",
             "appid": credential.appid,
@@ -85,18 +80,18 @@ pub(crate) fn token_asked(
         }
         let detail = json!({"path": token_path(mode), "body": body});
         let name = name(token_path(mode));
-        report(Party::Weappd, Party::Wechat, name, false, detail)
+        report(TapPeer::Weappd, TapPeer::Wechat, name, false, detail)
     });
 }
 
 /// WeChat's answer to it.
-pub(crate) fn token_answered(wiretap: &Wiretap, mode: TokenMode, body: Option<&[u8]>) {
-    wiretap.hop(|| {
+pub(crate) fn token_answered(tap: &TrafficTap, mode: TokenMode, body: Option<&[u8]>) {
+    tap.record(|| {
         let body = body.map_or(Value::from("no answer"), shown);
         let name = name(token_path(mode));
         report(
-            Party::Wechat,
-            Party::Weappd,
+            TapPeer::Wechat,
+            TapPeer::Weappd,
             name,
             true,
             json!({"body": body}),
@@ -105,8 +100,8 @@ pub(crate) fn token_answered(wiretap: &Wiretap, mode: TokenMode, body: Option<&[
 }
 
 /// WeChat pushes a message.
-pub(crate) fn pushed(wiretap: &Wiretap, message: &Message, headers: &HeaderMap, safe: bool) {
-    wiretap.hop(|| {
+pub(crate) fn pushed(tap: &TrafficTap, message: &Message, headers: &HeaderMap, safe: bool) {
+    tap.record(|| {
         let content_type = headers.get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let detail = json!({
@@ -116,20 +111,26 @@ pub(crate) fn pushed(wiretap: &Wiretap, message: &Message, headers: &HeaderMap, 
             "mode": if safe { "safe" } else { "plain" },
             "message": shown(message.body.as_bytes()),
         });
-        Report {
+        TapReport {
             who: message.openid.clone(),
-            ..report(Party::Wechat, Party::Weappd, "message push", false, detail)
+            ..report(
+                TapPeer::Wechat,
+                TapPeer::Weappd,
+                "message push",
+                false,
+                detail,
+            )
         }
     });
 }
 
 /// weappd's answer to a push.
-pub(crate) fn push_answered(wiretap: &Wiretap, openid: Option<&str>, answer: &str) {
-    wiretap.hop(|| Report {
+pub(crate) fn push_answered(tap: &TrafficTap, openid: Option<&str>, answer: &str) {
+    tap.record(|| TapReport {
         who: openid.map(str::to_owned),
         ..report(
-            Party::Weappd,
-            Party::Wechat,
+            TapPeer::Weappd,
+            TapPeer::Wechat,
             "message push",
             true,
             json!({"body": answer}),
@@ -138,12 +139,12 @@ pub(crate) fn push_answered(wiretap: &Wiretap, openid: Option<&str>, answer: &st
 }
 
 /// The message goes to the app.
-pub(crate) fn delivering(wiretap: &Wiretap, message: &Message) {
-    wiretap.hop(|| Report {
+pub(crate) fn delivering(tap: &TrafficTap, message: &Message) {
+    tap.record(|| TapReport {
         who: message.openid.clone(),
         ..report(
-            Party::Weappd,
-            Party::App,
+            TapPeer::Weappd,
+            TapPeer::App,
             "message",
             false,
             json!({
@@ -156,12 +157,12 @@ pub(crate) fn delivering(wiretap: &Wiretap, message: &Message) {
 }
 
 /// What the app said to it.
-pub(crate) fn delivered(wiretap: &Wiretap, message: &Message, outcome: &str) {
-    wiretap.hop(|| Report {
+pub(crate) fn delivered(tap: &TrafficTap, message: &Message, outcome: &str) {
+    tap.record(|| TapReport {
         who: message.openid.clone(),
         ..report(
-            Party::App,
-            Party::Weappd,
+            TapPeer::App,
+            TapPeer::Weappd,
             "message",
             true,
             json!({"outcome": outcome}),
@@ -181,8 +182,8 @@ fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn report(from: Party, to: Party, name: &str, answer: bool, detail: Value) -> Report {
-    Report {
+fn report(from: TapPeer, to: TapPeer, name: &str, answer: bool, detail: Value) -> TapReport {
+    TapReport {
         from,
         to,
         name: name.to_owned(),

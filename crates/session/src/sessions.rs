@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 use weappd_wechat::{Calls, Client};
 
 use crate::apps::MiniApps;
@@ -48,11 +48,11 @@ pub struct SessionsParts {
     /// What time it is.
     pub clock: Clock,
     /// Where skeys come from.
-    pub tokens: Tokens,
+    pub tokens: RandomSource,
     /// Where the database and the calls to WeChat live.
     pub work: Work,
     /// Where logins are drawn.
-    pub wiretap: Wiretap,
+    pub tap: TrafficTap,
     /// Calls of WeChat's API with an `access_token`. Without them no phone number is told for
     /// a code, and no session key checked or reset.
     pub calls: Option<Arc<dyn Calls>>,
@@ -73,9 +73,9 @@ pub(crate) struct Shared {
     pub(crate) apps: MiniApps,
     pub(crate) wechat: Client,
     pub(crate) clock: Clock,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
     pub(crate) store: Store,
     /// For how long memory is believed where others write the store too.
     pub(crate) recheck_millis: Option<i64>,
@@ -142,7 +142,7 @@ impl Sessions {
             clock: parts.clock,
             tokens: parts.tokens,
             work: parts.work,
-            wiretap: parts.wiretap,
+            tap: parts.tap,
             store,
             cache,
             visits: Visits::default(),

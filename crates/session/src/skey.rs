@@ -8,8 +8,8 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
-use weappd_base::token::Tokens;
 
 use crate::identity::Denied;
 
@@ -23,7 +23,7 @@ const TIME: usize = 6;
 const DIGITS: usize = 2 * TIME + 64;
 
 /// An skey nobody can guess.
-pub(crate) fn new(tokens: &Tokens, now_millis: i64) -> Secret {
+pub(crate) fn new(tokens: &RandomSource, now_millis: i64) -> Secret {
     let [_, _, time @ ..] = now_millis.to_be_bytes();
     Secret::new(hex::encode(time) + &tokens.hex256())
 }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn skeys_and_hashes_start_with_the_time() {
         let now = 1_800_000_000_123_i64;
-        let skey = new(&Tokens::system(), now);
+        let skey = new(&RandomSource::system(), now);
         let skey = skey.expose();
         assert_eq!(skey.len(), DIGITS);
         assert!(is_ours(skey) && skey.len() <= MAX_LEN);
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(hash[..6], now.to_be_bytes()[2..]);
         let whole: [u8; 32] = Sha256::digest(skey).into();
         assert_eq!(hash[6..], whole[6..], "the rest is the SHA-256");
-        let other = new(&Tokens::system(), now);
+        let other = new(&RandomSource::system(), now);
         let other = SkeyHash::of(other.expose());
         assert!(SkeyHash(hash) != other);
         assert_ne!(SkeyHash(hash).word(), other.word());

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Tasks, Work};
-use weappd_base::token::Tokens;
 
 use crate::cache::Cache;
 use crate::config::{Config, MiniApp, Place};
@@ -171,7 +171,7 @@ pub(crate) struct StoreParts<'a> {
     pub(crate) config: &'a Config,
     pub(crate) data_dir: &'a Path,
     pub(crate) cache: Arc<Cache>,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: RandomSource,
     pub(crate) tasks: &'a Tasks,
     pub(crate) work: &'a Work,
     /// The mini programs that are configured.

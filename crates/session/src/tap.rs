@@ -3,12 +3,12 @@
 use axum::http::{HeaderMap, Method, Uri};
 use serde_json::{Map, Value, json};
 use weappd_base::secret::{is_secret_name, mask, mask_json};
-use weappd_base::wiretap::{Party, Report, Wiretap};
+use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 
 /// Between whom, which way, and under what name.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrow {
-    other: Party,
+    other: TapPeer,
     name: &'static str,
     answer: bool,
 }
@@ -17,7 +17,7 @@ impl Arrow {
     /// A phone asks.
     pub(crate) fn request(name: &'static str) -> Self {
         Self {
-            other: Party::Phone,
+            other: TapPeer::Phone,
             name,
             answer: false,
         }
@@ -34,7 +34,7 @@ impl Arrow {
     /// The other side is a business server.
     pub(crate) fn of_app(self) -> Self {
         Self {
-            other: Party::App,
+            other: TapPeer::App,
             ..self
         }
     }
@@ -42,15 +42,15 @@ impl Arrow {
 
 /// Draws an arrow, if somebody looks.
 pub(crate) fn tell(
-    wiretap: &Wiretap,
+    tap: &TrafficTap,
     arrow: Arrow,
     who: Option<&str>,
     detail: impl FnOnce() -> Value,
 ) {
-    wiretap.hop(|| {
-        let ends = (arrow.other, Party::Weappd);
+    tap.record(|| {
+        let ends = (arrow.other, TapPeer::Weappd);
         let (from, to) = if arrow.answer { (ends.1, ends.0) } else { ends };
-        Report {
+        TapReport {
             from,
             to,
             name: arrow.name.to_owned(),

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::small_file;
-use weappd_base::token::Tokens;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -25,7 +25,7 @@ const NONCE: usize = 24;
 pub(crate) struct Vault {
     cipher: XChaCha20Poly1305,
     master: Zeroizing<[u8; 32]>,
-    tokens: Tokens,
+    tokens: RandomSource,
 }
 
 /// Whose secret it is.
@@ -75,7 +75,7 @@ impl Matter {
 
 impl Vault {
     /// Takes the key from `file`, and makes both if there is no such file.
-    pub(crate) fn open(file: &Path, tokens: Tokens) -> Result<Self, Error> {
+    pub(crate) fn open(file: &Path, tokens: RandomSource) -> Result<Self, Error> {
         let failed = |hint: &'static str| {
             move |source: std::io::Error| Error::KeyFile {
                 place: file.display().to_string(),
@@ -97,7 +97,7 @@ impl Vault {
     }
 
     /// Sealed with `key`, 64 hex digits, or if it is empty with the one in `file`.
-    pub(crate) fn of(key: &Secret, file: &Path, tokens: Tokens) -> Result<Self, Error> {
+    pub(crate) fn of(key: &Secret, file: &Path, tokens: RandomSource) -> Result<Self, Error> {
         if key.is_empty() {
             return Self::open(file, tokens);
         }
@@ -109,7 +109,7 @@ impl Vault {
         Ok(Self::new(*master, tokens))
     }
 
-    fn new(master: [u8; 32], tokens: Tokens) -> Self {
+    fn new(master: [u8; 32], tokens: RandomSource) -> Self {
         Self {
             cipher: XChaCha20Poly1305::new(&Key::from(master)),
             master: Zeroizing::new(master),
@@ -168,7 +168,7 @@ fn digits(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 }
 
 /// Makes the key file, whole or not at all, readable for nobody else.
-fn make(file: &Path, tokens: &Tokens) -> std::io::Result<()> {
+fn make(file: &Path, tokens: &RandomSource) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     if file.exists() {
         return Ok(());
@@ -201,7 +201,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn vault() -> Vault {
-        Vault::new([7; 32], Tokens::seeded(1))
+        Vault::new([7; 32], RandomSource::seeded(1))
     }
 
     #[test]
@@ -233,7 +233,7 @@ pub(crate) mod tests {
         for matter in [Phone, AppSecret, Shared] {
             assert!(vault.unseal(matter, owner, &sealed).is_none(), "{matter:?}");
         }
-        let stranger = Vault::new([8; 32], Tokens::seeded(1));
+        let stranger = Vault::new([8; 32], RandomSource::seeded(1));
         assert!(stranger.unseal(SessionKey, owner, &sealed).is_none());
         for cut in 0..sealed.len() {
             assert!(vault.unseal(SessionKey, owner, &sealed[..cut]).is_none());
@@ -247,13 +247,14 @@ pub(crate) mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         let file = dir.path().join("session.key");
         let text = "0a".repeat(32);
-        let given = Vault::of(&Secret::new(text.clone()), &file, Tokens::system()).expect("a key");
+        let given =
+            Vault::of(&Secret::new(text.clone()), &file, RandomSource::system()).expect("a key");
         assert!(!file.exists());
         std::fs::write(&file, text).expect("writes");
         let none = Secret::default();
-        let read = Vault::of(&none, &file, Tokens::system()).expect("reads it");
+        let read = Vault::of(&none, &file, RandomSource::system()).expect("reads it");
         assert_eq!(*given.master, *read.master);
-        let Err(err) = Vault::of(&Secret::new("0a"), &file, Tokens::system()) else {
+        let Err(err) = Vault::of(&Secret::new("0a"), &file, RandomSource::system()) else {
             panic!("no key was taken for one");
         };
         assert!(err.to_string().contains("[session] key"), "{err}");
@@ -264,8 +265,8 @@ pub(crate) mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::TempDir::new().expect("a directory");
         let file = dir.path().join("new/session.key");
-        let first = Vault::open(&file, Tokens::system()).expect("makes it");
-        let again = Vault::open(&file, Tokens::system()).expect("reads it");
+        let first = Vault::open(&file, RandomSource::system()).expect("makes it");
+        let again = Vault::open(&file, RandomSource::system()).expect("reads it");
         assert_eq!(*first.master, *again.master);
         let mode = std::fs::metadata(&file).expect("a file").permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
@@ -276,7 +277,7 @@ pub(crate) mod tests {
             1
         );
         std::fs::write(&file, "no key").expect("writes");
-        let Err(err) = Vault::open(&file, Tokens::system()) else {
+        let Err(err) = Vault::open(&file, RandomSource::system()) else {
             panic!("no key was taken for one");
         };
         assert!(err.to_string().contains("64 hex digits"), "{err}");

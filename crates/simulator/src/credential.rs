@@ -8,8 +8,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use serde_json::{Value, json};
+use weappd_base::random::RandomSource;
 use weappd_base::secret::mask;
-use weappd_base::token::Tokens;
 
 use crate::platform::Refusal;
 
@@ -89,7 +89,7 @@ pub(crate) struct Given {
 /// What it takes to hand one out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mint<'a> {
-    pub(crate) tokens: &'a Tokens,
+    pub(crate) tokens: &'a RandomSource,
     pub(crate) now: i64,
     /// How long a token lives.
     pub(crate) lives: i64,
@@ -227,14 +227,14 @@ mod tests {
 
     struct Desk {
         book: TokenBook,
-        tokens: Tokens,
+        tokens: RandomSource,
     }
 
     impl Desk {
         fn new() -> Self {
             Self {
                 book: TokenBook::default(),
-                tokens: Tokens::seeded(1),
+                tokens: RandomSource::seeded(1),
             }
         }
 

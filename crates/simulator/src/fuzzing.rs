@@ -17,10 +17,10 @@ use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 use weappd_wechat::Credential;
 
 use crate::faults::Faults;
@@ -124,8 +124,8 @@ impl World {
             }],
             public_url: "http://127.0.0.1:8082".to_owned(),
             clock: Clock::manual(1_800_000_000).0,
-            tokens: Tokens::seeded(7),
-            wiretap: Wiretap::off(),
+            tokens: RandomSource::seeded(7),
+            tap: TrafficTap::off(),
             tasks: Tasks::new(),
         })
         .expect("a simulator");

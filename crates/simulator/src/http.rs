@@ -169,10 +169,10 @@ mod tests {
     use serde_json::Value;
     use tower::ServiceExt as _;
     use weappd_base::clock::{Clock, ManualClock};
+    use weappd_base::random::RandomSource;
     use weappd_base::secret::Secret;
+    use weappd_base::tap::TrafficTap;
     use weappd_base::tasks::Tasks;
-    use weappd_base::token::Tokens;
-    use weappd_base::wiretap::Wiretap;
     use weappd_wechat::{Client, Config, Credential, Error as WechatError, open_data};
 
     use super::*;
@@ -205,8 +205,8 @@ mod tests {
             mini_apps: vec![mini_app(1), mini_app(2)],
             public_url: "http://127.0.0.1:8082".to_owned(),
             clock,
-            tokens: Tokens::system(),
-            wiretap: Wiretap::off(),
+            tokens: RandomSource::system(),
+            tap: TrafficTap::off(),
             tasks: Tasks::new(),
         })
         .expect("a simulator");
@@ -266,7 +266,7 @@ mod tests {
                 endpoint: format!("http://{address}"),
                 timeout_ms,
             };
-            Client::new(&config, Wiretap::off()).expect("a client")
+            Client::new(&config, TrafficTap::off()).expect("a client")
         }
     }
 

@@ -45,8 +45,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use rust_embed::RustEmbed;
 use serde::Serialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
+use weappd_base::tap::{TapEvent, TrafficTap};
 use weappd_base::tasks::Stop;
-use weappd_base::wiretap::{Hop, Wiretap};
 
 /// What the page must be told about its surroundings.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ impl PageConfig {
 struct Assets;
 
 /// Serves the page at `/` and all it needs under `/_dev/`.
-pub fn router(wiretap: Wiretap, config: PageConfig) -> Router {
+pub fn router(tap: TrafficTap, config: PageConfig) -> Router {
     let page = Page(Arc::new(Shared {
         policy: policy(&config.wechat_url),
         told: Told {
@@ -87,7 +87,7 @@ pub fn router(wiretap: Wiretap, config: PageConfig) -> Router {
             weapp_prefix: config.weapp_prefix.trim_end_matches('/').to_owned(),
             users: config.users,
         },
-        wiretap,
+        tap,
         stop: config.stop,
     }));
     Router::new()
@@ -105,7 +105,7 @@ struct Page(Arc<Shared>);
 struct Shared {
     policy: HeaderValue,
     told: Told,
-    wiretap: Wiretap,
+    tap: TrafficTap,
     stop: Stop,
 }
 
@@ -136,7 +136,7 @@ async fn told(State(page): State<Page>) -> Response {
 /// and `lost` with a number when this listener was too slow. 204 when nothing is tapped,
 /// which tells a browser not to ask again.
 async fn wire(State(page): State<Page>) -> Response {
-    let Some(hops) = page.0.wiretap.listen() else {
+    let Some(hops) = page.0.tap.subscribe() else {
         return StatusCode::NO_CONTENT.into_response();
     };
     let hello = Event::default()
@@ -152,7 +152,10 @@ async fn wire(State(page): State<Page>) -> Response {
 }
 
 /// The hops of a tap as events, until the tap or the house ends.
-fn events(hops: Receiver<Arc<Hop>>, stop: Stop) -> impl Stream<Item = Result<Event, Infallible>> {
+fn events(
+    hops: Receiver<Arc<TapEvent>>,
+    stop: Stop,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     stream::unfold((hops, stop), |(mut hops, stop)| async move {
         let event = tokio::select! {
             heard = hops.recv() => match heard {
@@ -168,7 +171,7 @@ fn events(hops: Receiver<Arc<Hop>>, stop: Stop) -> impl Stream<Item = Result<Eve
     })
 }
 
-fn of_hop(hop: &Hop) -> Event {
+fn of_hop(hop: &TapEvent) -> Event {
     let event = Event::default().id(hop.seq.to_string());
     match serde_json::to_string(hop) {
         Ok(text) => event.data(text),
@@ -250,15 +253,12 @@ mod tests {
     use http::Request;
     use tower::ServiceExt;
     use weappd_base::clock::Clock;
-    use weappd_base::wiretap::{Party, Report};
+    use weappd_base::tap::{TapPeer, TapReport};
 
     use super::*;
 
-    fn page(wiretap: Wiretap) -> Router {
-        router(
-            wiretap,
-            PageConfig::new("http://127.0.0.1:8082/", Stop::new()),
-        )
+    fn page(tap: TrafficTap) -> Router {
+        router(tap, PageConfig::new("http://127.0.0.1:8082/", Stop::new()))
     }
 
     async fn get(router: Router, path: &str, tag: Option<&HeaderValue>) -> Response {
@@ -294,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_index_is_guarded_and_known_again() {
-        let answer = get(page(Wiretap::off()), "/", None).await;
+        let answer = get(page(TrafficTap::off()), "/", None).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let policy = answer.headers()[header::CONTENT_SECURITY_POLICY]
             .to_str()
@@ -307,7 +307,7 @@ mod tests {
             "text/html; charset=utf-8"
         );
         let tag = answer.headers()[header::ETAG].clone();
-        let again = get(page(Wiretap::off()), "/", Some(&tag)).await;
+        let again = get(page(TrafficTap::off()), "/", Some(&tag)).await;
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert!(text(again).await.is_empty());
     }
@@ -324,11 +324,11 @@ mod tests {
             wanted.extend(quoted_after(&source(script), "from './"));
         }
         for name in wanted {
-            let answer = get(page(Wiretap::off()), &format!("/_dev/{name}"), None).await;
+            let answer = get(page(TrafficTap::off()), &format!("/_dev/{name}"), None).await;
             assert_eq!(answer.status(), StatusCode::OK, "{name}");
             assert!(answer.headers().contains_key(header::ETAG), "{name}");
         }
-        let none = get(page(Wiretap::off()), "/_dev/nothing.js", None).await;
+        let none = get(page(TrafficTap::off()), "/_dev/nothing.js", None).await;
         assert_eq!(none.status(), StatusCode::NOT_FOUND);
     }
 
@@ -391,7 +391,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_page_is_told_where_it_stands() {
-        let answer = get(page(Wiretap::off()), "/_dev/config.json", None).await;
+        let answer = get(page(TrafficTap::off()), "/_dev/config.json", None).await;
         let told: serde_json::Value = serde_json::from_str(&text(answer).await).expect("json");
         assert_eq!(
             told,
@@ -405,7 +405,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_wire_gives_each_hop_as_json_until_the_goodbye() {
-        let tap = Wiretap::on(Clock::manual(5).0);
+        let tap = TrafficTap::on(Clock::manual(5).0);
         let stop = Stop::new();
         let page = router(
             tap.clone(),
@@ -416,9 +416,9 @@ mod tests {
         let mut body = answer.into_body().into_data_stream();
         let hello = body.next().await.expect("hello").expect("bytes");
         assert!(hello.starts_with(b"event: listening\n"), "{hello:?}");
-        tap.hop(|| Report {
-            from: Party::Weappd,
-            to: Party::Wechat,
+        tap.record(|| TapReport {
+            from: TapPeer::Weappd,
+            to: TapPeer::Wechat,
             name: "jscode2session".to_owned(),
             answer: false,
             who: Some("o1".to_owned()),
@@ -446,7 +446,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_untapped_wire_is_not_asked_again() {
-        let answer = get(page(Wiretap::off()), "/_dev/wire", None).await;
+        let answer = get(page(TrafficTap::off()), "/_dev/wire", None).await;
         assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     }
 }

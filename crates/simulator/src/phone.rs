@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use serde_json::{Value, json};
 use weappd_base::secret::{Secret, mask_json};
-use weappd_base::wiretap::{Party, Report};
+use weappd_base::tap::{TapPeer, TapReport};
 use weappd_wechat::open_data;
 
 use crate::calls::{Entry, Kind};
@@ -287,16 +287,24 @@ impl Phone {
 
     /// Reports the call and its answer.
     pub(crate) fn tell(&self, api: &str, answer: impl FnOnce() -> Value) {
-        let wiretap = self.simulator.wiretap();
-        let report = |answer, detail| Report {
-            from: if answer { Party::Wechat } else { Party::Phone },
-            to: if answer { Party::Phone } else { Party::Wechat },
+        let tap = self.simulator.tap();
+        let report = |answer, detail| TapReport {
+            from: if answer {
+                TapPeer::Wechat
+            } else {
+                TapPeer::Phone
+            },
+            to: if answer {
+                TapPeer::Phone
+            } else {
+                TapPeer::Wechat
+            },
             name: api.to_owned(),
             answer,
             who: Some(self.openid()),
             detail,
         };
-        wiretap.hop(|| report(false, json!({ "user": self.user.as_str() })));
+        tap.record(|| report(false, json!({ "user": self.user.as_str() })));
         let mut detail = answer();
         mask_json(&mut detail);
         self.simulator.log(Entry {
@@ -313,7 +321,7 @@ impl Phone {
             note: None,
             took_ms: 0,
         });
-        wiretap.hop(|| report(true, detail));
+        tap.record(|| report(true, detail));
     }
 }
 
@@ -345,9 +353,9 @@ fn oldest_form(session_key: &Secret, data: &Value) -> Result<String, Error> {
 mod tests {
     use proptest::prelude::*;
     use weappd_base::clock::{Clock, ManualClock};
+    use weappd_base::random::RandomSource;
+    use weappd_base::tap::TrafficTap;
     use weappd_base::tasks::Tasks;
-    use weappd_base::token::Tokens;
-    use weappd_base::wiretap::Wiretap;
     use weappd_wechat::{Credential, Error as WechatError};
 
     use super::*;
@@ -366,21 +374,21 @@ mod tests {
         }
     }
 
-    fn simulator_with(wiretap: Wiretap) -> (Simulator, ManualClock) {
+    fn simulator_with(tap: TrafficTap) -> (Simulator, ManualClock) {
         let (clock, hand) = Clock::manual(NOW);
         let simulator = Simulator::new(Parts {
             mini_apps: vec![mini_app("wx1", false), mini_app("wx2", true)],
             public_url: "http://127.0.0.1:8082/".to_owned(),
             clock,
-            tokens: Tokens::system(),
-            wiretap,
+            tokens: RandomSource::system(),
+            tap,
             tasks: Tasks::new(),
         });
         (simulator.expect("a simulator"), hand)
     }
 
     fn simulator() -> (Simulator, ManualClock) {
-        simulator_with(Wiretap::off())
+        simulator_with(TrafficTap::off())
     }
 
     /// What a server does with a code.
@@ -536,18 +544,18 @@ mod tests {
             mini_apps: Vec::new(),
             public_url: String::new(),
             clock: Clock::system(),
-            tokens: Tokens::system(),
-            wiretap: Wiretap::off(),
+            tokens: RandomSource::system(),
+            tap: TrafficTap::off(),
             tasks: Tasks::new(),
         });
         assert!(matches!(empty, Err(Error::NoMiniApp)));
     }
 
     #[tokio::test]
-    async fn the_wiretap_hears_calls_and_answers_without_codes() {
-        let wiretap = Wiretap::on(Clock::manual(0).0);
-        let mut heard = wiretap.listen().expect("a tap that is on");
-        let (simulator, _) = simulator_with(wiretap);
+    async fn the_tap_hears_calls_and_answers_without_codes() {
+        let tap = TrafficTap::on(Clock::manual(0).0);
+        let mut heard = tap.subscribe().expect("a tap that is on");
+        let (simulator, _) = simulator_with(tap);
         let alice = simulator.phone("alice", None).expect("alice");
         let code = alice.login().expect("a code");
         alice.authorize(false).expect("she may");
@@ -555,11 +563,11 @@ mod tests {
         let asked = heard.recv().await.expect("wx.login");
         assert_eq!(
             (asked.name.as_str(), asked.from, asked.to),
-            ("wx.login", Party::Phone, Party::Wechat)
+            ("wx.login", TapPeer::Phone, TapPeer::Wechat)
         );
         assert_eq!(asked.who, Some(alice.openid()));
         let answered = heard.recv().await.expect("its answer");
-        assert!(answered.answer && answered.from == Party::Wechat);
+        assert!(answered.answer && answered.from == TapPeer::Wechat);
         assert!(!answered.detail.to_string().contains(&code));
         drop(heard.recv().await.expect("wx.getUserInfo"));
         let refused = heard.recv().await.expect("its answer");

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use serde_json::Value;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 use weappd_wechat::Credential;
 
 use crate::calls::{CallLog, Entry};
@@ -45,9 +45,9 @@ pub struct Parts {
     /// What time it is; tests move it to age codes and sessions.
     pub clock: Clock,
     /// Where codes and session keys come from.
-    pub tokens: Tokens,
+    pub tokens: RandomSource,
     /// Where the phone's calls to WeChat are reported.
-    pub wiretap: Wiretap,
+    pub tap: TrafficTap,
     /// What owns the messages on their way to the server.
     pub tasks: Tasks,
 }
@@ -70,8 +70,8 @@ struct Shared {
     mini_apps: Vec<Arc<MiniApp>>,
     public_url: String,
     clock: Clock,
-    tokens: Tokens,
-    wiretap: Wiretap,
+    tokens: RandomSource,
+    tap: TrafficTap,
     tasks: Tasks,
     /// Seconds by which the simulator's time is ahead of the clock.
     offset: AtomicI64,
@@ -148,7 +148,7 @@ impl Simulator {
             public_url: parts.public_url.trim_end_matches('/').to_owned(),
             clock: parts.clock,
             tokens: parts.tokens,
-            wiretap: parts.wiretap,
+            tap: parts.tap,
             tasks: parts.tasks,
             offset: AtomicI64::new(0),
             next_message: AtomicU64::new(1),
@@ -232,12 +232,12 @@ impl Simulator {
         self.with_state(|state| state.calls.add(entry));
     }
 
-    pub(crate) fn tokens(&self) -> &Tokens {
+    pub(crate) fn tokens(&self) -> &RandomSource {
         &self.0.tokens
     }
 
-    pub(crate) fn wiretap(&self) -> &Wiretap {
-        &self.0.wiretap
+    pub(crate) fn tap(&self) -> &TrafficTap {
+        &self.0.tap
     }
 
     pub(crate) fn avatar_url(&self, user: &UserName) -> String {

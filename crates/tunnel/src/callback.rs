@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::{mask, mask_json};
+use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 use weappd_base::tasks::Stop;
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::{Party, Report, Wiretap};
 
 use crate::bell::Wakes;
 use crate::business::Business;
@@ -56,19 +56,19 @@ pub(crate) struct Courier {
     client: CallbackClient,
     timeout: Duration,
     clock: Clock,
-    tokens: Tokens,
+    tokens: RandomSource,
     stop: Stop,
-    wiretap: Wiretap,
+    tap: TrafficTap,
     hub: Arc<Hub>,
 }
 
 /// What a courier is made of.
 pub(crate) struct CourierParts {
     pub(crate) clock: Clock,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: RandomSource,
     /// Forced: whatever waits is given up.
     pub(crate) stop: Stop,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
     pub(crate) hub: Arc<Hub>,
 }
 
@@ -95,7 +95,7 @@ impl Courier {
             clock: parts.clock,
             tokens: parts.tokens,
             stop: parts.stop,
-            wiretap: parts.wiretap,
+            tap: parts.tap,
             hub: parts.hub,
         })
     }
@@ -238,7 +238,7 @@ impl Courier {
         // The gate is never closed; were it, the callback would go unbounded, not be lost.
         let _turn = tunnel.route.business.gate.acquire().await.ok();
         let started = Instant::now();
-        self.wiretap.hop(|| sent(tunnel, letter));
+        self.tap.record(|| sent(tunnel, letter));
         let request = match self.request(tunnel, letter) {
             Ok(request) => request,
             Err(problem) => return Outcome::Refused(problem.to_string()),
@@ -280,7 +280,7 @@ impl Courier {
             // The status tells enough; a body that long is no envelope.
             Err(_) => Bytes::new(),
         };
-        self.wiretap.hop(|| answered(tunnel, letter, status, &body));
+        self.tap.record(|| answered(tunnel, letter, status, &body));
         judge(status, &body)
     }
 
@@ -375,14 +375,14 @@ fn judge(status: StatusCode, body: &[u8]) -> Outcome {
     }
 }
 
-fn sent(tunnel: &Tunnel, letter: &Letter) -> Report {
+fn sent(tunnel: &Tunnel, letter: &Letter) -> TapReport {
     let mut body = serde_json::from_slice(&letter.body).unwrap_or(Value::Null);
     if let Some(Value::String(signature)) = body.get_mut("signature") {
         *signature = mask(signature);
     }
-    Report {
-        from: Party::Weappd,
-        to: Party::App,
+    TapReport {
+        from: TapPeer::Weappd,
+        to: TapPeer::App,
         name: letter.name.to_owned(),
         answer: false,
         who: Some(tunnel.id.to_string()),
@@ -395,14 +395,14 @@ fn sent(tunnel: &Tunnel, letter: &Letter) -> Report {
     }
 }
 
-fn answered(tunnel: &Tunnel, letter: &Letter, status: StatusCode, body: &[u8]) -> Report {
+fn answered(tunnel: &Tunnel, letter: &Letter, status: StatusCode, body: &[u8]) -> TapReport {
     let mut body = serde_json::from_slice(body).unwrap_or_else(|_| {
         Value::String(String::from_utf8_lossy(body).chars().take(1000).collect())
     });
     mask_json(&mut body);
-    Report {
-        from: Party::App,
-        to: Party::Weappd,
+    TapReport {
+        from: TapPeer::App,
+        to: TapPeer::Weappd,
         name: letter.name.to_owned(),
         answer: true,
         who: Some(tunnel.id.to_string()),

@@ -20,10 +20,10 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 
 use crate::config::{Business, Config};
 use crate::http::internal_router;
@@ -73,10 +73,10 @@ impl House {
                     ..Config::default()
                 },
                 clock: Clock::manual(1_700_000_000).0,
-                tokens: Tokens::seeded(7),
+                tokens: RandomSource::seeded(7),
                 work: Work::current(),
                 tasks: Tasks::new(),
-                wiretap: Wiretap::on(Clock::system()),
+                tap: TrafficTap::on(Clock::system()),
                 stop: Stop::new(),
             })
             .expect("good settings")
@@ -280,7 +280,7 @@ fn names(feed: &mut Feed<'_>) {
         slot: usize::from(feed.byte()) << 24,
     };
     let node = u16::from(feed.byte()) << 4;
-    let tokens = Tokens::seeded(u64::from(feed.byte()));
+    let tokens = RandomSource::seeded(u64::from(feed.byte()));
     let id = TunnelId::mint(node, place, &tokens);
     assert_eq!((id.node(), id.place()), (node & 0xFFF, place));
     assert_eq!(TunnelId::parse(&id.to_string()), Some(id));

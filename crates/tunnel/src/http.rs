@@ -14,10 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use weappd_base::json::{Named, object};
+use weappd_base::json::{NamedFields, object};
 use weappd_base::log_limit::LogLimit;
 use weappd_base::secret::mask;
-use weappd_base::wiretap::{Party, Report};
+use weappd_base::tap::{TapPeer, TapReport};
 
 use crate::body;
 use crate::business::Business;
@@ -155,8 +155,8 @@ async fn get_wsurl(State(tunnels): State<Tunnels>, request: Request) -> Response
     .await;
     let who = answer.as_ref().ok().map(|issued| issued.tunnel_id.clone());
     tunnels
-        .wiretap()
-        .hop(|| report("get/wsurl", true, who, wsurl_detail(&answer)));
+        .tap()
+        .record(|| report("get/wsurl", true, who, wsurl_detail(&answer)));
     let data = answer.map(|issued| {
         // Texts always have a JSON form.
         Data::Text(serde_json::to_string(&issued).unwrap_or_default())
@@ -165,7 +165,7 @@ async fn get_wsurl(State(tunnels): State<Tunnels>, request: Request) -> Response
 }
 
 fn issue(tunnels: &Tunnels, letter: &Letter) -> Result<Issued, Refusal> {
-    let Named(params): Named<WsUrl> = read(&letter.data)?;
+    let NamedFields(params): NamedFields<WsUrl> = read(&letter.data)?;
     let receive_url = params.receive_url.ok_or(Refusal::Missing("receiveUrl"))?;
     let route = letter.business.route(&receive_url)?;
     // The scheme is this server's: `protocolType` asks for wss even where only ws is there.
@@ -183,8 +183,11 @@ async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
     let answer = async {
         let letter = open(&tunnels, request).await?;
         business = Some(Arc::clone(&letter.business));
-        let List(packets): List<Named<Packet<'_>>> = read(&letter.data)?;
-        let packets: Vec<Packet<'_>> = packets.into_iter().map(|Named(packet)| packet).collect();
+        let List(packets): List<NamedFields<Packet<'_>>> = read(&letter.data)?;
+        let packets: Vec<Packet<'_>> = packets
+            .into_iter()
+            .map(|NamedFields(packet)| packet)
+            .collect();
         let missed = push::push(&tunnels, &letter.business, &packets).await?;
         let data = missed_json(&missed);
         Ok(if letter.wants_text {
@@ -194,7 +197,7 @@ async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
         })
     }
     .await;
-    tunnels.wiretap().hop(|| {
+    tunnels.tap().record(|| {
         let detail = match &answer {
             Ok(Data::Text(text)) => json!({ "code": 0, "data": text }),
             Ok(Data::Plain(data)) => json!({ "code": 0, "data": data }),
@@ -217,7 +220,7 @@ async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
         })
     })?;
     drop(body);
-    tunnels.wiretap().hop(|| asked(&path, &envelope));
+    tunnels.tap().record(|| asked(&path, &envelope));
     let data = envelope.data.ok_or(Refusal::Missing("data"))?;
     let tc_id = envelope.tc_id.ok_or(Refusal::Missing("tcId"))?;
     let signed = envelope.signature.ok_or(Refusal::Missing("signature"))?;
@@ -359,9 +362,9 @@ async fn upgrade(
         Ok(headers) => headers,
         Err(why) => return no_upgrade(why),
     };
-    tunnels.wiretap().hop(|| Report {
-        from: Party::Phone,
-        to: Party::Weappd,
+    tunnels.tap().record(|| TapReport {
+        from: TapPeer::Phone,
+        to: TapPeer::Weappd,
         name: "wx.connectSocket".to_owned(),
         answer: false,
         who: Some(id.to_string()),
@@ -387,13 +390,13 @@ fn no_upgrade(why: NoUpgrade) -> Response {
     }
 }
 
-fn report(name: &str, answer: bool, who: Option<String>, detail: Value) -> Report {
+fn report(name: &str, answer: bool, who: Option<String>, detail: Value) -> TapReport {
     let (from, to) = if answer {
-        (Party::Weappd, Party::App)
+        (TapPeer::Weappd, TapPeer::App)
     } else {
-        (Party::App, Party::Weappd)
+        (TapPeer::App, TapPeer::Weappd)
     };
-    Report {
+    TapReport {
         from,
         to,
         name: name.to_owned(),
@@ -404,7 +407,7 @@ fn report(name: &str, answer: bool, who: Option<String>, detail: Value) -> Repor
 }
 
 /// A request as the sequence diagram shows it.
-fn asked(path: &str, envelope: &Envelope) -> Report {
+fn asked(path: &str, envelope: &Envelope) -> TapReport {
     let data = envelope.data.as_deref().unwrap_or_default();
     let parsed: Value = serde_json::from_str(data).unwrap_or(Value::Null);
     // A push to one tunnel belongs to its diagram.

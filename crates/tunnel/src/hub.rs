@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use slab::Slab;
-use weappd_base::token::Tokens;
+use weappd_base::random::RandomSource;
 
 use crate::business::Route;
 use crate::id::{Place, SHARDS, TunnelId};
@@ -74,7 +74,7 @@ impl Hub {
     }
 
     /// Issues a tunnel; `None` if there are as many as allowed.
-    pub(crate) fn issue(&self, route: Arc<Route>, tokens: &Tokens) -> Option<Arc<Tunnel>> {
+    pub(crate) fn issue(&self, route: Arc<Route>, tokens: &RandomSource) -> Option<Arc<Tunnel>> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return None;

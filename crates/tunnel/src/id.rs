@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::{Secret, same_bytes};
-use weappd_base::token::Tokens;
 
 use crate::signature::hmac_sha256;
 
@@ -36,7 +36,7 @@ const MARKS: u128 = (0xf << 76) | (0b11 << 62);
 
 impl TunnelId {
     /// Mints the id of a new tunnel at `place` of `node`.
-    pub(crate) fn mint(node: u16, place: Place, tokens: &Tokens) -> Self {
+    pub(crate) fn mint(node: u16, place: Place, tokens: &RandomSource) -> Self {
         let home = (u128::from(node & 0xfff) << 116)
             | ((place.shard as u128 & 0xf) << 112)
             | ((place.slot as u128 & 0xffff_ffff) << 80);
@@ -101,7 +101,7 @@ pub(crate) struct Gatekeeper {
 
 impl Gatekeeper {
     /// Signs with `key`, or with a random key if there is none.
-    pub(crate) fn new(key: &Secret, tokens: &Tokens) -> Self {
+    pub(crate) fn new(key: &Secret, tokens: &RandomSource) -> Self {
         let mac = if key.is_empty() {
             hmac_sha256(&tokens.bytes::<32>())
         } else {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_id_is_a_lower_case_uuid_that_knows_its_place() {
-        let id = TunnelId::mint(0xabc, PLACE, &Tokens::seeded(1));
+        let id = TunnelId::mint(0xabc, PLACE, &RandomSource::seeded(1));
         let text = id.to_string();
         assert!(text.starts_with("abcbdead-beef-8"), "{text}");
         assert_eq!(TunnelId::parse(&text), Some(id));
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn two_tunnels_of_one_slot_differ() {
-        let tokens = Tokens::system();
+        let tokens = RandomSource::system();
         assert_ne!(
             TunnelId::mint(0, PLACE, &tokens),
             TunnelId::mint(0, PLACE, &tokens)
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn only_a_token_signed_here_opens() {
-        let tokens = Tokens::system();
+        let tokens = RandomSource::system();
         let keeper = Gatekeeper::new(&Secret::default(), &tokens);
         let id = TunnelId::mint(3, PLACE, &tokens);
         let token = keeper.token(id);
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_configured_key_outlives_a_restart() {
-        let tokens = Tokens::system();
+        let tokens = RandomSource::system();
         let key = Secret::new("kept over restarts");
         let id = TunnelId::mint(0, PLACE, &tokens);
         let token = Gatekeeper::new(&key, &tokens).token(id);
@@ -235,7 +235,7 @@ mod tests {
             seed: u64,
             key in ".{1,20}",
         ) {
-            let tokens = Tokens::seeded(seed);
+            let tokens = RandomSource::seeded(seed);
             let place = Place { shard, slot };
             let id = TunnelId::mint(node, place, &tokens);
             prop_assert_eq!(TunnelId::parse(&id.to_string()), Some(id));
@@ -246,7 +246,7 @@ mod tests {
 
         #[test]
         fn no_text_panics_and_none_opens(text in ".{0,60}") {
-            let keeper = Gatekeeper::new(&Secret::default(), &Tokens::system());
+            let keeper = Gatekeeper::new(&Secret::default(), &RandomSource::system());
             prop_assert_eq!(keeper.check(&text), None);
             if let Some(id) = TunnelId::parse(&text) {
                 prop_assert_eq!(id.to_string(), text);

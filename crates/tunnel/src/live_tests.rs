@@ -850,7 +850,7 @@ async fn a_forced_end_waits_for_nobody() {
 #[tokio::test]
 async fn the_sequence_diagram_shows_no_key_and_no_token() {
     let world = World::new();
-    let mut hops = world.wiretap.listen().expect("on");
+    let mut hops = world.tap.subscribe().expect("on");
     let data = json!({ "receiveUrl": world.receive_url() }).to_string();
     let mut ask = world.envelope(&data);
     ask["tcKey"] = json!(KEY);

@@ -201,7 +201,7 @@ impl Round<'_> {
         match offer {
             Some(Offer::Taken) => {
                 self.delivered += 1;
-                self.tunnels.wiretap().hop(|| {
+                self.tunnels.tap().record(|| {
                     to_phone(
                         id,
                         "message",

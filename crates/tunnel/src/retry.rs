@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use weappd_base::token::Tokens;
+use weappd_base::random::RandomSource;
 
 /// So many failures in a row are nothing yet.
 const LENIENT: u32 = 3;
@@ -108,7 +108,7 @@ impl RetryGate {
     }
 
     /// The server did not take a callback.
-    pub(crate) fn lost(&self, why: &str, tokens: &Tokens) -> Telling {
+    pub(crate) fn lost(&self, why: &str, tokens: &RandomSource) -> Telling {
         let mut state = self.state.lock();
         let now = Instant::now();
         if state.failures >= LENIENT && !state.is_probing && now < state.next {
@@ -148,7 +148,7 @@ impl fmt::Debug for RetryGate {
 }
 
 /// A random part of one.
-pub(crate) fn chance(tokens: &Tokens) -> f64 {
+pub(crate) fn chance(tokens: &RandomSource) -> f64 {
     f64::from(u32::from_be_bytes(tokens.bytes())) / f64::from(u32::MAX)
 }
 
@@ -204,7 +204,7 @@ mod tests {
                 loop {
                     gate.turn().await;
                     tries.fetch_add(1, Ordering::Relaxed);
-                    if gate.lost("status 500", &Tokens::system()) == Telling::Trouble {
+                    if gate.lost("status 500", &RandomSource::system()) == Telling::Trouble {
                         told.fetch_add(1, Ordering::Relaxed);
                     }
                     tokio::task::yield_now().await;
@@ -224,7 +224,7 @@ mod tests {
         for (at_once, longest) in [(3, 200), (30, 200), (3000, 200)] {
             let gate = RetryGate::new();
             for _ in 0..at_once {
-                gate.lost("status 500", &Tokens::system());
+                gate.lost("status 500", &RandomSource::system());
             }
             let begun = Instant::now();
             gate.turn().await;
@@ -237,7 +237,7 @@ mod tests {
     async fn all_go_at_once_when_the_server_is_back() {
         let gate = Arc::new(RetryGate::new());
         for _ in 0..20 {
-            gate.lost("refused", &Tokens::system());
+            gate.lost("refused", &RandomSource::system());
         }
         let gone = Arc::new(AtomicUsize::new(0));
         let tasks = Tasks::new();

@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use hyper::rt::{Read as _, ReadBuf, Write as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use serde_json::{Value, json};
-use weappd_base::wiretap::{Party, Report};
+use weappd_base::tap::{TapPeer, TapReport};
 
 use crate::bell::Wakes;
 use crate::farewell::{self, Last};
@@ -109,8 +109,8 @@ impl Future for Life {
 async fn refuse(tunnels: Tunnels, id: TunnelId, io: Upgraded, goodbye: Goodbye) {
     let (code, reason) = goodbye.words();
     tunnels
-        .wiretap()
-        .hop(|| to_phone(id, "close", json!({ "code": code, "reason": reason })));
+        .tap()
+        .record(|| to_phone(id, "close", json!({ "code": code, "reason": reason })));
     let mut out = Outbox::default();
     out.push(frame::close(code, reason));
     let last = Last::Close(Decoder::default(), Box::default());
@@ -164,7 +164,7 @@ impl Socket {
         let mut out = Outbox::default();
         let heartbeat = tunnels.config().heartbeat_secs;
         out.push(packet::timeout(heartbeat));
-        tunnels.wiretap().hop(|| {
+        tunnels.tap().record(|| {
             to_phone(
                 tunnel.id,
                 "timeout",
@@ -338,13 +338,13 @@ impl Socket {
     fn act_on_packet(&mut self, text: &str) -> Flow {
         let packet = FromPhone::parse(text);
         let id = self.tunnel.id;
-        self.tunnels.wiretap().hop(|| from_phone(id, &packet, text));
+        self.tunnels.tap().record(|| from_phone(id, &packet, text));
         match packet {
             FromPhone::Ping => {
                 self.owes_pong = true;
                 self.tunnels
-                    .wiretap()
-                    .hop(|| to_phone(id, "pong", json!({ "packet": "pong" })));
+                    .tap()
+                    .record(|| to_phone(id, "pong", json!({ "packet": "pong" })));
                 Flow::On
             }
             FromPhone::Message(content) => {
@@ -388,13 +388,13 @@ impl Socket {
         if told == Some(Goodbye::Asked) {
             self.out.push(packet::CLOSE);
             self.tunnels
-                .wiretap()
-                .hop(|| to_phone(id, "close", json!({ "packet": "close" })));
+                .tap()
+                .record(|| to_phone(id, "close", json!({ "packet": "close" })));
         }
         let closing = json!({ "code": code, "reason": reason });
         self.tunnels
-            .wiretap()
-            .hop(|| to_phone(id, "websocket close", closing));
+            .tap()
+            .record(|| to_phone(id, "websocket close", closing));
         self.out.push(frame::close(code, reason));
         let Self {
             io,
@@ -423,10 +423,10 @@ fn write_some(io: &mut Upgraded, cx: &mut Context<'_>, out: &Outbox) -> Poll<io:
     io.poll_write_vectored(cx, &slices[..filled])
 }
 
-fn from_phone(id: TunnelId, packet: &FromPhone<'_>, text: &str) -> Report {
-    Report {
-        from: Party::Phone,
-        to: Party::Weappd,
+fn from_phone(id: TunnelId, packet: &FromPhone<'_>, text: &str) -> TapReport {
+    TapReport {
+        from: TapPeer::Phone,
+        to: TapPeer::Weappd,
         name: packet.name().to_owned(),
         answer: false,
         who: Some(id.to_string()),
@@ -435,10 +435,10 @@ fn from_phone(id: TunnelId, packet: &FromPhone<'_>, text: &str) -> Report {
 }
 
 /// A packet to the phone, for the sequence diagram.
-pub(crate) fn to_phone(id: TunnelId, name: &str, detail: Value) -> Report {
-    Report {
-        from: Party::Weappd,
-        to: Party::Phone,
+pub(crate) fn to_phone(id: TunnelId, name: &str, detail: Value) -> TapReport {
+    TapReport {
+        from: TapPeer::Weappd,
+        to: TapPeer::Phone,
         name: name.to_owned(),
         answer: name == "pong",
         who: Some(id.to_string()),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use proptest::prelude::*;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::Tasks;
-use weappd_base::token::Tokens;
 
 use super::*;
 use crate::business::Businesses;
@@ -36,7 +36,7 @@ fn route() -> Arc<Route> {
 
 fn tunnel() -> Arc<Tunnel> {
     let hub = Hub::new(0, 10);
-    hub.issue(route(), &Tokens::system()).expect("room")
+    hub.issue(route(), &RandomSource::system()).expect("room")
 }
 
 fn kinds(tunnel: &Tunnel) -> Vec<Kind> {
@@ -165,7 +165,7 @@ async fn a_close_that_was_asked_for_keeps_what_was_pushed_before() {
 
 #[test]
 fn a_full_hub_issues_no_more_until_one_is_gone() {
-    let (hub, tokens, route) = (Hub::new(7, 2), Tokens::system(), route());
+    let (hub, tokens, route) = (Hub::new(7, 2), RandomSource::system(), route());
     let first = hub.issue(Arc::clone(&route), &tokens).expect("room");
     let second = hub.issue(Arc::clone(&route), &tokens).expect("room");
     assert!(hub.issue(Arc::clone(&route), &tokens).is_none());

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 
 use crate::bell::{Bell, Wakes};
 use crate::business::{Businesses, Route};
@@ -35,13 +35,13 @@ pub struct TunnelsParts {
     /// Dates callbacks.
     pub clock: Clock,
     /// Makes ids and keys.
-    pub tokens: Tokens,
+    pub tokens: RandomSource,
     /// Where callbacks run.
     pub work: Work,
     /// Owns every task of the room.
     pub tasks: Tasks,
     /// Hears every packet, callback and push.
-    pub wiretap: Wiretap,
+    pub tap: TrafficTap,
     /// Asked: tunnels are let go over `drain_secs`. Forced: what is left ends.
     pub stop: Stop,
 }
@@ -57,14 +57,14 @@ struct Shared {
     gatekeeper: Gatekeeper,
     businesses: Businesses,
     courier: Arc<Courier>,
-    tokens: Tokens,
+    tokens: RandomSource,
     work: Work,
     tasks: Tasks,
     /// The callbacks' tasks, which the keeper waits for at the end.
     lanes: Tasks,
     /// Ends them.
     last_call: Stop,
-    wiretap: Wiretap,
+    tap: TrafficTap,
     stop: Stop,
 }
 
@@ -162,7 +162,7 @@ impl Tunnels {
                 clock: parts.clock,
                 tokens: parts.tokens.clone(),
                 stop: last_call.clone(),
-                wiretap: parts.wiretap.clone(),
+                tap: parts.tap.clone(),
                 hub: Arc::clone(&hub),
             },
         )?;
@@ -178,7 +178,7 @@ impl Tunnels {
             tasks: parts.tasks,
             lanes: Tasks::new(),
             last_call,
-            wiretap: parts.wiretap,
+            tap: parts.tap,
             stop: parts.stop,
         }));
         let keeper = keeper::keep(tunnels.clone());
@@ -370,8 +370,8 @@ impl Tunnels {
         &self.0.gatekeeper
     }
 
-    pub(crate) fn wiretap(&self) -> &Wiretap {
-        &self.0.wiretap
+    pub(crate) fn tap(&self) -> &TrafficTap {
+        &self.0.tap
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {

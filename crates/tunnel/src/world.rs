@@ -23,10 +23,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 
 use crate::config::{self, Config};
 use crate::http::{internal_router, public_router};
@@ -133,7 +133,7 @@ async fn hook(State(business): State<Arc<Business>>, headers: HeaderMap, body: B
 pub(crate) struct World {
     pub(crate) tunnels: Tunnels,
     pub(crate) business: Arc<Business>,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
     pub(crate) stop: Stop,
     pub(crate) tasks: Tasks,
     pub(crate) address: SocketAddr,
@@ -198,14 +198,14 @@ impl World {
         };
         change(&mut config);
         let (stop, tasks) = (Stop::new(), Tasks::new());
-        let wiretap = Wiretap::on(Clock::system());
+        let tap = TrafficTap::on(Clock::system());
         let tunnels = Tunnels::build(TunnelsParts {
             config,
             clock: Clock::system(),
-            tokens: Tokens::system(),
+            tokens: RandomSource::system(),
             work: Work::current(),
             tasks: tasks.clone(),
-            wiretap: wiretap.clone(),
+            tap: tap.clone(),
             stop: stop.clone(),
         })
         .expect("good settings");
@@ -215,7 +215,7 @@ impl World {
         let world = Self {
             tunnels,
             business: Business::new(),
-            wiretap,
+            tap,
             stop,
             tasks,
             address,

@@ -19,8 +19,8 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use weappd_base::local_host::LocalHosts;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
-use weappd_base::token::Tokens;
 use weappd_edge::{Caller, Identify};
 use weappd_gateway::{
     Answer, Deliver, Gateway, GatewayParts, Message, MiniApp, Shelf, Undelivered,
@@ -130,7 +130,7 @@ pub(crate) async fn build(
         work: ground.work.clone(),
         tasks: ground.tasks.clone(),
         stop: ground.front.clone(),
-        wiretap: ground.wiretap.clone(),
+        tap: ground.tap.clone(),
     })
     .await
     .map_err(|error| Failure::new(&error, error.hint()))
@@ -142,7 +142,7 @@ pub(crate) struct Passes(Arc<Mutex<HashMap<String, (String, String)>>>);
 
 impl Passes {
     /// A pass for a message of `appid`'s user `openid`, good once and until it is dropped.
-    fn give(&self, tokens: &Tokens, appid: &str, openid: &str) -> Pass {
+    fn give(&self, tokens: &RandomSource, appid: &str, openid: &str) -> Pass {
         let text = tokens.url256();
         let who = (appid.to_owned(), openid.to_owned());
         self.book().insert(text.clone(), who);
@@ -205,12 +205,17 @@ struct SideDoor {
     at: SocketAddr,
     homes: HashMap<String, Home>,
     passes: Passes,
-    tokens: Tokens,
+    tokens: RandomSource,
     client: legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
 impl SideDoor {
-    fn new(at: SocketAddr, homes: HashMap<String, Home>, passes: Passes, tokens: Tokens) -> Self {
+    fn new(
+        at: SocketAddr,
+        homes: HashMap<String, Home>,
+        passes: Passes,
+        tokens: RandomSource,
+    ) -> Self {
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -332,7 +337,7 @@ mod tests {
         };
         let homes = HashMap::from([("wx1".to_owned(), home)]);
         (
-            SideDoor::new(at, homes, passes.clone(), Tokens::system()),
+            SideDoor::new(at, homes, passes.clone(), RandomSource::system()),
             seen,
         )
     }
@@ -373,7 +378,7 @@ mod tests {
     #[tokio::test]
     async fn a_pass_never_shown_is_taken_back() {
         let passes = Passes::default();
-        let pass = passes.give(&Tokens::system(), "wx1", "o1");
+        let pass = passes.give(&RandomSource::system(), "wx1", "o1");
         assert_eq!(format!("{passes:?}"), "Passes(1)");
         drop(pass);
         assert_eq!(format!("{passes:?}"), "Passes(0)");

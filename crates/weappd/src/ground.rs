@@ -1,20 +1,20 @@
 //! What every room stands on: the base crate's things, made once.
 
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 
 /// What every room gets.
 #[derive(Clone)]
 pub(crate) struct Ground {
     pub(crate) clock: Clock,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: RandomSource,
     pub(crate) tasks: Tasks,
     /// The tunnels' and their callbacks', which end before the apps do.
     pub(crate) tunnel_tasks: Tasks,
     pub(crate) work: Work,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
     /// Ends the public doors and the tunnels.
     pub(crate) front: Stop,
     /// Ends the doors on loopback, after everybody who uses them.
@@ -24,17 +24,17 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// A system clock, system randomness, and a wiretap if somebody is to hear.
+    /// A system clock, system randomness, and a tap if somebody is to hear.
     pub(crate) fn new(heard: bool) -> Self {
         let clock = Clock::system();
         Self {
-            wiretap: if heard {
-                Wiretap::on(clock.clone())
+            tap: if heard {
+                TrafficTap::on(clock.clone())
             } else {
-                Wiretap::off()
+                TrafficTap::off()
             },
             clock,
-            tokens: Tokens::system(),
+            tokens: RandomSource::system(),
             tasks: Tasks::new(),
             tunnel_tasks: Tasks::new(),
             work: Work::current(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use tokio::sync::watch;
-use weappd_base::wiretap::Wiretap;
+use weappd_base::tap::TrafficTap;
 use weappd_edge::{CertFiles, Edge, EdgeParts, Route, SessionRule, Site, Target};
 
 use crate::builtin::NobodyKnown;
@@ -71,7 +71,7 @@ fn edge_of(
         upstreams: watch::channel(Arc::default()).1,
         identify: Arc::new(NobodyKnown),
         clock: ground.clock.clone(),
-        wiretap: Wiretap::off(),
+        tap: TrafficTap::off(),
         quiet_paths: Vec::new(),
         access: None,
         // Apps name their mini program in X-Weappd-Appid.

@@ -52,7 +52,7 @@ pub(crate) async fn alone(
 pub(crate) fn pages(ground: &Ground, dev: &DevPlan) -> Vec<Route> {
     let config =
         weappd_simulator::page::PageConfig::new(dev.wechat_url.as_str(), ground.front.clone());
-    let router = weappd_simulator::page::router(ground.wiretap.clone(), config);
+    let router = weappd_simulator::page::router(ground.tap.clone(), config);
     ["= /", "/_dev/"]
         .map(|path| Route {
             path: path.to_owned(),
@@ -92,7 +92,7 @@ fn simulator(
         public_url,
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),
-        wiretap: ground.wiretap.clone(),
+        tap: ground.tap.clone(),
         // Nobody waits for a push that is still to come when the house closes.
         tasks: Tasks::new(),
     })

@@ -20,8 +20,8 @@ use std::time::Duration;
 use axum::Router;
 use weappd_apps::{Apps, AppsParts, Variables};
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Stop;
-use weappd_base::wiretap::Wiretap;
 use weappd_edge::{Bound, Edge, EdgeParts, Kind, Protected, Site};
 use weappd_files::http::PublicBase;
 use weappd_files::{Files, FilesParts};
@@ -173,7 +173,7 @@ async fn build(
         upstreams: house.apps.addresses(),
         identify: Arc::new(SessionIdentify(house.sessions.clone())),
         clock: ground.clock.clone(),
-        wiretap: ground.wiretap.clone(),
+        tap: ground.tap.clone(),
         quiet_paths: QUIET.map(str::to_owned).to_vec(),
         access: logging::access_log(plan.log_json),
         inside: false,
@@ -201,7 +201,7 @@ async fn rooms(
     (data, side): (&DataDir, Option<SocketAddr>),
     token: &Secret,
 ) -> Result<House, Failure> {
-    let wechat = Client::new(&plan.sections.wechat, ground.wiretap.clone())
+    let wechat = Client::new(&plan.sections.wechat, ground.tap.clone())
         .map_err(|error| Failure::new(&error, error.hint().unwrap_or_default()))?;
     let passes = Passes::default();
     let is_shared = plan.sections.session.is_shared();
@@ -224,7 +224,7 @@ async fn rooms(
         clock: ground.clock.clone(),
         tokens: ground.tokens.clone(),
         work: ground.work.clone(),
-        wiretap: ground.wiretap.clone(),
+        tap: ground.tap.clone(),
     })
     .await
     .map_err(|error| Failure::new(&error, ""))?;
@@ -239,7 +239,7 @@ async fn rooms(
         tokens: ground.tokens.clone(),
         work: ground.work.clone(),
         tasks: ground.tunnel_tasks.clone(),
-        wiretap: ground.wiretap.clone(),
+        tap: ground.tap.clone(),
         stop: ground.front.clone(),
     })
     .map_err(|error| Failure::new(&error, "see [tunnel] in weappd.toml"))?;
@@ -372,7 +372,7 @@ impl House {
                 others: SessionIdentify(self.sessions.clone()),
             }),
             clock: self.ground.clock.clone(),
-            wiretap: Wiretap::off(),
+            tap: TrafficTap::off(),
             quiet_paths: Vec::new(),
             access: None,
             inside: true,

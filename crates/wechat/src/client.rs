@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use weappd_base::secret::{Secret, mask_json};
-use weappd_base::wiretap::{Party, Report, Wiretap};
+use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 
 use crate::config::{self, Config};
 use crate::error::Error;
@@ -62,7 +62,7 @@ struct Shared {
     endpoint: String,
     timeout_ms: u64,
     road: Road,
-    wiretap: Wiretap,
+    tap: TrafficTap,
 }
 
 /// How the endpoint is reached. Without TLS no trusted certificates are asked of the
@@ -93,13 +93,13 @@ struct Answer {
 
 impl Client {
     /// Makes ready to call; nothing is connected yet.
-    pub fn new(config: &Config, wiretap: Wiretap) -> Result<Self, Error> {
+    pub fn new(config: &Config, tap: TrafficTap) -> Result<Self, Error> {
         let (endpoint, tls) = config::parse_endpoint(&config.endpoint).map_err(Error::Endpoint)?;
         Ok(Self(Arc::new(Shared {
             endpoint,
             timeout_ms: config.timeout_ms,
             road: Road::build(tls, Duration::from_millis(config.timeout_ms))?,
-            wiretap,
+            tap,
         })))
     }
 
@@ -255,16 +255,16 @@ impl Shared {
     }
 
     fn tell_request(&self, query: &[(&str, &str)]) {
-        self.wiretap.hop(|| {
+        self.tap.record(|| {
             let fields = query
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), Value::from(*value)))
                 .collect();
             let mut query = Value::Object(fields);
             mask_json(&mut query);
-            Report {
-                from: Party::Weappd,
-                to: Party::Wechat,
+            TapReport {
+                from: TapPeer::Weappd,
+                to: TapPeer::Wechat,
                 name: "jscode2session".to_owned(),
                 answer: false,
                 who: None,
@@ -274,7 +274,7 @@ impl Shared {
     }
 
     fn tell_answer(&self, answer: &Answer, secrets: Secrets<'_>) {
-        self.wiretap.hop(|| {
+        self.tap.record(|| {
             let mut body = serde_json::from_slice(&answer.body).unwrap_or_else(|_| {
                 // What is not JSON cannot be masked by name.
                 json!(format!("{} bytes that are not JSON", answer.body.len()))
@@ -291,16 +291,16 @@ impl Shared {
     }
 
     fn tell_failure(&self, error: &Error) {
-        self.wiretap
-            .hop(|| answered(None, json!({"error": error.to_string()})));
+        self.tap
+            .record(|| answered(None, json!({"error": error.to_string()})));
     }
 }
 
 /// The arrow back from WeChat.
-fn answered(who: Option<&str>, detail: Value) -> Report {
-    Report {
-        from: Party::Wechat,
-        to: Party::Weappd,
+fn answered(who: Option<&str>, detail: Value) -> TapReport {
+    TapReport {
+        from: TapPeer::Wechat,
+        to: TapPeer::Weappd,
         name: "jscode2session".to_owned(),
         answer: true,
         who: who.map(str::to_owned),
@@ -389,12 +389,12 @@ mod tests {
         listener
     }
 
-    fn client_to(endpoint: String, timeout_ms: u64, wiretap: Wiretap) -> Client {
+    fn client_to(endpoint: String, timeout_ms: u64, tap: TrafficTap) -> Client {
         let config = Config {
             endpoint,
             timeout_ms,
         };
-        Client::new(&config, wiretap).expect("a client")
+        Client::new(&config, tap).expect("a client")
     }
 
     /// Serves `answers` for good and gives its address.
@@ -423,7 +423,7 @@ mod tests {
     }
 
     async fn ask(endpoint: String) -> Result<Login, Error> {
-        client_to(endpoint, 5000, Wiretap::off())
+        client_to(endpoint, 5000, TrafficTap::off())
             .code_to_session(&credential(), CODE)
             .await
     }
@@ -517,7 +517,7 @@ mod tests {
     #[tokio::test]
     async fn an_endless_code_is_refused_without_asking() {
         let (endpoint, calls) = saying(GOOD.to_owned());
-        let client = client_to(endpoint, 5000, Wiretap::off());
+        let client = client_to(endpoint, 5000, TrafficTap::off());
         let (credential, longest) = (credential(), "微".repeat(MAX_CODE / 3));
         let refused = client
             .code_to_session(&credential, &"c".repeat(100_000))
@@ -535,9 +535,9 @@ mod tests {
         let (endpoint, _) = saying(format!(
             r#"{{"errcode":40125,"errmsg":"bad {SECRET} for {CODE}"}}"#
         ));
-        let wiretap = Wiretap::on(Clock::manual(0).0);
-        let mut heard = wiretap.listen().expect("a tap that is on");
-        let client = client_to(endpoint, 5000, wiretap);
+        let tap = TrafficTap::on(Clock::manual(0).0);
+        let mut heard = tap.subscribe().expect("a tap that is on");
+        let client = client_to(endpoint, 5000, tap);
         let refused = client.code_to_session(&credential(), CODE).await;
         let told = refused.expect_err("refused").to_string();
         assert_eq!(told, "WeChat refused: 40125 bad *** for ***");
@@ -551,7 +551,7 @@ mod tests {
         // It listens and never accepts: the connection stands, the answer never comes.
         let silent = listener();
         let address = silent.local_addr().expect("an address");
-        let client = client_to(format!("http://{address}"), 100, Wiretap::off());
+        let client = client_to(format!("http://{address}"), 100, TrafficTap::off());
         let error = client.code_to_session(&credential(), CODE).await;
         assert!(matches!(error, Err(Error::Timeout { after_ms: 100 })));
     }
@@ -584,7 +584,7 @@ mod tests {
         use tokio::io::AsyncReadExt as _;
         let listener = tokio::net::TcpListener::from_std(listener()).expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let client = client_to(format!("https://{address}"), 5000, Wiretap::off());
+        let client = client_to(format!("https://{address}"), 5000, TrafficTap::off());
         let first = async {
             let (mut socket, _) = listener.accept().await.expect("a caller");
             socket.read_u8().await.expect("a byte")
@@ -596,16 +596,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_wiretap_hears_both_ways_with_secrets_masked() {
+    async fn the_tap_hears_both_ways_with_secrets_masked() {
         let (endpoint, _) = saying(GOOD.to_owned());
-        let wiretap = Wiretap::on(Clock::manual(0).0);
-        let mut heard = wiretap.listen().expect("a tap that is on");
-        let client = client_to(endpoint, 5000, wiretap);
+        let tap = TrafficTap::on(Clock::manual(0).0);
+        let mut heard = tap.subscribe().expect("a tap that is on");
+        let client = client_to(endpoint, 5000, tap);
         let login = client.code_to_session(&credential(), CODE).await;
         let asked = heard.recv().await.expect("the question");
         let answered = heard.recv().await.expect("the answer");
-        assert_eq!((asked.from, asked.to), (Party::Weappd, Party::Wechat));
-        assert_eq!((answered.from, answered.to), (Party::Wechat, Party::Weappd));
+        assert_eq!((asked.from, asked.to), (TapPeer::Weappd, TapPeer::Wechat));
+        assert_eq!(
+            (answered.from, answered.to),
+            (TapPeer::Wechat, TapPeer::Weappd)
+        );
         assert_eq!((asked.answer, answered.answer), (false, true));
         assert_eq!(asked.name, "jscode2session");
         assert_eq!(asked.detail["query"]["appid"], "wx4f4bc4dec97d474b");
@@ -617,11 +620,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_wiretap_hears_failures_too() {
+    async fn the_tap_hears_failures_too() {
         let (endpoint, _) = saying("<html>".to_owned());
-        let wiretap = Wiretap::on(Clock::manual(0).0);
-        let mut heard = wiretap.listen().expect("a tap that is on");
-        let client = client_to(endpoint, 5000, wiretap.clone());
+        let tap = TrafficTap::on(Clock::manual(0).0);
+        let mut heard = tap.subscribe().expect("a tap that is on");
+        let client = client_to(endpoint, 5000, tap.clone());
         let error = client.code_to_session(&credential(), CODE).await;
         assert!(matches!(error, Err(Error::Malformed { status: 200, .. })));
         drop(heard.recv().await.expect("the question"));
@@ -630,7 +633,7 @@ mod tests {
 
         let silent = listener();
         let address = silent.local_addr().expect("an address");
-        let client = client_to(format!("http://{address}"), 100, wiretap);
+        let client = client_to(format!("http://{address}"), 100, tap);
         drop(client.code_to_session(&credential(), CODE).await);
         drop(heard.recv().await.expect("the question"));
         let failure = heard.recv().await.expect("the failure");

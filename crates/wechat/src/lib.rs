@@ -20,7 +20,7 @@
 //!
 //! # Invariants
 //!
-//! This room keeps no user and no key. No error, log line or wiretap report of it holds a
+//! This room keeps no user and no key. No error, log line or tap report of it holds a
 //! secret, a code or a session key. Every signature is compared in constant time. No
 //! input, however broken, makes it panic.
 

@@ -339,7 +339,7 @@ async fn a_certificate_authority_gets_its_answer() {
         upstreams,
         identify: Arc::new(crate::world::Doorman),
         clock: weappd_base::clock::Clock::system(),
-        wiretap: weappd_base::wiretap::Wiretap::off(),
+        tap: weappd_base::tap::TrafficTap::off(),
         quiet_paths: Vec::new(),
         access: None,
         inside: false,

@@ -490,13 +490,13 @@ async fn rooms_are_answered_in_place() {
 }
 
 #[tokio::test]
-async fn the_wiretap_hears_what_goes_by_and_no_secret() {
+async fn the_tap_hears_what_goes_by_and_no_secret() {
     let app = Router::new()
         .fallback(|| async { axum::Json(serde_json::json!({"skey": "0123456789abcdef", "n": 1})) });
     let mut plan = Plan::new(vec![route("/", proxy_to(serve(app)))]);
     plan.quiet = vec!["/assets/".to_owned()];
     let world = plan.open();
-    let mut heard = world.wiretap.listen().expect("a tap");
+    let mut heard = world.tap.subscribe().expect("a tap");
     let headers = [
         ("x-wx-skey", "alice"),
         ("content-type", "application/json"),

@@ -17,8 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use weappd_base::clock::Clock;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks};
-use weappd_base::wiretap::Wiretap;
 use weappd_edge::{
     AccessLog, Bound, Caller, CertFiles, Config, Control, Edge, EdgeParts, Error, Identify, Kind,
     Protected, Route, Service, SessionRule, Site, Target, Upstreams,
@@ -53,7 +53,7 @@ pub(crate) struct World {
     pub(crate) stop: Stop,
     pub(crate) apps: watch::Sender<Upstreams>,
     pub(crate) control: Control,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
     ended: oneshot::Receiver<Result<(), Error>>,
 }
 
@@ -100,7 +100,7 @@ impl Plan {
 
     pub(crate) fn open(self) -> World {
         let (apps, upstreams) = watch::channel(Upstreams::default());
-        let wiretap = Wiretap::on(Clock::system());
+        let tap = TrafficTap::on(Clock::system());
         let edge = Edge::build(EdgeParts {
             config: self.config,
             sites: self.sites,
@@ -108,7 +108,7 @@ impl Plan {
             upstreams,
             identify: Arc::new(Doorman),
             clock: self.clock,
-            wiretap: wiretap.clone(),
+            tap: tap.clone(),
             quiet_paths: self.quiet,
             access: self.access,
             inside: self.inside,
@@ -139,7 +139,7 @@ impl Plan {
             stop,
             apps,
             control,
-            wiretap,
+            tap,
             ended,
         }
     }

@@ -149,15 +149,10 @@ async fn take(
             return say(StatusCode::FORBIDDEN, fake.to_string());
         }
     };
-    tap::pushed(
-        &shared.wiretap,
-        &drawn(&push),
-        &headers,
-        push.mailbox.is_some(),
-    );
+    tap::pushed(&shared.tap, &drawn(&push), &headers, push.mailbox.is_some());
     let (status, words) = match inbox.take(&push, came).await {
         Ok(word) => {
-            tap::push_answered(&shared.wiretap, push.openid.as_deref(), &word.text);
+            tap::push_answered(&shared.tap, push.openid.as_deref(), &word.text);
             let word = inbox.sealed(&push, word);
             return say(word.status, word.text);
         }
@@ -175,7 +170,7 @@ async fn take(
             (status, NOT_DONE.to_owned())
         }
     };
-    tap::push_answered(&shared.wiretap, push.openid.as_deref(), &words);
+    tap::push_answered(&shared.tap, push.openid.as_deref(), &words);
     say(status, words)
 }
 

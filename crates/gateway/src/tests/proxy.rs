@@ -243,9 +243,9 @@ async fn wechats_host_and_paths_come_before_the_internal_api() {
 }
 
 #[tokio::test]
-async fn the_wiretap_sees_calls_and_no_secret() {
+async fn the_tap_sees_calls_and_no_secret() {
     let world = World::new().await;
-    let mut heard = world.wiretap.listen().expect("a tap");
+    let mut heard = world.tap.subscribe().expect("a tap");
     world.wechat.next_token("a-long-token-of-wechats", 7200);
     world.wechat.rejects("a-long-token-of-wechats", 42001);
     world.wechat.next_token("another-token-of-wechats", 7200);

@@ -254,7 +254,7 @@ async fn bad_keys_are_found_at_the_start() {
         ..mini_app(APPID, None, None)
     };
     let (clock, _) = Clock::manual(NOW);
-    let tokens = weappd_base::token::Tokens::system();
+    let tokens = weappd_base::random::RandomSource::system();
     let error = crate::sealed::Sealers::build(&[app], clock, tokens).expect_err("bad keys");
     assert!(error.to_string().contains(APPID) && !error.hint().is_empty());
 }

@@ -20,10 +20,10 @@ use tokio::sync::{Notify, Semaphore};
 use tower::ServiceExt as _;
 use weappd_base::clock::{Clock, ManualClock};
 use weappd_base::local_host::LocalHosts;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 use weappd_wechat::Credential;
 use weappd_wechat::message::{Mailbox, MessageKey, Stamp};
 
@@ -217,7 +217,7 @@ pub(super) struct World {
     pub(super) app: Arc<App>,
     pub(super) gateway: Gateway,
     pub(super) hand: ManualClock,
-    pub(super) wiretap: Wiretap,
+    pub(super) tap: TrafficTap,
     pub(super) dir: Arc<TempDir>,
     pub(super) stop: Stop,
     pub(super) tasks: Tasks,
@@ -281,7 +281,7 @@ impl World {
             .dir
             .unwrap_or_else(|| Arc::new(TempDir::new().expect("a directory")));
         let (clock, hand) = Clock::manual(1_714_112_445);
-        let wiretap = Wiretap::on(clock.clone());
+        let tap = TrafficTap::on(clock.clone());
         let (stop, tasks) = (Stop::new(), Tasks::new());
         let gateway = Gateway::build(GatewayParts {
             config: setting.config,
@@ -293,11 +293,11 @@ impl World {
             shelf: setting.shelf,
             deliver: Arc::clone(&app) as Arc<dyn Deliver>,
             clock,
-            tokens: Tokens::system(),
+            tokens: RandomSource::system(),
             work: Work::current(),
             tasks: tasks.clone(),
             stop: stop.clone(),
-            wiretap: wiretap.clone(),
+            tap: tap.clone(),
         })
         .await
         .expect("a gateway");
@@ -307,7 +307,7 @@ impl World {
             app,
             gateway,
             hand,
-            wiretap,
+            tap,
             dir,
             stop,
             tasks,

@@ -362,7 +362,7 @@ mod tests {
             });
             prop_assert_eq!(&body["user"]["phone"], &told);
             prop_assert_eq!(&body["user"]["info"]["nickName"], &name);
-            // What the wiretap draws.
+            // What the tap draws.
             let drawn = crate::tap::body(body.to_string().as_bytes()).to_string();
             prop_assert!(pure.len() < 8 || !drawn.contains(&pure), "{}", drawn);
         }

@@ -132,7 +132,7 @@ impl Site {
         who: Option<&str>,
         detail: impl FnOnce() -> serde_json::Value,
     ) {
-        tap::tell(&self.sessions.shared().wiretap, arrow, who, detail);
+        tap::tell(&self.sessions.shared().tap, arrow, who, detail);
     }
 }
 

@@ -94,11 +94,11 @@ impl Desk {
     async fn serve(mut self, request: Request) -> Response {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let is_near = peer.is_none_or(|peer| peer.0.ip().is_loopback());
-        let wiretap = self.sessions.shared().wiretap.clone();
+        let tap = self.sessions.shared().tap.clone();
         let served = match body::read(request.into_body()).await {
             Ok(text) => {
                 let arrow = Arrow::request("mina_auth").of_app();
-                tap::tell(&wiretap, arrow, None, || told(&text));
+                tap::tell(&tap, arrow, None, || told(&text));
                 self.heed(&text);
                 match rpc::read(&text) {
                     Ok(call) => self.answer(call, is_near).await,
@@ -111,7 +111,7 @@ impl Desk {
         };
         let served = served.unwrap_or_else(Served::from);
         let arrow = Arrow::answer("mina_auth").of_app();
-        tap::tell(&wiretap, arrow, served.openid.as_deref(), || {
+        tap::tell(&tap, arrow, served.openid.as_deref(), || {
             tap::body(&served.body)
         });
         ok(served.body)

@@ -100,10 +100,10 @@ async fn answered(
     }
     let owner = caller(sessions, &parts.headers, &order).await?;
     let who = Arc::clone(&owner.who);
-    let wiretap = &sessions.shared().wiretap;
+    let tap = &sessions.shared().tap;
     let arrow = Arrow::request("sign").of_app();
     tap::tell(
-        wiretap,
+        tap,
         arrow,
         Some(&who.openid),
         || json!({"bytes": text.len()}),

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tower::ServiceExt as _;
-use weappd_base::wiretap::{Hop, Party};
+use weappd_base::tap::{TapEvent, TapPeer};
 use weappd_session::Config;
 
 use crate::wechat::{session_key, user_data};
@@ -233,10 +233,10 @@ async fn every_refusal_of_wechats_reaches_every_dialect() {
 }
 
 /// Waits until WeChat's answer to a login is there.
-async fn answered(heard: &mut Receiver<Arc<Hop>>) {
+async fn answered(heard: &mut Receiver<Arc<TapEvent>>) {
     loop {
         let hop = heard.recv().await.expect("a tap that is on");
-        if hop.answer && hop.from == Party::Wechat && hop.detail.get("error").is_none() {
+        if hop.answer && hop.from == TapPeer::Wechat && hop.detail.get("error").is_none() {
             return;
         }
     }
@@ -246,7 +246,7 @@ async fn answered(heard: &mut Receiver<Arc<Hop>>) {
 async fn a_late_answer_of_wechat_is_kept_for_its_code() {
     for dialect in ["native", "wafer2", "wafer1"] {
         let world = World::impatient().await;
-        let mut heard = world.wiretap.listen().expect("a tap that is on");
+        let mut heard = world.tap.subscribe().expect("a tap that is on");
         world.wechat.code("c1", "o1");
         world.wechat.silent(true);
         let headers = [("X-WX-Code", "c1")];
@@ -278,7 +278,7 @@ async fn a_late_answer_of_wechat_is_kept_for_its_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_refusal_is_forgotten() {
     let world = World::impatient().await;
-    let mut heard = world.wiretap.listen().expect("a tap that is on");
+    let mut heard = world.tap.subscribe().expect("a tap that is on");
     world.wechat.silent(true);
     let late = world.native(&json!({"code": "c1"})).await;
     assert_eq!(late.status, StatusCode::GATEWAY_TIMEOUT);

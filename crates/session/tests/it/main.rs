@@ -22,7 +22,7 @@ mod several;
 mod show;
 mod sign;
 mod store;
+mod tap;
 mod wechat;
-mod wiretap;
 mod withdraw;
 mod world;

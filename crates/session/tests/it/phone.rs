@@ -21,7 +21,7 @@ async fn a_code_proves_a_number_which_is_kept_and_told_and_forgotten() {
     let skey = platform.log_in(&world, "alice").await;
     let who = asked(&world, ("GET", ""), &skey, &Value::Null).await;
     assert!(who.json["user"].get("phone").is_none(), "{who:?}");
-    let mut heard = world.wiretap.listen().expect("a tap that is on");
+    let mut heard = world.tap.subscribe().expect("a tap that is on");
     let code = platform.wx("alice", "phone_number").await["code"].clone();
     let answer = asked(&world, PHONE, &skey, &json!({"code": code})).await;
     assert_eq!(answer.status, 200, "{answer:?}");

@@ -12,10 +12,10 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 use weappd_simulator::{MiniApp, Parts, Simulator};
 use weappd_wechat::Credential;
 use weappd_wechat::{Call, CallError, Calls};
@@ -85,8 +85,8 @@ impl Platform {
             mini_apps: [APP, OTHER_APP].map(mini_app).into(),
             public_url: "http://127.0.0.1:1".to_owned(),
             clock: clock.clone(),
-            tokens: Tokens::system(),
-            wiretap: Wiretap::off(),
+            tokens: RandomSource::system(),
+            tap: TrafficTap::off(),
             tasks: tasks.clone(),
         });
         let router = weappd_simulator::http::router(simulator.expect("a simulator"));

@@ -211,7 +211,7 @@ async fn one_openid_in_two_mini_programs_has_two_keys() {
 async fn neither_the_key_nor_the_text_is_drawn() {
     let world = World::new().await;
     let skey = log_in(&world, "c1", "o1", "session_key_123").await;
-    let mut heard = world.wiretap.listen().expect("a tap that is on");
+    let mut heard = world.tap.subscribe().expect("a tap that is on");
     let answer = sign(&world, "", &[("x-wx-skey", &skey)], SIGN_DATA).await;
     assert_eq!(answer.json["signature"], SIGNED);
     let hop = heard.try_recv().expect("the call is drawn");

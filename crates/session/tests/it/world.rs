@@ -12,10 +12,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 use weappd_base::clock::{Clock, ManualClock};
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Tasks, Work};
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 use weappd_session::http::{SiteChoice, control_router, public_router, rpc_router, sign_router};
 use weappd_session::{Config, Error, MiniApp, Sessions, SessionsParts};
 use weappd_wechat::Calls;
@@ -33,7 +33,7 @@ pub(crate) struct World {
     pub(crate) wechat: FakeWechat,
     pub(crate) hand: ManualClock,
     pub(crate) sessions: Sessions,
-    pub(crate) wiretap: Wiretap,
+    pub(crate) tap: TrafficTap,
     client: Client,
     clock: Clock,
     config: Config,
@@ -100,16 +100,16 @@ impl World {
         let tasks = Tasks::new();
         let wechat = FakeWechat::start(&tasks);
         let (clock, hand) = Clock::manual(1_800_000_000);
-        let wiretap = Wiretap::on(clock.clone());
+        let tap = TrafficTap::on(clock.clone());
         let (url, calls) = elsewhere(&tasks, &clock).unzip();
         let endpoint = weappd_wechat::Config {
             endpoint: url.unwrap_or_else(|| wechat.url().to_owned()),
             timeout_ms,
         };
-        let client = Client::new(&endpoint, wiretap.clone()).expect("a client");
+        let client = Client::new(&endpoint, tap.clone()).expect("a client");
         let mini_apps = [APP, OTHER_APP].map(|appid| MiniApp::new(appid, Secret::new("secret")));
         let from = (&config, &mini_apps[..]);
-        let sessions = open(dir.path(), from, &client, &clock, (&wiretap, &calls))
+        let sessions = open(dir.path(), from, &client, &clock, (&tap, &calls))
             .await
             .expect("opens");
         Self {
@@ -117,7 +117,7 @@ impl World {
             wechat,
             hand,
             sessions,
-            wiretap,
+            tap,
             client,
             clock,
             config,
@@ -135,7 +135,7 @@ impl World {
             (&self.config, &self.mini_apps),
             &self.client,
             &self.clock,
-            (&self.wiretap, &self.calls),
+            (&self.tap, &self.calls),
         )
         .await
     }
@@ -153,7 +153,7 @@ impl World {
             (&config, &self.mini_apps),
             client,
             clock,
-            (&self.wiretap, &self.calls),
+            (&self.tap, &self.calls),
         )
         .await
     }
@@ -251,7 +251,7 @@ async fn open(
     (config, mini_apps): (&Config, &[MiniApp]),
     client: &Client,
     clock: &Clock,
-    (wiretap, calls): (&Wiretap, &Option<Arc<dyn Calls>>),
+    (tap, calls): (&TrafficTap, &Option<Arc<dyn Calls>>),
 ) -> Result<Sessions, Error> {
     Sessions::open(SessionsParts {
         config: config.clone(),
@@ -259,9 +259,9 @@ async fn open(
         mini_apps: mini_apps.to_vec(),
         wechat: client.clone(),
         clock: clock.clone(),
-        tokens: Tokens::system(),
+        tokens: RandomSource::system(),
         work: Work::current(),
-        wiretap: wiretap.clone(),
+        tap: tap.clone(),
         calls: calls.clone(),
     })
     .await

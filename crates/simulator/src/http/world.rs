@@ -7,10 +7,10 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use weappd_base::clock::{Clock, ManualClock};
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
-use weappd_base::token::Tokens;
-use weappd_base::wiretap::Wiretap;
 use weappd_wechat::Credential;
 
 use crate::simulator::{MiniApp, Parts, Simulator};
@@ -39,8 +39,8 @@ impl World {
             mini_apps: vec![mini_app(1), mini_app(2)],
             public_url: "http://127.0.0.1:8082".to_owned(),
             clock,
-            tokens: Tokens::system(),
-            wiretap: Wiretap::off(),
+            tokens: RandomSource::system(),
+            tap: TrafficTap::off(),
             tasks: tasks.clone(),
         })
         .expect("a simulator");

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weappd_apps::{AppConfig, config::Run};
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
-use weappd_base::token::Tokens;
 use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
 use weappd_session::MiniApp;
 use weappd_simulator::PushSettings;
@@ -183,7 +183,7 @@ fn plan(
     http_addr: SocketAddr,
     wechat_addr: SocketAddr,
 ) -> Result<Plan, Failure> {
-    let tokens = Tokens::system();
+    let tokens = RandomSource::system();
     let server_host = http_addr.to_string();
     let key = Secret::new(tokens.hex256());
     let secret = Secret::new(tokens.hex256());
@@ -247,7 +247,7 @@ fn plan(
 
 /// How the simulated WeChat pushes messages to the site: in safe mode, under keys that are
 /// good for this run.
-fn push(tokens: &Tokens, http_addr: SocketAddr) -> PushSettings {
+fn push(tokens: &RandomSource, http_addr: SocketAddr) -> PushSettings {
     let mut key = tokens.hex256();
     // What WeChat's console takes: 43 letters and digits.
     key.truncate(43);

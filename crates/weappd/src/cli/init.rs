@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use weappd_base::token::Tokens;
+use weappd_base::random::RandomSource;
 
 use crate::{cli::say, config::sample, exit::Failure};
 
@@ -18,7 +18,7 @@ pub(crate) fn run(dir: &Path, force: bool) -> Result<(), Failure> {
     } else {
         dir.join("weappd.toml")
     };
-    write(&path, force, &Tokens::system()).map_err(|error| {
+    write(&path, force, &RandomSource::system()).map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
             return Failure::say(
                 format_args!("{} is there already", path.display()),
@@ -41,7 +41,7 @@ pub(crate) fn run(dir: &Path, force: bool) -> Result<(), Failure> {
 }
 
 /// Writes the whole file or none: a new one is put beside it and renamed.
-fn write(path: &Path, force: bool, tokens: &Tokens) -> io::Result<()> {
+fn write(path: &Path, force: bool, tokens: &RandomSource) -> io::Result<()> {
     if !force && path.symlink_metadata().is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
@@ -83,16 +83,16 @@ mod tests {
     fn a_file_is_written_once_and_replaced_only_by_force() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("weappd.toml");
-        write(&path, false, &Tokens::system()).expect("written");
+        write(&path, false, &RandomSource::system()).expect("written");
         let first = fs::read_to_string(&path).expect("a file");
         let mode = path.metadata().expect("metadata").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
-        let error = write(&path, false, &Tokens::system()).expect_err("there already");
+        let error = write(&path, false, &RandomSource::system()).expect_err("there already");
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).expect("a file"), first);
 
-        write(&path, true, &Tokens::system()).expect("written");
+        write(&path, true, &RandomSource::system()).expect("written");
         let second = fs::read_to_string(&path).expect("a file");
         assert_ne!(first, second, "every file has a key of its own");
         let old = fs::read_to_string(dir.path().join("weappd.toml.old")).expect("a file");
@@ -102,6 +102,13 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_not_there_is_an_error() {
-        assert!(write(Path::new("/nowhere/weappd.toml"), false, &Tokens::system()).is_err());
+        assert!(
+            write(
+                Path::new("/nowhere/weappd.toml"),
+                false,
+                &RandomSource::system()
+            )
+            .is_err()
+        );
     }
 }

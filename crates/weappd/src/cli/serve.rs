@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
-use weappd_base::token::Tokens;
 use weappd_edge::{Bound, Kind};
 
 use crate::cli::{check, say};
@@ -130,7 +130,7 @@ fn plan(mut config: Config) -> Plan {
     for business in &mut config.tunnel.businesses {
         // Nobody but our own app knows it, and the app is told.
         if business.key.is_empty() {
-            business.key = Secret::new(Tokens::system().hex256());
+            business.key = Secret::new(RandomSource::system().hex256());
         }
     }
     let business = config.tunnel.businesses.first();

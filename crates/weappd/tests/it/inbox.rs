@@ -18,8 +18,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use weappd_base::clock::Clock;
+use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
-use weappd_base::token::Tokens;
 use weappd_wechat::message::{Mailbox, MessageKey, Stamp, encrypt, msg_signature, signature};
 
 use crate::process::PATIENCE;
@@ -117,7 +117,7 @@ impl Writer {
 
     /// The push's query and body, under a nonce of its own: a repeated push is no copy.
     fn pushed(&self, message: &str) -> (String, String) {
-        let tokens = Tokens::system();
+        let tokens = RandomSource::system();
         let (token, nonce) = (Secret::new(TOKEN), hex::encode(tokens.bytes::<4>()));
         let now = Clock::system().unix_secs().to_string();
         let plain = signature(&token, &now, &nonce);
@@ -183,7 +183,7 @@ async fn take(State(app): State<Arc<App>>, headers: HeaderMap, body: String) -> 
         return StatusCode::INTERNAL_SERVER_ERROR;
     }
     // Some take longer than others, so that they fall in every state.
-    let [pause] = Tokens::system().bytes();
+    let [pause] = RandomSource::system().bytes();
     tokio::time::sleep(Duration::from_millis(u64::from(pause % 8))).await;
     app.taken.lock().expect("a lock").push(Heard {
         name: name.to_owned(),
@@ -341,7 +341,7 @@ async fn no_acknowledged_message_is_lost_by_kill_9() {
         let kill = async {
             let reached = tokio::time::timeout(PATIENCE * 2, enough.notified()).await;
             reached.expect("messages are taken");
-            let [moment] = Tokens::system().bytes();
+            let [moment] = RandomSource::system().bytes();
             tokio::time::sleep(Duration::from_millis(u64::from(moment % 32))).await;
             world.process().signal_leader(Signal::KILL);
         };

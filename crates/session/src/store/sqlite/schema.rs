@@ -130,7 +130,7 @@ async fn seal_secrets(conn: &mut SqliteConnection, vault: &Vault) -> Result<(), 
 mod tests {
     use super::*;
     use crate::store::sqlite::{create, options, registered};
-    use weappd_base::token::Tokens;
+    use weappd_base::random::RandomSource;
 
     #[tokio::test]
     async fn every_commit_waits_for_the_disk() {
@@ -194,7 +194,7 @@ mod tests {
         let apps = registered(&vault, rows);
         assert_eq!((apps.len(), &*apps[0].appid), (1, "wx9"));
         assert!(apps[0].secret.is("a secret in clear"));
-        let stranger = Vault::open(&dir.path().join("other.key"), Tokens::system());
+        let stranger = Vault::open(&dir.path().join("other.key"), RandomSource::system());
         let rows = sqlx::query_as("SELECT appid, sealed FROM mini_apps")
             .fetch_all(&mut conn)
             .await

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The source of random bytes: the operating system, or a seeded one in tests.
 #[derive(Clone, Debug, Default)]
-pub struct Tokens(Option<Arc<AtomicU64>>);
+pub struct RandomSource(Option<Arc<AtomicU64>>);
 
-impl Tokens {
+impl RandomSource {
     /// The operating system's random source.
     pub fn system() -> Self {
         Self(None)
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn two_tokens_differ_and_have_the_documented_shape() {
-        let tokens = Tokens::system();
+        let tokens = RandomSource::system();
         let (a, b) = (tokens.hex256(), tokens.hex256());
         assert_ne!(a, b);
         assert_eq!(a.len(), 64);
@@ -79,7 +79,13 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_bytes_again() {
-        assert_eq!(Tokens::seeded(7).hex256(), Tokens::seeded(7).hex256());
-        assert_ne!(Tokens::seeded(7).hex256(), Tokens::seeded(8).hex256());
+        assert_eq!(
+            RandomSource::seeded(7).hex256(),
+            RandomSource::seeded(7).hex256()
+        );
+        assert_ne!(
+            RandomSource::seeded(7).hex256(),
+            RandomSource::seeded(8).hex256()
+        );
     }
 }

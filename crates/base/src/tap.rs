@@ -1,6 +1,6 @@
 //! What went over the wire, for the sequence diagram of `weappd dev`.
 //!
-//! Rooms report each hop they send or receive with [`Wiretap::hop`]; nothing is built or
+//! Rooms report each message they send or receive with [`TrafficTap::record`]; nothing is built or
 //! sent unless somebody listens, so production pays one branch. Whoever reports masks
 //! secrets first (see [`crate::secret::mask`]).
 
@@ -12,10 +12,10 @@ use tokio::sync::broadcast;
 
 use crate::clock::Clock;
 
-/// Who stands at an end of an arrow.
+/// One end of an arrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Party {
+pub enum TapPeer {
     /// The phone, running the mini program.
     Phone,
     /// This server.
@@ -28,76 +28,76 @@ pub enum Party {
 
 /// One arrow of the sequence diagram.
 #[derive(Clone, Debug, Serialize)]
-pub struct Hop {
-    /// Rises by one each hop.
+pub struct TapEvent {
+    /// Rises by one with each event.
     pub seq: u64,
     /// Milliseconds since 1970.
     pub at: i64,
     /// Where the arrow starts.
-    pub from: Party,
+    pub from: TapPeer,
     /// Where the arrow ends.
-    pub to: Party,
+    pub to: TapPeer,
     /// What the tutorials call it: `jscode2session`, `connect`, `skey` ...
     pub name: String,
     /// Whether this is an answer (a dashed arrow).
     pub answer: bool,
-    /// Groups the hops of one user or tunnel (an openid, a tunnelId), where known.
+    /// Groups the events of one user or tunnel (an openid, a tunnelId), where known.
     pub who: Option<String>,
     /// The real request or answer, secrets masked.
     pub detail: serde_json::Value,
 }
 
-/// A hop as a room reports it.
+/// An event as a room reports it.
 #[derive(Debug)]
-pub struct Report {
+pub struct TapReport {
     /// Where the arrow starts.
-    pub from: Party,
+    pub from: TapPeer,
     /// Where the arrow ends.
-    pub to: Party,
+    pub to: TapPeer,
     /// What the tutorials call it.
     pub name: String,
     /// Whether this is an answer.
     pub answer: bool,
-    /// Groups the hops of one user or tunnel.
+    /// Groups the events of one user or tunnel.
     pub who: Option<String>,
     /// The real request or answer, secrets masked.
     pub detail: serde_json::Value,
 }
 
-/// Where rooms report hops. Cheap to clone; silent unless made with [`Wiretap::on`].
+/// Where rooms report events. Cheap to clone; silent unless made with [`TrafficTap::on`].
 #[derive(Clone, Debug, Default)]
-pub struct Wiretap(Option<Arc<Tap>>);
+pub struct TrafficTap(Option<Arc<TapChannel>>);
 
 #[derive(Debug)]
-struct Tap {
+struct TapChannel {
     clock: Clock,
     seq: AtomicU64,
-    hops: broadcast::Sender<Arc<Hop>>,
+    events: broadcast::Sender<Arc<TapEvent>>,
 }
 
-impl Wiretap {
+impl TrafficTap {
     /// Reports nothing: production.
     pub fn off() -> Self {
         Self(None)
     }
 
-    /// Reports to whoever listens; keeps the last 1,024 hops for slow listeners.
+    /// Reports to whoever listens; keeps the last 1,024 events for slow listeners.
     pub fn on(clock: Clock) -> Self {
-        let (hops, _) = broadcast::channel(1024);
-        Self(Some(Arc::new(Tap {
+        let (events, _) = broadcast::channel(1024);
+        Self(Some(Arc::new(TapChannel {
             clock,
             seq: AtomicU64::new(0),
-            hops,
+            events,
         })))
     }
 
-    /// Reports a hop, if somebody listens; `report` is not even called otherwise.
-    pub fn hop(&self, report: impl FnOnce() -> Report) {
-        let Some(tap) = self.0.as_ref().filter(|_| self.heard()) else {
+    /// Reports an event, if somebody listens; `report` is not even called otherwise.
+    pub fn record(&self, report: impl FnOnce() -> TapReport) {
+        let Some(tap) = self.0.as_ref().filter(|_| self.is_watched()) else {
             return;
         };
         let report = report();
-        let hop = Hop {
+        let event = TapEvent {
             seq: tap.seq.fetch_add(1, Ordering::Relaxed),
             at: tap.clock.unix_millis(),
             from: report.from,
@@ -108,19 +108,19 @@ impl Wiretap {
             detail: report.detail,
         };
         // No receiver left since the check above is no loss.
-        drop(tap.hops.send(Arc::new(hop)));
+        drop(tap.events.send(Arc::new(event)));
     }
 
     /// Whether somebody listens right now: asked before a body is kept for a report.
-    pub fn heard(&self) -> bool {
+    pub fn is_watched(&self) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|tap| tap.hops.receiver_count() > 0)
+            .is_some_and(|tap| tap.events.receiver_count() > 0)
     }
 
     /// Listens, if this tap reports at all.
-    pub fn listen(&self) -> Option<broadcast::Receiver<Arc<Hop>>> {
-        self.0.as_ref().map(|tap| tap.hops.subscribe())
+    pub fn subscribe(&self) -> Option<broadcast::Receiver<Arc<TapEvent>>> {
+        self.0.as_ref().map(|tap| tap.events.subscribe())
     }
 }
 
@@ -128,10 +128,10 @@ impl Wiretap {
 mod tests {
     use super::*;
 
-    fn report() -> Report {
-        Report {
-            from: Party::Phone,
-            to: Party::Weappd,
+    fn report() -> TapReport {
+        TapReport {
+            from: TapPeer::Phone,
+            to: TapPeer::Weappd,
             name: "login".to_owned(),
             answer: false,
             who: None,
@@ -140,20 +140,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hops_reach_listeners_in_order() {
-        let tap = Wiretap::on(Clock::manual(5).0);
-        tap.hop(|| unreachable!("nobody listens yet"));
-        let mut heard = tap.listen().expect("a tap that is on");
-        tap.hop(report);
-        tap.hop(report);
-        let first = heard.recv().await.expect("a hop");
-        let second = heard.recv().await.expect("a hop");
+    async fn events_reach_listeners_in_order() {
+        let tap = TrafficTap::on(Clock::manual(5).0);
+        tap.record(|| unreachable!("nobody listens yet"));
+        let mut heard = tap.subscribe().expect("a tap that is on");
+        tap.record(report);
+        tap.record(report);
+        let first = heard.recv().await.expect("an event");
+        let second = heard.recv().await.expect("an event");
         assert_eq!((first.seq, second.seq, first.at), (0, 1, 5000));
     }
 
     #[test]
     fn an_off_tap_builds_nothing() {
-        Wiretap::off().hop(|| unreachable!("off"));
-        assert!(Wiretap::off().listen().is_none());
+        TrafficTap::off().record(|| unreachable!("off"));
+        assert!(TrafficTap::off().subscribe().is_none());
     }
 }

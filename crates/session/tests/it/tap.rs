@@ -1,7 +1,7 @@
 //! What the sequence diagram is told: every step, and no secret.
 
 use serde_json::json;
-use weappd_base::wiretap::Party;
+use weappd_base::tap::TapPeer;
 
 use crate::wechat::{session_key, user_data};
 use crate::world::{APP, World};
@@ -9,7 +9,7 @@ use crate::world::{APP, World};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_drawn_step_by_step_with_its_secrets_masked() {
     let world = World::new().await;
-    let mut heard = world.wiretap.listen().expect("a tap that is on");
+    let mut heard = world.tap.subscribe().expect("a tap that is on");
     let code = "code-0123456789";
     let skey = world.log_in(code, "o1").await;
     world.user(&skey).await;
@@ -25,7 +25,12 @@ async fn a_login_is_drawn_step_by_step_with_its_secrets_masked() {
         .iter()
         .map(|hop| (hop.from, hop.to, hop.name.as_str(), hop.who.as_deref()))
         .collect();
-    let (phone, weappd, wechat, app) = (Party::Phone, Party::Weappd, Party::Wechat, Party::App);
+    let (phone, weappd, wechat, app) = (
+        TapPeer::Phone,
+        TapPeer::Weappd,
+        TapPeer::Wechat,
+        TapPeer::App,
+    );
     assert_eq!(
         drawn,
         [
