@@ -1,6 +1,6 @@
 //! Which paths of WeChat's API apps may call.
 
-use crate::refusal::Refusal;
+use crate::proxy_error::ProxyError;
 
 /// Calls that prove themselves with an AppSecret, a ticket or a token of a user's or of a
 /// third-party platform's: all logins (`/sns/oauth2/access_token`, `/sns/userinfo` ...), and
@@ -49,7 +49,7 @@ pub(crate) fn is_clouds(path: &str) -> bool {
 }
 
 /// Says no to 微信云托管's own paths, and what there is instead.
-pub(crate) fn check_cloud(path: &str) -> Result<(), Refusal> {
+pub(crate) fn check_cloud(path: &str) -> Result<(), ProxyError> {
     let instead = if covers("/_/pay", path) {
         "call api.mch.weixin.qq.com with your merchant's own key and certificate"
     } else if covers("/_/cos", path) {
@@ -59,20 +59,23 @@ pub(crate) fn check_cloud(path: &str) -> Result<(), Refusal> {
     } else {
         return Ok(());
     };
-    Err(Refusal::CloudOnly { instead })
+    Err(ProxyError::CloudOnly { instead })
 }
 
 /// Says no to paths that are not allowed, or that another server might read as another.
-pub(crate) fn check(path: &str, allow: &[String]) -> Result<(), Refusal> {
-    let parts = path.strip_prefix('/').ok_or(Refusal::BadPath)?.split('/');
+pub(crate) fn check(path: &str, allow: &[String]) -> Result<(), ProxyError> {
+    let parts = path
+        .strip_prefix('/')
+        .ok_or(ProxyError::BadPath)?
+        .split('/');
     let sly = |part: &str| matches!(part, "" | "." | "..") || part.contains(['%', '\\', ';']);
     if parts.clone().any(sly) {
-        return Err(Refusal::BadPath);
+        return Err(ProxyError::BadPath);
     }
     if allow.is_empty() || allow.iter().any(|prefix| covers(prefix, path)) {
         return Ok(());
     }
-    Err(Refusal::NotAllowed {
+    Err(ProxyError::NotAllowed {
         path: path.to_owned(),
     })
 }
@@ -95,7 +98,10 @@ mod tests {
         }
         for bad in ["/wxaapi/x", "/cgi-bin/messages", "/sns/x"] {
             let refused = check(bad, &allow);
-            assert!(matches!(refused, Err(Refusal::NotAllowed { .. })), "{bad}");
+            assert!(
+                matches!(refused, Err(ProxyError::NotAllowed { .. })),
+                "{bad}"
+            );
         }
     }
 
@@ -112,7 +118,7 @@ mod tests {
             "/",
             "",
         ] {
-            assert_eq!(check(bad, &[]), Err(Refusal::BadPath), "{bad}");
+            assert_eq!(check(bad, &[]), Err(ProxyError::BadPath), "{bad}");
         }
     }
 

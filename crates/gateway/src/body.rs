@@ -11,11 +11,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep};
 
-use crate::road::BoxError;
+use crate::api_client::OutBodyError;
 
 /// Why a body ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Cut {
+pub(crate) enum BodyCut {
     #[error("the body is longer than allowed")]
     TooLong,
     #[error("the time for the whole call is over")]
@@ -25,7 +25,7 @@ pub(crate) enum Cut {
 }
 
 /// A body whose start was read already, and which may not be longer than it may.
-pub(crate) struct Metered<B> {
+pub(crate) struct MeteredBody<B> {
     start: Option<Bytes>,
     rest: Option<B>,
     left: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Metered<B> {
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<B> Metered<B> {
+impl<B> MeteredBody<B> {
     /// `start`, then `rest`, at most `limit` bytes together; `length` of both, if known.
     pub(crate) fn new(start: Bytes, rest: Option<B>, limit: u64, length: Option<u64>) -> Self {
         Self {
@@ -59,18 +59,18 @@ impl<B> Metered<B> {
     }
 }
 
-impl<B> Body for Metered<B>
+impl<B> Body for MeteredBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
+    B::Error: Into<OutBodyError>,
 {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = OutBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, OutBodyError>>> {
         if let Some(start) = self.start.take() {
             return Poll::Ready(Some(Ok(Frame::data(start))));
         }
@@ -78,7 +78,7 @@ where
             && deadline.as_mut().poll(cx).is_ready()
         {
             self.rest = None;
-            return Poll::Ready(Some(Err(Cut::TooSlow.into())));
+            return Poll::Ready(Some(Err(BodyCut::TooSlow.into())));
         }
         let Some(rest) = &mut self.rest else {
             return Poll::Ready(None);
@@ -93,7 +93,7 @@ where
                 let Some(left) = self.left.checked_sub(data.len() as u64) else {
                     self.rest = None;
                     self.too_long.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Err(Cut::TooLong.into())));
+                    return Poll::Ready(Some(Err(BodyCut::TooLong.into())));
                 };
                 self.left = left;
                 Poll::Ready(Some(Ok(Frame::data(data))))
@@ -119,7 +119,7 @@ where
 }
 
 /// The start of a body, and what is left of it.
-pub(crate) struct Start<B> {
+pub(crate) struct BodyStart<B> {
     /// All of it, if nothing is left.
     pub(crate) read: Bytes,
     /// What is still on its way.
@@ -131,14 +131,14 @@ pub(crate) async fn read_start<B>(
     mut body: B,
     most: usize,
     enough: impl Fn(&[u8]) -> bool,
-) -> Result<Start<B>, Cut>
+) -> Result<BodyStart<B>, BodyCut>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut read = BytesMut::new();
     loop {
         if read.len() > most || enough(&read) {
-            return Ok(Start {
+            return Ok(BodyStart {
                 read: read.freeze(),
                 rest: Some(body),
             });
@@ -149,9 +149,9 @@ where
                     read.extend_from_slice(&data);
                 }
             }
-            Some(Err(_)) => return Err(Cut::Broken),
+            Some(Err(_)) => return Err(BodyCut::Broken),
             None => {
-                return Ok(Start {
+                return Ok(BodyStart {
                     read: read.freeze(),
                     rest: None,
                 });
@@ -181,7 +181,7 @@ mod tests {
             .await
             .expect("a start");
         assert_eq!(start.read.len(), 6);
-        let whole = Metered::new(start.read, start.rest, 9, None);
+        let whole = MeteredBody::new(start.read, start.rest, 9, None);
         let bytes = whole.collect().await.expect("fits").to_bytes();
         assert_eq!(bytes.len(), 9);
 
@@ -197,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_too_long_sounds_the_alarm() {
-        let body = Metered::new(Bytes::new(), Some(chunks(&[3, 3])), 5, None);
+        let body = MeteredBody::new(Bytes::new(), Some(chunks(&[3, 3])), 5, None);
         let alarm = body.alarm();
         assert!(body.collect().await.is_err());
         assert!(alarm.load(Ordering::Relaxed));
@@ -206,8 +206,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_ends_in_time() {
         let endless = AxumBody::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        let body = Metered::new(Bytes::new(), Some(endless), 5, None).until(Instant::now());
+        let body = MeteredBody::new(Bytes::new(), Some(endless), 5, None).until(Instant::now());
         let cut = body.collect().await.expect_err("it ends");
-        assert_eq!(cut.downcast_ref::<Cut>(), Some(&Cut::TooSlow));
+        assert_eq!(cut.downcast_ref::<BodyCut>(), Some(&BodyCut::TooSlow));
     }
 }

@@ -12,24 +12,24 @@ use serde_json::Value;
 use tokio::time::Instant;
 use weappd_wechat::{Call, CallError, Calls};
 
-use crate::gateway::{Gateway, Shared};
+use crate::gateway::{GatewayService, Shared};
+use crate::proxy_error::ProxyError;
 use crate::query::encode;
-use crate::refusal::Refusal;
 use crate::token::number;
 
 /// The most that is read of an answer.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-impl From<Refusal> for CallError {
-    fn from(refusal: Refusal) -> Self {
+impl From<ProxyError> for CallError {
+    fn from(refusal: ProxyError) -> Self {
         match refusal {
-            Refusal::UnknownApp { .. } | Refusal::WhichApp => Self::NoToken,
-            Refusal::Unreachable => Self::Unreachable,
-            Refusal::TooSlow { .. } => Self::Timeout,
-            Refusal::AnswerTooLong { .. } | Refusal::TokenUnreadable | Refusal::Unproven { .. } => {
-                Self::Malformed
-            }
-            Refusal::Closing => Self::Closed,
+            ProxyError::UnknownApp { .. } | ProxyError::WhichApp => Self::NoToken,
+            ProxyError::Unreachable => Self::Unreachable,
+            ProxyError::TooSlow { .. } => Self::Timeout,
+            ProxyError::AnswerTooLong { .. }
+            | ProxyError::TokenUnreadable
+            | ProxyError::Unproven { .. } => Self::Malformed,
+            ProxyError::Closing => Self::Closed,
             other => Self::Refused {
                 errcode: other.errcode(),
                 errmsg: other.errmsg(),
@@ -38,20 +38,20 @@ impl From<Refusal> for CallError {
     }
 }
 
-impl Calls for Gateway {
+impl Calls for GatewayService {
     /// `gateway.allow` is for apps and does not bind weappd's own calls.
     fn call<'a>(&'a self, appid: &'a str, call: Call) -> BoxFuture<'a, Result<Value, CallError>> {
         Box::pin(self.make(appid, call))
     }
 }
 
-impl Gateway {
+impl GatewayService {
     async fn make(&self, appid: &str, call: Call) -> Result<Value, CallError> {
         let shared = self.shared();
         // Also where WeChat would not be asked for a token.
         shared.centre(Some(appid))?;
         let deadline = shared.deadline();
-        let request = request(appid, call).ok_or(Refusal::BadRequest)?;
+        let request = request(appid, call).ok_or(ProxyError::BadRequest)?;
         let answer = shared.call(request, &[], deadline).await?;
         let status = answer.status;
         let body = Limited::new(
@@ -127,7 +127,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::query::Query;
+    use crate::query::CallQuery;
 
     #[test]
     fn answers_are_told_apart() {
@@ -159,7 +159,7 @@ mod tests {
             };
             let made = request("wx1", call);
             let whole = made.is_some_and(|made| {
-                let query = Query::read(made.uri().query().unwrap_or_default());
+                let query = CallQuery::read(made.uri().query().unwrap_or_default());
                 made.uri().path().starts_with('/') && query.from_appid.as_deref() == Some("wx1")
             });
             assert!(!whole || path.is_empty(), "{path}");
@@ -178,7 +178,7 @@ mod tests {
                 body: Some(json!({})),
             };
             let made = request("wx1", call).expect("a request");
-            let query = Query::read(made.uri().query().expect("a query"));
+            let query = CallQuery::read(made.uri().query().expect("a query"));
             prop_assert_eq!(query.from_appid.as_deref(), Some("wx1"));
             for (name, _) in &pairs {
                 let first = pairs.iter().find(|(other, _)| other == name).expect("itself");

@@ -8,7 +8,7 @@
 //! it names the very token it rejected is a new one forced, within WeChat's limits: at most
 //! 20 a day, at least 30 seconds apart.
 //!
-//! Nodes that share a database are one in all of this: see `nodes`.
+//! Nodes that share a database are one in all of this: see `token_cluster`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Tasks, Work};
 use weappd_wechat::{Credential, errcode};
 
+use crate::api_client::ApiClient;
 use crate::config::TokenMode;
-use crate::nodes::Nodes;
-use crate::refusal::Refusal;
-use crate::road::Road;
+use crate::proxy_error::ProxyError;
 use crate::tap;
-use crate::token::{self, Token};
+use crate::token::{self, AccessToken};
+use crate::token_cluster::TokenCluster;
 
 /// WeChat's limits for `force_refresh`.
 const FORCED_A_DAY: usize = 20;
@@ -56,16 +56,16 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// The most that is read of an answer.
 const MAX_ANSWER: usize = 64 * 1024;
 
-pub(crate) type Outcome = Result<Arc<Token>, Refusal>;
-type Flight = Shared<BoxFuture<'static, Outcome>>;
+pub(crate) type TokenResult = Result<Arc<AccessToken>, ProxyError>;
+type TokenFlight = Shared<BoxFuture<'static, TokenResult>>;
 
 /// What a centre is made of.
-pub(crate) struct CentreParts {
+pub(crate) struct TokenCentreParts {
     pub(crate) credential: Credential,
     pub(crate) mode: TokenMode,
-    pub(crate) road: Arc<Road>,
+    pub(crate) api: Arc<ApiClient>,
     /// What other nodes know, if there may be any.
-    pub(crate) nodes: Option<Nodes>,
+    pub(crate) cluster: Option<TokenCluster>,
     pub(crate) clock: Clock,
     pub(crate) work: Work,
     pub(crate) tasks: Tasks,
@@ -73,31 +73,31 @@ pub(crate) struct CentreParts {
 }
 
 /// The token of one mini program.
-pub(crate) struct Centre {
-    pub(crate) parts: CentreParts,
+pub(crate) struct TokenCentre {
+    pub(crate) parts: TokenCentreParts,
     /// Never held over an await.
-    state: Mutex<State>,
+    state: Mutex<CentreState>,
 }
 
 #[derive(Default)]
-struct State {
-    current: Option<Arc<Token>>,
-    flight: Option<Flight>,
-    failed: Option<(i64, Refusal)>,
+struct CentreState {
+    current: Option<Arc<AccessToken>>,
+    flight: Option<TokenFlight>,
+    failed: Option<(i64, ProxyError)>,
     forced: VecDeque<i64>,
-    confirmed: Option<Rest>,
+    confirmed: Option<RetryPause>,
     asked_at: Option<i64>,
-    hopeless: HashMap<String, Rest>,
+    hopeless: HashMap<String, RetryPause>,
 }
 
 /// Something that is not asked again for a while, each time for longer.
 #[derive(Clone, Copy)]
-struct Rest {
+struct RetryPause {
     until: i64,
     pause: i64,
 }
 
-impl Rest {
+impl RetryPause {
     /// From now on, after `before`.
     fn after(before: Option<Self>, now: i64, (first, longest): (i64, i64)) -> Self {
         let again = before.filter(|before| now < before.until.saturating_add(longest));
@@ -121,18 +121,18 @@ fn rests(now: i64, until: i64, pause: i64) -> bool {
 }
 
 /// Why WeChat is asked.
-pub(crate) enum Ask {
+pub(crate) enum TokenNeed {
     /// There is no token, or it ends soon.
     Need,
     /// This one was rejected.
-    Rejected(Arc<Token>),
+    Rejected(Arc<AccessToken>),
 }
 
-impl Centre {
-    pub(crate) fn new(parts: CentreParts) -> Arc<Self> {
+impl TokenCentre {
+    pub(crate) fn new(parts: TokenCentreParts) -> Arc<Self> {
         Arc::new(Self {
             parts,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(CentreState::default()),
         })
     }
 
@@ -146,21 +146,21 @@ impl Centre {
     }
 
     /// A good token.
-    pub(crate) async fn get(self: &Arc<Self>) -> Outcome {
+    pub(crate) async fn get(self: &Arc<Self>) -> TokenResult {
         let flight = {
             let now = self.now();
             let mut state = self.state.lock();
             let blocked = state.blocked(now);
             if let Some(token) = state.good(now) {
                 if token.is_due(now) && blocked.is_none() && state.in_air().is_none() {
-                    drop(self.launch(&mut state, Ask::Need));
+                    drop(self.launch(&mut state, TokenNeed::Need));
                 }
                 return Ok(token);
             }
             match (state.in_air(), blocked) {
                 (Some(flight), _) => flight,
                 (None, Some(refusal)) => return Err(refusal),
-                (None, None) => self.launch(&mut state, Ask::Need),
+                (None, None) => self.launch(&mut state, TokenNeed::Need),
             }
         };
         flight.await
@@ -169,9 +169,9 @@ impl Centre {
     /// Another token than the rejected one; none if there is no other to be had.
     pub(crate) async fn instead_of(
         self: &Arc<Self>,
-        rejected: &Arc<Token>,
-    ) -> Result<Option<Arc<Token>>, Refusal> {
-        // A flight that was in the air already may bring the rejected one once more.
+        rejected: &Arc<AccessToken>,
+    ) -> Result<Option<Arc<AccessToken>>, ProxyError> {
+        // A request that was under way already may bring the rejected one once more.
         for _ in 0..2 {
             let flight = {
                 let now = self.now();
@@ -183,7 +183,7 @@ impl Centre {
                 match state.in_air() {
                     Some(flight) => flight,
                     None if !self.may_ask(&state, now) => return Ok(None),
-                    None => self.launch(&mut state, Ask::Rejected(Arc::clone(rejected))),
+                    None => self.launch(&mut state, TokenNeed::Rejected(Arc::clone(rejected))),
                 }
             };
             let token = flight.await?;
@@ -198,7 +198,7 @@ impl Centre {
     pub(crate) async fn instead_of_text(
         self: &Arc<Self>,
         rejected: &str,
-    ) -> Result<Arc<Token>, Refusal> {
+    ) -> Result<Arc<AccessToken>, ProxyError> {
         let current = self.get().await?;
         if !current.text.is(rejected) {
             return Ok(current);
@@ -217,7 +217,7 @@ impl Centre {
         let now = self.now();
         let mut state = self.state.lock();
         let pauses = (HOPELESS_MILLIS, LONGEST_HOPELESS_MILLIS);
-        let rest = Rest::after(state.hopeless.get(path).copied(), now, pauses);
+        let rest = RetryPause::after(state.hopeless.get(path).copied(), now, pauses);
         state.hopeless.retain(|_, rest| {
             rests(
                 now,
@@ -230,14 +230,14 @@ impl Centre {
         }
     }
 
-    fn may_ask(&self, state: &State, now: i64) -> bool {
+    fn may_ask(&self, state: &CentreState, now: i64) -> bool {
         let past = |at: Option<i64>, pause| at.is_none_or(|at| !rests(now, at + pause, pause));
         state.blocked(now).is_none()
             && !state.confirmed.is_some_and(|rest| rest.holds(now))
             && (self.parts.mode == TokenMode::Stable || past(state.asked_at, CLASSIC_PAUSE_MILLIS))
     }
 
-    fn launch(self: &Arc<Self>, state: &mut State, ask: Ask) -> Flight {
+    fn launch(self: &Arc<Self>, state: &mut CentreState, ask: TokenNeed) -> TokenFlight {
         let (tell, told) = oneshot::channel();
         let centre = Arc::clone(self);
         self.parts.tasks.spawn_on(&self.parts.work, async move {
@@ -246,7 +246,7 @@ impl Centre {
             // Nobody waiting is no loss: the token is kept.
             drop(tell.send(outcome));
         });
-        let flight = async move { told.await.unwrap_or(Err(Refusal::Closing)) }
+        let flight = async move { told.await.unwrap_or(Err(ProxyError::Closing)) }
             .boxed()
             .shared();
         state.flight = Some(flight.clone());
@@ -254,9 +254,9 @@ impl Centre {
     }
 
     /// Asks WeChat itself.
-    pub(crate) async fn ask_wechat(&self, ask: &Ask) -> Outcome {
+    pub(crate) async fn ask_wechat(&self, ask: &TokenNeed) -> TokenResult {
         let token = self.ask_twice(false).await?;
-        let Ask::Rejected(rejected) = ask else {
+        let TokenNeed::Rejected(rejected) = ask else {
             return Ok(token);
         };
         if token.text != rejected.text {
@@ -283,13 +283,13 @@ impl Centre {
         let now = self.now();
         let mut state = self.state.lock();
         let pauses = (CONFIRMED_MILLIS, LONGEST_CONFIRMED_MILLIS);
-        state.confirmed = Some(Rest::after(state.confirmed, now, pauses));
+        state.confirmed = Some(RetryPause::after(state.confirmed, now, pauses));
     }
 
     /// Asks, and once more if WeChat is busy or the connection broke.
-    async fn ask_twice(&self, force: bool) -> Outcome {
+    async fn ask_twice(&self, force: bool) -> TokenResult {
         match self.ask(force).await {
-            Err(Refusal::TokenRefused { errcode: -1, .. } | Refusal::Unreachable) => {
+            Err(ProxyError::TokenRefused { errcode: -1, .. } | ProxyError::Unreachable) => {
                 tokio::time::sleep(BUSY_PAUSE).await;
                 self.ask(force).await
             }
@@ -297,30 +297,30 @@ impl Centre {
         }
     }
 
-    async fn ask(&self, force: bool) -> Outcome {
-        let CentreParts {
+    async fn ask(&self, force: bool) -> TokenResult {
+        let TokenCentreParts {
             credential,
             mode,
-            road,
+            api,
             tap,
             ..
         } = &self.parts;
         let request =
-            token::question(road, credential, *mode, force).ok_or(Refusal::Unreachable)?;
+            token::question(api, credential, *mode, force).ok_or(ProxyError::Unreachable)?;
         self.state.lock().asked_at = Some(self.now());
         tap::token_asked(tap, credential, *mode, force);
         let asked = async {
-            let answer = road.send(request).await.map_err(|problem| {
+            let answer = api.send(request).await.map_err(|problem| {
                 tracing::debug!(%problem, "no answer to the question for an access_token");
-                Refusal::Unreachable
+                ProxyError::Unreachable
             })?;
             let body = Limited::new(answer.into_body(), MAX_ANSWER);
-            let body = body.collect().await.map_err(|_| Refusal::Unreachable)?;
+            let body = body.collect().await.map_err(|_| ProxyError::Unreachable)?;
             Ok(body.to_bytes())
         };
         let body = tokio::time::timeout(PATIENCE, asked)
             .await
-            .unwrap_or(Err(Refusal::Unreachable));
+            .unwrap_or(Err(ProxyError::Unreachable));
         tap::token_answered(tap, *mode, body.as_deref().ok());
         let token = token::read(&body?, self.now());
         token
@@ -329,11 +329,11 @@ impl Centre {
     }
 
     /// WeChat's text is not known to repeat what it was sent, but a relay's might.
-    fn without_secret(&self, refusal: Refusal) -> Refusal {
+    fn without_secret(&self, refusal: ProxyError) -> ProxyError {
         let secret = self.credential().secret.expose();
         match refusal {
-            Refusal::TokenRefused { errcode, errmsg } if !secret.is_empty() => {
-                Refusal::TokenRefused {
+            ProxyError::TokenRefused { errcode, errmsg } if !secret.is_empty() => {
+                ProxyError::TokenRefused {
                     errcode,
                     errmsg: errmsg.replace(secret, "***"),
                 }
@@ -349,7 +349,7 @@ impl Centre {
     }
 
     /// Takes what all nodes forced as its own.
-    pub(crate) fn hear_of_forced(&self, forced: &[i64]) {
+    pub(crate) fn add_forced(&self, forced: &[i64]) {
         let mut state = self.state.lock();
         for at in forced {
             // Its own, gone to the shared place and back, may differ a little.
@@ -362,13 +362,13 @@ impl Centre {
     }
 
     /// Keeps what came of a flight.
-    fn land(&self, outcome: &Outcome) {
+    fn land(&self, outcome: &TokenResult) {
         let now = self.now();
         let mut state = self.state.lock();
         state.flight = None;
         match outcome {
             Ok(token) => {
-                let is_other = |current: &Arc<Token>| current.text != token.text;
+                let is_other = |current: &Arc<AccessToken>| current.text != token.text;
                 if state.current.as_ref().is_some_and(is_other) {
                     state.confirmed = None;
                 }
@@ -377,7 +377,7 @@ impl Centre {
             }
             Err(refusal) => {
                 let pause = match refusal {
-                    Refusal::TokenRefused { .. } => REFUSED_MILLIS,
+                    ProxyError::TokenRefused { .. } => REFUSED_MILLIS,
                     _ => FAILED_MILLIS,
                 };
                 state.failed = Some((now + pause, refusal.clone()));
@@ -394,18 +394,18 @@ impl Centre {
     }
 }
 
-impl State {
-    fn good(&self, now: i64) -> Option<Arc<Token>> {
+impl CentreState {
+    fn good(&self, now: i64) -> Option<Arc<AccessToken>> {
         self.current.clone().filter(|token| token.is_good(now))
     }
 
-    /// The flight that is still in the air. One whose task was lost counts as landed.
-    fn in_air(&self) -> Option<Flight> {
+    /// The request that is still under way. One whose task was lost counts as over.
+    fn in_air(&self) -> Option<TokenFlight> {
         let flight = self.flight.as_ref()?;
         flight.peek().is_none().then(|| flight.clone())
     }
 
-    fn blocked(&self, now: i64) -> Option<Refusal> {
+    fn blocked(&self, now: i64) -> Option<ProxyError> {
         let (until, refusal) = self.failed.as_ref()?;
         rests(now, *until, REFUSED_MILLIS).then(|| refusal.clone())
     }
@@ -426,7 +426,7 @@ impl State {
     }
 }
 
-impl std::fmt::Debug for Centre {
+impl std::fmt::Debug for TokenCentre {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Centre({})", self.credential().appid)
     }
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn forcing_keeps_to_wechats_limits() {
-        let mut state = State::default();
+        let mut state = CentreState::default();
         assert!(state.take_force(0));
         assert!(!state.take_force(29_999));
         let forced = (1..100).filter(|n| state.take_force(n * 30_000)).count();
@@ -450,13 +450,13 @@ mod tests {
     fn a_clock_set_back_makes_no_pause_longer() {
         let fast = 1_800_003_600_000;
         for back in [REFUSED_MILLIS, 90_000, 3_600_000] {
-            let mut state = State {
-                failed: Some((fast + REFUSED_MILLIS, Refusal::Unreachable)),
-                ..State::default()
+            let mut state = CentreState {
+                failed: Some((fast + REFUSED_MILLIS, ProxyError::Unreachable)),
+                ..CentreState::default()
             };
             assert!(state.blocked(fast).is_some() && state.blocked(fast - 900).is_some());
             assert!(state.blocked(fast - back).is_none(), "{back} ms back");
-            let rest = Rest::after(None, fast, (HOPELESS_MILLIS, LONGEST_HOPELESS_MILLIS));
+            let rest = RetryPause::after(None, fast, (HOPELESS_MILLIS, LONGEST_HOPELESS_MILLIS));
             assert!(rest.holds(fast) && !rest.holds(fast - back));
             assert!(state.take_force(fast) && !state.take_force(fast + 1000));
             assert!(state.take_force(fast - back), "{back} ms back");

@@ -115,11 +115,11 @@ impl Default for InboxConfig {
 }
 
 /// A problem with a section: field, message, hint.
-type Problem = (&'static str, String, String);
+type GatewayProblem = (&'static str, String, String);
 
 impl Config {
     /// What is wrong with the section: field, message, hint.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<GatewayProblem> {
         let mut problems = Vec::new();
         for path in &self.allow {
             if !path.starts_with('/') || path.contains(['?', '#', '%', ' ', '*']) {
@@ -154,7 +154,7 @@ impl Config {
             size,
         );
         let replay = self.replay_bytes as u64;
-        let hint = "this much memory is held for each call in the air";
+        let hint = "this much memory is held for each call under way";
         range(
             &mut problems,
             "replay_bytes",
@@ -175,7 +175,7 @@ impl Config {
 }
 
 impl InboxConfig {
-    fn add_problems(&self, problems: &mut Vec<Problem>) {
+    fn add_problems(&self, problems: &mut Vec<GatewayProblem>) {
         let at_once = self.at_once as u64;
         let length = self.max_message_bytes as u64;
         let checks = [
@@ -236,7 +236,7 @@ impl InboxConfig {
 }
 
 fn range(
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<GatewayProblem>,
     field: &'static str,
     value: u64,
     allowed: std::ops::RangeInclusive<u64>,
@@ -254,7 +254,7 @@ fn range(
 
 /// A mini program the gateway speaks for.
 #[derive(Clone, Debug)]
-pub struct MiniApp {
+pub struct GatewayApp {
     /// Its name and password at WeChat.
     pub credential: Credential,
     /// The message Token set in WeChat's console; without one it takes no messages.
@@ -292,7 +292,7 @@ pub enum AnswerWhen {
     Stored,
 }
 
-impl MiniApp {
+impl GatewayApp {
     /// Whether it takes messages at all.
     pub(crate) fn takes_messages(&self) -> bool {
         self.token.is_some() || !self.pushes.is_empty()

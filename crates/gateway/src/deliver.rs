@@ -1,4 +1,4 @@
-//! How a message reaches the app: the one thing the house hands in.
+//! How a message reaches the app: the one thing that weappd hands in.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -6,7 +6,7 @@ use http::StatusCode;
 
 /// A message on its way to the app.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct PushedMessage {
     /// Stays the same over repeated deliveries.
     pub id: String,
     /// The mini program it was pushed to.
@@ -24,7 +24,7 @@ pub struct Message {
 
 /// What the app answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct AppAnswer {
     /// 2xx takes the message, unless it is one that wants more; everything else has it
     /// delivered again.
     pub status: StatusCode,
@@ -37,10 +37,13 @@ pub struct Answer {
 /// Why a message did not reach the app, in words for the dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Undelivered(pub String);
+pub struct DeliveryError(pub String);
 
 /// Brings messages to the app.
-pub trait Deliver: Send + Sync {
+pub trait DeliverMessage: Send + Sync {
     /// Delivers one message once. The gateway bounds the time and tries again.
-    fn deliver<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Result<Answer, Undelivered>>;
+    fn deliver<'a>(
+        &'a self,
+        message: &'a PushedMessage,
+    ) -> BoxFuture<'a, Result<AppAnswer, DeliveryError>>;
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A failure of the gateway itself. What goes wrong in a call of an app is a
-/// `Refusal`.
+/// `ProxyError`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The configured WeChat endpoint cannot be called.

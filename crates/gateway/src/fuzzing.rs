@@ -19,9 +19,11 @@ use weappd_wechat::envelope::Format;
 use weappd_wechat::message::{self, Mailbox, MessageKey};
 
 use crate::calls;
-use crate::push::{Fake, Push, Reader, Stamp, StampRange, check_url, is_probe};
-use crate::query::{Query, encode};
-use crate::refusal::Refusal;
+use crate::proxy_error::ProxyError;
+use crate::push::{
+    PushError, PushQuery, PushReader, PushTimeRange, VerifiedPush, check_url, is_probe,
+};
+use crate::query::{CallQuery, encode};
 use crate::{allow, token, xml};
 use feed::Feed;
 
@@ -35,8 +37,8 @@ pub fn run(name: &str, data: &[u8]) {
 
 const TOKEN: &str = "a message token";
 
-fn reader_of(appid: &str, mailbox: Option<Mailbox>) -> Reader {
-    Reader {
+fn reader_of(appid: &str, mailbox: Option<Mailbox>) -> PushReader {
+    PushReader {
         appid: appid.to_owned(),
         token: Secret::new(TOKEN),
         mailbox,
@@ -45,7 +47,7 @@ fn reader_of(appid: &str, mailbox: Option<Mailbox>) -> Reader {
     }
 }
 
-fn safe_reader() -> Reader {
+fn safe_reader() -> PushReader {
     let mailbox = Mailbox {
         appid: "wx2".to_owned(),
         token: Secret::new(TOKEN),
@@ -56,20 +58,20 @@ fn safe_reader() -> Reader {
 
 /// Reads a push of any time.
 fn open<'a>(
-    readers: impl Iterator<Item = &'a Reader>,
-    stamp: &Stamp,
+    readers: impl Iterator<Item = &'a PushReader>,
+    stamp: &PushQuery,
     body: &str,
-) -> Result<Push, Fake> {
-    crate::push::open(readers, stamp, body, StampRange::ANY)
+) -> Result<VerifiedPush, PushError> {
+    crate::push::open(readers, stamp, body, PushTimeRange::ANY)
 }
 
-fn signed(nonce: &str) -> Stamp {
+fn signed(nonce: &str) -> PushQuery {
     let timestamp = "1714112445".to_owned();
-    Stamp {
+    PushQuery {
         signature: message::signature(&Secret::new(TOKEN), &timestamp, nonce),
         timestamp,
         nonce: nonce.to_owned(),
-        ..Stamp::default()
+        ..PushQuery::default()
     }
 }
 
@@ -100,7 +102,10 @@ fn plain(nonce: &str, body: &str) {
     let opened = open(reader.iter(), &stamp, body);
     let Ok(push) = opened else {
         let why = opened.expect_err("refused");
-        assert!(matches!(why, Fake::NoMessage | Fake::NoKey), "{why}");
+        assert!(
+            matches!(why, PushError::NoMessage | PushError::NoKey),
+            "{why}"
+        );
         return;
     };
     assert_eq!(push.appid, "wx1");
@@ -196,7 +201,7 @@ fn sealed(format: Format, feed: &mut Feed<'_>) {
     let encrypt = weappd_wechat::envelope::read(&body)
         .expect("an envelope")
         .encrypt;
-    let stamp = Stamp {
+    let stamp = PushQuery {
         msg_signature: message::msg_signature(&mailbox.token, &time.to_string(), &nonce, &encrypt),
         encrypt_type: "aes".to_owned(),
         ..signed(&nonce)
@@ -212,32 +217,32 @@ fn sealed(format: Format, feed: &mut Feed<'_>) {
             );
             assert!(opened.format == format && opened.mailbox.is_some() && opened.appid == "wx2");
         }
-        (Ok(_), Err(fake)) => assert_eq!(*fake, Fake::NoKey),
-        (Err(fake), _) => assert!(plain.is_err() && *fake == Fake::NoMessage, "{fake}"),
+        (Ok(_), Err(fake)) => assert_eq!(*fake, PushError::NoKey),
+        (Err(fake), _) => assert!(plain.is_err() && *fake == PushError::NoMessage, "{fake}"),
     }
     // Neither a wrong signature nor the plain one does.
     for msg_signature in [given, stamp.signature.clone(), String::new()] {
         let is_right = msg_signature == stamp.msg_signature;
         let forged = open(
             readers[1..].iter(),
-            &Stamp {
+            &PushQuery {
                 msg_signature,
                 ..stamp.clone()
             },
             &body,
         );
-        assert!(is_right || matches!(forged, Err(Fake::Signature)));
+        assert!(is_right || matches!(forged, Err(PushError::Signature)));
     }
     let unsealed = open(readers[1..].iter(), &signed("n"), &inner);
     assert!(matches!(
         unsealed,
-        Err(Fake::NotEncrypted | Fake::Signature)
+        Err(PushError::NotEncrypted | PushError::Signature)
     ));
 }
 
 /// Nobody without the token is believed.
 fn forged(feed: &mut Feed<'_>) {
-    let stamp = Stamp {
+    let stamp = PushQuery {
         signature: feed.text(),
         timestamp: feed.text(),
         nonce: feed.text(),
@@ -304,7 +309,7 @@ fn pairs(text: &str) -> Vec<(String, String)> {
 }
 
 fn query(text: &str, token: &str) {
-    let query = Query::read(text);
+    let query = CallQuery::read(text);
     let given = pairs(text);
     // A value of which nothing is left after decoding is still one.
     let has_token = text.split('&').any(|pair| {
@@ -370,7 +375,7 @@ fn path(text: &str, prefix: &str) {
     let list = [prefix.to_owned()];
     let checked = allow::check(text, &list);
     if allow::check(text, &[]).is_err() {
-        assert_eq!(checked, Err(Refusal::BadPath));
+        assert_eq!(checked, Err(ProxyError::BadPath));
         return;
     }
     let decoded: String = percent_decode_str(text)
@@ -404,8 +409,8 @@ fn token_answer(now: i64, body: &[u8]) {
                 assert!(token.left_secs(at) <= token.left_secs(now));
             }
         }
-        Err(Refusal::TokenRefused { errcode, .. }) => assert_eq!(Some(errcode), code),
-        Err(refusal) => assert_eq!(refusal, Refusal::TokenUnreadable),
+        Err(ProxyError::TokenRefused { errcode, .. }) => assert_eq!(Some(errcode), code),
+        Err(refusal) => assert_eq!(refusal, ProxyError::TokenUnreadable),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The head of the room: one cheap handle over both doors.
+//! What the rest of weappd calls: one cheap handle over both directions.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
-use crate::centre::{Centre, CentreParts};
-use crate::config::{Config, MiniApp};
-use crate::deliver::Deliver;
+use crate::api_client::ApiClient;
+use crate::centre::{TokenCentre, TokenCentreParts};
+use crate::config::{Config, GatewayApp};
+use crate::deliver::DeliverMessage;
 use crate::error::Error;
-use crate::inbox::{DeadLetter, Inbox, InboxParts, Replay, Waiting};
-use crate::nodes::Nodes;
-use crate::refusal::Refusal;
-use crate::road::Road;
-use crate::sealed::Sealers;
-use crate::shelf::Shelf;
-use crate::spool::Spool;
+use crate::inbox::{DeadLetter, InboxParts, InboxStatus, MessageInbox, ReplayScope};
+use crate::lease_store::LeaseStore;
+use crate::proxy_error::ProxyError;
+use crate::sealed::ApiSealers;
+use crate::spool::BodySpool;
+use crate::token_cluster::TokenCluster;
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -29,7 +29,7 @@ pub struct GatewayParts {
     /// Where the queue's file stands.
     pub data_dir: PathBuf,
     /// The mini programs it speaks for.
-    pub mini_apps: Vec<MiniApp>,
+    pub mini_apps: Vec<GatewayApp>,
     /// Where WeChat is (`wechat.endpoint`).
     pub wechat_endpoint: String,
     /// Who may ask the token centre for tokens.
@@ -37,9 +37,9 @@ pub struct GatewayParts {
     /// By which names programs call it; a browser's page has none of them.
     pub local_hosts: LocalHosts,
     /// Where nodes share the tokens, if there may be several.
-    pub shelf: Option<Arc<dyn Shelf>>,
+    pub lease_store: Option<Arc<dyn LeaseStore>>,
     /// How a message reaches the app.
-    pub deliver: Arc<dyn Deliver>,
+    pub deliver: Arc<dyn DeliverMessage>,
     /// What time it is.
     pub clock: Clock,
     /// Randomness.
@@ -54,18 +54,18 @@ pub struct GatewayParts {
     pub tap: TrafficTap,
 }
 
-/// WeChat's two doors. Cheap to clone; all clones are one gateway.
+/// Calls to WeChat and messages from it. Cheap to clone; all clones are one gateway.
 #[derive(Clone)]
-pub struct Gateway(Arc<Shared>);
+pub struct GatewayService(Arc<Shared>);
 
 /// What all clones share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) centres: Vec<Arc<Centre>>,
-    pub(crate) road: Arc<Road>,
-    pub(crate) sealers: Sealers,
-    pub(crate) spool: Spool,
-    pub(crate) inbox: Option<Inbox>,
+    pub(crate) centres: Vec<Arc<TokenCentre>>,
+    pub(crate) api: Arc<ApiClient>,
+    pub(crate) sealers: ApiSealers,
+    pub(crate) spool: BodySpool,
+    pub(crate) inbox: Option<MessageInbox>,
     pub(crate) callers: Arc<Vec<Secret>>,
     pub(crate) local_hosts: LocalHosts,
     pub(crate) tokens: RandomSource,
@@ -74,19 +74,19 @@ pub(crate) struct Shared {
     pub(crate) tap: TrafficTap,
 }
 
-impl Gateway {
+impl GatewayService {
     /// Opens the queue, if any mini program takes messages, and begins to deliver what
     /// waits in it. WeChat is not called before somebody needs it.
     pub async fn build(parts: GatewayParts) -> Result<Self, Error> {
-        let road = Arc::new(Road::build(&parts.wechat_endpoint)?);
-        let centre = |app: &MiniApp| {
-            Centre::new(CentreParts {
+        let api = Arc::new(ApiClient::build(&parts.wechat_endpoint)?);
+        let centre = |app: &GatewayApp| {
+            TokenCentre::new(TokenCentreParts {
                 credential: app.credential.clone(),
                 mode: parts.config.token,
-                road: Arc::clone(&road),
-                nodes: parts.shelf.clone().map(|shelf| {
+                api: Arc::clone(&api),
+                cluster: parts.lease_store.clone().map(|leases| {
                     let (at, mode) = (&parts.wechat_endpoint, parts.config.token);
-                    Nodes::new(shelf, at, &app.credential, mode)
+                    TokenCluster::new(leases, at, &app.credential, mode)
                 }),
                 clock: parts.clock.clone(),
                 work: parts.work.clone(),
@@ -94,11 +94,12 @@ impl Gateway {
                 tap: parts.tap.clone(),
             })
         };
-        let sealers = Sealers::build(&parts.mini_apps, parts.clock.clone(), parts.tokens.clone())?;
+        let sealers =
+            ApiSealers::build(&parts.mini_apps, parts.clock.clone(), parts.tokens.clone())?;
         let centres = parts.mini_apps.iter().map(centre).collect();
         let (dir, most) = (parts.data_dir.clone(), parts.config.spool_bytes);
-        let spool = Spool::new(dir, most, parts.work.clone());
-        let inbox = if parts.mini_apps.iter().any(MiniApp::takes_messages) {
+        let spool = BodySpool::new(dir, most, parts.work.clone());
+        let inbox = if parts.mini_apps.iter().any(GatewayApp::takes_messages) {
             let inbox = InboxParts {
                 config: parts.config.inbox.clone(),
                 file: parts.data_dir.join("inbox.db"),
@@ -111,14 +112,14 @@ impl Gateway {
                 stop: parts.stop,
                 tap: parts.tap.clone(),
             };
-            Some(Inbox::open(inbox).await?)
+            Some(MessageInbox::open(inbox).await?)
         } else {
             None
         };
         Ok(Self(Arc::new(Shared {
             config: parts.config,
             centres,
-            road,
+            api,
             sealers,
             spool,
             inbox,
@@ -137,12 +138,12 @@ impl Gateway {
     }
 
     /// Delivers dead letters anew; tells how many.
-    pub async fn replay(&self, which: Replay) -> Result<u64, Error> {
+    pub async fn replay(&self, which: ReplayScope) -> Result<u64, Error> {
         self.inbox()?.replay(which).await
     }
 
     /// How many messages wait for the app, and how many are dead letters.
-    pub async fn waiting(&self) -> Result<Waiting, Error> {
+    pub async fn waiting(&self) -> Result<InboxStatus, Error> {
         self.inbox()?.waiting().await
     }
 
@@ -154,7 +155,7 @@ impl Gateway {
         }
     }
 
-    fn inbox(&self) -> Result<&Inbox, Error> {
+    fn inbox(&self) -> Result<&MessageInbox, Error> {
         self.0.inbox.as_ref().ok_or(Error::NoInbox)
     }
 
@@ -163,7 +164,7 @@ impl Gateway {
     }
 }
 
-impl std::fmt::Debug for Gateway {
+impl std::fmt::Debug for GatewayService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Gateway").field(&self.0.centres).finish()
     }
@@ -171,16 +172,16 @@ impl std::fmt::Debug for Gateway {
 
 impl Shared {
     /// The token centre of the chosen mini program, or of the only one.
-    pub(crate) fn centre(&self, appid: Option<&str>) -> Result<&Arc<Centre>, Refusal> {
+    pub(crate) fn centre(&self, appid: Option<&str>) -> Result<&Arc<TokenCentre>, ProxyError> {
         match (appid, self.centres.as_slice()) {
             (Some(appid), centres) => centres
                 .iter()
                 .find(|centre| centre.credential().appid == appid)
-                .ok_or_else(|| Refusal::UnknownApp {
+                .ok_or_else(|| ProxyError::UnknownApp {
                     appid: appid.chars().take(64).collect(),
                 }),
             (None, [only]) => Ok(only),
-            (None, _) => Err(Refusal::WhichApp),
+            (None, _) => Err(ProxyError::WhichApp),
         }
     }
 

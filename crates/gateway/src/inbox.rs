@@ -13,16 +13,17 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_wechat::message::{Mailbox, MessageKey};
 
-use crate::config::{AnswerWhen, InboxConfig, MiniApp};
-use crate::deliver::Deliver;
+use crate::config::{AnswerWhen, GatewayApp, InboxConfig};
+use crate::deliver::DeliverMessage;
+use crate::dispatcher::{MessageDispatcher, WARN_EVERY_MILLIS};
 use crate::error::Error;
 use crate::event_rule::EventRule;
-use crate::postman::{Postman, WARN_EVERY_MILLIS};
-use crate::push::{Push, Reader, StampRange};
-pub use crate::queue::{DeadLetter, Replay, Waiting};
-use crate::queue::{NewMessage, Put, Queue};
-use crate::replies::Replies;
-use crate::verdict::{Verdict, Word};
+pub use crate::message_records::{DeadLetter, InboxStatus, ReplayScope};
+use crate::message_records::{NewMessage, PutOutcome};
+use crate::push::{PushReader, PushTimeRange, VerifiedPush};
+use crate::queue::MessageQueue;
+use crate::replies::ReplyTable;
+use crate::verdict::{AppVerdict, ReplyWord};
 use crate::warn_limit::WarnLimit;
 
 /// What is left of WeChat's seconds for the way there and back.
@@ -32,8 +33,8 @@ const GAME_WAIT_MILLIS: u64 = 2500;
 pub(crate) struct InboxParts {
     pub(crate) config: InboxConfig,
     pub(crate) file: PathBuf,
-    pub(crate) mini_apps: Vec<MiniApp>,
-    pub(crate) deliver: Arc<dyn Deliver>,
+    pub(crate) mini_apps: Vec<GatewayApp>,
+    pub(crate) deliver: Arc<dyn DeliverMessage>,
     pub(crate) clock: Clock,
     pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
@@ -43,30 +44,30 @@ pub(crate) struct InboxParts {
 }
 
 /// Messages on their way in.
-pub(crate) struct Inbox {
+pub(crate) struct MessageInbox {
     pub(crate) config: InboxConfig,
-    readers: Vec<Reader>,
-    queue: Queue,
-    replies: Arc<Replies>,
-    bell: Arc<Notify>,
+    readers: Vec<PushReader>,
+    queue: MessageQueue,
+    replies: Arc<ReplyTable>,
+    wake: Arc<Notify>,
     clock: Clock,
     tokens: RandomSource,
 }
 
-impl Inbox {
+impl MessageInbox {
     /// Opens the queue and begins to deliver what waits in it.
     pub(crate) async fn open(parts: InboxParts) -> Result<Self, Error> {
         let readers = readers(&parts.mini_apps)?;
         let (work, tasks) = (parts.work, parts.tasks);
-        let queue = Queue::open(parts.file, parts.config.max_waiting, &work).await?;
-        let replies = Arc::new(Replies::default());
-        let bell = Arc::new(Notify::new());
-        let postman = Postman {
+        let queue = MessageQueue::open(parts.file, parts.config.max_waiting, &work).await?;
+        let replies = Arc::new(ReplyTable::default());
+        let wake = Arc::new(Notify::new());
+        let dispatcher = MessageDispatcher {
             config: parts.config.clone(),
             queue: queue.clone(),
             deliver: parts.deliver,
             replies: Arc::clone(&replies),
-            bell: Arc::clone(&bell),
+            wake: Arc::clone(&wake),
             clock: parts.clock.clone(),
             tokens: parts.tokens.clone(),
             work: work.clone(),
@@ -75,13 +76,13 @@ impl Inbox {
             tap: parts.tap,
             warnings: WarnLimit::every(WARN_EVERY_MILLIS),
         };
-        tasks.spawn_on(&work, postman.run());
+        tasks.spawn_on(&work, dispatcher.run());
         Ok(Self {
             config: parts.config,
             readers,
             queue,
             replies,
-            bell,
+            wake,
             clock: parts.clock,
             tokens: parts.tokens,
         })
@@ -89,7 +90,11 @@ impl Inbox {
 
     /// Those who read what comes to a path: the one of a further push configuration, or the
     /// mini programs' own. `appid` comes first.
-    pub(crate) fn readers(&self, appid: &str, path: Option<&str>) -> impl Iterator<Item = &Reader> {
+    pub(crate) fn readers(
+        &self,
+        appid: &str,
+        path: Option<&str>,
+    ) -> impl Iterator<Item = &PushReader> {
         let readers = self.readers.iter();
         let readers = readers.filter(|reader| reader.path.as_deref() == path);
         let (first, others): (Vec<_>, Vec<_>) = readers.partition(|reader| reader.appid == appid);
@@ -107,7 +112,11 @@ impl Inbox {
     }
 
     /// Takes a message; on return it is on the disk. Gives the answer to the push.
-    pub(crate) async fn take(&self, push: &Push, came: Instant) -> Result<Word, Error> {
+    pub(crate) async fn take(
+        &self,
+        push: &VerifiedPush,
+        came: Instant,
+    ) -> Result<ReplyWord, Error> {
         let deed = push.rule.filter(EventRule::is_deed);
         let wants_reply = deed.is_some() || self.config.reply_to.contains(&push.kind);
         let says_at_once = push.is_stored_enough && deed.is_some_and(|rule| rule.may_be_stored());
@@ -124,26 +133,26 @@ impl Inbox {
             now: self.clock.unix_millis(),
         };
         let put = self.queue.put(message).await?;
-        if put == Put::New || (put == Put::Waiting && deed.is_some()) {
-            self.bell.notify_one();
+        if put == PutOutcome::New || (put == PutOutcome::Waiting && deed.is_some()) {
+            self.wake.notify_one();
         }
         let verdict = match (put, wait) {
-            (Put::Done(Some(words)), _) => Some(Verdict::Taken(words)),
+            (PutOutcome::Done(Some(words)), _) => Some(AppVerdict::Taken(words)),
             // Delivered by a weappd that did not keep answers, or needed none: it is done.
-            (Put::Done(None), _) => Some(Verdict::Taken(String::new())),
+            (PutOutcome::Done(None), _) => Some(AppVerdict::Taken(String::new())),
             (_, Some(wait)) => wait.until(came + self.patience(push)).await,
-            (_, None) if says_at_once => Some(Verdict::Taken(String::new())),
+            (_, None) if says_at_once => Some(AppVerdict::Taken(String::new())),
             (_, None) => None,
         };
         Ok(match (deed, verdict) {
-            (Some(rule), verdict) => Word::of(&rule, push.format, verdict.as_ref()),
-            (None, Some(Verdict::Taken(words))) => Word::reply(push.format, &words),
-            (None, _) => Word::success(),
+            (Some(rule), verdict) => ReplyWord::of(&rule, push.format, verdict.as_ref()),
+            (None, Some(AppVerdict::Taken(words))) => ReplyWord::reply(push.format, &words),
+            (None, _) => ReplyWord::success(),
         })
     }
 
     /// How long a push may wait for the app.
-    fn patience(&self, push: &Push) -> Duration {
+    fn patience(&self, push: &VerifiedPush) -> Duration {
         let wait = self.config.reply_wait_ms;
         let is_quick = push.rule.is_some_and(|rule| rule.seconds <= 3) || push.is_game;
         Duration::from_millis(if is_quick {
@@ -154,8 +163,8 @@ impl Inbox {
     }
 
     /// How far from now the time of a push may be.
-    pub(crate) fn stamp_range(&self) -> StampRange {
-        StampRange {
+    pub(crate) fn stamp_range(&self) -> PushTimeRange {
+        PushTimeRange {
             now: self.clock.unix_secs(),
             hours: Some(self.config.signature_hours).filter(|hours| *hours > 0),
         }
@@ -167,7 +176,7 @@ impl Inbox {
     }
 
     /// The answer as it goes out: encrypted if the push was, and the answer may be.
-    pub(crate) fn sealed(&self, push: &Push, word: Word) -> Word {
+    pub(crate) fn sealed(&self, push: &VerifiedPush, word: ReplyWord) -> ReplyWord {
         let mailbox = push
             .mailbox
             .as_ref()
@@ -177,7 +186,7 @@ impl Inbox {
         };
         let nonce = u64::from(u32::from_be_bytes(self.tokens.bytes())).to_string();
         let stamp = (self.clock.unix_secs(), nonce.as_str());
-        Word {
+        ReplyWord {
             text: mailbox.seal(push.format, &word.text, stamp, self.tokens.bytes()),
             ..word
         }
@@ -187,14 +196,14 @@ impl Inbox {
         self.queue.dead_letters(most).await
     }
 
-    pub(crate) async fn replay(&self, which: Replay) -> Result<u64, Error> {
+    pub(crate) async fn replay(&self, which: ReplayScope) -> Result<u64, Error> {
         let replayed = self.queue.replay(which, self.clock.unix_millis()).await?;
-        self.bell.notify_one();
+        self.wake.notify_one();
         Ok(replayed)
     }
 
-    pub(crate) async fn waiting(&self) -> Result<Waiting, Error> {
-        self.queue.waiting().await
+    pub(crate) async fn waiting(&self) -> Result<InboxStatus, Error> {
+        self.queue.status().await
     }
 
     pub(crate) async fn close(&self) {
@@ -202,7 +211,7 @@ impl Inbox {
     }
 }
 
-fn readers(mini_apps: &[MiniApp]) -> Result<Vec<Reader>, Error> {
+fn readers(mini_apps: &[GatewayApp]) -> Result<Vec<PushReader>, Error> {
     let mut readers = Vec::new();
     for app in mini_apps {
         let own = app.token.clone().filter(|token| !token.is_empty());
@@ -219,11 +228,11 @@ fn readers(mini_apps: &[MiniApp]) -> Result<Vec<Reader>, Error> {
 }
 
 fn reader(
-    app: &MiniApp,
+    app: &GatewayApp,
     path: Option<String>,
     token: Secret,
     key: Option<&Secret>,
-) -> Result<Reader, Error> {
+) -> Result<PushReader, Error> {
     let appid = app.credential.appid.clone();
     let key = key.map(MessageKey::parse).transpose();
     let key = key.map_err(|source| Error::EncodingAesKey {
@@ -235,7 +244,7 @@ fn reader(
         token: token.clone(),
         key,
     });
-    Ok(Reader {
+    Ok(PushReader {
         appid,
         token,
         mailbox,

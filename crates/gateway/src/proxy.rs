@@ -16,32 +16,32 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::allow;
-use crate::body::{Metered, read_start};
-use crate::centre::Centre;
+use crate::api_client::{OutBody, whole};
+use crate::body::{MeteredBody, read_start};
+use crate::centre::TokenCentre;
 use crate::gateway::Shared;
 use crate::headers::{incoming, outgoing};
-use crate::query::Query;
-use crate::refusal::Refusal;
-use crate::road::{OutBody, whole};
-use crate::sealed::{Plain, Sealer};
-use crate::spool::{Kept, Spooled};
+use crate::proxy_error::ProxyError;
+use crate::query::CallQuery;
+use crate::sealed::{ApiSealer, PlainCall};
+use crate::spool::{SpoolResult, SpooledBody};
 use crate::tap;
-use crate::token::{Token, errcode};
+use crate::token::{AccessToken, errcode};
 
 /// WeChat's words for a token that is wrong, old or over.
 const STALE: [i64; 3] = [40001, 40014, 42001];
 /// The longest answer that may be an error; WeChat's have a few hundred bytes.
 const PEEK: usize = 4096;
 /// A call, read as far as it takes to send it.
-struct Call {
+struct ProxyCall {
     method: Method,
     path: String,
-    query: Query,
+    query: CallQuery,
     headers: HeaderMap,
     appid: Option<String>,
 }
 
-impl Call {
+impl ProxyCall {
     /// Whether the gateway adds an access token: not where the call brings credentials of its
     /// own, the app's or those of another account.
     fn takes_token(&self) -> bool {
@@ -50,17 +50,17 @@ impl Call {
 }
 
 /// What is sent.
-enum Load {
+enum CallBody {
     /// Short enough to be sent twice.
     Kept(Bytes),
     /// The same, from a file.
-    Spooled(Spooled),
+    Spooled(SpooledBody),
     /// Sent once.
-    Passing(Metered<Body>),
+    Passing(MeteredBody<Body>),
 }
 
 /// An answer whose start was read.
-pub(crate) struct Answer {
+pub(crate) struct ApiAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     start: Bytes,
@@ -69,7 +69,7 @@ pub(crate) struct Answer {
     errcode: Option<i64>,
 }
 
-impl Answer {
+impl ApiAnswer {
     /// A short answer of our own making.
     pub(crate) fn whole(body: Bytes) -> Self {
         let mut headers = HeaderMap::new();
@@ -87,7 +87,7 @@ impl Answer {
 
     /// The body for the app, which ends at `deadline`.
     pub(crate) fn into_body(self, limit: u64, deadline: Instant) -> Body {
-        Body::new(Metered::new(self.start, self.rest, limit, self.length).until(deadline))
+        Body::new(MeteredBody::new(self.start, self.rest, limit, self.length).until(deadline))
     }
 
     /// The body, if all of it was read.
@@ -108,14 +108,14 @@ impl Shared {
         request: Request<Body>,
         allow: &[String],
         deadline: Instant,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<ApiAnswer, ProxyError> {
         let (parts, body) = request.into_parts();
-        let query = Query::read(parts.uri.query().unwrap_or_default());
+        let query = CallQuery::read(parts.uri.query().unwrap_or_default());
         let named = |name| {
             let value: Option<&HeaderValue> = parts.headers.get(name);
             value.and_then(|value| value.to_str().ok().map(str::to_owned))
         };
-        let call = Call {
+        let call = ProxyCall {
             appid: (query.from_appid.clone())
                 .or_else(|| named("x-weappd-appid"))
                 .or_else(|| named("x-wx-from-appid"))
@@ -129,7 +129,7 @@ impl Shared {
         let length = http_body::Body::size_hint(&body).exact();
         let limit = self.config.max_request_bytes;
         if length.is_some_and(|length| length > limit) {
-            return Err(Refusal::TooLong { limit });
+            return Err(ProxyError::TooLong { limit });
         }
         let shared = Arc::clone(self);
         let after_ms = self.config.timeout_ms;
@@ -137,16 +137,16 @@ impl Shared {
         self.work
             .run(async move { tokio::time::timeout_at(deadline, made).await })
             .await
-            .map_err(|_| Refusal::Closing)?
-            .unwrap_or(Err(Refusal::TooSlow { after_ms }))
+            .map_err(|_| ProxyError::Closing)?
+            .unwrap_or(Err(ProxyError::TooSlow { after_ms }))
     }
 
     async fn make(
         self: &Arc<Self>,
-        call: Call,
+        call: ProxyCall,
         body: Body,
         length: Option<u64>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<ApiAnswer, ProxyError> {
         let may_go_twice = call.takes_token();
         let mut load = self.load(body, length, may_go_twice).await?;
         self.tell_call(&call, &load);
@@ -162,25 +162,27 @@ impl Shared {
         body: Body,
         length: Option<u64>,
         may_go_twice: bool,
-    ) -> Result<Load, Refusal> {
+    ) -> Result<CallBody, ProxyError> {
         let (keep, limit) = (self.config.replay_bytes, self.config.max_request_bytes);
         if length.is_some_and(|length| length > keep as u64) {
             if may_go_twice {
                 return self.spooled(Bytes::new(), body, length).await;
             }
-            let passing = Metered::new(Bytes::new(), Some(body), limit, length);
-            return Ok(Load::Passing(passing));
+            let passing = MeteredBody::new(Bytes::new(), Some(body), limit, length);
+            return Ok(CallBody::Passing(passing));
         }
         let start = read_start(body, keep, |_| false)
             .await
-            .map_err(|_| Refusal::BadRequest)?;
+            .map_err(|_| ProxyError::BadRequest)?;
         if start.read.len() as u64 > limit {
-            return Err(Refusal::TooLong { limit });
+            return Err(ProxyError::TooLong { limit });
         }
         match start.rest {
-            None => Ok(Load::Kept(start.read)),
+            None => Ok(CallBody::Kept(start.read)),
             Some(rest) if may_go_twice => self.spooled(start.read, rest, length).await,
-            rest => Ok(Load::Passing(Metered::new(start.read, rest, limit, length))),
+            rest => Ok(CallBody::Passing(MeteredBody::new(
+                start.read, rest, limit, length,
+            ))),
         }
     }
 
@@ -190,22 +192,28 @@ impl Shared {
         start: Bytes,
         rest: Body,
         length: Option<u64>,
-    ) -> Result<Load, Refusal> {
+    ) -> Result<CallBody, ProxyError> {
         let limit = self.config.max_request_bytes;
         let kept = self.spool.keep(start, rest, length).await;
-        match kept.map_err(|_| Refusal::BadRequest)? {
-            Kept::Whole(spooled) if spooled.length() > limit => Err(Refusal::TooLong { limit }),
-            Kept::Whole(spooled) => Ok(Load::Spooled(spooled)),
-            Kept::Once(body) => {
-                let passing = Metered::new(Bytes::new(), Some(body), limit, length);
-                Ok(Load::Passing(passing))
+        match kept.map_err(|_| ProxyError::BadRequest)? {
+            SpoolResult::Whole(spooled) if spooled.length() > limit => {
+                Err(ProxyError::TooLong { limit })
+            }
+            SpoolResult::Whole(spooled) => Ok(CallBody::Spooled(spooled)),
+            SpoolResult::Once(body) => {
+                let passing = MeteredBody::new(Bytes::new(), Some(body), limit, length);
+                Ok(CallBody::Passing(passing))
             }
         }
     }
 
-    async fn carry(self: &Arc<Self>, call: &Call, load: &mut Load) -> Result<Answer, Refusal> {
+    async fn carry(
+        self: &Arc<Self>,
+        call: &ProxyCall,
+        load: &mut CallBody,
+    ) -> Result<ApiAnswer, ProxyError> {
         if !call.takes_token() {
-            if let Load::Kept(body) = &*load
+            if let CallBody::Kept(body) = &*load
                 && let Some(answer) = self.answer_token_call(call, body).await?
             {
                 return Ok(answer);
@@ -221,7 +229,7 @@ impl Shared {
         if centre.is_hopeless(&call.path) {
             return Ok(first);
         }
-        if matches!(load, Load::Passing(_)) {
+        if matches!(load, CallBody::Passing(_)) {
             // This answer goes back as it is; the next call finds a better token.
             let centre = Arc::clone(centre);
             let renewed = async move { drop(centre.instead_of(&token).await) };
@@ -236,16 +244,16 @@ impl Shared {
     /// The second and last try, if there is another token to try.
     async fn again(
         &self,
-        call: &Call,
-        load: &mut Load,
-        (centre, rejected): (&Arc<Centre>, &Arc<Token>),
+        call: &ProxyCall,
+        load: &mut CallBody,
+        (centre, rejected): (&Arc<TokenCentre>, &Arc<AccessToken>),
         code: i64,
-    ) -> Option<Result<Answer, Refusal>> {
+    ) -> Option<Result<ApiAnswer, ProxyError>> {
         let appid = &centre.credential().appid;
         let fresh = match centre.instead_of(rejected).await {
             Ok(fresh) => fresh?,
             // Why there is no other token is what the app must hear: it can act on that.
-            Err(refusal @ Refusal::TokenRefused { .. }) => return Some(Err(refusal)),
+            Err(refusal @ ProxyError::TokenRefused { .. }) => return Some(Err(refusal)),
             Err(_) => return None,
         };
         tracing::info!(
@@ -255,7 +263,7 @@ impl Shared {
             "the access_token was rejected; the call goes again with another"
         );
         let second = self.send(call, load, Some(&fresh)).await;
-        if let Ok(Answer {
+        if let Ok(ApiAnswer {
             errcode: Some(code),
             ..
         }) = &second
@@ -268,10 +276,10 @@ impl Shared {
 
     async fn send(
         &self,
-        call: &Call,
-        load: &mut Load,
-        token: Option<&Arc<Token>>,
-    ) -> Result<Answer, Refusal> {
+        call: &ProxyCall,
+        load: &mut CallBody,
+        token: Option<&Arc<AccessToken>>,
+    ) -> Result<ApiAnswer, ProxyError> {
         let text = token.map(|token| token.text.expose());
         // Calls that prove themselves go as they are.
         let sealer = token.and_then(|_| {
@@ -286,16 +294,17 @@ impl Shared {
             return self.send_sealed(&sealer, call, load, text).await;
         }
         let target = call.query.on(&call.path, text);
-        let uri = self.road.uri(&target).ok_or(Refusal::BadRequest)?;
+        let uri = self.api.uri(&target).ok_or(ProxyError::BadRequest)?;
         let mut alarm = None;
         let body: OutBody = match load {
-            Load::Kept(body) => whole(body.clone()),
-            Load::Spooled(spooled) => {
+            CallBody::Kept(body) => whole(body.clone()),
+            CallBody::Spooled(spooled) => {
                 let (body, length) = (self.spool.body(spooled), spooled.length());
-                Metered::new(Bytes::new(), Some(body), length, Some(length)).boxed_unsync()
+                MeteredBody::new(Bytes::new(), Some(body), length, Some(length)).boxed_unsync()
             }
-            Load::Passing(passing) => {
-                let once = std::mem::replace(passing, Metered::new(Bytes::new(), None, 0, None));
+            CallBody::Passing(passing) => {
+                let once =
+                    std::mem::replace(passing, MeteredBody::new(Bytes::new(), None, 0, None));
                 alarm = Some(once.alarm());
                 once.boxed_unsync()
             }
@@ -305,14 +314,14 @@ impl Shared {
         *request.uri_mut() = uri;
         *request.headers_mut() = call.headers.clone();
         self.tell_send(call, load, text);
-        let response = self.road.send(request).await.map_err(|problem| {
+        let response = self.api.send(request).await.map_err(|problem| {
             if alarm.is_some_and(|alarm| alarm.load(Ordering::Relaxed)) {
-                return Refusal::TooLong {
+                return ProxyError::TooLong {
                     limit: self.config.max_request_bytes,
                 };
             }
             tracing::warn!(%problem, path = call.path, "a call to WeChat failed");
-            Refusal::Unreachable
+            ProxyError::Unreachable
         })?;
         let answer = self
             .look_into(response, call.method == Method::HEAD)
@@ -325,16 +334,16 @@ impl Shared {
     /// The same for a call that is encrypted and signed.
     async fn send_sealed(
         &self,
-        sealer: &Sealer,
-        call: &Call,
-        load: &mut Load,
+        sealer: &ApiSealer,
+        call: &ProxyCall,
+        load: &mut CallBody,
         token: Option<&str>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<ApiAnswer, ProxyError> {
         self.tell_send(call, load, token);
-        let Load::Kept(body) = &*load else {
-            return Err(Refusal::NotSealable);
+        let CallBody::Kept(body) = &*load else {
+            return Err(ProxyError::NotSealable);
         };
-        let plain = Plain {
+        let plain = PlainCall {
             path: &call.path,
             query: &call.query,
             headers: &call.headers,
@@ -342,7 +351,7 @@ impl Shared {
             token,
         };
         let body = self.exchange_sealed(sealer, &plain).await?;
-        let mut answer = Answer::whole(body);
+        let mut answer = ApiAnswer::whole(body);
         answer.errcode = answer.read_whole().and_then(errcode);
         let body = answer.read_whole();
         tap::answered(&self.tap, true, &call.path, answer.status, body);
@@ -354,12 +363,12 @@ impl Shared {
         &self,
         response: http::Response<Incoming>,
         head: bool,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<ApiAnswer, ProxyError> {
         let (parts, body) = response.into_parts();
         let length = http_body::Body::size_hint(&body).exact();
         let limit = self.config.max_answer_bytes;
         if length.is_some_and(|length| length > limit) {
-            return Err(Refusal::AnswerTooLong { limit });
+            return Err(ProxyError::AnswerTooLong { limit });
         }
         let is_long = length.is_some_and(|length| length > PEEK as u64);
         let enough = |read: &[u8]| {
@@ -368,9 +377,9 @@ impl Shared {
         };
         let start = read_start(body, PEEK, enough)
             .await
-            .map_err(|_| Refusal::Unreachable)?;
+            .map_err(|_| ProxyError::Unreachable)?;
         let whole = start.rest.is_none().then_some(&start.read);
-        Ok(Answer {
+        Ok(ApiAnswer {
             status: parts.status,
             headers: incoming(parts.headers, head),
             errcode: whole.and_then(|body| errcode(body)),
@@ -382,7 +391,11 @@ impl Shared {
 
     /// Old programs that fetch tokens themselves get the centre's, so that nobody's token
     /// ends theirs.
-    async fn answer_token_call(&self, call: &Call, body: &[u8]) -> Result<Option<Answer>, Refusal> {
+    async fn answer_token_call(
+        &self,
+        call: &ProxyCall,
+        body: &[u8],
+    ) -> Result<Option<ApiAnswer>, ProxyError> {
         let field = |fields: &serde_json::Value, name: &str| {
             let text = fields.get(name).and_then(serde_json::Value::as_str);
             text.map(str::to_owned)
@@ -405,20 +418,20 @@ impl Shared {
             return Ok(None);
         }
         let token = centre.get().await?;
-        Ok(Some(Answer::whole(told(centre, &token))))
+        Ok(Some(ApiAnswer::whole(told(centre, &token))))
     }
 
-    fn tell_call(&self, call: &Call, load: &Load) {
+    fn tell_call(&self, call: &ProxyCall, load: &CallBody) {
         tap::called(&self.tap, false, &drawn(call, load), None);
     }
 
-    fn tell_send(&self, call: &Call, load: &Load, token: Option<&str>) {
+    fn tell_send(&self, call: &ProxyCall, load: &CallBody, token: Option<&str>) {
         tap::called(&self.tap, true, &drawn(call, load), token);
     }
 }
 
 /// A token as WeChat itself would tell it.
-pub(crate) fn told(centre: &Centre, token: &Token) -> Bytes {
+pub(crate) fn told(centre: &TokenCentre, token: &AccessToken) -> Bytes {
     let answer = serde_json::json!({
         "access_token": token.text.expose(),
         "expires_in": token.left_secs(centre.now()),
@@ -426,14 +439,14 @@ pub(crate) fn told(centre: &Centre, token: &Token) -> Bytes {
     Bytes::from(answer.to_string())
 }
 
-fn drawn<'a>(call: &'a Call, load: &'a Load) -> tap::Call<'a> {
-    tap::Call {
+fn drawn<'a>(call: &'a ProxyCall, load: &'a CallBody) -> tap::TappedCall<'a> {
+    tap::TappedCall {
         method: &call.method,
         path: &call.path,
         query: &call.query,
         body: match load {
-            Load::Kept(body) => Some(body),
-            Load::Passing(_) | Load::Spooled(_) => None,
+            CallBody::Kept(body) => Some(body),
+            CallBody::Passing(_) | CallBody::Spooled(_) => None,
         },
     }
 }

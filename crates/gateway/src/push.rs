@@ -20,7 +20,7 @@ use crate::xml;
 
 /// One mini program's side of message push.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader {
+pub(crate) struct PushReader {
     pub(crate) appid: String,
     pub(crate) token: Secret,
     /// With it, messages must be encrypted.
@@ -34,7 +34,7 @@ pub(crate) struct Reader {
 /// What stands in the query of a push.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Stamp {
+pub(crate) struct PushQuery {
     pub(crate) signature: String,
     pub(crate) timestamp: String,
     pub(crate) nonce: String,
@@ -45,7 +45,7 @@ pub(crate) struct Stamp {
 
 /// A genuine push.
 #[derive(Clone, Debug)]
-pub(crate) struct Push {
+pub(crate) struct VerifiedPush {
     pub(crate) appid: String,
     /// How it was written; an answer should be the same.
     pub(crate) format: Format,
@@ -68,7 +68,7 @@ pub(crate) struct Push {
 
 /// Why a push was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fake {
+pub(crate) enum PushError {
     #[error("the signature is wrong: compare the message Token here with WeChat's console")]
     Signature,
     #[error(
@@ -95,21 +95,21 @@ pub(crate) enum Fake {
 /// How far from now the `timestamp` of a push may be: whoever has seen one signature of plain
 /// mode could write messages with it for ever.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct StampRange {
+pub(crate) struct PushTimeRange {
     /// This machine's time, in seconds since 1970.
     pub(crate) now: i64,
     /// None: any time will do.
     pub(crate) hours: Option<u32>,
 }
 
-impl StampRange {
+impl PushTimeRange {
     #[cfg(any(test, fuzzing))]
     pub(crate) const ANY: Self = Self {
         now: 0,
         hours: None,
     };
 
-    fn check(self, timestamp: &str) -> Result<(), Fake> {
+    fn check(self, timestamp: &str) -> Result<(), PushError> {
         let Some(most) = self.hours.map(|hours| i64::from(hours) * 3600) else {
             return Ok(());
         };
@@ -118,7 +118,7 @@ impl StampRange {
         if off <= most {
             return Ok(());
         }
-        Err(Fake::OutOfTime { hours: off / 3600 })
+        Err(PushError::OutOfTime { hours: off / 3600 })
     }
 }
 
@@ -132,33 +132,33 @@ pub(crate) fn is_probe(body: &str) -> bool {
 
 /// The reader whose token signs a URL check.
 pub(crate) fn check_url<'a>(
-    mut readers: impl Iterator<Item = &'a Reader>,
-    stamp: &Stamp,
-) -> Option<&'a Reader> {
+    mut readers: impl Iterator<Item = &'a PushReader>,
+    stamp: &PushQuery,
+) -> Option<&'a PushReader> {
     readers.find(|reader| reader.signed(stamp))
 }
 
 /// Opens a push with the first reader it is genuine for.
 pub(crate) fn open<'a>(
-    readers: impl Iterator<Item = &'a Reader>,
-    stamp: &Stamp,
+    readers: impl Iterator<Item = &'a PushReader>,
+    stamp: &PushQuery,
     body: &str,
-    times: StampRange,
-) -> Result<Push, Fake> {
-    let mut worst = Fake::Signature;
+    times: PushTimeRange,
+) -> Result<VerifiedPush, PushError> {
+    let mut worst = PushError::Signature;
     for reader in readers {
         match reader.open(stamp, body) {
             // Told only to who knows the Token.
             Ok(push) => return times.check(&stamp.timestamp).map(|()| push),
-            Err(Fake::Signature) => {}
+            Err(PushError::Signature) => {}
             Err(fake) => worst = fake,
         }
     }
     Err(worst)
 }
 
-impl Reader {
-    fn signed(&self, stamp: &Stamp) -> bool {
+impl PushReader {
+    fn signed(&self, stamp: &PushQuery) -> bool {
         message::is_signed(
             &self.token,
             &stamp.timestamp,
@@ -167,7 +167,7 @@ impl Reader {
         )
     }
 
-    fn open(&self, stamp: &Stamp, body: &str) -> Result<Push, Fake> {
+    fn open(&self, stamp: &PushQuery, body: &str) -> Result<VerifiedPush, PushError> {
         let is_encrypted = stamp.encrypt_type.eq_ignore_ascii_case("aes")
             || !stamp.msg_signature.is_empty()
             || envelope::read(body).is_ok();
@@ -179,30 +179,30 @@ impl Reader {
                     msg_signature: &stamp.msg_signature,
                 };
                 let plain = mailbox.open(given, body).map_err(|error| match error {
-                    weappd_wechat::Error::MessageSignature => Fake::Signature,
-                    weappd_wechat::Error::Envelope => Fake::NoMessage,
-                    _ => Fake::Decrypt,
+                    weappd_wechat::Error::MessageSignature => PushError::Signature,
+                    weappd_wechat::Error::Envelope => PushError::NoMessage,
+                    _ => PushError::Decrypt,
                 })?;
                 // Answered as it came: the envelope's format, not the message's.
                 let format = envelope::read(body).map(|envelope| envelope.format);
                 let push = self.read(&plain)?;
-                Ok(Push {
+                Ok(VerifiedPush {
                     mailbox: Some(mailbox.clone()),
                     format: format.unwrap_or(push.format),
                     ..push
                 })
             }
-            Some(_) if self.signed(stamp) => Err(Fake::NotEncrypted),
+            Some(_) if self.signed(stamp) => Err(PushError::NotEncrypted),
             None if self.signed(stamp) => match self.read(body) {
-                Ok(push) if push.kind.is_empty() && is_encrypted => Err(Fake::NoKey),
+                Ok(push) if push.kind.is_empty() && is_encrypted => Err(PushError::NoKey),
                 read => read,
             },
-            _ => Err(Fake::Signature),
+            _ => Err(PushError::Signature),
         }
     }
 
-    fn read(&self, text: &str) -> Result<Push, Fake> {
-        let (mut fields, format) = fields_of(text).ok_or(Fake::NoMessage)?;
+    fn read(&self, text: &str) -> Result<VerifiedPush, PushError> {
+        let (mut fields, format) = fields_of(text).ok_or(PushError::NoMessage)?;
         // Compatible mode sends the message twice, once encrypted.
         let sent_twice = fields.shift_remove("Encrypt").is_some();
         let body = if format == Format::Json && !sent_twice {
@@ -243,7 +243,7 @@ impl Reader {
             // Two users may have messages of one number.
             format!("MsgId {msg_id} {from}")
         };
-        Ok(Push {
+        Ok(VerifiedPush {
             appid: self.appid.clone(),
             format,
             mailbox: None,
@@ -290,15 +290,15 @@ mod tests {
 
     use super::*;
 
-    const ANY: StampRange = StampRange::ANY;
+    const ANY: PushTimeRange = PushTimeRange::ANY;
 
-    fn reader(appid: &str, token: &str, key: Option<&str>) -> Reader {
+    fn reader(appid: &str, token: &str, key: Option<&str>) -> PushReader {
         let mailbox = key.map(|key| Mailbox {
             appid: appid.to_owned(),
             token: Secret::new(token),
             key: MessageKey::parse(&Secret::new(key)).expect("a key"),
         });
-        Reader {
+        PushReader {
             appid: appid.to_owned(),
             token: Secret::new(token),
             mailbox,
@@ -307,13 +307,13 @@ mod tests {
         }
     }
 
-    fn signed(token: &str) -> Stamp {
+    fn signed(token: &str) -> PushQuery {
         let (timestamp, nonce) = ("1".to_owned(), "2".to_owned());
-        Stamp {
+        PushQuery {
             signature: message::signature(&Secret::new(token), &timestamp, &nonce),
             timestamp,
             nonce,
-            ..Stamp::default()
+            ..PushQuery::default()
         }
     }
 
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!((push.appid.as_str(), push.body.as_str()), ("wx2", body));
         assert_eq!(push.openid.as_deref(), Some("o1"));
         let fake = open(readers.iter(), &signed("t3"), body, ANY).expect_err("a fake");
-        assert_eq!(fake, Fake::Signature);
+        assert_eq!(fake, PushError::Signature);
     }
 
     #[test]
@@ -338,11 +338,11 @@ mod tests {
         let readers = [reader("wx1", "t", Some(&"A".repeat(43)))];
         let body = r#"{"MsgType":"text"}"#;
         let fake = open(readers.iter(), &signed("t"), body, ANY).expect_err("a downgrade");
-        assert_eq!(fake, Fake::NotEncrypted);
+        assert_eq!(fake, PushError::NotEncrypted);
         // `signature` is right, but an encrypted body needs `msg_signature`.
         let body = r#"{"ToUserName":"gh","Encrypt":"QUFBQQ=="}"#;
         let fake = open(readers.iter(), &signed("t"), body, ANY).expect_err("a forgery");
-        assert_eq!(fake, Fake::Signature);
+        assert_eq!(fake, PushError::Signature);
     }
 
     #[test]
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(push.body, r#"{"MsgType":"text","Content":"hi","MsgId":7}"#);
         let safe = r#"{"ToUserName":"gh","Encrypt":"QUFB"}"#;
         let fake = open(readers.iter(), &signed("t"), safe, ANY).expect_err("unreadable");
-        assert_eq!(fake, Fake::NoKey);
+        assert_eq!(fake, PushError::NoKey);
     }
 
     #[test]
@@ -384,9 +384,9 @@ mod tests {
         #[test]
         fn no_push_panics(body: String, nonce: String, msg_signature: String) {
             let readers = [reader("wx1", "t", None), reader("wx2", "t", Some(&"A".repeat(43)))];
-            let stamp = Stamp { msg_signature, ..signed("t") };
+            let stamp = PushQuery { msg_signature, ..signed("t") };
             drop(open(readers.iter(), &stamp, &body, ANY));
-            drop(open(readers.iter(), &Stamp { nonce, ..stamp }, &body, ANY));
+            drop(open(readers.iter(), &PushQuery { nonce, ..stamp }, &body, ANY));
             prop_assert!(!is_probe(&body) || body.contains("CheckContainerPath"));
         }
     }

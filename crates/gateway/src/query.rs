@@ -12,7 +12,7 @@ const VALUE: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A call's query, split.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Query {
+pub(crate) struct CallQuery {
     /// The pairs that go on, as they came.
     rest: Vec<String>,
     /// The mini program chosen with `from_appid`.
@@ -23,7 +23,7 @@ pub(crate) struct Query {
     has_component_token: bool,
 }
 
-impl Query {
+impl CallQuery {
     /// Takes `from_appid` and empty access tokens out.
     pub(crate) fn read(text: &str) -> Self {
         let mut query = Self::default();
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn tokens_go_in_and_from_appid_out() {
-        let query = Query::read("a=1&from_appid=wx1&b=%E5%BE%AE&access_token=&c");
+        let query = CallQuery::read("a=1&from_appid=wx1&b=%E5%BE%AE&access_token=&c");
         assert_eq!(query.from_appid.as_deref(), Some("wx1"));
         assert!(!query.has_token);
         assert_eq!(query.on("/wxa/x", None), "/wxa/x?a=1&b=%E5%BE%AE&c");
@@ -122,23 +122,25 @@ mod tests {
             "/wxa/x?access_token=t%26k&a=1&b=%E5%BE%AE&c"
         );
         assert_eq!(query.get("b").as_deref(), Some("微"));
-        assert_eq!(Query::read("").on("/x", None), "/x");
+        assert_eq!(CallQuery::read("").on("/x", None), "/x");
     }
 
     #[test]
     fn a_given_token_is_seen_however_it_is_written() {
-        assert!(Query::read("access_token=own").has_token);
-        let sly = Query::read("access%5Ftoken=own");
+        assert!(CallQuery::read("access_token=own").has_token);
+        let sly = CallQuery::read("access%5Ftoken=own");
         assert!(sly.has_token);
         assert_eq!(sly.on("/x", None), "/x?access%5Ftoken=own");
-        let shown = Query::read("access_token=0123456789").shown().to_string();
+        let shown = CallQuery::read("access_token=0123456789")
+            .shown()
+            .to_string();
         assert!(!shown.contains("0123456789"), "{shown}");
     }
 
     proptest! {
         #[test]
         fn no_query_panics_and_nothing_else_is_lost(text in "[a-z=&%+]{0,40}") {
-            let query = Query::read(&text);
+            let query = CallQuery::read(&text);
             let kept = query.on("", None);
             for pair in text.split('&').filter(|pair| !pair.is_empty()) {
                 let name = decode(pair.split('=').next().unwrap_or_default());

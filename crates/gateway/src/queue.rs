@@ -15,9 +15,12 @@ use tokio::sync::{mpsc, oneshot};
 use weappd_base::file_place::FilePlace;
 use weappd_base::tasks::{Tasks, Work};
 
-use crate::deliver::Message;
 use crate::error::Error;
-use crate::writer::{Answer, Job, Writer};
+use crate::message_records::{
+    DEAD, DUE, DeadLetter, DeliveryOutcome, DueMessage, HastenScope, InboxStatus, NewMessage,
+    PruneLimits, PutOutcome, ReplayScope,
+};
+use crate::writer::{JobReply, QueueJob, QueueWriter};
 
 /// The schema, one file a version; the file's `user_version` tells how many it has.
 const MIGRATIONS: [&str; 2] = [
@@ -31,15 +34,7 @@ const QUEUE: usize = 1024;
 /// How long another process may hold the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The heads of their lanes that are due, oldest first, and what stepped aside.
-const DUE: &str = "SELECT seq, appid, openid, kind, body, tries, refusals, came, key FROM messages m \
-    WHERE state = 0 AND due <= ?1 AND NOT EXISTS \
-    (SELECT 1 FROM messages e \
-        WHERE e.state = 0 AND e.aside = 0 AND e.lane = m.lane AND e.seq < m.seq) \
-    ORDER BY seq LIMIT ?2";
 const NEXT_DUE: &str = "SELECT min(due) FROM messages WHERE state = 0 AND due > ?1";
-const DEAD: &str = "SELECT seq, appid, openid, kind, body, tries, came, due, why FROM messages \
-    WHERE state = 2 ORDER BY seq LIMIT ?1";
 const STATUS: &str = "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0), \
     coalesce(sum(state = 0 AND tries > 0), 0), min(CASE WHEN state = 0 THEN came END) \
     FROM messages WHERE state IN (0, 2)";
@@ -48,170 +43,16 @@ const LAST_WHY: &str = "SELECT why FROM messages WHERE state = 0 AND why IS NOT 
 const COUNT: &str = "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0) FROM messages \
     WHERE state IN (0, 2)";
 
-/// A message as it comes in.
-#[derive(Clone, Debug)]
-pub(crate) struct NewMessage {
-    pub(crate) appid: String,
-    pub(crate) key: String,
-    pub(crate) openid: Option<String>,
-    pub(crate) kind: String,
-    pub(crate) body: String,
-    /// Whether `success` says more than that it arrived: a repeat hears what the first heard,
-    /// and one that waits or was given up is tried at once.
-    pub(crate) is_deed: bool,
-    pub(crate) now: i64,
-}
-
-/// What was there when a message came in. On the disk is it in any case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Put {
-    /// Nothing: it is new.
-    New,
-    /// The same message, which waits for the app.
-    Waiting,
-    /// The same message, which the app has, and what it answered.
-    Done(Option<String>),
-}
-
-/// A message whose turn it is.
-#[derive(Clone, Debug)]
-pub(crate) struct Due {
-    pub(crate) seq: i64,
-    pub(crate) message: Message,
-    pub(crate) refusals: u32,
-    pub(crate) came: i64,
-    pub(crate) key: String,
-}
-
-/// What came of a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// The app has it, and answered this.
-    Delivered(Option<String>),
-    /// It goes again at `due`.
-    Again {
-        due: i64,
-        refused: bool,
-        /// Whether its user's later messages need not wait for it any more.
-        aside: bool,
-        why: String,
-    },
-    /// It does not go again by itself.
-    Dead { why: String },
-}
-
-/// What need not wait any longer: its app is back, or it was to wait by a clock that was fast.
-#[derive(Clone, Debug)]
-pub(crate) struct Hasten {
-    /// None: of every mini program.
-    pub(crate) appid: Option<String>,
-    pub(crate) now: i64,
-    /// What is due later than this.
-    pub(crate) after: i64,
-}
-
-/// Until when what has ended is forgotten.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
-    /// Messages that were delivered.
-    pub(crate) delivered: i64,
-    /// Those whose repeats must hear the same answer.
-    pub(crate) deeds: i64,
-    /// Dead letters.
-    pub(crate) dead: i64,
-}
-
-/// A message that could not be delivered.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct DeadLetter {
-    /// Its number, for [`Replay::One`].
-    pub id: i64,
-    /// The mini program it was pushed to.
-    pub appid: String,
-    /// Who sent it.
-    pub openid: Option<String>,
-    /// `MsgType`, or `event/` and the `Event`.
-    pub kind: String,
-    /// The message as JSON text.
-    pub body: String,
-    /// How often it was tried.
-    pub tries: u32,
-    /// When it came, in milliseconds since 1970.
-    pub came: i64,
-    /// When it was given up.
-    pub given_up: i64,
-    /// Why, as told by the last try.
-    pub why: String,
-}
-
-/// Which dead letters are delivered anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replay {
-    /// The one with this number.
-    One(i64),
-    /// All of them.
-    All,
-}
-
-/// How much is in the queue.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Waiting {
-    /// Messages that wait for the app.
-    pub waiting: i64,
-    /// Dead letters.
-    pub dead: i64,
-    /// How many of those that wait were tried already.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub tried: i64,
-    /// When the oldest of those that wait came, in milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub oldest: Option<i64>,
-    /// Why the oldest of those that were tried was not taken.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
-fn is_zero(number: &i64) -> bool {
-    *number == 0
-}
-
 /// The handle: readers, and the way to the writer.
 #[derive(Clone)]
-pub(crate) struct Queue {
-    jobs: mpsc::Sender<Job>,
+pub(crate) struct MessageQueue {
+    jobs: mpsc::Sender<QueueJob>,
     readers: SqlitePool,
     path: Arc<Path>,
     place: FilePlace,
 }
 
-type DueRow = (
-    i64,
-    String,
-    Option<String>,
-    String,
-    String,
-    u32,
-    u32,
-    i64,
-    String,
-);
-type DeadRow = (
-    i64,
-    String,
-    Option<String>,
-    String,
-    String,
-    u32,
-    i64,
-    i64,
-    Option<String>,
-);
-
-impl Queue {
+impl MessageQueue {
     /// Opens the file, makes or migrates it, and starts its writer.
     pub(crate) async fn open(path: PathBuf, max_waiting: u64, work: &Work) -> Result<Self, Error> {
         create(&path).map_err(|source| Error::CreateQueue {
@@ -237,7 +78,7 @@ impl Queue {
             .connect_lazy_with(options.clone());
         let path: Arc<Path> = path.into();
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = Writer {
+        let writer = QueueWriter {
             conn: Some(conn),
             options,
             queue,
@@ -257,55 +98,48 @@ impl Queue {
     }
 
     /// Writes a message, or finds it. On return it is on the disk.
-    pub(crate) async fn put(&self, message: NewMessage) -> Result<Put, Error> {
-        self.ask(|answer| Job::Put(Box::new(message), answer)).await
+    pub(crate) async fn put(&self, message: NewMessage) -> Result<PutOutcome, Error> {
+        self.ask(|answer| QueueJob::Put(Box::new(message), answer))
+            .await
     }
 
-    pub(crate) async fn settle(&self, seq: i64, fate: Fate, now: i64) -> Result<(), Error> {
-        self.ask(|answer| Job::Settle(seq, fate, now, answer)).await
+    pub(crate) async fn settle(
+        &self,
+        seq: i64,
+        fate: DeliveryOutcome,
+        now: i64,
+    ) -> Result<(), Error> {
+        self.ask(|answer| QueueJob::Settle(seq, fate, now, answer))
+            .await
     }
 
-    pub(crate) async fn replay(&self, which: Replay, now: i64) -> Result<u64, Error> {
-        self.ask(|answer| Job::Replay(which, now, answer)).await
+    pub(crate) async fn replay(&self, which: ReplayScope, now: i64) -> Result<u64, Error> {
+        self.ask(|answer| QueueJob::Replay(which, now, answer))
+            .await
     }
 
     /// What waits may go at once.
-    pub(crate) async fn hasten(&self, what: Hasten) -> Result<u64, Error> {
-        self.ask(|answer| Job::Hasten(what, answer)).await
+    pub(crate) async fn hasten(&self, what: HastenScope) -> Result<u64, Error> {
+        self.ask(|answer| QueueJob::Hasten(what, answer)).await
     }
 
     /// Forgets what ended before these times.
-    pub(crate) async fn prune(&self, before: Ended) -> Result<u64, Error> {
-        self.ask(|answer| Job::Prune(before, answer)).await
+    pub(crate) async fn prune(&self, before: PruneLimits) -> Result<u64, Error> {
+        self.ask(|answer| QueueJob::Prune(before, answer)).await
     }
 
     /// The messages whose turn it is. Of a file that was deleted nothing is delivered: that it
     /// was could not be written.
-    pub(crate) async fn due(&self, now: i64, most: usize) -> Result<Vec<Due>, Error> {
+    pub(crate) async fn due(&self, now: i64, most: usize) -> Result<Vec<DueMessage>, Error> {
         self.place
             .check()
             .map_err(|gone| self.failed(gone.into()))?;
-        let rows: Vec<DueRow> = sqlx::query_as(DUE)
+        sqlx::query_as(DUE)
             .bind(now)
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
             .fetch_all(&self.readers)
             .await
-            .map_err(|problem| self.failed(problem))?;
-        let due = |row: DueRow| Due {
-            seq: row.0,
-            message: Message {
-                id: row.0.to_string(),
-                appid: row.1,
-                openid: row.2,
-                kind: row.3,
-                body: row.4,
-                tries: row.5,
-            },
-            refusals: row.6,
-            came: row.7,
-            key: row.8,
-        };
-        Ok(rows.into_iter().map(due).collect())
+            .map_err(|problem| self.failed(problem))
     }
 
     /// When the next message that is not due yet will be.
@@ -318,26 +152,14 @@ impl Queue {
     }
 
     pub(crate) async fn dead_letters(&self, most: u32) -> Result<Vec<DeadLetter>, Error> {
-        let rows: Vec<DeadRow> = sqlx::query_as(DEAD)
+        sqlx::query_as(DEAD)
             .bind(most)
             .fetch_all(&self.readers)
             .await
-            .map_err(|problem| self.failed(problem))?;
-        let letter = |row: DeadRow| DeadLetter {
-            id: row.0,
-            appid: row.1,
-            openid: row.2,
-            kind: row.3,
-            body: row.4,
-            tries: row.5,
-            came: row.6,
-            given_up: row.7,
-            why: row.8.unwrap_or_default(),
-        };
-        Ok(rows.into_iter().map(letter).collect())
+            .map_err(|problem| self.failed(problem))
     }
 
-    pub(crate) async fn waiting(&self) -> Result<Waiting, Error> {
+    pub(crate) async fn status(&self) -> Result<InboxStatus, Error> {
         let failed = |problem| self.failed(problem);
         let readers = &self.readers;
         let status: (i64, i64, i64, Option<i64>) = sqlx::query_as(STATUS)
@@ -345,7 +167,7 @@ impl Queue {
             .await
             .map_err(failed)?;
         let why = sqlx::query_scalar(LAST_WHY).fetch_optional(readers);
-        Ok(Waiting {
+        Ok(InboxStatus {
             waiting: status.0,
             dead: status.1,
             tried: status.2,
@@ -356,12 +178,12 @@ impl Queue {
 
     pub(crate) async fn close(&self) {
         // The writer may be gone already: then there is nothing to wait for.
-        let _closed = self.ask(Job::Close).await;
+        let _closed = self.ask(QueueJob::Close).await;
         self.readers.close().await;
     }
 
     /// Hands a job to the writer and waits for its transaction.
-    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, Error> {
+    async fn ask<T>(&self, job: impl FnOnce(JobReply<T>) -> QueueJob) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         self.jobs
             .send(job(answer))
@@ -460,14 +282,14 @@ mod tests {
         }
     }
 
-    async fn open(dir: &Path, max_waiting: u64) -> Queue {
+    async fn open(dir: &Path, max_waiting: u64) -> MessageQueue {
         let path = dir.join("inbox.db");
-        Queue::open(path, max_waiting, &Work::current())
+        MessageQueue::open(path, max_waiting, &Work::current())
             .await
             .expect("opens")
     }
 
-    async fn due(queue: &Queue, now: i64) -> Vec<i64> {
+    async fn due(queue: &MessageQueue, now: i64) -> Vec<i64> {
         let due = queue.due(now, 10).await.expect("reads");
         due.into_iter().map(|due| due.seq).collect()
     }
@@ -500,12 +322,15 @@ mod tests {
         for (n, openid) in [(1, "a"), (2, "a"), (3, "b"), (4, ""), (5, "")] {
             assert_eq!(
                 queue.put(message(n, openid)).await.expect("writes"),
-                Put::New
+                PutOutcome::New
             );
         }
-        assert_ne!(queue.put(message(1, "a")).await.expect("writes"), Put::New);
+        assert_ne!(
+            queue.put(message(1, "a")).await.expect("writes"),
+            PutOutcome::New
+        );
         assert_eq!(due(&queue, 10).await, [1, 3, 4, 5]);
-        let again = Fate::Again {
+        let again = DeliveryOutcome::Again {
             due: 50,
             refused: true,
             aside: false,
@@ -513,7 +338,7 @@ mod tests {
         };
         queue.settle(1, again, 10).await.expect("writes");
         queue
-            .settle(3, Fate::Delivered(None), 10)
+            .settle(3, DeliveryOutcome::Delivered(None), 10)
             .await
             .expect("writes");
         assert_eq!(due(&queue, 10).await, [4, 5]);
@@ -521,7 +346,7 @@ mod tests {
         let first = &queue.due(50, 1).await.expect("reads")[0];
         assert_eq!((first.seq, first.message.tries, first.refusals), (1, 1, 1));
         queue
-            .settle(1, Fate::Delivered(None), 50)
+            .settle(1, DeliveryOutcome::Delivered(None), 50)
             .await
             .expect("writes");
         assert_eq!(due(&queue, 50).await, [2, 4, 5]);
@@ -531,10 +356,16 @@ mod tests {
     async fn what_was_written_is_there_after_a_kill() {
         let dir = tempfile::TempDir::new().expect("a directory");
         let queue = open(dir.path(), 100).await;
-        assert_eq!(queue.put(message(1, "a")).await.expect("writes"), Put::New);
-        assert_eq!(queue.put(message(2, "a")).await.expect("writes"), Put::New);
+        assert_eq!(
+            queue.put(message(1, "a")).await.expect("writes"),
+            PutOutcome::New
+        );
+        assert_eq!(
+            queue.put(message(2, "a")).await.expect("writes"),
+            PutOutcome::New
+        );
         queue
-            .settle(1, Fate::Delivered(None), 5)
+            .settle(1, DeliveryOutcome::Delivered(None), 5)
             .await
             .expect("writes");
         // No close: the files as a killed process leaves them.
@@ -546,7 +377,7 @@ mod tests {
         assert_eq!(due(&again, 10).await, [2]);
         assert_ne!(
             again.put(message(1, "a")).await.expect("still known"),
-            Put::New
+            PutOutcome::New
         );
     }
 
@@ -555,29 +386,38 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         let queue = open(dir.path(), 2).await;
         for n in [1, 2] {
-            assert_eq!(queue.put(message(n, "a")).await.expect("writes"), Put::New);
+            assert_eq!(
+                queue.put(message(n, "a")).await.expect("writes"),
+                PutOutcome::New
+            );
         }
         assert!(matches!(
             queue.put(message(3, "a")).await,
             Err(Error::QueueFull)
         ));
         // A repeated push is known even then.
-        assert_ne!(queue.put(message(1, "a")).await.expect("known"), Put::New);
-        let dead = Fate::Dead {
+        assert_ne!(
+            queue.put(message(1, "a")).await.expect("known"),
+            PutOutcome::New
+        );
+        let dead = DeliveryOutcome::Dead {
             why: "HTTP 400".to_owned(),
         };
         queue.settle(1, dead, 7).await.expect("writes");
         assert_eq!(
             queue.put(message(3, "a")).await.expect("room again"),
-            Put::New
+            PutOutcome::New
         );
         let letters = queue.dead_letters(10).await.expect("reads");
         assert_eq!((letters[0].id, letters[0].why.as_str()), (1, "HTTP 400"));
         assert_eq!((letters[0].came, letters[0].given_up), (1, 7));
-        assert_eq!(queue.replay(Replay::One(9), 8).await.expect("writes"), 0);
-        assert_eq!(queue.replay(Replay::All, 8).await.expect("writes"), 1);
+        assert_eq!(
+            queue.replay(ReplayScope::One(9), 8).await.expect("writes"),
+            0
+        );
+        assert_eq!(queue.replay(ReplayScope::All, 8).await.expect("writes"), 1);
         assert_eq!(due(&queue, 8).await, [1]);
-        let waiting = queue.waiting().await.expect("reads");
+        let waiting = queue.status().await.expect("reads");
         assert_eq!((waiting.waiting, waiting.dead), (3, 0));
     }
 
@@ -586,19 +426,22 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         let queue = open(dir.path(), 10).await;
         for n in [1, 2, 3] {
-            assert_eq!(queue.put(message(n, "")).await.expect("writes"), Put::New);
+            assert_eq!(
+                queue.put(message(n, "")).await.expect("writes"),
+                PutOutcome::New
+            );
         }
         queue
-            .settle(1, Fate::Delivered(None), 10)
+            .settle(1, DeliveryOutcome::Delivered(None), 10)
             .await
             .expect("writes");
         queue
-            .settle(2, Fate::Delivered(None), 20)
+            .settle(2, DeliveryOutcome::Delivered(None), 20)
             .await
             .expect("writes");
         assert_eq!(
             queue
-                .prune(Ended {
+                .prune(PruneLimits {
                     delivered: 15,
                     deeds: 0,
                     dead: 15
@@ -609,9 +452,12 @@ mod tests {
         );
         assert_eq!(
             queue.put(message(1, "")).await.expect("unknown again"),
-            Put::New
+            PutOutcome::New
         );
-        assert_ne!(queue.put(message(2, "")).await.expect("known"), Put::New);
+        assert_ne!(
+            queue.put(message(2, "")).await.expect("known"),
+            PutOutcome::New
+        );
     }
 
     #[tokio::test]
@@ -626,7 +472,7 @@ mod tests {
             .execute(&mut conn)
             .await
             .expect("a table");
-        let refused = Queue::open(path, 1, &Work::current()).await;
+        let refused = MessageQueue::open(path, 1, &Work::current()).await;
         assert!(matches!(refused, Err(Error::ForeignQueue { .. })));
     }
 
@@ -654,10 +500,10 @@ mod tests {
         let queue = open(dir.path(), 100).await;
         assert_eq!(due(&queue, 10).await, [1]);
         for (key, found) in [
-            ("MsgId 1 a", Put::Waiting),
-            ("MsgId 2 a", Put::Done(None)),
-            ("a 1 e 00", Put::Done(None)),
-            ("MsgId 2 b", Put::New),
+            ("MsgId 1 a", PutOutcome::Waiting),
+            ("MsgId 2 a", PutOutcome::Done(None)),
+            ("a 1 e 00", PutOutcome::Done(None)),
+            ("MsgId 2 b", PutOutcome::New),
         ] {
             let again = NewMessage {
                 key: key.to_owned(),
@@ -676,9 +522,9 @@ mod tests {
             ..message(n, "a")
         };
         for n in [1, 2] {
-            assert_eq!(queue.put(deed(n)).await.expect("writes"), Put::New);
+            assert_eq!(queue.put(deed(n)).await.expect("writes"), PutOutcome::New);
         }
-        let again = Fate::Again {
+        let again = DeliveryOutcome::Again {
             due: 50,
             refused: true,
             aside: true,
@@ -690,24 +536,30 @@ mod tests {
         let repeated = queue.put(deed(1)).await.expect("writes");
         assert_eq!(
             (repeated, due(&queue, 10).await),
-            (Put::Waiting, vec![1, 2])
+            (PutOutcome::Waiting, vec![1, 2])
         );
         let answer = Some("yes".to_owned());
-        let taken = Fate::Delivered(answer.clone());
+        let taken = DeliveryOutcome::Delivered(answer.clone());
         queue.settle(1, taken, 10).await.expect("writes");
-        let before = Ended {
+        let before = PruneLimits {
             delivered: 100,
             deeds: 5,
             dead: 0,
         };
         assert_eq!(queue.prune(before).await.expect("writes"), 0);
-        assert_eq!(queue.put(deed(1)).await.expect("reads"), Put::Done(answer));
-        let over = Fate::Dead {
+        assert_eq!(
+            queue.put(deed(1)).await.expect("reads"),
+            PutOutcome::Done(answer)
+        );
+        let over = DeliveryOutcome::Dead {
             why: "old".to_owned(),
         };
         queue.settle(2, over, 10).await.expect("writes");
-        assert_eq!(queue.put(deed(2)).await.expect("writes"), Put::Waiting);
-        let status = queue.waiting().await.expect("reads");
+        assert_eq!(
+            queue.put(deed(2)).await.expect("writes"),
+            PutOutcome::Waiting
+        );
+        let status = queue.status().await.expect("reads");
         assert_eq!((status.waiting, status.dead), (1, 0));
     }
 }

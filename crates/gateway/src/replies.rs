@@ -6,29 +6,29 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::verdict::Verdict;
+use crate::verdict::AppVerdict;
 
 /// A mini program and what a message is known by.
-type Place = (String, String);
+type ReplyKey = (String, String);
 
 /// Who waits for which message's answer: WeChat may push one message several times at once.
 #[derive(Default)]
-pub(crate) struct Replies(Mutex<HashMap<Place, Vec<oneshot::Sender<Verdict>>>>);
+pub(crate) struct ReplyTable(Mutex<HashMap<ReplyKey, Vec<oneshot::Sender<AppVerdict>>>>);
 
 /// One that waits.
-pub(crate) struct Wait<'a> {
-    replies: &'a Replies,
-    place: Place,
-    given: Option<oneshot::Receiver<Verdict>>,
+pub(crate) struct ReplyWait<'a> {
+    replies: &'a ReplyTable,
+    place: ReplyKey,
+    given: Option<oneshot::Receiver<AppVerdict>>,
 }
 
-impl Replies {
+impl ReplyTable {
     /// Waits for what the app says to a message.
-    pub(crate) fn wait(&self, appid: &str, key: &str) -> Wait<'_> {
+    pub(crate) fn wait(&self, appid: &str, key: &str) -> ReplyWait<'_> {
         let place = (appid.to_owned(), key.to_owned());
         let (give, given) = oneshot::channel();
         self.0.lock().entry(place.clone()).or_default().push(give);
-        Wait {
+        ReplyWait {
             replies: self,
             place,
             given: Some(given),
@@ -36,7 +36,7 @@ impl Replies {
     }
 
     /// The message was tried: what the app says to it.
-    pub(crate) fn give(&self, appid: &str, key: &str, verdict: &Verdict) {
+    pub(crate) fn give(&self, appid: &str, key: &str, verdict: &AppVerdict) {
         let place = (appid.to_owned(), key.to_owned());
         let waiting = self.0.lock().remove(&place);
         for waiting in waiting.unwrap_or_default() {
@@ -46,16 +46,16 @@ impl Replies {
     }
 }
 
-impl Wait<'_> {
+impl ReplyWait<'_> {
     /// What the app said, if it did in time.
-    pub(crate) async fn until(mut self, deadline: Instant) -> Option<Verdict> {
+    pub(crate) async fn until(mut self, deadline: Instant) -> Option<AppVerdict> {
         let given = self.given.take()?;
         let given = tokio::time::timeout_at(deadline, given).await;
         given.ok()?.ok()
     }
 }
 
-impl Drop for Wait<'_> {
+impl Drop for ReplyWait<'_> {
     fn drop(&mut self) {
         // Closed, if it was not given: then it is tidied away here.
         drop(self.given.take());
@@ -75,8 +75,8 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_wait_are_told_and_nobody_is_left() {
-        let replies = Replies::default();
-        let said = Verdict::Taken(String::new());
+        let replies = ReplyTable::default();
+        let said = AppVerdict::Taken(String::new());
         let (one, two) = (replies.wait("wx1", "k"), replies.wait("wx1", "k"));
         let gone = replies.wait("wx1", "k");
         drop(gone);

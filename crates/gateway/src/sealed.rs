@@ -11,13 +11,13 @@ use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
 use weappd_wechat::api_sign::{self, Channel, Fresh, Stamp};
 
+use crate::api_client::whole;
 use crate::body::read_start;
-use crate::config::{ApiSecurity, MiniApp};
+use crate::config::{ApiSecurity, GatewayApp};
 use crate::error::Error;
 use crate::gateway::Shared;
-use crate::query::Query;
-use crate::refusal::Refusal;
-use crate::road::whole;
+use crate::proxy_error::ProxyError;
+use crate::query::CallQuery;
 use crate::token::errcode;
 
 /// The longest sealed answer; WeChat's have some kilobytes.
@@ -58,38 +58,38 @@ const SEALED: [&str; 28] = [
 
 /// Who seals for which mini program.
 #[derive(Debug)]
-pub(crate) struct Sealers {
-    by_appid: HashMap<String, Arc<Sealer>>,
+pub(crate) struct ApiSealers {
+    by_appid: HashMap<String, Arc<ApiSealer>>,
     clock: Clock,
     tokens: RandomSource,
 }
 
 /// One mini program's.
 #[derive(Debug)]
-pub(crate) struct Sealer {
+pub(crate) struct ApiSealer {
     channel: Channel,
     paths: Option<Vec<String>>,
 }
 
 /// What an app asked, in plain.
-pub(crate) struct Plain<'a> {
+pub(crate) struct PlainCall<'a> {
     pub(crate) path: &'a str,
-    pub(crate) query: &'a Query,
+    pub(crate) query: &'a CallQuery,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a Bytes,
     pub(crate) token: Option<&'a str>,
 }
 
-impl Sealers {
+impl ApiSealers {
     pub(crate) fn build(
-        apps: &[MiniApp],
+        apps: &[GatewayApp],
         clock: Clock,
         tokens: RandomSource,
     ) -> Result<Self, Error> {
         let sealing = apps.iter().filter_map(|app| {
             let security = app.api_security.as_ref()?;
             let appid = &app.credential.appid;
-            Some(Sealer::new(security).map(|sealer| (appid.clone(), Arc::new(sealer))))
+            Some(ApiSealer::new(security).map(|sealer| (appid.clone(), Arc::new(sealer))))
         });
         Ok(Self {
             by_appid: sealing.collect::<Result<_, _>>()?,
@@ -99,7 +99,7 @@ impl Sealers {
     }
 }
 
-impl Sealer {
+impl ApiSealer {
     fn new(security: &ApiSecurity) -> Result<Self, Error> {
         let channel = Channel::new(&security.keys).map_err(|source| Error::ApiSecurity {
             appid: security.keys.appid.clone(),
@@ -127,7 +127,7 @@ impl Shared {
         method: &Method,
         path: &str,
         headers: &HeaderMap,
-    ) -> Option<Arc<Sealer>> {
+    ) -> Option<Arc<ApiSealer>> {
         if method != Method::POST || headers.contains_key(api_sign::SIGNATURE_HEADER) {
             return None;
         }
@@ -142,20 +142,20 @@ impl Shared {
     /// Sends a call sealed; gives the answer in plain.
     pub(crate) async fn exchange_sealed(
         &self,
-        sealer: &Sealer,
-        plain: &Plain<'_>,
-    ) -> Result<Bytes, Refusal> {
+        sealer: &ApiSealer,
+        plain: &PlainCall<'_>,
+    ) -> Result<Bytes, ProxyError> {
         let request = self.seal(sealer, plain)?;
-        let response = self.road.send(request).await.map_err(|problem| {
+        let response = self.api.send(request).await.map_err(|problem| {
             tracing::warn!(%problem, path = plain.path, "a sealed call to WeChat failed");
-            Refusal::Unreachable
+            ProxyError::Unreachable
         })?;
         let (parts, body) = response.into_parts();
         let start = read_start(body, MAX_ANSWER, |_| false).await;
-        let start = start.map_err(|_| Refusal::Unreachable)?;
+        let start = start.map_err(|_| ProxyError::Unreachable)?;
         if start.rest.is_some() {
             let limit = MAX_ANSWER as u64;
-            return Err(Refusal::AnswerTooLong { limit });
+            return Err(ProxyError::AnswerTooLong { limit });
         }
         self.unseal(
             sealer,
@@ -167,13 +167,13 @@ impl Shared {
 
     fn seal(
         &self,
-        sealer: &Sealer,
-        plain: &Plain<'_>,
-    ) -> Result<Request<crate::road::OutBody>, Refusal> {
+        sealer: &ApiSealer,
+        plain: &PlainCall<'_>,
+    ) -> Result<Request<crate::api_client::OutBody>, ProxyError> {
         let mut fields: Map<String, Value> = plain.query.texts().collect();
         if !plain.body.trim_ascii().is_empty() {
             let body: Map<String, Value> =
-                serde_json::from_slice(plain.body).map_err(|_| Refusal::NotSealable)?;
+                serde_json::from_slice(plain.body).map_err(|_| ProxyError::NotSealable)?;
             fields.extend(body);
         }
         let own = plain.query.get("access_token");
@@ -188,12 +188,12 @@ impl Shared {
             .seal(plain.path, fields, now, fresh)
             .map_err(|problem| {
                 tracing::error!(%problem, path = plain.path, "a call could not be sealed");
-                Refusal::NotSealable
+                ProxyError::NotSealable
             })?;
-        let target = Query::default().on(plain.path, token);
+        let target = CallQuery::default().on(plain.path, token);
         let mut request = Request::new(whole(Bytes::from(letter.body)));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.road.uri(&target).ok_or(Refusal::BadRequest)?;
+        *request.uri_mut() = self.api.uri(&target).ok_or(ProxyError::BadRequest)?;
         let headers = request.headers_mut();
         *headers = plain.headers.clone();
         headers.remove(header::CONTENT_ENCODING);
@@ -204,7 +204,7 @@ impl Shared {
             (api_sign::TIMESTAMP_HEADER, letter.timestamp.to_string()),
             (api_sign::SIGNATURE_HEADER, letter.signature),
         ] {
-            let value = HeaderValue::try_from(value).map_err(|_| Refusal::NotSealable)?;
+            let value = HeaderValue::try_from(value).map_err(|_| ProxyError::NotSealable)?;
             headers.insert(HeaderName::from_static(name), value);
         }
         Ok(request)
@@ -214,11 +214,11 @@ impl Shared {
     /// text are passed on. Everything else must be signed.
     fn unseal(
         &self,
-        sealer: &Sealer,
+        sealer: &ApiSealer,
         path: &str,
         (status, headers): (StatusCode, &HeaderMap),
         body: &Bytes,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, ProxyError> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let bad = |problem: String| {
             tracing::warn!(
@@ -227,7 +227,7 @@ impl Shared {
                 status = status.as_u16(),
                 "an answer of WeChat's could not be proven; it is not passed on"
             );
-            Refusal::Unproven { problem }
+            ProxyError::Unproven { problem }
         };
         let Some(signature) = text(api_sign::SIGNATURE_HEADER) else {
             let refused = errcode(body).filter(|code| *code != 0);

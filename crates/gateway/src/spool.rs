@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weappd_base::tasks::Work;
 
-use crate::body::Cut;
+use crate::body::BodyCut;
 
 /// How many bodies are kept at once; more are sent once, as they come.
 const SEATS: usize = 16;
@@ -25,7 +25,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// Where bodies are kept.
 #[derive(Debug)]
-pub(crate) struct Spool {
+pub(crate) struct BodySpool {
     dir: PathBuf,
     most: u64,
     seats: Arc<Semaphore>,
@@ -34,21 +34,21 @@ pub(crate) struct Spool {
 
 /// A body in a file. Cheap to clone; the file is gone with the last one.
 #[derive(Clone, Debug)]
-pub(crate) struct Spooled {
+pub(crate) struct SpooledBody {
     file: Arc<File>,
     length: u64,
     _seat: Arc<OwnedSemaphorePermit>,
 }
 
 /// What became of a body.
-pub(crate) enum Kept {
+pub(crate) enum SpoolResult {
     /// All of it is in the file.
-    Whole(Spooled),
+    Whole(SpooledBody),
     /// It is longer than may be kept, or the file cannot be used: it can be sent once.
     Once(Body),
 }
 
-impl Spool {
+impl BodySpool {
     pub(crate) fn new(dir: PathBuf, most: u64, work: Work) -> Self {
         Self {
             dir,
@@ -64,18 +64,18 @@ impl Spool {
         start: Bytes,
         rest: Body,
         length: Option<u64>,
-    ) -> Result<Kept, Cut> {
+    ) -> Result<SpoolResult, BodyCut> {
         let is_too_long = length.unwrap_or(start.len() as u64) > self.most;
         let seat = Arc::clone(&self.seats).try_acquire_owned().ok();
         let (false, Some(seat)) = (is_too_long, seat) else {
-            return Ok(Kept::Once(joined(start, rest)));
+            return Ok(SpoolResult::Once(joined(start, rest)));
         };
         let dir = self.dir.clone();
         let made = self.work.run_blocking(move || tempfile::tempfile_in(dir));
         let Ok(Ok(file)) = made.await else {
-            return Ok(Kept::Once(joined(start, rest)));
+            return Ok(SpoolResult::Once(joined(start, rest)));
         };
-        let mut spooled = Spooled {
+        let mut spooled = SpooledBody {
             file: Arc::new(file),
             length: 0,
             _seat: Arc::new(seat),
@@ -88,20 +88,20 @@ impl Spool {
             if !is_written {
                 let tail = stream::once(async { Ok(chunk) }).chain(rest.map_err(io::Error::other));
                 let body = self.stream(&spooled).chain(tail);
-                return Ok(Kept::Once(Body::from_stream(body)));
+                return Ok(SpoolResult::Once(Body::from_stream(body)));
             }
             spooled.length = longer;
-            next = rest.next().await.transpose().map_err(|_| Cut::Broken)?;
+            next = rest.next().await.transpose().map_err(|_| BodyCut::Broken)?;
         }
-        Ok(Kept::Whole(spooled))
+        Ok(SpoolResult::Whole(spooled))
     }
 
     /// The kept body, to be sent.
-    pub(crate) fn body(&self, spooled: &Spooled) -> Body {
+    pub(crate) fn body(&self, spooled: &SpooledBody) -> Body {
         Body::from_stream(self.stream(spooled))
     }
 
-    async fn append(&self, spooled: &Spooled, chunk: Bytes) -> bool {
+    async fn append(&self, spooled: &SpooledBody, chunk: Bytes) -> bool {
         let file = Arc::clone(&spooled.file);
         let written = self.work.run_blocking(move || (&*file).write_all(&chunk));
         match written.await {
@@ -116,7 +116,7 @@ impl Spool {
 
     fn stream(
         &self,
-        spooled: &Spooled,
+        spooled: &SpooledBody,
     ) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static {
         let (spooled, work) = (spooled.clone(), self.work.clone());
         stream::try_unfold((0_u64, spooled, work), |(at, spooled, work)| async move {
@@ -137,7 +137,7 @@ impl Spool {
     }
 }
 
-impl Spooled {
+impl SpooledBody {
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
@@ -154,8 +154,8 @@ mod tests {
 
     use super::*;
 
-    fn spool(dir: &tempfile::TempDir, most: u64) -> Spool {
-        Spool::new(dir.path().to_owned(), most, Work::current())
+    fn spool(dir: &tempfile::TempDir, most: u64) -> BodySpool {
+        BodySpool::new(dir.path().to_owned(), most, Work::current())
     }
 
     fn text(length: usize) -> Vec<u8> {
@@ -182,7 +182,7 @@ mod tests {
         let (spool, all) = (spool(&dir, 400_000), text(400_000));
         let start = Bytes::copy_from_slice(&all[..7]);
         let kept = spool.keep(start, chunked(&all[7..]), None).await;
-        let Ok(Kept::Whole(spooled)) = kept else {
+        let Ok(SpoolResult::Whole(spooled)) = kept else {
             panic!("not kept");
         };
         assert_eq!(spooled.length(), 400_000);
@@ -198,7 +198,7 @@ mod tests {
         let (spool, all) = (spool(&dir, 50_000), text(100_000));
         for length in [None, Some(100_000)] {
             let kept = spool.keep(Bytes::new(), chunked(&all), length).await;
-            let Ok(Kept::Once(body)) = kept else {
+            let Ok(SpoolResult::Once(body)) = kept else {
                 panic!("kept");
             };
             assert_eq!(read(body).await, all);
@@ -206,14 +206,14 @@ mod tests {
         let mut held = Vec::new();
         for seat in 0..=SEATS {
             let kept = spool.keep(Bytes::new(), chunked(&all[..9]), None).await;
-            let is_kept = matches!(kept, Ok(Kept::Whole(_)));
+            let is_kept = matches!(kept, Ok(SpoolResult::Whole(_)));
             assert_eq!(is_kept, seat < SEATS);
             held.push(kept);
         }
         drop(held);
-        let gone = Spool::new(dir.path().join("gone"), 50_000, Work::current());
+        let gone = BodySpool::new(dir.path().join("gone"), 50_000, Work::current());
         let kept = gone.keep(Bytes::new(), chunked(&all[..9]), None).await;
-        let Ok(Kept::Once(body)) = kept else {
+        let Ok(SpoolResult::Once(body)) = kept else {
             panic!("kept nowhere");
         };
         assert_eq!(read(body).await, all[..9]);
@@ -224,6 +224,6 @@ mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         let broken = Body::from_stream(stream::iter([Err::<Bytes, _>(io::Error::other("gone"))]));
         let kept = spool(&dir, 100).keep(Bytes::new(), broken, None).await;
-        assert!(matches!(kept, Err(Cut::Broken)));
+        assert!(matches!(kept, Err(BodyCut::Broken)));
     }
 }

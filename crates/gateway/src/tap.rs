@@ -7,22 +7,27 @@ use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 use weappd_wechat::Credential;
 
 use crate::config::TokenMode;
-use crate::deliver::Message;
-use crate::query::Query;
+use crate::deliver::PushedMessage;
+use crate::query::CallQuery;
 
 /// The longest body shown.
 const SHOWN: usize = 4096;
 
 /// A call as it is drawn: the app's and ours look alike.
-pub(crate) struct Call<'a> {
+pub(crate) struct TappedCall<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
-    pub(crate) query: &'a Query,
+    pub(crate) query: &'a CallQuery,
     pub(crate) body: Option<&'a [u8]>,
 }
 
 /// App to weappd, or weappd to WeChat, where a token of ours is added.
-pub(crate) fn called(tap: &TrafficTap, to_wechat: bool, call: &Call<'_>, token: Option<&str>) {
+pub(crate) fn called(
+    tap: &TrafficTap,
+    to_wechat: bool,
+    call: &TappedCall<'_>,
+    token: Option<&str>,
+) {
     tap.record(|| {
         let mut query = call.query.shown();
         if let (Some(token), Value::Object(fields)) = (token, &mut query) {
@@ -100,7 +105,7 @@ pub(crate) fn token_answered(tap: &TrafficTap, mode: TokenMode, body: Option<&[u
 }
 
 /// WeChat pushes a message.
-pub(crate) fn pushed(tap: &TrafficTap, message: &Message, headers: &HeaderMap, safe: bool) {
+pub(crate) fn pushed(tap: &TrafficTap, message: &PushedMessage, headers: &HeaderMap, safe: bool) {
     tap.record(|| {
         let content_type = headers.get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
@@ -139,7 +144,7 @@ pub(crate) fn push_answered(tap: &TrafficTap, openid: Option<&str>, answer: &str
 }
 
 /// The message goes to the app.
-pub(crate) fn delivering(tap: &TrafficTap, message: &Message) {
+pub(crate) fn delivering(tap: &TrafficTap, message: &PushedMessage) {
     tap.record(|| TapReport {
         who: message.openid.clone(),
         ..report(
@@ -157,7 +162,7 @@ pub(crate) fn delivering(tap: &TrafficTap, message: &Message) {
 }
 
 /// What the app said to it.
-pub(crate) fn delivered(tap: &TrafficTap, message: &Message, outcome: &str) {
+pub(crate) fn delivered(tap: &TrafficTap, message: &PushedMessage, outcome: &str) {
     tap.record(|| TapReport {
         who: message.openid.clone(),
         ..report(

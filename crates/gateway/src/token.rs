@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use weappd_base::secret::Secret;
 use weappd_wechat::Credential;
 
+use crate::api_client::{ApiClient, OutBody, whole};
 use crate::config::TokenMode;
+use crate::proxy_error::ProxyError;
 use crate::query::encode;
-use crate::refusal::Refusal;
-use crate::road::{OutBody, Road, whole};
 
 /// WeChat renews a stable token in its last five minutes, when both are good.
 const OVERLAP_SECS: i64 = 300;
@@ -22,7 +22,7 @@ const BLUR_MILLIS: i64 = 3000;
 
 /// An access token and its times, in milliseconds since 1970.
 #[derive(Debug)]
-pub(crate) struct Token {
+pub(crate) struct AccessToken {
     /// The token itself.
     pub(crate) text: Secret,
     expires_at: i64,
@@ -31,7 +31,7 @@ pub(crate) struct Token {
     life: i64,
 }
 
-impl Token {
+impl AccessToken {
     /// A token fetched at `now` that is good for `expires_in` seconds.
     pub(crate) fn new(text: Secret, expires_in: i64, now: i64) -> Self {
         let lifetime = expires_in.clamp(0, LONGEST_SECS);
@@ -89,7 +89,7 @@ impl Token {
 
 /// The question for a token.
 pub(crate) fn question(
-    road: &Road,
+    api: &ApiClient,
     credential: &Credential,
     mode: TokenMode,
     force: bool,
@@ -105,7 +105,7 @@ pub(crate) fn question(
             });
             Request::builder()
                 .method(Method::POST)
-                .uri(road.uri("/cgi-bin/stable_token")?)
+                .uri(api.uri("/cgi-bin/stable_token")?)
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(whole(Bytes::from(body.to_string())))
         }
@@ -116,7 +116,7 @@ pub(crate) fn question(
                 encode(secret)
             );
             Request::builder()
-                .uri(road.uri(&path)?)
+                .uri(api.uri(&path)?)
                 .body(whole(Bytes::new()))
         }
     };
@@ -124,11 +124,11 @@ pub(crate) fn question(
 }
 
 /// Reads WeChat's answer, come at `now`.
-pub(crate) fn read(answer: &[u8], now: i64) -> Result<Token, Refusal> {
-    let fields: Value = serde_json::from_slice(answer).map_err(|_| Refusal::TokenUnreadable)?;
+pub(crate) fn read(answer: &[u8], now: i64) -> Result<AccessToken, ProxyError> {
+    let fields: Value = serde_json::from_slice(answer).map_err(|_| ProxyError::TokenUnreadable)?;
     if let Some(errcode) = number(fields.get("errcode")).filter(|code| *code != 0) {
         let errmsg = fields.get("errmsg").and_then(Value::as_str);
-        return Err(Refusal::TokenRefused {
+        return Err(ProxyError::TokenRefused {
             errcode,
             errmsg: errmsg.unwrap_or_default().to_owned(),
         });
@@ -136,9 +136,9 @@ pub(crate) fn read(answer: &[u8], now: i64) -> Result<Token, Refusal> {
     let text = fields.get("access_token").and_then(Value::as_str);
     let text = text
         .filter(|text| !text.is_empty())
-        .ok_or(Refusal::TokenUnreadable)?;
-    let expires_in = number(fields.get("expires_in")).ok_or(Refusal::TokenUnreadable)?;
-    Ok(Token::new(Secret::new(text), expires_in, now))
+        .ok_or(ProxyError::TokenUnreadable)?;
+    let expires_in = number(fields.get("expires_in")).ok_or(ProxyError::TokenUnreadable)?;
+    Ok(AccessToken::new(Secret::new(text), expires_in, now))
 }
 
 /// The `errcode` of an answer, if it is a JSON object with one.
@@ -164,19 +164,19 @@ mod tests {
 
     #[test]
     fn a_token_is_renewed_in_its_last_five_minutes() {
-        let token = Token::new(Secret::new("t"), 7200, 0);
+        let token = AccessToken::new(Secret::new("t"), 7200, 0);
         assert!(!token.is_due(6_899_999) && token.is_due(6_900_000));
         assert!(token.is_good(7_194_999) && !token.is_good(7_195_000));
         assert_eq!(token.left_secs(100_000), 7100);
-        let short = Token::new(Secret::new("t"), 4, 0);
+        let short = AccessToken::new(Secret::new("t"), 4, 0);
         assert!(short.is_good(3000) && short.is_due(3000) && !short.is_good(3500));
-        assert!(!Token::new(Secret::new("t"), -5, 0).is_good(0));
+        assert!(!AccessToken::new(Secret::new("t"), -5, 0).is_good(0));
     }
 
     #[test]
     fn a_clock_set_back_makes_no_token_live_longer() {
         let fast = 1_800_003_600_000;
-        let token = Token::new(Secret::new("t"), 7200, fast);
+        let token = AccessToken::new(Secret::new("t"), 7200, fast);
         assert!(token.is_good(fast - 900), "a moment of disorder");
         for back in [5000, 90_000, 3_600_000] {
             assert!(!token.is_good(fast - back), "{back} ms back");
@@ -197,7 +197,7 @@ mod tests {
             "<html>",
         ] {
             let refused = read(bad.as_bytes(), 0).expect_err(bad);
-            assert_eq!(refused, Refusal::TokenUnreadable, "{bad}");
+            assert_eq!(refused, ProxyError::TokenUnreadable, "{bad}");
         }
         assert_eq!(errcode(br#"{"errcode":42001}"#), Some(42001));
         assert_eq!(errcode(b"[42001]"), None);
@@ -212,7 +212,7 @@ mod tests {
 
         #[test]
         fn no_lifetime_panics(expires_in: i64) {
-            let token = Token::new(Secret::new("t"), expires_in, 0);
+            let token = AccessToken::new(Secret::new("t"), expires_in, 0);
             prop_assert!(token.left_secs(0) >= 0);
         }
     }

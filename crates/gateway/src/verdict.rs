@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use weappd_wechat::envelope::Format;
 
-use crate::deliver::Answer;
+use crate::deliver::AppAnswer;
 use crate::event_rule::{AnswerForm, EventRule};
 use crate::xml;
 
@@ -30,7 +30,7 @@ const ECHOED: [&str; 9] = [
 
 /// What the app says to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum AppVerdict {
     /// It took the message, with these words: a JSON text, any other, or none.
     Taken(String),
     /// It said no, with words for WeChat if it had any; and why, for people.
@@ -39,9 +39,9 @@ pub(crate) enum Verdict {
     Absent(String),
 }
 
-impl Verdict {
+impl AppVerdict {
     /// Reads an answer. Without a rule only the status counts.
-    pub(crate) fn of(rule: Option<&EventRule>, answer: &Answer, message: &str) -> Self {
+    pub(crate) fn of(rule: Option<&EventRule>, answer: &AppAnswer, message: &str) -> Self {
         let status = answer.status;
         if !status.is_success() {
             return Self::no(format!("the app answered HTTP {}", status.as_u16()));
@@ -102,14 +102,14 @@ impl Verdict {
 
 /// An answer to a push, not encrypted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Word {
+pub(crate) struct ReplyWord {
     pub(crate) status: StatusCode,
     pub(crate) text: String,
     /// Whether it is encrypted, where the push was.
     pub(crate) may_seal: bool,
 }
 
-impl Word {
+impl ReplyWord {
     pub(crate) fn success() -> Self {
         Self {
             status: StatusCode::OK,
@@ -119,10 +119,10 @@ impl Word {
     }
 
     /// What WeChat is told of a deed; nothing if the app has not said anything yet.
-    pub(crate) fn of(rule: &EventRule, format: Format, verdict: Option<&Verdict>) -> Self {
+    pub(crate) fn of(rule: &EventRule, format: Format, verdict: Option<&AppVerdict>) -> Self {
         match verdict {
-            Some(Verdict::Taken(words)) => Self::taken(rule, format, words),
-            Some(Verdict::Refused {
+            Some(AppVerdict::Taken(words)) => Self::taken(rule, format, words),
+            Some(AppVerdict::Refused {
                 words: Some(words), ..
             }) => Self::said(rule, format, words),
             _ => Self::not_done(rule, format),
@@ -217,7 +217,7 @@ fn err_code(fields: &Map<String, Value>) -> Option<i64> {
 }
 
 /// The app's own words, with the names WeChat reads.
-fn err_code_words(fields: Map<String, Value>, code: i64) -> Verdict {
+fn err_code_words(fields: Map<String, Value>, code: i64) -> AppVerdict {
     let named = fields.into_iter().map(|(name, value)| {
         if name.eq_ignore_ascii_case("ErrCode") {
             ("ErrCode".to_owned(), Value::from(code))
@@ -229,9 +229,9 @@ fn err_code_words(fields: Map<String, Value>, code: i64) -> Verdict {
     });
     let words = Value::Object(named.collect()).to_string();
     if code == 0 {
-        Verdict::Taken(words)
+        AppVerdict::Taken(words)
     } else {
-        Verdict::Refused {
+        AppVerdict::Refused {
             words: Some(words),
             why: format!("the app answered ErrCode {code}"),
         }
@@ -277,8 +277,8 @@ fn addressed(mut answer: Map<String, Value>, message: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer {
+    fn answer(status: u16, body: &str) -> AppAnswer {
+        AppAnswer {
             status: StatusCode::from_u16(status).expect("a status"),
             body: Bytes::from(body.to_owned()),
             is_whole: true,
@@ -288,8 +288,8 @@ mod tests {
     fn word(event: &str, format: Format, status: u16, body: &str) -> (u16, String) {
         let rule = EventRule::of(event).expect("an event");
         let message = r#"{"ToUserName":"gh_1","FromUserName":"oWX","Event":"e","OrderID":"7"}"#;
-        let verdict = Verdict::of(Some(&rule), &answer(status, body), message);
-        let word = Word::of(&rule, format, Some(&verdict));
+        let verdict = AppVerdict::of(Some(&rule), &answer(status, body), message);
+        let word = ReplyWord::of(&rule, format, Some(&verdict));
         (word.status.as_u16(), word.text)
     }
 
@@ -345,12 +345,12 @@ mod tests {
             }
         }
         let rule = EventRule::of(ORDER).expect("an event");
-        let cut = Answer {
+        let cut = AppAnswer {
             is_whole: false,
             ..answer(200, "")
         };
-        assert!(Verdict::of(Some(&rule), &cut, "{}").why().is_some());
-        assert_eq!(Word::of(&rule, Format::Json, None).status, 500);
+        assert!(AppVerdict::of(Some(&rule), &cut, "{}").why().is_some());
+        assert_eq!(ReplyWord::of(&rule, Format::Json, None).status, 500);
     }
 
     #[test]
@@ -373,9 +373,9 @@ mod tests {
 
     #[test]
     fn of_other_messages_only_the_status_counts() {
-        let taken = Verdict::of(None, &answer(204, "anything"), "{}");
-        assert_eq!(taken, Verdict::Taken("anything".to_owned()));
-        let refused = Verdict::of(None, &answer(400, ""), "{}");
+        let taken = AppVerdict::of(None, &answer(204, "anything"), "{}");
+        assert_eq!(taken, AppVerdict::Taken("anything".to_owned()));
+        let refused = AppVerdict::of(None, &answer(400, ""), "{}");
         assert_eq!(refused.why(), Some("the app answered HTTP 400"));
     }
 }

@@ -10,7 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use weappd_base::file_place::FilePlace;
 
 use crate::error::Error;
-use crate::queue::{Ended, Fate, Hasten, NewMessage, Put, Replay, count};
+use crate::message_records::{
+    DeliveryOutcome, HastenScope, NewMessage, PruneLimits, PutOutcome, ReplayScope,
+};
+use crate::queue::count;
 
 /// How many jobs share one transaction at most.
 const MAX_BATCH: usize = 512;
@@ -36,31 +39,31 @@ const PRUNE: &str = "DELETE FROM messages WHERE (state = 1 AND deed = 0 AND due 
     OR (state = 1 AND deed = 1 AND due < ?2) OR (state = 2 AND due < ?3)";
 
 /// Where the answer to a job goes.
-pub(crate) type Answer<T> = oneshot::Sender<Result<T, Error>>;
+pub(crate) type JobReply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// Something to be written.
-pub(crate) enum Job {
-    Put(Box<NewMessage>, Answer<Put>),
-    Settle(i64, Fate, i64, Answer<()>),
-    Replay(Replay, i64, Answer<u64>),
-    Hasten(Hasten, Answer<u64>),
-    Prune(Ended, Answer<u64>),
-    Close(Answer<()>),
+pub(crate) enum QueueJob {
+    Put(Box<NewMessage>, JobReply<PutOutcome>),
+    Settle(i64, DeliveryOutcome, i64, JobReply<()>),
+    Replay(ReplayScope, i64, JobReply<u64>),
+    Hasten(HastenScope, JobReply<u64>),
+    Prune(PruneLimits, JobReply<u64>),
+    Close(JobReply<()>),
 }
 
 /// What was done of a job.
-enum Done {
+enum JobResult {
     Rows(u64),
-    Put(Put),
+    Put(PutOutcome),
     Full,
 }
 
 /// The task that owns the writing connection.
-pub(crate) struct Writer {
+pub(crate) struct QueueWriter {
     /// Gone after a transaction that failed.
     pub(crate) conn: Option<SqliteConnection>,
     pub(crate) options: SqliteConnectOptions,
-    pub(crate) queue: mpsc::Receiver<Job>,
+    pub(crate) queue: mpsc::Receiver<QueueJob>,
     pub(crate) path: Arc<Path>,
     pub(crate) place: FilePlace,
     /// How many messages wait for the app.
@@ -68,7 +71,7 @@ pub(crate) struct Writer {
     pub(crate) max_waiting: i64,
 }
 
-impl Writer {
+impl QueueWriter {
     /// Writes until the queue is closed or nobody is left to ask.
     pub(crate) async fn run(mut self) {
         let mut closed = None;
@@ -76,7 +79,7 @@ impl Writer {
             let mut batch = Vec::new();
             let mut next = Some(first);
             while let Some(job) = next.take() {
-                if let Job::Close(answer) = job {
+                if let QueueJob::Close(answer) = job {
                     // Whoever comes later is told that the queue is closed.
                     self.queue.close();
                     closed = Some(answer);
@@ -101,7 +104,7 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, batch: Vec<Job>) {
+    async fn write(&mut self, batch: Vec<QueueJob>) {
         if batch.is_empty() {
             return;
         }
@@ -132,7 +135,7 @@ impl Writer {
     /// Writes the batch in one transaction, on a new connection after one that failed: SQLite
     /// itself rolls back when the disk is full or broken, sqlx then takes the transaction for
     /// an open one, and its connection begins no other.
-    async fn commit(&mut self, batch: &[Job]) -> Result<(Vec<Done>, i64), sqlx::Error> {
+    async fn commit(&mut self, batch: &[QueueJob]) -> Result<(Vec<JobResult>, i64), sqlx::Error> {
         let mut conn = if let Some(conn) = self.conn.take() {
             conn
         } else {
@@ -155,9 +158,9 @@ impl Writer {
 /// and how many more messages wait.
 async fn commit(
     conn: &mut SqliteConnection,
-    batch: &[Job],
+    batch: &[QueueJob],
     room: i64,
-) -> Result<(Vec<Done>, i64), sqlx::Error> {
+) -> Result<(Vec<JobResult>, i64), sqlx::Error> {
     let mut change = conn.begin_with("BEGIN IMMEDIATE").await?;
     let mut done = Vec::with_capacity(batch.len());
     let mut added = 0;
@@ -172,19 +175,19 @@ async fn commit(
 
 async fn write_one(
     change: &mut SqliteConnection,
-    job: &Job,
+    job: &QueueJob,
     room: i64,
-) -> Result<(Done, i64), sqlx::Error> {
+) -> Result<(JobResult, i64), sqlx::Error> {
     let signed = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
     match job {
-        Job::Put(message, _) => put(change, message, room).await,
-        Job::Settle(seq, fate, now, _) => {
+        QueueJob::Put(message, _) => put(change, message, room).await,
+        QueueJob::Settle(seq, fate, now, _) => {
             let (query, ended) = match fate {
-                Fate::Delivered(answer) => {
+                DeliveryOutcome::Delivered(answer) => {
                     let query = sqlx::query(DELIVERED).bind(seq).bind(now);
                     (query.bind(answer), true)
                 }
-                Fate::Again {
+                DeliveryOutcome::Again {
                     due,
                     refused,
                     aside,
@@ -194,35 +197,43 @@ async fn write_one(
                     let query = query.bind(i64::from(*refused)).bind(why);
                     (query.bind(i64::from(*aside)), false)
                 }
-                Fate::Dead { why } => (sqlx::query(DEAD).bind(seq).bind(now).bind(why), true),
+                DeliveryOutcome::Dead { why } => {
+                    (sqlx::query(DEAD).bind(seq).bind(now).bind(why), true)
+                }
             };
             let rows = query.execute(change).await?.rows_affected();
-            Ok((Done::Rows(rows), if ended { -signed(rows) } else { 0 }))
+            Ok((JobResult::Rows(rows), if ended { -signed(rows) } else { 0 }))
         }
-        Job::Replay(which, now, _) => {
+        QueueJob::Replay(which, now, _) => {
             let seq = match which {
-                Replay::One(seq) => Some(*seq),
-                Replay::All => None,
+                ReplayScope::One(seq) => Some(*seq),
+                ReplayScope::All => None,
             };
             let replay = sqlx::query(REPLAY).bind(now).bind(seq);
             let rows = replay.execute(change).await?.rows_affected();
-            Ok((Done::Rows(rows), signed(rows)))
+            Ok((JobResult::Rows(rows), signed(rows)))
         }
-        Job::Hasten(hasten, _) => {
+        QueueJob::Hasten(hasten, _) => {
             let appid = hasten.appid.as_deref();
             let hasten = sqlx::query(HASTEN)
                 .bind(appid)
                 .bind(hasten.now)
                 .bind(hasten.after);
-            Ok((Done::Rows(hasten.execute(change).await?.rows_affected()), 0))
+            Ok((
+                JobResult::Rows(hasten.execute(change).await?.rows_affected()),
+                0,
+            ))
         }
-        Job::Prune(before, _) => {
+        QueueJob::Prune(before, _) => {
             let prune = sqlx::query(PRUNE).bind(before.delivered);
             let prune = prune.bind(before.deeds).bind(before.dead);
-            Ok((Done::Rows(prune.execute(change).await?.rows_affected()), 0))
+            Ok((
+                JobResult::Rows(prune.execute(change).await?.rows_affected()),
+                0,
+            ))
         }
         // The writer keeps this one for itself.
-        Job::Close(_) => Ok((Done::Rows(0), 0)),
+        QueueJob::Close(_) => Ok((JobResult::Rows(0), 0)),
     }
 }
 
@@ -231,7 +242,7 @@ async fn put(
     change: &mut SqliteConnection,
     message: &NewMessage,
     room: i64,
-) -> Result<(Done, i64), sqlx::Error> {
+) -> Result<(JobResult, i64), sqlx::Error> {
     let known: Option<(i64, i64, Option<String>)> = sqlx::query_as(KNOWN)
         .bind(&message.appid)
         .bind(&message.key)
@@ -239,7 +250,7 @@ async fn put(
         .await?;
     let Some((seq, state, answer)) = known else {
         if room <= 0 {
-            return Ok((Done::Full, 0));
+            return Ok((JobResult::Full, 0));
         }
         // A message of nobody waits for nobody.
         let last = message.openid.as_ref().unwrap_or(&message.key);
@@ -254,51 +265,55 @@ async fn put(
             .bind(i64::from(message.is_deed))
             .execute(change)
             .await?;
-        return Ok((Done::Put(Put::New), 1));
+        return Ok((JobResult::Put(PutOutcome::New), 1));
     };
     let found = match state {
-        1 => Put::Done(answer),
+        1 => PutOutcome::Done(answer),
         // Given up, and WeChat was told `success` long ago.
-        2 if !message.is_deed => Put::Done(None),
-        _ => Put::Waiting,
+        2 if !message.is_deed => PutOutcome::Done(None),
+        _ => PutOutcome::Waiting,
     };
-    if found == Put::Waiting && message.is_deed {
+    if found == PutOutcome::Waiting && message.is_deed {
         let revive = sqlx::query(REVIVE).bind(seq).bind(message.now);
         revive.execute(change).await?;
     }
-    let more = i64::from(state == 2 && found == Put::Waiting);
-    Ok((Done::Put(found), more))
+    let more = i64::from(state == 2 && found == PutOutcome::Waiting);
+    Ok((JobResult::Put(found), more))
 }
 
 /// Tells who asked; one that is gone needs no answer.
-fn acknowledge(job: Job, done: Done) {
+fn acknowledge(job: QueueJob, done: JobResult) {
     let rows = match (&job, done) {
-        (_, Done::Rows(rows)) => rows,
-        (_, Done::Put(put)) => {
-            if let Job::Put(_, answer) = job {
+        (_, JobResult::Rows(rows)) => rows,
+        (_, JobResult::Put(put)) => {
+            if let QueueJob::Put(_, answer) = job {
                 drop(answer.send(Ok(put)));
             }
             return;
         }
-        (_, Done::Full) => return refuse(job, &Error::QueueFull),
+        (_, JobResult::Full) => return refuse(job, &Error::QueueFull),
     };
     match job {
-        // Its answer is `Done::Put`.
-        Job::Put(_, answer) => drop(answer.send(Err(Error::Closed))),
-        Job::Settle(_, _, _, answer) | Job::Close(answer) => drop(answer.send(Ok(()))),
-        Job::Replay(_, _, answer) | Job::Hasten(_, answer) | Job::Prune(_, answer) => {
+        // Its answer is `JobResult::PutOutcome`.
+        QueueJob::Put(_, answer) => drop(answer.send(Err(Error::Closed))),
+        QueueJob::Settle(_, _, _, answer) | QueueJob::Close(answer) => drop(answer.send(Ok(()))),
+        QueueJob::Replay(_, _, answer)
+        | QueueJob::Hasten(_, answer)
+        | QueueJob::Prune(_, answer) => {
             drop(answer.send(Ok(rows)));
         }
     }
 }
 
-fn refuse(job: Job, error: &Error) {
+fn refuse(job: QueueJob, error: &Error) {
     match job {
-        Job::Put(_, answer) => drop(answer.send(Err(error.clone()))),
-        Job::Settle(_, _, _, answer) | Job::Close(answer) => {
+        QueueJob::Put(_, answer) => drop(answer.send(Err(error.clone()))),
+        QueueJob::Settle(_, _, _, answer) | QueueJob::Close(answer) => {
             drop(answer.send(Err(error.clone())));
         }
-        Job::Replay(_, _, answer) | Job::Hasten(_, answer) | Job::Prune(_, answer) => {
+        QueueJob::Replay(_, _, answer)
+        | QueueJob::Hasten(_, answer)
+        | QueueJob::Prune(_, answer) => {
             drop(answer.send(Err(error.clone())));
         }
     }
@@ -307,18 +322,22 @@ fn refuse(job: Job, error: &Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Queue;
+    use crate::queue::MessageQueue;
     use weappd_base::tasks::Work;
 
     /// What a writer at the file answers when one message of `size` bytes comes.
-    async fn put_one(writer: &mut Writer, key: &str, size: usize) -> Result<Put, Error> {
+    async fn put_one(
+        writer: &mut QueueWriter,
+        key: &str,
+        size: usize,
+    ) -> Result<PutOutcome, Error> {
         let (answer, answered) = oneshot::channel();
         let message = NewMessage {
             body: "x".repeat(size),
             ..message(key)
         };
         writer
-            .write(vec![Job::Put(Box::new(message), answer)])
+            .write(vec![QueueJob::Put(Box::new(message), answer)])
             .await;
         answered.await.expect("an answer")
     }
@@ -329,7 +348,7 @@ mod tests {
             let dir = tempfile::TempDir::new().expect("a directory");
             let path = dir.path().join("inbox.db");
             let work = Work::current();
-            let queue = Queue::open(path.clone(), 1000, &work);
+            let queue = MessageQueue::open(path.clone(), 1000, &work);
             queue.await.expect("opens").close().await;
             let free = SqliteConnectOptions::new().filename(&path);
             let open = async |options| SqliteConnection::connect_with(options).await;
@@ -343,7 +362,7 @@ mod tests {
                 .clone()
                 .pragma("max_page_count", (pages + 2).to_string());
             let conn = open(&full).await.expect("opens");
-            let mut writer = Writer {
+            let mut writer = QueueWriter {
                 conn: Some(conn),
                 options: full,
                 queue: mpsc::channel(1).1,
@@ -353,7 +372,7 @@ mod tests {
                 max_waiting: 1000,
             };
             let first = put_one(&mut writer, "first", 10).await.expect("space");
-            assert_eq!(first, Put::New);
+            assert_eq!(first, PutOutcome::New);
             for _ in 0..3 {
                 let mut answers = Vec::new();
                 let batch = (0..jobs).map(|n| {
@@ -363,7 +382,7 @@ mod tests {
                         body: "x".repeat(size),
                         ..message(&n.to_string())
                     };
-                    Job::Put(Box::new(message), answer)
+                    QueueJob::Put(Box::new(message), answer)
                 });
                 let batch = batch.collect();
                 writer.write(batch).await;
@@ -376,17 +395,17 @@ mod tests {
             }
             // What fits goes in while the disk is full for the rest.
             let small = put_one(&mut writer, "small", 10).await;
-            assert_eq!(small.expect("space"), Put::New);
+            assert_eq!(small.expect("space"), PutOutcome::New);
             put_one(&mut writer, "large", 100_000)
                 .await
                 .expect_err("no space");
             writer.options = free;
             for key in ["0", "1"] {
                 let put = put_one(&mut writer, key, size).await.expect("space");
-                assert_eq!(put, Put::New, "{key}");
+                assert_eq!(put, PutOutcome::New, "{key}");
             }
             let again = put_one(&mut writer, "first", 10).await.expect("known");
-            assert_eq!((again, writer.waiting), (Put::Waiting, 4));
+            assert_eq!((again, writer.waiting), (PutOutcome::Waiting, 4));
         }
     }
 
@@ -406,7 +425,7 @@ mod tests {
     async fn what_waits_shares_a_transaction() {
         let dir = tempfile::TempDir::new().expect("a directory");
         let path = dir.path().join("inbox.db");
-        let queue = Queue::open(path, 1000, &Work::current())
+        let queue = MessageQueue::open(path, 1000, &Work::current())
             .await
             .expect("opens");
         let log = || std::fs::metadata(dir.path().join("inbox.db-wal")).map_or(0, |m| m.len());
@@ -414,7 +433,10 @@ mod tests {
         // One thread: all of them ask before the writer runs.
         let puts = (0..200).map(|n| queue.put(message(&n.to_string())));
         let put = futures_util::future::join_all(puts).await;
-        assert!(put.into_iter().all(|put| matches!(put, Ok(Put::New))));
+        assert!(
+            put.into_iter()
+                .all(|put| matches!(put, Ok(PutOutcome::New)))
+        );
         // A transaction of its own for each would write some pages for each.
         assert!(log() - before < 200 * 4096, "{} bytes", log() - before);
     }

@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 16;
 
 /// An element on the way down.
 #[derive(Default)]
-struct Open {
+struct OpenElement {
     name: String,
     fields: Map<String, Value>,
     text: String,
@@ -23,7 +23,7 @@ struct Open {
 /// The root's children as a JSON object; none if it is no such XML.
 pub(crate) fn to_json(text: &str) -> Option<Map<String, Value>> {
     let mut reader = Reader::from_str(text);
-    let mut path: Vec<Open> = Vec::new();
+    let mut path: Vec<OpenElement> = Vec::new();
     let mut root = None;
     loop {
         match reader.read_event().ok()? {
@@ -58,15 +58,15 @@ pub(crate) fn to_json(text: &str) -> Option<Map<String, Value>> {
     }
 }
 
-fn open(name: &str) -> Open {
-    Open {
+fn open(name: &str) -> OpenElement {
+    OpenElement {
         name: name.to_owned(),
-        ..Open::default()
+        ..OpenElement::default()
     }
 }
 
 /// Adds text to the innermost element; outside of all only space may stand.
-fn add(path: &mut [Open], text: &str, is_literal: bool) -> Option<()> {
+fn add(path: &mut [OpenElement], text: &str, is_literal: bool) -> Option<()> {
     match path.last_mut() {
         Some(open) => {
             open.text.push_str(text);
@@ -88,7 +88,7 @@ fn resolve(entity: &BytesRef<'_>) -> Option<String> {
     resolve_xml_entity(name).map(str::to_owned)
 }
 
-fn value(done: Open) -> Value {
+fn value(done: OpenElement) -> Value {
     if !done.fields.is_empty() {
         return Value::Object(done.fields);
     }

@@ -1,7 +1,7 @@
 //! Sessions in memory: bounded, and never wiser than the store.
 //!
 //! A session read from the store may be logged out while it is on its way here. So a
-//! reader takes a [`Ticket`] before it asks the store, and what it read is kept only if
+//! reader takes a [`CacheTicket`] before it asks the store, and what it read is kept only if
 //! nothing was forgotten meanwhile in the same part of the key space.
 
 use std::sync::Arc;
@@ -10,35 +10,35 @@ use parking_lot::Mutex;
 use quick_cache::sync::{Cache as QuickCache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
-use crate::session::Session;
-use crate::skey::{BuildAsIs, SkeyHash};
+use crate::session::CachedSession;
+use crate::skey::{BuildSkeyHasher, SkeyHash};
 
 /// How many parts of the key space count their forgettings apart.
 const PARTS: usize = 64;
 
 #[derive(Clone)]
-struct ByBytes;
+struct SessionWeighter;
 
-impl Weighter<SkeyHash, Arc<Session>> for ByBytes {
-    fn weight(&self, _: &SkeyHash, session: &Arc<Session>) -> u64 {
+impl Weighter<SkeyHash, Arc<CachedSession>> for SessionWeighter {
+    fn weight(&self, _: &SkeyHash, session: &Arc<CachedSession>) -> u64 {
         session.weight()
     }
 }
 
 /// Permission to keep what is read from the store from now on.
-pub(crate) struct Ticket {
+pub(crate) struct CacheTicket {
     hash: SkeyHash,
     forgotten: u64,
 }
 
 /// The sessions remembered.
-pub(crate) struct Cache {
-    sessions: QuickCache<SkeyHash, Arc<Session>, ByBytes, BuildAsIs>,
+pub(crate) struct SessionCache {
+    sessions: QuickCache<SkeyHash, Arc<CachedSession>, SessionWeighter, BuildSkeyHasher>,
     /// How often something was forgotten, by part of the key space.
     forgotten: [Mutex<u64>; PARTS],
 }
 
-impl Cache {
+impl SessionCache {
     /// Remembers sessions of about `bytes` in total.
     pub(crate) fn new(bytes: u64) -> Self {
         let options = OptionsBuilder::new()
@@ -49,28 +49,28 @@ impl Cache {
         Self {
             sessions: QuickCache::with_options(
                 options,
-                ByBytes,
-                BuildAsIs::default(),
+                SessionWeighter,
+                BuildSkeyHasher::default(),
                 DefaultLifecycle::default(),
             ),
             forgotten: std::array::from_fn(|_| Mutex::new(0)),
         }
     }
 
-    pub(crate) fn get(&self, hash: &SkeyHash) -> Option<Arc<Session>> {
+    pub(crate) fn get(&self, hash: &SkeyHash) -> Option<Arc<CachedSession>> {
         self.sessions.get(hash)
     }
 
     /// Must be called before the store is asked.
-    pub(crate) fn ticket(&self, hash: SkeyHash) -> Ticket {
-        Ticket {
+    pub(crate) fn ticket(&self, hash: SkeyHash) -> CacheTicket {
+        CacheTicket {
             hash,
             forgotten: *self.part(&hash).lock(),
         }
     }
 
     /// Keeps a session that was read from the store, unless it may have ended meanwhile.
-    pub(crate) fn keep(&self, ticket: &Ticket, session: Arc<Session>) {
+    pub(crate) fn keep(&self, ticket: &CacheTicket, session: Arc<CachedSession>) {
         let forgotten = self.part(&ticket.hash).lock();
         if *forgotten == ticket.forgotten {
             self.sessions.insert(ticket.hash, session);
@@ -79,7 +79,7 @@ impl Cache {
 
     /// Keeps a session the store has just opened. Only the store's one writer may call
     /// this, in the order of its transactions.
-    pub(crate) fn opened(&self, session: Arc<Session>) {
+    pub(crate) fn opened(&self, session: Arc<CachedSession>) {
         let _in_order = self.part(&session.hash).lock();
         self.sessions.insert(session.hash, session);
     }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_was_forgotten_while_it_was_read_is_not_kept() {
-        let cache = Cache::new(1 << 20);
+        let cache = SessionCache::new(1 << 20);
         let hash = SkeyHash([7; 32]);
         let late = cache.ticket(hash);
         cache.forget(&hash);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded() {
-        let cache = Cache::new(100_000);
+        let cache = SessionCache::new(100_000);
         for n in 0..10_000_u32 {
             let hash = SkeyHash::of(&n.to_string());
             cache.opened(Arc::new(session(hash)));

@@ -1,6 +1,6 @@
 //! Check: who does this request come from?
 //!
-//! The hottest path of the house. What is in memory is answered on the caller's thread,
+//! The most used path of all. What is in memory is answered on the caller's thread,
 //! without the database, without an await, without holding a lock; everything else goes
 //! to the store once.
 
@@ -11,23 +11,24 @@ use http::HeaderMap;
 use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
 
+use crate::breaker::CheckSource;
 use crate::error::Error;
-use crate::identity::{Denied, Identity};
-use crate::pulse::Ask;
-use crate::session::{Limits, Session};
-use crate::sessions::Sessions;
-use crate::skey::{Presented, SkeyHash};
-use crate::store::Wanted;
+use crate::identity::{AuthError, UserIdentity};
+use crate::session::CachedSession;
+use crate::session_lifetime::SessionLifetime;
+use crate::sessions::SessionService;
+use crate::skey::{PresentedSkey, SkeyHash};
+use crate::store::records::SessionLookup;
 
 /// What memory alone can say.
-pub(crate) enum Recall {
-    Answer(Result<Arc<Session>, Denied>),
+pub(crate) enum CacheLookup {
+    Answer(Result<Arc<CachedSession>, AuthError>),
     /// The store must be asked.
-    Ask(Question),
+    AskStore(SessionQuery),
 }
 
 /// A session the store is to be asked for, freed from the request's headers.
-pub(crate) struct Question {
+pub(crate) struct SessionQuery {
     pub(crate) hash: SkeyHash,
     pub(crate) skey: Secret,
     pub(crate) id: Option<String>,
@@ -36,9 +37,9 @@ pub(crate) struct Question {
 /// How long a check waits for the store to confirm what memory knows.
 const RECHECK: Duration = Duration::from_secs(1);
 
-impl Question {
-    fn wanted(&self) -> Wanted<'_> {
-        Wanted {
+impl SessionQuery {
+    fn wanted(&self) -> SessionLookup<'_> {
+        SessionLookup {
             hash: self.hash,
             skey: self.skey.expose(),
             id: self.id.as_deref(),
@@ -47,51 +48,60 @@ impl Question {
     }
 }
 
-impl Sessions {
+impl SessionService {
     /// Who the request comes from, by `X-WX-Skey`, by `X-WX-Id` and `X-WX-Skey`, or by
     /// `Authorization: Bearer`.
-    pub async fn check_headers(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Denied> {
+    pub async fn check_headers(&self, headers: &HeaderMap) -> Result<Arc<UserIdentity>, AuthError> {
         let session = self.check(headers).await?;
         Ok(Arc::clone(&session.identity))
     }
 
     /// The same, if memory alone can tell: spares a hot path its future.
-    pub fn recall_headers(&self, headers: &HeaderMap) -> Option<Result<Arc<Identity>, Denied>> {
-        match self.recall(headers) {
-            Recall::Answer(answer) => Some(answer.map(|session| Arc::clone(&session.identity))),
-            Recall::Ask(_) => None,
+    pub fn check_headers_in_cache(
+        &self,
+        headers: &HeaderMap,
+    ) -> Option<Result<Arc<UserIdentity>, AuthError>> {
+        match self.check_cache(headers) {
+            CacheLookup::Answer(answer) => {
+                Some(answer.map(|session| Arc::clone(&session.identity)))
+            }
+            CacheLookup::AskStore(_) => None,
         }
     }
 
-    pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<Arc<Session>, Denied> {
-        match self.recall(headers) {
-            Recall::Answer(answer) => answer,
-            Recall::Ask(question) => self.ask(question).await,
+    pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<Arc<CachedSession>, AuthError> {
+        match self.check_cache(headers) {
+            CacheLookup::Answer(answer) => answer,
+            CacheLookup::AskStore(question) => self.ask(question).await,
         }
     }
 
     /// Checks an id and skey that came as parameters of a call.
-    pub(crate) async fn check_pair(&self, id: &str, skey: &str) -> Result<Arc<Session>, Denied> {
-        match self.recall_presented(&Presented::pair(id, skey)?) {
-            Recall::Answer(answer) => answer,
-            Recall::Ask(question) => self.ask(question).await,
+    pub(crate) async fn check_pair(
+        &self,
+        id: &str,
+        skey: &str,
+    ) -> Result<Arc<CachedSession>, AuthError> {
+        match self.check_in_cache(&PresentedSkey::pair(id, skey)?) {
+            CacheLookup::Answer(answer) => answer,
+            CacheLookup::AskStore(question) => self.ask(question).await,
         }
     }
 
-    pub(crate) fn recall(&self, headers: &HeaderMap) -> Recall {
-        match Presented::read(headers) {
-            Ok(presented) => self.recall_presented(&presented),
-            Err(denied) => Recall::Answer(Err(denied)),
+    pub(crate) fn check_cache(&self, headers: &HeaderMap) -> CacheLookup {
+        match PresentedSkey::read(headers) {
+            Ok(presented) => self.check_in_cache(&presented),
+            Err(denied) => CacheLookup::Answer(Err(denied)),
         }
     }
 
-    fn recall_presented(&self, presented: &Presented<'_>) -> Recall {
+    fn check_in_cache(&self, presented: &PresentedSkey<'_>) -> CacheLookup {
         let hash = SkeyHash::of(presented.skey);
         match self.shared().cache.get(&hash) {
             Some(session) if self.is_fresh(&session, presented.skey) => {
-                Recall::Answer(self.admit(session, presented.id))
+                CacheLookup::Answer(self.admit(session, presented.id))
             }
-            _ => Recall::Ask(Question {
+            _ => CacheLookup::AskStore(SessionQuery {
                 hash,
                 skey: Secret::new(presented.skey),
                 id: presented.id.map(str::to_owned),
@@ -99,24 +109,30 @@ impl Sessions {
         }
     }
 
-    pub(crate) async fn ask(&self, question: Question) -> Result<Arc<Session>, Denied> {
+    pub(crate) async fn ask(
+        &self,
+        question: SessionQuery,
+    ) -> Result<Arc<CachedSession>, AuthError> {
         let id = question.id.clone();
-        let session = self.look_up(question).await.map_err(Denied::Failed)?;
-        self.admit(session.ok_or(Denied::Unknown)?, id.as_deref())
+        let session = self.look_up(question).await.map_err(AuthError::Failed)?;
+        self.admit(session.ok_or(AuthError::Unknown)?, id.as_deref())
     }
 
     /// The session, expired or not; the database is asked where its connections are.
-    pub(crate) async fn look_up(&self, question: Question) -> Result<Option<Arc<Session>>, Error> {
+    pub(crate) async fn look_up(
+        &self,
+        question: SessionQuery,
+    ) -> Result<Option<Arc<CachedSession>>, Error> {
         let sessions = self.clone();
         self.shared()
             .work
-            .run(async move { sessions.remember(&question.wanted()).await })
+            .run(async move { sessions.cached_or_stored(&question.wanted()).await })
             .await?
     }
 
     /// Whether memory may answer without the store: always where nobody else writes it,
     /// and while the store fails.
-    fn is_fresh(&self, session: &Session, skey: &str) -> bool {
+    fn is_fresh(&self, session: &CachedSession, skey: &str) -> bool {
         let shared = self.shared();
         let Some(millis) = shared.recheck_millis else {
             return true;
@@ -125,10 +141,10 @@ impl Sessions {
         if session.is_confirmed(now, millis) {
             return true;
         }
-        match shared.pulse.ask(now) {
-            Ask::Store => return false,
-            Ask::Memory => {}
-            Ask::MemoryAndTry => self.try_store(Question {
+        match shared.breaker.source(now) {
+            CheckSource::Store => return false,
+            CheckSource::Cache => {}
+            CheckSource::CacheAndProbe => self.try_store(SessionQuery {
                 hash: session.hash,
                 skey: Secret::new(skey),
                 id: None,
@@ -138,34 +154,34 @@ impl Sessions {
     }
 
     /// Asks a failing store for a session, beside the request.
-    fn try_store(&self, question: Question) {
+    fn try_store(&self, question: SessionQuery) {
         let sessions = self.clone();
         self.spawn(async move {
             let known = sessions.shared().cache.get(&question.hash);
-            // What it says is in memory or in the pulse afterwards.
-            let _asked = sessions.compare(&question.wanted(), known).await;
+            // What it says is in memory or in the breaker afterwards.
+            let _asked = sessions.ask_store(&question.wanted(), known).await;
         });
     }
 
     /// The session from memory or from the store, expired or not. While the store fails,
     /// memory answers.
-    pub(crate) async fn remember(
+    pub(crate) async fn cached_or_stored(
         &self,
-        wanted: &Wanted<'_>,
-    ) -> Result<Option<Arc<Session>>, Error> {
+        wanted: &SessionLookup<'_>,
+    ) -> Result<Option<Arc<CachedSession>>, Error> {
         let known = self.shared().cache.get(&wanted.hash);
         match &known {
             Some(session) if self.is_fresh(session, wanted.skey) => Ok(known),
-            _ => self.compare(wanted, known).await,
+            _ => self.ask_store(wanted, known).await,
         }
     }
 
     /// Asks the store, whatever memory says.
-    async fn compare(
+    async fn ask_store(
         &self,
-        wanted: &Wanted<'_>,
-        known: Option<Arc<Session>>,
-    ) -> Result<Option<Arc<Session>>, Error> {
+        wanted: &SessionLookup<'_>,
+        known: Option<Arc<CachedSession>>,
+    ) -> Result<Option<Arc<CachedSession>>, Error> {
         let shared = self.shared();
         let now = shared.clock.unix_millis();
         if let Some(session) = &known {
@@ -173,20 +189,20 @@ impl Sessions {
             session.confirm(now);
         }
         let ticket = shared.cache.ticket(wanted.hash);
-        let asked = Wanted {
+        let asked = SessionLookup {
             patience: known.as_ref().map(|_| RECHECK),
             ..*wanted
         };
         let found = match (shared.store.find(&asked).await, &known) {
             (Ok(found), _) => {
-                if shared.pulse.answers() {
+                if shared.breaker.record_success() {
                     tracing::info!("the session store answers again");
                 }
                 found
             }
             (Err(Error::Closed), Some(_)) => return Ok(known),
             (Err(err), Some(_)) => {
-                if shared.pulse.fails(shared.clock.unix_millis()) {
+                if shared.breaker.record_failure(shared.clock.unix_millis()) {
                     tracing::warn!(error = chain(&err), "sessions are checked from memory");
                 }
                 return Ok(known);
@@ -207,7 +223,7 @@ impl Sessions {
         let Some(app) = shared.apps.get(&found.appid) else {
             return Ok(None);
         };
-        let session = Session::new(wanted.hash, found, Limits::from(&*app));
+        let session = CachedSession::new(wanted.hash, found, SessionLifetime::from(&*app));
         if let Some(known) = &known {
             session.follow(known);
         }
@@ -217,9 +233,13 @@ impl Sessions {
         Ok(Some(session))
     }
 
-    fn admit(&self, session: Arc<Session>, id: Option<&str>) -> Result<Arc<Session>, Denied> {
+    fn admit(
+        &self,
+        session: Arc<CachedSession>,
+        id: Option<&str>,
+    ) -> Result<Arc<CachedSession>, AuthError> {
         if id.is_some_and(|id| id != session.identity.id) {
-            return Err(Denied::Unknown);
+            return Err(AuthError::Unknown);
         }
         let shared = self.shared();
         if session.visit(shared.clock.unix_secs())? {

@@ -98,7 +98,7 @@ impl Default for Config {
 }
 
 /// Where the store is.
-pub(crate) enum Place {
+pub(crate) enum StorePlace {
     Sqlite(PathBuf),
     Mysql(Box<MySqlConnectOptions>),
 }
@@ -177,14 +177,14 @@ impl Config {
     }
 
     /// Where the store is, with relative paths taken from `data_dir`.
-    pub(crate) fn place(&self, data_dir: &Path) -> Result<Place, Error> {
+    pub(crate) fn place(&self, data_dir: &Path) -> Result<StorePlace, Error> {
         if !self.is_shared() {
-            return self.sqlite_file(data_dir).map(Place::Sqlite);
+            return self.sqlite_file(data_dir).map(StorePlace::Sqlite);
         }
         let refused = || Error::StoreKind(without_password(&self.store));
         let options: MySqlConnectOptions = self.store.parse().map_err(|_| refused())?;
         match options.get_database() {
-            Some(name) if !name.is_empty() => Ok(Place::Mysql(Box::new(options))),
+            Some(name) if !name.is_empty() => Ok(StorePlace::Mysql(Box::new(options))),
             _ => Err(refused()),
         }
     }
@@ -318,8 +318,8 @@ mod tests {
         };
         let good = config("mysql://root:pa%40ss@db:3307/cAuth");
         match good.place(Path::new("/data")).expect("a place") {
-            Place::Mysql(options) => assert_eq!(options.get_port(), 3307),
-            Place::Sqlite(_) => panic!("no file"),
+            StorePlace::Mysql(options) => assert_eq!(options.get_port(), 3307),
+            StorePlace::Sqlite(_) => panic!("no file"),
         }
         assert!(!format!("{good:?}").contains("pa%40ss"), "{good:?}");
         for store in ["mysql://root:pass@db", "mysql://root:pass@db/", "mysql:x"] {

@@ -12,15 +12,15 @@ use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
 use weappd_wechat::{CallError, lenient_json, open_data};
 
-use crate::decryption::{Demand, SealedText, UserOpenData};
+use crate::data_kind::DataKind;
+use crate::decryption::{DataRequirement, SealedText, UserOpenData};
 use crate::error::{Error, UNOPENED};
 use crate::http::body;
 use crate::key::KeyOwner;
-use crate::kind::Kind;
-use crate::limits::Bringer;
-use crate::session::{Session, name_user};
-use crate::sessions::Sessions;
-use crate::store::NewInfo;
+use crate::limits::DataSender;
+use crate::session::{CachedSession, name_user};
+use crate::sessions::SessionService;
+use crate::store::writes::NewProfile;
 
 /// The longest nickname, in characters: WeChat allows 32.
 const MAX_NICK: usize = 64;
@@ -37,7 +37,7 @@ const NOT_THEIRS: [&str; 5] = [
 
 /// Why what a phone brought is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DataFault {
+pub(crate) enum OpenDataError {
     #[error("{0}")]
     Input(&'static str),
     /// The user has no session key that this weappd can read.
@@ -60,7 +60,7 @@ pub(crate) enum DataFault {
     )]
     ProvenByCode,
     #[error("the data is of the kind {found}, not {wanted}")]
-    Kind { found: Kind, wanted: Kind },
+    Kind { found: DataKind, wanted: DataKind },
     #[error("the data is older than the configuration allows")]
     Stale,
     #[error("the signature does not fit: rawData is not WeChat's, or of an older login")]
@@ -81,10 +81,10 @@ pub(crate) enum DataFault {
     #[error(transparent)]
     Call(CallError),
     #[error(transparent)]
-    House(Error),
+    Internal(Error),
 }
 
-impl From<Error> for DataFault {
+impl From<Error> for OpenDataError {
     fn from(err: Error) -> Self {
         match err {
             Error::Call(err) => Self::Call(err),
@@ -92,12 +92,12 @@ impl From<Error> for DataFault {
             Error::TooManyFailures { retry_secs } => Self::TooManyFailures { retry_secs },
             Error::Unopened => Self::Unopened,
             Error::Encoding(err) => Self::Encoding(err),
-            err => Self::House(err),
+            err => Self::Internal(err),
         }
     }
 }
 
-impl DataFault {
+impl OpenDataError {
     /// The same where WeChat's numbers speak of a code.
     pub(crate) fn of_code(self) -> Self {
         match self {
@@ -134,7 +134,7 @@ fn is_foreign(errcode: i64) -> bool {
 
 /// What the phone says of its user.
 #[derive(Debug)]
-pub(crate) enum Profile {
+pub(crate) enum ProfileUpdate {
     /// What the user typed and chose.
     Chosen(Map<String, Value>),
     /// What `wx.getUserInfo` gave, with its signature.
@@ -150,11 +150,11 @@ struct ProfileBody {
     signature: Option<String>,
 }
 
-impl Profile {
+impl ProfileUpdate {
     /// Reads `{"nickName"?, "avatarUrl"?}` or `{"rawData", "signature"}`.
-    pub(crate) fn read(text: &[u8]) -> Result<Self, DataFault> {
+    pub(crate) fn read(text: &[u8]) -> Result<Self, OpenDataError> {
         let body: ProfileBody = body::object(text).map_err(|_| {
-            DataFault::Input(
+            OpenDataError::Input(
                 "the body must be a JSON object: {\"nickName\"?, \"avatarUrl\"?} or {\"rawData\", \"signature\"}",
             )
         })?;
@@ -162,7 +162,7 @@ impl Profile {
         if let Some(nick) = body.nick_name {
             let whole = !nick.trim().is_empty() && !nick.chars().any(char::is_control);
             if !whole || nick.chars().count() > MAX_NICK {
-                return Err(DataFault::Input(
+                return Err(OpenDataError::Input(
                     "nickName must be 1 to 64 characters of text",
                 ));
             }
@@ -170,7 +170,7 @@ impl Profile {
         }
         if let Some(avatar) = body.avatar_url {
             if !is_picture(&avatar) {
-                return Err(DataFault::Input(
+                return Err(OpenDataError::Input(
                     "avatarUrl must be an https address, or the path of an uploaded file",
                 ));
             }
@@ -182,7 +182,7 @@ impl Profile {
                 signature,
             }),
             (None, None, false) => Ok(Self::Chosen(fields)),
-            _ => Err(DataFault::Input(
+            _ => Err(OpenDataError::Input(
                 "bring nickName or avatarUrl, or else rawData with its signature",
             )),
         }
@@ -198,9 +198,9 @@ pub(crate) fn is_picture(url: &str) -> bool {
     place && url.len() <= MAX_AVATAR && url.bytes().all(|c| c.is_ascii_graphic() && c != b'\\')
 }
 
-impl Sessions {
+impl SessionService {
     /// The keys WeChat gave at the user's last logins, the newest first.
-    pub(crate) async fn session_keys(&self, session: &Session) -> Result<Vec<Secret>, Error> {
+    pub(crate) async fn session_keys(&self, session: &CachedSession) -> Result<Vec<Secret>, Error> {
         self.keys_of(KeyOwner::of(session)).await
     }
 
@@ -216,34 +216,34 @@ impl Sessions {
     /// of now.
     pub(crate) async fn open_data(
         &self,
-        session: &Session,
+        session: &CachedSession,
         address: Option<IpAddr>,
         sealed: SealedText<'_>,
-    ) -> Result<UserOpenData, DataFault> {
+    ) -> Result<UserOpenData, OpenDataError> {
         let keys = self.session_keys(session).await?;
         if keys.is_empty() {
-            return Err(DataFault::NoKey);
+            return Err(OpenDataError::NoKey);
         }
         let who = &session.identity;
-        let bringer = Bringer {
+        let bringer = DataSender {
             appid: &who.appid,
             openid: &who.openid,
             address,
         };
         Ok(self
-            .open_sealed(bringer, &keys, sealed, Demand::New)
+            .open_sealed(bringer, &keys, sealed, DataRequirement::New)
             .await?)
     }
 
     /// Keeps what the phone says of its user; gives the whole user object.
     pub(crate) async fn put_profile(
         &self,
-        session: &Session,
-        profile: Profile,
-    ) -> Result<String, DataFault> {
+        session: &CachedSession,
+        profile: ProfileUpdate,
+    ) -> Result<String, OpenDataError> {
         let told = match profile {
-            Profile::Chosen(fields) => fields,
-            Profile::Signed {
+            ProfileUpdate::Chosen(fields) => fields,
+            ProfileUpdate::Signed {
                 raw_data,
                 signature,
             } => self.signed(session, &raw_data, &signature).await?,
@@ -254,7 +254,7 @@ impl Sessions {
         fields.extend(told);
         name_user(&mut fields, &known.openid, known.unionid.as_deref());
         let whole = Value::Object(fields).to_string();
-        let info = NewInfo {
+        let info = NewProfile {
             user: session.user,
             who: Arc::clone(known),
             user_info: whole.clone(),
@@ -270,19 +270,19 @@ impl Sessions {
 
     async fn signed(
         &self,
-        session: &Session,
+        session: &CachedSession,
         raw_data: &str,
         signature: &str,
-    ) -> Result<Map<String, Value>, DataFault> {
+    ) -> Result<Map<String, Value>, OpenDataError> {
         let keys = self.session_keys(session).await?;
         if keys.is_empty() {
-            return Err(DataFault::NoKey);
+            return Err(OpenDataError::NoKey);
         }
         let mut keys = keys.iter();
         if !keys.any(|key| open_data::is_raw_data_signed(raw_data, key, signature)) {
-            return Err(DataFault::Unsigned);
+            return Err(OpenDataError::Unsigned);
         }
-        public_fields(raw_data).ok_or(DataFault::Input("rawData holds no JSON object"))
+        public_fields(raw_data).ok_or(OpenDataError::Input("rawData holds no JSON object"))
     }
 }
 
@@ -300,16 +300,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(text: &str) -> Result<Profile, DataFault> {
-        Profile::read(text.as_bytes())
+    fn read(text: &str) -> Result<ProfileUpdate, OpenDataError> {
+        ProfileUpdate::read(text.as_bytes())
     }
 
     #[test]
     fn a_profile_is_chosen_or_signed() {
         let chosen = read(r#"{"nickName":"三木","avatarUrl":"/weapp/files/a.png"}"#);
-        assert!(matches!(chosen, Ok(Profile::Chosen(fields)) if fields.len() == 2));
+        assert!(matches!(chosen, Ok(ProfileUpdate::Chosen(fields)) if fields.len() == 2));
         let signed = read(r#"{"rawData":"{}","signature":"s"}"#);
-        assert!(matches!(signed, Ok(Profile::Signed { .. })));
+        assert!(matches!(signed, Ok(ProfileUpdate::Signed { .. })));
         for text in [
             "",
             "{}",
@@ -324,16 +324,16 @@ mod tests {
             r#"{"avatarUrl":"/\\\\evil.example/a.png"}"#,
             r#"{"avatarUrl":"https://a b/"}"#,
         ] {
-            assert!(matches!(read(text), Err(DataFault::Input(_))), "{text}");
+            assert!(matches!(read(text), Err(OpenDataError::Input(_))), "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn no_body_panics(text in prop::collection::vec(any::<u8>(), 0..200), nick in ".*") {
-            drop(Profile::read(&text));
+            drop(ProfileUpdate::read(&text));
             let body = serde_json::json!({"nickName": nick}).to_string();
-            if let Ok(Profile::Chosen(fields)) = read(&body) {
+            if let Ok(ProfileUpdate::Chosen(fields)) = read(&body) {
                 prop_assert_eq!(&fields["nickName"], &nick);
             }
         }

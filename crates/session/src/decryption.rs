@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep_until};
 use weappd_base::secret::Secret;
 use weappd_wechat::open_data::{self, SealedData};
 
+use crate::data_kind::DataKind;
 use crate::error::Error;
-use crate::kind::Kind;
-use crate::limits::Bringer;
-use crate::sessions::Sessions;
+use crate::limits::DataSender;
+use crate::sessions::SessionService;
 
 /// When a failure is told, counted from the beginning of the work, which is done long before.
 const TOLD_AFTER: Duration = Duration::from_millis(20);
@@ -33,7 +33,7 @@ pub(crate) struct SealedText<'a> {
 
 /// What data must be to be taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Demand {
+pub(crate) enum DataRequirement {
     /// A user object, however old.
     UserInfo,
     /// Of any kind, but new.
@@ -45,19 +45,19 @@ pub(crate) enum Demand {
 /// Data that is this user's.
 #[derive(Debug)]
 pub(crate) struct UserOpenData {
-    pub(crate) kind: Kind,
+    pub(crate) kind: DataKind,
     pub(crate) text: String,
     pub(crate) data: serde_json::Value,
 }
 
-impl Sessions {
+impl SessionService {
     /// Opens data with the first of `keys` that fits.
     pub(crate) async fn open_sealed(
         &self,
-        bringer: Bringer<'_>,
+        bringer: DataSender<'_>,
         keys: &[Secret],
         sealed: SealedText<'_>,
-        demand: Demand,
+        demand: DataRequirement,
     ) -> Result<UserOpenData, Error> {
         let shared = self.shared();
         // What everybody can see of the data, without any key.
@@ -69,11 +69,13 @@ impl Sessions {
         // All keys, whichever fits.
         for key in keys {
             let opened = sealed.open(bringer.appid, key).ok().and_then(|opened| {
-                let kind = Kind::of(&opened.data, bringer.openid)?;
+                let kind = DataKind::of(&opened.data, bringer.openid)?;
                 let fits = match demand {
-                    Demand::UserInfo => kind == Kind::UserInfo,
-                    Demand::New => self.is_new(&opened.data),
-                    Demand::Whole => kind != Kind::Other || opened.data.get("watermark").is_some(),
+                    DataRequirement::UserInfo => kind == DataKind::UserInfo,
+                    DataRequirement::New => self.is_new(&opened.data),
+                    DataRequirement::Whole => {
+                        kind != DataKind::Other || opened.data.get("watermark").is_some()
+                    }
                 };
                 fits.then_some(UserOpenData {
                     kind,

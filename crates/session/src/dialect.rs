@@ -2,7 +2,7 @@
 //!
 //! To add one: a file here with pure functions from what happened to bytes, a line in the
 //! list below, and its routes in `http.rs`. Every failed login reaches a dialect as a
-//! [`Fault`]; its `match` has no `_`, so that a new fault does not compile until each
+//! [`LoginFailure`]; its `match` has no `_`, so that a new failure does not compile until each
 //! dialect has words for it.
 
 pub(crate) mod native;
@@ -13,17 +13,17 @@ pub(crate) mod wafer2;
 use std::fmt;
 
 use crate::error::Error;
-use crate::which::Stray;
+use crate::login_app::AppChoiceError;
 
 /// Why a login failed, as far as it concerns the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum LoginFailure {
     /// The request lacks something or is beyond a limit.
     Input(&'static str),
     /// There is no such mini program here.
     NoApp,
     /// The login names a mini program, and none of the site's.
-    Stray(Stray),
+    Stray(AppChoiceError),
     /// WeChat could not be asked.
     Net { timed_out: bool },
     /// WeChat said no.
@@ -38,11 +38,11 @@ pub(crate) enum Fault {
     TooMany { retry_secs: u64 },
     /// Too much of what the user brought did not open.
     TooManyFailures { retry_secs: u64 },
-    /// The house itself failed.
-    House,
+    /// weappd itself failed.
+    Internal,
 }
 
-impl From<&Error> for Fault {
+impl From<&Error> for LoginFailure {
     fn from(err: &Error) -> Self {
         use weappd_wechat::Error as Wechat;
         match err {
@@ -84,12 +84,12 @@ impl From<&Error> for Fault {
             | Error::WhichApp { .. }
             | Error::OtherKeyFile { .. }
             | Error::Closed
-            | Error::CutShort(_) => Self::House,
+            | Error::CutShort(_) => Self::Internal,
         }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for LoginFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input(what) => f.write_str(what),
@@ -112,7 +112,7 @@ impl fmt::Display for Fault {
                 f,
                 "too much data of this user did not open: nothing is opened for {retry_secs} s; log in with a code alone"
             ),
-            Self::House => f.write_str("the session store failed, try again"),
+            Self::Internal => f.write_str("the session store failed, try again"),
         }
     }
 }
@@ -125,7 +125,7 @@ fn bytes(value: &serde_json::Value) -> bytes::Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
+    use crate::identity::UserIdentity;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -146,7 +146,7 @@ mod tests {
             prop_assert_eq!(&body["data"], &json!({"userinfo": info, "skey": skey}));
             prop_assert_eq!(&read(&wafer2::user(&text))["data"], &info);
             prop_assert_eq!(&read(&rpc::decrypted(&name))["returnData"], &json!(name));
-            let identity = Identity {
+            let identity = UserIdentity {
                 appid: id.clone(),
                 openid: id.clone(),
                 unionid: Some(name.clone()),
@@ -162,7 +162,7 @@ mod tests {
 
         #[test]
         fn every_refusal_is_json_in_every_dialect(errcode in any::<i64>(), errmsg in ".*") {
-            let fault = Fault::Refused { errcode, errmsg: errmsg.clone() };
+            let fault = LoginFailure::Refused { errcode, errmsg: errmsg.clone() };
             let message = read(&wafer1::login_failed(&fault))["message"].clone();
             prop_assert!(message.as_str().is_some_and(|text| text.contains(&errmsg)));
             let error = read(&wafer2::login_failed(&fault))["error"].clone();

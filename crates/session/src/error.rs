@@ -144,7 +144,7 @@ pub enum Error {
         retry_secs: u64,
     },
 
-    /// The store is closed: the house is shutting down.
+    /// The store is closed: weappd is shutting down.
     #[error("the session store is closed: weappd is shutting down")]
     Closed,
 

@@ -1,11 +1,11 @@
 //! One exchange per code: a code works once, but requests are sent twice.
 //!
 //! A phone that repeats its login (a double tap, a lost answer, a retry) would be told
-//! 40163 by WeChat, though nothing went wrong. So the exchange of a code is flown once,
+//! 40163 by WeChat, though nothing went wrong. So a code is exchanged once (single flight),
 //! everybody who brings the code meanwhile waits for it, and for a few seconds afterwards
 //! it still gives the same session. A failed exchange is told to all who waited for it,
-//! and forgotten. Who brings the code of somebody else's flight is told what WeChat would
-//! tell: that the code is used.
+//! and forgotten. Who brings a code that somebody else brought first is told what WeChat
+//! would tell: that the code is used.
 //!
 //! An exchange that takes too long goes on when nobody waits any more: WeChat may have used
 //! the code up, and its late answer is the only one there will be. It is kept until somebody
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
 use weappd_wechat::Login;
 
-use crate::asker::Asker;
+use crate::client_fingerprint::ClientFingerprint;
 use crate::error::Error;
 use crate::skey::SkeyHash;
 
@@ -32,38 +32,38 @@ const REPEAT_MILLIS: i64 = 10_000;
 const LATE_MILLIS: i64 = 300_000;
 /// How many codes are remembered at most; beyond it a code is exchanged but not kept.
 const MAX_FLIGHTS: usize = 65_536;
-/// How many flights are looked at for clearing away whenever one boards: more than board.
+/// How many exchanges are looked at for clearing away whenever one begins: more than begin.
 const SWEEP: usize = 4;
 
 /// The exchange of a code with WeChat.
-pub(crate) type Exchange<T = Login> = BoxFuture<'static, Result<Arc<T>, Error>>;
+pub(crate) type CodeExchange<T = Login> = BoxFuture<'static, Result<Arc<T>, Error>>;
 
 /// The codes that are being exchanged for `T` or were just now, and what each led to.
-pub(crate) struct Flights<T = Login, M = Made>(Mutex<State<T, M>>);
+pub(crate) struct CodeFlights<T = Login, M = IssuedSession>(Mutex<FlightTable<T, M>>);
 
-struct State<T, M> {
-    flights: HashMap<[u8; 32], Arc<Flight<T, M>>>,
+struct FlightTable<T, M> {
+    flights: HashMap<[u8; 32], Arc<CodeFlight<T, M>>>,
     /// The same by age, with the time each was last looked at; failed ones among them.
-    by_age: VecDeque<(i64, Arc<Flight<T, M>>)>,
+    by_age: VecDeque<(i64, Arc<CodeFlight<T, M>>)>,
 }
 
 /// A code on its way to a session.
-pub(crate) struct Flight<T = Login, M = Made> {
+pub(crate) struct CodeFlight<T = Login, M = IssuedSession> {
     key: [u8; 32],
-    exchange: Shared<Exchange<T>>,
+    exchange: Shared<CodeExchange<T>>,
     /// When WeChat had answered, in milliseconds; far in the future until then.
-    landed_at: AtomicI64,
+    answered_at: AtomicI64,
     /// Whether nobody waited any more when WeChat answered, and nobody has asked since.
     is_late: AtomicBool,
     /// Who brought the code.
-    asker: Asker,
+    client: ClientFingerprint,
     /// The session this code has led to.
-    pub(crate) made: tokio::sync::Mutex<Option<M>>,
+    pub(crate) issued: tokio::sync::Mutex<Option<M>>,
 }
 
-impl<T, M> Default for Flights<T, M> {
+impl<T, M> Default for CodeFlights<T, M> {
     fn default() -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(FlightTable {
             flights: HashMap::new(),
             by_age: VecDeque::new(),
         }))
@@ -72,7 +72,7 @@ impl<T, M> Default for Flights<T, M> {
 
 /// The session a code has led to.
 #[derive(Clone)]
-pub(crate) struct Made {
+pub(crate) struct IssuedSession {
     pub(crate) skey: Secret,
     pub(crate) hash: SkeyHash,
     pub(crate) is_new_user: bool,
@@ -80,15 +80,15 @@ pub(crate) struct Made {
     pub(crate) data: Option<[u8; 32]>,
 }
 
-impl<T, M> Flights<T, M> {
-    /// The flight of this code: the one in the air or just landed, or a new one.
-    pub(crate) fn board(
+impl<T, M> CodeFlights<T, M> {
+    /// The exchange of this code: the one under way or just answered, or a new one.
+    pub(crate) fn join(
         &self,
         appid: &str,
         code: &str,
-        (asker, now_millis): (Asker, i64),
-        exchange: impl FnOnce() -> Exchange<T>,
-    ) -> Arc<Flight<T, M>> {
+        (client, now_millis): (ClientFingerprint, i64),
+        exchange: impl FnOnce() -> CodeExchange<T>,
+    ) -> Arc<CodeFlight<T, M>> {
         let key = key(appid, code);
         let mut state = self.0.lock();
         state.sweep(now_millis);
@@ -97,13 +97,13 @@ impl<T, M> Flights<T, M> {
         {
             return Arc::clone(flight);
         }
-        let flight = Arc::new(Flight {
+        let flight = Arc::new(CodeFlight {
             key,
             exchange: exchange().shared(),
-            landed_at: AtomicI64::new(i64::MAX),
+            answered_at: AtomicI64::new(i64::MAX),
             is_late: AtomicBool::new(false),
-            asker,
-            made: tokio::sync::Mutex::new(None),
+            client,
+            issued: tokio::sync::Mutex::new(None),
         });
         if state.by_age.len() < MAX_FLIGHTS {
             state.flights.insert(key, Arc::clone(&flight));
@@ -113,15 +113,15 @@ impl<T, M> Flights<T, M> {
     }
 
     /// Waits for WeChat's answer. A failure is forgotten: the code may still be good.
-    pub(crate) async fn land(
+    pub(crate) async fn wait(
         &self,
-        flight: &Arc<Flight<T, M>>,
+        flight: &Arc<CodeFlight<T, M>>,
         now_millis: impl Fn() -> i64,
     ) -> Result<Arc<T>, Error> {
         let answer = flight.exchange.clone().await;
         if answer.is_ok() {
             // The first to land sets the time; all others find it set.
-            let _first = flight.landed_at.compare_exchange(
+            let _first = flight.answered_at.compare_exchange(
                 i64::MAX,
                 now_millis(),
                 Ordering::AcqRel,
@@ -134,17 +134,17 @@ impl<T, M> Flights<T, M> {
     }
 
     /// The next who brings the code begins anew.
-    pub(crate) fn forget(&self, flight: &Arc<Flight<T, M>>) {
+    pub(crate) fn forget(&self, flight: &Arc<CodeFlight<T, M>>) {
         let mut state = self.0.lock();
-        let is_this = |kept: &Arc<Flight<T, M>>| Arc::ptr_eq(kept, flight);
+        let is_this = |kept: &Arc<CodeFlight<T, M>>| Arc::ptr_eq(kept, flight);
         if state.flights.get(&flight.key).is_some_and(is_this) {
             state.flights.remove(&flight.key);
         }
     }
 }
 
-impl<T, M> State<T, M> {
-    /// Clears the oldest landed flights away: a few at a time, so that nobody waits for many.
+impl<T, M> FlightTable<T, M> {
+    /// Clears the oldest answered exchanges away: a few at a time, so that nobody waits for many.
     fn sweep(&mut self, now_millis: i64) {
         for _ in 0..SWEEP {
             let aged = |(seen, _): &(i64, _)| (now_millis - seen).abs() > REPEAT_MILLIS;
@@ -166,33 +166,33 @@ impl<T, M> State<T, M> {
     }
 }
 
-impl<T, M> Flight<T, M> {
-    /// Whether the flight is in the air or landed just now.
+impl<T, M> CodeFlight<T, M> {
+    /// Whether the exchange is under way or was answered just now.
     fn is_good(&self, now_millis: i64) -> bool {
-        let landed_at = self.landed_at.load(Ordering::Acquire);
+        let answered_at = self.answered_at.load(Ordering::Acquire);
         // A clock set back makes no code good for longer.
         let kept = if self.is_late.load(Ordering::Acquire) {
             LATE_MILLIS
         } else {
             REPEAT_MILLIS
         };
-        landed_at == i64::MAX || now_millis.abs_diff(landed_at) <= kept.unsigned_abs()
+        answered_at == i64::MAX || now_millis.abs_diff(answered_at) <= kept.unsigned_abs()
     }
 
     /// Whether the code was brought by the same phone, as far as one can tell.
-    pub(crate) fn is_of(&self, asker: &Asker) -> bool {
-        self.asker.is_same(asker)
+    pub(crate) fn is_of(&self, client: &ClientFingerprint) -> bool {
+        self.client.is_same(client)
     }
 
     /// Nobody waits any more; says whether it was so already.
-    pub(crate) fn left(&self) -> bool {
+    pub(crate) fn abandon(&self) -> bool {
         self.is_late.swap(true, Ordering::AcqRel)
     }
 
     /// Somebody has the answer: from now on only a repetition gets it again.
-    pub(crate) fn taken(&self, now_millis: i64) {
+    pub(crate) fn deliver(&self, now_millis: i64) {
         if self.is_late.swap(false, Ordering::AcqRel) {
-            self.landed_at.store(now_millis, Ordering::Release);
+            self.answered_at.store(now_millis, Ordering::Release);
         }
     }
 }
@@ -221,42 +221,47 @@ mod tests {
 
     #[tokio::test]
     async fn a_code_flies_once_and_is_remembered_for_ten_seconds() {
-        let flights = Flights::<Login, Made>::default();
+        let flights = CodeFlights::<Login, IssuedSession>::default();
         let flown = Arc::new(AtomicUsize::new(0));
         let fly = |now: i64| {
             let flown = Arc::clone(&flown);
-            flights.board("wx", "code", (Asker::default(), now), move || {
-                async move {
-                    flown.fetch_add(1, Ordering::SeqCst);
-                    Ok(login())
-                }
-                .boxed()
-            })
+            flights.join(
+                "wx",
+                "code",
+                (ClientFingerprint::default(), now),
+                move || {
+                    async move {
+                        flown.fetch_add(1, Ordering::SeqCst);
+                        Ok(login())
+                    }
+                    .boxed()
+                },
+            )
         };
         let (a, b) = (fly(0), fly(0));
-        assert!(Arc::ptr_eq(&a, &b), "one flight for two passengers");
-        flights.land(&a, || 5000).await.expect("a login");
-        flights.land(&b, || 6000).await.expect("a login");
+        assert!(Arc::ptr_eq(&a, &b), "one exchange for two callers");
+        flights.wait(&a, || 5000).await.expect("a login");
+        flights.wait(&b, || 6000).await.expect("a login");
         assert!(Arc::ptr_eq(&a, &fly(15_000)), "still remembered");
         let later = fly(15_001);
         assert!(!Arc::ptr_eq(&a, &later), "forgotten");
-        flights.land(&later, || 15_001).await.expect("a login");
+        flights.wait(&later, || 15_001).await.expect("a login");
         assert_eq!(flown.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test]
     async fn a_clock_set_back_remembers_no_code_for_longer() {
         for back in [10_001, 60_000, 3_600_000] {
-            let flights = Flights::<Login, Made>::default();
+            let flights = CodeFlights::<Login, IssuedSession>::default();
             let fly = |now| {
-                flights.board("wx", "code", (Asker::default(), now), || {
+                flights.join("wx", "code", (ClientFingerprint::default(), now), || {
                     async { Ok(login()) }.boxed()
                 })
             };
             let fast = 1_800_003_600_000;
             let flight = fly(fast);
-            assert!(Arc::ptr_eq(&flight, &fly(fast - back)), "in the air");
-            flights.land(&flight, || fast).await.expect("a login");
+            assert!(Arc::ptr_eq(&flight, &fly(fast - back)), "under way");
+            flights.wait(&flight, || fast).await.expect("a login");
             assert!(Arc::ptr_eq(&flight, &fly(fast - 900)), "threads differ");
             assert!(!Arc::ptr_eq(&flight, &fly(fast - back)), "{back} ms back");
         }
@@ -264,45 +269,50 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_flight_is_told_to_all_and_forgotten() {
-        let flights = Flights::<Login, Made>::default();
+        let flights = CodeFlights::<Login, IssuedSession>::default();
         let crash = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
-            flights.board("wx", "code", (Asker::default(), 0), crash),
-            flights.board("wx", "code", (Asker::default(), 0), crash),
+            flights.join("wx", "code", (ClientFingerprint::default(), 0), crash),
+            flights.join("wx", "code", (ClientFingerprint::default(), 0), crash),
         );
         assert!(Arc::ptr_eq(&a, &b));
-        assert!(flights.land(&a, || 0).await.is_err());
-        assert!(flights.land(&b, || 0).await.is_err());
-        let again = flights.board("wx", "code", (Asker::default(), 0), || {
+        assert!(flights.wait(&a, || 0).await.is_err());
+        assert!(flights.wait(&b, || 0).await.is_err());
+        let again = flights.join("wx", "code", (ClientFingerprint::default(), 0), || {
             async { Ok(login()) }.boxed()
         });
-        assert!(flights.land(&again, || 0).await.is_ok());
+        assert!(flights.wait(&again, || 0).await.is_ok());
     }
 
     #[test]
     fn codes_of_two_mini_programs_do_not_meet() {
         assert_ne!(key("wx1", "2"), key("wx", "12"));
-        let flights = Flights::<Login, Made>::default();
+        let flights = CodeFlights::<Login, IssuedSession>::default();
         let fly = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
-            flights.board("wx1", "c", (Asker::default(), 0), fly),
-            flights.board("wx2", "c", (Asker::default(), 0), fly),
+            flights.join("wx1", "c", (ClientFingerprint::default(), 0), fly),
+            flights.join("wx2", "c", (ClientFingerprint::default(), 0), fly),
         );
         assert!(!Arc::ptr_eq(&a, &b));
     }
 
     #[test]
     fn landed_flights_are_cleared_away() {
-        let flights = Flights::<Login, Made>::default();
+        let flights = CodeFlights::<Login, IssuedSession>::default();
         for n in 0..100 {
             let fly = || async { Err(Error::Closed) }.boxed();
-            let flight = flights.board("wx", &n.to_string(), (Asker::default(), 0), fly);
-            flight.landed_at.store(0, Ordering::Relaxed);
+            let flight = flights.join("wx", &n.to_string(), (ClientFingerprint::default(), 0), fly);
+            flight.answered_at.store(0, Ordering::Relaxed);
         }
-        // Each that boards clears more away than itself.
+        // Each that joins clears more away than itself.
         for n in 0..25 {
             let fly = || async { Err(Error::Closed) }.boxed();
-            flights.board("wx", &format!("later {n}"), (Asker::default(), 10_001), fly);
+            flights.join(
+                "wx",
+                &format!("later {n}"),
+                (ClientFingerprint::default(), 10_001),
+                fly,
+            );
         }
         let state = flights.0.lock();
         assert_eq!((state.flights.len(), state.by_age.len()), (25, 25));
@@ -310,21 +320,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_answer_waits_for_somebody_to_ask_again() {
-        let flights = Flights::<Login, Made>::default();
+        let flights = CodeFlights::<Login, IssuedSession>::default();
         let fly = |now| {
-            let who = (Asker::default(), now);
-            flights.board("wx", "code", who, || async { Ok(login()) }.boxed())
+            let who = (ClientFingerprint::default(), now);
+            flights.join("wx", "code", who, || async { Ok(login()) }.boxed())
         };
         let flight = fly(0);
-        assert!(!flight.left() && flight.left(), "left once");
-        flights.land(&flight, || 20_000).await.expect("a login");
+        assert!(!flight.abandon() && flight.abandon(), "abandoned once");
+        flights.wait(&flight, || 20_000).await.expect("a login");
         assert!(Arc::ptr_eq(&flight, &fly(200_000)), "minutes later");
-        flight.taken(200_000);
+        flight.deliver(200_000);
         assert!(Arc::ptr_eq(&flight, &fly(210_000)), "a repetition");
         assert!(!Arc::ptr_eq(&flight, &fly(210_001)), "once is enough");
         let other = fly(300_000);
-        other.left();
-        flights.land(&other, || 320_000).await.expect("a login");
+        other.abandon();
+        flights.wait(&other, || 320_000).await.expect("a login");
         assert!(!Arc::ptr_eq(&other, &fly(620_001)), "the code is too old");
     }
 }

@@ -16,14 +16,16 @@ use serde_json::{Map, Value, json};
 use weappd_base::json::object;
 
 use crate::config::Config;
-use crate::data::Profile;
+use crate::data::ProfileUpdate;
 use crate::dialect::native::{DecryptBody, LoginBody, PhoneBody};
-use crate::dialect::rpc::{self, Call};
-use crate::session::{Found, Limits, Session};
-use crate::skey::{Presented, SkeyHash};
+use crate::dialect::rpc::{self, RpcCall};
+use crate::login_app::{MiniAppReferer, meant};
+use crate::session::CachedSession;
+use crate::session_lifetime::SessionLifetime;
+use crate::skey::{PresentedSkey, SkeyHash};
 use crate::store::cauth::fuzzing as columns;
+use crate::store::records::SessionRow;
 use crate::tap;
-use crate::which::{Referer, meant};
 use feed::Feed;
 
 /// The targets of this room.
@@ -51,7 +53,7 @@ fn calls(data: &[u8]) {
 }
 
 /// The answer to a refused call, as the original's clients read it.
-fn refused(refusal: rpc::Refusal) {
+fn refused(refusal: rpc::RpcError) {
     let known = [1002, 1003, 1009, 1010, 1011];
     assert!(known.contains(&refusal.0), "{refusal:?}");
     let answer: Value = serde_json::from_slice(&rpc::refused(refusal)).expect("JSON");
@@ -74,7 +76,7 @@ fn rpc_raw(body: &[u8]) {
 }
 
 /// A call says what its JSON says.
-fn same_call(call: &Call, value: &Value) {
+fn same_call(call: &RpcCall, value: &Value) {
     let para = &value["interface"]["para"];
     let name = value["interface"]["interfaceName"]
         .as_str()
@@ -82,7 +84,7 @@ fn same_call(call: &Call, value: &Value) {
     let is = |field: &str, text: &str| as_text(&para[field]).as_deref() == Some(text);
     let iv = |text: &Option<String>| *text == as_text(&para["iv"]);
     let same = match call {
-        Call::LogIn {
+        RpcCall::LogIn {
             code,
             encrypt_data,
             iv: given,
@@ -93,8 +95,10 @@ fn same_call(call: &Call, value: &Value) {
                 // The old server's word for having none.
                 && (iv(given) || given.is_none() && is("iv", "old"))
         }
-        Call::Check { id, skey } => name == "qcloud.cam.auth" && is("id", id) && is("skey", skey),
-        Call::Decrypt {
+        RpcCall::Check { id, skey } => {
+            name == "qcloud.cam.auth" && is("id", id) && is("skey", skey)
+        }
+        RpcCall::Decrypt {
             id,
             skey,
             encrypt_data,
@@ -106,7 +110,7 @@ fn same_call(call: &Call, value: &Value) {
                 && is("encrypt_data", encrypt_data)
                 && iv(given)
         }
-        Call::Register { appid, secret } => {
+        RpcCall::Register { appid, secret } => {
             name == "qcloud.cam.initdata" && is("appid", appid) && is("secret", secret)
         }
     };
@@ -195,7 +199,7 @@ fn bodies(body: &[u8]) {
         // Fields nobody reads may hold what no `Value` holds; a list is no body.
         let login = object::<LoginBody>(body);
         assert!(value.is_err() || login.is_err());
-        assert!(Profile::read(body).is_err() || value.is_err());
+        assert!(ProfileUpdate::read(body).is_err() || value.is_err());
         return;
     };
     if let Ok(login) = object::<LoginBody>(body) {
@@ -210,7 +214,7 @@ fn bodies(body: &[u8]) {
     if let Ok(phone) = object::<PhoneBody>(body) {
         drop(phone.brought());
     }
-    if let Ok(Profile::Chosen(fields)) = Profile::read(body) {
+    if let Ok(ProfileUpdate::Chosen(fields)) = ProfileUpdate::read(body) {
         assert!(!fields.is_empty() && fields.len() <= 2);
         if let Some(nick) = fields.get("nickName").and_then(Value::as_str) {
             assert!((1..=64).contains(&nick.chars().count()) && !nick.contains(char::is_control));
@@ -250,7 +254,7 @@ fn lines(feed: &mut Feed<'_>) -> HeaderMap {
 /// What a request shows of its session is bounded, and the dialect's words fit.
 fn headers(feed: &mut Feed<'_>) {
     let map = lines(feed);
-    if let Ok(shown) = Presented::read(&map) {
+    if let Ok(shown) = PresentedSkey::read(&map) {
         assert!(!shown.skey.is_empty() && shown.skey.len() <= 100);
         let is_header = map.get("x-wx-skey").is_some_and(|skey| skey == shown.skey);
         let is_bearer = shown.skey.len() == 64 && shown.id.is_none();
@@ -318,7 +322,7 @@ fn choice(feed: &mut Feed<'_>) {
         .map(ToString::to_string)
         .collect();
     let text = feed.text();
-    if let Some(referer) = Referer::parse(&text) {
+    if let Some(referer) = MiniAppReferer::parse(&text) {
         let again = format!(
             "https://servicewechat.com/{}/{}/page-frame.html",
             referer.appid, referer.version
@@ -345,7 +349,7 @@ fn settings(feed: &mut Feed<'_>) {
     let problems = config.problems();
     let shown = format!("{problems:?} {config:?}");
     assert!(!shown.contains(PASSWORD), "{shown}");
-    let limits = Limits {
+    let limits = SessionLifetime {
         login_secs: feed.number(),
         idle_secs: feed.number(),
     };
@@ -359,7 +363,7 @@ fn settings(feed: &mut Feed<'_>) {
 fn stored(column: &str) {
     let info = columns::read(column);
     for user_info in [info, Some(column.to_owned()), None] {
-        let found = Found {
+        let found = SessionRow {
             seq: 1,
             created: 1,
             last_visit: 1,
@@ -371,11 +375,11 @@ fn stored(column: &str) {
             user_info,
             phone: None,
         };
-        let limits = Limits {
+        let limits = SessionLifetime {
             login_secs: 1,
             idle_secs: 1,
         };
-        let session = Session::new(SkeyHash::of("s"), found, limits);
+        let session = CachedSession::new(SkeyHash::of("s"), found, limits);
         let info: Value = serde_json::from_str(&session.identity.user_info_json).expect("JSON");
         assert!(info.is_object());
         let answer: Value = serde_json::from_slice(&session.wafer1_user()).expect("JSON");

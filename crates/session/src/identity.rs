@@ -4,7 +4,7 @@ use crate::error::Error;
 
 /// A user of a mini program, as the holder of a valid session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct UserIdentity {
     /// The mini program.
     pub appid: String,
     /// The user's name within the mini program.
@@ -19,7 +19,7 @@ pub struct Identity {
 
 /// Why a request's headers name no user.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Denied {
+pub enum AuthError {
     /// The request carries no session.
     #[error("the request carries no session")]
     Missing,

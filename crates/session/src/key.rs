@@ -11,25 +11,25 @@ use serde_json::Value;
 use weappd_base::secret::Secret;
 use weappd_wechat::{Call, CallError, Calls, open_data};
 
-use crate::asker::Asker;
-use crate::data::DataFault;
+use crate::client_fingerprint::ClientFingerprint;
+use crate::data::OpenDataError;
 use crate::error::Error;
-use crate::flight::Exchange;
-use crate::identity::Identity;
-use crate::session::Session;
-use crate::sessions::Sessions;
-use crate::store::NewKey;
+use crate::flight::CodeExchange;
+use crate::identity::UserIdentity;
+use crate::session::CachedSession;
+use crate::sessions::SessionService;
+use crate::store::writes::NewKey;
 
 /// A user whose session keys are meant.
 #[derive(Clone)]
 pub(crate) struct KeyOwner {
     /// The user's row.
     pub(crate) user: i64,
-    pub(crate) who: Arc<Identity>,
+    pub(crate) who: Arc<UserIdentity>,
 }
 
 impl KeyOwner {
-    pub(crate) fn of(session: &Session) -> Self {
+    pub(crate) fn of(session: &CachedSession) -> Self {
         Self {
             user: session.user,
             who: Arc::clone(&session.identity),
@@ -40,9 +40,9 @@ impl KeyOwner {
 /// How long a session key is: 16 bytes in base64.
 const KEY_LEN: usize = 24;
 
-impl Sessions {
+impl SessionService {
     /// Whether WeChat still takes the user's newest session key.
-    pub(crate) async fn check_key(&self, owner: KeyOwner) -> Result<bool, DataFault> {
+    pub(crate) async fn check_key(&self, owner: KeyOwner) -> Result<bool, OpenDataError> {
         let sessions = self.clone();
         self.shared()
             .work
@@ -51,7 +51,7 @@ impl Sessions {
             .map_err(Error::from)?
     }
 
-    async fn check_key_here(&self, owner: &KeyOwner) -> Result<bool, DataFault> {
+    async fn check_key_here(&self, owner: &KeyOwner) -> Result<bool, OpenDataError> {
         let who = &owner.who;
         let calls = self.calls(who)?;
         let mut tried = None;
@@ -66,14 +66,17 @@ impl Sessions {
             match calls.call(&who.appid, call).await {
                 Ok(_) => return Ok(true),
                 Err(err) if is_gone(&err) => tried = key,
-                Err(err) => return Err(DataFault::Call(err)),
+                Err(err) => return Err(OpenDataError::Call(err)),
             }
         }
     }
 
     /// Has WeChat give a new session key and keeps it beside those before. Asked again
     /// within seconds, it is the same reset. Goes on when the phone hangs up.
-    pub(crate) async fn reset_key(&self, session: &Arc<Session>) -> Result<(), DataFault> {
+    pub(crate) async fn reset_key(
+        &self,
+        session: &Arc<CachedSession>,
+    ) -> Result<(), OpenDataError> {
         let (sessions, session) = (self.clone(), Arc::clone(session));
         self.shared()
             .work
@@ -82,30 +85,30 @@ impl Sessions {
             .map_err(Error::from)?
     }
 
-    async fn reset_key_here(&self, session: &Session) -> Result<(), DataFault> {
+    async fn reset_key_here(&self, session: &CachedSession) -> Result<(), OpenDataError> {
         let shared = self.shared();
         let who = &session.identity;
         let (calls, owner) = (self.calls(who)?, KeyOwner::of(session));
         let mut tried = None;
         loop {
-            let key = self.newest_key(&owner).await?.ok_or(DataFault::NoKey)?;
+            let key = self.newest_key(&owner).await?.ok_or(OpenDataError::NoKey)?;
             if tried.as_ref() == Some(&key) {
-                return Err(DataFault::KeyGone);
+                return Err(OpenDataError::KeyGone);
             }
             let now = shared.clock.unix_millis();
-            let flight = shared.reset_flights.board(
+            let flight = shared.reset_flights.join(
                 &who.appid,
                 &who.openid,
-                (Asker::default(), now),
+                (ClientFingerprint::default(), now),
                 || exchange(Arc::clone(&calls), Arc::clone(who), signature(&key)),
             );
-            let landed = shared
+            let answered = shared
                 .reset_flights
-                .land(&flight, || shared.clock.unix_millis())
+                .wait(&flight, || shared.clock.unix_millis())
                 .await;
-            match landed {
+            match answered {
                 Ok(key) => {
-                    let mut kept = flight.made.lock().await;
+                    let mut kept = flight.issued.lock().await;
                     if kept.is_none() {
                         self.keep_key(session, Secret::clone(&key)).await?;
                         *kept = Some(());
@@ -119,9 +122,9 @@ impl Sessions {
     }
 
     /// The way to WeChat, unless this user has asked for too much.
-    fn calls(&self, who: &Identity) -> Result<Arc<dyn Calls>, DataFault> {
+    fn calls(&self, who: &UserIdentity) -> Result<Arc<dyn Calls>, OpenDataError> {
         let shared = self.shared();
-        let calls = shared.calls.as_ref().ok_or(DataFault::NoCalls)?;
+        let calls = shared.calls.as_ref().ok_or(OpenDataError::NoCalls)?;
         let now = shared.clock.unix_millis();
         shared.limits.call(&who.appid, &who.openid, now)?;
         Ok(Arc::clone(calls))
@@ -132,7 +135,7 @@ impl Sessions {
         Ok(keys.into_iter().next())
     }
 
-    async fn keep_key(&self, session: &Session, session_key: Secret) -> Result<(), Error> {
+    async fn keep_key(&self, session: &CachedSession, session_key: Secret) -> Result<(), Error> {
         let shared = self.shared();
         let new = NewKey {
             user: session.user,
@@ -149,7 +152,7 @@ fn signature(key: &Secret) -> String {
     open_data::login_state_signature(key, "")
 }
 
-fn signed(path: &'static str, who: &Identity, signature: String) -> Call {
+fn signed(path: &'static str, who: &UserIdentity, signature: String) -> Call {
     Call {
         method: Method::GET,
         path: path.to_owned(),
@@ -175,7 +178,11 @@ fn is_gone(err: &CallError) -> bool {
 }
 
 /// `GET /wxa/resetusersessionkey`.
-fn exchange(calls: Arc<dyn Calls>, who: Arc<Identity>, signature: String) -> Exchange<Secret> {
+fn exchange(
+    calls: Arc<dyn Calls>,
+    who: Arc<UserIdentity>,
+    signature: String,
+) -> CodeExchange<Secret> {
     async move {
         let call = signed("/wxa/resetusersessionkey", &who, signature);
         let answer = calls.call(&who.appid, call).await?;

@@ -1,24 +1,24 @@
 //! Who is calling: logins, sessions, and the dialects they are spoken in.
 //!
 //! A phone brings a code, WeChat says whose it is, and from then on a random skey stands
-//! for that user. Everybody else in the house asks this room who a request comes from.
+//! for that user. The rest of weappd asks this room who a request comes from.
 //!
 //! # Map
 //!
 //! - [`config`]: the `[session]` section and the mini programs.
-//! - [`sessions`]: [`Sessions`], the head of the room.
-//! - `login`: a code becomes an skey; `which` says in which mini program, `flight` sees
-//!   that a code is exchanged once, for one `asker`.
-//! - `check`: an skey becomes an [`Identity`], mostly from the `cache`; `pulse` knows
-//!   whether a shared store answers; `visits` are written behind.
+//! - [`sessions`]: [`SessionService`], what the rest of weappd calls.
+//! - `login`: a code becomes an skey; `login_app` says in which mini program, `flight` sees
+//!   that a code is exchanged once, for the one client that `client_fingerprint` knows.
+//! - `check`: an skey becomes a [`UserIdentity`], mostly from the `cache`; `breaker` spares
+//!   requests a shared store that does not answer; `visits` are written behind.
 //! - `limits`: how often one may log in; `revoke`: ending sessions by command; `withdraw`:
 //!   forgetting what a user takes back.
 //! - `decryption`: opens what WeChat encrypted, and is no oracle.
-//! - `data`: what a user's phone brings later, `kind` by kind; `phone`: the number a user
+//! - `data`: what a user's phone brings later, of each `data_kind`; `phone`: the number a user
 //!   shows; `key`: whether WeChat still takes a session key; `sign`: texts signed with one;
 //!   `vault`: secrets at rest.
 //! - `device`: which phone it is.
-//! - [`shelf`]: what the nodes on one database share besides.
+//! - [`shared_values`]: what the nodes on one database share besides.
 //! - `picture`: the one a user chose, kept by somebody else.
 //! - `store`: where users and sessions are kept; the SQL stands in `schema/`.
 //! - `dialect`: Wafer 1, Wafer 2, the session server's RPC, and our own, as bytes.
@@ -35,12 +35,13 @@
 //! mini program a request belongs to is its session's word, and a login chooses among those of
 //! its site only, where the code is the proof; a header alone never decides.
 
-mod apps;
-mod asker;
+mod breaker;
 mod cache;
 mod check;
+mod client_fingerprint;
 pub mod config;
 mod data;
+mod data_kind;
 mod decryption;
 mod device;
 mod dialect;
@@ -51,29 +52,29 @@ pub mod fuzzing;
 pub mod http;
 pub mod identity;
 mod key;
-mod kind;
 mod limits;
 mod login;
+mod login_app;
+mod mini_apps;
 mod phone;
 mod picture;
-mod pulse;
 mod revoke;
 mod session;
+mod session_lifetime;
 pub mod sessions;
-pub mod shelf;
+pub mod shared_values;
 mod sign;
 mod skey;
 mod store;
 mod tap;
 mod vault;
 mod visits;
-mod which;
 mod withdraw;
 
 pub use config::{Config, MiniApp};
 pub use error::Error;
-pub use identity::{Denied, Identity};
-pub use picture::{KeepPictures, PictureFault};
+pub use identity::{AuthError, UserIdentity};
+pub use picture::{PictureError, PictureStore};
 pub use revoke::{SessionView, UserView};
-pub use sessions::{Sessions, SessionsParts};
-pub use shelf::{Hold, Kept, Shelf};
+pub use sessions::{SessionParts, SessionService};
+pub use shared_values::{LeaseResult, SharedValue, SharedValues};

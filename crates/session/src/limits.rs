@@ -23,43 +23,43 @@ const HOUR_MICROS: i64 = 60 * MINUTE_MICROS;
 const DISORDER_MILLIS: i64 = 1000;
 
 /// The limits of logins and of what comes with them.
-pub(crate) struct Limits {
-    addresses: Buckets<[u8; 16]>,
-    users: Buckets<UserName>,
+pub(crate) struct LoginLimits {
+    addresses: RateBuckets<[u8; 16]>,
+    users: RateBuckets<UserKey>,
     /// What weappd asks WeChat for a user besides.
-    calls: Buckets<UserName>,
+    calls: RateBuckets<UserKey>,
     /// What a user brought that did not open, and the same by address.
-    failures: Buckets<UserName>,
-    failures_from: Buckets<[u8; 16]>,
+    failures: RateBuckets<UserKey>,
+    failures_from: RateBuckets<[u8; 16]>,
     /// The latest time that was told, in milliseconds.
     latest: AtomicI64,
 }
 
 /// A mini program and an openid.
-type UserName = (Arc<str>, Arc<str>);
+type UserKey = (Arc<str>, Arc<str>);
 
 /// Who brings data that may not open.
 #[derive(Clone, Copy)]
-pub(crate) struct Bringer<'a> {
+pub(crate) struct DataSender<'a> {
     pub(crate) appid: &'a str,
     pub(crate) openid: &'a str,
     pub(crate) address: Option<IpAddr>,
 }
 
-impl Bringer<'_> {
-    fn user(&self) -> UserName {
+impl DataSender<'_> {
+    fn user(&self) -> UserKey {
         (self.appid.into(), self.openid.into())
     }
 }
 
-impl Limits {
+impl LoginLimits {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            addresses: Buckets::new(config.logins_per_minute_per_ip, MINUTE_MICROS),
-            users: Buckets::new(config.logins_per_minute_per_user, MINUTE_MICROS),
-            calls: Buckets::new(config.logins_per_minute_per_user, MINUTE_MICROS),
-            failures: Buckets::new(config.decrypt_failures_per_hour_per_user, HOUR_MICROS),
-            failures_from: Buckets::new(config.decrypt_failures_per_hour_per_ip, HOUR_MICROS),
+            addresses: RateBuckets::new(config.logins_per_minute_per_ip, MINUTE_MICROS),
+            users: RateBuckets::new(config.logins_per_minute_per_user, MINUTE_MICROS),
+            calls: RateBuckets::new(config.logins_per_minute_per_user, MINUTE_MICROS),
+            failures: RateBuckets::new(config.decrypt_failures_per_hour_per_user, HOUR_MICROS),
+            failures_from: RateBuckets::new(config.decrypt_failures_per_hour_per_ip, HOUR_MICROS),
             latest: AtomicI64::new(i64::MIN),
         }
     }
@@ -67,7 +67,7 @@ impl Limits {
     /// Counts a try from an address. Loopback is not counted: a proxy stands there, or a
     /// business server.
     pub(crate) fn try_from(&self, address: Option<IpAddr>, now_millis: i64) -> Result<(), Error> {
-        self.mind_the_clock(now_millis);
+        self.reset_if_clock_went_back(now_millis);
         match counted(address) {
             Some(network) => self.addresses.take(&network, now_millis).map_err(too_many),
             None => Ok(()),
@@ -76,22 +76,22 @@ impl Limits {
 
     /// Counts a login of a user.
     pub(crate) fn log_in(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
-        self.mind_the_clock(now_millis);
+        self.reset_if_clock_went_back(now_millis);
         let user = (appid.into(), openid.into());
         self.users.take(&user, now_millis).map_err(too_many)
     }
 
     /// Counts a call to WeChat on behalf of a user: as many as logins, counted apart.
     pub(crate) fn call(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
-        self.mind_the_clock(now_millis);
+        self.reset_if_clock_went_back(now_millis);
         let user = (appid.into(), openid.into());
         self.calls.take(&user, now_millis).map_err(too_many)
     }
 
     /// Counts data that is about to be opened as if it would not: many at once are too many
     /// too.
-    pub(crate) fn open(&self, bringer: Bringer<'_>, now_millis: i64) -> Result<(), Error> {
-        self.mind_the_clock(now_millis);
+    pub(crate) fn open(&self, bringer: DataSender<'_>, now_millis: i64) -> Result<(), Error> {
+        self.reset_if_clock_went_back(now_millis);
         let too_many = |retry_secs| Error::TooManyFailures { retry_secs };
         self.failures
             .take(&bringer.user(), now_millis)
@@ -106,7 +106,7 @@ impl Limits {
     }
 
     /// It opened, and does not count.
-    pub(crate) fn opened(&self, bringer: Bringer<'_>) {
+    pub(crate) fn opened(&self, bringer: DataSender<'_>) {
         self.failures.give_back(&bringer.user());
         if let Some(network) = counted(bringer.address) {
             self.failures_from.give_back(&network);
@@ -114,7 +114,7 @@ impl Limits {
     }
 
     /// Forgets everything when the clock was set back.
-    fn mind_the_clock(&self, now_millis: i64) {
+    fn reset_if_clock_went_back(&self, now_millis: i64) {
         let latest = self.latest.fetch_max(now_millis, Ordering::AcqRel);
         if now_millis < latest.saturating_sub(DISORDER_MILLIS) {
             self.addresses.forget();
@@ -152,7 +152,7 @@ pub(crate) fn network(address: IpAddr) -> [u8; 16] {
 
 /// Buckets that hold as much as a time span allows. Each is one number: when it would be
 /// full again (the generic cell rate algorithm).
-struct Buckets<K> {
+struct RateBuckets<K> {
     /// The time span in microseconds.
     span: i64,
     /// The microseconds one costs; 0 for no limit.
@@ -160,7 +160,7 @@ struct Buckets<K> {
     full_at: Cache<K, Arc<AtomicI64>>,
 }
 
-impl<K: Eq + Hash + Clone> Buckets<K> {
+impl<K: Eq + Hash + Clone> RateBuckets<K> {
     fn new(count: u32, span: i64) -> Self {
         Self {
             span,

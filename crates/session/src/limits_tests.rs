@@ -4,8 +4,8 @@ use super::*;
 
 const HOUR: i64 = 3_600_000;
 
-fn limits(ip: u32, user: u32) -> Limits {
-    Limits::new(&Config {
+fn limits(ip: u32, user: u32) -> LoginLimits {
+    LoginLimits::new(&Config {
         logins_per_minute_per_ip: ip,
         logins_per_minute_per_user: user,
         ..Config::default()
@@ -18,8 +18,8 @@ fn address(text: &str) -> Option<IpAddr> {
     address.ok()
 }
 
-fn bringer<'a>(openid: &'a str, from: &str) -> Bringer<'a> {
-    Bringer {
+fn bringer<'a>(openid: &'a str, from: &str) -> DataSender<'a> {
+    DataSender {
         appid: "wx1",
         openid,
         address: address(from),
@@ -73,7 +73,7 @@ fn every_limit_begins_anew_when_the_clock_is_set_back() {
 
 #[test]
 fn what_does_not_open_counts_by_user_and_address_and_what_opens_does_not() {
-    let limits = Limits::new(&Config {
+    let limits = LoginLimits::new(&Config {
         decrypt_failures_per_hour_per_user: 3,
         decrypt_failures_per_hour_per_ip: 5,
         ..Config::default()

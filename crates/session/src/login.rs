@@ -12,19 +12,20 @@ use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
 use weappd_wechat::{Credential, Login, open_data};
 
-use crate::asker::Asker;
-use crate::check::Question;
+use crate::check::SessionQuery;
+use crate::client_fingerprint::ClientFingerprint;
 use crate::config::MiniApp;
 use crate::data::public_fields;
-use crate::decryption::{Demand, SealedText};
+use crate::decryption::{DataRequirement, SealedText};
 use crate::device::describe;
 use crate::error::Error;
-use crate::flight::{Exchange, Flight, Made};
-use crate::limits::Bringer;
-use crate::session::{Limits, Session, name_user};
-use crate::sessions::Sessions;
+use crate::flight::{CodeExchange, CodeFlight, IssuedSession};
+use crate::limits::DataSender;
+use crate::session::{CachedSession, name_user};
+use crate::session_lifetime::SessionLifetime;
+use crate::sessions::SessionService;
 use crate::skey::{self, SkeyHash};
-use crate::store::{Ended, NewLogin};
+use crate::store::writes::{EndedSession, NewLogin};
 
 /// WeChat's codes have 32 characters; this leaves room for any to come.
 const MAX_CODE: usize = 512;
@@ -36,28 +37,28 @@ const MAX_DATA: usize = 32 * 1024;
 const LATEST: Duration = Duration::from_mins(1);
 
 /// What a phone brings to log in.
-pub(crate) struct Attempt {
+pub(crate) struct LoginRequest {
     /// The mini program, as the site chose it.
     pub(crate) appid: String,
     pub(crate) code: String,
-    pub(crate) data: Option<UserData>,
+    pub(crate) data: Option<EncryptedProfile>,
     /// The user object as it may be shown, with WeChat's signature.
-    pub(crate) signed: Option<Signed>,
-    pub(crate) phone: Phone,
+    pub(crate) signed: Option<SignedProfile>,
+    pub(crate) phone: ClientInfo,
 }
 
 /// What is known of the phone besides.
 #[derive(Default)]
-pub(crate) struct Phone {
+pub(crate) struct ClientInfo {
     /// Its `User-Agent` in few words: for people who look at a list of sessions.
     pub(crate) device: Option<String>,
     /// Where it calls from.
     pub(crate) address: Option<IpAddr>,
     /// What it is told apart by.
-    pub(crate) asker: Asker,
+    pub(crate) client: ClientFingerprint,
 }
 
-impl Phone {
+impl ClientInfo {
     pub(crate) fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
         let agent = headers.get(http::header::USER_AGENT);
         let agent = agent.and_then(|agent| agent.to_str().ok());
@@ -65,34 +66,34 @@ impl Phone {
         let address = peer.map(|peer| peer.0.ip());
         Self {
             device: agent.and_then(describe),
-            asker: Asker::of(headers, address),
+            client: ClientFingerprint::of(headers, address),
             address,
         }
     }
 }
 
 /// The encrypted user object.
-pub(crate) struct UserData {
+pub(crate) struct EncryptedProfile {
     pub(crate) encrypted: String,
     /// Missing in the oldest form, where the key is the iv.
     pub(crate) iv: Option<String>,
 }
 
 /// `rawData` and `signature` of `wx.getUserInfo`.
-pub(crate) struct Signed {
+pub(crate) struct SignedProfile {
     pub(crate) raw_data: String,
     pub(crate) signature: String,
 }
 
 /// What the phone gets.
 #[derive(Clone)]
-pub(crate) struct LoggedIn {
+pub(crate) struct LoginResult {
     pub(crate) skey: Secret,
-    pub(crate) session: Arc<Session>,
+    pub(crate) session: Arc<CachedSession>,
     pub(crate) is_new_user: bool,
 }
 
-impl Attempt {
+impl LoginRequest {
     fn check(&self) -> Result<(), Error> {
         if self.code.is_empty() {
             return Err(Error::Input("the login brings no code"));
@@ -139,27 +140,27 @@ fn code_used() -> Error {
     }))
 }
 
-impl Signed {
+impl SignedProfile {
     /// Makes sure that WeChat signed it with the session key of this login.
-    fn open(&self, login: &Login) -> Result<Told, Error> {
+    fn open(&self, login: &Login) -> Result<VerifiedProfile, Error> {
         let key = &login.session_key;
         if !open_data::is_raw_data_signed(&self.raw_data, key, &self.signature) {
             return Err(Error::Unsigned);
         }
         let fields =
             public_fields(&self.raw_data).ok_or(Error::Input("rawData holds no JSON object"))?;
-        Ok(Told::of(fields, login))
+        Ok(VerifiedProfile::of(fields, login))
     }
 }
 
 /// A user object, proven to be of the user who logs in.
-struct Told {
+struct VerifiedProfile {
     /// JSON text with the user's names in it.
     text: String,
     unionid: Option<String>,
 }
 
-impl Told {
+impl VerifiedProfile {
     fn of(mut fields: Map<String, Value>, login: &Login) -> Self {
         name_user(&mut fields, &login.openid, login.unionid.as_deref());
         let unionid = fields.get("unionId").and_then(Value::as_str);
@@ -170,9 +171,9 @@ impl Told {
     }
 }
 
-impl Sessions {
+impl SessionService {
     /// Logs a phone in. Goes on when the phone hangs up: its repetition finds the session.
-    pub(crate) async fn log_in(&self, attempt: Attempt) -> Result<LoggedIn, Error> {
+    pub(crate) async fn log_in(&self, attempt: LoginRequest) -> Result<LoginResult, Error> {
         attempt.check()?;
         let sessions = self.clone();
         self.shared()
@@ -181,7 +182,7 @@ impl Sessions {
             .await?
     }
 
-    async fn log_in_here(&self, attempt: Attempt) -> Result<LoggedIn, Error> {
+    async fn log_in_here(&self, attempt: LoginRequest) -> Result<LoginResult, Error> {
         let shared = self.shared();
         let app = shared
             .apps
@@ -193,41 +194,41 @@ impl Sessions {
             })?;
         let now = shared.clock.unix_millis();
         shared.limits.try_from(attempt.phone.address, now)?;
-        let asker = &attempt.phone.asker;
-        let who = (asker.clone(), now);
-        let flight = shared.flights.board(&app.appid, &attempt.code, who, || {
+        let client = &attempt.phone.client;
+        let who = (client.clone(), now);
+        let flight = shared.flights.join(&app.appid, &attempt.code, who, || {
             self.exchange(&app, &attempt.code)
         });
-        if !flight.is_of(asker) {
+        if !flight.is_of(client) {
             tracing::info!(
                 appid = app.appid,
                 "a login code came a second time, from elsewhere: it is refused as used"
             );
             return Err(code_used());
         }
-        let login = self.landed(&flight).await?;
-        flight.taken(shared.clock.unix_millis());
-        let mut made = flight.made.lock().await;
-        let standing = self.still_standing(made.as_ref()).await?;
+        let login = self.wait_for_wechat(&flight).await?;
+        flight.deliver(shared.clock.unix_millis());
+        let mut issued = flight.issued.lock().await;
+        let standing = self.still_standing(issued.as_ref()).await?;
         let digest = attempt.digest();
-        if let Some((made, session)) = &standing
-            && (digest.is_none() || digest == made.data)
+        if let Some((issued, session)) = &standing
+            && (digest.is_none() || digest == issued.data)
         {
-            return Ok(LoggedIn {
-                skey: made.skey.clone(),
+            return Ok(LoginResult {
+                skey: issued.skey.clone(),
                 session: Arc::clone(session),
-                is_new_user: made.is_new_user,
+                is_new_user: issued.is_new_user,
             });
         }
         let user_info = self.user_info(&attempt, &login).await?;
-        let before = standing.map(|(made, _)| made);
+        let before = standing.map(|(issued, _)| issued);
         if before.is_none() {
             shared.limits.log_in(&app.appid, &login.openid, now)?;
         }
         let logged_in = self
             .write(&app, &login, user_info, attempt.phone, before)
             .await?;
-        *made = Some(Made {
+        *issued = Some(IssuedSession {
             skey: logged_in.skey.clone(),
             hash: logged_in.session.hash,
             is_new_user: logged_in.is_new_user,
@@ -238,7 +239,11 @@ impl Sessions {
 
     /// The user object that came with the code, proven to be this user's. What was
     /// encrypted tells more than what was signed.
-    async fn user_info(&self, attempt: &Attempt, login: &Login) -> Result<Option<Told>, Error> {
+    async fn user_info(
+        &self,
+        attempt: &LoginRequest,
+        login: &Login,
+    ) -> Result<Option<VerifiedProfile>, Error> {
         let signed = match &attempt.signed {
             Some(signed) => Some(signed.open(login)?),
             None => None,
@@ -246,7 +251,7 @@ impl Sessions {
         let Some(data) = &attempt.data else {
             return Ok(signed);
         };
-        let bringer = Bringer {
+        let bringer = DataSender {
             appid: &attempt.appid,
             openid: &login.openid,
             address: attempt.phone.address,
@@ -256,29 +261,29 @@ impl Sessions {
             iv: data.iv.as_deref(),
         };
         let keys = std::slice::from_ref(&login.session_key);
-        let opened = self.open_sealed(bringer, keys, sealed, Demand::UserInfo);
+        let opened = self.open_sealed(bringer, keys, sealed, DataRequirement::UserInfo);
         match opened.await?.data {
-            Value::Object(fields) => Ok(Some(Told::of(fields, login))),
+            Value::Object(fields) => Ok(Some(VerifiedProfile::of(fields, login))),
             _ => Err(Error::Unopened),
         }
     }
 
     /// Waits for WeChat's answer as long as a phone waits. What comes later is kept.
-    async fn landed(&self, flight: &Arc<Flight>) -> Result<Arc<Login>, Error> {
+    async fn wait_for_wechat(&self, flight: &Arc<CodeFlight>) -> Result<Arc<Login>, Error> {
         let shared = self.shared();
         let now = || shared.clock.unix_millis();
-        let landing = shared.flights.land(flight, now);
-        if let Ok(landed) = tokio::time::timeout(shared.wechat.timeout(), landing).await {
-            return landed;
+        let waiting = shared.flights.wait(flight, now);
+        if let Ok(answered) = tokio::time::timeout(shared.wechat.timeout(), waiting).await {
+            return answered;
         }
-        if !flight.left() {
+        if !flight.abandon() {
             self.wait_on(flight);
         }
         Err(Error::Exchange(Arc::new(shared.wechat.timed_out())))
     }
 
     /// Waits for the late answer of an exchange, where its connection is.
-    fn wait_on(&self, flight: &Arc<Flight>) {
+    fn wait_on(&self, flight: &Arc<CodeFlight>) {
         let Ok(place) = Arc::clone(&self.shared().late).try_acquire_owned() else {
             self.shared().flights.forget(flight);
             return;
@@ -286,18 +291,18 @@ impl Sessions {
         let (sessions, flight) = (self.clone(), Arc::clone(flight));
         self.spawn_here(async move {
             let shared = sessions.shared();
-            let landed = shared
+            let answered = shared
                 .flights
-                .land(&flight, || shared.clock.unix_millis())
+                .wait(&flight, || shared.clock.unix_millis())
                 .await;
-            if landed.is_ok() {
+            if answered.is_ok() {
                 tracing::info!("WeChat's late answer to a login is kept for the next try");
             }
             drop(place);
         });
     }
 
-    fn exchange(&self, app: &MiniApp, code: &str) -> Exchange {
+    fn exchange(&self, app: &MiniApp, code: &str) -> CodeExchange {
         let wechat = self.shared().wechat.clone();
         let longest = self.shared().store.longest_openid();
         let credential = Credential {
@@ -326,18 +331,18 @@ impl Sessions {
     /// The session this code has led to, unless it was logged out or pushed out since.
     async fn still_standing(
         &self,
-        made: Option<&Made>,
-    ) -> Result<Option<(Made, Arc<Session>)>, Error> {
-        let Some(made) = made else {
+        issued: Option<&IssuedSession>,
+    ) -> Result<Option<(IssuedSession, Arc<CachedSession>)>, Error> {
+        let Some(issued) = issued else {
             return Ok(None);
         };
-        let question = Question {
-            hash: made.hash,
-            skey: made.skey.clone(),
+        let question = SessionQuery {
+            hash: issued.hash,
+            skey: issued.skey.clone(),
             id: None,
         };
         let session = self.look_up(question).await?;
-        Ok(session.map(|session| (made.clone(), session)))
+        Ok(session.map(|session| (issued.clone(), session)))
     }
 
     /// Writes the login: a new session, or new user data for the one `before`.
@@ -345,16 +350,16 @@ impl Sessions {
         &self,
         app: &MiniApp,
         login: &Login,
-        told: Option<Told>,
-        phone: Phone,
-        before: Option<Made>,
-    ) -> Result<LoggedIn, Error> {
+        told: Option<VerifiedProfile>,
+        phone: ClientInfo,
+        before: Option<IssuedSession>,
+    ) -> Result<LoginResult, Error> {
         let shared = self.shared();
         // WeChat's answer tells it, or the user object.
         let (user_info, unionid) = told.map(|told| (told.text, told.unionid)).unzip();
         let unionid = login.unionid.clone().or(unionid.flatten());
         let skey = match &before {
-            Some(made) => made.skey.clone(),
+            Some(issued) => issued.skey.clone(),
             None => skey::new(&shared.tokens, shared.clock.unix_millis()),
         };
         let opened = shared
@@ -373,20 +378,20 @@ impl Sessions {
                     .address
                     .map(|address| address.to_canonical().to_string()),
                 now: shared.clock.unix_secs(),
-                limits: Limits::from(app),
+                limits: SessionLifetime::from(app),
             })
             .await?;
-        Ok(LoggedIn {
+        Ok(LoginResult {
             skey,
             session: opened.session,
-            is_new_user: before.map_or(opened.is_new_user, |made| made.is_new_user),
+            is_new_user: before.map_or(opened.is_new_user, |issued| issued.is_new_user),
         })
     }
 
     /// Ends a session.
-    pub(crate) async fn log_out(&self, session: &Session) -> Result<bool, Error> {
+    pub(crate) async fn log_out(&self, session: &CachedSession) -> Result<bool, Error> {
         let store = self.shared().store.clone();
-        let ended = Ended {
+        let ended = EndedSession {
             hash: session.hash,
             who: Arc::clone(&session.identity),
         };

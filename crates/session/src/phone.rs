@@ -16,17 +16,17 @@ use serde_json::{Value, json};
 use weappd_base::secret::Secret;
 use weappd_wechat::{Call, CallError, Calls, open_data};
 
-use crate::asker::Asker;
-use crate::data::DataFault;
+use crate::client_fingerprint::ClientFingerprint;
+use crate::data::OpenDataError;
+use crate::data_kind::{DataKind, is_phone};
 use crate::decryption::SealedText;
 use crate::error::Error;
-use crate::flight::Exchange;
-use crate::identity::Identity;
-use crate::kind::{Kind, is_phone};
-use crate::session::Session;
-use crate::sessions::Sessions;
-use crate::store::NewPhone;
-use crate::vault::{Matter, Owner};
+use crate::flight::CodeExchange;
+use crate::identity::UserIdentity;
+use crate::session::CachedSession;
+use crate::sessions::SessionService;
+use crate::store::writes::NewPhone;
+use crate::vault::{SecretKind, SecretOwner};
 
 /// The longest code of the phone-number button taken: WeChat's have 64 characters.
 const MAX_CODE: usize = 512;
@@ -34,7 +34,7 @@ const MAX_CODE: usize = 512;
 /// What a phone number was proven by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
+pub(crate) enum PhoneSource {
     /// WeChat told it for a code.
     Code,
     /// It came encrypted. What was kept before weappd told them apart counts as such.
@@ -42,7 +42,7 @@ pub(crate) enum Source {
     EncryptedData,
 }
 
-impl Source {
+impl PhoneSource {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Code => "code",
@@ -53,7 +53,7 @@ impl Source {
 
 /// A phone number, as WeChat proved it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PhoneNumber {
+pub(crate) struct VerifiedPhone {
     /// With `+` and the country code, however WeChat wrote it.
     #[serde(rename = "phone_number")]
     whole: String,
@@ -63,7 +63,7 @@ pub(crate) struct PhoneNumber {
     /// When WeChat told or encrypted it: seconds since 1970.
     verified_at: i64,
     #[serde(default)]
-    source: Source,
+    source: PhoneSource,
 }
 
 /// What a phone brings for its number.
@@ -72,9 +72,9 @@ pub(crate) enum PhoneProof {
     Sealed { encrypted: String, iv: String },
 }
 
-impl PhoneNumber {
+impl VerifiedPhone {
     /// Reads `{"phoneNumber", "purePhoneNumber", "countryCode"}`.
-    pub(crate) fn read(info: &Value, verified_at: i64, source: Source) -> Option<Self> {
+    pub(crate) fn read(info: &Value, verified_at: i64, source: PhoneSource) -> Option<Self> {
         if !is_phone(info) {
             return None;
         }
@@ -110,20 +110,20 @@ impl PhoneNumber {
         self.verified_at
     }
 
-    pub(crate) fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> PhoneSource {
         self.source
     }
 }
 
-impl fmt::Debug for PhoneNumber {
+impl fmt::Debug for VerifiedPhone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.masked())
     }
 }
 
-impl Sessions {
+impl SessionService {
     /// The number that is kept for the session's user.
-    pub(crate) fn phone(&self, session: &Session) -> Option<PhoneNumber> {
+    pub(crate) fn phone(&self, session: &CachedSession) -> Option<VerifiedPhone> {
         self.unsealed_phone(
             &session.identity.appid,
             &session.identity.openid,
@@ -136,9 +136,9 @@ impl Sessions {
         appid: &str,
         openid: &str,
         sealed: &[u8],
-    ) -> Option<PhoneNumber> {
+    ) -> Option<VerifiedPhone> {
         let vault = self.shared().store.vault();
-        let text = vault.unseal(Matter::Phone, Owner { appid, openid }, sealed);
+        let text = vault.unseal(SecretKind::Phone, SecretOwner { appid, openid }, sealed);
         if text.is_none() {
             tracing::warn!(
                 openid,
@@ -151,10 +151,10 @@ impl Sessions {
     /// Proves a number and keeps it for the user. Goes on when the phone hangs up.
     pub(crate) async fn put_phone(
         &self,
-        session: &Arc<Session>,
+        session: &Arc<CachedSession>,
         address: Option<IpAddr>,
         proof: PhoneProof,
-    ) -> Result<PhoneNumber, DataFault> {
+    ) -> Result<VerifiedPhone, OpenDataError> {
         let (sessions, session) = (self.clone(), Arc::clone(session));
         self.shared()
             .work
@@ -165,10 +165,10 @@ impl Sessions {
 
     async fn put_phone_here(
         &self,
-        session: &Session,
+        session: &CachedSession,
         address: Option<IpAddr>,
         proof: PhoneProof,
-    ) -> Result<PhoneNumber, DataFault> {
+    ) -> Result<VerifiedPhone, OpenDataError> {
         let shared = self.shared();
         let who = &session.identity;
         let now = shared.clock.unix_millis();
@@ -181,22 +181,23 @@ impl Sessions {
                     iv: Some(&iv),
                 };
                 let opened = self.open_data(session, address, sealed).await?;
-                let wrong = DataFault::Kind {
+                let wrong = OpenDataError::Kind {
                     found: opened.kind,
-                    wanted: Kind::PhoneNumber,
+                    wanted: DataKind::PhoneNumber,
                 };
                 let made_at = open_data::made_at(&opened.data).unwrap_or(now / 1000);
-                PhoneNumber::read(&opened.data, made_at, Source::EncryptedData).ok_or(wrong)?
+                VerifiedPhone::read(&opened.data, made_at, PhoneSource::EncryptedData)
+                    .ok_or(wrong)?
             }
         };
         // Of two proofs at once the better one stays, whichever comes first.
         let _turn = shared.turns.take(session.user).await;
-        if phone.source == Source::EncryptedData
+        if phone.source == PhoneSource::EncryptedData
             && let Some(kept) = self.kept_phone(who).await?
-            && kept.source == Source::Code
+            && kept.source == PhoneSource::Code
         {
             let same = kept.is_same(&phone).then_some(kept);
-            return same.ok_or(DataFault::ProvenByCode);
+            return same.ok_or(OpenDataError::ProvenByCode);
         }
         let text = serde_json::to_string(&phone).unwrap_or_default();
         self.write_phone(session, Some(Secret::new(text))).await?;
@@ -204,7 +205,7 @@ impl Sessions {
     }
 
     /// The number the store keeps, whatever memory says.
-    async fn kept_phone(&self, who: &Identity) -> Result<Option<PhoneNumber>, Error> {
+    async fn kept_phone(&self, who: &UserIdentity) -> Result<Option<VerifiedPhone>, Error> {
         let user = self.shared().store.user(&who.appid, &who.openid).await?;
         let sealed = user.and_then(|user| user.phone);
         Ok(sealed.and_then(|sealed| self.unsealed_phone(&who.appid, &who.openid, &sealed)))
@@ -214,45 +215,51 @@ impl Sessions {
     /// within seconds it gives the same answer.
     async fn phone_of_code(
         &self,
-        who: &Arc<Identity>,
+        who: &Arc<UserIdentity>,
         code: String,
-    ) -> Result<PhoneNumber, DataFault> {
+    ) -> Result<VerifiedPhone, OpenDataError> {
         if code.len() > MAX_CODE {
-            return Err(DataFault::Input("the code is longer than 512 bytes"));
+            return Err(OpenDataError::Input("the code is longer than 512 bytes"));
         }
         let shared = self.shared();
-        let calls = shared.calls.as_ref().ok_or(DataFault::NoCalls)?;
+        let calls = shared.calls.as_ref().ok_or(OpenDataError::NoCalls)?;
         // The code of one user is nobody else's, not even for these seconds.
         let name = format!("{}\0{code}", who.openid);
         let now = shared.clock.unix_millis();
-        let flight = shared
+        let flight = shared.phone_flights.join(
+            &who.appid,
+            &name,
+            (ClientFingerprint::default(), now),
+            || exchange(Arc::clone(calls), Arc::clone(who), code),
+        );
+        let answered = shared
             .phone_flights
-            .board(&who.appid, &name, (Asker::default(), now), || {
-                exchange(Arc::clone(calls), Arc::clone(who), code)
-            });
-        let landed = shared
-            .phone_flights
-            .land(&flight, || shared.clock.unix_millis())
+            .wait(&flight, || shared.clock.unix_millis())
             .await;
-        let info = landed.map_err(|err| DataFault::from(err).of_code())?;
+        let info = answered.map_err(|err| OpenDataError::from(err).of_code())?;
         let made_for = info.pointer("/watermark/appid").and_then(Value::as_str);
         if made_for != Some(&who.appid) {
-            return Err(DataFault::Call(CallError::Malformed));
+            return Err(OpenDataError::Call(CallError::Malformed));
         }
         if !self.is_new(&info) {
-            return Err(DataFault::Stale);
+            return Err(OpenDataError::Stale);
         }
         let made_at = open_data::made_at(&info).unwrap_or(now / 1000);
         let told = with_country_text(&info);
-        PhoneNumber::read(&told, made_at, Source::Code).ok_or(DataFault::Call(CallError::Malformed))
+        VerifiedPhone::read(&told, made_at, PhoneSource::Code)
+            .ok_or(OpenDataError::Call(CallError::Malformed))
     }
 
     /// Forgets the user's number.
-    pub(crate) async fn forget_phone(&self, session: &Session) -> Result<(), Error> {
+    pub(crate) async fn forget_phone(&self, session: &CachedSession) -> Result<(), Error> {
         self.write_phone(session, None).await
     }
 
-    async fn write_phone(&self, session: &Session, phone: Option<Secret>) -> Result<(), Error> {
+    async fn write_phone(
+        &self,
+        session: &CachedSession,
+        phone: Option<Secret>,
+    ) -> Result<(), Error> {
         let store = self.shared().store.clone();
         let new = NewPhone {
             user: session.user,
@@ -278,7 +285,7 @@ fn with_country_text(info: &Value) -> Value {
 }
 
 /// `POST /wxa/business/getuserphonenumber`; WeChat checks that the code is the openid's.
-fn exchange(calls: Arc<dyn Calls>, who: Arc<Identity>, code: String) -> Exchange<Value> {
+fn exchange(calls: Arc<dyn Calls>, who: Arc<UserIdentity>, code: String) -> CodeExchange<Value> {
     async move {
         let call = Call {
             method: Method::POST,
@@ -300,11 +307,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn phone(country: &str, pure: &str) -> PhoneNumber {
+    fn phone(country: &str, pure: &str) -> VerifiedPhone {
         let info = json!({
             "phoneNumber": pure, "purePhoneNumber": pure, "countryCode": country,
         });
-        PhoneNumber::read(&info, 7, Source::Code).expect("a phone number")
+        VerifiedPhone::read(&info, 7, PhoneSource::Code).expect("a phone number")
     }
 
     #[test]
@@ -315,12 +322,12 @@ mod tests {
             r#"{"phone_number":"+8613800138000","pure_phone_number":"13800138000","country_code":"86","verified_at":7,"source":"code"}"#
         );
         let before = r#"{"phone_number":"+8613800138000","pure_phone_number":"13800138000","country_code":"86","verified_at":7}"#;
-        let before: PhoneNumber = serde_json::from_str(before).expect("of an older weappd");
+        let before: VerifiedPhone = serde_json::from_str(before).expect("of an older weappd");
         assert_eq!(before.source().name(), "encrypted_data");
         assert!(before.is_same(&mobile) && before != mobile);
         let told = json!({"phoneNumber": "13800138000", "purePhoneNumber": "13800138000", "countryCode": 86});
-        assert!(PhoneNumber::read(&told, 7, Source::Code).is_none());
-        let told = PhoneNumber::read(&with_country_text(&told), 7, Source::Code);
+        assert!(VerifiedPhone::read(&told, 7, PhoneSource::Code).is_none());
+        let told = VerifiedPhone::read(&with_country_text(&told), 7, PhoneSource::Code);
         assert_eq!(told, Some(mobile.clone()));
         assert_eq!(mobile.masked(), "+86 138****8000");
         assert_eq!(format!("{mobile:?}"), "+86 138****8000");
@@ -335,7 +342,7 @@ mod tests {
             let mut number = phone(&country, &pure);
             number.verified_at = at;
             let text = serde_json::to_string(&number).expect("JSON");
-            prop_assert_eq!(serde_json::from_str::<PhoneNumber>(&text).ok(), Some(number.clone()));
+            prop_assert_eq!(serde_json::from_str::<VerifiedPhone>(&text).ok(), Some(number.clone()));
             let hidden = number.masked().bytes().filter(|c| *c == b'*').count();
             prop_assert!(hidden >= 2, "{}", number.masked());
         }

@@ -10,29 +10,29 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::data::{DataFault, Profile};
+use crate::data::{OpenDataError, ProfileUpdate};
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::session::Session;
-use crate::sessions::Sessions;
+use crate::identity::UserIdentity;
+use crate::session::CachedSession;
+use crate::sessions::SessionService;
 
 /// Where users' pictures are kept; weappd hands it in.
-pub trait KeepPictures: Send + Sync {
+pub trait PictureStore: Send + Sync {
     /// Keeps the one picture of a form (`multipart/form-data`), and gives the address that
     /// phones fetch it from.
     fn keep<'a>(
         &'a self,
-        whose: &'a Identity,
+        whose: &'a UserIdentity,
         parts: &'a Parts,
         body: Body,
-    ) -> BoxFuture<'a, Result<String, PictureFault>>;
+    ) -> BoxFuture<'a, Result<String, PictureError>>;
 
     /// Removes the picture at `url` if it was kept for this user. Any other stays.
-    fn remove<'a>(&'a self, whose: &'a Identity, url: &'a str) -> BoxFuture<'a, ()>;
+    fn remove<'a>(&'a self, whose: &'a UserIdentity, url: &'a str) -> BoxFuture<'a, ()>;
 
     /// Removes what else was kept for this user and nobody shows any more, but for the
     /// picture at `shown` and those that came just now.
-    fn tidy<'a>(&'a self, whose: &'a Identity, shown: Option<&'a str>) -> BoxFuture<'a, ()>;
+    fn tidy<'a>(&'a self, whose: &'a UserIdentity, shown: Option<&'a str>) -> BoxFuture<'a, ()>;
 }
 
 /// How many users change their profiles at once without waiting for each other.
@@ -40,15 +40,15 @@ const LANES: usize = 64;
 
 /// One change of a user's profile after the other: each begins with what the one before
 /// left, so that none is lost, and of two pictures one goes.
-pub(crate) struct Turns([Arc<Mutex<()>>; LANES]);
+pub(crate) struct ProfileLocks([Arc<Mutex<()>>; LANES]);
 
-impl Default for Turns {
+impl Default for ProfileLocks {
     fn default() -> Self {
         Self(std::array::from_fn(|_| Arc::default()))
     }
 }
 
-impl Turns {
+impl ProfileLocks {
     pub(crate) async fn take(&self, user: i64) -> Option<OwnedMutexGuard<()>> {
         // The low bits of the user's number, which grows by one.
         let lane = usize::from(user.to_le_bytes()[0]) % LANES;
@@ -59,7 +59,7 @@ impl Turns {
 
 /// Why a picture is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PictureFault {
+pub enum PictureError {
     /// It is larger than this many bytes.
     #[error("the picture is larger than {limit} bytes")]
     TooLarge {
@@ -83,12 +83,12 @@ pub enum PictureFault {
     Full,
     /// It could not be written; whoever keeps pictures has logged why.
     #[error("the picture could not be kept, try again")]
-    House,
+    Internal,
 }
 
-impl Sessions {
+impl SessionService {
     /// Where pictures are kept from now on, for changes of a profile that leave one behind.
-    pub(crate) fn keep_pictures(&self, pictures: &Arc<dyn KeepPictures>) {
+    pub(crate) fn keep_pictures(&self, pictures: &Arc<dyn PictureStore>) {
         // Every site gives the same; the first one's will do.
         drop(self.shared().pictures.set(Arc::clone(pictures)));
     }
@@ -97,12 +97,12 @@ impl Sessions {
     /// when the phone hangs up.
     pub(crate) async fn put_avatar(
         &self,
-        (session, headers): (&Arc<Session>, &HeaderMap),
+        (session, headers): (&Arc<CachedSession>, &HeaderMap),
         url: String,
-        pictures: &Arc<dyn KeepPictures>,
-    ) -> Result<(), DataFault> {
+        pictures: &Arc<dyn PictureStore>,
+    ) -> Result<(), OpenDataError> {
         let fields = Map::from_iter([("avatarUrl".to_owned(), Value::from(url.as_str()))]);
-        let change = self.change_profile((session, headers), Profile::Chosen(fields));
+        let change = self.change_profile((session, headers), ProfileUpdate::Chosen(fields));
         let (session, pictures) = (Arc::clone(session), Arc::clone(pictures));
         let put = async move {
             let outcome = change.await;
@@ -112,16 +112,16 @@ impl Sessions {
             outcome
         };
         let done = self.shared().work.run(put).await;
-        done.map_err(|lost| DataFault::House(Error::from(lost)))?
+        done.map_err(|lost| OpenDataError::Internal(Error::from(lost)))?
     }
 
     /// Changes a profile in its turn, and removes the picture that it does not show any
     /// more, if it is one of ours.
     pub(crate) fn change_profile(
         &self,
-        (session, headers): (&Arc<Session>, &HeaderMap),
-        profile: Profile,
-    ) -> impl Future<Output = Result<(), DataFault>> + Send + 'static {
+        (session, headers): (&Arc<CachedSession>, &HeaderMap),
+        profile: ProfileUpdate,
+    ) -> impl Future<Output = Result<(), OpenDataError>> + Send + 'static {
         let (sessions, session) = (self.clone(), Arc::clone(session));
         let headers = headers.clone();
         async move {

@@ -1,16 +1,16 @@
-//! Revoke: who is logged in, and ending it, for the people who run the house.
+//! Revoke: who is logged in, and ending it, for the people who run the server.
 
 use crate::error::Error;
-use crate::phone::PhoneNumber;
-use crate::session::Limits;
-use crate::sessions::Sessions;
-use crate::store::Revoke;
+use crate::phone::VerifiedPhone;
+use crate::session_lifetime::SessionLifetime;
+use crate::sessions::SessionService;
+use crate::store::writes::RevokeScope;
 
 /// A session as it is shown to people: without its skey, which nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct SessionView {
-    /// Its number, for [`Sessions::revoke_one`]. In a database of Wafer 2, which numbers
+    /// Its number, for [`SessionService::revoke_one`]. In a database of Wafer 2, which numbers
     /// nothing, 0.
     pub session: i64,
     /// The mini program.
@@ -58,7 +58,7 @@ pub struct UserView {
     pub sessions: Vec<SessionView>,
 }
 
-impl Sessions {
+impl SessionService {
     /// A user's sessions, the newest first; of all mini programs if none is named.
     pub async fn list(&self, appid: Option<&str>, openid: &str) -> Result<Vec<SessionView>, Error> {
         let (sessions, openid) = (self.clone(), openid.to_owned());
@@ -79,7 +79,7 @@ impl Sessions {
         let Some(app) = self.shared().apps.get(appid) else {
             return Ok(Vec::new());
         };
-        let limits = Limits::from(&*app);
+        let limits = SessionLifetime::from(&*app);
         let listed = self.shared().store.list(appid, openid).await?;
         let views = listed.into_iter().map(|listed| SessionView {
             session: listed.seq,
@@ -137,9 +137,9 @@ impl Sessions {
             id: user.id,
             first_login: user.created,
             last_login: user.last_login,
-            phone: phone.as_ref().map(PhoneNumber::masked),
+            phone: phone.as_ref().map(VerifiedPhone::masked),
             phone_source: phone.as_ref().map(|phone| phone.source().name()),
-            phone_verified_at: phone.as_ref().map(PhoneNumber::verified_at),
+            phone_verified_at: phone.as_ref().map(VerifiedPhone::verified_at),
             keys_given: user.keys,
             sessions: self.views(appid, openid).await?,
         }))
@@ -147,13 +147,13 @@ impl Sessions {
 
     /// Ends one session by its number; says how many ended.
     pub async fn revoke_one(&self, session: i64) -> Result<u64, Error> {
-        self.revoke(vec![Revoke::One(session)]).await
+        self.revoke(vec![RevokeScope::One(session)]).await
     }
 
     /// Ends a user's sessions, in all mini programs if none is named; says how many.
     pub async fn revoke_user(&self, appid: Option<&str>, openid: &str) -> Result<u64, Error> {
         let appids = self.shared().apps.named(appid).into_iter();
-        let users = appids.map(|appid| Revoke::User {
+        let users = appids.map(|appid| RevokeScope::User {
             appid,
             openid: openid.to_owned(),
         });
@@ -162,10 +162,10 @@ impl Sessions {
 
     /// Ends everybody's sessions; says how many.
     pub async fn revoke_all(&self) -> Result<u64, Error> {
-        self.revoke(vec![Revoke::All]).await
+        self.revoke(vec![RevokeScope::All]).await
     }
 
-    async fn revoke(&self, which: Vec<Revoke>) -> Result<u64, Error> {
+    async fn revoke(&self, which: Vec<RevokeScope>) -> Result<u64, Error> {
         let store = self.shared().store.clone();
         self.shared()
             .work

@@ -8,95 +8,23 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use weappd_wechat::lenient_json;
 
-use crate::config::MiniApp;
 use crate::dialect::{wafer1, wafer2};
-use crate::identity::{Denied, Identity};
+use crate::identity::{AuthError, UserIdentity};
+use crate::session_lifetime::SessionLifetime;
 use crate::skey::SkeyHash;
-use crate::store::Visit;
-
-/// A session as the store keeps it, with its user.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) seq: i64,
-    pub(crate) created: i64,
-    pub(crate) last_visit: i64,
-    /// The user's row.
-    pub(crate) user: i64,
-    pub(crate) appid: String,
-    pub(crate) openid: String,
-    pub(crate) unionid: Option<String>,
-    pub(crate) id: String,
-    pub(crate) user_info: Option<String>,
-    /// The user's phone number, sealed.
-    pub(crate) phone: Option<Vec<u8>>,
-}
-
-/// A session's row as the native schemas give it.
-pub(crate) type FoundRow = (
-    i64,
-    i64,
-    i64,
-    i64,
-    String,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-    Option<Vec<u8>>,
-);
-
-impl From<FoundRow> for Found {
-    fn from(row: FoundRow) -> Self {
-        Self {
-            seq: row.0,
-            created: row.1,
-            last_visit: row.2,
-            user: row.3,
-            appid: row.4,
-            openid: row.5,
-            unionid: row.6,
-            id: row.7,
-            user_info: row.8,
-            phone: row.9,
-        }
-    }
-}
-
-/// How long the sessions of one mini program live, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub(crate) login_secs: i64,
-    pub(crate) idle_secs: i64,
-}
-
-impl Limits {
-    /// When a session ends if nobody visits again.
-    pub(crate) fn end(&self, created: i64, last_visit: i64) -> i64 {
-        let idle_end = last_visit.saturating_add(self.idle_secs);
-        idle_end.min(created.saturating_add(self.login_secs))
-    }
-}
-
-impl From<&MiniApp> for Limits {
-    fn from(app: &MiniApp) -> Self {
-        Self {
-            login_secs: i64::from(app.login_duration_days) * 86_400,
-            idle_secs: i64::try_from(app.session_duration_secs).unwrap_or(i64::MAX),
-        }
-    }
-}
+use crate::store::records::{LastVisit, SessionRow};
 
 /// A session in memory. Shared by the cache, the requests that use it and the list of
 /// visits to be written.
-pub(crate) struct Session {
+pub(crate) struct CachedSession {
     pub(crate) hash: SkeyHash,
     pub(crate) seq: i64,
     pub(crate) user: i64,
-    pub(crate) identity: Arc<Identity>,
+    pub(crate) identity: Arc<UserIdentity>,
     /// The user's phone number, sealed: nothing of it stands in memory in clear.
     pub(crate) phone: Option<Vec<u8>>,
     created: i64,
-    limits: Limits,
+    limits: SessionLifetime,
     last_visit: AtomicI64,
     /// Whether the last visit stands in the list of visits to be written.
     listed: AtomicBool,
@@ -106,8 +34,8 @@ pub(crate) struct Session {
     wafer1_user: OnceLock<Bytes>,
 }
 
-impl Session {
-    pub(crate) fn new(hash: SkeyHash, found: Found, limits: Limits) -> Self {
+impl CachedSession {
+    pub(crate) fn new(hash: SkeyHash, found: SessionRow, limits: SessionLifetime) -> Self {
         let user_info_json = user_info(&found);
         Self::told(hash, found, limits, user_info_json)
     }
@@ -115,8 +43,8 @@ impl Session {
     /// A session whose user object was made here a moment ago and needs no look.
     pub(crate) fn told(
         hash: SkeyHash,
-        found: Found,
-        limits: Limits,
+        found: SessionRow,
+        limits: SessionLifetime,
         user_info_json: String,
     ) -> Self {
         Self {
@@ -131,7 +59,7 @@ impl Session {
             confirmed: AtomicI64::new(i64::MIN),
             wafer2_user: wafer2::user(&user_info_json),
             wafer1_user: OnceLock::new(),
-            identity: Arc::new(Identity {
+            identity: Arc::new(UserIdentity {
                 appid: found.appid,
                 openid: found.openid,
                 unionid: found.unionid,
@@ -143,10 +71,10 @@ impl Session {
 
     /// Marks a visit at `now`, unless the session has expired. Says whether the visit is
     /// to be listed for writing.
-    pub(crate) fn visit(&self, now: i64) -> Result<bool, Denied> {
+    pub(crate) fn visit(&self, now: i64) -> Result<bool, AuthError> {
         let last = self.last_visit.load(Ordering::Relaxed);
         if self.is_expired(now, last) {
-            return Err(Denied::Expired);
+            return Err(AuthError::Expired);
         }
         if now <= last {
             return Ok(false);
@@ -161,9 +89,9 @@ impl Session {
     }
 
     /// The last visit, about to be written: the next one is listed anew.
-    pub(crate) fn take_visit(&self) -> Visit {
+    pub(crate) fn take_visit(&self) -> LastVisit {
         self.listed.store(false, Ordering::Release);
-        Visit {
+        LastVisit {
             seq: self.seq,
             at: self.last_visit.load(Ordering::Acquire),
             who: Arc::clone(&self.identity),
@@ -183,7 +111,7 @@ impl Session {
     }
 
     /// Whether the store still says the same of the session; takes over its last visit.
-    pub(crate) fn agrees(&self, found: &Found) -> bool {
+    pub(crate) fn agrees(&self, found: &SessionRow) -> bool {
         let known = &self.identity;
         let same = self.seq == found.seq
             && self.created == found.created
@@ -243,7 +171,7 @@ impl Session {
 }
 
 /// The user object: what was decrypted, or what a code alone tells.
-fn user_info(found: &Found) -> String {
+fn user_info(found: &SessionRow) -> String {
     if let Some(text) = &found.user_info {
         if serde_json::from_str::<Map<String, Value>>(text).is_ok() {
             return text.clone();
@@ -274,8 +202,8 @@ pub(crate) fn name_user(fields: &mut Map<String, Value>, openid: &str, unionid: 
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn found() -> Found {
-        Found {
+    pub(crate) fn found() -> SessionRow {
+        SessionRow {
             seq: 1,
             created: 1000,
             last_visit: 1000,
@@ -289,12 +217,12 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn session(hash: SkeyHash) -> Session {
-        let limits = Limits {
+    pub(crate) fn session(hash: SkeyHash) -> CachedSession {
+        let limits = SessionLifetime {
             login_secs: 100,
             idle_secs: 30,
         };
-        Session::new(hash, found(), limits)
+        CachedSession::new(hash, found(), limits)
     }
 
     #[test]
@@ -303,12 +231,12 @@ pub(crate) mod tests {
         assert_eq!(session.expires_at(), 1030);
         assert!(session.visit(1030).expect("the last second"));
         assert_eq!(session.expires_at(), 1060);
-        assert!(matches!(session.visit(1061), Err(Denied::Expired)));
+        assert!(matches!(session.visit(1061), Err(AuthError::Expired)));
         assert!(!session.visit(1060).expect("slid, and already listed"));
         assert!(!session.visit(1085).expect("slid"));
         assert_eq!(session.expires_at(), 1100);
         assert!(!session.visit(1100).expect("the last second of the login"));
-        assert!(matches!(session.visit(1101), Err(Denied::Expired)));
+        assert!(matches!(session.visit(1101), Err(AuthError::Expired)));
     }
 
     #[test]

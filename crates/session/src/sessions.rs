@@ -14,16 +14,16 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_wechat::{Calls, Client};
 
-use crate::apps::MiniApps;
-use crate::cache::Cache;
+use crate::breaker::StoreBreaker;
+use crate::cache::SessionCache;
 use crate::config::{Config, MiniApp};
 use crate::error::Error;
-use crate::flight::Flights;
-use crate::limits::Limits;
-use crate::picture::{KeepPictures, Turns};
-use crate::pulse::Pulse;
-use crate::store::{Store, StoreParts};
-use crate::visits::Visits;
+use crate::flight::CodeFlights;
+use crate::limits::LoginLimits;
+use crate::mini_apps::MiniApps;
+use crate::picture::{PictureStore, ProfileLocks};
+use crate::store::{SessionStore, StoreParts};
+use crate::visits::PendingVisits;
 
 /// How often visits are written.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
@@ -34,9 +34,9 @@ const MAX_LATE: usize = 1024;
 /// How long closing waits for the room's tasks.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What the room needs from the house.
+/// What the room needs from the rest of weappd.
 #[derive(Debug)]
-pub struct SessionsParts {
+pub struct SessionParts {
     /// The `[session]` section.
     pub config: Config,
     /// Where a relative database file stands.
@@ -60,9 +60,9 @@ pub struct SessionsParts {
 
 /// Who is calling. Cheap to clone; all clones share one store and one memory.
 #[derive(Clone)]
-pub struct Sessions(Arc<Shared>);
+pub struct SessionService(Arc<Shared>);
 
-impl std::fmt::Debug for Sessions {
+impl std::fmt::Debug for SessionService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sessions").finish_non_exhaustive()
     }
@@ -76,38 +76,38 @@ pub(crate) struct Shared {
     pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
     pub(crate) tap: TrafficTap,
-    pub(crate) store: Store,
+    pub(crate) store: SessionStore,
     /// For how long memory is believed where others write the store too.
     pub(crate) recheck_millis: Option<i64>,
     /// Whether the store confirms what memory knows.
-    pub(crate) pulse: Pulse,
-    pub(crate) cache: Arc<Cache>,
-    pub(crate) visits: Visits,
+    pub(crate) breaker: StoreBreaker,
+    pub(crate) cache: Arc<SessionCache>,
+    pub(crate) visits: PendingVisits,
     pub(crate) calls: Option<Arc<dyn Calls>>,
-    pub(crate) flights: Flights,
+    pub(crate) flights: CodeFlights,
     /// Places for exchanges that nobody waits for any more.
     pub(crate) late: Arc<Semaphore>,
-    pub(crate) phone_flights: Flights<Value, ()>,
-    pub(crate) reset_flights: Flights<Secret, ()>,
-    pub(crate) limits: Limits,
-    pub(crate) turns: Turns,
-    pub(crate) pictures: OnceLock<Arc<dyn KeepPictures>>,
+    pub(crate) phone_flights: CodeFlights<Value, ()>,
+    pub(crate) reset_flights: CodeFlights<Secret, ()>,
+    pub(crate) limits: LoginLimits,
+    pub(crate) turns: ProfileLocks,
+    pub(crate) pictures: OnceLock<Arc<dyn PictureStore>>,
     tasks: Tasks,
     stop: Stop,
 }
 
-impl Sessions {
+impl SessionService {
     /// Opens the store, and makes it if it is not there.
-    pub async fn open(parts: SessionsParts) -> Result<Self, Error> {
+    pub async fn open(parts: SessionParts) -> Result<Self, Error> {
         let work = parts.work.clone();
         work.run(Self::open_here(parts)).await?
     }
 
-    async fn open_here(parts: SessionsParts) -> Result<Self, Error> {
-        let cache = Arc::new(Cache::new(parts.config.cache_bytes));
+    async fn open_here(parts: SessionParts) -> Result<Self, Error> {
+        let cache = Arc::new(SessionCache::new(parts.config.cache_bytes));
         let tasks = Tasks::new();
         let appids = parts.mini_apps.iter().map(|app| app.appid.clone());
-        let store = Store::open(StoreParts {
+        let store = SessionStore::open(StoreParts {
             config: &parts.config,
             data_dir: &parts.data_dir,
             cache: Arc::clone(&cache),
@@ -134,8 +134,8 @@ impl Sessions {
         });
         let shared = Arc::new(Shared {
             recheck_millis,
-            limits: Limits::new(&parts.config),
-            pulse: Pulse::default(),
+            limits: LoginLimits::new(&parts.config),
+            breaker: StoreBreaker::default(),
             config: parts.config,
             apps,
             wechat: parts.wechat,
@@ -145,13 +145,13 @@ impl Sessions {
             tap: parts.tap,
             store,
             cache,
-            visits: Visits::default(),
+            visits: PendingVisits::default(),
             calls: parts.calls,
-            flights: Flights::default(),
+            flights: CodeFlights::default(),
             late: Arc::new(Semaphore::new(MAX_LATE)),
-            phone_flights: Flights::default(),
-            reset_flights: Flights::default(),
-            turns: Turns::default(),
+            phone_flights: CodeFlights::default(),
+            reset_flights: CodeFlights::default(),
+            turns: ProfileLocks::default(),
             pictures: OnceLock::new(),
             tasks,
             stop: Stop::new(),
@@ -224,7 +224,7 @@ async fn write_behind(sessions: Weak<Shared>, stop: Stop) {
             () = tokio::time::sleep(WRITE_EVERY) => {}
             () = stop.asked() => return,
         }
-        let Some(sessions) = sessions.upgrade().map(Sessions) else {
+        let Some(sessions) = sessions.upgrade().map(SessionService) else {
             return;
         };
         let shared = sessions.shared();

@@ -12,9 +12,9 @@ use weappd_base::secret::Secret;
 use weappd_wechat::open_data;
 
 use crate::error::Error;
-use crate::identity::Identity;
+use crate::identity::UserIdentity;
 use crate::key::KeyOwner;
-use crate::sessions::Sessions;
+use crate::sessions::SessionService;
 
 /// A text, signed.
 pub(crate) struct TextSignature {
@@ -23,7 +23,7 @@ pub(crate) struct TextSignature {
     pub(crate) key_given_at: Option<i64>,
 }
 
-impl Sessions {
+impl SessionService {
     /// The user of this mini program, whether or not a session is open.
     pub(crate) async fn key_owner(
         &self,
@@ -41,7 +41,7 @@ impl Sessions {
                 let user = store.user(&appid, &openid).await?;
                 Ok(user.map(|user| KeyOwner {
                     user: user.user,
-                    who: Arc::new(Identity {
+                    who: Arc::new(UserIdentity {
                         appid,
                         openid,
                         unionid: user.unionid,

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 
-use crate::identity::Denied;
+use crate::identity::AuthError;
 
 /// The longest skey and id that the dialects allow.
 const MAX_LEN: usize = 100;
@@ -63,11 +63,11 @@ impl Hash for SkeyHash {
 
 /// Takes the word of a [`SkeyHash`] as it is: hashing a hash again gains nothing.
 #[derive(Default)]
-pub(crate) struct AsIs(u64);
+pub(crate) struct SkeyHasher(u64);
 
-pub(crate) type BuildAsIs = BuildHasherDefault<AsIs>;
+pub(crate) type BuildSkeyHasher = BuildHasherDefault<SkeyHasher>;
 
-impl Hasher for AsIs {
+impl Hasher for SkeyHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -85,30 +85,30 @@ impl Hasher for AsIs {
 
 /// A session as the headers of a request show it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Presented<'a> {
+pub(crate) struct PresentedSkey<'a> {
     pub(crate) skey: &'a str,
     /// The Wafer 1 id beside the skey.
     pub(crate) id: Option<&'a str>,
 }
 
-impl<'a> Presented<'a> {
+impl<'a> PresentedSkey<'a> {
     /// An skey and the id beside it, as a call's parameters show them.
-    pub(crate) fn pair(id: &'a str, skey: &'a str) -> Result<Self, Denied> {
+    pub(crate) fn pair(id: &'a str, skey: &'a str) -> Result<Self, AuthError> {
         if skey.is_empty() || skey.len() > MAX_LEN {
-            return Err(Denied::Unknown);
+            return Err(AuthError::Unknown);
         }
         Ok(Self { skey, id: Some(id) })
     }
 
     /// Reads `X-WX-Skey` (with `X-WX-Id`, where it is sent) or `Authorization: Bearer`.
-    pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, Denied> {
+    pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, AuthError> {
         if let Some(skey) = headers.get("x-wx-skey").filter(|value| !value.is_empty()) {
-            let skey = skey.to_str().map_err(|_| Denied::Unknown)?;
+            let skey = skey.to_str().map_err(|_| AuthError::Unknown)?;
             if skey.len() > MAX_LEN {
-                return Err(Denied::Unknown);
+                return Err(AuthError::Unknown);
             }
             let id = match headers.get("x-wx-id").filter(|value| !value.is_empty()) {
-                Some(id) => Some(id.to_str().map_err(|_| Denied::Unknown)?),
+                Some(id) => Some(id.to_str().map_err(|_| AuthError::Unknown)?),
                 None => None,
             };
             return Ok(Self { skey, id });
@@ -117,13 +117,13 @@ impl<'a> Presented<'a> {
             .get(header::AUTHORIZATION)
             .and_then(|value| value.as_bytes().split_at_checked(7))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
-            .ok_or(Denied::Missing)?
+            .ok_or(AuthError::Missing)?
             .1;
         // A business server may have bearer tokens of its own: what is no skey of ours
         // does not cost a look into the database.
         match str::from_utf8(bearer) {
             Ok(skey) if is_ours(skey) => Ok(Self { skey, id: None }),
-            _ => Err(Denied::Unknown),
+            _ => Err(AuthError::Unknown),
         }
     }
 }
@@ -185,12 +185,12 @@ mod tests {
         let skey = "0a".repeat(32);
         let bearer = format!("bEaReR {skey}");
         let shown = headers(&[("x-wx-skey", "s"), ("x-wx-id", "i")]);
-        let both = Presented::read(&shown).expect("both");
+        let both = PresentedSkey::read(&shown).expect("both");
         assert_eq!((both.skey, both.id), ("s", Some("i")));
         let shown = headers(&[("x-wx-skey", "s"), ("x-wx-id", "")]);
-        assert_eq!(Presented::read(&shown).expect("alone").id, None);
+        assert_eq!(PresentedSkey::read(&shown).expect("alone").id, None);
         let shown = headers(&[("authorization", &bearer)]);
-        assert_eq!(Presented::read(&shown).expect("bearer").skey, skey);
+        assert_eq!(PresentedSkey::read(&shown).expect("bearer").skey, skey);
     }
 
     #[test]
@@ -202,8 +202,8 @@ mod tests {
             vec![("authorization", "Basic Zm9v")],
         ];
         for shown in missing {
-            let denied = Presented::read(&headers(&shown)).expect_err("no session");
-            assert!(matches!(denied, Denied::Missing), "{shown:?}");
+            let denied = PresentedSkey::read(&headers(&shown)).expect_err("no session");
+            assert!(matches!(denied, AuthError::Missing), "{shown:?}");
         }
         let long = "k".repeat(101);
         let foreign = format!("Bearer {}", "Z".repeat(64));
@@ -212,8 +212,8 @@ mod tests {
             [("authorization", "Bearer eyJhbGciOi.J9.x")],
             [("authorization", foreign.as_str())],
         ] {
-            let denied = Presented::read(&headers(&shown)).expect_err("no session of ours");
-            assert!(matches!(denied, Denied::Unknown), "{shown:?}");
+            let denied = PresentedSkey::read(&headers(&shown)).expect_err("no session of ours");
+            assert!(matches!(denied, AuthError::Unknown), "{shown:?}");
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
             if let Ok(value) = http::HeaderValue::from_bytes(&value) {
                 let mut map = headers(&[("x-wx-skey", "s")]);
                 map.insert(name, value);
-                drop(Presented::read(&map));
+                drop(PresentedSkey::read(&map));
             }
         }
     }

@@ -7,13 +7,13 @@ use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 
 /// Between whom, which way, and under what name.
 #[derive(Clone, Copy)]
-pub(crate) struct Arrow {
+pub(crate) struct TapArrow {
     other: TapPeer,
     name: &'static str,
     answer: bool,
 }
 
-impl Arrow {
+impl TapArrow {
     /// A phone asks.
     pub(crate) fn request(name: &'static str) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Arrow {
 /// Draws an arrow, if somebody looks.
 pub(crate) fn tell(
     tap: &TrafficTap,
-    arrow: Arrow,
+    arrow: TapArrow,
     who: Option<&str>,
     detail: impl FnOnce() -> Value,
 ) {

@@ -16,13 +16,13 @@ use weappd_base::small_file;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::identity::Identity;
+use crate::identity::UserIdentity;
 
 /// The length of the nonce before each sealed key.
 const NONCE: usize = 24;
 
 /// Seals and opens session keys, phone numbers and the secrets of mini programs.
-pub(crate) struct Vault {
+pub(crate) struct SecretVault {
     cipher: XChaCha20Poly1305,
     master: Zeroizing<[u8; 32]>,
     tokens: RandomSource,
@@ -30,14 +30,14 @@ pub(crate) struct Vault {
 
 /// Whose secret it is.
 #[derive(Clone, Copy)]
-pub(crate) struct Owner<'a> {
+pub(crate) struct SecretOwner<'a> {
     pub(crate) appid: &'a str,
     /// Empty where it is the mini program's own.
     pub(crate) openid: &'a str,
 }
 
-impl<'a> Owner<'a> {
-    pub(crate) fn of(who: &'a Identity) -> Self {
+impl<'a> SecretOwner<'a> {
+    pub(crate) fn of(who: &'a UserIdentity) -> Self {
         Self {
             appid: &who.appid,
             openid: &who.openid,
@@ -52,7 +52,7 @@ impl<'a> Owner<'a> {
 
 /// What kind of secret it is: one never opens as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Matter {
+pub(crate) enum SecretKind {
     SessionKey,
     Phone,
     AppSecret,
@@ -60,8 +60,8 @@ pub(crate) enum Matter {
     Shared,
 }
 
-impl Matter {
-    fn name(self, owner: Owner<'_>) -> Vec<u8> {
+impl SecretKind {
+    fn name(self, owner: SecretOwner<'_>) -> Vec<u8> {
         // No openid holds a zero byte.
         let what: &[u8] = match self {
             Self::SessionKey => b"",
@@ -73,7 +73,7 @@ impl Matter {
     }
 }
 
-impl Vault {
+impl SecretVault {
     /// Takes the key from `file`, and makes both if there is no such file.
     pub(crate) fn open(file: &Path, tokens: RandomSource) -> Result<Self, Error> {
         let failed = |hint: &'static str| {
@@ -119,7 +119,12 @@ impl Vault {
 
     /// The text as it may stand in a database; empty, which opens nothing, if the cipher
     /// refuses, which it does for gigabytes only.
-    pub(crate) fn seal(&self, matter: Matter, owner: Owner<'_>, text: &Secret) -> Vec<u8> {
+    pub(crate) fn seal(
+        &self,
+        matter: SecretKind,
+        owner: SecretOwner<'_>,
+        text: &Secret,
+    ) -> Vec<u8> {
         let nonce: [u8; NONCE] = self.tokens.bytes();
         let payload = Payload {
             msg: text.expose().as_bytes(),
@@ -133,7 +138,12 @@ impl Vault {
 
     /// The text again; nothing if it was sealed for somebody else, as something else or
     /// with another key file.
-    pub(crate) fn unseal(&self, matter: Matter, owner: Owner<'_>, sealed: &[u8]) -> Option<Secret> {
+    pub(crate) fn unseal(
+        &self,
+        matter: SecretKind,
+        owner: SecretOwner<'_>,
+        sealed: &[u8],
+    ) -> Option<Secret> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
         let payload = Payload {
             msg: sealed,
@@ -200,15 +210,15 @@ pub(crate) mod tests {
 
     use super::*;
 
-    pub(crate) fn vault() -> Vault {
-        Vault::new([7; 32], RandomSource::seeded(1))
+    pub(crate) fn vault() -> SecretVault {
+        SecretVault::new([7; 32], RandomSource::seeded(1))
     }
 
     #[test]
     fn a_sealed_key_opens_for_its_owner_only() {
-        use Matter::{AppSecret, Phone, SessionKey, Shared};
+        use SecretKind::{AppSecret, Phone, SessionKey, Shared};
         let vault = vault();
-        let owner = Owner {
+        let owner = SecretOwner {
             appid: "wx1",
             openid: "o1",
         };
@@ -225,7 +235,7 @@ pub(crate) mod tests {
             vault.seal(SessionKey, owner, &key),
             "a nonce of its own"
         );
-        let other = Owner {
+        let other = SecretOwner {
             openid: "o2",
             ..owner
         };
@@ -233,7 +243,7 @@ pub(crate) mod tests {
         for matter in [Phone, AppSecret, Shared] {
             assert!(vault.unseal(matter, owner, &sealed).is_none(), "{matter:?}");
         }
-        let stranger = Vault::new([8; 32], RandomSource::seeded(1));
+        let stranger = SecretVault::new([8; 32], RandomSource::seeded(1));
         assert!(stranger.unseal(SessionKey, owner, &sealed).is_none());
         for cut in 0..sealed.len() {
             assert!(vault.unseal(SessionKey, owner, &sealed[..cut]).is_none());
@@ -247,14 +257,14 @@ pub(crate) mod tests {
         let dir = tempfile::TempDir::new().expect("a directory");
         let file = dir.path().join("session.key");
         let text = "0a".repeat(32);
-        let given =
-            Vault::of(&Secret::new(text.clone()), &file, RandomSource::system()).expect("a key");
+        let given = SecretVault::of(&Secret::new(text.clone()), &file, RandomSource::system())
+            .expect("a key");
         assert!(!file.exists());
         std::fs::write(&file, text).expect("writes");
         let none = Secret::default();
-        let read = Vault::of(&none, &file, RandomSource::system()).expect("reads it");
+        let read = SecretVault::of(&none, &file, RandomSource::system()).expect("reads it");
         assert_eq!(*given.master, *read.master);
-        let Err(err) = Vault::of(&Secret::new("0a"), &file, RandomSource::system()) else {
+        let Err(err) = SecretVault::of(&Secret::new("0a"), &file, RandomSource::system()) else {
             panic!("no key was taken for one");
         };
         assert!(err.to_string().contains("[session] key"), "{err}");
@@ -265,8 +275,8 @@ pub(crate) mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::TempDir::new().expect("a directory");
         let file = dir.path().join("new/session.key");
-        let first = Vault::open(&file, RandomSource::system()).expect("makes it");
-        let again = Vault::open(&file, RandomSource::system()).expect("reads it");
+        let first = SecretVault::open(&file, RandomSource::system()).expect("makes it");
+        let again = SecretVault::open(&file, RandomSource::system()).expect("reads it");
         assert_eq!(*first.master, *again.master);
         let mode = std::fs::metadata(&file).expect("a file").permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
@@ -277,7 +287,7 @@ pub(crate) mod tests {
             1
         );
         std::fs::write(&file, "no key").expect("writes");
-        let Err(err) = Vault::open(&file, RandomSource::system()) else {
+        let Err(err) = SecretVault::open(&file, RandomSource::system()) else {
             panic!("no key was taken for one");
         };
         assert!(err.to_string().contains("64 hex digits"), "{err}");
@@ -294,9 +304,9 @@ pub(crate) mod tests {
             noise: Vec<u8>,
         ) {
             let vault = vault();
-            let owner = Owner { appid: &appid, openid: &openid };
+            let owner = SecretOwner { appid: &appid, openid: &openid };
             let text = Secret::new(text);
-            for matter in [Matter::SessionKey, Matter::Phone, Matter::AppSecret, Matter::Shared] {
+            for matter in [SecretKind::SessionKey, SecretKind::Phone, SecretKind::AppSecret, SecretKind::Shared] {
                 let mut sealed = vault.seal(matter, owner, &text);
                 prop_assert_eq!(vault.unseal(matter, owner, &sealed), Some(text.clone()));
                 let at = at.index(sealed.len());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::session::Session;
-use crate::store::Store;
+use crate::session::CachedSession;
+use crate::store::SessionStore;
 
 /// How many visits one transaction writes.
 const CHUNK: usize = 1000;
@@ -15,16 +15,16 @@ const MAX_WAITING: usize = 1_000_000;
 
 /// The sessions whose last visit is to be written.
 #[derive(Default)]
-pub(crate) struct Visits(Mutex<Vec<Arc<Session>>>);
+pub(crate) struct PendingVisits(Mutex<Vec<Arc<CachedSession>>>);
 
-impl Visits {
+impl PendingVisits {
     /// Lists a visit for writing.
-    pub(crate) fn list(&self, session: Arc<Session>) {
+    pub(crate) fn list(&self, session: Arc<CachedSession>) {
         self.0.lock().push(session);
     }
 
     /// Writes all that is listed. What cannot be written is listed again.
-    pub(crate) async fn write(&self, store: &Store) -> Result<(), Error> {
+    pub(crate) async fn write(&self, store: &SessionStore) -> Result<(), Error> {
         let listed = std::mem::take(&mut *self.0.lock());
         let mut rest = listed.as_slice();
         while !rest.is_empty() {

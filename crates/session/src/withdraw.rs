@@ -6,13 +6,14 @@ use serde_json::Value;
 use weappd_wechat::{Withdrawal, WithdrawnData, lenient_json};
 
 use crate::error::Error;
-use crate::identity::Identity;
+use crate::identity::UserIdentity;
 use crate::picture::avatar_of;
 use crate::session::name_user;
-use crate::sessions::Sessions;
-use crate::store::{Known, NewInfo, NewPhone, Revoke};
+use crate::sessions::SessionService;
+use crate::store::records::UserRecord;
+use crate::store::writes::{NewPhone, NewProfile, RevokeScope};
 
-impl Sessions {
+impl SessionService {
     /// Forgets what the user has taken back. On return it is gone from the disk; asked again,
     /// nothing more happens. A phone number that was proven later than that stays.
     pub async fn withdraw(&self, appid: &str, withdrawal: &Withdrawal) -> Result<(), Error> {
@@ -33,7 +34,7 @@ impl Sessions {
         let Some(known) = store.user(&appid, openid).await? else {
             return Ok(());
         };
-        let who = Arc::new(Identity {
+        let who = Arc::new(UserIdentity {
             appid,
             openid: openid.clone(),
             unionid: known.unionid.clone(),
@@ -50,7 +51,7 @@ impl Sessions {
             .await?;
         if is_closed {
             store
-                .revoke(Revoke::User {
+                .revoke(RevokeScope::User {
                     appid: who.appid.clone(),
                     openid: openid.clone(),
                 })
@@ -67,8 +68,8 @@ impl Sessions {
 
     async fn withdraw_phone(
         &self,
-        known: &Known,
-        who: &Arc<Identity>,
+        known: &UserRecord,
+        who: &Arc<UserIdentity>,
         at: Option<i64>,
     ) -> Result<(), Error> {
         let Some(sealed) = &known.phone else {
@@ -89,8 +90,8 @@ impl Sessions {
 
     async fn withdraw_profile(
         &self,
-        known: &Known,
-        who: &Arc<Identity>,
+        known: &UserRecord,
+        who: &Arc<UserIdentity>,
         data: &[WithdrawnData],
     ) -> Result<(), Error> {
         let Some(before) = known.user_info.as_deref() else {
@@ -116,7 +117,7 @@ impl Sessions {
         }
         name_user(&mut fields, &who.openid, who.unionid.as_deref());
         let after = Value::Object(fields).to_string();
-        let info = NewInfo {
+        let info = NewProfile {
             user: known.user,
             who: Arc::clone(who),
             user_info: after.clone(),

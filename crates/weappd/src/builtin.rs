@@ -11,14 +11,14 @@ use axum::{Extension, Router};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use weappd_edge::{Caller, Identify};
-use weappd_session::{Denied, Identity, Sessions};
+use weappd_session::{AuthError, SessionService, UserIdentity};
 use weappd_tunnel::Tunnels;
 
 use crate::sites::{TUNNEL, TUNNEL1};
 
 /// Tells the edge who is calling, from the session room.
 #[derive(Debug)]
-pub(crate) struct SessionIdentify(pub(crate) Sessions);
+pub(crate) struct SessionIdentify(pub(crate) SessionService);
 
 impl Identify for SessionIdentify {
     fn identify<'a>(
@@ -29,7 +29,7 @@ impl Identify for SessionIdentify {
         Box::pin(async move {
             let caller = match self.0.check_headers(headers).await {
                 Ok(who) if !appids.is_empty() && !appids.contains(&who.appid) => {
-                    Err(Denied::Unknown)
+                    Err(AuthError::Unknown)
                 }
                 caller => caller,
             };
@@ -40,7 +40,7 @@ impl Identify for SessionIdentify {
                     appid: who.appid.clone(),
                 },
                 // A person in front of a browser gets the door's page instead.
-                Err(Denied::Missing) if wants_page(headers) => Caller::Nobody,
+                Err(AuthError::Missing) if wants_page(headers) => Caller::Nobody,
                 Err(denied) => Caller::Refused(weappd_session::http::refusal(headers, &denied)),
             }
         })
@@ -88,7 +88,7 @@ pub(crate) fn tunnel_router(tunnels: Tunnels, business: &str) -> Router {
 
 async fn open_wafer2(
     State(desk): State<TunnelDesk>,
-    who: Extension<Arc<Identity>>,
+    who: Extension<Arc<UserIdentity>>,
     scheme: Option<Extension<Scheme>>,
     uri: Uri,
     headers: HeaderMap,
@@ -105,7 +105,7 @@ async fn open_wafer2(
 
 async fn open_wafer1(
     State(desk): State<TunnelDesk>,
-    who: Extension<Arc<Identity>>,
+    who: Extension<Arc<UserIdentity>>,
     scheme: Option<Extension<Scheme>>,
     uri: Uri,
     headers: HeaderMap,
@@ -120,7 +120,7 @@ async fn open_wafer1(
 fn open(
     desk: &TunnelDesk,
     path: &str,
-    who: &Identity,
+    who: &UserIdentity,
     scheme: Option<Extension<Scheme>>,
     uri: &Uri,
     headers: &HeaderMap,

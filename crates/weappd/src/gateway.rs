@@ -23,7 +23,8 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_edge::{Caller, Identify};
 use weappd_gateway::{
-    Answer, Deliver, Gateway, GatewayParts, Message, MiniApp, Shelf, Undelivered,
+    AppAnswer, DeliverMessage, DeliveryError, GatewayApp, GatewayParts, GatewayService, LeaseStore,
+    PushedMessage,
 };
 use weappd_wechat::Credential;
 
@@ -48,7 +49,7 @@ pub(crate) struct GatewayPlan {
     /// Where WeChat is.
     pub(crate) wechat_endpoint: String,
     /// Every mini program.
-    pub(crate) mini_apps: Vec<MiniApp>,
+    pub(crate) mini_apps: Vec<GatewayApp>,
     /// Who may ask for tokens.
     pub(crate) callers: Arc<Vec<Secret>>,
     /// By which names programs call weappd.
@@ -70,7 +71,7 @@ pub(crate) struct Home {
 /// messages go to.
 pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
     let push = |appid: &str| plan.pushes.get(appid);
-    let mini_apps = plan.mini_apps.iter().map(|app| MiniApp {
+    let mini_apps = plan.mini_apps.iter().map(|app| GatewayApp {
         credential: Credential {
             appid: app.appid.clone(),
             secret: app.secret.clone(),
@@ -110,17 +111,17 @@ pub(crate) async fn build(
     plan: GatewayPlan,
     (side, passes): (Option<SocketAddr>, Passes),
     (shelf, sessions): (Option<SessionShelf>, LateSessions),
-) -> Result<Gateway, Failure> {
+) -> Result<GatewayService, Failure> {
     // Nobody knocks at a door that is not there: no mini program takes messages then.
     let side = side.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    Gateway::build(GatewayParts {
+    GatewayService::build(GatewayParts {
         config: plan.config,
         data_dir: data_dir.to_owned(),
         mini_apps: plan.mini_apps,
         wechat_endpoint: plan.wechat_endpoint,
         callers: plan.callers,
         local_hosts: plan.local_hosts,
-        shelf: shelf.map(|shelf| Arc::new(shelf) as Arc<dyn Shelf>),
+        lease_store: shelf.map(|leases| Arc::new(leases) as Arc<dyn LeaseStore>),
         deliver: Arc::new(ForgetWithdrawn::new(
             sessions,
             SideDoor::new(side, plan.homes, passes, ground.tokens.clone()),
@@ -229,9 +230,9 @@ impl SideDoor {
         }
     }
 
-    async fn post(&self, message: &Message) -> Result<Answer, Undelivered> {
+    async fn post(&self, message: &PushedMessage) -> Result<AppAnswer, DeliveryError> {
         let home = self.homes.get(&message.appid).ok_or_else(|| {
-            Undelivered("no site serves this mini program: see sites in weappd.toml".to_owned())
+            DeliveryError("no site serves this mini program: see sites in weappd.toml".to_owned())
         })?;
         let openid = message.openid.as_deref().unwrap_or_default();
         let pass = self.passes.give(&self.tokens, &message.appid, openid);
@@ -242,15 +243,15 @@ impl SideDoor {
             .header("x-weappd-message-id", &message.id)
             .header("x-weappd-message-try", message.tries.saturating_add(1))
             .body(Full::new(Bytes::from(message.body.clone())))
-            .map_err(|_| Undelivered(format!("{} is not a path", home.path)))?;
+            .map_err(|_| DeliveryError(format!("{} is not a path", home.path)))?;
         let answer = self.client.request(request).await.map_err(|problem| {
             tracing::debug!(%problem, "the side door did not answer");
-            Undelivered("weappd's own side door did not answer".to_owned())
+            DeliveryError("weappd's own side door did not answer".to_owned())
         })?;
         let status = answer.status();
         // The door's own words for an app that is not there.
         if [502, 503, 504].contains(&status.as_u16()) {
-            return Err(Undelivered(format!(
+            return Err(DeliveryError(format!(
                 "the app is not there (HTTP {})",
                 status.as_u16()
             )));
@@ -264,16 +265,19 @@ impl SideDoor {
 }
 
 /// An answer too long to be a reply, or broken off, says nothing.
-fn read_answer(status: StatusCode, body: Option<Bytes>) -> Answer {
-    Answer {
+fn read_answer(status: StatusCode, body: Option<Bytes>) -> AppAnswer {
+    AppAnswer {
         status,
         is_whole: body.is_some(),
         body: body.unwrap_or_default(),
     }
 }
 
-impl Deliver for SideDoor {
-    fn deliver<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Result<Answer, Undelivered>> {
+impl DeliverMessage for SideDoor {
+    fn deliver<'a>(
+        &'a self,
+        message: &'a PushedMessage,
+    ) -> BoxFuture<'a, Result<AppAnswer, DeliveryError>> {
         Box::pin(self.post(message))
     }
 }
@@ -289,8 +293,8 @@ mod tests {
 
     type Seen = Arc<Mutex<Vec<(String, HeaderMap, String)>>>;
 
-    fn message(openid: Option<&str>) -> Message {
-        Message {
+    fn message(openid: Option<&str>) -> PushedMessage {
+        PushedMessage {
             id: "7".to_owned(),
             appid: "wx1".to_owned(),
             openid: openid.map(str::to_owned),
@@ -368,7 +372,7 @@ mod tests {
         }
         let passes = Passes::default();
         let (door, _) = side_door(&passes, 200);
-        let stray = Message {
+        let stray = PushedMessage {
             appid: "wx2".to_owned(),
             ..message(None)
         };

@@ -22,7 +22,7 @@ use weappd_base::local_host::LocalHosts;
 use weappd_base::log_limit::LogLimit;
 use weappd_base::secret::{Secret, mask_tokens, same_bytes};
 use weappd_session::http::SiteChoice;
-use weappd_session::{Denied, Sessions};
+use weappd_session::{AuthError, SessionService};
 use weappd_tunnel::Tunnels;
 
 /// The tokens that open `/v1/`.
@@ -30,7 +30,7 @@ pub(crate) type AppTokens = Arc<Vec<Secret>>;
 
 #[derive(Clone)]
 struct Parts {
-    sessions: Sessions,
+    sessions: SessionService,
     tunnels: Tunnels,
     tokens: AppTokens,
 }
@@ -38,7 +38,7 @@ struct Parts {
 /// Everything the internal listener answers. With mini programs, apps can ask who a phone
 /// is at the sites' own paths (`/weapp/user`), with the phone's own headers.
 pub(crate) fn router(
-    sessions: &Sessions,
+    sessions: &SessionService,
     tunnels: &Tunnels,
     appids: Vec<String>,
     (tokens, hosts): (AppTokens, LocalHosts),
@@ -138,7 +138,7 @@ async fn whoami(
     headers: HeaderMap,
 ) -> Response {
     let caller = match parts.sessions.check_headers(&headers).await {
-        Ok(who) if among.appid.is_some_and(|appid| appid != who.appid) => Err(Denied::Unknown),
+        Ok(who) if among.appid.is_some_and(|appid| appid != who.appid) => Err(AuthError::Unknown),
         caller => caller,
     };
     match caller {
@@ -151,7 +151,7 @@ async fn whoami(
         Err(denied) => {
             let (status, code) = match &denied {
                 // The session may be good: nobody is to be logged out for it.
-                Denied::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
+                AuthError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
                 _ => (StatusCode::UNAUTHORIZED, "no_session"),
             };
             refuse(status, code, &denied.to_string(), None)

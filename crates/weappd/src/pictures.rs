@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use futures_util::future::BoxFuture;
 use weappd_files::http::{PublicBase, take_picture};
 use weappd_files::{Error, Files, Owner};
-use weappd_session::{Identity, KeepPictures, PictureFault};
+use weappd_session::{PictureError, PictureStore, UserIdentity};
 
 use crate::builtin::is_https;
 
@@ -26,17 +26,17 @@ impl FilePictures {
 }
 
 /// One user of one mini program: an openid alone says nothing across them.
-fn owner(whose: &Identity) -> String {
+fn owner(whose: &UserIdentity) -> String {
     format!("{} {}", whose.appid, whose.openid)
 }
 
-impl KeepPictures for FilePictures {
+impl PictureStore for FilePictures {
     fn keep<'a>(
         &'a self,
-        whose: &'a Identity,
+        whose: &'a UserIdentity,
         parts: &'a Parts,
         body: Body,
-    ) -> BoxFuture<'a, Result<String, PictureFault>> {
+    ) -> BoxFuture<'a, Result<String, PictureError>> {
         Box::pin(async move {
             let owner = owner(whose);
             take_picture((&self.files, &self.base), Owner(&owner), parts, body)
@@ -45,7 +45,7 @@ impl KeepPictures for FilePictures {
         })
     }
 
-    fn remove<'a>(&'a self, whose: &'a Identity, url: &'a str) -> BoxFuture<'a, ()> {
+    fn remove<'a>(&'a self, whose: &'a UserIdentity, url: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let owner = owner(whose);
             match self.files.remove_picture(Owner(&owner), url).await {
@@ -59,7 +59,7 @@ impl KeepPictures for FilePictures {
         })
     }
 
-    fn tidy<'a>(&'a self, whose: &'a Identity, shown: Option<&'a str>) -> BoxFuture<'a, ()> {
+    fn tidy<'a>(&'a self, whose: &'a UserIdentity, shown: Option<&'a str>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let owner = owner(whose);
             match self.files.tidy_pictures(Owner(&owner), shown).await {
@@ -80,10 +80,10 @@ impl KeepPictures for FilePictures {
 }
 
 /// What the phone is told. What went wrong inside is logged here, once.
-fn fault(error: &Error) -> PictureFault {
+fn fault(error: &Error) -> PictureError {
     match error {
-        Error::TooLarge { limit } => PictureFault::TooLarge { limit: *limit },
-        Error::TypeRefused { found } => PictureFault::NotOne {
+        Error::TooLarge { limit } => PictureError::TooLarge { limit: *limit },
+        Error::TypeRefused { found } => PictureError::NotOne {
             found: (*found).to_owned(),
         },
         Error::NotMultipart
@@ -92,14 +92,14 @@ fn fault(error: &Error) -> PictureFault {
         | Error::Interrupted(_)
         | Error::TooMuchForm
         | Error::NoFile
-        | Error::SecondFile => PictureFault::Form(error.to_string()),
-        Error::Stalled { .. } => PictureFault::TooSlow,
+        | Error::SecondFile => PictureError::Form(error.to_string()),
+        Error::Stalled { .. } => PictureError::TooSlow,
         inside => {
             let cause = std::error::Error::source(inside).map(ToString::to_string);
             tracing::error!(error = %inside, cause, "a picture could not be kept");
             match inside {
-                Error::DiskFull(_) | Error::TotalReached { .. } => PictureFault::Full,
-                _ => PictureFault::House,
+                Error::DiskFull(_) | Error::TotalReached { .. } => PictureError::Full,
+                _ => PictureError::Internal,
             }
         }
     }
@@ -112,17 +112,17 @@ mod tests {
     #[test]
     fn what_the_phone_did_is_told_and_what_the_house_did_is_not() {
         let form = fault(&Error::SecondFile);
-        assert!(matches!(form, PictureFault::Form(why) if why.contains("more than one file")));
+        assert!(matches!(form, PictureError::Form(why) if why.contains("more than one file")));
         let disk = || std::io::Error::other("/srv/secret/path");
-        assert_eq!(fault(&Error::DiskFull(disk())), PictureFault::Full);
-        assert_eq!(fault(&Error::KeepUpload(disk())), PictureFault::House);
-        let limit = PictureFault::TooLarge { limit: 7 };
+        assert_eq!(fault(&Error::DiskFull(disk())), PictureError::Full);
+        assert_eq!(fault(&Error::KeepUpload(disk())), PictureError::Internal);
+        let limit = PictureError::TooLarge { limit: 7 };
         assert_eq!(fault(&Error::TooLarge { limit: 7 }), limit);
     }
 
     #[test]
     fn the_same_openid_in_two_mini_programs_is_two_owners() {
-        let who = |appid: &str| Identity {
+        let who = |appid: &str| UserIdentity {
             appid: appid.to_owned(),
             openid: "o1".to_owned(),
             unionid: None,

@@ -7,40 +7,51 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
-use weappd_gateway::{Kept, Shelf, Unshared};
-use weappd_session::Hold;
+use weappd_gateway::{LeaseStore, LeaseStoreError, LeasedValue};
+use weappd_session::LeaseResult;
 
-/// The session room's shelf. The gateway is built first, and calls nobody until the house
-/// stands.
+/// The session room's shared values. The gateway is built first, and asks for them only once
+/// weappd serves.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SessionShelf(Arc<OnceLock<weappd_session::Shelf>>);
+pub(crate) struct SessionShelf(Arc<OnceLock<weappd_session::SharedValues>>);
 
 impl SessionShelf {
-    /// The session room is there now. A house has one database.
-    pub(crate) fn open(&self, opened: weappd_session::Shelf) {
+    /// The session room is there now. There is one database.
+    pub(crate) fn open(&self, opened: weappd_session::SharedValues) {
         let _first = self.0.set(opened);
     }
 
-    fn shelf(&self) -> Result<&weappd_session::Shelf, Unshared> {
-        let missing = || Unshared("the session database is not open yet".to_owned());
+    fn values(&self) -> Result<&weappd_session::SharedValues, LeaseStoreError> {
+        let missing = || LeaseStoreError("the session database is not open yet".to_owned());
         self.0.get().ok_or_else(missing)
     }
 }
 
-impl Shelf for SessionShelf {
-    fn look<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Kept, Unshared>> {
-        Box::pin(async move { self.shelf()?.look(name).await.map(kept).map_err(unshared) })
+impl LeaseStore for SessionShelf {
+    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<LeasedValue, LeaseStoreError>> {
+        Box::pin(async move {
+            self.values()?
+                .read(name)
+                .await
+                .map(leased_value)
+                .map_err(lease_store_error)
+        })
     }
 
-    fn hold<'a>(
+    fn lease<'a>(
         &'a self,
         name: &'a str,
         time: Duration,
-    ) -> BoxFuture<'a, Result<Option<(i64, Kept)>, Unshared>> {
+    ) -> BoxFuture<'a, Result<Option<(i64, LeasedValue)>, LeaseStoreError>> {
         Box::pin(async move {
-            match self.shelf()?.hold(name, time).await.map_err(unshared)? {
-                Hold::Mine { fence, kept: found } => Ok(Some((fence, kept(found)))),
-                Hold::Busy => Ok(None),
+            match self
+                .values()?
+                .lease(name, time)
+                .await
+                .map_err(lease_store_error)?
+            {
+                LeaseResult::Granted { fence, value } => Ok(Some((fence, leased_value(value)))),
+                LeaseResult::Busy => Ok(None),
             }
         })
     }
@@ -50,26 +61,35 @@ impl Shelf for SessionShelf {
         name: &'a str,
         fence: i64,
         value: &'a Secret,
-    ) -> BoxFuture<'a, Result<bool, Unshared>> {
+    ) -> BoxFuture<'a, Result<bool, LeaseStoreError>> {
         Box::pin(async move {
-            let put = self.shelf()?.put(name, fence, value).await;
-            put.map_err(unshared)
+            let put = self.values()?.put(name, fence, value).await;
+            put.map_err(lease_store_error)
         })
     }
 
-    fn let_go<'a>(&'a self, name: &'a str, fence: i64) -> BoxFuture<'a, Result<(), Unshared>> {
-        Box::pin(async move { self.shelf()?.let_go(name, fence).await.map_err(unshared) })
+    fn release<'a>(
+        &'a self,
+        name: &'a str,
+        fence: i64,
+    ) -> BoxFuture<'a, Result<(), LeaseStoreError>> {
+        Box::pin(async move {
+            self.values()?
+                .release(name, fence)
+                .await
+                .map_err(lease_store_error)
+        })
     }
 }
 
-fn kept(kept: weappd_session::Kept) -> Kept {
-    Kept {
-        value: kept.value,
-        now: kept.now,
+fn leased_value(value: weappd_session::SharedValue) -> LeasedValue {
+    LeasedValue {
+        value: value.value,
+        now: value.now,
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err gives it")]
-fn unshared(err: weappd_session::Error) -> Unshared {
-    Unshared(chain(&err))
+fn lease_store_error(err: weappd_session::Error) -> LeaseStoreError {
+    LeaseStoreError(chain(&err))
 }

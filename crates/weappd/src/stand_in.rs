@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use weappd_apps::Variables;
 use weappd_edge::{Bound, CertFiles, Kind};
-use weappd_gateway::Gateway;
+use weappd_gateway::GatewayService;
 
 use crate::doors::Doors;
 use crate::exit::Failure;
@@ -74,7 +74,7 @@ impl StandIn {
         self,
         ground: &Ground,
         doors: &Doors,
-        gateway: Gateway,
+        gateway: GatewayService,
     ) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::new(&error, "");
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

@@ -25,9 +25,9 @@ use weappd_base::tasks::Stop;
 use weappd_edge::{Bound, Edge, EdgeParts, Kind, Protected, Site};
 use weappd_files::http::PublicBase;
 use weappd_files::{Files, FilesParts};
-use weappd_gateway::Gateway;
+use weappd_gateway::GatewayService;
 use weappd_session::http::{SiteChoice, avatar_router};
-use weappd_session::{Sessions, SessionsParts};
+use weappd_session::{SessionParts, SessionService};
 use weappd_tunnel::{Tunnels, TunnelsParts};
 use weappd_wechat::{Client, Credential};
 
@@ -71,10 +71,10 @@ pub(crate) const LAUNCH_APP: &str = "launch-app";
 /// The rooms that live behind the doors.
 struct House {
     ground: Ground,
-    sessions: Sessions,
+    sessions: SessionService,
     tunnels: Tunnels,
     files: Files,
-    gateway: Gateway,
+    gateway: GatewayService,
     passes: Passes,
     apps: Apps,
 }
@@ -215,7 +215,7 @@ async fn rooms(
         (shelf.clone(), late_sessions.clone()),
     )
     .await?;
-    let sessions = Sessions::open(SessionsParts {
+    let sessions = SessionService::open(SessionParts {
         config: plan.sections.session.clone(),
         data_dir: data.path().to_owned(),
         mini_apps: plan.mini_apps.clone(),
@@ -230,7 +230,7 @@ async fn rooms(
     .map_err(|error| Failure::new(&error, ""))?;
     // A house has one session room.
     let _first = late_sessions.set(sessions.clone());
-    if let (Some(shelf), Some(opened)) = (shelf, sessions.shelf()) {
+    if let (Some(shelf), Some(opened)) = (shelf, sessions.shared_values()) {
         shelf.open(opened);
     }
     let tunnels = Tunnels::build(TunnelsParts {

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
 use weappd_base::causes::chain;
-use weappd_gateway::{Answer, Deliver, Message, Undelivered};
-use weappd_session::Sessions;
+use weappd_gateway::{AppAnswer, DeliverMessage, DeliveryError, PushedMessage};
+use weappd_session::SessionService;
 use weappd_wechat::Withdrawal;
 
 /// The session room, once it is open: the gateway is built first.
-pub(crate) type LateSessions = Arc<OnceLock<Sessions>>;
+pub(crate) type LateSessions = Arc<OnceLock<SessionService>>;
 
 /// Has the session room forget, then brings the message on.
 pub(crate) struct ForgetWithdrawn<D> {
@@ -25,7 +25,7 @@ pub(crate) struct ForgetWithdrawn<D> {
     next: D,
 }
 
-impl<D: Deliver> ForgetWithdrawn<D> {
+impl<D: DeliverMessage> ForgetWithdrawn<D> {
     pub(crate) fn new(sessions: LateSessions, next: D) -> Self {
         Self {
             sessions,
@@ -34,7 +34,7 @@ impl<D: Deliver> ForgetWithdrawn<D> {
         }
     }
 
-    async fn forget(&self, message: &Message) -> Result<bool, Undelivered> {
+    async fn forget(&self, message: &PushedMessage) -> Result<bool, DeliveryError> {
         let is_consent = message
             .kind
             .to_ascii_lowercase()
@@ -51,7 +51,7 @@ impl<D: Deliver> ForgetWithdrawn<D> {
         let sessions = self
             .sessions
             .get()
-            .ok_or_else(|| Undelivered("the session database is not open yet".to_owned()))?;
+            .ok_or_else(|| DeliveryError("the session database is not open yet".to_owned()))?;
         sessions
             .withdraw(&message.appid, &withdrawal)
             .await
@@ -61,7 +61,7 @@ impl<D: Deliver> ForgetWithdrawn<D> {
                     error = chain(&error),
                     "what a user withdrew is not deleted yet; it is tried again"
                 );
-                Undelivered("what the user withdrew could not be deleted yet".to_owned())
+                DeliveryError("what the user withdrew could not be deleted yet".to_owned())
             })?;
         self.heard().insert(message.id.clone());
         Ok(true)
@@ -73,8 +73,11 @@ impl<D: Deliver> ForgetWithdrawn<D> {
     }
 }
 
-impl<D: Deliver> Deliver for ForgetWithdrawn<D> {
-    fn deliver<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Result<Answer, Undelivered>> {
+impl<D: DeliverMessage> DeliverMessage for ForgetWithdrawn<D> {
+    fn deliver<'a>(
+        &'a self,
+        message: &'a PushedMessage,
+    ) -> BoxFuture<'a, Result<AppAnswer, DeliveryError>> {
         Box::pin(async move {
             let is_noted = self.forget(message).await?;
             let answer = self.next.deliver(message).await;

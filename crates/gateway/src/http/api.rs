@@ -12,15 +12,15 @@ use tower::ServiceExt as _;
 use weappd_wechat::is_api_host;
 
 use crate::allow;
-use crate::gateway::{Gateway, Shared};
+use crate::gateway::{GatewayService, Shared};
 use crate::proxy::told;
-use crate::refusal::Refusal;
+use crate::proxy_error::ProxyError;
 
 /// Marks answers that went through the gateway, as in 微信云托管.
 const SEQID: HeaderName = HeaderName::from_static("x-openapi-seqid");
 
 /// The API proxy, at every path, and the token centre at `GET|POST /token`.
-pub fn api_router(gateway: Gateway) -> Router {
+pub fn api_router(gateway: GatewayService) -> Router {
     Router::new()
         .route("/token", get(token).post(replace_token))
         .fallback(proxy)
@@ -32,7 +32,11 @@ pub fn api_router(gateway: Gateway) -> Router {
 }
 
 /// Whatever this router answers is for programs alone, and has a number.
-async fn for_programs(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+async fn for_programs(
+    State(gateway): State<GatewayService>,
+    request: Request,
+    next: Next,
+) -> Response {
     let shared = gateway.shared();
     let seqid = shared.seqid();
     let mut response = match no_browsers(shared, &request) {
@@ -48,7 +52,7 @@ async fn for_programs(State(gateway): State<Gateway>, request: Request, next: Ne
 /// Puts the API proxy and the token centre in front of the internal API: a request goes to
 /// WeChat if its `Host` is one of WeChat's names, or its path begins like one of WeChat's.
 /// The paths of WeChat's cloud hosting (`/_/…`) are refused here.
-pub fn in_front_of(gateway: Gateway, inner: Router) -> Router {
+pub fn in_front_of(gateway: GatewayService, inner: Router) -> Router {
     let api = api_router(gateway);
     inner.layer(middleware::from_fn_with_state(api, divert))
 }
@@ -63,7 +67,7 @@ async fn divert(State(api): State<Router>, request: Request, next: Next) -> Resp
     }
 }
 
-async fn proxy(State(gateway): State<Gateway>, request: Request) -> Response {
+async fn proxy(State(gateway): State<GatewayService>, request: Request) -> Response {
     let shared = gateway.shared();
     let deadline = shared.deadline();
     let answer = match allow::check_cloud(request.uri().path()) {
@@ -85,20 +89,20 @@ async fn proxy(State(gateway): State<Gateway>, request: Request) -> Response {
 
 /// Which mini program's token.
 #[derive(Deserialize)]
-struct Whose {
+struct TokenQuery {
     appid: Option<String>,
 }
 
 /// A token that did not work.
 #[derive(Deserialize)]
-struct Rejected {
+struct RejectedToken {
     appid: Option<String>,
     rejected: String,
 }
 
 async fn token(
-    State(gateway): State<Gateway>,
-    Query(whose): Query<Whose>,
+    State(gateway): State<GatewayService>,
+    Query(whose): Query<TokenQuery>,
     headers: HeaderMap,
 ) -> Response {
     let shared = gateway.shared();
@@ -113,14 +117,15 @@ async fn token(
 
 /// The passive refresh: somebody's token did not work.
 async fn replace_token(
-    State(gateway): State<Gateway>,
+    State(gateway): State<GatewayService>,
     headers: HeaderMap,
     body: axum::body::Bytes,
 ) -> Response {
     let shared = gateway.shared();
     let asked = async {
         want_bearer(shared, &headers)?;
-        let asked: Rejected = weappd_base::json::object(&body).map_err(|_| Refusal::BadRequest)?;
+        let asked: RejectedToken =
+            weappd_base::json::object(&body).map_err(|_| ProxyError::BadRequest)?;
         let centre = shared.centre(asked.appid.as_deref())?;
         let token = centre.instead_of_text(&asked.rejected).await?;
         Ok(told(centre, &token))
@@ -128,7 +133,7 @@ async fn replace_token(
     tell(asked.await)
 }
 
-fn tell(told: Result<bytes::Bytes, Refusal>) -> Response {
+fn tell(told: Result<bytes::Bytes, ProxyError>) -> Response {
     match told {
         Ok(body) => {
             let json = (header::CONTENT_TYPE, "application/json; charset=utf-8");
@@ -139,7 +144,7 @@ fn tell(told: Result<bytes::Bytes, Refusal>) -> Response {
     }
 }
 
-fn want_bearer(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
+fn want_bearer(shared: &Shared, headers: &HeaderMap) -> Result<(), ProxyError> {
     let given = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -153,19 +158,19 @@ fn want_bearer(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
     if known {
         Ok(())
     } else {
-        Err(Refusal::NoBearer)
+        Err(ProxyError::NoBearer)
     }
 }
 
 /// A page somebody visits must not reach WeChat through their machine.
-fn no_browsers(shared: &Shared, request: &Request) -> Result<(), Refusal> {
+fn no_browsers(shared: &Shared, request: &Request) -> Result<(), ProxyError> {
     let headers = request.headers();
     let host = host_of(request);
     let from_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
     let is_ours = |host: String| is_api_host(&host) || shared.local_hosts.allow(&host);
     // Browsers always name a host.
     if from_page || !host.is_none_or(is_ours) {
-        return Err(Refusal::Browser);
+        return Err(ProxyError::Browser);
     }
     Ok(())
 }
@@ -181,7 +186,7 @@ fn host_of(request: &Request) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-fn refuse(refusal: &Refusal) -> Response {
+fn refuse(refusal: &ProxyError) -> Response {
     let body = json!({"errcode": refusal.errcode(), "errmsg": refusal.errmsg()});
     let status: StatusCode = refusal.status();
     (status, axum::Json(body)).into_response()

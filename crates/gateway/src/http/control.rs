@@ -10,8 +10,8 @@ use serde_json::json;
 use weappd_base::error_body::ErrorBody;
 
 use crate::error::Error;
-use crate::gateway::Gateway;
-use crate::inbox::Replay;
+use crate::gateway::GatewayService;
+use crate::inbox::ReplayScope;
 
 /// How many dead letters are listed unless more are asked for.
 const LISTED: u32 = 100;
@@ -19,7 +19,7 @@ const LISTED: u32 = 100;
 const MOST: u32 = 10_000;
 
 /// `GET /inbox`, `GET /inbox/dead?most=`, `POST /inbox/replay?id=` (without an id: all).
-pub fn control_router(gateway: Gateway) -> Router {
+pub fn control_router(gateway: GatewayService) -> Router {
     Router::new()
         .route("/inbox", get(waiting))
         .route("/inbox/dead", get(dead))
@@ -28,23 +28,26 @@ pub fn control_router(gateway: Gateway) -> Router {
 }
 
 #[derive(Deserialize)]
-struct Many {
+struct DeadLetterQuery {
     most: Option<u32>,
 }
 
 #[derive(Deserialize)]
-struct Which {
+struct ReplayQuery {
     id: Option<i64>,
 }
 
-async fn waiting(State(gateway): State<Gateway>) -> Response {
+async fn waiting(State(gateway): State<GatewayService>) -> Response {
     match gateway.waiting().await {
         Ok(waiting) => Json(waiting).into_response(),
         Err(error) => failed(&error),
     }
 }
 
-async fn dead(State(gateway): State<Gateway>, Query(many): Query<Many>) -> Response {
+async fn dead(
+    State(gateway): State<GatewayService>,
+    Query(many): Query<DeadLetterQuery>,
+) -> Response {
     let most = many.most.unwrap_or(LISTED).min(MOST);
     match gateway.dead_letters(most).await {
         Ok(letters) => Json(letters).into_response(),
@@ -52,8 +55,11 @@ async fn dead(State(gateway): State<Gateway>, Query(many): Query<Many>) -> Respo
     }
 }
 
-async fn replay(State(gateway): State<Gateway>, Query(which): Query<Which>) -> Response {
-    let which = which.id.map_or(Replay::All, Replay::One);
+async fn replay(
+    State(gateway): State<GatewayService>,
+    Query(which): Query<ReplayQuery>,
+) -> Response {
+    let which = which.id.map_or(ReplayScope::All, ReplayScope::One);
     match gateway.replay(which).await {
         Ok(replayed) => Json(json!({"replayed": replayed})).into_response(),
         Err(error) => failed(&error),

@@ -16,11 +16,11 @@ use http_body_util::{BodyExt as _, Limited};
 use tokio::time::Instant;
 use weappd_base::causes::chain;
 
-use crate::deliver::Message;
+use crate::deliver::PushedMessage;
 use crate::error::Error;
-use crate::gateway::Gateway;
-use crate::inbox::Inbox;
-use crate::push::{Push, Reader, Stamp, check_url, is_probe, open};
+use crate::gateway::GatewayService;
+use crate::inbox::MessageInbox;
+use crate::push::{PushQuery, PushReader, VerifiedPush, check_url, is_probe, open};
 use crate::tap;
 use crate::verdict::{NOT_DONE, SUCCESS};
 
@@ -29,10 +29,10 @@ const BAD_SIGNATURE: &str = "ERR_WHEN_CHECK_SIGNATURE";
 
 /// One site's `/weapp/message`.
 #[derive(Clone)]
-struct Door {
-    gateway: Gateway,
+struct PushState {
+    gateway: GatewayService,
     appids: Arc<[String]>,
-    /// The path of a further push configuration, if it is that one's door.
+    /// The path of a further push configuration, if it is that one's state.
     further: Option<Arc<str>>,
 }
 
@@ -40,10 +40,10 @@ struct Door {
 /// programs, with or without a slash at the end, and the paths of their further push
 /// configurations. At the first a push that another of the gateway's mini programs has signed
 /// is taken for that one; at the others only what a mini program of theirs has signed.
-pub fn inbox_router(gateway: Gateway, appids: &[String]) -> Router {
+pub fn inbox_router(gateway: GatewayService, appids: &[String]) -> Router {
     let inbox = gateway.shared().inbox.as_ref();
     let paths = inbox.map_or_else(Vec::new, |inbox| inbox.further_paths(appids));
-    let door = Door {
+    let state = PushState {
         gateway,
         appids: appids.into(),
         further: None,
@@ -54,21 +54,21 @@ pub fn inbox_router(gateway: Gateway, appids: &[String]) -> Router {
             .route(path, get(check).post(take))
             .route(&format!("{path}/"), get(check).post(take));
     }
-    let mut router = router.with_state(door.clone());
+    let mut router = router.with_state(state.clone());
     for path in paths {
-        let door = Door {
+        let state = PushState {
             further: Some(path.as_str().into()),
-            ..door.clone()
+            ..state.clone()
         };
         let own = Router::new()
             .route(&path, get(check).post(take))
             .route(&format!("{path}/"), get(check).post(take));
-        router = router.merge(own.with_state(door));
+        router = router.merge(own.with_state(state));
     }
     router
 }
 
-impl Door {
+impl PushState {
     /// Whose messages the path takes: the mini program that comes first, and whether it is
     /// the only one. `None` if the site has no such mini program.
     fn of(&self, named: Option<Path<String>>) -> Option<(&str, bool)> {
@@ -84,10 +84,10 @@ impl Door {
     /// Those who may read what comes in.
     fn readers<'a>(
         &'a self,
-        inbox: &'a Inbox,
+        inbox: &'a MessageInbox,
         appid: &'a str,
         only: bool,
-    ) -> impl Iterator<Item = &'a Reader> {
+    ) -> impl Iterator<Item = &'a PushReader> {
         let readers = inbox.readers(appid, self.further.as_deref());
         let is_further = self.further.is_some();
         readers.filter(move |reader| match (only, is_further) {
@@ -99,14 +99,14 @@ impl Door {
 }
 
 async fn check(
-    State(door): State<Door>,
+    State(state): State<PushState>,
     path: Option<Path<String>>,
-    Query(stamp): Query<Stamp>,
+    Query(stamp): Query<PushQuery>,
 ) -> Response {
-    let (Some(inbox), Some((appid, only))) = (&door.gateway.shared().inbox, door.of(path)) else {
+    let (Some(inbox), Some((appid, only))) = (&state.gateway.shared().inbox, state.of(path)) else {
         return no_inbox();
     };
-    if let Some(reader) = check_url(door.readers(inbox, appid, only), &stamp) {
+    if let Some(reader) = check_url(state.readers(inbox, appid, only), &stamp) {
         tracing::info!(appid = reader.appid, "WeChat checked the message URL");
         return say(StatusCode::OK, stamp.echostr);
     }
@@ -119,14 +119,14 @@ async fn check(
 }
 
 async fn take(
-    State(door): State<Door>,
+    State(state): State<PushState>,
     path: Option<Path<String>>,
-    Query(stamp): Query<Stamp>,
+    Query(stamp): Query<PushQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let shared = door.gateway.shared();
-    let (Some(inbox), Some((appid, only))) = (&shared.inbox, door.of(path)) else {
+    let shared = state.gateway.shared();
+    let (Some(inbox), Some((appid, only))) = (&shared.inbox, state.of(path)) else {
         return no_inbox();
     };
     let came = Instant::now();
@@ -138,7 +138,7 @@ async fn take(
         return say(StatusCode::OK, SUCCESS.to_owned());
     }
     let push = match open(
-        door.readers(inbox, appid, only),
+        state.readers(inbox, appid, only),
         &stamp,
         &body,
         inbox.stamp_range(),
@@ -175,7 +175,7 @@ async fn take(
 }
 
 async fn read(
-    inbox: &Inbox,
+    inbox: &MessageInbox,
     body: Body,
     deadline: Instant,
 ) -> Result<String, (StatusCode, &'static str)> {
@@ -195,8 +195,8 @@ async fn read(
         .map_err(|_| (StatusCode::BAD_REQUEST, "the message is not UTF-8"))
 }
 
-fn drawn(push: &Push) -> Message {
-    Message {
+fn drawn(push: &VerifiedPush) -> PushedMessage {
+    PushedMessage {
         id: push.key.clone(),
         appid: push.appid.clone(),
         openid: push.openid.clone(),

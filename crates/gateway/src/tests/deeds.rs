@@ -229,7 +229,7 @@ async fn one_buyers_refused_order_holds_up_nobody() {
 #[tokio::test]
 async fn once_on_the_disk_is_enough_where_the_mini_program_says_so() {
     let stored = |mood| Setting {
-        mini_apps: vec![crate::config::MiniApp {
+        mini_apps: vec![crate::config::GatewayApp {
             answer: AnswerWhen::Stored,
             ..mini_app(APPID, Some(TOKEN), None)
         }],
@@ -362,7 +362,7 @@ async fn a_second_push_configuration_has_a_path_a_token_and_a_key_of_its_own() {
     let mut late = setting(Mood::Says(200, DONE));
     late.config.inbox.reply_wait_ms = 4800;
     let world = World::of(Setting {
-        mini_apps: vec![crate::config::MiniApp {
+        mini_apps: vec![crate::config::GatewayApp {
             pushes: vec![
                 channel("/weapp/game/deliver", "deliver", Some(KEY)),
                 channel("/game-events", "events", None),

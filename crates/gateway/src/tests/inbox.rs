@@ -9,7 +9,7 @@ use weappd_wechat::message::{MessageKey, encrypt, msg_signature, signature};
 
 use super::support::{APPID, KEY, Mood, OTHER, Setting, TOKEN, World, mini_app, opened, until};
 use crate::config::{Config, InboxConfig};
-use crate::inbox::Replay;
+use crate::inbox::ReplayScope;
 
 fn vector(pointer: &str) -> String {
     let text = include_str!("../../../wechat/tests-data/wechat-vectors.json");
@@ -373,10 +373,17 @@ async fn what_the_app_refuses_for_days_becomes_a_dead_letter_and_can_be_replayed
     assert!(letters[0].tries > 3, "{}", letters[0].tries);
     assert_eq!(letters[0].why, "the app answered HTTP 500");
     *world.app.mood.lock() = Mood::Says(200, "");
-    let replayed = world.gateway.replay(Replay::One(letters[1].id)).await;
+    let replayed = world.gateway.replay(ReplayScope::One(letters[1].id)).await;
     assert_eq!(replayed.expect("replays"), 1);
     assert_eq!(world.got(1).await, [text(2, "o1")]);
-    assert_eq!(world.gateway.replay(Replay::All).await.expect("replays"), 1);
+    assert_eq!(
+        world
+            .gateway
+            .replay(ReplayScope::All)
+            .await
+            .expect("replays"),
+        1
+    );
     assert_eq!(world.got(2).await, [text(2, "o1"), text(1, "o1")]);
 }
 

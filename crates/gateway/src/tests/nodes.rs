@@ -14,7 +14,7 @@ use weappd_base::secret::Secret;
 
 use super::support::{Setting, Wechat, World, until};
 use crate::config::{Config, TokenMode};
-use crate::shelf::{Kept, Shelf, Unshared};
+use crate::lease_store::{LeaseStore, LeaseStoreError, LeasedValue};
 
 /// A shelf in memory, as a database would keep it, with a clock of its own.
 #[derive(Debug)]
@@ -53,12 +53,12 @@ impl Board {
         &self,
         name: &str,
         change: impl FnOnce(&mut Row, i64) -> T,
-    ) -> BoxFuture<'static, Result<T, Unshared>>
+    ) -> BoxFuture<'static, Result<T, LeaseStoreError>>
     where
         T: Send + 'static,
     {
         let answer = if self.is_down.load(Ordering::SeqCst) {
-            Err(Unshared("the board is down".to_owned()))
+            Err(LeaseStoreError("the board is down".to_owned()))
         } else {
             let mut rows = self.rows.lock();
             let row = rows.entry(name.to_owned()).or_insert_with(|| Row {
@@ -77,20 +77,20 @@ impl Board {
     }
 }
 
-impl Shelf for Board {
-    fn look<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Kept, Unshared>> {
+impl LeaseStore for Board {
+    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<LeasedValue, LeaseStoreError>> {
         self.looks.fetch_add(1, Ordering::SeqCst);
-        self.with(name, |row, now| Kept {
+        self.with(name, |row, now| LeasedValue {
             value: row.value.clone(),
             now,
         })
     }
 
-    fn hold<'a>(
+    fn lease<'a>(
         &'a self,
         name: &'a str,
         time: Duration,
-    ) -> BoxFuture<'a, Result<Option<(i64, Kept)>, Unshared>> {
+    ) -> BoxFuture<'a, Result<Option<(i64, LeasedValue)>, LeaseStoreError>> {
         let millis = i64::try_from(time.as_millis()).expect("a short time");
         self.with(name, move |row, now| {
             if now < row.held_until {
@@ -99,7 +99,7 @@ impl Shelf for Board {
             row.fence += 1;
             row.held_until = now + millis;
             let value = row.value.clone();
-            Some((row.fence, Kept { value, now }))
+            Some((row.fence, LeasedValue { value, now }))
         })
     }
 
@@ -108,7 +108,7 @@ impl Shelf for Board {
         name: &'a str,
         fence: i64,
         value: &'a Secret,
-    ) -> BoxFuture<'a, Result<bool, Unshared>> {
+    ) -> BoxFuture<'a, Result<bool, LeaseStoreError>> {
         let value = value.clone();
         self.with(name, move |row, _| {
             let is_mine = row.fence == fence;
@@ -120,7 +120,11 @@ impl Shelf for Board {
         })
     }
 
-    fn let_go<'a>(&'a self, name: &'a str, fence: i64) -> BoxFuture<'a, Result<(), Unshared>> {
+    fn release<'a>(
+        &'a self,
+        name: &'a str,
+        fence: i64,
+    ) -> BoxFuture<'a, Result<(), LeaseStoreError>> {
         self.with(name, move |row, _| {
             if row.fence == fence {
                 row.held_until = 0;
@@ -138,7 +142,7 @@ async fn nodes(board: &Arc<Board>, mode: TokenMode, count: usize) -> Vec<World> 
                 token: mode,
                 ..Config::default()
             },
-            shelf: Some(Arc::clone(board) as Arc<dyn Shelf>),
+            leases: Some(Arc::clone(board) as Arc<dyn LeaseStore>),
             wechat: Some(wechat.clone()),
             ..Setting::default()
         })
@@ -281,13 +285,13 @@ async fn a_node_that_dies_with_the_hold_stops_nobody_for_long() {
 async fn what_a_dead_node_writes_late_is_refused() {
     let board = Board::new();
     let (first, _) = board
-        .hold("x", Duration::from_secs(25))
+        .lease("x", Duration::from_secs(25))
         .await
         .expect("a board")
         .expect("the hold");
     board.hand.advance(26);
     let second = board
-        .hold("x", Duration::from_secs(25))
+        .lease("x", Duration::from_secs(25))
         .await
         .expect("a board");
     assert!(second.is_some_and(|(fence, _)| fence > first));
@@ -361,7 +365,7 @@ async fn what_nobody_can_read_is_asked_for_anew() {
         }
         let before = nodes[0].wechat.questions();
         let node = World::of(Setting {
-            shelf: Some(Arc::clone(&board) as Arc<dyn Shelf>),
+            leases: Some(Arc::clone(&board) as Arc<dyn LeaseStore>),
             wechat: Some((Arc::clone(&nodes[0].wechat), nodes[0].endpoint.clone())),
             ..Setting::default()
         });

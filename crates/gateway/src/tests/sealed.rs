@@ -14,7 +14,7 @@ use weappd_base::secret::Secret;
 use weappd_wechat::api_sign::{Channel, Fresh, KeyTexts, Stamp};
 
 use super::support::{APPID, Setting, World, mini_app, serve};
-use crate::config::{ApiSecurity, MiniApp};
+use crate::config::{ApiSecurity, GatewayApp};
 
 const NOW: i64 = 1_714_112_445;
 const PATH: &str = "/wxa/msg_sec_check";
@@ -136,7 +136,7 @@ async fn world(paths: Option<Vec<String>>) -> (World, Arc<Wechat>) {
         .with_state(Arc::clone(&wechat));
     let setting = Setting {
         endpoint: Some(serve(router)),
-        mini_apps: vec![MiniApp {
+        mini_apps: vec![GatewayApp {
             api_security: Some(ApiSecurity {
                 keys: keys(0),
                 paths,
@@ -243,7 +243,7 @@ async fn the_configured_paths_are_sealed_and_no_others() {
 
 #[tokio::test]
 async fn bad_keys_are_found_at_the_start() {
-    let app = MiniApp {
+    let app = GatewayApp {
         api_security: Some(ApiSecurity {
             keys: KeyTexts {
                 symmetric_key: Secret::new("short"),
@@ -255,6 +255,6 @@ async fn bad_keys_are_found_at_the_start() {
     };
     let (clock, _) = Clock::manual(NOW);
     let tokens = weappd_base::random::RandomSource::system();
-    let error = crate::sealed::Sealers::build(&[app], clock, tokens).expect_err("bad keys");
+    let error = crate::sealed::ApiSealers::build(&[app], clock, tokens).expect_err("bad keys");
     assert!(error.to_string().contains(APPID) && !error.hint().is_empty());
 }

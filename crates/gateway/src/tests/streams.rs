@@ -12,8 +12,8 @@ use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 
 use super::support::{Setting, World, serve, until};
+use crate::api_client::ApiClient;
 use crate::http::api_router;
-use crate::road::Road;
 
 const CHUNK: usize = 64 * 1024;
 const CHUNKS: usize = 320;
@@ -75,7 +75,7 @@ async fn uploads_stream() {
         ..Setting::default()
     })
     .await;
-    let road = Road::build(&serve(api_router(world.gateway.clone()))).expect("a road");
+    let api = ApiClient::build(&serve(api_router(world.gateway.clone()))).expect("a api");
     let permits = Arc::new(Semaphore::new(0));
     let mut request = Request::new(
         gated(Arc::clone(&permits))
@@ -83,10 +83,10 @@ async fn uploads_stream() {
             .boxed_unsync(),
     );
     *request.method_mut() = http::Method::POST;
-    *request.uri_mut() = road
+    *request.uri_mut() = api
         .uri("/cgi-bin/media/upload?access_token=t")
         .expect("an address");
-    let (answer, ()) = tokio::join!(road.send(request), lockstep(&permits, &seen));
+    let (answer, ()) = tokio::join!(api.send(request), lockstep(&permits, &seen));
     let body = answer.expect("an answer").into_body();
     let body = body.collect().await.expect("a body").to_bytes();
     assert_eq!(&*body, b"{\"errcode\":0}");
@@ -102,14 +102,14 @@ async fn downloads_stream() {
         ..Setting::default()
     })
     .await;
-    let road = Road::build(&serve(api_router(world.gateway.clone()))).expect("a road");
-    let mut request = Request::new(crate::road::whole(Bytes::new()));
-    *request.uri_mut() = road
+    let api = ApiClient::build(&serve(api_router(world.gateway.clone()))).expect("a api");
+    let mut request = Request::new(crate::api_client::whole(Bytes::new()));
+    *request.uri_mut() = api
         .uri("/cgi-bin/media/get?access_token=t")
         .expect("an address");
     let seen = AtomicUsize::new(0);
     let reading = async {
-        let answer = road.send(request).await.expect("an answer");
+        let answer = api.send(request).await.expect("an answer");
         swallow(answer.into_body(), &seen).await
     };
     let (all, ()) = tokio::join!(reading, lockstep(&permits, &seen));

@@ -27,11 +27,11 @@ use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_wechat::Credential;
 use weappd_wechat::message::{Mailbox, MessageKey, Stamp};
 
-use crate::config::{AnswerWhen, Config, MiniApp};
-use crate::deliver::{Answer, Deliver, Message, Undelivered};
-use crate::gateway::{Gateway, GatewayParts};
+use crate::config::{AnswerWhen, Config, GatewayApp};
+use crate::deliver::{AppAnswer, DeliverMessage, DeliveryError, PushedMessage};
+use crate::gateway::{GatewayParts, GatewayService};
 use crate::http::{api_router, inbox_router};
-use crate::shelf::Shelf;
+use crate::lease_store::LeaseStore;
 
 pub(super) const APPID: &str = "wxba5fad812f8e6fb9";
 pub(crate) const TOKEN: &str = "AAAAA";
@@ -170,7 +170,7 @@ pub(super) enum Mood {
 
 /// What the fake app got.
 pub(super) struct App {
-    pub(super) got: Mutex<Vec<Message>>,
+    pub(super) got: Mutex<Vec<PushedMessage>>,
     pub(super) mood: Mutex<Mood>,
     pub(super) tried: Mutex<usize>,
     release: Notify,
@@ -183,13 +183,16 @@ impl App {
     }
 }
 
-impl Deliver for App {
-    fn deliver<'a>(&'a self, message: &'a Message) -> BoxFuture<'a, Result<Answer, Undelivered>> {
+impl DeliverMessage for App {
+    fn deliver<'a>(
+        &'a self,
+        message: &'a PushedMessage,
+    ) -> BoxFuture<'a, Result<AppAnswer, DeliveryError>> {
         async move {
             *self.tried.lock() += 1;
             let mood = self.mood.lock().clone();
             match mood {
-                Mood::Away => return Err(Undelivered("nobody listens".to_owned())),
+                Mood::Away => return Err(DeliveryError("nobody listens".to_owned())),
                 Mood::Hangs => self.release.notified().await,
                 Mood::Says(..) => {}
             }
@@ -200,7 +203,7 @@ impl Deliver for App {
             if (200..300).contains(&status) {
                 self.got.lock().push(message.clone());
             }
-            Ok(Answer {
+            Ok(AppAnswer {
                 status: StatusCode::from_u16(status).expect("a status"),
                 body: Bytes::from(body),
                 is_whole: true,
@@ -215,7 +218,7 @@ pub(super) struct World {
     pub(super) wechat: Arc<Wechat>,
     pub(super) endpoint: String,
     pub(super) app: Arc<App>,
-    pub(super) gateway: Gateway,
+    pub(super) gateway: GatewayService,
     pub(super) hand: ManualClock,
     pub(super) tap: TrafficTap,
     pub(super) dir: Arc<TempDir>,
@@ -226,17 +229,17 @@ pub(super) struct World {
 /// What a world may differ in.
 pub(super) struct Setting {
     pub(super) config: Config,
-    pub(super) mini_apps: Vec<MiniApp>,
+    pub(super) mini_apps: Vec<GatewayApp>,
     pub(super) endpoint: Option<String>,
     pub(super) dir: Option<Arc<TempDir>>,
     pub(super) mood: Mood,
-    pub(super) shelf: Option<Arc<dyn Shelf>>,
+    pub(super) leases: Option<Arc<dyn LeaseStore>>,
     /// A WeChat that several worlds have, and where it is.
     pub(super) wechat: Option<(Arc<Wechat>, String)>,
 }
 
-pub(super) fn mini_app(appid: &str, token: Option<&str>, key: Option<&str>) -> MiniApp {
-    MiniApp {
+pub(super) fn mini_app(appid: &str, token: Option<&str>, key: Option<&str>) -> GatewayApp {
+    GatewayApp {
         credential: Credential {
             appid: appid.to_owned(),
             secret: Secret::new(SECRET),
@@ -257,7 +260,7 @@ impl Default for Setting {
             endpoint: None,
             dir: None,
             mood: Mood::Says(200, ""),
-            shelf: None,
+            leases: None,
             wechat: None,
         }
     }
@@ -283,15 +286,15 @@ impl World {
         let (clock, hand) = Clock::manual(1_714_112_445);
         let tap = TrafficTap::on(clock.clone());
         let (stop, tasks) = (Stop::new(), Tasks::new());
-        let gateway = Gateway::build(GatewayParts {
+        let gateway = GatewayService::build(GatewayParts {
             config: setting.config,
             data_dir: dir.path().to_owned(),
             mini_apps: setting.mini_apps,
             wechat_endpoint: endpoint.clone(),
             local_hosts: LocalHosts::default(),
             callers: Arc::new(vec![Secret::new(BEARER)]),
-            shelf: setting.shelf,
-            deliver: Arc::clone(&app) as Arc<dyn Deliver>,
+            lease_store: setting.leases,
+            deliver: Arc::clone(&app) as Arc<dyn DeliverMessage>,
             clock,
             tokens: RandomSource::system(),
             work: Work::current(),

@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 use weappd_base::error_body::ErrorBody;
 use weappd_wechat::CallError;
 
-use crate::data::DataFault;
-use crate::dialect::Fault;
-use crate::identity::{Denied, Identity};
-use crate::kind::Kind;
-use crate::login::{Signed, UserData};
-use crate::phone::{PhoneNumber, PhoneProof};
-use crate::picture::PictureFault;
-use crate::session::Session;
+use crate::data::OpenDataError;
+use crate::data_kind::DataKind;
+use crate::dialect::LoginFailure;
+use crate::identity::{AuthError, UserIdentity};
+use crate::login::{EncryptedProfile, SignedProfile};
+use crate::phone::{PhoneProof, VerifiedPhone};
+use crate::picture::PictureError;
+use crate::session::CachedSession;
 
 /// The body of `POST /weapp/session`.
 #[derive(Deserialize)]
@@ -34,11 +34,13 @@ pub(crate) struct LoginBody {
 
 impl LoginBody {
     /// The user data beside the code, encrypted and signed. A field may be there and empty.
-    pub(crate) fn brought(self) -> Result<(Option<UserData>, Option<Signed>), &'static str> {
+    pub(crate) fn brought(
+        self,
+    ) -> Result<(Option<EncryptedProfile>, Option<SignedProfile>), &'static str> {
         let some = |text: Option<String>| text.filter(|text| !text.is_empty());
         let data = match (some(self.encrypted_data), some(self.iv)) {
             (None, None) => None,
-            (Some(encrypted), Some(iv)) => Some(UserData {
+            (Some(encrypted), Some(iv)) => Some(EncryptedProfile {
                 encrypted,
                 iv: Some(iv),
             }),
@@ -46,7 +48,7 @@ impl LoginBody {
         };
         let signed = match (some(self.raw_data), some(self.signature)) {
             (None, None) => None,
-            (Some(raw_data), Some(signature)) => Some(Signed {
+            (Some(raw_data), Some(signature)) => Some(SignedProfile {
                 raw_data,
                 signature,
             }),
@@ -64,7 +66,7 @@ pub(crate) struct DecryptBody {
     pub(crate) iv: String,
     /// What it is expected to be.
     #[serde(default)]
-    pub(crate) kind: Option<Kind>,
+    pub(crate) kind: Option<DataKind>,
 }
 
 /// The body of `POST /weapp/session/phone`.
@@ -105,16 +107,20 @@ struct UserBody<'a> {
     unionid: Option<&'a str>,
     info: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    phone: Option<&'a PhoneNumber>,
+    phone: Option<&'a VerifiedPhone>,
 }
 
 /// A session, for the phone that has just opened it.
-pub(crate) fn logged_in(skey: &str, session: &Session, phone: Option<&PhoneNumber>) -> Bytes {
+pub(crate) fn logged_in(
+    skey: &str,
+    session: &CachedSession,
+    phone: Option<&VerifiedPhone>,
+) -> Bytes {
     self::session(Some(skey), session.expires_at(), &session.identity, phone)
 }
 
 /// A session, for the phone or the server that asks who it is.
-pub(crate) fn shown(session: &Session, phone: Option<&PhoneNumber>) -> Bytes {
+pub(crate) fn shown(session: &CachedSession, phone: Option<&VerifiedPhone>) -> Bytes {
     self::session(None, session.expires_at(), &session.identity, phone)
 }
 
@@ -122,8 +128,8 @@ pub(crate) fn shown(session: &Session, phone: Option<&PhoneNumber>) -> Bytes {
 pub(crate) fn session(
     skey: Option<&str>,
     expires_at: i64,
-    identity: &Identity,
-    phone: Option<&PhoneNumber>,
+    identity: &UserIdentity,
+    phone: Option<&VerifiedPhone>,
 ) -> Bytes {
     let body = SessionBody {
         skey,
@@ -142,23 +148,25 @@ pub(crate) fn session(
 }
 
 /// The status and body for a failed login.
-pub(crate) fn login_failed(fault: &Fault) -> (StatusCode, Bytes) {
+pub(crate) fn login_failed(fault: &LoginFailure) -> (StatusCode, Bytes) {
     let (status, code) = match fault {
-        Fault::Input(_) => (StatusCode::BAD_REQUEST, "bad_request"),
-        Fault::NoApp => (StatusCode::NOT_FOUND, "no_mini_program"),
-        Fault::Stray(_) => (StatusCode::FORBIDDEN, "wrong_mini_program"),
-        Fault::Net { timed_out: true } => (StatusCode::GATEWAY_TIMEOUT, "wechat_timeout"),
-        Fault::Net { timed_out: false } => (StatusCode::BAD_GATEWAY, "wechat_unreachable"),
-        Fault::Answer => (StatusCode::BAD_GATEWAY, "wechat_malformed"),
-        Fault::Data(_) => (StatusCode::BAD_REQUEST, "bad_user_data"),
-        Fault::Signature => (StatusCode::BAD_REQUEST, "bad_signature"),
-        Fault::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_logins"),
-        Fault::TooManyFailures { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_failures"),
-        Fault::House => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
-        Fault::Refused { errcode, .. } => refused(*errcode),
+        LoginFailure::Input(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+        LoginFailure::NoApp => (StatusCode::NOT_FOUND, "no_mini_program"),
+        LoginFailure::Stray(_) => (StatusCode::FORBIDDEN, "wrong_mini_program"),
+        LoginFailure::Net { timed_out: true } => (StatusCode::GATEWAY_TIMEOUT, "wechat_timeout"),
+        LoginFailure::Net { timed_out: false } => (StatusCode::BAD_GATEWAY, "wechat_unreachable"),
+        LoginFailure::Answer => (StatusCode::BAD_GATEWAY, "wechat_malformed"),
+        LoginFailure::Data(_) => (StatusCode::BAD_REQUEST, "bad_user_data"),
+        LoginFailure::Signature => (StatusCode::BAD_REQUEST, "bad_signature"),
+        LoginFailure::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_logins"),
+        LoginFailure::TooManyFailures { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "too_many_failures")
+        }
+        LoginFailure::Internal => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
+        LoginFailure::Refused { errcode, .. } => refused(*errcode),
     };
     let mut body = ErrorBody::new(code, &fault.to_string());
-    if let Fault::Refused { errcode, .. } = fault {
+    if let LoginFailure::Refused { errcode, .. } = fault {
         body = body.errcode(*errcode);
     }
     (status, body.to_string().into())
@@ -176,36 +184,40 @@ fn refused(errcode: i64) -> (StatusCode, &'static str) {
 }
 
 /// The status and body for a request whose session does not hold.
-pub(crate) fn denied(denied: &Denied) -> (StatusCode, Bytes) {
+pub(crate) fn denied(denied: &AuthError) -> (StatusCode, Bytes) {
     let (status, code) = match denied {
-        Denied::Missing => (StatusCode::UNAUTHORIZED, "session_missing"),
-        Denied::Unknown => (StatusCode::UNAUTHORIZED, "session_unknown"),
-        Denied::Expired => (StatusCode::UNAUTHORIZED, "session_expired"),
-        Denied::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
+        AuthError::Missing => (StatusCode::UNAUTHORIZED, "session_missing"),
+        AuthError::Unknown => (StatusCode::UNAUTHORIZED, "session_unknown"),
+        AuthError::Expired => (StatusCode::UNAUTHORIZED, "session_expired"),
+        AuthError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
     };
     (status, error(code, &denied.to_string()))
 }
 
 /// The status and body for user data that was not taken, and for a call to WeChat that
 /// failed on its behalf. Never 401, which says that the session does not hold.
-pub(crate) fn data_refused(fault: &DataFault) -> (StatusCode, Bytes) {
+pub(crate) fn data_refused(fault: &OpenDataError) -> (StatusCode, Bytes) {
     let (status, code) = match fault {
-        DataFault::Input(_) | DataFault::Encoding(_) => (StatusCode::BAD_REQUEST, "bad_request"),
-        DataFault::NoKey => (StatusCode::CONFLICT, "no_session_key"),
-        DataFault::KeyGone => (StatusCode::CONFLICT, "session_key_expired"),
-        DataFault::Unopened => (StatusCode::CONFLICT, "bad_user_data"),
-        DataFault::ProvenByCode => (StatusCode::CONFLICT, "proven_by_code"),
-        DataFault::Kind { .. } => (StatusCode::BAD_REQUEST, "wrong_kind"),
-        DataFault::Stale => (StatusCode::BAD_REQUEST, "stale_user_data"),
-        DataFault::Unsigned => (StatusCode::BAD_REQUEST, "bad_signature"),
-        DataFault::BadCode { .. } => (StatusCode::BAD_REQUEST, "bad_code"),
-        DataFault::ForeignCode { .. } => (StatusCode::BAD_REQUEST, "foreign_code"),
-        DataFault::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_calls"),
-        DataFault::TooManyFailures { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_failures"),
-        DataFault::NoCalls => (StatusCode::NOT_IMPLEMENTED, "no_access_token"),
-        DataFault::Call(err) => called(err),
-        DataFault::House(_) => {
-            let why = Fault::House.to_string();
+        OpenDataError::Input(_) | OpenDataError::Encoding(_) => {
+            (StatusCode::BAD_REQUEST, "bad_request")
+        }
+        OpenDataError::NoKey => (StatusCode::CONFLICT, "no_session_key"),
+        OpenDataError::KeyGone => (StatusCode::CONFLICT, "session_key_expired"),
+        OpenDataError::Unopened => (StatusCode::CONFLICT, "bad_user_data"),
+        OpenDataError::ProvenByCode => (StatusCode::CONFLICT, "proven_by_code"),
+        OpenDataError::Kind { .. } => (StatusCode::BAD_REQUEST, "wrong_kind"),
+        OpenDataError::Stale => (StatusCode::BAD_REQUEST, "stale_user_data"),
+        OpenDataError::Unsigned => (StatusCode::BAD_REQUEST, "bad_signature"),
+        OpenDataError::BadCode { .. } => (StatusCode::BAD_REQUEST, "bad_code"),
+        OpenDataError::ForeignCode { .. } => (StatusCode::BAD_REQUEST, "foreign_code"),
+        OpenDataError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_calls"),
+        OpenDataError::TooManyFailures { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "too_many_failures")
+        }
+        OpenDataError::NoCalls => (StatusCode::NOT_IMPLEMENTED, "no_access_token"),
+        OpenDataError::Call(err) => called(err),
+        OpenDataError::Internal(_) => {
+            let why = LoginFailure::Internal.to_string();
             return (StatusCode::SERVICE_UNAVAILABLE, error("store_failed", &why));
         }
     };
@@ -234,14 +246,14 @@ fn called(err: &CallError) -> (StatusCode, &'static str) {
 }
 
 /// The status and body for a picture that was not kept.
-pub(crate) fn picture_refused(fault: &PictureFault) -> (StatusCode, Bytes) {
+pub(crate) fn picture_refused(fault: &PictureError) -> (StatusCode, Bytes) {
     let (status, code) = match fault {
-        PictureFault::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "picture_too_large"),
-        PictureFault::NotOne { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_picture"),
-        PictureFault::Form(_) => (StatusCode::BAD_REQUEST, "bad_request"),
-        PictureFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
-        PictureFault::Full => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
-        PictureFault::House => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
+        PictureError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "picture_too_large"),
+        PictureError::NotOne { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_picture"),
+        PictureError::Form(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+        PictureError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+        PictureError::Full => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
+        PictureError::Internal => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
     };
     (status, error(code, &fault.to_string()))
 }
@@ -259,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_session_is_shown_with_its_user() {
-        let identity = Identity {
+        let identity = UserIdentity {
             appid: "wx1".to_owned(),
             openid: "o".to_owned(),
             unionid: None,
@@ -283,7 +295,7 @@ mod tests {
             (-1, 503, "wechat_busy"),
             (40125, 502, "wechat_refused"),
         ] {
-            let (found, body) = login_failed(&Fault::Refused {
+            let (found, body) = login_failed(&LoginFailure::Refused {
                 errcode,
                 errmsg: "no".to_owned(),
             });
@@ -346,8 +358,8 @@ mod tests {
             let info = json!({
                 "phoneNumber": pure, "purePhoneNumber": pure, "countryCode": country,
             });
-            let phone = PhoneNumber::read(&info, at, crate::phone::Source::Code).expect("a phone number");
-            let identity = Identity {
+            let phone = VerifiedPhone::read(&info, at, crate::phone::PhoneSource::Code).expect("a phone number");
+            let identity = UserIdentity {
                 appid: "wx1".to_owned(),
                 openid: "o".to_owned(),
                 unionid: None,
@@ -371,14 +383,14 @@ mod tests {
         fn every_refusal_of_user_data_is_json_with_a_code(errcode in any::<i64>(), errmsg in ".*") {
             let refused = CallError::Refused { errcode, errmsg };
             for fault in [
-                DataFault::Call(refused.clone()),
-                DataFault::Call(refused).of_code(),
-                DataFault::KeyGone,
-                DataFault::Unopened,
-                DataFault::ProvenByCode,
-                DataFault::TooManyFailures { retry_secs: 1 },
-                DataFault::TooMany { retry_secs: 1 },
-                DataFault::Call(CallError::Closed),
+                OpenDataError::Call(refused.clone()),
+                OpenDataError::Call(refused).of_code(),
+                OpenDataError::KeyGone,
+                OpenDataError::Unopened,
+                OpenDataError::ProvenByCode,
+                OpenDataError::TooManyFailures { retry_secs: 1 },
+                OpenDataError::TooMany { retry_secs: 1 },
+                OpenDataError::Call(CallError::Closed),
             ] {
                 let told = fault.errcode();
                 let (status, body) = data_refused(&fault);

@@ -10,13 +10,13 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Value};
 
-use crate::dialect::Fault;
+use crate::dialect::LoginFailure;
 use crate::error::Error;
-use crate::identity::Denied;
+use crate::identity::AuthError;
 
 /// What a call asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(crate) enum RpcCall {
     /// `qcloud.cam.id_skey`
     LogIn {
         code: String,
@@ -38,32 +38,32 @@ pub(crate) enum Call {
 
 /// A return code and its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal(pub(crate) i64, pub(crate) &'static str);
+pub(crate) struct RpcError(pub(crate) i64, pub(crate) &'static str);
 
-pub(crate) const MYSQL_ERR: Refusal = Refusal(1001, "MYSQL_ERR");
-pub(crate) const NO_INTERFACENAME_PARA: Refusal = Refusal(1002, "NO_INTERFACENAME_PARA");
-pub(crate) const PARA_ERR: Refusal = Refusal(1003, "PARA_ERR");
-pub(crate) const WEIXIN_NET_ERR: Refusal = Refusal(1005, "WEIXIN_NET_ERR");
-pub(crate) const CHANGE_SESSION_ERR: Refusal = Refusal(1006, "CHANGE_SESSION_ERR");
-pub(crate) const WEIXIN_RETURN_ERR: Refusal = Refusal(1007, "WEIXIN_RETURN_ERR");
-pub(crate) const REQUEST_IS_NOT_JSON: Refusal = Refusal(1009, "REQUEST_IS_NOT_JSON");
+pub(crate) const MYSQL_ERR: RpcError = RpcError(1001, "MYSQL_ERR");
+pub(crate) const NO_INTERFACENAME_PARA: RpcError = RpcError(1002, "NO_INTERFACENAME_PARA");
+pub(crate) const PARA_ERR: RpcError = RpcError(1003, "PARA_ERR");
+pub(crate) const WEIXIN_NET_ERR: RpcError = RpcError(1005, "WEIXIN_NET_ERR");
+pub(crate) const CHANGE_SESSION_ERR: RpcError = RpcError(1006, "CHANGE_SESSION_ERR");
+pub(crate) const WEIXIN_RETURN_ERR: RpcError = RpcError(1007, "WEIXIN_RETURN_ERR");
+pub(crate) const REQUEST_IS_NOT_JSON: RpcError = RpcError(1009, "REQUEST_IS_NOT_JSON");
 /// Ours: the original had no limit.
-pub(crate) const REQUEST_TOO_LARGE: Refusal = Refusal(1009, "REQUEST_TOO_LARGE");
+pub(crate) const REQUEST_TOO_LARGE: RpcError = RpcError(1009, "REQUEST_TOO_LARGE");
 /// Ours: the original waited.
-pub(crate) const REQUEST_TOO_SLOW: Refusal = Refusal(1009, "REQUEST_TOO_SLOW");
-pub(crate) const INTERFACENAME_PARA_ERR: Refusal = Refusal(1010, "INTERFACENAME_PARA_ERR");
-pub(crate) const NO_PARA: Refusal = Refusal(1011, "NO_PARA");
-pub(crate) const NO_APPID: Refusal = Refusal(1012, "NO_APPID");
-pub(crate) const INIT_APPINFO_FAIL: Refusal = Refusal(1013, "INIT_APPINFO_FAIL");
-pub(crate) const WEIXIN_CODE_ERR: Refusal = Refusal(40029, "WEIXIN_CODE_ERR");
-pub(crate) const AUTH_FAIL: Refusal = Refusal(60012, "AUTH_FAIL");
-pub(crate) const DECRYPT_FAIL: Refusal = Refusal(60021, "DECRYPT_FAIL");
-pub(crate) const GET_SESSION_KEY_FAIL: Refusal = Refusal(60021, "GET_SESSION_KEY_FAIL");
-pub(crate) const STILL_NOT_DECRYPTED: Refusal =
-    Refusal(60021, "GET_SESSION_KEY_SUCCESS_BUT_DECRYPT_FAIL");
+pub(crate) const REQUEST_TOO_SLOW: RpcError = RpcError(1009, "REQUEST_TOO_SLOW");
+pub(crate) const INTERFACENAME_PARA_ERR: RpcError = RpcError(1010, "INTERFACENAME_PARA_ERR");
+pub(crate) const NO_PARA: RpcError = RpcError(1011, "NO_PARA");
+pub(crate) const NO_APPID: RpcError = RpcError(1012, "NO_APPID");
+pub(crate) const INIT_APPINFO_FAIL: RpcError = RpcError(1013, "INIT_APPINFO_FAIL");
+pub(crate) const WEIXIN_CODE_ERR: RpcError = RpcError(40029, "WEIXIN_CODE_ERR");
+pub(crate) const AUTH_FAIL: RpcError = RpcError(60012, "AUTH_FAIL");
+pub(crate) const DECRYPT_FAIL: RpcError = RpcError(60021, "DECRYPT_FAIL");
+pub(crate) const GET_SESSION_KEY_FAIL: RpcError = RpcError(60021, "GET_SESSION_KEY_FAIL");
+pub(crate) const STILL_NOT_DECRYPTED: RpcError =
+    RpcError(60021, "GET_SESSION_KEY_SUCCESS_BUT_DECRYPT_FAIL");
 
 /// Reads a call, with the original's checks in the original's order.
-pub(crate) fn read(body: &[u8]) -> Result<Call, Refusal> {
+pub(crate) fn read(body: &[u8]) -> Result<RpcCall, RpcError> {
     let body: Value = serde_json::from_slice(body).map_err(|_| REQUEST_IS_NOT_JSON)?;
     let interface = body.get("interface");
     let set = |name: &str| {
@@ -72,19 +72,19 @@ pub(crate) fn read(body: &[u8]) -> Result<Call, Refusal> {
     };
     let name = set("interfaceName").ok_or(NO_INTERFACENAME_PARA)?;
     let para = set("para").ok_or(NO_PARA)?;
-    let para = Para(para.as_object());
+    let para = RpcParams(para.as_object());
     match name.as_str() {
-        Some("qcloud.cam.id_skey") => Ok(Call::LogIn {
+        Some("qcloud.cam.id_skey") => Ok(RpcCall::LogIn {
             code: para.text("code")?,
             encrypt_data: para.text("encrypt_data")?,
             // The original's name for having none.
             iv: para.optional("iv").filter(|iv| iv != "old"),
         }),
-        Some("qcloud.cam.auth") => Ok(Call::Check {
+        Some("qcloud.cam.auth") => Ok(RpcCall::Check {
             id: para.text("id")?,
             skey: para.text("skey")?,
         }),
-        Some("qcloud.cam.decrypt") => Ok(Call::Decrypt {
+        Some("qcloud.cam.decrypt") => Ok(RpcCall::Decrypt {
             id: para.text("id")?,
             skey: para.text("skey")?,
             encrypt_data: para.text("encrypt_data")?,
@@ -92,7 +92,7 @@ pub(crate) fn read(body: &[u8]) -> Result<Call, Refusal> {
         }),
         // The original also demanded its database's address and the server's: they are
         // accepted and not looked at.
-        Some("qcloud.cam.initdata") => Ok(Call::Register {
+        Some("qcloud.cam.initdata") => Ok(RpcCall::Register {
             appid: para.text("appid")?,
             secret: para.text("secret")?,
         }),
@@ -107,10 +107,10 @@ pub(crate) fn named_app(body: &[u8]) -> Option<String> {
     (!appid.is_empty()).then(|| appid.to_owned())
 }
 
-struct Para<'a>(Option<&'a Map<String, Value>>);
+struct RpcParams<'a>(Option<&'a Map<String, Value>>);
 
-impl Para<'_> {
-    fn text(&self, name: &str) -> Result<String, Refusal> {
+impl RpcParams<'_> {
+    fn text(&self, name: &str) -> Result<String, RpcError> {
         self.optional(name).ok_or(PARA_ERR)
     }
 
@@ -126,28 +126,30 @@ impl Para<'_> {
     }
 }
 
-impl From<&Fault> for Refusal {
-    fn from(fault: &Fault) -> Self {
+impl From<&LoginFailure> for RpcError {
+    fn from(fault: &LoginFailure) -> Self {
         match fault {
-            Fault::Input(_) => PARA_ERR,
-            Fault::NoApp | Fault::Stray(_) => NO_APPID,
-            Fault::Net { .. } => WEIXIN_NET_ERR,
+            LoginFailure::Input(_) => PARA_ERR,
+            LoginFailure::NoApp | LoginFailure::Stray(_) => NO_APPID,
+            LoginFailure::Net { .. } => WEIXIN_NET_ERR,
             // WeChat's own limit, 45011, is told by the same number.
-            Fault::Refused { .. } | Fault::TooMany { .. } => WEIXIN_CODE_ERR,
-            Fault::Answer => WEIXIN_RETURN_ERR,
+            LoginFailure::Refused { .. } | LoginFailure::TooMany { .. } => WEIXIN_CODE_ERR,
+            LoginFailure::Answer => WEIXIN_RETURN_ERR,
             // The limit is told by the words of what it limits.
-            Fault::Data(_) | Fault::Signature | Fault::TooManyFailures { .. } => DECRYPT_FAIL,
-            Fault::House => CHANGE_SESSION_ERR,
+            LoginFailure::Data(_)
+            | LoginFailure::Signature
+            | LoginFailure::TooManyFailures { .. } => DECRYPT_FAIL,
+            LoginFailure::Internal => CHANGE_SESSION_ERR,
         }
     }
 }
 
-impl From<&Error> for Refusal {
+impl From<&Error> for RpcError {
     fn from(err: &Error) -> Self {
         match err {
             // To the original, a status was part of the way there.
             Error::Exchange(cause) if is_not_ok(cause) => WEIXIN_NET_ERR,
-            err => Self::from(&Fault::from(err)),
+            err => Self::from(&LoginFailure::from(err)),
         }
     }
 }
@@ -156,19 +158,19 @@ fn is_not_ok(err: &weappd_wechat::Error) -> bool {
     matches!(err, weappd_wechat::Error::Malformed { status, .. } if *status != 200)
 }
 
-impl From<&Denied> for Refusal {
-    fn from(denied: &Denied) -> Self {
+impl From<&AuthError> for RpcError {
+    fn from(denied: &AuthError) -> Self {
         match denied {
-            Denied::Missing | Denied::Unknown | Denied::Expired => AUTH_FAIL,
+            AuthError::Missing | AuthError::Unknown | AuthError::Expired => AUTH_FAIL,
             // Not the user's fault: the business server must not log the user out.
-            Denied::Failed(_) => MYSQL_ERR,
+            AuthError::Failed(_) => MYSQL_ERR,
         }
     }
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a, T> {
+struct RpcResponse<'a, T> {
     return_code: i64,
     return_message: &'a str,
     return_data: T,
@@ -177,7 +179,7 @@ struct Answer<'a, T> {
 }
 
 #[derive(Serialize)]
-struct LoggedIn<'a> {
+struct RpcLoginData<'a> {
     id: &'a str,
     skey: &'a str,
     user_info: Option<Value>,
@@ -185,7 +187,7 @@ struct LoggedIn<'a> {
 }
 
 #[derive(Serialize)]
-struct Checked {
+struct RpcCheckData {
     user_info: Option<Value>,
 }
 
@@ -201,7 +203,7 @@ pub(crate) fn logged_in(
     } else {
         "UPDATE_SESSION_SUCCESS"
     };
-    let data = LoggedIn {
+    let data = RpcLoginData {
         id,
         skey,
         user_info: serde_json::from_str(user_info).ok(),
@@ -213,7 +215,7 @@ pub(crate) fn logged_in(
 /// The answer to `qcloud.cam.auth`; `user_info` is JSON text.
 pub(crate) fn checked(user_info: &str) -> Bytes {
     let user_info = serde_json::from_str(user_info).ok();
-    answer(0, "AUTH_SUCCESS", Checked { user_info })
+    answer(0, "AUTH_SUCCESS", RpcCheckData { user_info })
 }
 
 /// The answer to `qcloud.cam.decrypt`: the decrypted text, as a text.
@@ -227,12 +229,12 @@ pub(crate) fn registered() -> Bytes {
 }
 
 /// The answer to a call that failed.
-pub(crate) fn refused(refusal: Refusal) -> Bytes {
+pub(crate) fn refused(refusal: RpcError) -> Bytes {
     answer(refusal.0, refusal.1, "")
 }
 
 fn answer<T: Serialize>(code: i64, message: &str, data: T) -> Bytes {
-    let body = Answer {
+    let body = RpcResponse {
         return_code: code,
         return_message: message,
         return_data: data,
@@ -240,16 +242,16 @@ fn answer<T: Serialize>(code: i64, message: &str, data: T) -> Bytes {
         component_name: "MA",
     };
     let mut text = Vec::with_capacity(512);
-    let mut writer = serde_json::Serializer::with_formatter(&mut text, AsPhp);
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, PhpFormatter);
     // Texts, numbers and JSON, into memory: nothing that cannot be written.
     drop(body.serialize(&mut writer));
     text.into()
 }
 
 /// Writes JSON the way PHP does: in ASCII, with a backslash before each slash.
-struct AsPhp;
+struct PhpFormatter;
 
-impl Formatter for AsPhp {
+impl Formatter for PhpFormatter {
     fn write_f64<W>(&mut self, writer: &mut W, value: f64) -> io::Result<()>
     where
         W: ?Sized + io::Write,
@@ -292,7 +294,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn call(name: &str, para: &Value) -> Result<Call, Refusal> {
+    fn call(name: &str, para: &Value) -> Result<RpcCall, RpcError> {
         let body = json!({
             "version": 1, "componentName": "MA",
             "interface": {"interfaceName": name, "para": para},
@@ -369,11 +371,17 @@ mod tests {
         ] {
             let para = json!({"id": given, "skey": "s"});
             let (id, skey) = (text.to_owned(), "s".to_owned());
-            assert_eq!(call("qcloud.cam.auth", &para), Ok(Call::Check { id, skey }));
+            assert_eq!(
+                call("qcloud.cam.auth", &para),
+                Ok(RpcCall::Check { id, skey })
+            );
         }
         let para = json!({"code": "c", "encrypt_data": "d", "iv": "old"});
         let read = call("qcloud.cam.id_skey", &para);
-        assert!(matches!(read, Ok(Call::LogIn { iv: None, .. })), "{read:?}");
+        assert!(
+            matches!(read, Ok(RpcCall::LogIn { iv: None, .. })),
+            "{read:?}"
+        );
     }
 
     #[test]
@@ -414,7 +422,7 @@ mod tests {
             }
             prop_assert_eq!(
                 call("qcloud.cam.id_skey", &para),
-                Ok(Call::LogIn { code, encrypt_data: data, iv })
+                Ok(RpcCall::LogIn { code, encrypt_data: data, iv })
             );
         }
 

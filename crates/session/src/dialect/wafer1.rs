@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::dialect::{Fault, bytes};
-use crate::identity::Denied;
+use crate::dialect::{LoginFailure, bytes};
+use crate::identity::AuthError;
 
 /// The key that marks an answer as the SDK's.
 pub(crate) const MAGIC: &str = "F2C224D4-2BCE-4C64-AF9F-A6D872000D1A";
@@ -19,15 +19,15 @@ pub(crate) fn logged_in(id: &str, skey: &str) -> Bytes {
 }
 
 /// The answer to a failed login.
-pub(crate) fn login_failed(fault: &Fault) -> Bytes {
+pub(crate) fn login_failed(fault: &LoginFailure) -> Bytes {
     failed("ERR_LOGIN_FAILED", &fault.to_string())
 }
 
 /// The answer to a request whose session does not hold.
-pub(crate) fn denied(denied: &Denied) -> Bytes {
+pub(crate) fn denied(denied: &AuthError) -> Bytes {
     let word = match denied {
-        Denied::Unknown | Denied::Expired => "ERR_INVALID_SESSION",
-        Denied::Missing | Denied::Failed(_) => "ERR_CHECK_LOGIN_FAILED",
+        AuthError::Unknown | AuthError::Expired => "ERR_INVALID_SESSION",
+        AuthError::Missing | AuthError::Failed(_) => "ERR_CHECK_LOGIN_FAILED",
     };
     failed(word, &denied.to_string())
 }
@@ -52,7 +52,7 @@ mod tests {
             r#"{"F2C224D4-2BCE-4C64-AF9F-A6D872000D1A":1,"session":{"id":"i","skey":"s"}}"#
         );
         assert_eq!(
-            denied(&Denied::Expired),
+            denied(&AuthError::Expired),
             r#"{"F2C224D4-2BCE-4C64-AF9F-A6D872000D1A":1,"error":"ERR_INVALID_SESSION","message":"the session has expired"}"#
         );
         assert_eq!(
@@ -64,10 +64,10 @@ mod tests {
     #[test]
     fn only_a_session_that_does_not_hold_makes_the_phone_log_in_anew() {
         for (why, invalid) in [
-            (Denied::Unknown, true),
-            (Denied::Expired, true),
-            (Denied::Missing, false),
-            (Denied::Failed(crate::error::Error::Closed), false),
+            (AuthError::Unknown, true),
+            (AuthError::Expired, true),
+            (AuthError::Missing, false),
+            (AuthError::Failed(crate::error::Error::Closed), false),
         ] {
             let body = String::from_utf8(denied(&why).to_vec()).expect("text");
             assert_eq!(body.contains("ERR_INVALID_SESSION"), invalid, "{body}");

@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::dialect::{Fault, bytes};
-use crate::identity::Denied;
+use crate::dialect::{LoginFailure, bytes};
+use crate::identity::AuthError;
 
 /// The answer to a login; `user_info` is JSON text.
 pub(crate) fn logged_in(skey: &str, user_info: &str) -> Bytes {
@@ -22,21 +22,26 @@ pub(crate) fn header_missed() -> Bytes {
 }
 
 /// The answer to a failed login.
-pub(crate) fn login_failed(fault: &Fault) -> Bytes {
+pub(crate) fn login_failed(fault: &LoginFailure) -> Bytes {
     let text = match fault {
-        Fault::Refused { errcode, errmsg } => {
+        LoginFailure::Refused { errcode, errmsg } => {
             let answer = json!({"errcode": errcode, "errmsg": errmsg});
             format!("ERR_GET_SESSION_KEY\n{answer}")
         }
-        Fault::NoApp | Fault::Stray(_) | Fault::Net { .. } | Fault::Answer => {
+        LoginFailure::NoApp
+        | LoginFailure::Stray(_)
+        | LoginFailure::Net { .. }
+        | LoginFailure::Answer => {
             let answer = json!({"errmsg": fault.to_string()});
             format!("ERR_GET_SESSION_KEY\n{answer}")
         }
-        Fault::Data(why) => format!("ERR_IN_DECRYPT_DATA\n{why}"),
-        Fault::Signature | Fault::TooManyFailures { .. } => format!("ERR_IN_DECRYPT_DATA\n{fault}"),
-        Fault::Input(what) => format!("ERR_HEADER_MISSED\n{what}"),
-        Fault::TooMany { .. } => format!("ERR_TOO_MANY_LOGINS\n{fault}"),
-        Fault::House => format!("ERR_WHEN_INSERT_TO_DB\n{fault}"),
+        LoginFailure::Data(why) => format!("ERR_IN_DECRYPT_DATA\n{why}"),
+        LoginFailure::Signature | LoginFailure::TooManyFailures { .. } => {
+            format!("ERR_IN_DECRYPT_DATA\n{fault}")
+        }
+        LoginFailure::Input(what) => format!("ERR_HEADER_MISSED\n{what}"),
+        LoginFailure::TooMany { .. } => format!("ERR_TOO_MANY_LOGINS\n{fault}"),
+        LoginFailure::Internal => format!("ERR_WHEN_INSERT_TO_DB\n{fault}"),
     };
     failed(&text)
 }
@@ -47,19 +52,19 @@ pub(crate) fn user(user_info: &str) -> Bytes {
 }
 
 /// The answer of `GET /weapp/user` to a session that does not hold.
-pub(crate) fn user_denied(denied: &Denied) -> Bytes {
+pub(crate) fn user_denied(denied: &AuthError) -> Bytes {
     match denied {
-        Denied::Expired => Bytes::from_static(br#"{"code":-1,"data":{}}"#),
-        Denied::Missing | Denied::Unknown | Denied::Failed(_) => self::denied(denied),
+        AuthError::Expired => Bytes::from_static(br#"{"code":-1,"data":{}}"#),
+        AuthError::Missing | AuthError::Unknown | AuthError::Failed(_) => self::denied(denied),
     }
 }
 
 /// The answer to a request that needs a session.
-pub(crate) fn denied(denied: &Denied) -> Bytes {
+pub(crate) fn denied(denied: &AuthError) -> Bytes {
     match denied {
-        Denied::Missing | Denied::Unknown | Denied::Expired => failed("ERR_SKEY_INVALID"),
+        AuthError::Missing | AuthError::Unknown | AuthError::Expired => failed("ERR_SKEY_INVALID"),
         // Any code but -1: the phone must not throw away a session that may be good.
-        Denied::Failed(_) => bytes(&json!({"code": -2, "error": "ERR_SESSION_STORE"})),
+        AuthError::Failed(_) => bytes(&json!({"code": -2, "error": "ERR_SESSION_STORE"})),
     }
 }
 
@@ -81,15 +86,15 @@ mod tests {
         );
         assert_eq!(user(user_info), r#"{"code":0,"data":{"openId":"o"}}"#);
         assert_eq!(
-            user_denied(&Denied::Unknown),
+            user_denied(&AuthError::Unknown),
             r#"{"code":-1,"error":"ERR_SKEY_INVALID"}"#
         );
-        assert_eq!(user_denied(&Denied::Expired), r#"{"code":-1,"data":{}}"#);
+        assert_eq!(user_denied(&AuthError::Expired), r#"{"code":-1,"data":{}}"#);
         assert_eq!(
             header_missed(),
             r#"{"code":-1,"error":"ERR_HEADER_MISSED"}"#
         );
-        let refused = Fault::Refused {
+        let refused = LoginFailure::Refused {
             errcode: 40029,
             errmsg: "invalid code".to_owned(),
         };
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn a_failed_store_does_not_log_the_phone_out() {
         assert_eq!(
-            user_denied(&Denied::Failed(Error::Closed)),
+            user_denied(&AuthError::Failed(Error::Closed)),
             r#"{"code":-2,"error":"ERR_SESSION_STORE"}"#
         );
     }

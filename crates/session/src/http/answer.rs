@@ -6,10 +6,10 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use crate::dialect::{wafer1, wafer2};
-use crate::identity::Denied;
+use crate::identity::AuthError;
 use weappd_base::causes::chain;
 
-/// After how many seconds to try again what the house could not do just now.
+/// After how many seconds to try again what weappd could not do just now.
 const RETRY_SECS: HeaderValue = HeaderValue::from_static("2");
 
 /// A JSON answer that nobody on the way may keep.
@@ -36,21 +36,21 @@ pub(crate) fn ok(body: Bytes) -> Response {
 /// The answer to a request that needs a session and shows none that holds, in the words
 /// of the dialect the request speaks: Wafer 1 if it carries `X-WX-Id`, else Wafer 2 with
 /// status 401.
-pub fn refusal(headers: &HeaderMap, denied: &Denied) -> Response {
+pub fn refusal(headers: &HeaderMap, denied: &AuthError) -> Response {
     log_denied(denied);
     if headers.contains_key("x-wx-id") {
         return ok(wafer1::denied(denied));
     }
     let status = match denied {
-        Denied::Missing | Denied::Unknown | Denied::Expired => StatusCode::UNAUTHORIZED,
-        Denied::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
+        AuthError::Missing | AuthError::Unknown | AuthError::Expired => StatusCode::UNAUTHORIZED,
+        AuthError::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     json(status, wafer2::denied(denied))
 }
 
 /// Logs a check that failed; a session that does not hold is no failure.
-pub(crate) fn log_denied(denied: &Denied) {
-    if let Denied::Failed(err) = denied {
+pub(crate) fn log_denied(denied: &AuthError) {
+    if let AuthError::Failed(err) = denied {
         tracing::error!(error = chain(err), "a session could not be checked");
     }
 }

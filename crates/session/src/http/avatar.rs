@@ -11,35 +11,35 @@ use serde_json::json;
 
 use crate::dialect::native;
 use crate::http::answer::{json, log_denied};
-use crate::http::public::Site;
-use crate::identity::Denied;
-use crate::picture::{KeepPictures, PictureFault};
-use crate::sessions::Sessions;
-use crate::tap::{self, Arrow};
+use crate::http::public::LoginSite;
+use crate::identity::AuthError;
+use crate::picture::{PictureError, PictureStore};
+use crate::sessions::SessionService;
+use crate::tap::{self, TapArrow};
 use weappd_base::causes::chain;
 
 /// `POST /weapp/session/avatar` of a site of these mini programs, for whoever has somewhere
 /// to keep pictures.
 pub fn avatar_router(
-    sessions: Sessions,
+    sessions: SessionService,
     appids: &[String],
-    pictures: Arc<dyn KeepPictures>,
+    pictures: Arc<dyn PictureStore>,
 ) -> Router {
     sessions.keep_pictures(&pictures);
-    let site = Site::new(sessions, appids.into());
+    let site = LoginSite::new(sessions, appids.into());
     Router::new()
         .route("/weapp/session/avatar", post(put_avatar))
-        .with_state(Desk { site, pictures })
+        .with_state(AvatarState { site, pictures })
 }
 
 #[derive(Clone)]
-struct Desk {
-    site: Site,
-    pictures: Arc<dyn KeepPictures>,
+struct AvatarState {
+    site: LoginSite,
+    pictures: Arc<dyn PictureStore>,
 }
 
-async fn put_avatar(State(desk): State<Desk>, request: Request) -> Response {
-    let Desk { site, pictures } = &desk;
+async fn put_avatar(State(state): State<AvatarState>, request: Request) -> Response {
+    let AvatarState { site, pictures } = &state;
     let (parts, body) = request.into_parts();
     let session = match site.check(&parts.headers).await {
         Ok(session) => session,
@@ -47,14 +47,14 @@ async fn put_avatar(State(desk): State<Desk>, request: Request) -> Response {
     };
     let openid = &session.identity.openid;
     site.tell(
-        Arrow::request("avatar"),
+        TapArrow::request("avatar"),
         Some(openid),
         || json!({"method": "POST", "path": parts.uri.path()}),
     );
     let url = match pictures.keep(&session.identity, &parts, body).await {
         Ok(url) => url,
         Err(fault) => {
-            if fault != PictureFault::House {
+            if fault != PictureError::Internal {
                 tracing::warn!(%openid, error = %fault, "a picture was refused");
             }
             let (status, body) = native::picture_refused(&fault);
@@ -70,14 +70,16 @@ async fn put_avatar(State(desk): State<Desk>, request: Request) -> Response {
     match site.check(&parts.headers).await {
         Ok(session) => {
             let body = native::shown(&session, site.sessions.phone(&session).as_ref());
-            site.tell(Arrow::answer("avatar"), Some(openid), || tap::body(&body));
+            site.tell(TapArrow::answer("avatar"), Some(openid), || {
+                tap::body(&body)
+            });
             json(StatusCode::OK, body)
         }
         Err(denied) => refused(&denied),
     }
 }
 
-fn refused(denied: &Denied) -> Response {
+fn refused(denied: &AuthError) -> Response {
     log_denied(denied);
     let (status, body) = native::denied(denied);
     json(status, body)

@@ -15,14 +15,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyFault {
+pub(crate) enum BodyError {
     TooLarge,
     TooSlow,
     Broken,
 }
 
 /// Reads a whole body.
-pub(crate) async fn read(body: Body) -> Result<Bytes, BodyFault> {
+pub(crate) async fn read(body: Body) -> Result<Bytes, BodyError> {
     read_within(body, PATIENCE).await
 }
 
@@ -35,13 +35,13 @@ pub(crate) fn object<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::
     })
 }
 
-async fn read_within(body: Body, patience: Duration) -> Result<Bytes, BodyFault> {
+async fn read_within(body: Body, patience: Duration) -> Result<Bytes, BodyError> {
     let all = Limited::new(body, MAX_BODY).collect();
     match tokio::time::timeout(patience, all).await {
         Ok(Ok(all)) => Ok(all.to_bytes()),
-        Ok(Err(err)) if err.is::<LengthLimitError>() => Err(BodyFault::TooLarge),
-        Ok(Err(_)) => Err(BodyFault::Broken),
-        Err(_) => Err(BodyFault::TooSlow),
+        Ok(Err(err)) if err.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+        Err(_) => Err(BodyError::TooSlow),
     }
 }
 
@@ -54,18 +54,18 @@ mod tests {
         let fits = Body::from(vec![b'x'; MAX_BODY]);
         assert_eq!(read(fits).await.expect("fits").len(), MAX_BODY);
         let large = Body::from(vec![b'x'; MAX_BODY + 1]);
-        assert_eq!(read(large).await, Err(BodyFault::TooLarge));
+        assert_eq!(read(large).await, Err(BodyError::TooLarge));
         let endless =
             Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
         let impatient = Duration::from_millis(1);
         assert_eq!(
             read_within(endless, impatient).await,
-            Err(BodyFault::TooSlow)
+            Err(BodyError::TooSlow)
         );
         let broken = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("cut"))]);
         assert_eq!(
             read(Body::from_stream(broken)).await,
-            Err(BodyFault::Broken)
+            Err(BodyError::Broken)
         );
     }
 }

@@ -12,14 +12,14 @@ use crate::dialect::native;
 use crate::error::Error;
 use crate::http::answer;
 use crate::revoke::UserView;
-use crate::sessions::Sessions;
+use crate::sessions::SessionService;
 use weappd_base::causes::chain;
 
 /// `GET /sessions?openid=...[&appid=...]`, `DELETE` of the same, `DELETE /sessions/{session}`
 /// and `DELETE /sessions?all=true`; `GET /users?openid=...[&appid=...]` and
 /// `GET /sessions/{session}`. For the control socket only: it asks nobody who they
 /// are.
-pub fn control_router(sessions: Sessions) -> Router {
+pub fn control_router(sessions: SessionService) -> Router {
     Router::new()
         .route("/sessions", get(list).delete(end))
         .route("/sessions/{session}", get(show_one).delete(end_one))
@@ -28,7 +28,7 @@ pub fn control_router(sessions: Sessions) -> Router {
 }
 
 #[derive(Deserialize)]
-struct Which {
+struct SessionFilter {
     #[serde(default)]
     appid: Option<String>,
     #[serde(default)]
@@ -37,7 +37,10 @@ struct Which {
     all: bool,
 }
 
-async fn list(State(sessions): State<Sessions>, Query(which): Query<Which>) -> Response {
+async fn list(
+    State(sessions): State<SessionService>,
+    Query(which): Query<SessionFilter>,
+) -> Response {
     let Some(openid) = which.openid.filter(|openid| !openid.is_empty()) else {
         return bad("name a user: ?openid=...");
     };
@@ -50,14 +53,17 @@ async fn list(State(sessions): State<Sessions>, Query(which): Query<Which>) -> R
     }
 }
 
-async fn show(State(sessions): State<Sessions>, Query(which): Query<Which>) -> Response {
+async fn show(
+    State(sessions): State<SessionService>,
+    Query(which): Query<SessionFilter>,
+) -> Response {
     let Some(openid) = which.openid.filter(|openid| !openid.is_empty()) else {
         return bad("name a user: ?openid=...");
     };
     shown(sessions.show(which.appid.as_deref(), &openid).await)
 }
 
-async fn show_one(State(sessions): State<Sessions>, Path(session): Path<i64>) -> Response {
+async fn show_one(State(sessions): State<SessionService>, Path(session): Path<i64>) -> Response {
     let found = sessions.show_session(session).await;
     shown(found.map(|user| user.into_iter().collect()))
 }
@@ -69,7 +75,10 @@ fn shown(outcome: Result<Vec<UserView>, Error>) -> Response {
     }
 }
 
-async fn end(State(sessions): State<Sessions>, Query(which): Query<Which>) -> Response {
+async fn end(
+    State(sessions): State<SessionService>,
+    Query(which): Query<SessionFilter>,
+) -> Response {
     match (which.openid.as_deref().filter(|o| !o.is_empty()), which.all) {
         (Some(openid), false) => ended(sessions.revoke_user(which.appid.as_deref(), openid).await),
         (None, true) if which.appid.is_none() => ended(sessions.revoke_all().await),
@@ -77,7 +86,7 @@ async fn end(State(sessions): State<Sessions>, Query(which): Query<Which>) -> Re
     }
 }
 
-async fn end_one(State(sessions): State<Sessions>, Path(session): Path<i64>) -> Response {
+async fn end_one(State(sessions): State<SessionService>, Path(session): Path<i64>) -> Response {
     ended(sessions.revoke_one(session).await)
 }
 
@@ -95,7 +104,7 @@ fn bad(why: &str) -> Response {
     answer::json(StatusCode::BAD_REQUEST, native::error("bad_request", why))
 }
 
-/// Whoever reaches the control socket runs the house, and is told the cause.
+/// Whoever reaches the control socket runs this server, and is told the cause.
 fn failed(err: &Error) -> Response {
     let why = chain(err);
     tracing::error!(error = why, "a command about sessions failed");

@@ -8,24 +8,24 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 
-use crate::data::{DataFault, Profile};
+use crate::data::{OpenDataError, ProfileUpdate};
 use crate::decryption::SealedText;
 use crate::dialect::native;
 use crate::http::answer::{json, log_denied};
 use crate::http::body;
-use crate::http::public::{Site, body_failed};
-use crate::login::Phone;
-use crate::session::Session;
-use crate::tap::{self, Arrow};
+use crate::http::public::{LoginSite, body_failed};
+use crate::login::ClientInfo;
+use crate::session::CachedSession;
+use crate::tap::{self, TapArrow};
 use weappd_base::causes::chain;
 
-pub(crate) async fn put_profile(State(site): State<Site>, request: Request) -> Response {
+pub(crate) async fn put_profile(State(site): State<LoginSite>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (session, text) = match entered(&site, &parts.headers, body).await {
         Ok(entered) => entered,
         Err(response) => return response,
     };
-    let outcome = match Profile::read(&text) {
+    let outcome = match ProfileUpdate::read(&text) {
         Ok(profile) => {
             let who = (&session, &parts.headers);
             site.sessions.change_profile(who, profile).await
@@ -40,7 +40,7 @@ pub(crate) async fn put_profile(State(site): State<Site>, request: Request) -> R
         Ok(session) => {
             let body = native::shown(&session, site.sessions.phone(&session).as_ref());
             let who = Some(session.identity.openid.as_str());
-            site.tell(Arrow::answer("profile"), who, || tap::body(&body));
+            site.tell(TapArrow::answer("profile"), who, || tap::body(&body));
             json(StatusCode::OK, body)
         }
         Err(denied) => {
@@ -51,7 +51,7 @@ pub(crate) async fn put_profile(State(site): State<Site>, request: Request) -> R
     }
 }
 
-pub(crate) async fn decrypt(State(site): State<Site>, request: Request) -> Response {
+pub(crate) async fn decrypt(State(site): State<LoginSite>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (session, text) = match entered(&site, &parts.headers, body).await {
         Ok(entered) => entered,
@@ -61,21 +61,21 @@ pub(crate) async fn decrypt(State(site): State<Site>, request: Request) -> Respo
         let why = "the body must be a JSON object: {\"encryptedData\", \"iv\", \"kind\"?}";
         return json(StatusCode::BAD_REQUEST, native::error("bad_request", why));
     };
-    let address = Phone::of(&parts.headers, &parts.extensions).address;
+    let address = ClientInfo::of(&parts.headers, &parts.extensions).address;
     let sealed = SealedText {
         encrypted: &body.encrypted_data,
         iv: Some(&body.iv),
     };
     let opened = site.sessions.open_data(&session, address, sealed).await;
     let opened = opened.and_then(|opened| match (body.kind, opened.kind) {
-        (Some(wanted), found) if wanted != found => Err(DataFault::Kind { found, wanted }),
+        (Some(wanted), found) if wanted != found => Err(OpenDataError::Kind { found, wanted }),
         (_, kind) => Ok((kind, opened.data)),
     });
     match opened {
         Ok((kind, data)) => {
             let who = Some(session.identity.openid.as_str());
             // What was encrypted is nobody's business but the phone's.
-            site.tell(Arrow::answer("open data"), who, || {
+            site.tell(TapArrow::answer("open data"), who, || {
                 let names = data
                     .as_object()
                     .map(|fields| fields.keys().collect::<Vec<_>>());
@@ -90,10 +90,10 @@ pub(crate) async fn decrypt(State(site): State<Site>, request: Request) -> Respo
 
 /// The session of a request, and its body; or the answer that ends it here.
 pub(crate) async fn entered(
-    site: &Site,
+    site: &LoginSite,
     headers: &axum::http::HeaderMap,
     body: axum::body::Body,
-) -> Result<(Arc<Session>, Bytes), Response> {
+) -> Result<(Arc<CachedSession>, Bytes), Response> {
     let session = site.check(headers).await.map_err(|denied| {
         log_denied(&denied);
         let (status, body) = native::denied(&denied);
@@ -106,17 +106,19 @@ pub(crate) async fn entered(
     Ok((session, text))
 }
 
-pub(crate) fn refused(session: &Session, fault: &DataFault) -> Response {
+pub(crate) fn refused(session: &CachedSession, fault: &OpenDataError) -> Response {
     let openid = &session.identity.openid;
     match fault {
-        DataFault::House(err) => {
+        OpenDataError::Internal(err) => {
             tracing::error!(%openid, error = chain(err), "user data could not be handled");
         }
         fault => tracing::warn!(%openid, error = chain(fault), "user data was refused"),
     }
     let (status, body) = native::data_refused(fault);
     let mut response = json(status, body);
-    if let DataFault::TooMany { retry_secs } | DataFault::TooManyFailures { retry_secs } = fault {
+    if let OpenDataError::TooMany { retry_secs } | OpenDataError::TooManyFailures { retry_secs } =
+        fault
+    {
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_secs));
     }

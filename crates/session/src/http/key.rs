@@ -5,15 +5,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
-use crate::data::DataFault;
+use crate::data::OpenDataError;
 use crate::http::answer;
 use crate::http::data::{entered, refused};
-use crate::http::public::Site;
+use crate::http::public::LoginSite;
 use crate::key::KeyOwner;
-use crate::session::Session;
-use crate::tap::Arrow;
+use crate::session::CachedSession;
+use crate::tap::TapArrow;
 
-pub(crate) async fn check_key(State(site): State<Site>, request: Request) -> Response {
+pub(crate) async fn check_key(State(site): State<LoginSite>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let session = match entered(&site, &parts.headers, body).await {
         Ok((session, _)) => session,
@@ -25,7 +25,7 @@ pub(crate) async fn check_key(State(site): State<Site>, request: Request) -> Res
     })
 }
 
-pub(crate) async fn reset_key(State(site): State<Site>, request: Request) -> Response {
+pub(crate) async fn reset_key(State(site): State<LoginSite>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let session = match entered(&site, &parts.headers, body).await {
         Ok((session, _)) => session,
@@ -35,12 +35,16 @@ pub(crate) async fn reset_key(State(site): State<Site>, request: Request) -> Res
     told(&site, &session, reset.map(|()| true))
 }
 
-fn told(site: &Site, session: &Session, outcome: Result<bool, DataFault>) -> Response {
+fn told(
+    site: &LoginSite,
+    session: &CachedSession,
+    outcome: Result<bool, OpenDataError>,
+) -> Response {
     match outcome {
         Ok(valid) => {
             let body = json!({"valid": valid});
             let who = Some(session.identity.openid.as_str());
-            site.tell(Arrow::answer("session key"), who, || body.clone());
+            site.tell(TapArrow::answer("session key"), who, || body.clone());
             answer::json(StatusCode::OK, body.to_string().into())
         }
         Err(fault) => refused(session, &fault),

@@ -8,18 +8,18 @@ use crate::dialect::native;
 use crate::http::answer::json;
 use crate::http::body;
 use crate::http::data::{entered, refused};
-use crate::http::public::Site;
-use crate::login::Phone;
-use crate::tap::{self, Arrow};
+use crate::http::public::LoginSite;
+use crate::login::ClientInfo;
+use crate::tap::{self, TapArrow};
 
-pub(crate) async fn put_phone(State(site): State<Site>, request: Request) -> Response {
+pub(crate) async fn put_phone(State(site): State<LoginSite>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (session, text) = match entered(&site, &parts.headers, body).await {
         Ok(entered) => entered,
         Err(response) => return response,
     };
     let who = Some(session.identity.openid.as_str());
-    site.tell(Arrow::request("phone number"), who, || tap::body(&text));
+    site.tell(TapArrow::request("phone number"), who, || tap::body(&text));
     let proof = body::object::<native::PhoneBody>(&text)
         .map_err(|_| "the body must be a JSON object: {\"code\"} or {\"encryptedData\", \"iv\"}")
         .and_then(native::PhoneBody::brought);
@@ -30,19 +30,19 @@ pub(crate) async fn put_phone(State(site): State<Site>, request: Request) -> Res
             return json(StatusCode::BAD_REQUEST, body);
         }
     };
-    let address = Phone::of(&parts.headers, &parts.extensions).address;
+    let address = ClientInfo::of(&parts.headers, &parts.extensions).address;
     match site.sessions.put_phone(&session, address, proof).await {
         Ok(phone) => {
             let body = native::shown(&session, Some(&phone));
             // A number is masked there by its name.
-            site.tell(Arrow::answer("phone number"), who, || tap::body(&body));
+            site.tell(TapArrow::answer("phone number"), who, || tap::body(&body));
             json(StatusCode::OK, body)
         }
         Err(fault) => refused(&session, &fault),
     }
 }
 
-pub(crate) async fn forget_phone(State(site): State<Site>, request: Request) -> Response {
+pub(crate) async fn forget_phone(State(site): State<LoginSite>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let session = match entered(&site, &parts.headers, body).await {
         Ok((session, _)) => session,

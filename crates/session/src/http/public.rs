@@ -9,17 +9,17 @@ use axum::response::Response;
 use axum::routing::{get, post, put};
 use serde_json::json;
 
-use crate::dialect::{Fault, native, wafer1, wafer2};
+use crate::dialect::{LoginFailure, native, wafer1, wafer2};
 use crate::error::Error;
 use crate::http::answer::{json, log_denied, ok};
-use crate::http::body::{self, BodyFault};
+use crate::http::body::{self, BodyError};
 use crate::http::{data, key, phone};
-use crate::identity::Denied;
-use crate::login::{Attempt, LoggedIn, Phone, Signed, UserData};
-use crate::session::Session;
-use crate::sessions::Sessions;
-use crate::tap::{self, Arrow};
-use crate::which::{self, Referer};
+use crate::identity::AuthError;
+use crate::login::{ClientInfo, EncryptedProfile, LoginRequest, LoginResult, SignedProfile};
+use crate::login_app::{self, MiniAppReferer};
+use crate::session::CachedSession;
+use crate::sessions::SessionService;
+use crate::tap::{self, TapArrow};
 use weappd_base::causes::chain;
 
 /// Which mini programs a site is of, and which dialects it speaks.
@@ -35,7 +35,7 @@ pub struct SiteChoice {
 }
 
 /// What phones call on a site: `/weapp/session` always, the Wafer paths as chosen.
-pub fn public_router(sessions: Sessions, choice: SiteChoice) -> Router {
+pub fn public_router(sessions: SessionService, choice: SiteChoice) -> Router {
     let mut router = Router::new()
         .route(
             "/weapp/session",
@@ -59,53 +59,53 @@ pub fn public_router(sessions: Sessions, choice: SiteChoice) -> Router {
             .route("/login", get(wafer1_login).post(wafer1_login))
             .route("/user", get(wafer1_user).post(wafer1_user));
     }
-    router.with_state(Site::new(sessions, choice.appids.into()))
+    router.with_state(LoginSite::new(sessions, choice.appids.into()))
 }
 
 #[derive(Clone)]
-pub(crate) struct Site {
-    pub(crate) sessions: Sessions,
+pub(crate) struct LoginSite {
+    pub(crate) sessions: SessionService,
     appids: Arc<[String]>,
 }
 
-impl Site {
-    pub(crate) fn new(sessions: Sessions, appids: Arc<[String]>) -> Self {
+impl LoginSite {
+    pub(crate) fn new(sessions: SessionService, appids: Arc<[String]>) -> Self {
         Self { sessions, appids }
     }
 
     /// The session of the request, if it is of one of this site's mini programs.
-    pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<Arc<Session>, Denied> {
+    pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<Arc<CachedSession>, AuthError> {
         let session = self.sessions.check(headers).await?;
         if self.appids.contains(&session.identity.appid) {
             Ok(session)
         } else {
-            Err(Denied::Unknown)
+            Err(AuthError::Unknown)
         }
     }
 
     async fn log_in(
         &self,
         headers: &HeaderMap,
-        phone: Phone,
+        phone: ClientInfo,
         code: String,
-        data: Option<UserData>,
-    ) -> Result<LoggedIn, Fault> {
+        data: Option<EncryptedProfile>,
+    ) -> Result<LoginResult, LoginFailure> {
         self.log_in_with(headers, phone, code, (data, None)).await
     }
 
     async fn log_in_with(
         &self,
         headers: &HeaderMap,
-        phone: Phone,
+        phone: ClientInfo,
         code: String,
-        (data, signed): (Option<UserData>, Option<Signed>),
-    ) -> Result<LoggedIn, Fault> {
-        let appid = which::meant(&self.appids, headers).map_err(|stray| {
+        (data, signed): (Option<EncryptedProfile>, Option<SignedProfile>),
+    ) -> Result<LoginResult, LoginFailure> {
+        let appid = login_app::meant(&self.appids, headers).map_err(|stray| {
             tracing::warn!(error = %stray, "a login was refused");
-            Fault::Stray(stray)
+            LoginFailure::Stray(stray)
         })?;
-        let appid = appid.ok_or(Fault::NoApp)?;
-        let attempt = Attempt {
+        let appid = appid.ok_or(LoginFailure::NoApp)?;
+        let attempt = LoginRequest {
             appid: appid.to_owned(),
             code,
             data,
@@ -114,11 +114,11 @@ impl Site {
         };
         let logged_in = self.sessions.log_in(attempt).await.map_err(|err| {
             log_failed(appid, &err);
-            if let Some(page) = Referer::of(headers).filter(|page| page.appid != appid) {
-                let Referer { appid, version } = page;
+            if let Some(page) = MiniAppReferer::of(headers).filter(|page| page.appid != appid) {
+                let MiniAppReferer { appid, version } = page;
                 tracing::warn!(appid, version, "the code came from another mini program");
             }
-            Fault::from(&err)
+            LoginFailure::from(&err)
         })?;
         let identity = &logged_in.session.identity;
         tracing::debug!(openid = %identity.openid, appid = %identity.appid, "logged in");
@@ -128,7 +128,7 @@ impl Site {
     /// Draws an arrow between the phone and weappd.
     pub(crate) fn tell(
         &self,
-        arrow: Arrow,
+        arrow: TapArrow,
         who: Option<&str>,
         detail: impl FnOnce() -> serde_json::Value,
     ) {
@@ -136,26 +136,26 @@ impl Site {
     }
 }
 
-/// Logs a failed login once: what a phone or WeChat did is a warning, what the house did
+/// Logs a failed login once: what a phone or WeChat did is a warning, what weappd did
 /// is an error.
 pub(crate) fn log_failed(appid: &str, err: &Error) {
     let advice = match err {
         Error::Exchange(refusal) => refusal.hint(),
         _ => None,
     };
-    match Fault::from(err) {
-        Fault::House | Fault::NoApp => {
+    match LoginFailure::from(err) {
+        LoginFailure::Internal | LoginFailure::NoApp => {
             tracing::error!(appid, error = chain(err), "a login failed");
         }
-        Fault::Input(_)
-        | Fault::Net { .. }
-        | Fault::Stray(_)
-        | Fault::Refused { .. }
-        | Fault::Answer
-        | Fault::TooMany { .. }
-        | Fault::TooManyFailures { .. }
-        | Fault::Signature
-        | Fault::Data(_) => {
+        LoginFailure::Input(_)
+        | LoginFailure::Net { .. }
+        | LoginFailure::Stray(_)
+        | LoginFailure::Refused { .. }
+        | LoginFailure::Answer
+        | LoginFailure::TooMany { .. }
+        | LoginFailure::TooManyFailures { .. }
+        | LoginFailure::Signature
+        | LoginFailure::Data(_) => {
             tracing::warn!(appid, error = chain(err), advice, "a login failed");
         }
     }
@@ -164,7 +164,7 @@ pub(crate) fn log_failed(appid: &str, err: &Error) {
 /// What the login headers bring; nothing in their place is the empty text.
 struct LoginHeaders {
     code: String,
-    data: Result<Option<UserData>, &'static str>,
+    data: Result<Option<EncryptedProfile>, &'static str>,
 }
 
 impl LoginHeaders {
@@ -176,7 +176,7 @@ impl LoginHeaders {
         let (encrypted, iv) = (text("x-wx-encrypted-data"), text("x-wx-iv"));
         let data = match (encrypted.is_empty(), iv.is_empty()) {
             (true, true) => Ok(None),
-            (false, false) => Ok(Some(UserData {
+            (false, false) => Ok(Some(EncryptedProfile {
                 encrypted,
                 iv: Some(iv),
             })),
@@ -189,36 +189,38 @@ impl LoginHeaders {
     }
 }
 
-async fn wafer1_login(State(site): State<Site>, request: Request) -> Response {
+async fn wafer1_login(State(site): State<LoginSite>, request: Request) -> Response {
     tell_login(&site, &request);
     let login = LoginHeaders::read(request.headers());
-    let phone = Phone::of(request.headers(), request.extensions());
+    let phone = ClientInfo::of(request.headers(), request.extensions());
     let outcome = if login.code.is_empty() {
-        Err(Fault::Input("the request lacks X-WX-Code"))
+        Err(LoginFailure::Input("the request lacks X-WX-Code"))
     } else {
         match login.data {
             Ok(data) => {
                 site.log_in(request.headers(), phone, login.code, data)
                     .await
             }
-            Err(why) => Err(Fault::Input(why)),
+            Err(why) => Err(LoginFailure::Input(why)),
         }
     };
     let body = match &outcome {
         Ok(done) => wafer1::logged_in(&done.session.identity.id, done.skey.expose()),
         Err(fault) => wafer1::login_failed(fault),
     };
-    site.tell(Arrow::answer("skey"), openid(&outcome), || tap::body(&body));
+    site.tell(TapArrow::answer("skey"), openid(&outcome), || {
+        tap::body(&body)
+    });
     ok(body)
 }
 
-async fn wafer2_login(State(site): State<Site>, request: Request) -> Response {
+async fn wafer2_login(State(site): State<LoginSite>, request: Request) -> Response {
     tell_login(&site, &request);
     let login = LoginHeaders::read(request.headers());
-    let phone = Phone::of(request.headers(), request.extensions());
+    let phone = ClientInfo::of(request.headers(), request.extensions());
     if login.code.is_empty() {
         let body = wafer2::header_missed();
-        site.tell(Arrow::answer("skey"), None, || tap::body(&body));
+        site.tell(TapArrow::answer("skey"), None, || tap::body(&body));
         return ok(body);
     }
     let outcome = match login.data {
@@ -226,7 +228,7 @@ async fn wafer2_login(State(site): State<Site>, request: Request) -> Response {
             site.log_in(request.headers(), phone, login.code, data)
                 .await
         }
-        Err(why) => Err(Fault::Data(why.to_owned())),
+        Err(why) => Err(LoginFailure::Data(why.to_owned())),
     };
     let body = match &outcome {
         Ok(done) => {
@@ -235,16 +237,18 @@ async fn wafer2_login(State(site): State<Site>, request: Request) -> Response {
         }
         Err(fault) => wafer2::login_failed(fault),
     };
-    site.tell(Arrow::answer("skey"), openid(&outcome), || tap::body(&body));
+    site.tell(TapArrow::answer("skey"), openid(&outcome), || {
+        tap::body(&body)
+    });
     ok(body)
 }
 
-async fn wafer1_user(State(site): State<Site>, request: Request) -> Response {
+async fn wafer1_user(State(site): State<LoginSite>, request: Request) -> Response {
     // Wafer 1 shows its sessions by id and skey; an skey alone is not its way.
     let checked = if request.headers().contains_key("x-wx-id") {
         site.check(request.headers()).await
     } else {
-        Err(Denied::Missing)
+        Err(AuthError::Missing)
     };
     let body = match &checked {
         Ok(session) => session.wafer1_user(),
@@ -257,11 +261,11 @@ async fn wafer1_user(State(site): State<Site>, request: Request) -> Response {
     ok(body)
 }
 
-async fn wafer2_user(State(site): State<Site>, request: Request) -> Response {
+async fn wafer2_user(State(site): State<LoginSite>, request: Request) -> Response {
     let checked = site.check(request.headers()).await;
     let (status, body) = match &checked {
         Ok(session) => (StatusCode::OK, session.wafer2_user()),
-        Err(denied @ Denied::Failed(_)) => {
+        Err(denied @ AuthError::Failed(_)) => {
             log_denied(denied);
             (StatusCode::SERVICE_UNAVAILABLE, wafer2::user_denied(denied))
         }
@@ -271,11 +275,11 @@ async fn wafer2_user(State(site): State<Site>, request: Request) -> Response {
     json(status, body)
 }
 
-async fn native_login(State(site): State<Site>, request: Request) -> Response {
+async fn native_login(State(site): State<LoginSite>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let read = body::read(body).await;
-    let phone = Phone::of(&parts.headers, &parts.extensions);
-    site.tell(Arrow::request("code"), None, || {
+    let phone = ClientInfo::of(&parts.headers, &parts.extensions);
+    site.tell(TapArrow::request("code"), None, || {
         let text = read.as_deref().unwrap_or_default();
         json!({"method": parts.method.as_str(), "path": parts.uri.path(), "body": tap::body(text)})
     });
@@ -287,7 +291,7 @@ async fn native_login(State(site): State<Site>, request: Request) -> Response {
         Ok((openid, body)) => (Some(openid), None, (StatusCode::OK, body)),
         Err((retry_secs, answer)) => (None, retry_secs, answer),
     };
-    site.tell(Arrow::answer("skey"), openid.as_deref(), || {
+    site.tell(TapArrow::answer("skey"), openid.as_deref(), || {
         tap::body(&body)
     });
     let mut response = json(status, body);
@@ -299,16 +303,16 @@ async fn native_login(State(site): State<Site>, request: Request) -> Response {
 }
 
 /// The openid and the answer.
-type Entered = (String, bytes::Bytes);
+type LoginAttempt = (String, bytes::Bytes);
 /// After how many seconds to try again, where that is known, and the answer.
-type Refused = (Option<u64>, (StatusCode, bytes::Bytes));
+type LoginRefusal = (Option<u64>, (StatusCode, bytes::Bytes));
 
 /// Logs in by a JSON body.
 async fn native_log_in(
-    site: &Site,
-    (headers, phone): (&HeaderMap, Phone),
+    site: &LoginSite,
+    (headers, phone): (&HeaderMap, ClientInfo),
     text: &[u8],
-) -> Result<Entered, Refused> {
+) -> Result<LoginAttempt, LoginRefusal> {
     let body: native::LoginBody = body::object(text).map_err(|_| {
         let why = "the body must be a JSON object: {\"code\", \"encryptedData\"?, \"iv\"?, \"rawData\"?, \"signature\"?}";
         let body = native::error("bad_request", why);
@@ -317,11 +321,11 @@ async fn native_log_in(
     let code = body.code.clone();
     let outcome = match body.brought() {
         Ok(brought) => site.log_in_with(headers, phone, code, brought).await,
-        Err(why) => Err(Fault::Input(why)),
+        Err(why) => Err(LoginFailure::Input(why)),
     };
     let done = outcome.map_err(|fault| {
         let retry_secs = match fault {
-            Fault::TooMany { retry_secs } | Fault::TooManyFailures { retry_secs } => {
+            LoginFailure::TooMany { retry_secs } | LoginFailure::TooManyFailures { retry_secs } => {
                 Some(retry_secs)
             }
             _ => None,
@@ -334,24 +338,24 @@ async fn native_log_in(
     Ok((session.identity.openid.clone(), body))
 }
 
-pub(crate) fn body_failed(fault: BodyFault) -> (StatusCode, bytes::Bytes) {
+pub(crate) fn body_failed(fault: BodyError) -> (StatusCode, bytes::Bytes) {
     let (status, code, why) = match fault {
-        BodyFault::TooLarge => (
+        BodyError::TooLarge => (
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
             "the body is longer than 64 KiB",
         ),
-        BodyFault::TooSlow => (
+        BodyError::TooSlow => (
             StatusCode::REQUEST_TIMEOUT,
             "body_too_slow",
             "the body did not arrive within 10 seconds",
         ),
-        BodyFault::Broken => (StatusCode::BAD_REQUEST, "bad_request", "the body broke off"),
+        BodyError::Broken => (StatusCode::BAD_REQUEST, "bad_request", "the body broke off"),
     };
     (status, native::error(code, why))
 }
 
-async fn who_am_i(State(site): State<Site>, request: Request) -> Response {
+async fn who_am_i(State(site): State<LoginSite>, request: Request) -> Response {
     let checked = site.check(request.headers()).await;
     let (status, body) = match &checked {
         Ok(session) => {
@@ -368,7 +372,7 @@ async fn who_am_i(State(site): State<Site>, request: Request) -> Response {
     json(status, body)
 }
 
-async fn log_out(State(site): State<Site>, request: Request) -> Response {
+async fn log_out(State(site): State<LoginSite>, request: Request) -> Response {
     let session = match site.check(request.headers()).await {
         Ok(session) => session,
         Err(denied) => {
@@ -380,11 +384,11 @@ async fn log_out(State(site): State<Site>, request: Request) -> Response {
     if let Err(err) = site.sessions.log_out(&session).await {
         let openid = &session.identity.openid;
         tracing::error!(%openid, error = chain(&err), "a logout failed");
-        let (status, body) = native::login_failed(&Fault::House);
+        let (status, body) = native::login_failed(&LoginFailure::Internal);
         return json(status, body);
     }
     let who = Some(session.identity.openid.as_str());
-    site.tell(Arrow::request("log out"), who, || {
+    site.tell(TapArrow::request("log out"), who, || {
         tap::request(request.method(), request.uri(), request.headers())
     });
     let mut response = Response::new(axum::body::Body::empty());
@@ -392,27 +396,27 @@ async fn log_out(State(site): State<Site>, request: Request) -> Response {
     response
 }
 
-fn tell_login(site: &Site, request: &Request) {
-    site.tell(Arrow::request("code"), None, || {
+fn tell_login(site: &LoginSite, request: &Request) {
+    site.tell(TapArrow::request("code"), None, || {
         tap::request(request.method(), request.uri(), request.headers())
     });
 }
 
 fn tell_user(
-    site: &Site,
+    site: &LoginSite,
     request: &Request,
-    checked: &Result<Arc<Session>, Denied>,
+    checked: &Result<Arc<CachedSession>, AuthError>,
     body: impl FnOnce() -> serde_json::Value,
 ) {
     let who = checked.as_ref().ok();
     let who = who.map(|session| session.identity.openid.as_str());
-    site.tell(Arrow::request("who am I?"), who, || {
+    site.tell(TapArrow::request("who am I?"), who, || {
         tap::request(request.method(), request.uri(), request.headers())
     });
-    site.tell(Arrow::answer("userInfo"), who, body);
+    site.tell(TapArrow::answer("userInfo"), who, body);
 }
 
-fn openid(outcome: &Result<LoggedIn, Fault>) -> Option<&str> {
+fn openid(outcome: &Result<LoginResult, LoginFailure>) -> Option<&str> {
     let done = outcome.as_ref().ok()?;
     Some(done.session.identity.openid.as_str())
 }

@@ -10,12 +10,12 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tower::{Layer, Service};
 
 use crate::http::answer::refusal;
-use crate::identity::{Denied, Identity};
-use crate::sessions::Sessions;
+use crate::identity::{AuthError, UserIdentity};
+use crate::sessions::SessionService;
 
 /// Demands a session: without one the request is answered in its dialect's words, with one
 /// it goes on, carrying `Extension<Arc<Identity>>`.
-pub fn require_login(sessions: Sessions) -> RequireLogin {
+pub fn require_login(sessions: SessionService) -> RequireLogin {
     RequireLogin {
         sessions,
         appids: Arc::new([]),
@@ -25,7 +25,7 @@ pub fn require_login(sessions: Sessions) -> RequireLogin {
 /// The layer made by [`require_login`].
 #[derive(Clone, Debug)]
 pub struct RequireLogin {
-    sessions: Sessions,
+    sessions: SessionService,
     appids: Arc<[String]>,
 }
 
@@ -39,12 +39,12 @@ impl RequireLogin {
         }
     }
 
-    async fn check(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Denied> {
+    async fn check(&self, headers: &HeaderMap) -> Result<Arc<UserIdentity>, AuthError> {
         let identity = self.sessions.check_headers(headers).await?;
         if self.appids.is_empty() || self.appids.contains(&identity.appid) {
             Ok(identity)
         } else {
-            Err(Denied::Unknown)
+            Err(AuthError::Unknown)
         }
     }
 }

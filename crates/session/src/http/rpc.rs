@@ -13,23 +13,23 @@ use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
-use crate::decryption::{Demand, SealedText};
-use crate::dialect::rpc::{self, Call, Refusal};
+use crate::decryption::{DataRequirement, SealedText};
+use crate::dialect::rpc::{self, RpcCall, RpcError};
 use crate::http::answer::{log_denied, ok};
-use crate::http::body::{self, BodyFault};
+use crate::http::body::{self, BodyError};
 use crate::http::public::log_failed;
-use crate::identity::Denied;
-use crate::limits::Bringer;
-use crate::login::{Attempt, Phone, UserData};
-use crate::session::Session;
-use crate::sessions::Sessions;
-use crate::tap::{self, Arrow};
+use crate::identity::AuthError;
+use crate::limits::DataSender;
+use crate::login::{ClientInfo, EncryptedProfile, LoginRequest};
+use crate::session::CachedSession;
+use crate::sessions::SessionService;
+use crate::tap::{self, TapArrow};
 
 /// The session server's RPC at `/mina_auth/`. A business server of one mini program among
 /// several names it in its `authServerUrl`: `/mina_auth/{appid}/`, or in its calls. Some
 /// servers ask for `index.php`, the original's file. For the internal listener only: whoever
 /// reaches it can log anybody in.
-pub fn rpc_router(sessions: Sessions) -> Router {
+pub fn rpc_router(sessions: SessionService) -> Router {
     Router::new()
         .route("/mina_auth", any(unnamed))
         .route("/mina_auth/", any(unnamed))
@@ -40,9 +40,9 @@ pub fn rpc_router(sessions: Sessions) -> Router {
         .with_state(sessions)
 }
 
-async fn unnamed(State(sessions): State<Sessions>, request: Request) -> Response {
+async fn unnamed(State(sessions): State<SessionService>, request: Request) -> Response {
     let app = sessions.shared().apps.unnamed();
-    Desk {
+    RpcState {
         sessions,
         app,
         is_named: false,
@@ -52,12 +52,12 @@ async fn unnamed(State(sessions): State<Sessions>, request: Request) -> Response
 }
 
 async fn named(
-    State(sessions): State<Sessions>,
+    State(sessions): State<SessionService>,
     Path(appid): Path<String>,
     request: Request,
 ) -> Response {
     let app = sessions.shared().apps.get(&appid);
-    Desk {
+    RpcState {
         sessions,
         app,
         is_named: true,
@@ -67,8 +67,8 @@ async fn named(
 }
 
 /// Where one call is served.
-struct Desk {
-    sessions: Sessions,
+struct RpcState {
+    sessions: SessionService,
     /// The mini program the call is about, where that is known.
     app: Option<Arc<MiniApp>>,
     /// Whether the path or the call named it.
@@ -76,13 +76,13 @@ struct Desk {
 }
 
 /// An answer, and whom it was about.
-struct Served {
+struct RpcOutcome {
     body: Bytes,
     openid: Option<String>,
 }
 
-impl From<Refusal> for Served {
-    fn from(refusal: Refusal) -> Self {
+impl From<RpcError> for RpcOutcome {
+    fn from(refusal: RpcError) -> Self {
         Self {
             body: rpc::refused(refusal),
             openid: None,
@@ -90,14 +90,14 @@ impl From<Refusal> for Served {
     }
 }
 
-impl Desk {
+impl RpcState {
     async fn serve(mut self, request: Request) -> Response {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let is_near = peer.is_none_or(|peer| peer.0.ip().is_loopback());
         let tap = self.sessions.shared().tap.clone();
         let served = match body::read(request.into_body()).await {
             Ok(text) => {
-                let arrow = Arrow::request("mina_auth").of_app();
+                let arrow = TapArrow::request("mina_auth").of_app();
                 tap::tell(&tap, arrow, None, || told(&text));
                 self.heed(&text);
                 match rpc::read(&text) {
@@ -105,12 +105,12 @@ impl Desk {
                     Err(refusal) => Err(refusal),
                 }
             }
-            Err(BodyFault::TooLarge) => Err(rpc::REQUEST_TOO_LARGE),
-            Err(BodyFault::TooSlow) => Err(rpc::REQUEST_TOO_SLOW),
-            Err(BodyFault::Broken) => Err(rpc::REQUEST_IS_NOT_JSON),
+            Err(BodyError::TooLarge) => Err(rpc::REQUEST_TOO_LARGE),
+            Err(BodyError::TooSlow) => Err(rpc::REQUEST_TOO_SLOW),
+            Err(BodyError::Broken) => Err(rpc::REQUEST_IS_NOT_JSON),
         };
-        let served = served.unwrap_or_else(Served::from);
-        let arrow = Arrow::answer("mina_auth").of_app();
+        let served = served.unwrap_or_else(RpcOutcome::from);
+        let arrow = TapArrow::answer("mina_auth").of_app();
         tap::tell(&tap, arrow, served.openid.as_deref(), || {
             tap::body(&served.body)
         });
@@ -128,33 +128,33 @@ impl Desk {
         }
     }
 
-    async fn answer(&self, call: Call, is_near: bool) -> Result<Served, Refusal> {
+    async fn answer(&self, call: RpcCall, is_near: bool) -> Result<RpcOutcome, RpcError> {
         match call {
-            Call::LogIn {
+            RpcCall::LogIn {
                 code,
                 encrypt_data,
                 iv,
             } => {
-                let data = UserData {
+                let data = EncryptedProfile {
                     encrypted: encrypt_data,
                     iv,
                 };
                 self.log_in(code, data).await
             }
-            Call::Check { id, skey } => {
+            RpcCall::Check { id, skey } => {
                 if self.is_named && self.app.is_none() || self.sessions.shared().apps.is_empty() {
                     return Err(rpc::NO_APPID);
                 }
                 let session = self.check(&id, &skey).await.map_err(|denied| {
                     log_denied(&denied);
-                    Refusal::from(&denied)
+                    RpcError::from(&denied)
                 })?;
-                Ok(Served {
+                Ok(RpcOutcome {
                     body: rpc::checked(&session.identity.user_info_json),
                     openid: Some(session.identity.openid.clone()),
                 })
             }
-            Call::Decrypt {
+            RpcCall::Decrypt {
                 id,
                 skey,
                 encrypt_data,
@@ -166,7 +166,7 @@ impl Desk {
                 })?;
                 self.decrypt(&session, &encrypt_data, iv.as_deref()).await
             }
-            Call::Register { appid, secret } => {
+            RpcCall::Register { appid, secret } => {
                 if !is_near {
                     tracing::warn!(appid, "initdata from afar was refused");
                     return Err(rpc::INIT_APPINFO_FAIL);
@@ -176,26 +176,26 @@ impl Desk {
         }
     }
 
-    async fn log_in(&self, code: String, data: UserData) -> Result<Served, Refusal> {
+    async fn log_in(&self, code: String, data: EncryptedProfile) -> Result<RpcOutcome, RpcError> {
         let app = self.app.as_ref().ok_or(rpc::NO_APPID)?;
         if code.is_empty() {
             // The original asked WeChat, which says the same (41008).
             return Err(rpc::WEIXIN_CODE_ERR);
         }
-        let attempt = Attempt {
+        let attempt = LoginRequest {
             appid: app.appid.clone(),
             code,
             data: Some(data),
             signed: None,
             // The phone stands behind the business server.
-            phone: Phone::default(),
+            phone: ClientInfo::default(),
         };
         let done = self.sessions.log_in(attempt).await.map_err(|err| {
             log_failed(&app.appid, &err);
-            Refusal::from(&err)
+            RpcError::from(&err)
         })?;
         let identity = &done.session.identity;
-        Ok(Served {
+        Ok(RpcOutcome {
             body: rpc::logged_in(
                 done.is_new_user,
                 (&identity.id, done.skey.expose()),
@@ -207,22 +207,22 @@ impl Desk {
     }
 
     /// The session, if it is of the mini program that was named.
-    async fn check(&self, id: &str, skey: &str) -> Result<Arc<Session>, Denied> {
+    async fn check(&self, id: &str, skey: &str) -> Result<Arc<CachedSession>, AuthError> {
         let session = self.sessions.check_pair(id, skey).await?;
         let named = self.app.as_ref().filter(|_| self.is_named);
         match named {
-            Some(app) if app.appid != session.identity.appid => Err(Denied::Unknown),
-            None if self.is_named => Err(Denied::Unknown),
+            Some(app) if app.appid != session.identity.appid => Err(AuthError::Unknown),
+            None if self.is_named => Err(AuthError::Unknown),
             _ => Ok(session),
         }
     }
 
     async fn decrypt(
         &self,
-        session: &Session,
+        session: &CachedSession,
         encrypt_data: &str,
         iv: Option<&str>,
-    ) -> Result<Served, Refusal> {
+    ) -> Result<RpcOutcome, RpcError> {
         let keys = self.sessions.session_keys(session).await.map_err(|err| {
             tracing::error!(error = chain(&err), "the session keys could not be read");
             rpc::GET_SESSION_KEY_FAIL
@@ -231,7 +231,7 @@ impl Desk {
             return Err(rpc::GET_SESSION_KEY_FAIL);
         }
         let identity = &session.identity;
-        let bringer = Bringer {
+        let bringer = DataSender {
             appid: &identity.appid,
             openid: &identity.openid,
             // The phone stands behind the business server.
@@ -243,20 +243,20 @@ impl Desk {
         };
         let outcome = self
             .sessions
-            .open_sealed(bringer, &keys, sealed, Demand::Whole);
+            .open_sealed(bringer, &keys, sealed, DataRequirement::Whole);
         let text = outcome.await.map_err(|err| {
             let openid = &identity.openid;
             tracing::warn!(%openid, error = chain(&err), "user data was refused");
             rpc::STILL_NOT_DECRYPTED
         });
         let text = text?.text;
-        Ok(Served {
+        Ok(RpcOutcome {
             body: rpc::decrypted(&text),
             openid: Some(session.identity.openid.clone()),
         })
     }
 
-    async fn register(&self, appid: String, secret: String) -> Result<Served, Refusal> {
+    async fn register(&self, appid: String, secret: String) -> Result<RpcOutcome, RpcError> {
         let shared = self.sessions.shared();
         let is_name = !appid.is_empty() && appid.len() <= 200;
         // An old server's database has its mini program registered with that server.
@@ -277,7 +277,7 @@ impl Desk {
         })?;
         tracing::info!(appid = app.appid, "a mini program was registered");
         shared.apps.register(app);
-        Ok(Served {
+        Ok(RpcOutcome {
             body: rpc::registered(),
             openid: None,
         })

@@ -20,16 +20,16 @@ use crate::dialect::native;
 use crate::http::answer::{self, log_denied};
 use crate::http::body;
 use crate::http::public::body_failed;
-use crate::identity::Denied;
+use crate::identity::AuthError;
 use crate::key::KeyOwner;
-use crate::sessions::Sessions;
-use crate::tap::{self, Arrow};
+use crate::sessions::SessionService;
+use crate::tap::{self, TapArrow};
 
 /// The one construction there is.
 const METHOD: &str = "hmac_sha256";
 
 /// `POST /v1/sign`. For the internal listener, behind its token: it signs for any user.
-pub fn sign_router(sessions: Sessions) -> Router {
+pub fn sign_router(sessions: SessionService) -> Router {
     Router::new()
         .route("/v1/sign", post(sign))
         .with_state(sessions)
@@ -48,15 +48,15 @@ struct SignBody {
 }
 
 /// What keeps a text from being signed.
-type Refused = (StatusCode, Bytes);
+type SignRefusal = (StatusCode, Bytes);
 
-fn bad(message: &str, hint: &str) -> Refused {
+fn bad(message: &str, hint: &str) -> SignRefusal {
     let body = ErrorBody::new("bad_request", message).hint(hint);
     (StatusCode::BAD_REQUEST, body.to_string().into())
 }
 
 async fn sign(
-    State(sessions): State<Sessions>,
+    State(sessions): State<SessionService>,
     query: Result<Query<SignBody>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Response {
@@ -74,10 +74,10 @@ async fn sign(
 }
 
 async fn answered(
-    sessions: &Sessions,
+    sessions: &SessionService,
     named: SignBody,
     request: Request,
-) -> Result<Value, Refused> {
+) -> Result<Value, SignRefusal> {
     let (parts, body) = request.into_parts();
     let body = body::read(body).await.map_err(body_failed)?;
     let (order, text) = read(&parts.headers, named, body)?;
@@ -101,7 +101,7 @@ async fn answered(
     let owner = caller(sessions, &parts.headers, &order).await?;
     let who = Arc::clone(&owner.who);
     let tap = &sessions.shared().tap;
-    let arrow = Arrow::request("sign").of_app();
+    let arrow = TapArrow::request("sign").of_app();
     tap::tell(
         tap,
         arrow,
@@ -155,7 +155,11 @@ async fn answered(
 }
 
 /// What is wanted, and the bytes to sign.
-fn read(headers: &HeaderMap, named: SignBody, body: Bytes) -> Result<(SignBody, Bytes), Refused> {
+fn read(
+    headers: &HeaderMap,
+    named: SignBody,
+    body: Bytes,
+) -> Result<(SignBody, Bytes), SignRefusal> {
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
@@ -191,10 +195,10 @@ fn read(headers: &HeaderMap, named: SignBody, body: Bytes) -> Result<(SignBody, 
 
 /// Whose key is meant: the phone's that shows a session, or the user's whom the app names.
 async fn caller(
-    sessions: &Sessions,
+    sessions: &SessionService,
     headers: &HeaderMap,
     order: &SignBody,
-) -> Result<KeyOwner, Refused> {
+) -> Result<KeyOwner, SignRefusal> {
     let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let (openid, appid) = (some(&order.openid), some(&order.appid));
     // `Authorization` is the app's own here.
@@ -229,7 +233,7 @@ async fn caller(
     };
     let found = sessions.key_owner(appid, &openid).await.map_err(|err| {
         tracing::error!(%openid, error = chain(&err), "a text could not be signed");
-        denied_here(&Denied::Failed(err))
+        denied_here(&AuthError::Failed(err))
     })?;
     found.ok_or_else(|| {
         let body = ErrorBody::new("no_user", "no user of this mini program has this openid")
@@ -238,9 +242,9 @@ async fn caller(
     })
 }
 
-fn denied_here(denied: &Denied) -> Refused {
+fn denied_here(denied: &AuthError) -> SignRefusal {
     match denied {
-        Denied::Failed(_) => native::denied(denied),
+        AuthError::Failed(_) => native::denied(denied),
         _ => (
             StatusCode::UNAUTHORIZED,
             native::error("no_session", &denied.to_string()),

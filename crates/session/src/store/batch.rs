@@ -3,32 +3,35 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::cache::Cache;
+use crate::cache::SessionCache;
 use crate::config::MiniApp;
 use crate::error::Error;
-use crate::session::{Found, Session};
+use crate::session::CachedSession;
 use crate::skey::SkeyHash;
-use crate::store::writer::{Answer, Job};
-use crate::store::{Ended, NewInfo, NewKey, NewLogin, NewPhone, Opened, Revoke, Visit};
+use crate::store::records::{LastVisit, SessionRow};
+use crate::store::write_job::{WriteJob, WriteReply};
+use crate::store::writes::{
+    EndedSession, NewKey, NewLogin, NewPhone, NewProfile, OpenedSession, RevokeScope,
+};
 
 /// The jobs of one transaction.
 #[derive(Default)]
-pub(crate) struct Batch {
-    pub(crate) logins: Vec<(NewLogin, Answer<Opened>)>,
-    pub(crate) logouts: Vec<(Ended, Answer<bool>)>,
-    pub(crate) revokes: Vec<(Revoke, Answer<u64>)>,
-    pub(crate) infos: Vec<(NewInfo, Answer<()>)>,
-    pub(crate) phones: Vec<(NewPhone, Answer<()>)>,
-    pub(crate) keys: Vec<(NewKey, Answer<()>)>,
-    pub(crate) visits: Vec<(Vec<Visit>, Answer<()>)>,
-    pub(crate) prunes: Vec<(i64, Answer<u64>)>,
-    pub(crate) mini_apps: Vec<(MiniApp, i64, Answer<()>)>,
+pub(crate) struct WriteBatch {
+    pub(crate) logins: Vec<(NewLogin, WriteReply<OpenedSession>)>,
+    pub(crate) logouts: Vec<(EndedSession, WriteReply<bool>)>,
+    pub(crate) revokes: Vec<(RevokeScope, WriteReply<u64>)>,
+    pub(crate) infos: Vec<(NewProfile, WriteReply<()>)>,
+    pub(crate) phones: Vec<(NewPhone, WriteReply<()>)>,
+    pub(crate) keys: Vec<(NewKey, WriteReply<()>)>,
+    pub(crate) visits: Vec<(Vec<LastVisit>, WriteReply<()>)>,
+    pub(crate) prunes: Vec<(i64, WriteReply<u64>)>,
+    pub(crate) mini_apps: Vec<(MiniApp, i64, WriteReply<()>)>,
 }
 
 /// What the transaction did.
 #[derive(Default)]
-pub(crate) struct Done {
-    pub(crate) opened: Vec<Opened>,
+pub(crate) struct BatchResult {
+    pub(crate) opened: Vec<OpenedSession>,
     /// Ended sessions, and those whose user changed.
     pub(crate) stale: Vec<SkeyHash>,
     /// Whether all sessions ended.
@@ -39,7 +42,7 @@ pub(crate) struct Done {
 }
 
 /// A user's row after the logins.
-pub(crate) struct User {
+pub(crate) struct BatchUser {
     pub(crate) row: i64,
     pub(crate) unionid: Option<String>,
     pub(crate) id: String,
@@ -47,58 +50,41 @@ pub(crate) struct User {
     pub(crate) phone: Option<Vec<u8>>,
 }
 
-/// user, appid, openid, unionid, id, user object, sealed phone number.
-pub(crate) type UserRow = (
-    i64,
-    String,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-    Option<Vec<u8>>,
-);
-
-/// A user's row by its name in [`Users`].
-pub(crate) fn named(row: UserRow) -> ((String, String), User) {
-    let user = User {
-        row: row.0,
-        unionid: row.3,
-        id: row.4,
-        info: row.5,
-        phone: row.6,
-    };
-    ((row.1, row.2), user)
+/// Users by AppID and openid.
+pub(crate) type BatchUsers = HashMap<(String, String), BatchUser>;
+/// A session among those of its user, who may have more than are kept.
+pub(crate) struct RankedSession {
+    pub(crate) seq: i64,
+    pub(crate) hash: SkeyHash,
+    pub(crate) user: i64,
+    pub(crate) created: i64,
+    pub(crate) last_visit: i64,
 }
 
-/// Users by AppID and openid.
-pub(crate) type Users = HashMap<(String, String), User>;
-/// seq, hash, user, created, last visit; a user's together, newest first.
-pub(crate) type SessionRow = (i64, SkeyHash, i64, i64, i64);
-
 /// A session's row after the logins.
-pub(crate) struct Row {
+pub(crate) struct BatchSession {
     pub(crate) seq: i64,
     pub(crate) created: i64,
     pub(crate) last_visit: i64,
     pub(crate) kept: bool,
 }
 
-impl Batch {
-    pub(crate) fn add(&mut self, job: Job) {
+impl WriteBatch {
+    pub(crate) fn add(&mut self, job: WriteJob) {
         match job {
             // Whoever asked has waited too long and been told so.
-            Job::LogIn(_, answer) if answer.is_closed() => {}
-            Job::LogIn(login, answer) => self.logins.push((*login, answer)),
-            Job::LogOut(ended, answer) => self.logouts.push((ended, answer)),
-            Job::Revoke(which, answer) => self.revokes.push((which, answer)),
-            Job::Info(info, answer) => self.infos.push((info, answer)),
-            Job::Phone(phone, answer) => self.phones.push((phone, answer)),
-            Job::Key(key, answer) => self.keys.push((key, answer)),
-            Job::Visits(visits, answer) => self.visits.push((visits, answer)),
-            Job::Prune(before, answer) => self.prunes.push((before, answer)),
-            Job::MiniApp(app, now, answer) => self.mini_apps.push((*app, now, answer)),
+            WriteJob::LogIn(_, answer) if answer.is_closed() => {}
+            WriteJob::LogIn(login, answer) => self.logins.push((*login, answer)),
+            WriteJob::LogOut(ended, answer) => self.logouts.push((ended, answer)),
+            WriteJob::Revoke(which, answer) => self.revokes.push((which, answer)),
+            WriteJob::Info(info, answer) => self.infos.push((info, answer)),
+            WriteJob::Phone(phone, answer) => self.phones.push((phone, answer)),
+            WriteJob::Key(key, answer) => self.keys.push((key, answer)),
+            WriteJob::Visits(visits, answer) => self.visits.push((visits, answer)),
+            WriteJob::Prune(before, answer) => self.prunes.push((before, answer)),
+            WriteJob::MiniApp(app, now, answer) => self.mini_apps.push((*app, now, answer)),
             // The writer keeps this one for itself.
-            Job::Close(_) => {}
+            WriteJob::Close(_) => {}
         }
     }
 
@@ -117,9 +103,9 @@ impl Batch {
     /// The logins as they were opened, from the rows the database has for them now.
     pub(crate) fn opened(
         &self,
-        users: &Users,
-        sessions: &HashMap<SkeyHash, Row>,
-    ) -> Option<Vec<Opened>> {
+        users: &BatchUsers,
+        sessions: &HashMap<SkeyHash, BatchSession>,
+    ) -> Option<Vec<OpenedSession>> {
         let opened = self.logins.iter().map(|(login, _)| {
             let user = users.get(&key(login))?;
             let row = sessions.get(&login.hash)?;
@@ -128,7 +114,7 @@ impl Batch {
                 Some(told) if user.info.as_ref() == Some(told) => (Some(told.clone()), None),
                 _ => (None, user.info.clone()),
             };
-            let found = Found {
+            let found = SessionRow {
                 seq: row.seq,
                 created: row.created,
                 last_visit: row.last_visit,
@@ -141,10 +127,10 @@ impl Batch {
                 phone: user.phone.clone(),
             };
             let session = match told {
-                Some(told) => Session::told(login.hash, found, login.limits, told),
-                None => Session::new(login.hash, found, login.limits),
+                Some(told) => CachedSession::told(login.hash, found, login.limits, told),
+                None => CachedSession::new(login.hash, found, login.limits),
             };
-            Some(Opened {
+            Some(OpenedSession {
                 is_new_user: user.id == login.new_id,
                 is_kept: row.kept,
                 session: Arc::new(session),
@@ -154,7 +140,7 @@ impl Batch {
     }
 
     /// Tells the cache, then the callers.
-    pub(crate) fn acknowledge(self, done: Done, cache: &Cache) {
+    pub(crate) fn acknowledge(self, done: BatchResult, cache: &SessionCache) {
         if done.all_stale {
             cache.forget_all();
         }
@@ -222,32 +208,33 @@ impl Batch {
     }
 }
 
-/// A login's user in [`Users`].
+/// A login's user in [`BatchUsers`].
 pub(crate) fn key(login: &NewLogin) -> (String, String) {
     (login.appid.clone(), login.openid.clone())
 }
 
-/// The sessions by their hash, and which rows are beyond `max_sessions`.
+/// The sessions by their hash, and which rows are beyond `max_sessions`. A user's stand
+/// together, the newest first.
 pub(crate) fn rank(
-    rows: Vec<SessionRow>,
+    rows: Vec<RankedSession>,
     max_sessions: usize,
-) -> (HashMap<SkeyHash, Row>, Vec<i64>) {
+) -> (HashMap<SkeyHash, BatchSession>, Vec<i64>) {
     let mut by_hash = HashMap::with_capacity(rows.len());
     let mut dropped = Vec::new();
     let (mut of, mut rank) = (None, 0);
-    for (seq, hash, user, created, last_visit) in rows {
-        rank = if of == Some(user) { rank + 1 } else { 1 };
-        of = Some(user);
+    for row in rows {
+        rank = if of == Some(row.user) { rank + 1 } else { 1 };
+        of = Some(row.user);
         if rank > max_sessions {
-            dropped.push(seq);
+            dropped.push(row.seq);
         }
-        let row = Row {
-            seq,
-            created,
-            last_visit,
+        let session = BatchSession {
+            seq: row.seq,
+            created: row.created,
+            last_visit: row.last_visit,
             kept: rank <= max_sessions,
         };
-        by_hash.insert(hash, row);
+        by_hash.insert(row.hash, session);
     }
     (by_hash, dropped)
 }

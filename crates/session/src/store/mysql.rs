@@ -6,11 +6,12 @@
 //! kept silent is thrown away, never used again; one that rested is asked for a sign of
 //! life first, because what stands between (firewalls, balancers) forgets it silently.
 
-mod line;
+mod connections;
+pub(crate) mod errors;
 mod logins;
 mod native;
 mod schema;
-mod shelf;
+mod shared_values;
 mod text;
 
 use std::sync::Arc;
@@ -18,67 +19,60 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPool};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection};
 use tokio::time::{Instant, sleep, timeout_at};
 use weappd_base::secret::Secret;
 
 use crate::config::{Config, MiniApp};
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::session::Found;
-use crate::store::batch::{Batch, Done};
-use crate::store::cauth::{self, Cauth};
-use crate::store::mysql::line::{again, alive, bound_locks, pool, sign};
-use crate::store::mysql::logins::Ids;
-use crate::store::{Known, LONGEST_OPENID, Listed, Rules, Wanted};
-
-/// How long after a failure the server is tried again.
-const PAUSE: Duration = Duration::from_millis(100);
+use crate::identity::UserIdentity;
+use crate::store::batch::{BatchResult, WriteBatch};
+use crate::store::cauth;
+use crate::store::mysql::connections::{PAUSE, again, alive, bound_locks, pool, sign};
+use crate::store::mysql::errors::{hint, is_passing, silent};
+use crate::store::mysql::logins::UserIdCache;
+use crate::store::mysql::schema::TableShape;
+use crate::store::records::{SessionLookup, SessionRecord, SessionRow, UserRecord};
+use crate::store::rules::{LONGEST_OPENID, WriteRules};
 
 const NEWEST_KEY: &str = include_str!("../../schema/mysql/newest_key.sql");
 
 /// What the store is opened with.
-pub(crate) struct Settled<'a> {
+pub(crate) struct MysqlParts<'a> {
     pub(crate) options: MySqlConnectOptions,
     pub(crate) config: &'a Config,
     pub(crate) appids: &'a [String],
-    pub(crate) rules: Arc<Rules>,
+    pub(crate) rules: Arc<WriteRules>,
 }
 
 /// The readers.
 #[derive(Clone)]
-pub(crate) struct Mysql(Arc<Inner>);
+pub(crate) struct MysqlStore(Arc<MysqlShared>);
 
-struct Inner {
+struct MysqlShared {
     options: MySqlConnectOptions,
     place: String,
     patience: Duration,
     connections: u32,
-    rules: Arc<Rules>,
-    shape: Shape,
-    ids: Ids,
+    rules: Arc<WriteRules>,
+    shape: TableShape,
+    ids: UserIdCache,
     /// Replaced when its connections kept silent; counted, so that one silence replaces
     /// it once.
     pool: Mutex<(u64, MySqlPool)>,
     closed: AtomicBool,
 }
 
-/// Whose tables they are.
-pub(crate) enum Shape {
-    Native,
-    Cauth(Cauth),
-}
-
 /// The writing connection.
-pub(crate) struct Desk {
-    inner: Arc<Inner>,
+pub(crate) struct MysqlWriteConn {
+    inner: Arc<MysqlShared>,
     /// With the time it was last used.
     conn: Option<(MySqlConnection, Instant)>,
 }
 
-impl Mysql {
-    pub(crate) async fn open(settled: Settled<'_>) -> Result<(Self, Desk), Error> {
+impl MysqlStore {
+    pub(crate) async fn open(settled: MysqlParts<'_>) -> Result<(Self, MysqlWriteConn), Error> {
         let zone = &settled.config.cauth_time_zone;
         let zone = Some(zone.clone()).filter(|zone| !zone.is_empty());
         let options = settled
@@ -100,15 +94,15 @@ impl Mysql {
                 let (shape, mut conn) = schema::open(&options, &place, appids, vault).await?;
                 bound_locks(&mut conn, patience).await?;
                 let zone = match (&zone, &shape) {
-                    (None, Shape::Cauth(tables)) => tables.own_zone(&mut conn).await?,
+                    (None, TableShape::Cauth(tables)) => tables.own_zone(&mut conn).await?,
                     _ => zone.clone(),
                 };
                 Ok((shape, conn, zone))
             };
             match timeout_at(deadline, opened).await {
                 Ok(Ok(opened)) => break opened,
-                Ok(Err(schema::Trouble::Told(err))) => return Err(err),
-                Ok(Err(schema::Trouble::Sql(err))) => {
+                Ok(Err(schema::SchemaError::Told(err))) => return Err(err),
+                Ok(Err(schema::SchemaError::Sql(err))) => {
                     if !is_passing(&err) || Instant::now() + PAUSE >= deadline {
                         return Err(Error::OpenStore {
                             place,
@@ -123,7 +117,7 @@ impl Mysql {
         };
         let options = options.timezone(zone);
         let connections = settled.config.store_connections;
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(MysqlShared {
             pool: Mutex::new((0, pool(&options, connections, patience))),
             options,
             place,
@@ -131,14 +125,14 @@ impl Mysql {
             connections,
             rules: settled.rules,
             shape,
-            ids: Ids::default(),
+            ids: UserIdCache::default(),
             closed: AtomicBool::new(false),
         });
-        let desk = Desk {
+        let writer = MysqlWriteConn {
             inner: Arc::clone(&inner),
             conn: Some((conn, Instant::now())),
         };
-        Ok((Self(inner), desk))
+        Ok((Self(inner), writer))
     }
 
     pub(crate) fn patience(&self) -> Duration {
@@ -149,22 +143,22 @@ impl Mysql {
         &self.0.place
     }
 
-    pub(crate) fn rules(&self) -> &Rules {
+    pub(crate) fn rules(&self) -> &WriteRules {
         &self.0.rules
     }
 
     /// The one mini program of an old server's database.
     pub(crate) fn cauth_appid(&self) -> Option<&str> {
         match &self.0.shape {
-            Shape::Native => None,
-            Shape::Cauth(tables) => Some(&tables.appid),
+            TableShape::Native => None,
+            TableShape::Cauth(tables) => Some(&tables.appid),
         }
     }
 
     pub(crate) fn longest_openid(&self) -> usize {
         match &self.0.shape {
-            Shape::Native => LONGEST_OPENID,
-            Shape::Cauth(tables) => tables.openid_length.min(LONGEST_OPENID),
+            TableShape::Native => LONGEST_OPENID,
+            TableShape::Cauth(tables) => tables.openid_length.min(LONGEST_OPENID),
         }
     }
 
@@ -173,12 +167,15 @@ impl Mysql {
         silent(self.0.place.clone(), self.0.patience)
     }
 
-    pub(crate) async fn find(&self, wanted: &Wanted<'_>) -> Result<Option<Found>, Error> {
+    pub(crate) async fn find(
+        &self,
+        wanted: &SessionLookup<'_>,
+    ) -> Result<Option<SessionRow>, Error> {
         let patience = wanted.patience.unwrap_or(self.0.patience);
         self.read(patience, |pool| async move {
             match &self.0.shape {
-                Shape::Native => native::find(&pool, wanted).await,
-                Shape::Cauth(tables) => cauth::find(&pool, tables, wanted).await,
+                TableShape::Native => native::find(&pool, wanted).await,
+                TableShape::Cauth(tables) => cauth::find(&pool, tables, wanted).await,
             }
         })
         .await
@@ -187,12 +184,12 @@ impl Mysql {
     pub(crate) async fn session_keys(
         &self,
         user: i64,
-        who: &Identity,
+        who: &UserIdentity,
     ) -> Result<Vec<Secret>, Error> {
         self.read(self.0.patience, |pool| async move {
             match &self.0.shape {
-                Shape::Native => native::session_keys(&pool, &self.0.rules, user, who).await,
-                Shape::Cauth(_) => cauth::session_keys(&pool, who).await,
+                TableShape::Native => native::session_keys(&pool, &self.0.rules, user, who).await,
+                TableShape::Cauth(_) => cauth::session_keys(&pool, who).await,
             }
         })
         .await
@@ -203,28 +200,36 @@ impl Mysql {
     pub(crate) async fn newest_key(&self) -> Result<Option<(Vec<u8>, String, String)>, Error> {
         self.read(self.0.patience, |pool| async move {
             match &self.0.shape {
-                Shape::Native => sqlx::query_as(NEWEST_KEY).fetch_optional(&pool).await,
-                Shape::Cauth(_) => Ok(None),
+                TableShape::Native => sqlx::query_as(NEWEST_KEY).fetch_optional(&pool).await,
+                TableShape::Cauth(_) => Ok(None),
             }
         })
         .await
     }
 
-    pub(crate) async fn list(&self, appid: &str, openid: &str) -> Result<Vec<Listed>, Error> {
+    pub(crate) async fn list(
+        &self,
+        appid: &str,
+        openid: &str,
+    ) -> Result<Vec<SessionRecord>, Error> {
         self.read(self.0.patience, |pool| async move {
             match &self.0.shape {
-                Shape::Native => native::list(&pool, appid, openid).await,
-                Shape::Cauth(tables) => cauth::list(&pool, tables, appid, openid).await,
+                TableShape::Native => native::list(&pool, appid, openid).await,
+                TableShape::Cauth(tables) => cauth::list(&pool, tables, appid, openid).await,
             }
         })
         .await
     }
 
-    pub(crate) async fn user(&self, appid: &str, openid: &str) -> Result<Option<Known>, Error> {
+    pub(crate) async fn user(
+        &self,
+        appid: &str,
+        openid: &str,
+    ) -> Result<Option<UserRecord>, Error> {
         self.read(self.0.patience, |pool| async move {
             match &self.0.shape {
-                Shape::Native => native::user(&pool, appid, openid).await,
-                Shape::Cauth(tables) => cauth::user(&pool, tables, appid, openid).await,
+                TableShape::Native => native::user(&pool, appid, openid).await,
+                TableShape::Cauth(tables) => cauth::user(&pool, tables, appid, openid).await,
             }
         })
         .await
@@ -233,8 +238,8 @@ impl Mysql {
     pub(crate) async fn owner(&self, session: i64) -> Result<Option<(String, String)>, Error> {
         self.read(self.0.patience, |pool| async move {
             match &self.0.shape {
-                Shape::Native => native::owner(&pool, session).await,
-                Shape::Cauth(tables) => cauth::owner(&pool, tables, session).await,
+                TableShape::Native => native::owner(&pool, session).await,
+                TableShape::Cauth(tables) => cauth::owner(&pool, tables, session).await,
             }
         })
         .await
@@ -243,8 +248,8 @@ impl Mysql {
     pub(crate) async fn mini_apps(&self) -> Result<Vec<MiniApp>, Error> {
         self.read(self.0.patience, |pool| async move {
             match &self.0.shape {
-                Shape::Native => native::mini_apps(&pool, &self.0.rules).await,
-                Shape::Cauth(tables) => cauth::mini_apps(&pool, tables).await,
+                TableShape::Native => native::mini_apps(&pool, &self.0.rules).await,
+                TableShape::Cauth(tables) => cauth::mini_apps(&pool, tables).await,
             }
         })
         .await
@@ -298,9 +303,13 @@ impl Mysql {
     }
 }
 
-impl Desk {
+impl MysqlWriteConn {
     /// Writes the batch in one transaction, again and again while the server is gone.
-    pub(crate) async fn commit(&mut self, batch: &Batch, rules: &Rules) -> Result<Done, Error> {
+    pub(crate) async fn commit(
+        &mut self,
+        batch: &WriteBatch,
+        rules: &WriteRules,
+    ) -> Result<BatchResult, Error> {
         let deadline = Instant::now() + self.inner.patience;
         loop {
             // On any failure the connection is gone, and its transaction with it.
@@ -336,7 +345,7 @@ impl Desk {
     }
 }
 
-impl Inner {
+impl MysqlShared {
     /// A new writing connection.
     async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
         let mut conn = self.options.connect().await?;
@@ -347,84 +356,19 @@ impl Inner {
     async fn write(
         &self,
         conn: Option<MySqlConnection>,
-        batch: &Batch,
-        rules: &Rules,
-    ) -> Result<(Done, MySqlConnection), sqlx::Error> {
+        batch: &WriteBatch,
+        rules: &WriteRules,
+    ) -> Result<(BatchResult, MySqlConnection), sqlx::Error> {
         let mut conn = match conn {
             Some(conn) => conn,
             None => self.connect().await?,
         };
         let mut change = conn.begin().await?;
         let done = match &self.shape {
-            Shape::Native => native::write(batch, &mut change, rules, &self.ids).await?,
-            Shape::Cauth(tables) => cauth::write(batch, &mut change, tables, rules).await?,
+            TableShape::Native => native::write(batch, &mut change, rules, &self.ids).await?,
+            TableShape::Cauth(tables) => cauth::write(batch, &mut change, tables, rules).await?,
         };
         change.commit().await?;
         Ok((done, conn))
-    }
-}
-
-fn silent(place: String, waited: Duration) -> Error {
-    Error::StoreSilent {
-        place,
-        waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
-    }
-}
-
-/// The server's error number (MariaDB's and MySQL's lists agree on these).
-pub(crate) fn number(err: &sqlx::Error) -> Option<u16> {
-    let err = err.as_database_error()?;
-    Some(err.try_downcast_ref::<MySqlDatabaseError>()?.number())
-}
-
-/// Whether the server refused what was to be written, not the writing: a packet beyond its
-/// `max_allowed_packet`, or a text or number that a column of an old server does not take.
-pub(crate) fn refuses_data(err: &Error) -> bool {
-    let Error::WriteStore { source, .. } = err else {
-        return false;
-    };
-    let number = source.downcast_ref::<sqlx::Error>().and_then(number);
-    number.is_some_and(|number| matches!(number, 1153 | 1264 | 1366 | 1406 | 3988))
-}
-
-/// Whether the same may go well a moment later.
-fn is_passing(err: &sqlx::Error) -> bool {
-    match err {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        // Too many connections, shutting down, killed, lock waits and deadlocks, read only
-        // while another server takes over.
-        err => number(err).is_some_and(|number| {
-            matches!(
-                number,
-                1020 | 1040 | 1047 | 1053 | 1077 | 1152 | 1158
-                    ..=1161 | 1205 | 1213 | 1290 | 1317 | 1836 | 1927
-            )
-        }),
-    }
-}
-
-/// What a person can do about an error of the server.
-fn hint(err: &sqlx::Error) -> &'static str {
-    match number(err) {
-        Some(1044 | 1045 | 1698) => {
-            "it refuses the user or the password; check the URL in [session] store"
-        }
-        Some(1049) => "there is no such database; create it with CHARACTER SET utf8mb4",
-        Some(1142 | 1143 | 1227) => "grant weappd's account all rights on the database",
-        Some(1290 | 1836) => "it is read only; name the server that may be written",
-        Some(1021 | 1114) => "its disk is full; make room",
-        Some(1153) => "raise its max_allowed_packet to at least 1M",
-        Some(1205 | 1213) => {
-            "somebody else holds rows of weappd's tables locked; end that transaction"
-        }
-        Some(1040) => "it has too many connections; raise its max_connections",
-        None if matches!(err, sqlx::Error::Io(_)) => {
-            "nobody answers there; check that it runs and the URL in [session] store"
-        }
-        _ => "see the cause",
     }
 }

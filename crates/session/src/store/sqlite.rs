@@ -3,7 +3,8 @@
 //! Write-ahead logging with `synchronous=FULL`: what was acknowledged is on the disk, and
 //! neither a killed process nor a cut power line takes it back.
 
-mod desk;
+mod connection;
+mod errors;
 mod logins;
 mod schema;
 mod write;
@@ -20,12 +21,13 @@ use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::session::{Found, FoundRow};
+use crate::identity::UserIdentity;
 use crate::skey::SkeyHash;
-pub(crate) use crate::store::sqlite::desk::Desk;
-use crate::store::{Known, Listed, Rules};
-use crate::vault::{Matter, Owner, Vault};
+use crate::store::records::{SessionRecord, SessionRow, UserRecord, UserRow};
+use crate::store::rules::WriteRules;
+use crate::store::sealed_columns::{registered, unsealed};
+pub(crate) use crate::store::sqlite::connection::SqliteWriteConn;
+use crate::store::sqlite::errors::{code, gone_from, hint};
 
 /// How long another process may hold the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,15 +43,18 @@ const MINI_APPS: &str = include_str!("../../schema/sqlite/mini_apps.sql");
 
 /// The readers.
 #[derive(Clone)]
-pub(crate) struct Sqlite {
+pub(crate) struct SqliteStore {
     readers: SqlitePool,
     place: Arc<str>,
     file: FilePlace,
-    rules: Arc<Rules>,
+    rules: Arc<WriteRules>,
 }
 
-impl Sqlite {
-    pub(crate) async fn open(path: &Path, rules: Arc<Rules>) -> Result<(Self, Desk), Error> {
+impl SqliteStore {
+    pub(crate) async fn open(
+        path: &Path,
+        rules: Arc<WriteRules>,
+    ) -> Result<(Self, SqliteWriteConn), Error> {
         let place = || path.display().to_string();
         let options = options(path);
         let failed = |err: sqlx::Error| Error::OpenStore {
@@ -85,22 +90,21 @@ impl Sqlite {
             file: file.clone(),
             rules,
         };
-        Ok((sqlite, Desk::new(path, BUSY_TIMEOUT, file)))
+        Ok((sqlite, SqliteWriteConn::new(path, BUSY_TIMEOUT, file)))
     }
 
     /// An error if the file was deleted or replaced.
     pub(crate) fn check_place(&self) -> Result<(), Error> {
-        let gone = |err| desk::gone_from(Path::new(&*self.place), err);
+        let gone = |err| gone_from(Path::new(&*self.place), err);
         self.file.check().map_err(gone)
     }
 
-    pub(crate) async fn find(&self, hash: SkeyHash) -> Result<Option<Found>, Error> {
-        let row: Option<FoundRow> = sqlx::query_as(FIND)
+    pub(crate) async fn find(&self, hash: SkeyHash) -> Result<Option<SessionRow>, Error> {
+        sqlx::query_as(FIND)
             .bind(&hash.0[..])
             .fetch_optional(&self.readers)
             .await
-            .map_err(|err| self.read_failed(err))?;
-        Ok(row.map(Found::from))
+            .map_err(|err| self.read_failed(err))
     }
 
     /// The newest user's newest session key, with its AppID and openid.
@@ -114,7 +118,7 @@ impl Sqlite {
     pub(crate) async fn session_keys(
         &self,
         user: i64,
-        who: &Identity,
+        who: &UserIdentity,
     ) -> Result<Vec<Secret>, Error> {
         let keys: Vec<Vec<u8>> = sqlx::query_scalar(SESSION_KEYS)
             .bind(user)
@@ -124,18 +128,25 @@ impl Sqlite {
         Ok(unsealed(&self.rules.vault, who, &keys))
     }
 
-    pub(crate) async fn list(&self, appid: &str, openid: &str) -> Result<Vec<Listed>, Error> {
-        let rows: Vec<ListedRow> = sqlx::query_as(LIST)
+    pub(crate) async fn list(
+        &self,
+        appid: &str,
+        openid: &str,
+    ) -> Result<Vec<SessionRecord>, Error> {
+        sqlx::query_as(LIST)
             .bind(appid)
             .bind(openid)
             .fetch_all(&self.readers)
             .await
-            .map_err(|err| self.read_failed(err))?;
-        Ok(rows.into_iter().map(Listed::from).collect())
+            .map_err(|err| self.read_failed(err))
     }
 
-    pub(crate) async fn user(&self, appid: &str, openid: &str) -> Result<Option<Known>, Error> {
-        let row: Option<KnownRow> = sqlx::query_as(FIND_USER)
+    pub(crate) async fn user(
+        &self,
+        appid: &str,
+        openid: &str,
+    ) -> Result<Option<UserRecord>, Error> {
+        let row: Option<UserRow> = sqlx::query_as(FIND_USER)
             .bind(appid)
             .bind(openid)
             .fetch_optional(&self.readers)
@@ -145,11 +156,11 @@ impl Sqlite {
             return Ok(None);
         };
         let keys = sqlx::query_scalar(KEYS_GIVEN)
-            .bind(row.0)
+            .bind(row.user)
             .fetch_all(&self.readers)
             .await
             .map_err(|err| self.read_failed(err))?;
-        Ok(Some(known(row, keys)))
+        Ok(Some(row.with_keys(keys)))
     }
 
     pub(crate) async fn owner(&self, session: i64) -> Result<Option<(String, String)>, Error> {
@@ -212,97 +223,6 @@ fn create_file(path: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(path)
         .map(drop)
-}
-
-/// The keys that open; one that does not was sealed with another key file.
-pub(crate) fn unsealed(vault: &Vault, who: &Identity, keys: &[Vec<u8>]) -> Vec<Secret> {
-    let owner = Owner {
-        appid: &who.appid,
-        openid: &who.openid,
-    };
-    let open: Vec<_> = keys
-        .iter()
-        .filter_map(|key| vault.unseal(Matter::SessionKey, owner, key))
-        .collect();
-    if open.len() < keys.len() {
-        tracing::warn!(openid = %who.openid, "a session key was sealed with another key file; see [session] key_file");
-    }
-    open
-}
-
-/// The mini programs whose AppSecret opens.
-pub(crate) fn registered(vault: &Vault, rows: Vec<(String, Vec<u8>)>) -> Vec<MiniApp> {
-    let apps = rows.into_iter().filter_map(|(appid, sealed)| {
-        let secret = vault.unseal(Matter::AppSecret, Owner::app(&appid), &sealed);
-        if secret.is_none() {
-            tracing::warn!(appid, "the AppSecret of a registered mini program was sealed with another key file; register it again, or see [session] key_file");
-        }
-        Some(MiniApp::new(appid, secret?))
-    });
-    apps.collect()
-}
-
-/// user, unionid, id, created, last login, sealed phone number, user object.
-pub(crate) type KnownRow = (
-    i64,
-    Option<String>,
-    String,
-    i64,
-    i64,
-    Option<Vec<u8>>,
-    Option<String>,
-);
-
-pub(crate) fn known(row: KnownRow, keys: Vec<i64>) -> Known {
-    Known {
-        user: row.0,
-        unionid: row.1,
-        id: row.2,
-        created: Some(row.3),
-        last_login: row.4,
-        phone: row.5,
-        user_info: row.6,
-        keys,
-    }
-}
-
-/// seq, created, last visit, device, address.
-pub(crate) type ListedRow = (i64, i64, i64, Option<String>, Option<String>);
-
-impl From<ListedRow> for Listed {
-    fn from(row: ListedRow) -> Self {
-        Self {
-            seq: row.0,
-            created: row.1,
-            last_visit: row.2,
-            device: row.3,
-            address: row.4,
-        }
-    }
-}
-
-/// The result code of an SQLite error.
-fn code(err: &sqlx::Error) -> Option<i32> {
-    err.as_database_error()?.code()?.parse().ok()
-}
-
-/// What a person can do about an SQLite error, by its result code (sqlite.org/rescode).
-pub(crate) fn hint(code: Option<i32>) -> &'static str {
-    // It could not make the file of shared memory larger: there, room is what is missing.
-    if code == Some(4874) {
-        return "the disk is full; make room";
-    }
-    match code.map(|code| code & 0xff) {
-        Some(5 | 6) => "another program holds it locked; end that program",
-        Some(3 | 8 | 23) => "give weappd the right to write the file and its directory",
-        Some(10) => "the disk reports errors; check it",
-        Some(11 | 26) => {
-            "the file is broken; restore a backup, or move it away to begin anew (everybody logs in again)"
-        }
-        Some(13) => "the disk is full; make room",
-        Some(14) => "check that the directory exists and that weappd may write in it",
-        _ => "see the cause",
-    }
 }
 
 /// A file of the newest schema, for the tests of this folder.

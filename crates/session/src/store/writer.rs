@@ -2,72 +2,58 @@
 //! the next one, and is acknowledged after its COMMIT.
 //!
 //! One disk flush serves as many logins as were waiting. The cache is told before the
-//! callers are, in the order of the transactions: see [`Cache::opened`].
+//! callers are, in the order of the transactions: see [`SessionCache::opened`].
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use crate::cache::Cache;
-use crate::config::MiniApp;
+use crate::cache::SessionCache;
 use crate::error::Error;
-use crate::store::batch::{Batch, Done};
-use crate::store::{
-    Ended, NewInfo, NewKey, NewLogin, NewPhone, Opened, Revoke, Rules, Visit, mysql, sqlite,
-};
+use crate::store::batch::{BatchResult, WriteBatch};
+use crate::store::rules::WriteRules;
+use crate::store::write_job::WriteJob;
+use crate::store::{mysql, sqlite};
 
 /// How many jobs share one transaction at most.
 const MAX_BATCH: usize = 512;
 
-/// Where the answer to a job goes.
-pub(crate) type Answer<T> = oneshot::Sender<Result<T, Error>>;
-
-/// Something to be written.
-pub(crate) enum Job {
-    LogIn(Box<NewLogin>, Answer<Opened>),
-    LogOut(Ended, Answer<bool>),
-    Revoke(Revoke, Answer<u64>),
-    Info(NewInfo, Answer<()>),
-    Phone(NewPhone, Answer<()>),
-    Key(NewKey, Answer<()>),
-    Visits(Vec<Visit>, Answer<()>),
-    Prune(i64, Answer<u64>),
-    MiniApp(Box<MiniApp>, i64, Answer<()>),
-    Close(Answer<()>),
-}
-
 /// The writing connection to a database.
-pub(crate) enum Desk {
-    Sqlite(sqlite::Desk),
-    Mysql(mysql::Desk),
+pub(crate) enum StoreWriteConn {
+    Sqlite(sqlite::SqliteWriteConn),
+    Mysql(mysql::MysqlWriteConn),
 }
 
-impl Desk {
+impl StoreWriteConn {
     /// Writes the batch in one transaction; on return it is on the disk.
-    async fn commit(&mut self, batch: &Arc<Batch>, rules: &Arc<Rules>) -> Result<Done, Error> {
+    async fn commit(
+        &mut self,
+        batch: &Arc<WriteBatch>,
+        rules: &Arc<WriteRules>,
+    ) -> Result<BatchResult, Error> {
         match self {
-            Self::Sqlite(desk) => desk.commit(batch, rules).await,
-            Self::Mysql(desk) => desk.commit(batch, rules).await,
+            Self::Sqlite(conn) => conn.commit(batch, rules).await,
+            Self::Mysql(conn) => conn.commit(batch, rules).await,
         }
     }
 
     async fn close(self) {
         match self {
-            Self::Sqlite(desk) => desk.close().await,
-            Self::Mysql(desk) => desk.close().await,
+            Self::Sqlite(conn) => conn.close().await,
+            Self::Mysql(conn) => conn.close().await,
         }
     }
 }
 
 /// The task that owns the writing connection.
-pub(crate) struct Writer {
-    pub(crate) desk: Desk,
-    pub(crate) queue: mpsc::Receiver<Job>,
-    pub(crate) cache: Arc<Cache>,
-    pub(crate) rules: Arc<Rules>,
+pub(crate) struct StoreWriter {
+    pub(crate) conn: StoreWriteConn,
+    pub(crate) queue: mpsc::Receiver<WriteJob>,
+    pub(crate) cache: Arc<SessionCache>,
+    pub(crate) rules: Arc<WriteRules>,
 }
 
-impl Writer {
+impl StoreWriter {
     /// Writes until the store is closed or nobody is left to ask.
     pub(crate) async fn run(mut self) {
         let mut closed = None;
@@ -75,10 +61,10 @@ impl Writer {
             let Some(first) = self.queue.recv().await else {
                 break;
             };
-            let mut batch = Batch::default();
+            let mut batch = WriteBatch::default();
             let mut next = Some(first);
             while let Some(job) = next.take() {
-                if let Job::Close(answer) = job {
+                if let WriteJob::Close(answer) = job {
                     // Whoever comes later is told that the store is closed.
                     self.queue.close();
                     closed = Some(answer);
@@ -92,36 +78,36 @@ impl Writer {
             self.write(batch).await;
         }
         while let Ok(job) = self.queue.try_recv() {
-            let mut batch = Batch::default();
+            let mut batch = WriteBatch::default();
             batch.add(job);
             self.write(batch).await;
         }
-        self.desk.close().await;
+        self.conn.close().await;
         if let Some(answer) = closed {
             drop(answer.send(Ok(())));
         }
     }
 
-    async fn write(&mut self, batch: Batch) {
+    async fn write(&mut self, batch: WriteBatch) {
         let mut waiting = vec![batch];
         while let Some(batch) = waiting.pop() {
             if batch.len() == 0 {
                 continue;
             }
             let batch = Arc::new(batch);
-            let written = self.desk.commit(&batch, &self.rules).await;
-            // The desk has given its share back, whatever happened.
+            let written = self.conn.commit(&batch, &self.rules).await;
+            // The conn has given its share back, whatever happened.
             let Ok(mut batch) = Arc::try_unwrap(batch) else {
                 continue;
             };
             match written {
                 Ok(done) => batch.acknowledge(done, &self.cache),
                 // Less of it may do: a login that is refused takes no other along.
-                Err(err) if mysql::refuses_data(&err) && batch.logins.len() > 1 => {
+                Err(err) if mysql::errors::refuses_data(&err) && batch.logins.len() > 1 => {
                     let later = batch.logins.split_off(batch.logins.len() / 2);
-                    waiting.push(Batch {
+                    waiting.push(WriteBatch {
                         logins: later,
-                        ..Batch::default()
+                        ..WriteBatch::default()
                     });
                     waiting.push(batch);
                 }
@@ -137,9 +123,12 @@ pub(crate) mod tests {
     use std::path::Path;
     use weappd_base::file_place::FilePlace;
 
-    use crate::session::Limits;
+    use tokio::sync::oneshot;
+
+    use crate::session_lifetime::SessionLifetime;
     use crate::skey::SkeyHash;
     use crate::store::sqlite;
+    use crate::store::writes::NewLogin;
     use crate::vault;
     use weappd_base::secret::Secret;
 
@@ -156,7 +145,7 @@ pub(crate) mod tests {
             device: None,
             address: None,
             now: 7,
-            limits: Limits {
+            limits: SessionLifetime {
                 login_secs: 10,
                 idle_secs: 10,
             },
@@ -182,21 +171,21 @@ pub(crate) mod tests {
         let mut answers = Vec::new();
         for n in 0..100 {
             let (answer, answered) = oneshot::channel();
-            let job = Job::LogIn(Box::new(login(n)), answer);
+            let job = WriteJob::LogIn(Box::new(login(n)), answer);
             assert!(jobs.try_send(job).is_ok());
             answers.push(answered);
         }
         drop(jobs);
-        let cache = Arc::new(Cache::new(1 << 20));
-        let writer = Writer {
-            desk: Desk::Sqlite(sqlite::Desk::new(
+        let cache = Arc::new(SessionCache::new(1 << 20));
+        let writer = StoreWriter {
+            conn: StoreWriteConn::Sqlite(sqlite::SqliteWriteConn::new(
                 &path,
                 std::time::Duration::from_secs(1),
                 FilePlace::of(&path).expect("a file"),
             )),
             queue,
             cache: Arc::clone(&cache),
-            rules: Arc::new(Rules {
+            rules: Arc::new(WriteRules {
                 max_sessions: 8,
                 keys_kept: 3,
                 vault: vault::tests::vault(),

@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use serde_json::json;
 use weappd_session::http::avatar_router;
-use weappd_session::{Identity, KeepPictures, PictureFault};
+use weappd_session::{PictureError, PictureStore, UserIdentity};
 
 use crate::world::{APP, Answer, OTHER_APP, World, send};
 
@@ -21,16 +21,16 @@ struct Album {
     kept: Mutex<Vec<String>>,
     removed: Mutex<Vec<String>>,
     tidied: Mutex<Vec<String>>,
-    fail: Mutex<Option<PictureFault>>,
+    fail: Mutex<Option<PictureError>>,
 }
 
-impl KeepPictures for Album {
+impl PictureStore for Album {
     fn keep<'a>(
         &'a self,
-        whose: &'a Identity,
+        whose: &'a UserIdentity,
         _: &'a Parts,
         body: Body,
-    ) -> BoxFuture<'a, Result<String, PictureFault>> {
+    ) -> BoxFuture<'a, Result<String, PictureError>> {
         Box::pin(async move {
             if let Some(fault) = self.fail.lock().take() {
                 return Err(fault);
@@ -43,12 +43,12 @@ impl KeepPictures for Album {
         })
     }
 
-    fn remove<'a>(&'a self, whose: &'a Identity, url: &'a str) -> BoxFuture<'a, ()> {
+    fn remove<'a>(&'a self, whose: &'a UserIdentity, url: &'a str) -> BoxFuture<'a, ()> {
         self.removed.lock().push(format!("{} {url}", whose.openid));
         Box::pin(std::future::ready(()))
     }
 
-    fn tidy<'a>(&'a self, whose: &'a Identity, shown: Option<&'a str>) -> BoxFuture<'a, ()> {
+    fn tidy<'a>(&'a self, whose: &'a UserIdentity, shown: Option<&'a str>) -> BoxFuture<'a, ()> {
         let shown = shown.unwrap_or("nothing");
         self.tidied.lock().push(format!("{} {shown}", whose.openid));
         Box::pin(std::future::ready(()))
@@ -65,7 +65,7 @@ impl Studio {
     async fn new() -> Self {
         let world = World::new().await;
         let album = Arc::new(Album::default());
-        let pictures: Arc<dyn KeepPictures> = Arc::<Album>::clone(&album);
+        let pictures: Arc<dyn PictureStore> = Arc::<Album>::clone(&album);
         let appids = [APP.to_owned()];
         let router = avatar_router(world.sessions.clone(), &appids, pictures);
         Self {
@@ -135,19 +135,19 @@ async fn what_is_not_kept_is_said_and_changes_nothing() {
     let before = studio.world.user(&skey).await;
     for (fault, status, code) in [
         (
-            PictureFault::TooLarge { limit: 7 },
+            PictureError::TooLarge { limit: 7 },
             413,
             "picture_too_large",
         ),
         (
-            PictureFault::NotOne { found: "x".into() },
+            PictureError::NotOne { found: "x".into() },
             415,
             "not_a_picture",
         ),
-        (PictureFault::Form("no file".into()), 400, "bad_request"),
-        (PictureFault::TooSlow, 408, "body_too_slow"),
-        (PictureFault::Full, 507, "no_space"),
-        (PictureFault::House, 503, "store_failed"),
+        (PictureError::Form("no file".into()), 400, "bad_request"),
+        (PictureError::TooSlow, 408, "body_too_slow"),
+        (PictureError::Full, 507, "no_space"),
+        (PictureError::Internal, 503, "store_failed"),
     ] {
         *studio.album.fail.lock() = Some(fault.clone());
         let answer = studio.put(&skey, "p").await;

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
-use weappd_session::Denied;
+use weappd_session::AuthError;
 
 use crate::wechat::user_data;
 use crate::world::{APP, World};
@@ -69,7 +69,7 @@ async fn memory_answers_without_the_store() {
     let mut world = World::new().await;
     let skey = world.log_in("c1", "o1").await;
     let headers = shown(&skey);
-    let known = world.sessions.recall_headers(&headers);
+    let known = world.sessions.check_headers_in_cache(&headers);
     assert_eq!(
         known
             .expect("in memory since the login")
@@ -78,20 +78,20 @@ async fn memory_answers_without_the_store() {
         "o1"
     );
     world.restart().await;
-    assert!(world.sessions.recall_headers(&headers).is_none());
+    assert!(world.sessions.check_headers_in_cache(&headers).is_none());
     let asked = world.sessions.check_headers(&headers).await.expect("valid");
-    let known = world.sessions.recall_headers(&headers);
+    let known = world.sessions.check_headers_in_cache(&headers);
     assert_eq!(
         known.expect("in memory since the check").expect("valid"),
         asked
     );
     let denied = world.sessions.check_headers(&HeaderMap::new()).await;
-    assert!(matches!(denied, Err(Denied::Missing)));
+    assert!(matches!(denied, Err(AuthError::Missing)));
     let unknown = shown(&"0".repeat(64));
     let denied = world.sessions.check_headers(&unknown).await;
-    assert!(matches!(denied, Err(Denied::Unknown)));
+    assert!(matches!(denied, Err(AuthError::Unknown)));
     assert!(
-        world.sessions.recall_headers(&unknown).is_none(),
+        world.sessions.check_headers_in_cache(&unknown).is_none(),
         "what is unknown fills no memory"
     );
 }

@@ -9,12 +9,12 @@ use axum::{Extension, Json, Router};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use weappd_session::Identity;
+use weappd_session::UserIdentity;
 use weappd_session::http::require_login;
 
 use crate::world::{APP, OTHER_APP, World, send};
 
-async fn who(Extension(identity): Extension<Arc<Identity>>) -> Json<Value> {
+async fn who(Extension(identity): Extension<Arc<UserIdentity>>) -> Json<Value> {
     Json(json!({"openid": identity.openid, "appid": identity.appid}))
 }
 

@@ -17,7 +17,7 @@ use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Tasks, Work};
 use weappd_session::http::{SiteChoice, control_router, public_router, rpc_router, sign_router};
-use weappd_session::{Config, Error, MiniApp, Sessions, SessionsParts};
+use weappd_session::{Config, Error, MiniApp, SessionParts, SessionService};
 use weappd_wechat::Calls;
 use weappd_wechat::Client;
 
@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) wechat: FakeWechat,
     pub(crate) hand: ManualClock,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: SessionService,
     pub(crate) tap: TrafficTap,
     client: Client,
     clock: Clock,
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Opens the sessions of a directory, beside those that are open.
-    pub(crate) async fn open_at(&self, dir: &Path) -> Result<Sessions, Error> {
+    pub(crate) async fn open_at(&self, dir: &Path) -> Result<SessionService, Error> {
         open(
             dir,
             (&self.config, &self.mini_apps),
@@ -142,7 +142,7 @@ impl World {
 
     /// Opens the sessions of another store.
     #[allow(dead_code, reason = "stores differ for some tests only")]
-    pub(crate) async fn open_with(&self, store: &str) -> Result<Sessions, Error> {
+    pub(crate) async fn open_with(&self, store: &str) -> Result<SessionService, Error> {
         let config = Config {
             store: store.to_owned(),
             ..self.config.clone()
@@ -252,8 +252,8 @@ async fn open(
     client: &Client,
     clock: &Clock,
     (tap, calls): (&TrafficTap, &Option<Arc<dyn Calls>>),
-) -> Result<Sessions, Error> {
-    Sessions::open(SessionsParts {
+) -> Result<SessionService, Error> {
+    SessionService::open(SessionParts {
         config: config.clone(),
         data_dir: dir.to_owned(),
         mini_apps: mini_apps.to_vec(),

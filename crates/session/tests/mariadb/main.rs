@@ -11,7 +11,7 @@ mod cauth;
 mod migrate;
 mod outage;
 mod shared;
-mod shelf;
+mod shared_values;
 
 #[path = "../it/check.rs"]
 mod check;

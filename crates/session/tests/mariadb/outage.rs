@@ -150,10 +150,10 @@ async fn a_server_that_was_killed_comes_back_with_all_that_was_acknowledged() {
     }
     let _again = server.start(&[]);
     skeys.push(log_in_at_last(&world).await);
-    world.sessions.flush().await.expect("the visits were kept");
+    world.sessions.flush().await.expect("the visits were value");
     world.restart().await;
     for skey in &skeys {
-        assert_eq!(world.user(skey).await["code"], 0, "acknowledged, so kept");
+        assert_eq!(world.user(skey).await["code"], 0, "acknowledged, so value");
     }
 }
 
@@ -199,19 +199,22 @@ async fn the_way_to_the_server_may_be_encrypted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nodes_share_is_refused_soon_while_the_server_is_gone() {
     let (_backend, server, world) = world(60_000).await;
-    let shelf = world.sessions.shelf().expect("nodes can share MariaDB");
-    let held = shelf.hold("a", Duration::from_mins(10)).await;
+    let values = world
+        .sessions
+        .shared_values()
+        .expect("nodes can share MariaDB");
+    let held = values.lease("a", Duration::from_mins(10)).await;
     held.expect("holds");
     server.signal(Signal::STOP);
     let asked = FairTimer::start();
-    shelf.look("a").await.expect_err("keeps silent");
+    values.read("a").await.expect_err("keeps silent");
     assert!(
         asked.fair() < Duration::from_secs(10),
         "not the minute of a login"
     );
     server.signal(Signal::CONT);
     for turn in 0.. {
-        if shelf.look("a").await.is_ok() {
+        if values.read("a").await.is_ok() {
             break;
         }
         assert!(turn < 100, "it never came back");

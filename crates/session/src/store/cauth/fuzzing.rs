@@ -4,7 +4,8 @@
 use serde_json::{Map, Value};
 
 use crate::fuzzing::has_fraction;
-use crate::store::cauth::{Cauth, user_info};
+use crate::store::cauth::tables::CauthTables;
+use crate::store::cauth::user_info;
 
 /// The JSON text of a column.
 pub(crate) fn read(column: &str) -> Option<String> {
@@ -23,7 +24,7 @@ pub(crate) fn write(shape: usize, length: i64, json: &str) {
     }
     // As the room itself writes it.
     let json = Value::Object(said.clone()).to_string();
-    let tables = Cauth {
+    let tables = CauthTables {
         is_wafer2: shape > 0,
         appid: "wx1".to_owned(),
         has_apps: true,

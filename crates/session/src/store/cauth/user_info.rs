@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::store::cauth::Cauth;
+use crate::store::cauth::tables::CauthTables;
 
 /// What is kept first when not all fits.
 const FIRST: [&str; 9] = [
@@ -39,7 +39,7 @@ pub(crate) fn unionid(column: &str) -> Option<String> {
 }
 
 /// The user object as it fits the column: all of it, or the fields that do.
-pub(crate) fn write(tables: &Cauth, json: &str) -> String {
+pub(crate) fn write(tables: &CauthTables, json: &str) -> String {
     let whole = encode(tables, json);
     if fits(tables, &whole) {
         return whole;
@@ -64,11 +64,11 @@ pub(crate) fn write(tables: &Cauth, json: &str) -> String {
     best
 }
 
-fn fits(tables: &Cauth, text: &str) -> bool {
+fn fits(tables: &CauthTables, text: &str) -> bool {
     text.chars().count() <= tables.info_length
 }
 
-fn encode(tables: &Cauth, json: &str) -> String {
+fn encode(tables: &CauthTables, json: &str) -> String {
     if !tables.is_wafer2 {
         return STANDARD.encode(json);
     }
@@ -94,8 +94,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn tables(is_wafer2: bool, last_letter: u32) -> Cauth {
-        Cauth {
+    fn tables(is_wafer2: bool, last_letter: u32) -> CauthTables {
+        CauthTables {
             is_wafer2,
             appid: "wx1".to_owned(),
             has_apps: true,
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    fn shapes() -> [Cauth; 4] {
+    fn shapes() -> [CauthTables; 4] {
         [
             tables(false, 0x10_ffff),
             tables(true, 0x10_ffff),

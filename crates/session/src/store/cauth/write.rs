@@ -5,31 +5,41 @@ use std::sync::Arc;
 
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
-use crate::session::{Found, Session};
+use crate::session::CachedSession;
 use crate::skey::SkeyHash;
-use crate::store::batch::{Batch, Done};
-use crate::store::cauth::{Cauth, ENDED, user_info};
-use crate::store::{Ended, NewKey, NewLogin, Opened, Revoke, Rules, Visit};
+use crate::store::batch::{BatchResult, WriteBatch};
+use crate::store::cauth::tables::{CauthTables, ENDED};
+use crate::store::cauth::user_info;
+use crate::store::from_row::impl_from_row;
+use crate::store::records::{LastVisit, SessionRow};
+use crate::store::rules::WriteRules;
+use crate::store::writes::{EndedSession, NewKey, NewLogin, OpenedSession, RevokeScope};
 
 /// A user's row, as it is found or as this transaction leaves it.
-struct Row {
+struct LockedRow {
     id: i64,
+    openid: String,
     uuid: String,
     skey: String,
     info: String,
 }
 
-/// id, openid, uuid, skey, user object.
-type UserRow = (i64, String, String, String, String);
+impl_from_row!(LockedRow {
+    id,
+    openid,
+    uuid,
+    skey,
+    info
+});
 
 /// Writes all jobs, inside the caller's transaction.
 pub(crate) async fn write(
-    batch: &Batch,
+    batch: &WriteBatch,
     change: &mut MySqlConnection,
-    tables: &Cauth,
-    rules: &Rules,
-) -> Result<Done, sqlx::Error> {
-    let mut done = Done::default();
+    tables: &CauthTables,
+    rules: &WriteRules,
+) -> Result<BatchResult, sqlx::Error> {
+    let mut done = BatchResult::default();
     if !batch.logins.is_empty() {
         write_logins(batch, change, tables, &mut done).await?;
     }
@@ -73,9 +83,9 @@ pub(crate) async fn write(
 /// The rows of the openids, locked until the transaction ends.
 async fn rows(
     change: &mut MySqlConnection,
-    tables: &Cauth,
+    tables: &CauthTables,
     openids: &[&String],
-) -> Result<HashMap<String, Row>, sqlx::Error> {
+) -> Result<HashMap<String, LockedRow>, sqlx::Error> {
     let id = if tables.is_wafer2 {
         "0"
     } else {
@@ -89,26 +99,16 @@ async fn rows(
         list.push_bind(*openid);
     }
     query.push(") FOR UPDATE");
-    let rows: Vec<UserRow> = query.build_query_as().fetch_all(&mut *change).await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, openid, uuid, skey, info)| {
-            let row = Row {
-                id,
-                uuid,
-                skey,
-                info,
-            };
-            (openid, row)
-        })
-        .collect())
+    let rows: Vec<LockedRow> = query.build_query_as().fetch_all(&mut *change).await?;
+    let by_openid = rows.into_iter().map(|row| (row.openid.clone(), row));
+    Ok(by_openid.collect())
 }
 
 async fn write_logins(
-    batch: &Batch,
+    batch: &WriteBatch,
     change: &mut MySqlConnection,
-    tables: &Cauth,
-    done: &mut Done,
+    tables: &CauthTables,
+    done: &mut BatchResult,
 ) -> Result<(), sqlx::Error> {
     let mut openids: Vec<_> = batch
         .logins
@@ -124,7 +124,7 @@ async fn write_logins(
         let before = users.remove(&login.openid);
         let is_new_user = before.as_ref().is_none_or(|row| row.uuid == login.new_id);
         let row = put(login, before, change, tables).await?;
-        let found = Found {
+        let found = SessionRow {
             seq: row.id,
             created: login.now,
             last_visit: login.now,
@@ -137,10 +137,10 @@ async fn write_logins(
             phone: None,
         };
         users.insert(login.openid.clone(), row);
-        done.opened.push(Opened {
+        done.opened.push(OpenedSession {
             is_new_user,
             is_kept: false,
-            session: Arc::new(Session::new(login.hash, found, login.limits)),
+            session: Arc::new(CachedSession::new(login.hash, found, login.limits)),
         });
         done.stale.push(login.hash);
     }
@@ -155,10 +155,10 @@ async fn write_logins(
 /// Writes one login into the user's row, or makes the row.
 async fn put(
     login: &NewLogin,
-    before: Option<Row>,
+    before: Option<LockedRow>,
     change: &mut MySqlConnection,
-    tables: &Cauth,
-) -> Result<Row, sqlx::Error> {
+    tables: &CauthTables,
+) -> Result<LockedRow, sqlx::Error> {
     let key = Some(login.session_key.expose()).filter(|key| key.len() <= tables.key_length);
     let info = match (&login.user_info, &before) {
         (Some(info), _) => user_info::write(tables, info),
@@ -192,8 +192,9 @@ async fn put(
         .execute(&mut *change)
         .await?;
     let made = i64::try_from(outcome.last_insert_id()).unwrap_or(0);
-    Ok(Row {
+    Ok(LockedRow {
         id: before.as_ref().map_or(made, |row| row.id),
+        openid: login.openid.clone(),
         uuid: uuid.clone(),
         skey: login.skey.expose().to_owned(),
         info,
@@ -204,7 +205,7 @@ async fn put(
 async fn put_key(
     new: &NewKey,
     change: &mut MySqlConnection,
-    tables: &Cauth,
+    tables: &CauthTables,
 ) -> Result<(), sqlx::Error> {
     let key = Some(new.session_key.expose()).filter(|key| key.len() <= tables.key_length);
     let sql = "UPDATE cSessionInfo SET session_key = ?, create_time = create_time, \
@@ -226,10 +227,10 @@ fn tells_more(login: &NewLogin, info: &str) -> bool {
 /// Ends a session: its row gets an skey that nobody is told, and the time long ago that
 /// ends it for the old server too.
 async fn log_out(
-    ended: &Ended,
+    ended: &EndedSession,
     change: &mut MySqlConnection,
-    tables: &Cauth,
-    rules: &Rules,
+    tables: &CauthTables,
+    rules: &WriteRules,
 ) -> Result<bool, sqlx::Error> {
     let openid = &ended.who.openid;
     let rows = rows(change, tables, &[openid]).await?;
@@ -242,24 +243,24 @@ async fn log_out(
 }
 
 async fn revoke(
-    which: &Revoke,
+    which: &RevokeScope,
     change: &mut MySqlConnection,
-    tables: &Cauth,
-    rules: &Rules,
-    done: &mut Done,
+    tables: &CauthTables,
+    rules: &WriteRules,
+    done: &mut BatchResult,
 ) -> Result<(), sqlx::Error> {
     let (column, value) = match which {
-        Revoke::One(_) if tables.is_wafer2 => {
+        RevokeScope::One(_) if tables.is_wafer2 => {
             done.revoked.push(0);
             return Ok(());
         }
-        Revoke::One(seq) => ("id", seq.to_string()),
-        Revoke::User { appid, .. } if *appid != tables.appid => {
+        RevokeScope::One(seq) => ("id", seq.to_string()),
+        RevokeScope::User { appid, .. } if *appid != tables.appid => {
             done.revoked.push(0);
             return Ok(());
         }
-        Revoke::User { openid, .. } => ("open_id", openid.clone()),
-        Revoke::All => {
+        RevokeScope::User { openid, .. } => ("open_id", openid.clone()),
+        RevokeScope::All => {
             done.all_stale = true;
             ("'all'", "all".to_owned())
         }
@@ -281,7 +282,7 @@ async fn end(
     column: &'static str,
     value: &str,
     change: &mut MySqlConnection,
-    rules: &Rules,
+    rules: &WriteRules,
 ) -> Result<u64, sqlx::Error> {
     let mut query = QueryBuilder::<MySql>::new("UPDATE cSessionInfo SET skey = SHA2(CONCAT(");
     query
@@ -301,7 +302,7 @@ async fn end(
 
 /// `create_time` is named because some of these tables set it at every change. What was
 /// ended is not visited.
-async fn put_visit(visit: &Visit, change: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+async fn put_visit(visit: &LastVisit, change: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     let sql = "UPDATE cSessionInfo SET create_time = create_time, \
             last_visit_time = GREATEST(last_visit_time, FROM_UNIXTIME(?)) \
         WHERE open_id = ? AND uuid = ? AND last_visit_time > FROM_UNIXTIME(?)";

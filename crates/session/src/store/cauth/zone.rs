@@ -13,14 +13,14 @@ const BLUR_SECS: i64 = 1800;
 
 /// What is known of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Zones {
+pub(crate) struct ClockZones {
     /// How far the database's zone is ahead of UTC; none if it cannot be told.
     database_secs: Option<i64>,
     /// How far the newest of some rows of the old server is ahead of now.
     newest_secs: Option<i64>,
 }
 
-impl Zones {
+impl ClockZones {
     /// Asks the database.
     pub(crate) async fn of(conn: &mut MySqlConnection) -> Result<Self, sqlx::Error> {
         let sql = "SELECT CAST(TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), \
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn advice(database_secs: Option<i64>, newest_secs: Option<i64>) -> Option<String> {
-        Zones {
+        ClockZones {
             database_secs,
             newest_secs,
         }

@@ -11,10 +11,14 @@ use quick_cache::sync::Cache;
 use sqlx::MySqlConnection;
 
 use crate::skey::SkeyHash;
-use crate::store::batch::{Batch, Done, SessionRow, UserRow, Users, beyond, key, named, rank};
-use crate::store::mysql::text::Sql;
-use crate::store::{NewLogin, Rules};
-use crate::vault::{Matter, Owner};
+use crate::store::batch::{
+    BatchResult, BatchUser, BatchUsers, RankedSession, WriteBatch, beyond, key, rank,
+};
+use crate::store::from_row::impl_from_row;
+use crate::store::mysql::text::SqlText;
+use crate::store::rules::WriteRules;
+use crate::store::writes::NewLogin;
+use crate::vault::{SecretKind, SecretOwner};
 
 /// How many users one statement writes: a user object may have 24 KB, and a server need not
 /// take more than 4 MB at once.
@@ -25,23 +29,23 @@ const REMEMBERED: usize = 65_536;
 
 /// The rows of users who logged in lately: they need not be looked for. Each is proven when
 /// it is read.
-pub(crate) struct Ids(Cache<(String, String), i64>);
+pub(crate) struct UserIdCache(Cache<(String, String), i64>);
 
-impl Default for Ids {
+impl Default for UserIdCache {
     fn default() -> Self {
         Self(Cache::new(REMEMBERED))
     }
 }
 
 /// The rows of a batch's users by their names.
-type Of = HashMap<(String, String), i64>;
+type UserIds = HashMap<(String, String), i64>;
 
 /// Writes the batch's logins, inside the caller's transaction, which has done nothing yet.
 pub(crate) async fn write(
-    batch: &Batch,
+    batch: &WriteBatch,
     change: &mut MySqlConnection,
-    (rules, ids): (&Rules, &Ids),
-    done: &mut Done,
+    (rules, ids): (&WriteRules, &UserIdCache),
+    done: &mut BatchResult,
 ) -> Result<(), sqlx::Error> {
     let logins = in_order(batch);
     let of = rows_of(&logins, ids, change).await?;
@@ -63,10 +67,10 @@ pub(crate) async fn write(
         .filter_map(|name| rows.users.get(name))
         .map(|user| user.row)
         .collect();
-    let stale = rows.sessions.iter().filter(|row| news.contains(&row.2));
-    done.stale.extend(stale.map(|row| row.1));
+    let stale = rows.sessions.iter().filter(|row| news.contains(&row.user));
+    done.stale.extend(stale.map(|row| row.hash));
     let (sessions, dropped) = rank(rows.sessions, rules.max_sessions);
-    let mut sql = Sql::new();
+    let mut sql = SqlText::new();
     for changed in changed.chunks(USERS) {
         put_changes(&mut sql, changed, &rows.users)?;
         if sql.is_long() {
@@ -92,7 +96,7 @@ pub(crate) async fn write(
     Ok(())
 }
 
-fn drop_rows(sql: &mut Sql, from: &'static str, seqs: &[i64]) {
+fn drop_rows(sql: &mut SqlText, from: &'static str, seqs: &[i64]) {
     if !seqs.is_empty() {
         sql.words(from).numbers(seqs).words("); ");
     }
@@ -100,7 +104,7 @@ fn drop_rows(sql: &mut Sql, from: &'static str, seqs: &[i64]) {
 
 /// The logins in one order everywhere: nodes that log the same users in do not wait in a
 /// circle.
-fn in_order(batch: &Batch) -> Vec<&NewLogin> {
+fn in_order(batch: &WriteBatch) -> Vec<&NewLogin> {
     let mut logins: Vec<_> = batch.logins.iter().map(|(login, _)| login).collect();
     logins.sort_by(|a, b| (&a.appid, &a.openid).cmp(&(&b.appid, &b.openid)));
     logins
@@ -110,10 +114,10 @@ fn in_order(batch: &Batch) -> Vec<&NewLogin> {
 /// anew after a look: what it reads later is read when the users' rows are its own.
 async fn rows_of(
     logins: &[&NewLogin],
-    ids: &Ids,
+    ids: &UserIdCache,
     change: &mut MySqlConnection,
-) -> Result<Of, sqlx::Error> {
-    let (mut of, mut unknown) = (Of::new(), Vec::new());
+) -> Result<UserIds, sqlx::Error> {
+    let (mut of, mut unknown) = (UserIds::new(), Vec::new());
     for login in logins {
         let name = key(login);
         match ids.0.get(&name) {
@@ -126,7 +130,7 @@ async fn rows_of(
     if unknown.is_empty() {
         return Ok(of);
     }
-    let mut sql = Sql::new();
+    let mut sql = SqlText::new();
     select_ids(&mut sql, &unknown);
     sql.words("; COMMIT; BEGIN");
     let rows: Vec<(i64, String, String)> = sql.fetch(&mut *change).await?;
@@ -136,7 +140,7 @@ async fn rows_of(
     }
     unknown.retain(|login| !of.contains_key(&key(login)));
     for strangers in unknown.chunks(USERS) {
-        let mut sql = Sql::new();
+        let mut sql = SqlText::new();
         put_strangers(&mut sql, strangers);
         select_ids(&mut sql, strangers);
         // As it stands now, and not yet for the reads to come.
@@ -151,7 +155,7 @@ async fn rows_of(
     Ok(of)
 }
 
-fn put_strangers(sql: &mut Sql, strangers: &[&NewLogin]) {
+fn put_strangers(sql: &mut SqlText, strangers: &[&NewLogin]) {
     sql.words(
         "INSERT INTO weappd_users \
             (appid, openid, unionid, id, user_info, created, last_login) VALUES ",
@@ -173,7 +177,7 @@ fn put_strangers(sql: &mut Sql, strangers: &[&NewLogin]) {
     );
 }
 
-fn select_ids(sql: &mut Sql, logins: &[&NewLogin]) {
+fn select_ids(sql: &mut SqlText, logins: &[&NewLogin]) {
     let mut by_app: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for login in logins {
         let openids = by_app.entry(&login.appid).or_default();
@@ -193,40 +197,53 @@ fn select_ids(sql: &mut Sql, logins: &[&NewLogin]) {
 
 /// What a batch's users are and have after it was put.
 #[derive(Default)]
-struct Rows {
-    users: Users,
-    sessions: Vec<SessionRow>,
+struct BatchRows {
+    users: BatchUsers,
+    sessions: Vec<RankedSession>,
     keys: Vec<(i64, i64)>,
 }
 
-/// A user as in [`UserRow`], sessions, keys, and the newest session before.
-type PutRow = (
-    i64,
-    String,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-    Option<Vec<u8>>,
-    Option<Vec<u8>>,
-    Option<String>,
-    i64,
-);
+/// What a user is and has, and the newest session of all before this batch.
+struct UserBundle {
+    user: i64,
+    appid: String,
+    openid: String,
+    unionid: Option<String>,
+    id: String,
+    info: Option<String>,
+    phone: Option<Vec<u8>>,
+    sessions: Option<Vec<u8>>,
+    keys: Option<String>,
+    newest: i64,
+}
+
+impl_from_row!(UserBundle {
+    user,
+    appid,
+    openid,
+    unionid,
+    id,
+    info,
+    phone,
+    sessions,
+    keys,
+    newest
+});
 
 /// The bytes of a session as it is read: its hash, and its `seq` in 19 digits.
 const SESSION: usize = 32 + 19;
 
 /// Puts sessions and keys; reads what each user is and has then.
 async fn put(
-    batch: &Batch,
-    of: &Of,
-    rules: &Rules,
+    batch: &WriteBatch,
+    of: &UserIds,
+    rules: &WriteRules,
     change: &mut MySqlConnection,
-) -> Result<Rows, sqlx::Error> {
+) -> Result<BatchRows, sqlx::Error> {
     let mut users: Vec<i64> = of.values().copied().collect();
     users.sort_unstable();
     let newest = batch.logins.iter().map(|(login, _)| login.now).max();
-    let mut sql = Sql::new();
+    let mut sql = SqlText::new();
     // Locks the rows of all the users, and no others: who comes next waits here.
     sql.words("UPDATE weappd_users FORCE INDEX (PRIMARY) SET last_login = ")
         .number(newest.unwrap_or_default())
@@ -249,32 +266,43 @@ async fn put(
         )
         .numbers(&users)
         .words(")");
-    let mut rows = Rows::default();
+    let mut rows = BatchRows::default();
     let mut before = 0;
-    for row in sql.fetch::<PutRow>(&mut *change).await? {
-        let (user, appid, openid, unionid, id, info, phone, sessions, keys, newest) = row;
-        before = newest;
-        rows.add(user, sessions.as_deref(), keys.as_deref());
-        let row: UserRow = (user, appid, openid, unionid, id, info, phone);
-        rows.users.extend([named(row)]);
+    for row in sql.fetch::<UserBundle>(&mut *change).await? {
+        before = row.newest;
+        rows.add(row.user, row.sessions.as_deref(), row.keys.as_deref());
+        let user = BatchUser {
+            row: row.user,
+            unionid: row.unionid,
+            id: row.id,
+            info: row.info,
+            phone: row.phone,
+        };
+        rows.users.insert((row.appid, row.openid), user);
     }
     rows.date(batch, before, change).await?;
     Ok(rows)
 }
 
-impl Rows {
+impl BatchRows {
     /// Adds the sessions and the keys of a user, newest first.
     fn add(&mut self, user: i64, sessions: Option<&[u8]>, keys: Option<&str>) {
         let (sessions, _) = sessions.unwrap_or_default().as_chunks::<SESSION>();
-        let mut found: Vec<SessionRow> = sessions
+        let mut found: Vec<RankedSession> = sessions
             .iter()
             .filter_map(|session| {
                 let (hash, seq) = session.split_first_chunk()?;
                 let seq = str::from_utf8(seq).ok()?.parse().ok()?;
-                Some((seq, SkeyHash(*hash), user, 0, 0))
+                Some(RankedSession {
+                    seq,
+                    hash: SkeyHash(*hash),
+                    user,
+                    created: 0,
+                    last_visit: 0,
+                })
             })
             .collect();
-        found.sort_unstable_by_key(|row| Reverse(row.0));
+        found.sort_unstable_by_key(|row| Reverse(row.seq));
         self.sessions.append(&mut found);
         let mut found: Vec<(i64, i64)> = keys
             .unwrap_or_default()
@@ -293,7 +321,7 @@ impl Rows {
     /// `before`. Of others nothing is told.
     async fn date(
         &mut self,
-        batch: &Batch,
+        batch: &WriteBatch,
         before: i64,
         change: &mut MySqlConnection,
     ) -> Result<(), sqlx::Error> {
@@ -301,17 +329,17 @@ impl Rows {
         let put: HashMap<_, _> = logins.map(|(login, _)| (login.hash, login.now)).collect();
         let mut repeated = Vec::new();
         for row in &mut self.sessions {
-            if let Some(now) = put.get(&row.1) {
-                (row.3, row.4) = (*now, *now);
-                if row.0 <= before {
-                    repeated.push(row.0);
+            if let Some(now) = put.get(&row.hash) {
+                (row.created, row.last_visit) = (*now, *now);
+                if row.seq <= before {
+                    repeated.push(row.seq);
                 }
             }
         }
         if repeated.is_empty() {
             return Ok(());
         }
-        let mut sql = Sql::new();
+        let mut sql = SqlText::new();
         sql.words("SELECT seq, created, last_visit FROM weappd_sessions WHERE seq IN (")
             .numbers(&repeated)
             .words(")");
@@ -321,8 +349,8 @@ impl Rows {
             .map(|row| (row.0, (row.1, row.2)))
             .collect();
         for row in &mut self.sessions {
-            if let Some(dates) = dates.get(&row.0) {
-                (row.3, row.4) = *dates;
+            if let Some(dates) = dates.get(&row.seq) {
+                (row.created, row.last_visit) = *dates;
             }
         }
         Ok(())
@@ -330,7 +358,7 @@ impl Rows {
 }
 
 /// Takes over what the logins tell of their users; gives the users of whom that is news.
-fn renew(logins: &[&NewLogin], users: &mut Users) -> Vec<(String, String)> {
+fn renew(logins: &[&NewLogin], users: &mut BatchUsers) -> Vec<(String, String)> {
     let mut changed = Vec::new();
     for login in logins {
         let name = key(login);
@@ -352,9 +380,9 @@ fn renew(logins: &[&NewLogin], users: &mut Users) -> Vec<(String, String)> {
 
 /// The rows are there: of what is put only the two columns count.
 fn put_changes(
-    sql: &mut Sql,
+    sql: &mut SqlText,
     changed: &[(String, String)],
-    users: &Users,
+    users: &BatchUsers,
 ) -> Result<(), sqlx::Error> {
     let changed = changed.iter().map(|name| {
         let user = users.get(name).ok_or(sqlx::Error::RowNotFound)?;
@@ -384,7 +412,7 @@ fn put_changes(
     Ok(())
 }
 
-fn put_sessions(sql: &mut Sql, batch: &Batch, of: &Of) -> Result<(), sqlx::Error> {
+fn put_sessions(sql: &mut SqlText, batch: &WriteBatch, of: &UserIds) -> Result<(), sqlx::Error> {
     let logins = with_users(batch, of)?;
     sql.words(
         "INSERT INTO weappd_sessions \
@@ -401,17 +429,22 @@ fn put_sessions(sql: &mut Sql, batch: &Batch, of: &Of) -> Result<(), sqlx::Error
     Ok(())
 }
 
-fn put_keys(sql: &mut Sql, batch: &Batch, of: &Of, rules: &Rules) -> Result<(), sqlx::Error> {
+fn put_keys(
+    sql: &mut SqlText,
+    batch: &WriteBatch,
+    of: &UserIds,
+    rules: &WriteRules,
+) -> Result<(), sqlx::Error> {
     let logins = with_users(batch, of)?;
     sql.words("INSERT INTO weappd_session_keys (user, fingerprint, sealed, given) VALUES ")
         .list(logins, |sql, (login, user)| {
-            let owner = Owner {
+            let owner = SecretOwner {
                 appid: &login.appid,
                 openid: &login.openid,
             };
             let key = &login.session_key;
             let name = rules.vault.fingerprint(key);
-            let sealed = rules.vault.seal(Matter::SessionKey, owner, key);
+            let sealed = rules.vault.seal(SecretKind::SessionKey, owner, key);
             sql.words("(").number(user).words(", ").bytes(&name);
             sql.words(", ").bytes(&sealed).words(", ");
             sql.number(login.now).words(")");
@@ -421,7 +454,10 @@ fn put_keys(sql: &mut Sql, batch: &Batch, of: &Of, rules: &Rules) -> Result<(), 
 }
 
 /// Each login with the row of its user.
-fn with_users<'a>(batch: &'a Batch, of: &Of) -> Result<Vec<(&'a NewLogin, i64)>, sqlx::Error> {
+fn with_users<'a>(
+    batch: &'a WriteBatch,
+    of: &UserIds,
+) -> Result<Vec<(&'a NewLogin, i64)>, sqlx::Error> {
     let logins = batch.logins.iter().map(|(login, _)| {
         let user = of.get(&key(login)).ok_or(sqlx::Error::RowNotFound)?;
         Ok((login, *user))

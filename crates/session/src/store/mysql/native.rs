@@ -7,14 +7,17 @@ use sqlx::{MySqlConnection, MySqlPool};
 use weappd_base::secret::Secret;
 
 use crate::config::MiniApp;
-use crate::identity::Identity;
-use crate::session::{Found, FoundRow};
-use crate::store::batch::{Batch, Done, beyond, hashes};
-use crate::store::mysql::logins::{self, Ids};
-use crate::store::mysql::text::Sql;
-use crate::store::sqlite::{KnownRow, ListedRow, known, registered, unsealed};
-use crate::store::{Known, Listed, NewKey, NewPhone, Revoke, Rules, Visit, Wanted};
-use crate::vault::{Matter, Owner};
+use crate::identity::UserIdentity;
+use crate::store::batch::{BatchResult, WriteBatch, beyond, hashes};
+use crate::store::mysql::logins::{self, UserIdCache};
+use crate::store::mysql::text::SqlText;
+use crate::store::records::{
+    LastVisit, SessionLookup, SessionRecord, SessionRow, UserRecord, UserRow,
+};
+use crate::store::rules::WriteRules;
+use crate::store::sealed_columns::{registered, unsealed};
+use crate::store::writes::{NewKey, NewPhone, RevokeScope};
+use crate::vault::{SecretKind, SecretOwner};
 
 const FIND: &str = include_str!("../../../schema/mysql/find_session.sql");
 const LIST: &str = include_str!("../../../schema/mysql/list_sessions.sql");
@@ -24,20 +27,19 @@ const VISITS: usize = 200;
 
 pub(crate) async fn find(
     pool: &MySqlPool,
-    wanted: &Wanted<'_>,
-) -> Result<Option<Found>, sqlx::Error> {
-    let row: Option<FoundRow> = sqlx::query_as(FIND)
+    wanted: &SessionLookup<'_>,
+) -> Result<Option<SessionRow>, sqlx::Error> {
+    sqlx::query_as(FIND)
         .bind(&wanted.hash.0[..])
         .fetch_optional(pool)
-        .await?;
-    Ok(row.map(Found::from))
+        .await
 }
 
 pub(crate) async fn session_keys(
     pool: &MySqlPool,
-    rules: &Rules,
+    rules: &WriteRules,
     user: i64,
-    who: &Identity,
+    who: &UserIdentity,
 ) -> Result<Vec<Secret>, sqlx::Error> {
     let sql = "SELECT sealed FROM weappd_session_keys WHERE user = ? ORDER BY given DESC, seq DESC";
     let keys: Vec<Vec<u8>> = sqlx::query_scalar(sql).bind(user).fetch_all(pool).await?;
@@ -48,23 +50,22 @@ pub(crate) async fn list(
     pool: &MySqlPool,
     appid: &str,
     openid: &str,
-) -> Result<Vec<Listed>, sqlx::Error> {
-    let rows: Vec<ListedRow> = sqlx::query_as(LIST)
+) -> Result<Vec<SessionRecord>, sqlx::Error> {
+    sqlx::query_as(LIST)
         .bind(appid)
         .bind(openid)
         .fetch_all(pool)
-        .await?;
-    Ok(rows.into_iter().map(Listed::from).collect())
+        .await
 }
 
 pub(crate) async fn user(
     pool: &MySqlPool,
     appid: &str,
     openid: &str,
-) -> Result<Option<Known>, sqlx::Error> {
+) -> Result<Option<UserRecord>, sqlx::Error> {
     let sql = "SELECT user, unionid, id, created, last_login, phone, user_info FROM weappd_users \
         WHERE appid = ? AND openid = ?";
-    let row: Option<KnownRow> = sqlx::query_as(sql)
+    let row: Option<UserRow> = sqlx::query_as(sql)
         .bind(appid)
         .bind(openid)
         .fetch_optional(pool)
@@ -73,8 +74,11 @@ pub(crate) async fn user(
         return Ok(None);
     };
     let sql = "SELECT given FROM weappd_session_keys WHERE user = ? ORDER BY given DESC, seq DESC";
-    let keys = sqlx::query_scalar(sql).bind(row.0).fetch_all(pool).await?;
-    Ok(Some(known(row, keys)))
+    let keys = sqlx::query_scalar(sql)
+        .bind(row.user)
+        .fetch_all(pool)
+        .await?;
+    Ok(Some(row.with_keys(keys)))
 }
 
 pub(crate) async fn owner(
@@ -88,7 +92,7 @@ pub(crate) async fn owner(
 
 pub(crate) async fn mini_apps(
     pool: &MySqlPool,
-    rules: &Rules,
+    rules: &WriteRules,
 ) -> Result<Vec<MiniApp>, sqlx::Error> {
     let sql = "SELECT appid, sealed FROM weappd_mini_apps WHERE sealed IS NOT NULL ORDER BY given";
     let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(sql).fetch_all(pool).await?;
@@ -97,12 +101,12 @@ pub(crate) async fn mini_apps(
 
 /// Writes all jobs, inside the caller's transaction.
 pub(crate) async fn write(
-    batch: &Batch,
+    batch: &WriteBatch,
     change: &mut MySqlConnection,
-    rules: &Rules,
-    ids: &Ids,
-) -> Result<Done, sqlx::Error> {
-    let mut done = Done::default();
+    rules: &WriteRules,
+    ids: &UserIdCache,
+) -> Result<BatchResult, sqlx::Error> {
+    let mut done = BatchResult::default();
     if !batch.logins.is_empty() {
         logins::write(batch, change, (rules, ids), &mut done).await?;
     }
@@ -143,11 +147,11 @@ pub(crate) async fn write(
     for (app, now, _) in &batch.mini_apps {
         sqlx::query(PUT_MINI_APP)
             .bind(&app.appid)
-            .bind(
-                rules
-                    .vault
-                    .seal(Matter::AppSecret, Owner::app(&app.appid), &app.secret),
-            )
+            .bind(rules.vault.seal(
+                SecretKind::AppSecret,
+                SecretOwner::app(&app.appid),
+                &app.secret,
+            ))
             .bind(now)
             .execute(&mut *change)
             .await?;
@@ -159,7 +163,7 @@ pub(crate) async fn write(
 async fn forget(
     user: i64,
     change: &mut MySqlConnection,
-    done: &mut Done,
+    done: &mut BatchResult,
 ) -> Result<(), sqlx::Error> {
     let of = sqlx::query_scalar("SELECT skey_hash FROM weappd_sessions WHERE user = ?");
     let rows = of.bind(user).fetch_all(&mut *change).await?;
@@ -170,12 +174,12 @@ async fn forget(
 async fn put_phone(
     new: &NewPhone,
     change: &mut MySqlConnection,
-    rules: &Rules,
+    rules: &WriteRules,
 ) -> Result<(), sqlx::Error> {
-    let owner = Owner::of(&new.who);
+    let owner = SecretOwner::of(&new.who);
     let phone = new.phone.as_ref();
     sqlx::query("UPDATE weappd_users SET phone = ? WHERE user = ?")
-        .bind(phone.map(|phone| rules.vault.seal(Matter::Phone, owner, phone)))
+        .bind(phone.map(|phone| rules.vault.seal(SecretKind::Phone, owner, phone)))
         .bind(new.user)
         .execute(&mut *change)
         .await?;
@@ -185,7 +189,7 @@ async fn put_phone(
 async fn put_key(
     new: &NewKey,
     change: &mut MySqlConnection,
-    rules: &Rules,
+    rules: &WriteRules,
 ) -> Result<(), sqlx::Error> {
     let key = &new.session_key;
     sqlx::query(
@@ -197,7 +201,7 @@ async fn put_key(
     .bind(
         rules
             .vault
-            .seal(Matter::SessionKey, Owner::of(&new.who), key),
+            .seal(SecretKind::SessionKey, SecretOwner::of(&new.who), key),
     )
     .bind(new.now)
     .execute(&mut *change)
@@ -209,7 +213,7 @@ async fn put_key(
 async fn drop_keys(
     user: i64,
     change: &mut MySqlConnection,
-    rules: &Rules,
+    rules: &WriteRules,
 ) -> Result<(), sqlx::Error> {
     let sql = "SELECT seq, user FROM weappd_session_keys WHERE user = ? \
         ORDER BY given DESC, seq DESC";
@@ -223,24 +227,24 @@ async fn drop_keys(
 }
 
 async fn revoke(
-    which: &Revoke,
+    which: &RevokeScope,
     change: &mut MySqlConnection,
-    done: &mut Done,
+    done: &mut BatchResult,
 ) -> Result<(), sqlx::Error> {
     let rows: Vec<(i64, Vec<u8>)> = match which {
-        Revoke::One(seq) => {
+        RevokeScope::One(seq) => {
             let sql = "SELECT seq, skey_hash FROM weappd_sessions WHERE seq = ? FOR UPDATE";
             let query = sqlx::query_as(sql).bind(seq);
             query.fetch_all(&mut *change).await?
         }
-        Revoke::User { appid, openid } => {
+        RevokeScope::User { appid, openid } => {
             let sql = "SELECT s.seq, s.skey_hash FROM weappd_sessions AS s \
                 JOIN weappd_users AS u ON u.user = s.user \
                 WHERE u.appid = ? AND u.openid = ? FOR UPDATE";
             let query = sqlx::query_as(sql).bind(appid).bind(openid);
             query.fetch_all(&mut *change).await?
         }
-        Revoke::All => {
+        RevokeScope::All => {
             let rows = sqlx::query("DELETE FROM weappd_sessions")
                 .execute(&mut *change)
                 .await?;
@@ -269,8 +273,8 @@ async fn prune(before: i64, change: &mut MySqlConnection) -> Result<u64, sqlx::E
     Ok(old.len() as u64)
 }
 
-async fn put_visits(visits: &[Visit], change: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-    let mut put = Sql::new();
+async fn put_visits(visits: &[LastVisit], change: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    let mut put = SqlText::new();
     put.words("UPDATE weappd_sessions SET last_visit = GREATEST(last_visit, CASE seq");
     for visit in visits {
         put.words(" WHEN ").number(visit.seq);
@@ -293,7 +297,7 @@ async fn drop_rows(
     if seqs.is_empty() {
         return Ok(());
     }
-    let mut sql = Sql::new();
+    let mut sql = SqlText::new();
     sql.words(delete).numbers(seqs).words(")");
     sql.execute(change).await
 }

@@ -7,9 +7,9 @@ use sqlx::{ConnectOptions as _, MySqlConnection};
 use weappd_base::secret::Secret;
 
 use crate::error::Error;
-use crate::store::cauth::{Cauth, Column};
-use crate::store::mysql::{Shape, number};
-use crate::vault::{Matter, Owner, Vault};
+use crate::store::cauth::tables::{CauthTables, ColumnShape};
+use crate::store::mysql::errors::number;
+use crate::vault::{SecretKind, SecretOwner, SecretVault};
 
 /// The schema, some files a version.
 const MIGRATIONS: [&[&str]; 3] = [
@@ -27,13 +27,19 @@ const MIGRATIONS: [&[&str]; 3] = [
 /// schema is not undone when its connection breaks.
 const DONE_BEFORE: [u16; 2] = [1060, 1091];
 
+/// Whose tables they are.
+pub(crate) enum TableShape {
+    Native,
+    Cauth(CauthTables),
+}
+
 /// Why the database was not opened.
-pub(crate) enum Trouble {
+pub(crate) enum SchemaError {
     Sql(sqlx::Error),
     Told(Error),
 }
 
-impl From<sqlx::Error> for Trouble {
+impl From<sqlx::Error> for SchemaError {
     fn from(err: sqlx::Error) -> Self {
         Self::Sql(err)
     }
@@ -44,36 +50,36 @@ pub(crate) async fn open(
     options: &MySqlConnectOptions,
     place: &str,
     appids: &[String],
-    vault: &Vault,
-) -> Result<(Shape, MySqlConnection), Trouble> {
+    vault: &SecretVault,
+) -> Result<(TableShape, MySqlConnection), SchemaError> {
     let mut conn = options.connect().await?;
     let ours = columns(&mut conn, "weappd_schema").await?;
     let theirs = columns(&mut conn, "cSessionInfo").await?;
     if ours.is_empty() && !theirs.is_empty() {
-        let Some(mut tables) = Cauth::of(&theirs) else {
-            return Err(Trouble::Told(Error::ForeignStore {
+        let Some(mut tables) = CauthTables::of(&theirs) else {
+            return Err(SchemaError::Told(Error::ForeignStore {
                 place: place.to_owned(),
             }));
         };
         tables.has_apps = !columns(&mut conn, "cAppinfo").await?.is_empty();
         tables.settle(&mut conn, appids).await?;
         if tables.appid.is_empty() {
-            return Err(Trouble::Told(Error::WhichApp {
+            return Err(SchemaError::Told(Error::WhichApp {
                 place: place.to_owned(),
                 configured: appids.len(),
             }));
         }
-        return Ok((Shape::Cauth(tables), conn));
+        return Ok((TableShape::Cauth(tables), conn));
     }
     migrate(&mut conn, place, vault).await?;
-    Ok((Shape::Native, conn))
+    Ok((TableShape::Native, conn))
 }
 
 /// The columns of a table, by lower-case name; none if there is no such table.
 async fn columns(
     conn: &mut MySqlConnection,
     table: &str,
-) -> Result<HashMap<String, Column>, sqlx::Error> {
+) -> Result<HashMap<String, ColumnShape>, sqlx::Error> {
     // The casts: servers disagree on the types of their own tables.
     let sql = "SELECT CAST(LOWER(column_name) AS CHAR), CAST(column_key AS CHAR), \
             CAST(COALESCE(character_maximum_length, 0) AS SIGNED), \
@@ -85,7 +91,7 @@ async fn columns(
     Ok(rows
         .into_iter()
         .map(|(name, key, length, charset)| {
-            let column = Column {
+            let column = ColumnShape {
                 is_primary: key == "PRI",
                 length: usize::try_from(length).unwrap_or(usize::MAX),
                 last_letter: last_letter(&charset),
@@ -106,7 +112,11 @@ fn last_letter(charset: &str) -> u32 {
 }
 
 /// Brings the database to the newest schema, one weappd at a time.
-async fn migrate(conn: &mut MySqlConnection, place: &str, vault: &Vault) -> Result<(), Trouble> {
+async fn migrate(
+    conn: &mut MySqlConnection,
+    place: &str,
+    vault: &SecretVault,
+) -> Result<(), SchemaError> {
     let _locked: Option<i64> =
         sqlx::query_scalar("SELECT CAST(GET_LOCK('weappd_schema', 3) AS SIGNED)")
             .fetch_one(&mut *conn)
@@ -121,8 +131,8 @@ async fn migrate(conn: &mut MySqlConnection, place: &str, vault: &Vault) -> Resu
 async fn migrate_alone(
     conn: &mut MySqlConnection,
     place: &str,
-    vault: &Vault,
-) -> Result<(), Trouble> {
+    vault: &SecretVault,
+) -> Result<(), SchemaError> {
     let table = "CREATE TABLE IF NOT EXISTS weappd_schema (version BIGINT NOT NULL PRIMARY KEY) \
         ENGINE = InnoDB";
     sqlx::query(table).execute(&mut *conn).await?;
@@ -131,7 +141,7 @@ async fn migrate_alone(
         .await?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {
-        return Err(Trouble::Told(Error::NewerStore {
+        return Err(SchemaError::Told(Error::NewerStore {
             place: place.to_owned(),
             found,
             known,
@@ -157,11 +167,15 @@ async fn migrate_alone(
 }
 
 /// Seals every `AppSecret` that stands in clear.
-async fn seal_secrets(conn: &mut MySqlConnection, vault: &Vault) -> Result<(), sqlx::Error> {
+async fn seal_secrets(conn: &mut MySqlConnection, vault: &SecretVault) -> Result<(), sqlx::Error> {
     let sql = "SELECT appid, secret FROM weappd_mini_apps WHERE secret <> ''";
     let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&mut *conn).await?;
     for (appid, secret) in rows {
-        let sealed = vault.seal(Matter::AppSecret, Owner::app(&appid), &Secret::new(secret));
+        let sealed = vault.seal(
+            SecretKind::AppSecret,
+            SecretOwner::app(&appid),
+            &Secret::new(secret),
+        );
         sqlx::query("UPDATE weappd_mini_apps SET sealed = ?, secret = '' WHERE appid = ?")
             .bind(sealed)
             .bind(&appid)

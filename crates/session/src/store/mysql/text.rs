@@ -16,9 +16,9 @@ const TEXT: usize = 64 * 1024;
 const LONG: usize = 512 * 1024;
 
 /// Statements on their way to the server.
-pub(crate) struct Sql(Vec<u8>);
+pub(crate) struct SqlText(Vec<u8>);
 
-impl Sql {
+impl SqlText {
     pub(crate) fn new() -> Self {
         Self(Vec::with_capacity(TEXT))
     }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn no_value_can_end_its_place() {
-        let mut sql = Sql::new();
+        let mut sql = SqlText::new();
         sql.words("a ").text("'; --").words(" b ").maybe(None);
         sql.words(" c ").numbers(&[1, -2]);
         assert_eq!(sql.0, b"a _utf8mb4 x'273b202d2d' b NULL c 1, -2");

@@ -6,9 +6,10 @@ use std::collections::hash_map::Entry;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, Row as Columns};
 
 use crate::skey::SkeyHash;
-use crate::store::batch::{Batch, Done, Row, User, Users, key};
-use crate::store::{NewLogin, Rules};
-use crate::vault::{Matter, Owner};
+use crate::store::batch::{BatchResult, BatchSession, BatchUser, BatchUsers, WriteBatch, key};
+use crate::store::rules::WriteRules;
+use crate::store::writes::NewLogin;
+use crate::vault::{SecretKind, SecretOwner};
 
 const USER_OF: &str = include_str!("../../../schema/sqlite/user_of.sql");
 const PUT_USER: &str = include_str!("../../../schema/sqlite/put_user.sql");
@@ -23,7 +24,7 @@ const PUT_KEY: &str = include_str!("../../../schema/sqlite/put_key.sql");
 const DROP_KEY: &str = include_str!("../../../schema/sqlite/drop_key.sql");
 
 /// The statements of a login.
-struct Statements<'a> {
+struct LoginStatements<'a> {
     conn: &'a Connection,
     user_of: CachedStatement<'a>,
     touch_user: CachedStatement<'a>,
@@ -35,20 +36,20 @@ struct Statements<'a> {
 
 /// Writes the batch's logins, inside the caller's transaction.
 pub(crate) fn write(
-    batch: &Batch,
+    batch: &WriteBatch,
     change: &Connection,
-    rules: &Rules,
-    done: &mut Done,
+    rules: &WriteRules,
+    done: &mut BatchResult,
 ) -> Result<()> {
-    let mut statements = Statements::prepare(change)?;
-    let mut users = Users::with_capacity(batch.logins.len());
+    let mut statements = LoginStatements::prepare(change)?;
+    let mut users = BatchUsers::with_capacity(batch.logins.len());
     let mut sessions = HashMap::with_capacity(batch.logins.len());
     for (login, _) in &batch.logins {
         let (user, is_changed) = statements.put_user(login, &mut users)?;
         let row = statements.put_session(login, user)?;
         sessions.insert(login.hash, row);
         statements.settle(user, is_changed, rules, &mut sessions, done)?;
-        let owner = Owner {
+        let owner = SecretOwner {
             appid: &login.appid,
             openid: &login.openid,
         };
@@ -65,7 +66,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-impl<'a> Statements<'a> {
+impl<'a> LoginStatements<'a> {
     fn prepare(conn: &'a Connection) -> Result<Self> {
         Ok(Self {
             conn,
@@ -79,7 +80,7 @@ impl<'a> Statements<'a> {
     }
 
     /// The user's row, and whether other sessions of the user tell another story now.
-    fn put_user(&mut self, login: &NewLogin, users: &mut Users) -> Result<(i64, bool)> {
+    fn put_user(&mut self, login: &NewLogin, users: &mut BatchUsers) -> Result<(i64, bool)> {
         let user = match users.entry(key(login)) {
             // Logged in a moment ago, in this very transaction.
             Entry::Occupied(known) => known.into_mut(),
@@ -105,11 +106,11 @@ impl<'a> Statements<'a> {
         Ok((user.row, is_changed))
     }
 
-    fn put_session(&mut self, login: &NewLogin, user: i64) -> Result<Row> {
+    fn put_session(&mut self, login: &NewLogin, user: i64) -> Result<BatchSession> {
         let (now, device, address) = (login.now, &login.device, &login.address);
         let new = (&login.hash.0, user, now, device, address);
         if self.put_session.execute(new)? > 0 {
-            return Ok(Row {
+            return Ok(BatchSession {
                 seq: self.conn.last_insert_rowid(),
                 created: now,
                 last_visit: now,
@@ -118,7 +119,7 @@ impl<'a> Statements<'a> {
         }
         let mut known = self.conn.prepare_cached(SESSION_OF)?;
         known.query_row([&login.hash.0], |row| {
-            Ok(Row {
+            Ok(BatchSession {
                 seq: row.get(0)?,
                 created: row.get(1)?,
                 last_visit: row.get(2)?,
@@ -132,9 +133,9 @@ impl<'a> Statements<'a> {
         &mut self,
         user: i64,
         is_changed: bool,
-        rules: &Rules,
-        opened: &mut HashMap<SkeyHash, Row>,
-        done: &mut Done,
+        rules: &WriteRules,
+        opened: &mut HashMap<SkeyHash, BatchSession>,
+        done: &mut BatchResult,
     ) -> Result<()> {
         let rows = self.sessions_of.query_map([user], |row| {
             Ok((row.get::<_, i64>(0)?, SkeyHash(row.get(1)?)))
@@ -161,9 +162,9 @@ impl<'a> Statements<'a> {
 /// Keeps a user's session key, as the newest, and no more keys than are kept.
 pub(crate) fn put_key(
     change: &Connection,
-    (user, owner): (i64, Owner<'_>),
+    (user, owner): (i64, SecretOwner<'_>),
     (key, now): (&weappd_base::secret::Secret, i64),
-    rules: &Rules,
+    rules: &WriteRules,
 ) -> Result<()> {
     let name = rules.vault.fingerprint(key);
     let mut known = change.prepare_cached(KEYS_OF)?;
@@ -181,14 +182,14 @@ pub(crate) fn put_key(
             excess -= usize::from(!is_same);
         }
     }
-    let sealed = rules.vault.seal(Matter::SessionKey, owner, key);
+    let sealed = rules.vault.seal(SecretKind::SessionKey, owner, key);
     let mut put_key = change.prepare_cached(PUT_KEY)?;
     put_key.execute((user, newest + 1, name, sealed, now))?;
     Ok(())
 }
 
-fn user(row: &Columns<'_>) -> Result<User> {
-    Ok(User {
+fn user(row: &Columns<'_>) -> Result<BatchUser> {
+    Ok(BatchUser {
         row: row.get(0)?,
         unionid: row.get(1)?,
         id: row.get(2)?,
@@ -197,7 +198,7 @@ fn user(row: &Columns<'_>) -> Result<User> {
     })
 }
 
-fn new_user(conn: &Connection, login: &NewLogin) -> Result<User> {
+fn new_user(conn: &Connection, login: &NewLogin) -> Result<BatchUser> {
     let mut put_user = conn.prepare_cached(PUT_USER)?;
     put_user.execute((
         &login.appid,
@@ -207,7 +208,7 @@ fn new_user(conn: &Connection, login: &NewLogin) -> Result<User> {
         &login.user_info,
         login.now,
     ))?;
-    Ok(User {
+    Ok(BatchUser {
         row: conn.last_insert_rowid(),
         unionid: login.unionid.clone(),
         id: login.new_id.clone(),

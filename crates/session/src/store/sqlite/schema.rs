@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, SqliteConnection};
 use weappd_base::secret::Secret;
 
-use crate::vault::{Matter, Owner, Vault};
+use crate::vault::{SecretKind, SecretOwner, SecretVault};
 
 /// The schema, one file a version; the file's `user_version` tells how many it has.
 const MIGRATIONS: [&str; 4] = [
@@ -42,7 +42,7 @@ pub(crate) async fn version(conn: &mut SqliteConnection) -> Result<Option<i64>, 
 pub(crate) async fn migrate(
     conn: &mut SqliteConnection,
     found: i64,
-    vault: &Vault,
+    vault: &SecretVault,
 ) -> Result<(), sqlx::Error> {
     sqlx::query("PRAGMA journal_mode = WAL")
         .execute(&mut *conn)
@@ -79,7 +79,7 @@ pub(crate) async fn migrate(
 }
 
 /// Moves the session keys that stood in clear into their table, sealed.
-async fn seal_keys(conn: &mut SqliteConnection, vault: &Vault) -> Result<(), sqlx::Error> {
+async fn seal_keys(conn: &mut SqliteConnection, vault: &SecretVault) -> Result<(), sqlx::Error> {
     let rows: Vec<(i64, String, String, String, i64)> =
         sqlx::query_as("SELECT user, appid, openid, session_key, last_login FROM users")
             .fetch_all(&mut *conn)
@@ -89,7 +89,8 @@ async fn seal_keys(conn: &mut SqliteConnection, vault: &Vault) -> Result<(), sql
             .iter()
             .map(|(user, appid, openid, key, given)| {
                 let key = Secret::new(key.clone());
-                let sealed = vault.seal(Matter::SessionKey, Owner { appid, openid }, &key);
+                let sealed =
+                    vault.seal(SecretKind::SessionKey, SecretOwner { appid, openid }, &key);
                 let name = vault.fingerprint(&key);
                 serde_json::json!([user, hex::encode(name), hex::encode(sealed), given])
             })
@@ -106,13 +107,17 @@ async fn seal_keys(conn: &mut SqliteConnection, vault: &Vault) -> Result<(), sql
 }
 
 /// Moves every `AppSecret` that stood in clear into its table, sealed.
-async fn seal_secrets(conn: &mut SqliteConnection, vault: &Vault) -> Result<(), sqlx::Error> {
+async fn seal_secrets(conn: &mut SqliteConnection, vault: &SecretVault) -> Result<(), sqlx::Error> {
     let rows: Vec<(String, String, i64)> =
         sqlx::query_as("SELECT appid, secret, given FROM mini_apps_in_clear ORDER BY given, rowid")
             .fetch_all(&mut *conn)
             .await?;
     for (appid, secret, given) in rows {
-        let sealed = vault.seal(Matter::AppSecret, Owner::app(&appid), &Secret::new(secret));
+        let sealed = vault.seal(
+            SecretKind::AppSecret,
+            SecretOwner::app(&appid),
+            &Secret::new(secret),
+        );
         sqlx::query(PUT_MINI_APP)
             .bind(&appid)
             .bind(sealed)
@@ -179,12 +184,12 @@ mod tests {
             .fetch_all(&mut conn)
             .await
             .expect("reads");
-        let owner = Owner {
+        let owner = SecretOwner {
             appid: "wx1",
             openid: "o1",
         };
         let key = vault
-            .unseal(Matter::SessionKey, owner, &keys[0])
+            .unseal(SecretKind::SessionKey, owner, &keys[0])
             .expect("opens");
         assert_eq!(key.expose(), "a key in clear");
         let rows = sqlx::query_as("SELECT appid, sealed FROM mini_apps")
@@ -194,7 +199,7 @@ mod tests {
         let apps = registered(&vault, rows);
         assert_eq!((apps.len(), &*apps[0].appid), (1, "wx9"));
         assert!(apps[0].secret.is("a secret in clear"));
-        let stranger = Vault::open(&dir.path().join("other.key"), RandomSource::system());
+        let stranger = SecretVault::open(&dir.path().join("other.key"), RandomSource::system());
         let rows = sqlx::query_as("SELECT appid, sealed FROM mini_apps")
             .fetch_all(&mut conn)
             .await

@@ -3,10 +3,11 @@
 use rusqlite::{Connection, Result};
 
 use crate::skey::SkeyHash;
-use crate::store::batch::{Batch, Done};
+use crate::store::batch::{BatchResult, WriteBatch};
+use crate::store::rules::WriteRules;
 use crate::store::sqlite::logins;
-use crate::store::{NewPhone, Revoke, Rules};
-use crate::vault::{Matter, Owner};
+use crate::store::writes::{NewPhone, RevokeScope};
+use crate::vault::{SecretKind, SecretOwner};
 
 const LOG_OUT: &str = include_str!("../../../schema/sqlite/log_out.sql");
 const REVOKE_ONE: &str = include_str!("../../../schema/sqlite/revoke_one.sql");
@@ -19,8 +20,12 @@ const PRUNE: &str = include_str!("../../../schema/sqlite/prune.sql");
 const PUT_MINI_APP: &str = include_str!("../../../schema/sqlite/put_mini_app.sql");
 
 /// Writes all jobs, inside the caller's transaction.
-pub(crate) fn write(batch: &Batch, change: &Connection, rules: &Rules) -> Result<Done> {
-    let mut done = Done::default();
+pub(crate) fn write(
+    batch: &WriteBatch,
+    change: &Connection,
+    rules: &WriteRules,
+) -> Result<BatchResult> {
+    let mut done = BatchResult::default();
     if !batch.logins.is_empty() {
         logins::write(batch, change, rules, &mut done)?;
     }
@@ -34,7 +39,7 @@ pub(crate) fn write(batch: &Batch, change: &Connection, rules: &Rules) -> Result
         forget(phone.user, change, &mut done)?;
     }
     for (new, _) in &batch.keys {
-        let owner = Owner::of(&new.who);
+        let owner = SecretOwner::of(&new.who);
         let key = (&new.session_key, new.now);
         logins::put_key(change, (new.user, owner), key, rules)?;
     }
@@ -57,8 +62,8 @@ pub(crate) fn write(batch: &Batch, change: &Connection, rules: &Rules) -> Result
         done.pruned.push(pruned as u64);
     }
     for (app, now, _) in &batch.mini_apps {
-        let owner = Owner::app(&app.appid);
-        let sealed = rules.vault.seal(Matter::AppSecret, owner, &app.secret);
+        let owner = SecretOwner::app(&app.appid);
+        let sealed = rules.vault.seal(SecretKind::AppSecret, owner, &app.secret);
         let mut put_mini_app = change.prepare_cached(PUT_MINI_APP)?;
         put_mini_app.execute((&app.appid, sealed, now))?;
     }
@@ -66,7 +71,7 @@ pub(crate) fn write(batch: &Batch, change: &Connection, rules: &Rules) -> Result
 }
 
 /// A user's sessions in memory are out of date.
-fn forget(user: i64, change: &Connection, done: &mut Done) -> Result<()> {
+fn forget(user: i64, change: &Connection, done: &mut BatchResult) -> Result<()> {
     let mut sessions_of = change.prepare_cached(SESSIONS_OF)?;
     let hashes = sessions_of.query_map([user], |row| row.get(1).map(SkeyHash))?;
     for hash in hashes {
@@ -75,28 +80,28 @@ fn forget(user: i64, change: &Connection, done: &mut Done) -> Result<()> {
     Ok(())
 }
 
-fn put_phone(new: &NewPhone, change: &Connection, rules: &Rules) -> Result<()> {
-    let owner = Owner::of(&new.who);
+fn put_phone(new: &NewPhone, change: &Connection, rules: &WriteRules) -> Result<()> {
+    let owner = SecretOwner::of(&new.who);
     let phone = new.phone.as_ref();
-    let sealed = phone.map(|phone| rules.vault.seal(Matter::Phone, owner, phone));
+    let sealed = phone.map(|phone| rules.vault.seal(SecretKind::Phone, owner, phone));
     change
         .prepare_cached(PUT_PHONE)?
         .execute((new.user, sealed))?;
     Ok(())
 }
 
-fn revoke(which: &Revoke, change: &Connection, done: &mut Done) -> Result<()> {
+fn revoke(which: &RevokeScope, change: &Connection, done: &mut BatchResult) -> Result<()> {
     let hash = |row: &rusqlite::Row<'_>| row.get(0).map(SkeyHash);
     let ended: Result<Vec<SkeyHash>> = match which {
-        Revoke::One(seq) => {
+        RevokeScope::One(seq) => {
             let mut revoke = change.prepare_cached(REVOKE_ONE)?;
             revoke.query_map([seq], hash)?.collect()
         }
-        Revoke::User { appid, openid } => {
+        RevokeScope::User { appid, openid } => {
             let mut revoke = change.prepare_cached(REVOKE_USER)?;
             revoke.query_map([appid, openid], hash)?.collect()
         }
-        Revoke::All => {
+        RevokeScope::All => {
             let rows = change.execute("DELETE FROM sessions", [])?;
             done.all_stale = true;
             done.revoked.push(rows as u64);

@@ -1,7 +1,7 @@
 //! Brings messages to the app: each user's in their order, several users' at once, as often
 //! as it takes.
 //!
-//! The queue's file is the truth; the postman only remembers what is in the air. A message
+//! The queue's file is the truth; the dispatcher only remembers which deliveries are under way. A message
 //! is delivered at least once: if weappd dies between the app's answer and the note of it,
 //! it goes again, under the same id.
 
@@ -17,17 +17,18 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
 use crate::config::InboxConfig;
-use crate::deliver::Deliver;
+use crate::deliver::DeliverMessage;
 use crate::event_rule::{AnswerForm, EventRule};
-use crate::queue::{Due, Ended, Fate, Hasten, Queue};
-use crate::replies::Replies;
+use crate::message_records::{DeliveryOutcome, DueMessage, HastenScope, PruneLimits};
+use crate::queue::MessageQueue;
+use crate::replies::ReplyTable;
 use crate::tap;
-use crate::verdict::Verdict;
+use crate::verdict::AppVerdict;
 use crate::warn_limit::WarnLimit;
 
-/// How long the postman rests when the queue's file cannot be used.
-const TROUBLE: Duration = Duration::from_secs(1);
-/// How long he sleeps at most; old ends are cleared away then.
+/// How long the dispatcher rests when the queue's file cannot be used.
+const QUEUE_RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long it sleeps at most; old ends are cleared away then.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
 /// A clock that went back by more was set back.
 const DISORDER_MILLIS: i64 = 1000;
@@ -42,12 +43,12 @@ const ASIDE_REFUSALS: u32 = 10;
 pub(crate) const WARN_EVERY_MILLIS: i64 = 10 * 60_000;
 
 /// The task that delivers.
-pub(crate) struct Postman {
+pub(crate) struct MessageDispatcher {
     pub(crate) config: InboxConfig,
-    pub(crate) queue: Queue,
-    pub(crate) deliver: Arc<dyn Deliver>,
-    pub(crate) replies: Arc<Replies>,
-    pub(crate) bell: Arc<Notify>,
+    pub(crate) queue: MessageQueue,
+    pub(crate) deliver: Arc<dyn DeliverMessage>,
+    pub(crate) replies: Arc<ReplyTable>,
+    pub(crate) wake: Arc<Notify>,
     pub(crate) clock: Clock,
     pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
@@ -58,54 +59,58 @@ pub(crate) struct Postman {
     pub(crate) warnings: WarnLimit<(String, bool)>,
 }
 
-/// What one delivery told the postman when it was over.
-struct Over {
+/// What one delivery told the dispatcher at its end.
+struct DeliveryEnd {
     seq: i64,
     appid: String,
     /// Whether the app answered at all.
     reached: bool,
 }
 
-/// What the postman remembers.
+/// What the dispatcher remembers.
 #[derive(Default)]
-struct Round {
-    in_air: HashSet<i64>,
+struct DispatchState {
+    under_way: HashSet<i64>,
     /// Apps that did not answer the last time.
     away: HashSet<String>,
     pruned_at: Option<i64>,
-    /// When he last looked.
+    /// When the queue was last looked at.
     looked_at: Option<i64>,
 }
 
-impl Postman {
-    /// Delivers until the house closes; what is in the air then still lands.
+impl MessageDispatcher {
+    /// Delivers until weappd closes; deliveries under way then are waited for.
     pub(crate) async fn run(self) {
-        let postman = Arc::new(self);
-        let (tell, mut told) = mpsc::channel(postman.config.at_once.max(1));
-        let mut round = Round::default();
-        while !postman.stop.is_asked() {
-            let pause = postman.send_out(&mut round, &tell).await;
+        let dispatcher = Arc::new(self);
+        let (tell, mut told) = mpsc::channel(dispatcher.config.at_once.max(1));
+        let mut state = DispatchState::default();
+        while !dispatcher.stop.is_asked() {
+            let pause = dispatcher.start_due(&mut state, &tell).await;
             tokio::select! {
-                () = postman.stop.asked() => break,
-                () = postman.bell.notified() => {}
-                Some(over) = told.recv() => postman.landed(&mut round, over).await,
+                () = dispatcher.stop.asked() => break,
+                () = dispatcher.wake.notified() => {}
+                Some(end) = told.recv() => dispatcher.finish(&mut state, end).await,
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        while !round.in_air.is_empty() {
-            let Some(over) = told.recv().await else {
+        while !state.under_way.is_empty() {
+            let Some(end) = told.recv().await else {
                 return;
             };
-            round.in_air.remove(&over.seq);
+            state.under_way.remove(&end.seq);
         }
     }
 
     /// Starts what is due, as far as hands are free; tells how long to sleep.
-    async fn send_out(self: &Arc<Self>, round: &mut Round, tell: &mpsc::Sender<Over>) -> Duration {
+    async fn start_due(
+        self: &Arc<Self>,
+        state: &mut DispatchState,
+        tell: &mpsc::Sender<DeliveryEnd>,
+    ) -> Duration {
         let now = self.clock.unix_millis();
-        self.mind_the_clock(round, now).await;
-        self.prune(round, now).await;
-        let free = self.config.at_once.saturating_sub(round.in_air.len());
+        self.hasten_if_clock_went_back(state, now).await;
+        self.prune(state, now).await;
+        let free = self.config.at_once.saturating_sub(state.under_way.len());
         if free == 0 {
             return LONGEST_SLEEP;
         }
@@ -113,21 +118,21 @@ impl Postman {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(error = chain(&error), "the message queue cannot be read");
-                return TROUBLE;
+                return QUEUE_RETRY_PAUSE;
             }
         };
-        let fresh: Vec<Due> = due
+        let fresh: Vec<DueMessage> = due
             .into_iter()
-            .filter(|due| !round.in_air.contains(&due.seq))
+            .filter(|due| !state.under_way.contains(&due.seq))
             .take(free)
             .collect();
         for due in fresh {
-            round.in_air.insert(due.seq);
-            let (postman, tell) = (Arc::clone(self), tell.clone());
+            state.under_way.insert(due.seq);
+            let (dispatcher, tell) = (Arc::clone(self), tell.clone());
             self.tasks.spawn_on(&self.work, async move {
-                let over = postman.bring(due).await;
-                // The postman waits for everything in the air, unless he is cut short.
-                drop(tell.send(over).await);
+                let end = dispatcher.deliver_once(due).await;
+                // The dispatcher waits for all deliveries under way, unless it is cut short.
+                drop(tell.send(end).await);
             });
         }
         match self.queue.next_due(now).await {
@@ -136,19 +141,19 @@ impl Postman {
                 Duration::from_millis(millis.max(1)).min(LONGEST_SLEEP)
             }
             Ok(None) => LONGEST_SLEEP,
-            Err(_) => TROUBLE,
+            Err(_) => QUEUE_RETRY_PAUSE,
         }
     }
 
     /// A delivery is over. An app that was away and is back gets what waits at once.
-    async fn landed(&self, round: &mut Round, over: Over) {
-        round.in_air.remove(&over.seq);
-        if !over.reached {
-            round.away.insert(over.appid);
-        } else if round.away.remove(&over.appid) {
+    async fn finish(&self, state: &mut DispatchState, end: DeliveryEnd) {
+        state.under_way.remove(&end.seq);
+        if !end.reached {
+            state.away.insert(end.appid);
+        } else if state.away.remove(&end.appid) {
             let now = self.clock.unix_millis();
-            let hasten = Hasten {
-                appid: Some(over.appid),
+            let hasten = HastenScope {
+                appid: Some(end.appid),
                 now,
                 after: now,
             };
@@ -159,7 +164,7 @@ impl Postman {
     }
 
     /// One try of one message.
-    async fn bring(&self, due: Due) -> Over {
+    async fn deliver_once(&self, due: DueMessage) -> DeliveryEnd {
         let message = &due.message;
         tap::delivering(&self.tap, message);
         let patience = Duration::from_millis(self.config.deliver_timeout_ms);
@@ -167,34 +172,34 @@ impl Postman {
         let rule = EventRule::of_kind(&message.kind);
         let (verdict, shown) = match answer {
             Ok(Ok(answer)) => {
-                let verdict = Verdict::of(rule.as_ref(), &answer, &message.body);
+                let verdict = AppVerdict::of(rule.as_ref(), &answer, &message.body);
                 let status = answer.status.as_u16();
                 let plain = || format!("the app answered HTTP {status}");
                 let shown = verdict.why().map_or_else(plain, str::to_owned);
                 (verdict, shown)
             }
             Ok(Err(undelivered)) => (
-                Verdict::Absent(undelivered.to_string()),
+                AppVerdict::Absent(undelivered.to_string()),
                 undelivered.to_string(),
             ),
             Err(_) => {
                 let why = "the app did not answer in time".to_owned();
-                (Verdict::Absent(why.clone()), why)
+                (AppVerdict::Absent(why.clone()), why)
             }
         };
         tap::delivered(&self.tap, message, &shown);
-        let over = Over {
+        let end = DeliveryEnd {
             seq: due.seq,
             appid: message.appid.clone(),
-            reached: !matches!(verdict, Verdict::Absent(_)),
+            reached: !matches!(verdict, AppVerdict::Absent(_)),
         };
         let now = self.clock.unix_millis();
-        let fate = match verdict.why() {
-            None => Fate::Delivered(self.kept_answer(&message.kind, rule, &verdict)),
-            Some(why) => self.fate(&due, rule, over.reached, why.to_owned(), now),
+        let outcome = match verdict.why() {
+            None => DeliveryOutcome::Delivered(self.kept_answer(&message.kind, rule, &verdict)),
+            Some(why) => self.outcome_of_failure(&due, rule, end.reached, why.to_owned(), now),
         };
         // On the disk before WeChat hears of it: what it was told is known after a restart.
-        let settled = self.queue.settle(due.seq, fate, now).await;
+        let settled = self.queue.settle(due.seq, outcome, now).await;
         self.replies.give(&message.appid, &due.key, &verdict);
         if let Err(error) = settled {
             tracing::error!(
@@ -202,9 +207,9 @@ impl Postman {
                 message.id = due.seq,
                 "what became of a message could not be written; it may be delivered again"
             );
-            tokio::time::sleep(TROUBLE).await;
+            tokio::time::sleep(QUEUE_RETRY_PAUSE).await;
         }
-        over
+        end
     }
 
     /// The answer that a repeated push hears.
@@ -212,9 +217,9 @@ impl Postman {
         &self,
         kind: &String,
         rule: Option<EventRule>,
-        verdict: &Verdict,
+        verdict: &AppVerdict,
     ) -> Option<String> {
-        let Verdict::Taken(words) = verdict else {
+        let AppVerdict::Taken(words) = verdict else {
             return None;
         };
         let is_kept =
@@ -223,14 +228,14 @@ impl Postman {
     }
 
     /// What becomes of a message the app did not take.
-    fn fate(
+    fn outcome_of_failure(
         &self,
-        due: &Due,
+        due: &DueMessage,
         rule: Option<EventRule>,
         reached: bool,
         why: String,
         now: i64,
-    ) -> Fate {
+    ) -> DeliveryOutcome {
         let refusals = due.refusals.saturating_add(u32::from(reached));
         let is_deed = rule.is_some_and(|rule| rule.is_deed());
         let age = now - due.came;
@@ -261,9 +266,9 @@ impl Postman {
             );
         }
         if is_over {
-            return Fate::Dead { why };
+            return DeliveryOutcome::Dead { why };
         }
-        Fate::Again {
+        DeliveryOutcome::Again {
             due: now + self.pause(message.tries),
             refused: reached,
             aside: reached && (is_deed || refusals >= ASIDE_REFUSALS),
@@ -285,34 +290,34 @@ impl Postman {
 
     /// What was to wait by a clock that was fast goes now: nothing waits longer than the longest
     /// pause, and nothing for a time that was told before the clock was set back.
-    async fn mind_the_clock(&self, round: &mut Round, now: i64) {
+    async fn hasten_if_clock_went_back(&self, state: &mut DispatchState, now: i64) {
         let longest = i64::try_from(self.config.longest_pause_ms).unwrap_or(i64::MAX);
-        let after = match round.looked_at.replace(now) {
+        let after = match state.looked_at.replace(now) {
             None => now.saturating_add(longest),
             Some(before) if now < before.saturating_sub(DISORDER_MILLIS) => now,
             Some(_) => return,
         };
-        let hasten = Hasten {
+        let hasten = HastenScope {
             appid: None,
             now,
             after,
         };
         if let Err(error) = self.queue.hasten(hasten).await {
-            round.looked_at = None;
+            state.looked_at = None;
             tracing::warn!(error = chain(&error), "messages wait longer than they must");
         }
     }
 
-    async fn prune(&self, round: &mut Round, now: i64) {
-        if round
+    async fn prune(&self, state: &mut DispatchState, now: i64) {
+        if state
             .pruned_at
             .is_some_and(|at| (0..HOUR_MILLIS).contains(&(now - at)))
         {
             return;
         }
-        round.pruned_at = Some(now);
+        state.pruned_at = Some(now);
         let keep = i64::from(self.config.keep_hours);
-        let before = Ended {
+        let before = PruneLimits {
             delivered: now - keep * HOUR_MILLIS,
             deeds: now - keep.max(DEED_KEEP_HOURS) * HOUR_MILLIS,
             dead: now - i64::from(self.config.dead_days) * 24 * HOUR_MILLIS,

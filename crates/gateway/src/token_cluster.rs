@@ -1,7 +1,7 @@
 //! One token for all nodes that share a database: who asks WeChat, and what it said.
 //!
 //! The nodes share one record a mini program: the token, and when new ones were forced. Who
-//! finds the record wanting takes hold of it and asks; the others wait for what comes of it.
+//! finds the record wanting takes a lease of it and asks; the others wait for what comes of it.
 //! Where the database is gone a node goes its own way: a stable token is the same for whoever
 //! asks.
 
@@ -14,18 +14,18 @@ use weappd_base::secret::Secret;
 use weappd_wechat::Credential;
 
 use crate::config::TokenMode;
-use crate::shelf::{Kept, Shelf, Unshared};
-use crate::token::Token;
+use crate::lease_store::{LeaseStore, LeaseStoreError, LeasedValue};
+use crate::token::AccessToken;
 
-/// How long a hold lasts if its node dies: two questions asked twice, and a little.
-const HOLD: Duration = Duration::from_secs(25);
+/// How long a lease lasts if its node dies: two questions asked twice, and a little.
+const LEASE_TIME: Duration = Duration::from_secs(25);
 /// How long a shared place that failed is left alone.
 const REST_MILLIS: i64 = 3000;
 const WEEK_MILLIS: u64 = 7 * 86_400_000;
 
 /// What the nodes share of one mini program.
-pub(crate) struct Nodes {
-    shelf: Arc<dyn Shelf>,
+pub(crate) struct TokenCluster {
+    leases: Arc<dyn LeaseStore>,
     name: String,
     rests_until: AtomicI64,
     is_down: AtomicBool,
@@ -34,8 +34,8 @@ pub(crate) struct Nodes {
 /// The shared record. Times are milliseconds by the clock of the shared place.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Record {
-    token: Option<Shared>,
+struct TokenRecord {
+    token: Option<StoredToken>,
     /// When new tokens were forced, the oldest first.
     forced: Vec<i64>,
     /// When WeChat was last asked.
@@ -43,7 +43,7 @@ struct Record {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Shared {
+struct StoredToken {
     text: String,
     renew_at: i64,
     expires_at: i64,
@@ -51,31 +51,31 @@ struct Shared {
 
 /// What the nodes know, by this node's clock.
 #[derive(Debug)]
-pub(crate) struct Known {
-    pub(crate) token: Option<Arc<Token>>,
+pub(crate) struct ClusterToken {
+    pub(crate) token: Option<Arc<AccessToken>>,
     pub(crate) forced: Vec<i64>,
     pub(crate) asked_at: i64,
 }
 
-/// A hold on the record.
+/// A lease of the record.
 #[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) known: Known,
+pub(crate) struct TokenLease {
+    pub(crate) known: ClusterToken,
     fence: i64,
     /// What this node's clock is ahead of the shared one.
     ahead: i64,
 }
 
-/// What this node learned under its hold, by its own clock.
-pub(crate) struct Learned<'a> {
-    pub(crate) token: Option<&'a Token>,
+/// What this node learned under its lease, by its own clock.
+pub(crate) struct TokenUpdate<'a> {
+    pub(crate) token: Option<&'a AccessToken>,
     pub(crate) forced: Vec<i64>,
     pub(crate) asked_at: i64,
 }
 
-impl Nodes {
+impl TokenCluster {
     pub(crate) fn new(
-        shelf: Arc<dyn Shelf>,
+        leases: Arc<dyn LeaseStore>,
         wechat: &str,
         credential: &Credential,
         mode: TokenMode,
@@ -87,7 +87,7 @@ impl Nodes {
         // A simulated WeChat's tokens are not the real one's.
         let name = format!("{mode} access_token of {} at {wechat}", credential.appid);
         Self {
-            shelf,
+            leases,
             name: name.chars().filter(char::is_ascii).take(250).collect(),
             rests_until: AtomicI64::new(0),
             is_down: AtomicBool::new(false),
@@ -102,8 +102,8 @@ impl Nodes {
     }
 
     /// What the nodes know.
-    pub(crate) async fn look(&self, now: impl Fn() -> i64) -> Option<Known> {
-        let looked = self.shelf.look(&self.name).await;
+    pub(crate) async fn read(&self, now: impl Fn() -> i64) -> Option<ClusterToken> {
+        let looked = self.leases.read(&self.name).await;
         let is_empty = looked.as_ref().is_ok_and(|kept| kept.value.is_none());
         let kept = if is_empty {
             // That nothing is there may be read where nothing can be put: no sign of health.
@@ -114,13 +114,13 @@ impl Nodes {
         Some(known(&kept, now()).0)
     }
 
-    /// Takes hold of the record: `Some(None)` if another node holds it, none if the shared
+    /// Takes a lease of the record: `Some(None)` if another node has it, none if the shared
     /// place cannot be used.
-    pub(crate) async fn hold(&self, now: impl Fn() -> i64) -> Option<Option<Held>> {
-        let held = self.told(self.shelf.hold(&self.name, HOLD).await, now())?;
-        Some(held.map(|(fence, kept)| {
+    pub(crate) async fn lease(&self, now: impl Fn() -> i64) -> Option<Option<TokenLease>> {
+        let lease = self.told(self.leases.lease(&self.name, LEASE_TIME).await, now())?;
+        Some(lease.map(|(fence, kept)| {
             let (known, ahead) = known(&kept, now());
-            Held {
+            TokenLease {
                 known,
                 fence,
                 ahead,
@@ -128,23 +128,23 @@ impl Nodes {
         }))
     }
 
-    /// Ends the hold with what was learned. A failure is no harm: the hold ends by itself, and
+    /// Ends the lease with what was learned. A failure is no harm: the lease ends by itself, and
     /// this node keeps what it has.
-    pub(crate) async fn tell(&self, held: Held, learned: Learned<'_>) {
-        let there = |here: i64| here - held.ahead;
-        let record = Record {
-            token: learned.token.map(|token| Shared {
+    pub(crate) async fn publish(&self, lease: TokenLease, update: TokenUpdate<'_>) {
+        let there = |here: i64| here - lease.ahead;
+        let record = TokenRecord {
+            token: update.token.map(|token| StoredToken {
                 text: token.text.expose().to_owned(),
                 renew_at: there(token.renew_at()),
                 expires_at: there(token.expires_at()),
             }),
-            forced: learned.forced.into_iter().map(there).collect(),
-            asked_at: there(learned.asked_at),
+            forced: update.forced.into_iter().map(there).collect(),
+            asked_at: there(update.asked_at),
         };
         let Ok(text) = serde_json::to_string(&record).map(Secret::new) else {
             return;
         };
-        match self.shelf.put(&self.name, held.fence, &text).await {
+        match self.leases.put(&self.name, lease.fence, &text).await {
             Ok(true) => {}
             Ok(false) => {
                 tracing::debug!("another node has taken over the shared access_token");
@@ -153,15 +153,15 @@ impl Nodes {
         }
     }
 
-    /// Ends the hold; nothing was learned.
-    pub(crate) async fn let_go(&self, held: Held) {
-        if let Err(problem) = self.shelf.let_go(&self.name, held.fence).await {
+    /// Ends the lease; nothing was learned.
+    pub(crate) async fn release(&self, lease: TokenLease) {
+        if let Err(problem) = self.leases.release(&self.name, lease.fence).await {
             tracing::debug!(%problem, "the hold on an access_token ends by itself");
         }
     }
 
     /// Leaves a place that failed alone for a while, and says so once.
-    fn told<T>(&self, answer: Result<T, Unshared>, now: i64) -> Option<T> {
+    fn told<T>(&self, answer: Result<T, LeaseStoreError>, now: i64) -> Option<T> {
         match answer {
             Ok(answer) => {
                 if self.is_down.swap(false, Ordering::AcqRel) {
@@ -184,9 +184,9 @@ impl Nodes {
 }
 
 /// The record in this node's time, and what its clock is ahead.
-fn known(kept: &Kept, now: i64) -> (Known, i64) {
+fn known(kept: &LeasedValue, now: i64) -> (ClusterToken, i64) {
     // Whatever another version of weappd may have put there, it is no reason to fail.
-    let record: Record = kept
+    let record: TokenRecord = kept
         .value
         .as_ref()
         .and_then(|value| serde_json::from_str(value.expose()).ok())
@@ -195,10 +195,14 @@ fn known(kept: &Kept, now: i64) -> (Known, i64) {
     let here = |there: i64| there.saturating_add(ahead);
     let token = record.token.map(|token| {
         let (renew_at, expires_at) = (here(token.renew_at), here(token.expires_at));
-        Arc::new(Token::known(Secret::new(token.text), renew_at, expires_at))
+        Arc::new(AccessToken::known(
+            Secret::new(token.text),
+            renew_at,
+            expires_at,
+        ))
     });
     let forced = record.forced.into_iter().map(here);
-    let known = Known {
+    let known = ClusterToken {
         token: token.filter(|token| token.is_good(now)),
         // What is not of these days cannot count.
         forced: forced
@@ -222,18 +226,18 @@ mod tests {
     #[derive(Debug)]
     struct ReadOnly;
 
-    impl Shelf for ReadOnly {
-        fn look<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Kept, Unshared>> {
+    impl LeaseStore for ReadOnly {
+        fn read<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<LeasedValue, LeaseStoreError>> {
             let (value, now) = (None, 0);
-            ready(Ok(Kept { value, now })).boxed()
+            ready(Ok(LeasedValue { value, now })).boxed()
         }
 
-        fn hold<'a>(
+        fn lease<'a>(
             &'a self,
             _: &'a str,
             _: Duration,
-        ) -> BoxFuture<'a, Result<Option<(i64, Kept)>, Unshared>> {
-            ready(Err(Unshared("may not be written".to_owned()))).boxed()
+        ) -> BoxFuture<'a, Result<Option<(i64, LeasedValue)>, LeaseStoreError>> {
+            ready(Err(LeaseStoreError("may not be written".to_owned()))).boxed()
         }
 
         fn put<'a>(
@@ -241,11 +245,11 @@ mod tests {
             _: &'a str,
             _: i64,
             _: &'a Secret,
-        ) -> BoxFuture<'a, Result<bool, Unshared>> {
-            ready(Err(Unshared("may not be written".to_owned()))).boxed()
+        ) -> BoxFuture<'a, Result<bool, LeaseStoreError>> {
+            ready(Err(LeaseStoreError("may not be written".to_owned()))).boxed()
         }
 
-        fn let_go<'a>(&'a self, _: &'a str, _: i64) -> BoxFuture<'a, Result<(), Unshared>> {
+        fn release<'a>(&'a self, _: &'a str, _: i64) -> BoxFuture<'a, Result<(), LeaseStoreError>> {
             ready(Ok(())).boxed()
         }
     }
@@ -257,13 +261,13 @@ mod tests {
             secret: Secret::new("s"),
         };
         let at = "http://127.0.0.1:1";
-        let nodes = Nodes::new(Arc::new(ReadOnly), at, &credential, TokenMode::Stable);
+        let nodes = TokenCluster::new(Arc::new(ReadOnly), at, &credential, TokenMode::Stable);
         for _ in 0..2 {
-            assert!(nodes.look(|| 0).await.is_some());
-            assert!(nodes.hold(|| 0).await.is_none());
+            assert!(nodes.read(|| 0).await.is_some());
+            assert!(nodes.lease(|| 0).await.is_none());
             assert!(nodes.is_down.load(Ordering::Acquire), "said once, not anew");
             assert!(!nodes.may_answer(REST_MILLIS - 1) && nodes.may_answer(REST_MILLIS));
-            assert!(nodes.look(|| 0).await.is_some());
+            assert!(nodes.read(|| 0).await.is_some());
             assert!(nodes.is_down.load(Ordering::Acquire));
         }
     }
@@ -278,7 +282,7 @@ mod tests {
                 "asked_at": asked_at,
             });
             let value = Some(Secret::new(record.to_string()));
-            let (known, _) = known(&Kept { value, now: there }, now);
+            let (known, _) = known(&LeasedValue { value, now: there }, now);
             prop_assert!((0..=now).contains(&known.asked_at));
             prop_assert!(known.token.is_none_or(|token| token.left_secs(now) >= 0));
             prop_assert!(known.forced.iter().all(|at| now.abs_diff(*at) < WEEK_MILLIS));

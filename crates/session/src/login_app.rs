@@ -23,13 +23,13 @@ const MAX_VERSION: usize = 16;
 
 /// The Referer of a running mini program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Referer<'a> {
+pub(crate) struct MiniAppReferer<'a> {
     pub(crate) appid: &'a str,
     /// `devtools`, or a number: 0 of one that is not released.
     pub(crate) version: &'a str,
 }
 
-impl<'a> Referer<'a> {
+impl<'a> MiniAppReferer<'a> {
     /// Reads `https://servicewechat.com/{appid}/{version}/page-frame.html`, and nothing else.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let rest = text.strip_prefix("https://servicewechat.com/")?;
@@ -54,7 +54,7 @@ fn is_appid(text: &str) -> bool {
 
 /// Why a login cannot be taken for any of the site's mini programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stray {
+pub(crate) enum AppChoiceError {
     /// The Referer, or the gateway, is of a mini program that the site does not serve.
     Referer(String),
     /// The header names one that the site does not serve.
@@ -65,7 +65,7 @@ pub(crate) enum Stray {
     Torn,
 }
 
-impl fmt::Display for Stray {
+impl fmt::Display for AppChoiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Referer(appid) => write!(
@@ -89,20 +89,20 @@ impl fmt::Display for Stray {
 pub(crate) fn meant<'a>(
     appids: &'a [String],
     headers: &HeaderMap,
-) -> Result<Option<&'a str>, Stray> {
+) -> Result<Option<&'a str>, AppChoiceError> {
     let own = |appid: &str| appids.iter().find(|own| *own == appid).map(String::as_str);
     let named = match named(headers)? {
-        Some(name) => Some(own(name).ok_or_else(|| Stray::Named(name.to_owned()))?),
+        Some(name) => Some(own(name).ok_or_else(|| AppChoiceError::Named(name.to_owned()))?),
         None => None,
     };
     let referer = match (appids, referred(headers)) {
         ([_, _, ..], Some(appid)) => {
-            Some(own(appid).ok_or_else(|| Stray::Referer(appid.to_owned()))?)
+            Some(own(appid).ok_or_else(|| AppChoiceError::Referer(appid.to_owned()))?)
         }
         _ => None,
     };
     match (referer, named) {
-        (Some(referer), Some(named)) if referer != named => Err(Stray::Torn),
+        (Some(referer), Some(named)) if referer != named => Err(AppChoiceError::Torn),
         (Some(appid), _) | (None, Some(appid)) => Ok(Some(appid)),
         (None, None) => Ok(appids.first().map(String::as_str)),
     }
@@ -112,16 +112,16 @@ pub(crate) fn meant<'a>(
 fn referred(headers: &HeaderMap) -> Option<&str> {
     let told = headers.get(TOLD).and_then(|told| told.to_str().ok());
     told.filter(|appid| is_appid(appid))
-        .or_else(|| Some(Referer::of(headers)?.appid))
+        .or_else(|| Some(MiniAppReferer::of(headers)?.appid))
 }
 
 /// The header's word; written twice, it is none.
-fn named(headers: &HeaderMap) -> Result<Option<&str>, Stray> {
+fn named(headers: &HeaderMap) -> Result<Option<&str>, AppChoiceError> {
     let mut values = headers.get_all(NAMED).iter().map(HeaderValue::to_str);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(Ok(name)), None) if is_appid(name) => Ok(Some(name)),
-        _ => Err(Stray::Unreadable),
+        _ => Err(AppChoiceError::Unreadable),
     }
 }
 
@@ -156,7 +156,10 @@ mod tests {
             ),
         ] {
             let appid = "wx1";
-            assert_eq!(Referer::parse(text), Some(Referer { appid, version }));
+            assert_eq!(
+                MiniAppReferer::parse(text),
+                Some(MiniAppReferer { appid, version })
+            );
         }
         for text in [
             "",
@@ -181,7 +184,7 @@ mod tests {
             "http://servicewechat.com/wx1/1/page-frame.html",
             " https://servicewechat.com/wx1/1/page-frame.html",
         ] {
-            assert_eq!(Referer::parse(text), None, "{text}");
+            assert_eq!(MiniAppReferer::parse(text), None, "{text}");
         }
     }
 
@@ -197,8 +200,11 @@ mod tests {
         assert_eq!(meant(None, &["wx2"]), Ok("wx2"));
         assert_eq!(meant(Some(&two), &["wx2"]), Ok("wx2"));
         assert_eq!(meant(Some("https://example.com/"), &["wx2"]), Ok("wx2"));
-        assert_eq!(meant(Some(&one), &["wx2"]), Err(Stray::Torn));
-        let (by_referer, by_name) = (Stray::Referer("wx3".into()), Stray::Named("wx3".into()));
+        assert_eq!(meant(Some(&one), &["wx2"]), Err(AppChoiceError::Torn));
+        let (by_referer, by_name) = (
+            AppChoiceError::Referer("wx3".into()),
+            AppChoiceError::Named("wx3".into()),
+        );
         assert_eq!(meant(Some(&three), &[]), Err(by_referer.clone()));
         assert_eq!(meant(Some(&three), &["wx2"]), Err(by_referer));
         assert_eq!(meant(None, &["wx3"]), Err(by_name.clone()));
@@ -207,7 +213,7 @@ mod tests {
         behind_gateway.insert(TOLD, HeaderValue::from_static("wx2"));
         assert_eq!(super::meant(&appids, &behind_gateway), Ok(Some("wx2")));
         for unreadable in [&["wx1", "wx1"][..], &[""], &["wx1,wx2"], &["wx 1"]] {
-            assert_eq!(meant(None, unreadable), Err(Stray::Unreadable));
+            assert_eq!(meant(None, unreadable), Err(AppChoiceError::Unreadable));
         }
     }
 
@@ -217,7 +223,10 @@ mod tests {
         let strange = headers(Some(&page("wx3")), &[]);
         assert_eq!(meant(&one, &strange), Ok(Some("wx1")));
         let named = headers(None, &["wx3"]);
-        assert_eq!(meant(&one, &named), Err(Stray::Named("wx3".to_owned())));
+        assert_eq!(
+            meant(&one, &named),
+            Err(AppChoiceError::Named("wx3".to_owned()))
+        );
         assert_eq!(meant(&[], &strange), Ok(None));
     }
 
@@ -225,15 +234,15 @@ mod tests {
         #[test]
         fn a_referer_round_trips(appid in "[A-Za-z0-9]{1,64}", version in "devtools|[0-9]{1,16}") {
             let text = format!("https://servicewechat.com/{appid}/{version}/page-frame.html");
-            let read = Referer::parse(&text);
-            prop_assert_eq!(read, Some(Referer { appid: &appid, version: &version }));
+            let read = MiniAppReferer::parse(&text);
+            prop_assert_eq!(read, Some(MiniAppReferer { appid: &appid, version: &version }));
         }
 
         #[test]
         fn what_is_read_is_written_back_the_same(
             text in "(https?://)?(servicewechat\\.com)?(/?[a-z0-9.%:@ -]{0,12}){0,5}(/page-frame\\.html)?.{0,3}"
         ) {
-            if let Some(Referer { appid, version }) = Referer::parse(&text) {
+            if let Some(MiniAppReferer { appid, version }) = MiniAppReferer::parse(&text) {
                 let again = format!("https://servicewechat.com/{appid}/{version}/page-frame.html");
                 prop_assert_eq!(&again, &text);
                 prop_assert!(is_appid(appid));

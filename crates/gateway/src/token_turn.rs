@@ -1,47 +1,47 @@
-//! Who asks WeChat for a token where several nodes share it: the first in line, for all.
+//! Who asks WeChat for a token where several nodes share it: the first in turn, for all.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::centre::{Ask, CLASSIC_PAUSE_MILLIS, Centre, Outcome};
+use crate::centre::{CLASSIC_PAUSE_MILLIS, TokenCentre, TokenNeed, TokenResult};
 use crate::config::TokenMode;
-use crate::nodes::{Held, Known, Learned, Nodes};
+use crate::token_cluster::{ClusterToken, TokenCluster, TokenLease, TokenUpdate};
 
 /// How often it is looked whether another node has its answer.
 const LOOK_PAUSE: Duration = Duration::from_millis(60);
 /// How long another node is waited for. Two may ask for a stable token; a second classic one
-/// would end the first, so there a dead node's hold is waited out.
+/// would end the first, so there a dead node's lease is waited out.
 const PATIENCE_STABLE: Duration = Duration::from_secs(4);
 const PATIENCE_CLASSIC: Duration = Duration::from_secs(30);
 
 /// How a question stands among the nodes.
-enum Line {
+enum TokenTurn {
     /// Another node has asked.
-    Told(Outcome),
+    Answered(TokenResult),
     /// This one asks.
-    First(Held),
-    /// There is no line: the shared place cannot be used, or another node takes too long.
-    Gone,
+    Mine(TokenLease),
+    /// There are no turns: the shared place cannot be used, or another node takes too long.
+    NotShared,
 }
 
-impl Centre {
+impl TokenCentre {
     /// The answer of WeChat, asked by this node or by another one.
-    pub(crate) async fn answer(&self, ask: &Ask) -> Outcome {
-        let nodes = self.parts.nodes.as_ref();
-        let Some(nodes) = nodes.filter(|nodes| nodes.may_answer(self.now())) else {
+    pub(crate) async fn answer(&self, ask: &TokenNeed) -> TokenResult {
+        let cluster = self.parts.cluster.as_ref();
+        let Some(cluster) = cluster.filter(|cluster| cluster.may_answer(self.now())) else {
             return self.ask_wechat(ask).await;
         };
-        match self.line_up(nodes, ask).await {
-            Line::Told(outcome) => outcome,
-            Line::First(held) => self.ask_for_all(nodes, held, ask).await,
-            Line::Gone => self.ask_wechat(ask).await,
+        match self.wait_for_turn(cluster, ask).await {
+            TokenTurn::Answered(outcome) => outcome,
+            TokenTurn::Mine(lease) => self.ask_for_all(cluster, lease, ask).await,
+            TokenTurn::NotShared => self.ask_wechat(ask).await,
         }
     }
 
     /// Waits until the nodes know the answer, or until it is this one that asks.
-    async fn line_up(&self, nodes: &Nodes, ask: &Ask) -> Line {
+    async fn wait_for_turn(&self, cluster: &TokenCluster, ask: &TokenNeed) -> TokenTurn {
         let mode = self.parts.mode;
         let patience = match mode {
             TokenMode::Stable => PATIENCE_STABLE,
@@ -49,53 +49,58 @@ impl Centre {
         };
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
-            let Some(known) = nodes.look(|| self.now()).await else {
-                return Line::Gone;
+            let Some(known) = cluster.read(|| self.now()).await else {
+                return TokenTurn::NotShared;
             };
             if let Some(outcome) = ask.answered_by(&known, self.now(), mode) {
-                return Line::Told(outcome);
+                return TokenTurn::Answered(outcome);
             }
-            match (nodes.hold(|| self.now()).await, ask, known.token) {
-                (None, ..) => return Line::Gone,
-                (Some(Some(held)), ..) => {
-                    let Some(outcome) = ask.answered_by(&held.known, self.now(), mode) else {
-                        return Line::First(held);
+            match (cluster.lease(|| self.now()).await, ask, known.token) {
+                (None, ..) => return TokenTurn::NotShared,
+                (Some(Some(lease)), ..) => {
+                    let Some(outcome) = ask.answered_by(&lease.known, self.now(), mode) else {
+                        return TokenTurn::Mine(lease);
                     };
-                    nodes.let_go(held).await;
-                    return Line::Told(outcome);
+                    cluster.release(lease).await;
+                    return TokenTurn::Answered(outcome);
                 }
                 // Another node renews it, and it is still good. The next call looks again: not
                 // sooner than whoever waits.
-                (Some(None), Ask::Need, Some(token)) => {
+                (Some(None), TokenNeed::Need, Some(token)) => {
                     sleep(LOOK_PAUSE).await;
-                    return Line::Told(Ok(token));
+                    return TokenTurn::Answered(Ok(token));
                 }
                 (Some(None), ..) => sleep(LOOK_PAUSE).await,
             }
         }
-        Line::Gone
+        TokenTurn::NotShared
     }
 
     /// Asks while the other nodes wait, and tells them. A no is this node's own: its address
     /// or its `AppSecret` may be what is wrong.
-    async fn ask_for_all(&self, nodes: &Nodes, held: Held, ask: &Ask) -> Outcome {
-        self.hear_of_forced(&held.known.forced);
-        let before = held.known.token.clone();
+    async fn ask_for_all(
+        &self,
+        cluster: &TokenCluster,
+        lease: TokenLease,
+        ask: &TokenNeed,
+    ) -> TokenResult {
+        self.add_forced(&lease.known.forced);
+        let before = lease.known.token.clone();
         let outcome = self.ask_wechat(ask).await;
         let (forced, asked_at) = self.asked();
-        let learned = Learned {
+        let update = TokenUpdate {
             token: outcome.as_deref().ok().or(before.as_deref()),
             forced,
             asked_at: asked_at.unwrap_or_else(|| self.now()),
         };
-        nodes.tell(held, learned).await;
+        cluster.publish(lease, update).await;
         outcome
     }
 }
 
-impl Ask {
+impl TokenNeed {
     /// The answer, if the nodes know it.
-    fn answered_by(&self, known: &Known, now: i64, mode: TokenMode) -> Option<Outcome> {
+    fn answered_by(&self, known: &ClusterToken, now: i64, mode: TokenMode) -> Option<TokenResult> {
         let token = known.token.as_ref()?;
         let is_answer = match self {
             Self::Need => !token.is_due(now),

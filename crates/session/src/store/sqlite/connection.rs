@@ -12,9 +12,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use weappd_base::file_place::FilePlace;
 
 use crate::error::Error;
-use crate::store::Rules;
-use crate::store::batch::{Batch, Done};
-use crate::store::sqlite::{hint, write};
+use crate::store::batch::{BatchResult, WriteBatch};
+use crate::store::rules::WriteRules;
+use crate::store::sqlite::errors::{gone_from, hint};
+use crate::store::sqlite::write;
 
 /// How many statements are kept prepared: all that there are.
 const STATEMENTS: usize = 64;
@@ -32,7 +33,7 @@ const SETTINGS: &str = "
 ";
 
 /// The writing connection.
-pub(crate) struct Desk {
+pub(crate) struct SqliteWriteConn {
     path: PathBuf,
     busy: Duration,
     place: FilePlace,
@@ -40,7 +41,7 @@ pub(crate) struct Desk {
     conn: Option<Connection>,
 }
 
-impl Desk {
+impl SqliteWriteConn {
     /// For a file that has the newest schema. It is opened by the first transaction.
     pub(crate) fn new(path: &Path, busy: Duration, place: FilePlace) -> Self {
         Self {
@@ -54,9 +55,9 @@ impl Desk {
     /// Writes the batch in one transaction; on return it is on the disk.
     pub(crate) async fn commit(
         &mut self,
-        batch: &Arc<Batch>,
-        rules: &Arc<Rules>,
-    ) -> Result<Done, Error> {
+        batch: &Arc<WriteBatch>,
+        rules: &Arc<WriteRules>,
+    ) -> Result<BatchResult, Error> {
         let (batch, rules) = (Arc::clone(batch), Arc::clone(rules));
         let (path, busy, conn) = (self.path.clone(), self.busy, self.conn.take());
         let place = self.place.clone();
@@ -66,23 +67,23 @@ impl Desk {
                 None => open(&path, busy)?,
             };
             let written = match place.check() {
-                Ok(()) => commit(&mut conn, &batch, &rules).map_err(Failed::Sqlite),
-                Err(gone) => Err(Failed::Gone(gone)),
+                Ok(()) => commit(&mut conn, &batch, &rules).map_err(CommitError::Sqlite),
+                Err(gone) => Err(CommitError::Gone(gone)),
             };
             // One whose transaction failed is closed: nobody knows what it still holds when the
             // disk is full or broken.
-            let is_sound = !matches!(written, Err(Failed::Sqlite(_)));
+            let is_sound = !matches!(written, Err(CommitError::Sqlite(_)));
             Ok((is_sound.then_some(conn), written))
         });
-        // A job that did not end was thrown away with the house.
+        // A job that did not end was dropped with its runtime.
         let (conn, written) = job
             .await
             .map_err(|_| Error::Closed)?
             .map_err(|err| self.failed(err))?;
         self.conn = conn;
         written.map_err(|failed| match failed {
-            Failed::Sqlite(err) => self.failed(err),
-            Failed::Gone(gone) => gone_from(&self.path, gone),
+            CommitError::Sqlite(err) => self.failed(err),
+            CommitError::Gone(gone) => gone_from(&self.path, gone),
         })
     }
 
@@ -107,18 +108,9 @@ impl Desk {
 }
 
 /// Why nothing was written.
-enum Failed {
+enum CommitError {
     Sqlite(rusqlite::Error),
     Gone(io::Error),
-}
-
-/// What is written to a file that was deleted is lost with it.
-pub(crate) fn gone_from(path: &Path, gone: io::Error) -> Error {
-    Error::WriteStore {
-        place: path.display().to_string(),
-        hint: "it was deleted or replaced while weappd ran, and nobody logs in until that is mended: stop weappd, put it and its key file back from a backup (without one all begin anew), and start weappd",
-        source: Arc::new(gone),
-    }
 }
 
 fn open(path: &Path, busy: Duration) -> Result<Connection, rusqlite::Error> {
@@ -131,7 +123,11 @@ fn open(path: &Path, busy: Duration) -> Result<Connection, rusqlite::Error> {
     Ok(conn)
 }
 
-fn commit(conn: &mut Connection, batch: &Batch, rules: &Rules) -> Result<Done, rusqlite::Error> {
+fn commit(
+    conn: &mut Connection,
+    batch: &WriteBatch,
+    rules: &WriteRules,
+) -> Result<BatchResult, rusqlite::Error> {
     // Whatever fails on the way is rolled back by the drop.
     let change = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = write::write(batch, &change, rules)?;
@@ -145,7 +141,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use crate::store::sqlite::connect;
-    use crate::store::writer::Job;
+    use crate::store::write_job::WriteJob;
     use crate::store::writer::tests::login;
     use crate::vault;
 
@@ -155,31 +151,31 @@ mod tests {
         let path = dir.path().join("weappd.db");
         drop(connect(&path).await.expect("opens"));
         let place = FilePlace::of(&path).expect("a file");
-        let mut desk = Desk::new(&path, Duration::from_secs(1), place);
-        let rules = Arc::new(Rules {
+        let mut writer = SqliteWriteConn::new(&path, Duration::from_secs(1), place);
+        let rules = Arc::new(WriteRules {
             max_sessions: 1000,
             keys_kept: 3,
             vault: vault::tests::vault(),
         });
         let batch = |logins: std::ops::Range<usize>| {
-            let mut batch = Batch::default();
+            let mut batch = WriteBatch::default();
             for n in logins {
-                batch.add(Job::LogIn(Box::new(login(n)), oneshot::channel().0));
+                batch.add(WriteJob::LogIn(Box::new(login(n)), oneshot::channel().0));
             }
             Arc::new(batch)
         };
         for round in 0..3 {
             let small = batch(round..round + 1);
-            desk.commit(&small, &rules).await.expect("space");
+            writer.commit(&small, &rules).await.expect("space");
             // The limit of one connection: whoever opens another has space again.
-            let conn = desk.conn.as_ref().expect("a connection");
+            let conn = writer.conn.as_ref().expect("a connection");
             conn.pragma_update(None, "max_page_count", 1)
                 .expect("a limit at what there is");
             let large = batch(1000 * (round + 1)..1000 * (round + 1) + 400);
-            let refused = desk.commit(&large, &rules).await.err().expect("no space");
+            let refused = writer.commit(&large, &rules).await.err().expect("no space");
             let said = weappd_base::causes::chain(&refused);
             assert!(said.contains("database or disk is full"), "{said}");
-            desk.commit(&large, &rules).await.expect("space");
+            writer.commit(&large, &rules).await.expect("space");
         }
     }
 }

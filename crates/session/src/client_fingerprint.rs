@@ -9,14 +9,14 @@ use crate::limits::network;
 
 /// Who brings a code, as far as a request shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Asker {
+pub(crate) struct ClientFingerprint {
     /// Its network; a call from this machine, such as a business server's, has none.
     network: Option<[u8; 16]>,
     /// SHA-256 of its `User-Agent`.
     agent: Option<[u8; 32]>,
 }
 
-impl Asker {
+impl ClientFingerprint {
     pub(crate) fn of(headers: &HeaderMap, address: Option<IpAddr>) -> Self {
         let agent = headers.get(header::USER_AGENT);
         let agent = agent.and_then(|agent| agent.to_str().ok());
@@ -53,17 +53,17 @@ mod tests {
 
     const IPHONE: &str = "MicroMessenger/8.0.49 NetType/WIFI Language/zh_CN";
 
-    fn asker(address: &str, agent: &str) -> Asker {
+    fn fingerprint(address: &str, agent: &str) -> ClientFingerprint {
         let mut headers = HeaderMap::new();
         if !agent.is_empty() {
             headers.insert(header::USER_AGENT, agent.parse().expect("a value"));
         }
-        Asker::of(&headers, address.parse().ok())
+        ClientFingerprint::of(&headers, address.parse().ok())
     }
 
     #[test]
     fn one_phone_keeps_its_address_or_its_browser() {
-        let first = asker("192.0.2.1", IPHONE);
+        let first = fingerprint("192.0.2.1", IPHONE);
         for (address, agent, same) in [
             ("192.0.2.1", IPHONE, true),
             ("192.0.2.1", "curl/8", true),
@@ -80,12 +80,12 @@ mod tests {
             ("127.0.0.1", "an SDK", true),
             ("::1", "", true),
         ] {
-            let later = asker(address, agent);
+            let later = fingerprint(address, agent);
             assert_eq!(first.is_same(&later), same, "{address} {agent}");
         }
         // What a business server brought first is not for whoever comes by.
-        assert!(!asker("", "").is_same(&asker("192.0.2.1", "")));
-        assert!(!asker("192.0.2.1", "").is_same(&asker("192.0.2.2", "")));
-        assert!(asker("2001:db8::1", "").is_same(&asker("2001:db8::2", "")));
+        assert!(!fingerprint("", "").is_same(&fingerprint("192.0.2.1", "")));
+        assert!(!fingerprint("192.0.2.1", "").is_same(&fingerprint("192.0.2.2", "")));
+        assert!(fingerprint("2001:db8::1", "").is_same(&fingerprint("2001:db8::2", "")));
     }
 }

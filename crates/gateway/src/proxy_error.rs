@@ -8,7 +8,7 @@ use weappd_wechat::errcode;
 
 /// Why a call was not made, or its answer not given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum ProxyError {
     /// The path is none of those apps may call.
     NotAllowed { path: String },
     /// The path has parts such as `..` that would lead elsewhere.
@@ -35,7 +35,7 @@ pub(crate) enum Refusal {
     NoBearer,
     /// The request could not be read.
     BadRequest,
-    /// The house is closing.
+    /// weappd is closing.
     Closing,
     /// The path is one of 微信云托管's own, which only its cloud can answer.
     CloudOnly { instead: &'static str },
@@ -45,7 +45,7 @@ pub(crate) enum Refusal {
     Unproven { problem: String },
 }
 
-impl Refusal {
+impl ProxyError {
     /// The number apps see.
     pub(crate) fn errcode(&self) -> i64 {
         match self {
@@ -164,30 +164,30 @@ mod tests {
     #[test]
     fn every_refusal_has_a_number_of_its_own() {
         let all = [
-            Refusal::NotAllowed {
+            ProxyError::NotAllowed {
                 path: "/".to_owned(),
             },
-            Refusal::BadPath,
-            Refusal::UnknownApp {
+            ProxyError::BadPath,
+            ProxyError::UnknownApp {
                 appid: "wx".to_owned(),
             },
-            Refusal::WhichApp,
-            Refusal::TooLong { limit: 1 },
-            Refusal::Unreachable,
-            Refusal::TooSlow { after_ms: 1 },
-            Refusal::AnswerTooLong { limit: 1 },
-            Refusal::TokenUnreadable,
-            Refusal::Browser,
-            Refusal::NoBearer,
-            Refusal::BadRequest,
-            Refusal::Closing,
-            Refusal::CloudOnly { instead: "" },
-            Refusal::NotSealable,
-            Refusal::Unproven {
+            ProxyError::WhichApp,
+            ProxyError::TooLong { limit: 1 },
+            ProxyError::Unreachable,
+            ProxyError::TooSlow { after_ms: 1 },
+            ProxyError::AnswerTooLong { limit: 1 },
+            ProxyError::TokenUnreadable,
+            ProxyError::Browser,
+            ProxyError::NoBearer,
+            ProxyError::BadRequest,
+            ProxyError::Closing,
+            ProxyError::CloudOnly { instead: "" },
+            ProxyError::NotSealable,
+            ProxyError::Unproven {
                 problem: String::new(),
             },
         ];
-        let numbers: HashSet<i64> = all.iter().map(Refusal::errcode).collect();
+        let numbers: HashSet<i64> = all.iter().map(ProxyError::errcode).collect();
         assert_eq!(numbers.len(), all.len());
         assert!(all.iter().all(|refusal| !refusal.status().is_success()));
         assert!(numbers.iter().all(|code| errcode::explain(*code).is_none()));
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn wechats_own_number_comes_with_advice() {
-        let refusal = Refusal::TokenRefused {
+        let refusal = ProxyError::TokenRefused {
             errcode: 40164,
             errmsg: "invalid ip 1.2.3.4 rid: 1-2-3".to_owned(),
         };

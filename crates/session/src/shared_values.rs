@@ -12,9 +12,9 @@ use weappd_base::secret::Secret;
 use weappd_base::tasks::Work;
 
 use crate::error::Error;
-use crate::sessions::Sessions;
-use crate::store::mysql::Mysql;
-use crate::vault::{Matter, Owner};
+use crate::sessions::SessionService;
+use crate::store::mysql::MysqlStore;
+use crate::vault::{SecretKind, SecretOwner};
 
 /// The longest name of a value.
 const MAX_NAME: usize = 250;
@@ -24,14 +24,14 @@ const FOREIGN_MILLIS: i64 = 7_200_000;
 
 /// The values. Cheap to clone.
 #[derive(Clone)]
-pub struct Shelf {
-    pub(crate) mysql: Mysql,
+pub struct SharedValues {
+    pub(crate) mysql: MysqlStore,
     pub(crate) work: Work,
 }
 
 /// A value as it stands.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct SharedValue {
     /// None if nobody has put one there yet.
     pub value: Option<Secret>,
     /// The database's time, in milliseconds since 1970.
@@ -40,46 +40,46 @@ pub struct Kept {
 
 /// What came of taking hold of a value.
 #[derive(Clone, Debug)]
-pub enum Hold {
+pub enum LeaseResult {
     /// It may be changed by whoever shows the fence.
-    Mine {
+    Granted {
         /// Higher than that of every hold before.
         fence: i64,
         /// The value, read under the hold.
-        kept: Kept,
+        value: SharedValue,
     },
     /// Another node holds it.
     Busy,
 }
 
 /// A row of the table: the value and when it was put there, and the database's time.
-pub(crate) struct Row {
+pub(crate) struct SealedValue {
     pub(crate) sealed: Vec<u8>,
     pub(crate) put_at: i64,
     pub(crate) now: i64,
 }
 
-impl Sessions {
-    /// The shelf, if the store is one that several nodes can share.
+impl SessionService {
+    /// The values, if the store is one that several nodes can share.
     #[must_use]
-    pub fn shelf(&self) -> Option<Shelf> {
+    pub fn shared_values(&self) -> Option<SharedValues> {
         let shared = self.shared();
-        Some(Shelf {
+        Some(SharedValues {
             mysql: shared.store.mysql()?.clone(),
             work: shared.work.clone(),
         })
     }
 }
 
-impl Shelf {
+impl SharedValues {
     /// Reads a value.
-    pub async fn look(&self, name: &str) -> Result<Kept, Error> {
+    pub async fn read(&self, name: &str) -> Result<SharedValue, Error> {
         let (here, name) = (self.clone(), checked(name)?);
         self.work
             .run(async move {
-                match here.mysql.shelf_row(&name).await? {
+                match here.mysql.shared_value(&name).await? {
                     Some(row) => here.open(&name, &row),
-                    None => Ok(Kept {
+                    None => Ok(SharedValue {
                         value: None,
                         now: 0,
                     }),
@@ -89,18 +89,18 @@ impl Shelf {
     }
 
     /// Takes hold of a value for at most `time`.
-    pub async fn hold(&self, name: &str, time: Duration) -> Result<Hold, Error> {
+    pub async fn lease(&self, name: &str, time: Duration) -> Result<LeaseResult, Error> {
         let (here, name) = (self.clone(), checked(name)?);
         let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
         self.work
             .run(async move {
-                let Some((fence, row)) = here.mysql.shelf_hold(&name, millis).await? else {
-                    return Ok(Hold::Busy);
+                let Some((fence, row)) = here.mysql.lease_shared_value(&name, millis).await? else {
+                    return Ok(LeaseResult::Busy);
                 };
                 match here.open(&name, &row) {
-                    Ok(kept) => Ok(Hold::Mine { fence, kept }),
+                    Ok(value) => Ok(LeaseResult::Granted { fence, value }),
                     Err(err) => {
-                        here.mysql.shelf_let_go(&name, fence).await?;
+                        here.mysql.release_shared_value(&name, fence).await?;
                         Err(err)
                     }
                 }
@@ -112,39 +112,39 @@ impl Shelf {
     pub async fn put(&self, name: &str, fence: i64, value: &Secret) -> Result<bool, Error> {
         let (here, name) = (self.clone(), checked(name)?);
         let vault = &self.mysql.rules().vault;
-        let sealed = vault.seal(Matter::Shared, Owner::app(&name), value);
+        let sealed = vault.seal(SecretKind::Shared, SecretOwner::app(&name), value);
         self.work
-            .run(async move { here.mysql.shelf_put(&name, fence, &sealed).await })
+            .run(async move { here.mysql.put_shared_value(&name, fence, &sealed).await })
             .await?
     }
 
     /// Ends a hold and leaves the value as it is.
-    pub async fn let_go(&self, name: &str, fence: i64) -> Result<(), Error> {
+    pub async fn release(&self, name: &str, fence: i64) -> Result<(), Error> {
         let (here, name) = (self.clone(), checked(name)?);
         self.work
-            .run(async move { here.mysql.shelf_let_go(&name, fence).await })
+            .run(async move { here.mysql.release_shared_value(&name, fence).await })
             .await?
     }
 
-    fn open(&self, name: &str, row: &Row) -> Result<Kept, Error> {
+    fn open(&self, name: &str, row: &SealedValue) -> Result<SharedValue, Error> {
         let vault = &self.mysql.rules().vault;
-        let value = vault.unseal(Matter::Shared, Owner::app(name), &row.sealed);
+        let value = vault.unseal(SecretKind::Shared, SecretOwner::app(name), &row.sealed);
         let is_foreign = value.is_none() && !row.sealed.is_empty();
         if is_foreign && row.now - row.put_at < FOREIGN_MILLIS {
             return Err(Error::OtherKeyFile {
                 place: self.mysql.place().to_owned(),
             });
         }
-        Ok(Kept {
+        Ok(SharedValue {
             value,
             now: row.now,
         })
     }
 }
 
-impl std::fmt::Debug for Shelf {
+impl std::fmt::Debug for SharedValues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Shelf({})", self.mysql.place())
+        write!(f, "SharedValues({})", self.mysql.place())
     }
 }
 

@@ -7,33 +7,37 @@ use futures_util::future::BoxFuture;
 use weappd_base::secret::Secret;
 
 /// A few values that all nodes see, each changed by one node at a time.
-pub trait Shelf: fmt::Debug + Send + Sync {
+pub trait LeaseStore: fmt::Debug + Send + Sync {
     /// Reads a value.
-    fn look<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Kept, Unshared>>;
+    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<LeasedValue, LeaseStoreError>>;
 
-    /// Takes hold of a value for at most `time`, and reads it under the hold. None if another
-    /// node holds it.
-    fn hold<'a>(
+    /// Takes a lease of a value for at most `time`, and reads it under the lease. None if
+    /// another node has it.
+    fn lease<'a>(
         &'a self,
         name: &'a str,
         time: Duration,
-    ) -> BoxFuture<'a, Result<Option<(i64, Kept)>, Unshared>>;
+    ) -> BoxFuture<'a, Result<Option<(i64, LeasedValue)>, LeaseStoreError>>;
 
-    /// Puts a value there and ends the hold that `fence` proves.
+    /// Puts a value there and ends the lease that `fence` proves.
     fn put<'a>(
         &'a self,
         name: &'a str,
         fence: i64,
         value: &'a Secret,
-    ) -> BoxFuture<'a, Result<bool, Unshared>>;
+    ) -> BoxFuture<'a, Result<bool, LeaseStoreError>>;
 
-    /// Ends a hold and leaves the value as it is.
-    fn let_go<'a>(&'a self, name: &'a str, fence: i64) -> BoxFuture<'a, Result<(), Unshared>>;
+    /// Ends a lease and leaves the value as it is.
+    fn release<'a>(
+        &'a self,
+        name: &'a str,
+        fence: i64,
+    ) -> BoxFuture<'a, Result<(), LeaseStoreError>>;
 }
 
 /// A value as it stands.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct LeasedValue {
     /// None if nobody has put one there yet.
     pub value: Option<Secret>,
     /// The time there, in milliseconds since 1970: nodes' own clocks differ.
@@ -43,4 +47,4 @@ pub struct Kept {
 /// The shared place cannot be used now. Holds no secret.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unshared(pub String);
+pub struct LeaseStoreError(pub String);

@@ -6,7 +6,10 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::{Connection as _, MySqlConnection};
 use tokio::time::{Instant, timeout};
 
-use crate::store::mysql::{PAUSE, number};
+use crate::store::mysql::errors::number;
+
+/// How long after a failure the server is tried again.
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long an idle connection is held.
 const IDLE: Duration = Duration::from_mins(5);

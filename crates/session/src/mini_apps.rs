@@ -7,9 +7,9 @@ use parking_lot::RwLock;
 use crate::config::MiniApp;
 
 /// The mini programs, by AppID.
-pub(crate) struct MiniApps(RwLock<Registry>);
+pub(crate) struct MiniApps(RwLock<AppRegistry>);
 
-struct Registry {
+struct AppRegistry {
     apps: Vec<Arc<MiniApp>>,
     /// The one registered last over the RPC, as the original kept a single row.
     registered: Option<Arc<MiniApp>>,
@@ -17,7 +17,7 @@ struct Registry {
 
 impl MiniApps {
     pub(crate) fn new(configured: Vec<MiniApp>) -> Self {
-        Self(RwLock::new(Registry {
+        Self(RwLock::new(AppRegistry {
             apps: configured.into_iter().map(Arc::new).collect(),
             registered: None,
         }))

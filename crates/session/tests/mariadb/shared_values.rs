@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tempfile::TempDir;
 use weappd_base::secret::Secret;
-use weappd_session::{Config, Hold, Shelf};
+use weappd_session::{Config, LeaseResult, SharedValues};
 
 use crate::backend::Backend;
 use crate::cauth;
@@ -14,21 +14,24 @@ use crate::world::World;
 const LONG: Duration = Duration::from_mins(10);
 
 /// A node; all of a test have one key file.
-async fn node(backend: &Backend, keys: &TempDir) -> (World, Shelf) {
+async fn node(backend: &Backend, keys: &TempDir) -> (World, SharedValues) {
     let world = World::with(Config {
         store: backend.store(),
         key_file: keys.path().join("session.key"),
         ..Config::default()
     })
     .await;
-    let shelf = world.sessions.shelf().expect("nodes can share MariaDB");
-    (world, shelf)
+    let values = world
+        .sessions
+        .shared_values()
+        .expect("nodes can share MariaDB");
+    (world, values)
 }
 
-fn fence(hold: &Hold) -> Option<i64> {
+fn fence(hold: &LeaseResult) -> Option<i64> {
     match hold {
-        Hold::Mine { fence, .. } => Some(*fence),
-        Hold::Busy => None,
+        LeaseResult::Granted { fence, .. } => Some(*fence),
+        LeaseResult::Busy => None,
     }
 }
 
@@ -36,11 +39,11 @@ fn fence(hold: &Hold) -> Option<i64> {
 async fn one_node_holds_and_all_see_what_it_puts_there() {
     let (backend, keys) = (Backend::new(), TempDir::new().expect("a directory"));
     let nodes = join_all((0..3).map(|_| node(&backend, &keys))).await;
-    assert!(nodes[0].1.look("a").await.expect("reads").value.is_none());
+    assert!(nodes[0].1.read("a").await.expect("reads").value.is_none());
     // The table is made by all of them at once.
     let holds = nodes
         .iter()
-        .flat_map(|(_, shelf)| (0..10).map(|_| shelf.hold("a", LONG)));
+        .flat_map(|(_, values)| (0..10).map(|_| values.lease("a", LONG)));
     let holds: Vec<_> = join_all(holds).await;
     let fences = holds
         .iter()
@@ -49,21 +52,21 @@ async fn one_node_holds_and_all_see_what_it_puts_there() {
     assert_eq!(fences, [1], "one of thirty");
     let value = Secret::new("the value nobody may read");
     assert!(nodes[1].1.put("a", 1, &value).await.expect("writes"));
-    for (_, shelf) in &nodes {
-        let kept = shelf.look("a").await.expect("reads");
-        assert!(kept.value.is_some_and(|kept| kept == value));
-        assert!(kept.now > 1_700_000_000_000, "{}", kept.now);
-        assert!(shelf.look("b").await.expect("reads").value.is_none());
+    for (_, values) in &nodes {
+        let found = values.read("a").await.expect("reads");
+        assert!(found.value.is_some_and(|found| found == value));
+        assert!(found.now > 1_700_000_000_000, "{}", found.now);
+        assert!(values.read("b").await.expect("reads").value.is_none());
     }
     let rows = backend.query("SELECT CONVERT(sealed USING latin1) FROM weappd_shelf");
     assert!(!rows.contains("nobody"), "sealed");
     // A row copied to another name opens nothing.
     backend.query("INSERT INTO weappd_shelf SELECT 'b', sealed, put_at, 0, 0 FROM weappd_shelf");
-    let err = nodes[0].1.look("b").await.expect_err("does not open");
+    let err = nodes[0].1.read("b").await.expect_err("does not open");
     assert!(err.to_string().contains("key_file"), "{err}");
     // Nobody can read what an old key file sealed: two hours later it is as if never written.
     backend.query("UPDATE weappd_shelf SET put_at = put_at - 7200001 WHERE name = 'b'");
-    assert!(nodes[0].1.look("b").await.expect("reads").value.is_none());
+    assert!(nodes[0].1.read("b").await.expect("reads").value.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,11 +75,11 @@ async fn a_hold_ends_by_itself_and_its_fence_with_it() {
     let (_one, first) = node(&backend, &keys).await;
     let (_two, second) = node(&backend, &keys).await;
     let short = Duration::from_millis(300);
-    let old = first.hold("a", short).await.expect("holds");
-    assert!(fence(&second.hold("a", LONG).await.expect("asks")).is_none());
+    let old = first.lease("a", short).await.expect("holds");
+    assert!(fence(&second.lease("a", LONG).await.expect("asks")).is_none());
     let mut new = None;
     for _ in 0..200 {
-        new = fence(&second.hold("a", LONG).await.expect("asks"));
+        new = fence(&second.lease("a", LONG).await.expect("asks"));
         if new.is_some() {
             break;
         }
@@ -86,21 +89,21 @@ async fn a_hold_ends_by_itself_and_its_fence_with_it() {
     assert!(new > old);
     let late = Secret::new("late");
     assert!(!first.put("a", old, &late).await.expect("is refused"));
-    first.let_go("a", old).await.expect("is no harm");
-    assert!(fence(&first.hold("a", LONG).await.expect("asks")).is_none());
-    second.let_go("a", new).await.expect("ends it");
-    assert!(fence(&first.hold("a", LONG).await.expect("asks")).is_some());
+    first.release("a", old).await.expect("is no harm");
+    assert!(fence(&first.lease("a", LONG).await.expect("asks")).is_none());
+    second.release("a", new).await.expect("ends it");
+    assert!(fence(&first.lease("a", LONG).await.expect("asks")).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn time_zones_are_nothing_to_it() {
     let (backend, keys) = (Backend::new(), TempDir::new().expect("a directory"));
-    let (_world, shelf) = node(&backend, &keys).await;
-    shelf.hold("a", LONG).await.expect("holds");
-    let before = shelf.look("a").await.expect("reads").now;
+    let (_world, values) = node(&backend, &keys).await;
+    values.lease("a", LONG).await.expect("holds");
+    let before = values.read("a").await.expect("reads").now;
     backend.query("SET GLOBAL time_zone = '+08:00'");
     let (_other, other) = node(&backend, &keys).await;
-    let after = other.look("a").await.expect("reads").now;
+    let after = other.read("a").await.expect("reads").now;
     backend.query("SET GLOBAL time_zone = 'SYSTEM'");
     assert!((0..60_000).contains(&(after - before)), "{before} {after}");
 }
@@ -108,12 +111,15 @@ async fn time_zones_are_nothing_to_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_servers_database_takes_the_table_beside_its_own() {
     let (backend, world) = cauth::php().await;
-    let shelf = world.sessions.shelf().expect("nodes can share MariaDB");
+    let values = world
+        .sessions
+        .shared_values()
+        .expect("nodes can share MariaDB");
     let before = backend.query("SELECT * FROM cSessionInfo");
-    let held = shelf.hold("a", LONG).await.expect("holds");
+    let held = values.lease("a", LONG).await.expect("holds");
     let fence = fence(&held).expect("held");
     assert!(
-        shelf
+        values
             .put("a", fence, &Secret::new("v"))
             .await
             .expect("writes")

@@ -48,7 +48,7 @@ const NAMES: [&str; 3] = ["openId", "unionId", "watermark"];
 /// A kind of open data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(crate) enum DataKind {
     /// Name and picture.
     UserInfo,
     PhoneNumber,
@@ -60,7 +60,7 @@ pub(crate) enum Kind {
     Other,
 }
 
-impl Kind {
+impl DataKind {
     /// The kind of `data`, if it is whole and nobody else's than the user's.
     pub(crate) fn of(data: &Value, openid: &str) -> Option<Self> {
         let fields = data.as_object()?;
@@ -184,7 +184,7 @@ fn is_nearly(known: &str, name: &str) -> bool {
     known.len() == name.len() && pairs.filter(|(a, b)| a != b).count() <= NEARLY
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for DataKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UserInfo => "user_info",
@@ -208,7 +208,7 @@ mod tests {
         for (data, kind) in [
             (
                 json!({"openId": "o", "nickName": "Band", "gender": 1}),
-                Kind::UserInfo,
+                DataKind::UserInfo,
             ),
             (
                 json!({
@@ -216,39 +216,39 @@ mod tests {
                     "unionId": "u-_1", "language": "zh_CN", "city": "", "is_demote": true,
                     "somethingNew": {"of": 1},
                 }),
-                Kind::UserInfo,
+                DataKind::UserInfo,
             ),
             // wx.getUserProfile names nobody.
             (
                 json!({"nickName": "微信用户", "avatarUrl": "", "gender": 0, "is_demote": true}),
-                Kind::UserInfo,
+                DataKind::UserInfo,
             ),
             (
                 json!({"phoneNumber": "13580006666", "purePhoneNumber": "13580006666", "countryCode": "86"}),
-                Kind::PhoneNumber,
+                DataKind::PhoneNumber,
             ),
             (
                 json!({"phoneNumber": "+852 9123-4567", "purePhoneNumber": "91234567", "countryCode": "852"}),
-                Kind::PhoneNumber,
+                DataKind::PhoneNumber,
             ),
             (
                 json!({"stepInfoList": [{"timestamp": 1_445_866_601, "step": 100}]}),
-                Kind::Werun,
+                DataKind::Werun,
             ),
-            (json!({"stepInfoList": []}), Kind::Werun),
-            (json!({"openGId": "tGg1_-"}), Kind::Group),
+            (json!({"stepInfoList": []}), DataKind::Werun),
+            (json!({"openGId": "tGg1_-"}), DataKind::Group),
             (
                 json!({"opengid": "g1", "group_openid": "x", "chat_type": 3}),
-                Kind::Group,
+                DataKind::Group,
             ),
-            (json!({"somethingNew": 1}), Kind::Other),
+            (json!({"somethingNew": 1}), DataKind::Other),
         ] {
             let mut marked = data.clone();
             marked["watermark"] = mark.clone();
-            assert_eq!(Kind::of(&marked, "o"), Some(kind), "{data}");
+            assert_eq!(DataKind::of(&marked, "o"), Some(kind), "{data}");
             let name = json!(kind);
             assert_eq!(name, kind.to_string());
-            assert_eq!(serde_json::from_value::<Kind>(name).ok(), Some(kind));
+            assert_eq!(serde_json::from_value::<DataKind>(name).ok(), Some(kind));
         }
     }
 
@@ -287,7 +287,7 @@ mod tests {
             json!({"group_openid": "g"}),
             json!({"openId": "o", "nickName": 7}),
         ] {
-            assert_eq!(Kind::of(&data, "o"), None, "{data}");
+            assert_eq!(DataKind::of(&data, "o"), None, "{data}");
         }
     }
 
@@ -322,9 +322,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_data_panics_and_a_phone_number_is_always_whole(data in any_json()) {
-            if Kind::of(&data, "o") == Some(Kind::PhoneNumber) {
-                let told = crate::phone::Source::EncryptedData;
-                prop_assert!(crate::phone::PhoneNumber::read(&data, 7, told).is_some());
+            if DataKind::of(&data, "o") == Some(DataKind::PhoneNumber) {
+                let told = crate::phone::PhoneSource::EncryptedData;
+                prop_assert!(crate::phone::VerifiedPhone::read(&data, 7, told).is_some());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The road to WeChat: pooled connections, with TLS where the endpoint asks for it.
+//! The api to WeChat: pooled connections, with TLS where the endpoint asks for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::error::Error;
 
 /// What goes wrong while a body is on its way.
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type OutBodyError = Box<dyn std::error::Error + Send + Sync>;
 /// A body on its way to WeChat.
-pub(crate) type OutBody = UnsyncBoxBody<Bytes, BoxError>;
+pub(crate) type OutBody = UnsyncBoxBody<Bytes, OutBodyError>;
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -27,15 +27,15 @@ const IDLE: Duration = Duration::from_secs(15);
 
 /// Pooled connections to one endpoint.
 #[derive(Debug)]
-pub(crate) struct Road {
+pub(crate) struct ApiClient {
     endpoint: String,
-    client: Client,
+    client: ApiTransport,
 }
 
 /// Without TLS no trusted certificates are asked of the machine: a simulated WeChat works
 /// where none are installed.
 #[derive(Debug)]
-enum Client {
+enum ApiTransport {
     Plain(legacy::Client<HttpConnector, OutBody>),
     Tls(legacy::Client<HttpsConnector<HttpConnector>, OutBody>),
 }
@@ -47,7 +47,7 @@ pub(crate) fn whole(body: Bytes) -> OutBody {
         .boxed_unsync()
 }
 
-impl Road {
+impl ApiClient {
     /// Makes ready to call; nothing is connected yet.
     pub(crate) fn build(endpoint: &str) -> Result<Self, Error> {
         let refuse = || Error::Endpoint(endpoint.to_owned());
@@ -63,7 +63,7 @@ impl Road {
         }
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            client: Client::build(tls)?,
+            client: ApiTransport::build(tls)?,
         })
     }
 
@@ -78,13 +78,13 @@ impl Road {
         request: Request<OutBody>,
     ) -> Result<Response<Incoming>, legacy::Error> {
         match &self.client {
-            Client::Plain(client) => client.request(request).await,
-            Client::Tls(client) => client.request(request).await,
+            ApiTransport::Plain(client) => client.request(request).await,
+            ApiTransport::Tls(client) => client.request(request).await,
         }
     }
 }
 
-impl Client {
+impl ApiTransport {
     fn build(tls: bool) -> Result<Self, Error> {
         let mut http = HttpConnector::new();
         http.set_connect_timeout(Some(CONNECT));
@@ -111,8 +111,8 @@ mod tests {
 
     #[tokio::test]
     async fn endpoints_keep_their_path() {
-        let road = Road::build("http://127.0.0.1:8082/relay/").expect("an endpoint");
-        let uri = road.uri("/wxa/x?a=b").expect("an address");
+        let api = ApiClient::build("http://127.0.0.1:8082/relay/").expect("an endpoint");
+        let uri = api.uri("/wxa/x?a=b").expect("an address");
         assert_eq!(uri, "http://127.0.0.1:8082/relay/wxa/x?a=b");
         for bad in [
             "",
@@ -121,8 +121,8 @@ mod tests {
             "https://u:p@a",
             "http://a/?b",
         ] {
-            assert!(Road::build(bad).is_err(), "{bad}");
+            assert!(ApiClient::build(bad).is_err(), "{bad}");
         }
-        assert!(Road::build("https://api.weixin.qq.com").is_ok());
+        assert!(ApiClient::build("https://api.weixin.qq.com").is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The values that nodes share, as rows: see the room's `shelf`.
+//! The values that nodes share, as rows: see the room's `values`.
 //!
 //! The table is made when it is first missed, also in a database of the old servers, which
 //! do not look at it.
@@ -8,30 +8,31 @@ use std::time::Duration;
 use sqlx::mysql::MySqlPool;
 
 use crate::error::Error;
-use crate::shelf::Row;
-use crate::store::mysql::{Mysql, number};
+use crate::shared_values::SealedValue;
+use crate::store::mysql::MysqlStore;
+use crate::store::mysql::errors::number;
 
 /// How long the database may take: whoever asks has another way.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// The error for a table that is not there.
 const NO_TABLE: u16 = 1146;
 
-const TABLE: &str = include_str!("../../../schema/mysql/shelf.sql");
-const LOOK: &str = include_str!("../../../schema/mysql/shelf_look.sql");
-const MAKE: &str = include_str!("../../../schema/mysql/shelf_make.sql");
-const HOLD: &str = include_str!("../../../schema/mysql/shelf_hold.sql");
-const PUT: &str = include_str!("../../../schema/mysql/shelf_put.sql");
-const LET_GO: &str = include_str!("../../../schema/mysql/shelf_let_go.sql");
+const TABLE: &str = include_str!("../../../schema/mysql/shared_values.sql");
+const READ: &str = include_str!("../../../schema/mysql/shared_value_read.sql");
+const MAKE: &str = include_str!("../../../schema/mysql/shared_value_make.sql");
+const LEASE: &str = include_str!("../../../schema/mysql/shared_value_lease.sql");
+const PUT: &str = include_str!("../../../schema/mysql/shared_value_put.sql");
+const RELEASE: &str = include_str!("../../../schema/mysql/shared_value_release.sql");
 
 /// sealed value, put at, fence, the server's time.
-type Columns = (Vec<u8>, i64, i64, i64);
+type SealedColumns = (Vec<u8>, i64, i64, i64);
 
-impl Mysql {
+impl MysqlStore {
     /// The value, if its row was ever made.
-    pub(crate) async fn shelf_row(&self, name: &str) -> Result<Option<Row>, Error> {
+    pub(crate) async fn shared_value(&self, name: &str) -> Result<Option<SealedValue>, Error> {
         let found = self
             .read(PATIENCE, |pool| async move {
-                match look(&pool, name).await {
+                match read(&pool, name).await {
                     Err(err) if number(&err) == Some(NO_TABLE) => Ok(None),
                     found => found,
                 }
@@ -41,23 +42,23 @@ impl Mysql {
     }
 
     /// Takes hold of the value; none if somebody else has it.
-    pub(crate) async fn shelf_hold(
+    pub(crate) async fn lease_shared_value(
         &self,
         name: &str,
         millis: i64,
-    ) -> Result<Option<(i64, Row)>, Error> {
+    ) -> Result<Option<(i64, SealedValue)>, Error> {
         self.read(PATIENCE, |pool| async move {
-            let held = match hold(&pool, name, millis).await {
+            let held = match lease(&pool, name, millis).await {
                 Err(err) if number(&err) == Some(NO_TABLE) => {
                     sqlx::raw_sql(TABLE).execute(&pool).await?;
-                    hold(&pool, name, millis).await
+                    lease(&pool, name, millis).await
                 }
                 held => held,
             };
             let Some(fence) = held? else {
                 return Ok(None);
             };
-            let found = look(&pool, name).await?;
+            let found = read(&pool, name).await?;
             // Somebody else may have it already, if this node slept in between.
             Ok(found.filter(|(now, _)| *now == fence))
         })
@@ -65,7 +66,7 @@ impl Mysql {
     }
 
     /// Puts the value there and ends the hold, if it is still the newest.
-    pub(crate) async fn shelf_put(
+    pub(crate) async fn put_shared_value(
         &self,
         name: &str,
         fence: i64,
@@ -82,9 +83,9 @@ impl Mysql {
     }
 
     /// Ends a hold.
-    pub(crate) async fn shelf_let_go(&self, name: &str, fence: i64) -> Result<(), Error> {
+    pub(crate) async fn release_shared_value(&self, name: &str, fence: i64) -> Result<(), Error> {
         self.read(PATIENCE, |pool| async move {
-            let end = sqlx::query(LET_GO).bind(name.as_bytes()).bind(fence);
+            let end = sqlx::query(RELEASE).bind(name.as_bytes()).bind(fence);
             end.execute(&pool).await?;
             Ok(())
         })
@@ -92,13 +93,13 @@ impl Mysql {
     }
 }
 
-async fn look(pool: &MySqlPool, name: &str) -> Result<Option<(i64, Row)>, sqlx::Error> {
-    let found: Option<Columns> = sqlx::query_as(LOOK)
+async fn read(pool: &MySqlPool, name: &str) -> Result<Option<(i64, SealedValue)>, sqlx::Error> {
+    let found: Option<SealedColumns> = sqlx::query_as(READ)
         .bind(name.as_bytes())
         .fetch_optional(pool)
         .await?;
     Ok(found.map(|(sealed, put_at, fence, now)| {
-        let row = Row {
+        let row = SealedValue {
             sealed,
             put_at,
             now,
@@ -107,9 +108,9 @@ async fn look(pool: &MySqlPool, name: &str) -> Result<Option<(i64, Row)>, sqlx::
     }))
 }
 
-async fn hold(pool: &MySqlPool, name: &str, millis: i64) -> Result<Option<i64>, sqlx::Error> {
+async fn lease(pool: &MySqlPool, name: &str, millis: i64) -> Result<Option<i64>, sqlx::Error> {
     for is_made in [false, true] {
-        let held = sqlx::query(HOLD).bind(millis).bind(name.as_bytes());
+        let held = sqlx::query(LEASE).bind(millis).bind(name.as_bytes());
         let held = held.execute(pool).await?;
         if held.rows_affected() > 0 {
             return Ok(i64::try_from(held.last_insert_id()).ok());

@@ -1,0 +1,26 @@
+//! Rows of a database as structs.
+
+/// Reads a struct from the columns of a row, in the order in which its fields are named here.
+/// Columns are numbers, texts and bytes, or `NULL`.
+macro_rules! impl_from_row {
+    ($row:ident { $($field:ident),+ $(,)? }) => {
+        impl<'r, R> sqlx::FromRow<'r, R> for $row
+        where
+            R: sqlx::Row,
+            usize: sqlx::ColumnIndex<R>,
+            i64: sqlx::Type<R::Database> + sqlx::Decode<'r, R::Database>,
+            String: sqlx::Type<R::Database> + sqlx::Decode<'r, R::Database>,
+            Vec<u8>: sqlx::Type<R::Database> + sqlx::Decode<'r, R::Database>,
+        {
+            fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+                let mut columns = 0_usize..;
+                // The fields are evaluated as they are written.
+                Ok(Self {
+                    $($field: row.try_get(columns.next().unwrap_or_default())?),+
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use impl_from_row;
