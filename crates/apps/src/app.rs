@@ -11,12 +11,12 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 /// The ready addresses of each app. An app without a ready process has an empty list.
-pub type Addresses = HashMap<String, Vec<SocketAddr>>;
+pub type AppAddresses = HashMap<String, Vec<SocketAddr>>;
 
 /// How a process ended. Every ending is one of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Ending {
+pub enum ExitReason {
     /// It never ran: the program was not found, its port was taken, ...
     NeverStarted {
         /// What was in the way.
@@ -45,7 +45,7 @@ pub enum Ending {
     Killed,
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverStarted { why, hint: None } => write!(f, "could not start: {why}"),
@@ -59,7 +59,7 @@ impl fmt::Display for Ending {
                 None => write!(f, "ended by signal {signal}"),
             },
             Self::HungAtStart { after_ms } => {
-                write!(f, "was not ready after {}", Span(*after_ms))
+                write!(f, "was not ready after {}", HumanDuration(*after_ms))
             }
             Self::Stopped => f.write_str("stopped"),
             Self::Killed => f.write_str("killed: it did not stop when asked"),
@@ -84,9 +84,9 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 }
 
 /// Milliseconds as people say them: `35 ms`, `12 s`, `3 min`.
-pub(crate) struct Span(pub(crate) u64);
+pub(crate) struct HumanDuration(pub(crate) u64);
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             ms @ 0..1_000 => write!(f, "{ms} ms"),
@@ -100,7 +100,7 @@ impl fmt::Display for Span {
 /// What one instance is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
-pub enum State {
+pub enum InstanceState {
     /// Nobody asked for it, or it was stopped.
     Stopped,
     /// It runs and is not ready yet.
@@ -129,7 +129,7 @@ pub struct InstanceView {
     /// Counted from 0.
     pub index: u16,
     /// What it is doing.
-    pub state: State,
+    pub state: InstanceState,
     /// The same in words: `crash-looping, next try in 12 s`.
     pub summary: String,
     /// The process, if one runs.
@@ -154,7 +154,7 @@ pub struct InstanceView {
     /// How many processes these are.
     pub processes: Option<u32>,
     /// How the process before this one ended.
-    pub last_ending: Option<Ending>,
+    pub last_ending: Option<ExitReason>,
 }
 
 /// One app, as it is now.
@@ -174,8 +174,8 @@ pub struct AppView {
 
 /// What an instance's task tells about it.
 #[derive(Clone, Debug)]
-pub(crate) struct Status {
-    pub(crate) state: State,
+pub(crate) struct InstanceStatus {
+    pub(crate) state: InstanceState,
     pub(crate) pid: Option<u32>,
     pub(crate) port: Option<u16>,
     pub(crate) address: Option<SocketAddr>,
@@ -185,13 +185,13 @@ pub(crate) struct Status {
     pub(crate) ready_after_ms: Option<u64>,
     /// Why it is not ready, if that takes long.
     pub(crate) waits: Option<String>,
-    pub(crate) last_ending: Option<Ending>,
+    pub(crate) last_ending: Option<ExitReason>,
 }
 
-impl Status {
+impl InstanceStatus {
     pub(crate) fn new() -> Self {
         Self {
-            state: State::Stopped,
+            state: InstanceState::Stopped,
             pid: None,
             port: None,
             address: None,
@@ -206,18 +206,18 @@ impl Status {
     /// The state in words.
     pub(crate) fn summary(&self, now: i64) -> String {
         match &self.state {
-            State::Stopped => "stopped".to_owned(),
-            State::Starting => match &self.waits {
+            InstanceState::Stopped => "stopped".to_owned(),
+            InstanceState::Starting => match &self.waits {
                 Some(why) => format!("starting, {why}"),
                 None => "starting".to_owned(),
             },
-            State::Ready => "ready".to_owned(),
-            State::Stopping => "stopping".to_owned(),
-            State::Waiting {
+            InstanceState::Ready => "ready".to_owned(),
+            InstanceState::Stopping => "stopping".to_owned(),
+            InstanceState::Waiting {
                 next_try_at,
                 failures,
             } => {
-                let left = Span(u64::try_from(next_try_at - now).unwrap_or(0));
+                let left = HumanDuration(u64::try_from(next_try_at - now).unwrap_or(0));
                 let word = if *failures > 2 {
                     "crash-looping"
                 } else {
@@ -225,41 +225,41 @@ impl Status {
                 };
                 format!("{word}, next try in {left}")
             }
-            State::Down { why } => format!("down: {why}"),
+            InstanceState::Down { why } => format!("down: {why}"),
         }
     }
 }
 
-/// Where ready addresses are put up and taken down. Cheap to clone.
+/// The addresses of ready instances, for whoever watches them. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Board(Arc<BoardInner>);
+pub(crate) struct AddressBoard(Arc<BoardState>);
 
 #[derive(Debug)]
-struct BoardInner {
+struct BoardState {
     /// Held while publishing too, so that no older list overwrites a newer one.
     ready: Mutex<BTreeMap<(String, u16), SocketAddr>>,
     names: Vec<String>,
-    published: watch::Sender<Arc<Addresses>>,
+    published: watch::Sender<Arc<AppAddresses>>,
 }
 
-impl Board {
+impl AddressBoard {
     pub(crate) fn new(names: Vec<String>) -> Self {
         let empty = names
             .iter()
             .map(|name| (name.clone(), Vec::new()))
             .collect();
-        Self(Arc::new(BoardInner {
+        Self(Arc::new(BoardState {
             ready: Mutex::default(),
             names,
             published: watch::Sender::new(Arc::new(empty)),
         }))
     }
 
-    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Addresses>> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<AppAddresses>> {
         self.0.published.subscribe()
     }
 
-    /// Puts up the address of an instance, or takes it down.
+    /// Publishes the address of an instance, or withdraws it.
     pub(crate) fn set(&self, app: &str, index: u16, address: Option<SocketAddr>) {
         let mut ready = self.0.ready.lock();
         let key = (app.to_owned(), index);
@@ -270,7 +270,7 @@ impl Board {
         if before == address {
             return;
         }
-        let mut list: Addresses = (self.0.names.iter())
+        let mut list: AppAddresses = (self.0.names.iter())
             .map(|name| (name.clone(), Vec::new()))
             .collect();
         for ((app, _), address) in ready.iter() {
@@ -286,28 +286,28 @@ mod tests {
 
     #[test]
     fn the_board_lists_every_app_and_only_ready_addresses() {
-        let board = Board::new(vec!["a".to_owned(), "b".to_owned()]);
-        let mut watch = board.watch();
+        let addresses = AddressBoard::new(vec!["a".to_owned(), "b".to_owned()]);
+        let mut watch = addresses.watch();
         assert_eq!(watch.borrow_and_update()["b"], []);
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        board.set("a", 1, Some(at(2)));
-        board.set("a", 0, Some(at(1)));
+        addresses.set("a", 1, Some(at(2)));
+        addresses.set("a", 0, Some(at(1)));
         assert_eq!(watch.borrow_and_update()["a"], [at(1), at(2)]);
-        board.set("a", 1, Some(at(2)));
+        addresses.set("a", 1, Some(at(2)));
         assert!(!watch.has_changed().expect("open"), "no change, no news");
-        board.set("a", 0, None);
+        addresses.set("a", 0, None);
         assert_eq!(watch.borrow_and_update()["a"], [at(2)]);
         assert_eq!(watch.borrow()["b"], []);
     }
 
     #[test]
     fn a_crash_loop_says_when_the_next_try_is() {
-        let status = |failures| Status {
-            state: State::Waiting {
+        let status = |failures| InstanceStatus {
+            state: InstanceState::Waiting {
                 next_try_at: 13_000,
                 failures,
             },
-            ..Status::new()
+            ..InstanceStatus::new()
         };
         assert_eq!(status(7).summary(1_000), "crash-looping, next try in 12 s");
         assert_eq!(status(2).summary(12_800), "restarting, next try in 200 ms");
@@ -318,22 +318,22 @@ mod tests {
     fn endings_are_sentences() {
         let hint = Some("install Node.js".to_owned());
         let why = "no node".to_owned();
-        let never = Ending::NeverStarted { why, hint };
+        let never = ExitReason::NeverStarted { why, hint };
         assert_eq!(
             never.to_string(),
             "could not start: no node (hint: install Node.js)"
         );
         assert_eq!(
-            Ending::Signalled { signal: 11 }.to_string(),
+            ExitReason::Signalled { signal: 11 }.to_string(),
             "ended by SIGSEGV"
         );
         assert_eq!(
-            Ending::Signalled { signal: 64 }.to_string(),
+            ExitReason::Signalled { signal: 64 }.to_string(),
             "ended by signal 64"
         );
-        let hung = Ending::HungAtStart { after_ms: 30_000 };
+        let hung = ExitReason::HungAtStart { after_ms: 30_000 };
         assert_eq!(hung.to_string(), "was not ready after 30 s");
-        let json = serde_json::to_value(Ending::Exited { code: 3 }).expect("json");
+        let json = serde_json::to_value(ExitReason::Exited { code: 3 }).expect("json");
         assert_eq!(json, serde_json::json!({"kind": "exited", "code": 3}));
     }
 }

@@ -16,7 +16,7 @@ use crate::placeholder;
 pub struct AppConfig {
     /// The program and its arguments: one text (`"node app.js"`, quotes and backslashes as
     /// in a shell) or a list (`["node", "app.js"]`). No shell is started; `$PORT` is put in.
-    pub run: Run,
+    pub run: RunCommand,
     /// The directory the program starts in. Default: the directory of weappd.toml.
     pub dir: Option<PathBuf>,
     /// More environment variables for the program. They win over all others.
@@ -47,7 +47,7 @@ pub struct AppConfig {
 impl Default for AppConfig {
     fn default() -> Self {
         Self {
-            run: Run::default(),
+            run: RunCommand::default(),
             dir: None,
             env: BTreeMap::new(),
             pass_env: Vec::new(),
@@ -66,14 +66,14 @@ impl Default for AppConfig {
 /// A command line: one text, or its words.
 #[derive(Clone, Deserialize)]
 #[serde(untagged, expecting = "a command line, or a list of words")]
-pub enum Run {
+pub enum RunCommand {
     /// Split like a shell splits words.
     Line(String),
     /// Taken as they are.
     Words(Vec<String>),
 }
 
-impl Run {
+impl RunCommand {
     /// The program and its arguments.
     pub fn words(&self) -> Result<Vec<String>, SplitError> {
         match self {
@@ -83,26 +83,26 @@ impl Run {
     }
 }
 
-impl Default for Run {
+impl Default for RunCommand {
     fn default() -> Self {
         Self::Words(Vec::new())
     }
 }
 
-impl From<&str> for Run {
+impl From<&str> for RunCommand {
     fn from(line: &str) -> Self {
         Self::Line(line.to_owned())
     }
 }
 
-impl From<Vec<String>> for Run {
+impl From<Vec<String>> for RunCommand {
     fn from(words: Vec<String>) -> Self {
         Self::Words(words)
     }
 }
 
 // Arguments may hold passwords; only the program is shown.
-impl fmt::Debug for Run {
+impl fmt::Debug for RunCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = self.words().unwrap_or_default();
         match words.split_first() {
@@ -117,7 +117,7 @@ impl fmt::Debug for Run {
 #[serde(deny_unknown_fields, default)]
 pub struct RestartConfig {
     /// `"always"`, `"on-failure"` (not after exit code 0) or `"never"`.
-    pub when: When,
+    pub when: RestartPolicy,
     /// Exit codes after which the program stays down.
     pub stop_exit_codes: Vec<i32>,
     /// A program that was ready for this long is healthy: its next ending is answered with
@@ -135,7 +135,7 @@ pub struct RestartConfig {
 impl Default for RestartConfig {
     fn default() -> Self {
         Self {
-            when: When::Always,
+            when: RestartPolicy::Always,
             stop_exit_codes: Vec::new(),
             min_uptime_ms: 10_000,
             backoff_ms: 100,
@@ -148,7 +148,7 @@ impl Default for RestartConfig {
 /// Which endings are answered with a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum When {
+pub enum RestartPolicy {
     /// All.
     #[default]
     Always,
@@ -249,12 +249,12 @@ impl Default for LogConfig {
 }
 
 /// What is wrong with a setting: (field, message, hint).
-pub type Problem = (String, String, String);
+pub type AppProblem = (String, String, String);
 
 impl AppConfig {
     /// Everything that is wrong with this section, all at once.
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut found = Found(Vec::new());
+    pub fn problems(&self) -> Vec<AppProblem> {
+        let mut found = ProblemList(Vec::new());
         self.problems_of_run(&mut found);
         if self.instances == 0 {
             found.add(
@@ -312,8 +312,8 @@ impl AppConfig {
     }
 
     /// What of this section will hardly do what it is meant to do.
-    pub fn warnings(&self) -> Vec<Problem> {
-        let mut found = Found(Vec::new());
+    pub fn warnings(&self) -> Vec<AppProblem> {
+        let mut found = ProblemList(Vec::new());
         let words = self.run.words().unwrap_or_default();
         for name in placeholder::unfilled(&words, self.listens) {
             if name == "PORT" {
@@ -333,7 +333,7 @@ impl AppConfig {
         found.0
     }
 
-    fn problems_of_run(&self, found: &mut Found) {
+    fn problems_of_run(&self, found: &mut ProblemList) {
         let words = match self.run.words() {
             Ok(words) => words,
             Err(error) => {
@@ -351,8 +351,13 @@ impl AppConfig {
         if words.iter().any(|word| word.contains('\0')) {
             found.add("run", "holds a NUL byte", "remove it");
         }
-        let Run::Line(_) = &self.run else { return };
-        if let Some(word) = words.iter().find(|word| SHELL.contains(&word.as_str())) {
+        let RunCommand::Line(_) = &self.run else {
+            return;
+        };
+        if let Some(word) = words
+            .iter()
+            .find(|word| SHELL_WORDS.contains(&word.as_str()))
+        {
             found.add(
                 "run",
                 &format!("\"{word}\" is for a shell, and no shell is started"),
@@ -368,7 +373,7 @@ impl AppConfig {
         }
     }
 
-    fn problems_of_log(&self, found: &mut Found) {
+    fn problems_of_log(&self, found: &mut ProblemList) {
         if self.log.max_file_bytes < 64 * 1024 {
             found.add(
                 "log.max_file_bytes",
@@ -397,15 +402,15 @@ impl AppConfig {
 }
 
 /// Words that a shell would take for its own.
-const SHELL: [&str; 9] = ["&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"];
+const SHELL_WORDS: [&str; 9] = ["&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"];
 
 fn is_plain_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-struct Found(Vec<Problem>);
+struct ProblemList(Vec<AppProblem>);
 
-impl Found {
+impl ProblemList {
     fn add(&mut self, field: &str, message: &str, hint: &str) {
         let problem = (field.to_owned(), message.to_owned(), hint.to_owned());
         self.0.push(problem);
@@ -413,7 +418,7 @@ impl Found {
 }
 
 /// What is wrong with the name of an app, if anything: it names files and routes.
-pub fn problem_of_name(name: &str) -> Option<Problem> {
+pub fn problem_of_name(name: &str) -> Option<AppProblem> {
     let ok = (1..=64).contains(&name.len())
         && !name.starts_with(['.', '-'])
         && (name.bytes()).all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'));

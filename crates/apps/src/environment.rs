@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use weappd_base::secret::{Secret, is_secret_name};
 
 /// Environment variables and their values.
-pub type Variables = BTreeMap<String, Secret>;
+pub type EnvVariables = BTreeMap<String, Secret>;
 
 /// Names that are never passed on unless the app asks for them with `pass_env`. `*` stands
 /// for any text; case does not matter.
@@ -28,7 +28,7 @@ pub const DENY_ENV: [&str; 12] = [
 
 /// What a service manager tells weappd itself; a child that took it for its own would
 /// speak in weappd's name.
-const NEVER: [&str; 7] = [
+const NEVER_PASSED: [&str; 7] = [
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
     "LISTEN_PID",
@@ -39,11 +39,11 @@ const NEVER: [&str; 7] = [
 ];
 
 /// Variables of weappd's own settings: that an app does not get them needs no word.
-const WEAPPDS: &str = "WEAPP_*";
+const OWN_SETTINGS: &str = "WEAPP_*";
 
 /// What a process gets of weappd's environment.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited {
+pub(crate) struct InheritedEnv {
     pub(crate) kept: Vec<(OsString, OsString)>,
     /// The names of what looks secret and may have been meant for it.
     pub(crate) withheld: Vec<String>,
@@ -55,11 +55,11 @@ pub(crate) fn inherited(
     own: &[(OsString, OsString)],
     deny: &[String],
     pass: &[String],
-) -> Inherited {
-    let mut found = Inherited::default();
+) -> InheritedEnv {
+    let mut found = InheritedEnv::default();
     for (variable, value) in own {
         let name = variable.to_string_lossy();
-        if NEVER.contains(&name.as_ref()) {
+        if NEVER_PASSED.contains(&name.as_ref()) {
             continue;
         }
         let denied = is_secret_name(&name)
@@ -68,7 +68,7 @@ pub(crate) fn inherited(
                 .any(|pattern| matches(pattern, &name));
         if !denied || pass.iter().any(|passed| matches_exactly(passed, &name)) {
             found.kept.push((variable.clone(), value.clone()));
-        } else if !matches(WEAPPDS, &name) {
+        } else if !matches(OWN_SETTINGS, &name) {
             found.withheld.push(name.into_owned());
         }
     }

@@ -13,7 +13,7 @@ mod feed;
 
 use crate::environment::matches;
 use crate::procfs::parse_stat;
-use crate::spool::Cutter;
+use crate::spool::LineCutter;
 use feed::Feed;
 
 /// The targets of this room. Command lines are `weappd_config`'s.
@@ -51,7 +51,7 @@ fn lines(feed: &mut Feed<'_>) {
     for cuts in [&[][..], cuts] {
         let mut told = Vec::new();
         let mut keep = |line: &[u8], cut| told.push((line.to_vec(), cut));
-        let mut cutter = Cutter::new(max);
+        let mut cutter = LineCutter::new(max);
         let mut rest = bytes;
         for cut in cuts {
             let (now, later) = rest.split_at(usize::from(*cut).min(rest.len()));

@@ -14,11 +14,11 @@ use weappd_base::error_body::ErrorBody;
 use crate::app::AppView;
 use crate::error::Error;
 use crate::logs::LogStream;
-use crate::supervisor::Apps;
+use crate::supervisor::AppSupervisor;
 
 /// `GET /apps`, `GET /apps/{name}`, `POST /apps/{name}/start|stop|restart`,
 /// `GET /apps/{name}/logs?lines=100&follow=1`.
-pub fn control_router(apps: Apps) -> Router {
+pub fn control_router(apps: AppSupervisor) -> Router {
     Router::new()
         .route("/apps", get(list))
         .route("/apps/{name}", get(describe))
@@ -29,29 +29,29 @@ pub fn control_router(apps: Apps) -> Router {
         .with_state(apps)
 }
 
-async fn list(State(apps): State<Apps>) -> Json<Vec<AppView>> {
+async fn list(State(apps): State<AppSupervisor>) -> Json<Vec<AppView>> {
     Json(apps.list().await)
 }
 
 async fn describe(
-    State(apps): State<Apps>,
+    State(apps): State<AppSupervisor>,
     Path(name): Path<String>,
-) -> Result<Json<AppView>, Refusal> {
+) -> Result<Json<AppView>, ControlRejection> {
     Ok(Json(apps.describe(&name).await?))
 }
 
 async fn start(
-    State(apps): State<Apps>,
+    State(apps): State<AppSupervisor>,
     Path(name): Path<String>,
-) -> Result<Json<AppView>, Refusal> {
+) -> Result<Json<AppView>, ControlRejection> {
     apps.start(&name).await?;
     Ok(Json(apps.describe(&name).await?))
 }
 
 async fn restart(
-    State(apps): State<Apps>,
+    State(apps): State<AppSupervisor>,
     Path(name): Path<String>,
-) -> Result<Json<AppView>, Refusal> {
+) -> Result<Json<AppView>, ControlRejection> {
     apps.restart(&name).await?;
     Ok(Json(apps.describe(&name).await?))
 }
@@ -62,10 +62,10 @@ struct StopQuery {
 }
 
 async fn stop(
-    State(apps): State<Apps>,
+    State(apps): State<AppSupervisor>,
     Path(name): Path<String>,
     Query(query): Query<StopQuery>,
-) -> Result<Json<AppView>, Refusal> {
+) -> Result<Json<AppView>, ControlRejection> {
     let grace = query.grace_ms.map(Duration::from_millis);
     apps.stop(&name, grace).await?;
     Ok(Json(apps.describe(&name).await?))
@@ -88,10 +88,10 @@ impl Default for LogsQuery {
 }
 
 async fn logs(
-    State(apps): State<Apps>,
+    State(apps): State<AppSupervisor>,
     Path(name): Path<String>,
     Query(query): Query<LogsQuery>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ControlRejection> {
     let log = apps.logs(&name, query.lines, query.follow != 0).await?;
     let chunks = futures_util::stream::unfold(log, |mut log: LogStream| async {
         let chunk: Bytes = log.next().await?;
@@ -102,15 +102,15 @@ async fn logs(
 }
 
 /// A request that is not answered.
-struct Refusal(Error);
+struct ControlRejection(Error);
 
-impl From<Error> for Refusal {
+impl From<Error> for ControlRejection {
     fn from(error: Error) -> Self {
         Self(error)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ControlRejection {
     fn into_response(self) -> Response {
         let (status, code) = match &self.0 {
             Error::UnknownApp { .. } => (StatusCode::NOT_FOUND, "app_not_found"),

@@ -16,31 +16,31 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::procfs::{self, Entry, Identity};
+use crate::procfs::{self, ProcessEntry, ProcessIdentity};
 
 /// The environment variable that holds the marker.
 pub(crate) const MARKER: &str = "WEAPPD_RUN";
 
 /// How long a killed process may take to vanish: it may hang in the kernel.
-const BURIAL: Duration = Duration::from_millis(500);
+const REAP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The folder of markers, locked against a second weappd.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub(crate) struct RunJournal {
     dir: PathBuf,
     boot: String,
     _lock: File,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct JournalRecord {
     app: String,
     boot: String,
     /// Pid and start time of the process; `None` if weappd fell before it knew them.
     leader: Option<(i32, u64)>,
 }
 
-impl Journal {
+impl RunJournal {
     pub(crate) fn open(data_dir: &Path) -> Result<Self, Error> {
         let dir = data_dir.join("run");
         fs::create_dir_all(&dir).map_err(|source| Error::MakeDirectory {
@@ -78,9 +78,9 @@ impl Journal {
         &self,
         marker: &str,
         app: &str,
-        leader: Option<Identity>,
+        leader: Option<ProcessIdentity>,
     ) -> io::Result<()> {
-        let record = Record {
+        let record = JournalRecord {
             app: app.to_owned(),
             boot: self.boot.clone(),
             leader: leader.map(|leader| (leader.pid, leader.start)),
@@ -115,7 +115,7 @@ impl Journal {
             }
             let record = fs::read(&path)
                 .ok()
-                .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+                .and_then(|bytes| serde_json::from_slice::<JournalRecord>(&bytes).ok());
             let marker = path.file_stem().and_then(|stem| stem.to_str());
             if let (Some(record), Some(marker)) = (record, marker)
                 && record.boot == self.boot
@@ -134,7 +134,7 @@ impl Journal {
 
     /// Kills whoever carries the marker and left the process group. Blocks.
     pub(crate) fn kill_escaped(marker: &str, since: u64) -> usize {
-        let young: Vec<Entry> = (procfs::table().into_iter())
+        let young: Vec<ProcessEntry> = (procfs::table().into_iter())
             .filter(|entry| entry.identity.start >= since)
             .collect();
         let escaped = belonging(&young, marker, None);
@@ -144,11 +144,15 @@ impl Journal {
 }
 
 /// The living processes of one start.
-fn belonging(table: &[Entry], marker: &str, leader: Option<(i32, u64)>) -> Vec<Identity> {
+fn belonging(
+    table: &[ProcessEntry],
+    marker: &str,
+    leader: Option<(i32, u64)>,
+) -> Vec<ProcessIdentity> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     // The group is the leader's only while the leader is the one that was started.
     let group = leader.filter(|&(pid, start)| {
-        let leader = Identity { pid, start };
+        let leader = ProcessIdentity { pid, start };
         table.iter().any(|entry| entry.identity == leader)
     });
     (table.iter())
@@ -172,7 +176,7 @@ fn carries(pid: i32, marker: &str) -> bool {
     false
 }
 
-fn end_all(all: &[Identity], grace: Duration) {
+fn end_all(all: &[ProcessIdentity], grace: Duration) {
     if !grace.is_zero() {
         for &one in all {
             // Already gone is as good as ended.
@@ -184,10 +188,10 @@ fn end_all(all: &[Identity], grace: Duration) {
     for &one in all {
         drop(procfs::signal(one, Signal::KILL));
     }
-    wait_gone(all, BURIAL);
+    wait_gone(all, REAP_TIMEOUT);
 }
 
-fn wait_gone(all: &[Identity], most: Duration) {
+fn wait_gone(all: &[ProcessIdentity], most: Duration) {
     const STEP: Duration = Duration::from_millis(2);
     let mut left = most;
     while !left.is_zero() && all.iter().any(|&one| lives(one)) {
@@ -196,7 +200,7 @@ fn wait_gone(all: &[Identity], most: Duration) {
     }
 }
 
-fn lives(one: Identity) -> bool {
+fn lives(one: ProcessIdentity) -> bool {
     procfs::entry(one.pid).is_some_and(|entry| entry.identity == one && !entry.zombie)
 }
 
@@ -212,12 +216,12 @@ mod tests {
     #[test]
     fn leftovers_are_ended_and_innocents_left_alone() {
         let dir = tempfile::tempdir().expect("a directory");
-        let journal = Journal::open(dir.path()).expect("a journal");
+        let journal = RunJournal::open(dir.path()).expect("a journal");
         let mut marked = sleeper(Some("m1"));
         let mut plain = sleeper(None);
         let mut innocent = sleeper(Some("m9"));
         let leader = plain.identity;
-        let recycled = Identity {
+        let recycled = ProcessIdentity {
             start: innocent.identity.start - 1,
             ..innocent.identity
         };
@@ -250,7 +254,7 @@ mod tests {
     #[test]
     fn a_reboot_makes_a_journal_meaningless() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut journal = Journal::open(dir.path()).expect("a journal");
+        let mut journal = RunJournal::open(dir.path()).expect("a journal");
         let mut child = sleeper(Some("m5"));
         let leader = child.identity;
         journal.boot = "another boot".to_owned();
@@ -263,12 +267,12 @@ mod tests {
     #[test]
     fn one_data_directory_has_one_master() {
         let dir = tempfile::tempdir().expect("a directory");
-        let first = Journal::open(dir.path()).expect("a journal");
-        let second = Journal::open(dir.path()).expect_err("locked");
+        let first = RunJournal::open(dir.path()).expect("a journal");
+        let second = RunJournal::open(dir.path()).expect_err("locked");
         assert!(matches!(second, Error::DataDirInUse { .. }));
         drop(first);
         // A child that another test is just starting may hold the lock for a moment.
-        let free = || Journal::open(dir.path()).is_ok();
+        let free = || RunJournal::open(dir.path()).is_ok();
         assert!((0..1_000).any(|_| {
             thread::sleep(Duration::from_millis(1));
             free()

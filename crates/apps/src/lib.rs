@@ -5,7 +5,7 @@
 //!
 //! - [`config`]: the `[apps.name]` sections; `command` splits `run` and finds the program,
 //!   `placeholder` puts the port in, `environment` says which variables a child gets.
-//! - `supervisor`: the head, [`Apps`]; `unit`: one instance's life, as a task; `house`: what
+//! - `supervisor`: the head, [`AppSupervisor`]; `instance`: one instance, as a task; `context`: what
 //!   they share; `restart`:
 //!   when to start again, a pure function; `app`: what is known of an app.
 //! - `spawner`: the thread that starts processes; `launch`: what ties a child's life to
@@ -19,19 +19,20 @@
 //!
 //! - A process is signalled only while it cannot be mistaken for another one: unreaped
 //!   children by their group, all others by a handle checked against pid and start time.
-//! - An address is up only while its process is ready.
+//! - An address is published only while its process is ready.
 //! - A child never waits for its log, and memory and disk for logs are bounded.
 //! - Nothing but this room starts processes; it binds no port for itself.
 
 mod app;
 mod command;
 pub mod config;
+mod context;
 mod environment;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod house;
 pub mod http;
+mod instance;
 mod journal;
 mod launch;
 mod listening;
@@ -47,13 +48,12 @@ mod spool;
 mod supervisor;
 #[cfg(test)]
 mod tests;
-mod unit;
 
-pub use app::{Addresses, AppView, Ending, InstanceView, State};
+pub use app::{AppAddresses, AppView, ExitReason, InstanceState, InstanceView};
 pub use command::{SplitError, split};
 pub use config::{AppConfig, problem_of_name};
-pub use environment::{DENY_ENV, Variables};
+pub use environment::{DENY_ENV, EnvVariables};
 pub use error::{Error, StartError};
 pub use launch::launch;
 pub use logs::LogStream;
-pub use supervisor::{Apps, AppsParts};
+pub use supervisor::{AppSupervisor, SupervisorParts};

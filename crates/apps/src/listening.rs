@@ -6,20 +6,20 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::procfs::{self, Entry};
+use crate::procfs::{self, ProcessEntry};
 
 /// The sockets on which a process tree waits for connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listening {
+pub(crate) struct ListenSockets {
     pub(crate) tcp: BTreeSet<SocketAddr>,
     /// Paths; one that begins with `@` is in no directory.
     pub(crate) unix: BTreeSet<String>,
 }
 
 /// Ports on which debuggers and their like listen beside the server itself.
-const BESIDE: [u16; 5] = [5005, 5678, 5858, 9229, 35729];
+const DEBUGGER_PORTS: [u16; 5] = [5005, 5678, 5858, 9229, 35729];
 
-impl Listening {
+impl ListenSockets {
     /// Looks at `leader`, its group and all that descend from it. Blocks.
     pub(crate) fn of(leader: u32) -> Self {
         let Ok(leader) = i32::try_from(leader) else {
@@ -51,7 +51,7 @@ impl Listening {
     pub(crate) fn ports(&self) -> BTreeSet<u16> {
         let all: BTreeSet<u16> = self.tcp.iter().map(SocketAddr::port).collect();
         let own: BTreeSet<u16> = (all.iter().copied())
-            .filter(|port| !BESIDE.contains(port))
+            .filter(|port| !DEBUGGER_PORTS.contains(port))
             .collect();
         if own.is_empty() { all } else { own }
     }
@@ -82,7 +82,7 @@ impl Listening {
 }
 
 /// The processes of the leader's group, and all that descend from it.
-fn tree(leader: i32, table: &[Entry]) -> Vec<i32> {
+fn tree(leader: i32, table: &[ProcessEntry]) -> Vec<i32> {
     let mut members: Vec<i32> = (table.iter())
         .filter(|entry| entry.group == leader || entry.identity.pid == leader)
         .map(|entry| entry.identity.pid)
@@ -212,9 +212,9 @@ mod tests {
 
     #[test]
     fn a_debugger_beside_the_server_does_not_count() {
-        let of = |list: &[&str]| Listening {
+        let of = |list: &[&str]| ListenSockets {
             tcp: list.iter().map(|text| text.parse().unwrap()).collect(),
-            ..Listening::default()
+            ..ListenSockets::default()
         };
         let ports = |list: &[&str]| of(list).ports().into_iter().collect::<Vec<_>>();
         assert_eq!(ports(&["127.0.0.1:9229", "0.0.0.0:3000"]), [3000]);
@@ -236,11 +236,11 @@ mod tests {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let path = dir.path().join("a.sock");
         let _unix = UnixListener::bind(&path).unwrap();
-        let found = Listening::of(std::process::id());
+        let found = ListenSockets::of(std::process::id());
         assert!(found.tcp.contains(&tcp.local_addr().unwrap()), "{found:?}");
         assert!(found.unix.contains(path.to_str().unwrap()), "{found:?}");
         let at = tcp.local_addr().unwrap();
         drop(tcp);
-        assert!(!Listening::of(std::process::id()).tcp.contains(&at));
+        assert!(!ListenSockets::of(std::process::id()).tcp.contains(&at));
     }
 }

@@ -18,57 +18,57 @@ use weappd_base::tasks::Work;
 
 use crate::config::LogConfig;
 use crate::error::Error;
-use crate::spool::Spool;
+use crate::spool::LineSpool;
 
 /// How much is read from a file at once.
-const BLOCK: usize = 64 * 1024;
+const BLOCK_BYTES: usize = 64 * 1024;
 /// The most that is read from the end of a log.
-const MOST_TAIL: u64 = 4 * 1024 * 1024;
+const TAIL_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The log of one app. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Log {
-    pub(crate) spool: Spool,
+pub(crate) struct AppLog {
+    pub(crate) spool: LineSpool,
     /// Held while a batch is written and while a reader finds its place, so that a tail
     /// and what is followed after it join without a gap. Never across an await.
-    files: Arc<Mutex<Files>>,
-    place: watch::Receiver<Place>,
+    files: Arc<Mutex<LogFiles>>,
+    place: watch::Receiver<LogPosition>,
     path: Arc<Path>,
 }
 
 /// How far the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+struct LogPosition {
     generation: u64,
     len: u64,
     closed: bool,
 }
 
 #[derive(Debug)]
-struct Files {
+struct LogFiles {
     path: PathBuf,
     current: Arc<File>,
-    place: watch::Sender<Place>,
+    place: watch::Sender<LogPosition>,
     max_bytes: u64,
     keep: u32,
 }
 
-impl Log {
+impl AppLog {
     pub(crate) fn open(path: PathBuf, config: &LogConfig, clock: Clock) -> Result<Self, Error> {
         let opened = open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (len, file) = opened.map_err(|source| Error::OpenLog {
             path: path.clone(),
             source,
         })?;
-        let (sender, place) = watch::channel(Place {
+        let (sender, place) = watch::channel(LogPosition {
             generation: 0,
             len,
             closed: false,
         });
         Ok(Self {
-            spool: Spool::new(config, clock),
+            spool: LineSpool::new(config, clock),
             path: path.as_path().into(),
-            files: Arc::new(Mutex::new(Files {
+            files: Arc::new(Mutex::new(LogFiles {
                 path,
                 current: Arc::new(file),
                 place: sender,
@@ -127,7 +127,7 @@ impl Log {
         })?;
         Ok(LogStream {
             tail: Some(tail.into()),
-            follower: follow.then_some(Follower {
+            follower: follow.then_some(LogFollower {
                 file,
                 generation: place.generation,
                 offset: place.len,
@@ -146,7 +146,7 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-impl Files {
+impl LogFiles {
     /// The file that was current `age` generations ago.
     fn aged(&self, age: u64) -> PathBuf {
         if age == 0 {
@@ -212,7 +212,7 @@ impl Files {
     /// The last `lines` lines of all files.
     fn tail(&self, lines: usize) -> io::Result<Vec<u8>> {
         let mut parts = Vec::new();
-        let (mut missing, mut most) = (lines, MOST_TAIL);
+        let (mut missing, mut most) = (lines, TAIL_MAX_BYTES);
         for age in 0..u64::from(self.keep) {
             if missing == 0 || most == 0 {
                 break;
@@ -258,12 +258,12 @@ fn last_lines(file: &File, lines: usize, most: u64) -> io::Result<Vec<u8>> {
     let end = file.metadata()?.len();
     let floor = end.saturating_sub(most);
     let (mut start, mut seen) = (end, 0);
-    let mut block = vec![0; BLOCK];
+    let mut block = vec![0; BLOCK_BYTES];
     let mut cut = None;
     while start > floor && cut.is_none() {
-        let size = (start - floor).min(BLOCK as u64);
+        let size = (start - floor).min(BLOCK_BYTES as u64);
         start -= size;
-        let block = &mut block[..usize::try_from(size).unwrap_or(BLOCK)];
+        let block = &mut block[..usize::try_from(size).unwrap_or(BLOCK_BYTES)];
         file.read_exact_at(block, start)?;
         for at in memchr::memrchr_iter(b'\n', block) {
             let after = start + at as u64 + 1;
@@ -285,13 +285,13 @@ fn last_lines(file: &File, lines: usize, most: u64) -> io::Result<Vec<u8>> {
 #[derive(Debug)]
 pub struct LogStream {
     tail: Option<Bytes>,
-    follower: Option<Follower>,
-    log: Log,
+    follower: Option<LogFollower>,
+    log: AppLog,
     work: Work,
 }
 
 #[derive(Clone, Debug)]
-struct Follower {
+struct LogFollower {
     file: Arc<File>,
     generation: u64,
     offset: u64,
@@ -321,10 +321,10 @@ impl LogStream {
     }
 }
 
-impl Follower {
+impl LogFollower {
     /// Reads on, into the next file if this one is read and no longer written.
-    fn read(&mut self, files: &Mutex<Files>) -> io::Result<Vec<u8>> {
-        let mut chunk = vec![0; BLOCK];
+    fn read(&mut self, files: &Mutex<LogFiles>) -> io::Result<Vec<u8>> {
+        let mut chunk = vec![0; BLOCK_BYTES];
         loop {
             let length = self.file.read_at(&mut chunk, self.offset)?;
             if length > 0 {
@@ -354,16 +354,16 @@ impl Follower {
 mod tests {
     use super::*;
 
-    fn log(dir: &Path, max_file_bytes: u64, max_files: u32) -> Log {
+    fn log(dir: &Path, max_file_bytes: u64, max_files: u32) -> AppLog {
         let config = LogConfig {
             max_file_bytes,
             max_files,
             ..LogConfig::default()
         };
-        Log::open(dir.join("a.log"), &config, Clock::manual(0).0).expect("a log")
+        AppLog::open(dir.join("a.log"), &config, Clock::manual(0).0).expect("a log")
     }
 
-    fn append(log: &Log, text: &str) {
+    fn append(log: &AppLog, text: &str) {
         log.files.lock().append(text.as_bytes()).expect("written");
     }
 

@@ -16,33 +16,33 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use weappd_base::tasks::{Stop, Work};
 
-use crate::app::Ending;
+use crate::app::ExitReason;
 use crate::config::StopSignal;
-use crate::procfs::{self, Identity};
-use crate::spawner::Started;
+use crate::procfs::{self, ProcessIdentity};
+use crate::spawner::StartedProcess;
 
 /// How long a killed process may take to vanish: it may hang in the kernel.
-const BURIAL: Duration = Duration::from_secs(2);
+const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running child. Dropped, it kills the group.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(crate) struct ChildProcess {
     child: Child,
     group: Option<Pid>,
-    pub(crate) identity: Identity,
+    pub(crate) identity: ProcessIdentity,
     pub(crate) port: Option<u16>,
-    deaths: Option<Signal>,
+    sigchld: Option<Signal>,
     reaped: bool,
 }
 
-impl Process {
-    pub(crate) fn adopt(started: Started) -> Self {
+impl ChildProcess {
+    pub(crate) fn adopt(started: StartedProcess) -> Self {
         Self {
             group: Pid::from_raw(started.identity.pid),
             child: started.child,
             identity: started.identity,
             port: started.port,
-            deaths: None,
+            sigchld: None,
             reaped: false,
         }
     }
@@ -62,13 +62,13 @@ impl Process {
 
     /// Waits until the child is dead; does not reap it. May be dropped and called again.
     pub(crate) async fn exited(&mut self) {
-        if self.deaths.is_none() {
+        if self.sigchld.is_none() {
             // Listening begins before the first look, so no death falls between.
-            self.deaths = signal(SignalKind::child()).ok();
+            self.sigchld = signal(SignalKind::child()).ok();
         }
         while !self.is_dead() {
-            match &mut self.deaths {
-                Some(deaths) => drop(deaths.recv().await),
+            match &mut self.sigchld {
+                Some(sigchld) => drop(sigchld.recv().await),
                 None => sleep(Duration::from_millis(20)).await,
             }
         }
@@ -83,7 +83,7 @@ impl Process {
     }
 
     /// Sends a signal to the child and everything in its group.
-    fn tell(&self, sig: Sig) {
+    fn send_signal(&self, sig: Sig) {
         if let Some(group) = self.group.filter(|_| !self.reaped) {
             // An error means that nobody is left to hear it.
             let _: Result<_, _> = kill_process_group(group, sig);
@@ -92,12 +92,12 @@ impl Process {
 
     /// After [`exited`](Self::exited): kills what is left of the group, and tells how the
     /// child ended.
-    pub(crate) fn bury(mut self) -> Ending {
-        self.tell(Sig::KILL);
+    pub(crate) fn reap(mut self) -> ExitReason {
+        self.send_signal(Sig::KILL);
         self.reaped = true;
         match self.child.wait() {
             Ok(status) => ending(status),
-            Err(_) => Ending::Killed,
+            Err(_) => ExitReason::Killed,
         }
     }
 
@@ -108,28 +108,28 @@ impl Process {
         grace: Duration,
         stop: &Stop,
         work: &Work,
-    ) -> Ending {
-        self.tell(number(sig));
+    ) -> ExitReason {
+        self.send_signal(number(sig));
         // A paused process would sleep through its grace.
-        self.tell(Sig::CONT);
+        self.send_signal(Sig::CONT);
         let polite = tokio::select! {
-            polite = self.leaves(Instant::now() + grace, work) => polite,
+            polite = self.group_ends(Instant::now() + grace, work) => polite,
             () = stop.forced() => false,
         };
-        self.tell(Sig::KILL);
-        if timeout(BURIAL, self.exited()).await.is_err() {
-            return Ending::Killed;
+        self.send_signal(Sig::KILL);
+        if timeout(REAP_TIMEOUT, self.exited()).await.is_err() {
+            return ExitReason::Killed;
         }
-        drop(self.bury());
+        drop(self.reap());
         if polite {
-            Ending::Stopped
+            ExitReason::Stopped
         } else {
-            Ending::Killed
+            ExitReason::Killed
         }
     }
 
     /// Whether the whole group is gone by `deadline`.
-    async fn leaves(&mut self, deadline: Instant, work: &Work) -> bool {
+    async fn group_ends(&mut self, deadline: Instant, work: &Work) -> bool {
         if timeout_at(deadline, self.exited()).await.is_err() {
             return false;
         }
@@ -149,12 +149,12 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         if self.reaped {
             return;
         }
-        self.tell(Sig::KILL);
+        self.send_signal(Sig::KILL);
         for _ in 0..50 {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
@@ -164,11 +164,11 @@ impl Drop for Process {
     }
 }
 
-fn ending(status: ExitStatus) -> Ending {
+fn ending(status: ExitStatus) -> ExitReason {
     match (status.code(), status.signal()) {
-        (Some(code), _) => Ending::Exited { code },
-        (None, Some(signal)) => Ending::Signalled { signal },
-        (None, None) => Ending::Killed,
+        (Some(code), _) => ExitReason::Exited { code },
+        (None, Some(signal)) => ExitReason::Signalled { signal },
+        (None, None) => ExitReason::Killed,
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 
 /// A process, named so that no later process can be taken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct ProcessIdentity {
     pub(crate) pid: i32,
     /// Clock ticks from boot to its start.
     pub(crate) start: u64,
@@ -18,8 +18,8 @@ pub(crate) struct Identity {
 
 /// One line of the process table.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    pub(crate) identity: Identity,
+pub(crate) struct ProcessEntry {
+    pub(crate) identity: ProcessIdentity,
     pub(crate) parent: i32,
     pub(crate) group: i32,
     /// Dead, and only waiting to be reaped.
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
 }
 
 /// All processes this user can see.
-pub(crate) fn table() -> Vec<Entry> {
+pub(crate) fn table() -> Vec<ProcessEntry> {
     let Ok(folder) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -42,18 +42,18 @@ pub(crate) fn table() -> Vec<Entry> {
 }
 
 /// One process, if it exists.
-pub(crate) fn entry(pid: i32) -> Option<Entry> {
+pub(crate) fn entry(pid: i32) -> Option<ProcessEntry> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     parse_stat(pid, &stat)
 }
 
 /// Reads `/proc/pid/stat`. The name in parentheses may hold anything, parentheses too.
-pub(crate) fn parse_stat(pid: i32, stat: &str) -> Option<Entry> {
+pub(crate) fn parse_stat(pid: i32, stat: &str) -> Option<ProcessEntry> {
     let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let ticks = number(11)?.saturating_add(number(12)?);
-    Some(Entry {
-        identity: Identity {
+    Some(ProcessEntry {
+        identity: ProcessIdentity {
             pid,
             start: number(19)?,
         },
@@ -88,7 +88,7 @@ pub(crate) fn boot_id() -> String {
 
 /// Sends a signal to exactly this process, never to a later one with the same id.
 #[cfg(target_os = "linux")]
-pub(crate) fn signal(identity: Identity, signal: Signal) -> io::Result<()> {
+pub(crate) fn signal(identity: ProcessIdentity, signal: Signal) -> io::Result<()> {
     use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 
     let pid = Pid::from_raw(identity.pid).ok_or(io::ErrorKind::NotFound)?;
@@ -110,7 +110,7 @@ pub(crate) fn signal(identity: Identity, signal: Signal) -> io::Result<()> {
 
 /// Without `/proc` no process can be told from a later one: nothing is sent.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn signal(_identity: Identity, _signal: Signal) -> io::Result<()> {
+pub(crate) fn signal(_identity: ProcessIdentity, _signal: Signal) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -132,7 +132,7 @@ pub(crate) mod tests {
         let entry = parse_stat(42, stat).expect("an entry");
         assert_eq!(
             entry.identity,
-            Identity {
+            ProcessIdentity {
                 pid: 42,
                 start: 999
             }
@@ -153,7 +153,7 @@ pub(crate) mod tests {
         let identity = sleeper.identity;
         assert_eq!(has_variable(identity.pid, "WEAPPD_TEST", "it"), Some(true));
         assert_eq!(has_variable(identity.pid, "WEAPPD_TEST", "i"), Some(false));
-        let later = Identity {
+        let later = ProcessIdentity {
             start: identity.start + 1,
             ..identity
         };
@@ -168,7 +168,7 @@ pub(crate) mod tests {
     /// A process that only sleeps, in a group of its own; it does not outlive the test.
     pub(crate) struct Sleeper {
         pub(crate) child: Child,
-        pub(crate) identity: Identity,
+        pub(crate) identity: ProcessIdentity,
     }
 
     impl Sleeper {

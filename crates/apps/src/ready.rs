@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 /// The most one question may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until the process on `port` is ready; returns the loopback address it answers on.
 pub(crate) async fn wait(port: u16, path: Option<&str>) -> SocketAddr {
@@ -20,7 +20,7 @@ pub(crate) async fn wait(port: u16, path: Option<&str>) -> SocketAddr {
         // Some programs listen on one of the two only.
         for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
             let address = SocketAddr::new(ip, port);
-            if timeout(PATIENCE, answers(address, path)).await == Ok(true) {
+            if timeout(ANSWER_TIMEOUT, answers(address, path)).await == Ok(true) {
                 return address;
             }
         }

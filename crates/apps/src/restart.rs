@@ -1,4 +1,4 @@
-//! When to start again: pure policy, `(history, now) -> Decision`.
+//! When to start again: pure policy, `(history, now) -> RestartDecision`.
 //!
 //! The first restart never waits: most crashes are single. Every further failure in a row
 //! doubles the wait, with up to a quarter of it added by chance so that apps that fell
@@ -7,19 +7,19 @@
 
 use std::time::Duration;
 
-use crate::app::Ending;
-use crate::config::{RestartConfig, When};
+use crate::app::ExitReason;
+use crate::config::{RestartConfig, RestartPolicy};
 
 /// What is remembered of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct History {
+pub(crate) struct RestartHistory {
     /// Endings in a row that came before `min_uptime_ms`.
     pub(crate) failures: u32,
 }
 
 /// What to do after an ending.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub(crate) enum RestartDecision {
     /// Start again after this time.
     Start(Duration),
     /// Stay down, for this reason.
@@ -30,13 +30,13 @@ pub(crate) enum Decision {
 /// `chance` is any number; it spreads the waits.
 pub(crate) fn decide(
     config: &RestartConfig,
-    history: &mut History,
-    ending: &Ending,
+    history: &mut RestartHistory,
+    ending: &ExitReason,
     ready_for: Option<Duration>,
     chance: u16,
-) -> Decision {
+) -> RestartDecision {
     if let Some(why) = stays_down(config, ending) {
-        return Decision::StayDown(why);
+        return RestartDecision::StayDown(why);
     }
     if ready_for.is_some_and(|time| time >= Duration::from_millis(config.min_uptime_ms)) {
         history.failures = 0;
@@ -44,23 +44,23 @@ pub(crate) fn decide(
     history.failures = history.failures.saturating_add(1);
     if config.max_tries.is_some_and(|max| history.failures > max) {
         let tries = history.failures - 1;
-        return Decision::StayDown(format!("gave up after {tries} tries in a row"));
+        return RestartDecision::StayDown(format!("gave up after {tries} tries in a row"));
     }
-    Decision::Start(wait(config, history.failures, chance))
+    RestartDecision::Start(wait(config, history.failures, chance))
 }
 
 /// The rule that keeps an instance down after `ending`, if one does.
-fn stays_down(config: &RestartConfig, ending: &Ending) -> Option<String> {
+fn stays_down(config: &RestartConfig, ending: &ExitReason) -> Option<String> {
     match ending {
-        Ending::Exited { code } if config.stop_exit_codes.contains(code) => Some(format!(
+        ExitReason::Exited { code } if config.stop_exit_codes.contains(code) => Some(format!(
             "exit code {code} is one of restart.stop_exit_codes"
         )),
-        Ending::Exited { code: 0 } if config.when == When::OnFailure => {
+        ExitReason::Exited { code: 0 } if config.when == RestartPolicy::OnFailure => {
             Some("it finished, and restart.when is \"on-failure\"".to_owned())
         }
         // What could not start yet is not started "again".
-        Ending::NeverStarted { .. } => None,
-        _ if config.when == When::Never => {
+        ExitReason::NeverStarted { .. } => None,
+        _ if config.when == RestartPolicy::Never => {
             Some(format!("it {ending}, and restart.when is \"never\""))
         }
         _ => None,
@@ -83,15 +83,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CRASH: Ending = Ending::Exited { code: 1 };
+    const CRASH: ExitReason = ExitReason::Exited { code: 1 };
 
     fn waits(config: &RestartConfig, ready_for: &[Option<u64>]) -> Vec<u128> {
-        let mut history = History::default();
+        let mut history = RestartHistory::default();
         let start = |ready: &Option<u64>| {
             let ready = ready.map(Duration::from_millis);
             match decide(config, &mut history, &CRASH, ready, 0) {
-                Decision::Start(wait) => wait.as_millis(),
-                Decision::StayDown(_) => u128::MAX,
+                RestartDecision::Start(wait) => wait.as_millis(),
+                RestartDecision::StayDown(_) => u128::MAX,
             }
         };
         ready_for.iter().map(start).collect()
@@ -124,49 +124,57 @@ mod tests {
             stop_exit_codes: codes.to_vec(),
             ..RestartConfig::default()
         };
-        let never = Ending::NeverStarted {
+        let never = ExitReason::NeverStarted {
             why: "x".to_owned(),
             hint: None,
         };
         let table = [
-            (rule(When::Always, &[]), Ending::Exited { code: 0 }, true),
             (
-                rule(When::Always, &[0, 78]),
-                Ending::Exited { code: 0 },
-                false,
-            ),
-            (
-                rule(When::Always, &[0, 78]),
-                Ending::Exited { code: 78 },
-                false,
-            ),
-            (
-                rule(When::Always, &[78]),
-                Ending::Signalled { signal: 9 },
+                rule(RestartPolicy::Always, &[]),
+                ExitReason::Exited { code: 0 },
                 true,
             ),
             (
-                rule(When::OnFailure, &[]),
-                Ending::Exited { code: 0 },
+                rule(RestartPolicy::Always, &[0, 78]),
+                ExitReason::Exited { code: 0 },
                 false,
             ),
-            (rule(When::OnFailure, &[]), CRASH, true),
             (
-                rule(When::OnFailure, &[]),
-                Ending::HungAtStart { after_ms: 1 },
+                rule(RestartPolicy::Always, &[0, 78]),
+                ExitReason::Exited { code: 78 },
+                false,
+            ),
+            (
+                rule(RestartPolicy::Always, &[78]),
+                ExitReason::Signalled { signal: 9 },
                 true,
             ),
-            (rule(When::Never, &[]), CRASH, false),
             (
-                rule(When::Never, &[]),
-                Ending::Signalled { signal: 11 },
+                rule(RestartPolicy::OnFailure, &[]),
+                ExitReason::Exited { code: 0 },
                 false,
             ),
-            (rule(When::Never, &[]), never, true),
+            (rule(RestartPolicy::OnFailure, &[]), CRASH, true),
+            (
+                rule(RestartPolicy::OnFailure, &[]),
+                ExitReason::HungAtStart { after_ms: 1 },
+                true,
+            ),
+            (rule(RestartPolicy::Never, &[]), CRASH, false),
+            (
+                rule(RestartPolicy::Never, &[]),
+                ExitReason::Signalled { signal: 11 },
+                false,
+            ),
+            (rule(RestartPolicy::Never, &[]), never, true),
         ];
         for (config, ending, starts) in table {
-            let decision = decide(&config, &mut History::default(), &ending, None, 0);
-            assert_eq!(matches!(decision, Decision::Start(_)), starts, "{ending}");
+            let decision = decide(&config, &mut RestartHistory::default(), &ending, None, 0);
+            assert_eq!(
+                matches!(decision, RestartDecision::Start(_)),
+                starts,
+                "{ending}"
+            );
         }
     }
 
@@ -188,9 +196,9 @@ mod tests {
             max_backoff_ms in 0_u64..1_000_000_000,
         ) {
             let config = RestartConfig { backoff_ms, max_backoff_ms, ..RestartConfig::default() };
-            let mut history = History { failures };
+            let mut history = RestartHistory { failures };
             let decision = decide(&config, &mut history, &CRASH, None, chance);
-            let Decision::Start(wait) = decision else { panic!("always starts") };
+            let RestartDecision::Start(wait) = decision else { panic!("always starts") };
             let most = max_backoff_ms + max_backoff_ms / 4;
             prop_assert!(wait <= Duration::from_millis(most));
             prop_assert_eq!(history.failures, failures + 1);

@@ -10,42 +10,42 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use weappd_base::tasks::Work;
 
-use crate::app::Span;
-use crate::listening::Listening;
+use crate::app::HumanDuration;
+use crate::listening::ListenSockets;
 use crate::ready;
 
 /// The pause between two looks, at first and later.
-const PAUSE: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
+const LOOK_INTERVALS: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 /// From when on looks are rarer.
-const LATER: Duration = Duration::from_secs(30);
+const RARE_LOOKS_AFTER: Duration = Duration::from_secs(30);
 /// How long a port must be the only one before it is taken for the program's: servers open
 /// others on the way to `PORT`.
-const STEADY: Duration = Duration::from_secs(2);
+const STEADY_TIME: Duration = Duration::from_secs(2);
 /// When something is said of a program that is not ready; later, once a minute.
-const WORDS: [u64; 4] = [5, 15, 30, 60];
+const REPORT_AT_SECS: [u64; 4] = [5, 15, 30, 60];
 /// The most one question may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is looked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Search {
+pub(crate) struct PortSearch {
     pub(crate) leader: u32,
     pub(crate) port: u16,
     pub(crate) path: Option<String>,
     pub(crate) instances: u16,
     /// How the port is set.
     pub(crate) port_setting: &'static str,
-    /// What the program's earlier lives showed.
-    pub(crate) habit: Habit,
+    /// Where earlier runs of the program listened.
+    pub(crate) habit: PortHabit,
     pub(crate) work: Work,
     pub(crate) born: Instant,
     steady: Option<(u16, Instant)>,
     said: usize,
 }
 
-/// Where a program listened in its earlier lives.
+/// Where a program listened in its earlier runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Habit {
+pub(crate) enum PortHabit {
     /// It was never ready.
     #[default]
     Unknown,
@@ -57,7 +57,7 @@ pub(crate) enum Habit {
 
 /// What came of looking.
 #[derive(Debug)]
-pub(crate) enum Finding {
+pub(crate) enum SearchFinding {
     /// It serves on `PORT`, at an address of its own.
     Here(SocketAddr),
     /// It serves on another port, and only there.
@@ -66,7 +66,7 @@ pub(crate) enum Finding {
     Waits(String),
 }
 
-impl Search {
+impl PortSearch {
     pub(crate) fn new(leader: u32, port: u16, work: Work, born: Instant) -> Self {
         Self {
             leader,
@@ -74,7 +74,7 @@ impl Search {
             path: None,
             instances: 1,
             port_setting: "port = ",
-            habit: Habit::default(),
+            habit: PortHabit::default(),
             work,
             born,
             steady: None,
@@ -83,17 +83,17 @@ impl Search {
     }
 
     /// Waits for the next finding. May be dropped and called again.
-    pub(crate) async fn next(&mut self) -> Finding {
+    pub(crate) async fn next(&mut self) -> SearchFinding {
         loop {
-            let [soon, later] = PAUSE;
-            let pause = if self.born.elapsed() < LATER {
+            let [soon, later] = LOOK_INTERVALS;
+            let pause = if self.born.elapsed() < RARE_LOOKS_AFTER {
                 soon
             } else {
                 later
             };
             sleep(pause).await;
             let leader = self.leader;
-            let look = self.work.run_blocking(move || Listening::of(leader));
+            let look = self.work.run_blocking(move || ListenSockets::of(leader));
             let seen = look.await.unwrap_or_default();
             if let Some(finding) = self.serves(&seen).await {
                 return finding;
@@ -101,13 +101,13 @@ impl Search {
             let age = self.born.elapsed();
             if age >= due(self.said) {
                 self.said += 1;
-                let age = Span(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-                return Finding::Waits(format!("not ready after {age}: {}", self.why(&seen)));
+                let age = HumanDuration(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+                return SearchFinding::Waits(format!("not ready after {age}: {}", self.why(&seen)));
             }
         }
     }
 
-    async fn serves(&mut self, seen: &Listening) -> Option<Finding> {
+    async fn serves(&mut self, seen: &ListenSockets) -> Option<SearchFinding> {
         // The usual addresses of `PORT` are asked all the time.
         let usual = [
             IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -115,7 +115,7 @@ impl Search {
         ];
         for way in seen.ways_to(self.port) {
             if !usual.contains(&way.ip()) && self.answers(way).await {
-                return Some(Finding::Here(way));
+                return Some(SearchFinding::Here(way));
             }
         }
         let only = only(&seen.ports()).filter(|port| *port != self.port);
@@ -127,12 +127,13 @@ impl Search {
             Some((same, since)) if same == port => since,
             _ => self.steady.insert((port, Instant::now())).1,
         };
-        let is_known = self.habit == Habit::Other(port);
-        let is_steady = is_known || (self.habit != Habit::Port && since.elapsed() >= STEADY);
+        let is_known = self.habit == PortHabit::Other(port);
+        let is_steady =
+            is_known || (self.habit != PortHabit::Port && since.elapsed() >= STEADY_TIME);
         if self.instances == 1 && is_steady {
             for way in seen.ways_to(port) {
                 if self.answers(way).await {
-                    return Some(Finding::Elsewhere(way));
+                    return Some(SearchFinding::Elsewhere(way));
                 }
             }
         }
@@ -140,11 +141,11 @@ impl Search {
     }
 
     async fn answers(&self, way: SocketAddr) -> bool {
-        timeout(PATIENCE, ready::answers(way, self.path.as_deref())).await == Ok(true)
+        timeout(ANSWER_TIMEOUT, ready::answers(way, self.path.as_deref())).await == Ok(true)
     }
 
     /// Why it is not ready, and what to do about it.
-    fn why(&self, seen: &Listening) -> String {
+    fn why(&self, seen: &ListenSockets) -> String {
         let (port, ports) = (self.port, seen.ports());
         if seen.tcp.iter().any(|address| address.port() == port) {
             return match &self.path {
@@ -195,10 +196,10 @@ impl Search {
     }
 }
 
-/// When the next word is due, after `said` of them.
+/// When the next report is due, after `said` of them.
 fn due(said: usize) -> Duration {
-    let late = said.saturating_sub(WORDS.len() - 1) as u64;
-    let last = WORDS[said.min(WORDS.len() - 1)];
+    let late = said.saturating_sub(REPORT_AT_SECS.len() - 1) as u64;
+    let last = REPORT_AT_SECS[said.min(REPORT_AT_SECS.len() - 1)];
     Duration::from_secs(last + late * 60)
 }
 
@@ -218,8 +219,8 @@ mod tests {
 
     #[tokio::test]
     async fn why_it_is_not_ready_names_both_ports_and_the_mend() {
-        let mut search = Search::new(1, 20_001, Work::current(), Instant::now());
-        let of = |list: &[&str], unix: &[&str]| Listening {
+        let mut search = PortSearch::new(1, 20_001, Work::current(), Instant::now());
+        let of = |list: &[&str], unix: &[&str]| ListenSockets {
             tcp: list.iter().map(|text| text.parse().unwrap()).collect(),
             unix: unix.iter().map(ToString::to_string).collect(),
         };

@@ -18,26 +18,26 @@ use weappd_base::random::RandomSource;
 
 use crate::command;
 use crate::error::{Error, StartError};
-use crate::journal::Journal;
+use crate::journal::RunJournal;
 use crate::launch;
 use crate::placeholder;
-use crate::procfs::{self, Identity};
+use crate::procfs::{self, ProcessIdentity};
 
 /// What to start.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct StartPlan {
     pub(crate) app: String,
     pub(crate) words: Arc<[String]>,
     pub(crate) dir: PathBuf,
     /// All of the environment but `PORT`.
     pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) port: Port,
+    pub(crate) port: PortChoice,
     pub(crate) marker: String,
 }
 
 /// The port a process gets.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Port {
+pub(crate) enum PortChoice {
     None,
     Free,
     Fixed(u16),
@@ -45,37 +45,40 @@ pub(crate) enum Port {
 
 /// What was started.
 #[derive(Debug)]
-pub(crate) struct Started {
+pub(crate) struct StartedProcess {
     pub(crate) child: Child,
-    pub(crate) identity: Identity,
+    pub(crate) identity: ProcessIdentity,
     pub(crate) port: Option<u16>,
 }
 
-type Job = (Plan, oneshot::Sender<Result<Started, StartError>>);
+type StartJob = (
+    StartPlan,
+    oneshot::Sender<Result<StartedProcess, StartError>>,
+);
 
 /// Starts processes, one after the other. The thread ends with the last clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Spawner(mpsc::Sender<Job>);
+pub(crate) struct ProcessSpawner(mpsc::Sender<StartJob>);
 
-impl Spawner {
+impl ProcessSpawner {
     pub(crate) fn new(
-        journal: Arc<Journal>,
+        journal: Arc<RunJournal>,
         launcher: Option<Vec<OsString>>,
-        tokens: RandomSource,
+        random: RandomSource,
     ) -> Result<Self, Error> {
-        let (jobs, todo) = mpsc::channel::<Job>();
-        let starter = Starter {
+        let (jobs, todo) = mpsc::channel::<StartJob>();
+        let spawner = SpawnerThread {
             journal,
             launcher: launcher.filter(|words| !words.is_empty()),
-            tokens,
+            random,
             low: lowest_ephemeral_port(),
         };
         thread::Builder::new()
             .name("weappd-spawner".to_owned())
             .spawn(move || {
                 for (plan, answer) in todo {
-                    if let Err(Ok(unwanted)) = answer.send(starter.start(&plan)) {
-                        drop(crate::process::Process::adopt(unwanted));
+                    if let Err(Ok(unwanted)) = answer.send(spawner.start(&plan)) {
+                        drop(crate::process::ChildProcess::adopt(unwanted));
                     }
                 }
             })
@@ -83,7 +86,7 @@ impl Spawner {
         Ok(Self(jobs))
     }
 
-    pub(crate) async fn start(&self, plan: Plan) -> Result<Started, StartError> {
+    pub(crate) async fn start(&self, plan: StartPlan) -> Result<StartedProcess, StartError> {
         let (answer, started) = oneshot::channel();
         if self.0.send((plan, answer)).is_err() {
             return Err(StartError::Closed);
@@ -92,15 +95,15 @@ impl Spawner {
     }
 }
 
-struct Starter {
-    journal: Arc<Journal>,
+struct SpawnerThread {
+    journal: Arc<RunJournal>,
     launcher: Option<Vec<OsString>>,
-    tokens: RandomSource,
+    random: RandomSource,
     low: u16,
 }
 
-impl Starter {
-    fn start(&self, plan: &Plan) -> Result<Started, StartError> {
+impl SpawnerThread {
+    fn start(&self, plan: &StartPlan) -> Result<StartedProcess, StartError> {
         if !fs::metadata(&plan.dir).is_ok_and(|meta| meta.is_dir()) {
             let dir = plan.dir.clone();
             return Err(StartError::NoSuchDirectory { dir });
@@ -113,10 +116,10 @@ impl Starter {
         })?;
         let file = command::find(name, &plan.dir, path)?;
         let port = match plan.port {
-            Port::None => None,
-            Port::Fixed(port) if is_free(port) => Some(port),
-            Port::Fixed(port) => return Err(StartError::PortTaken { port }),
-            Port::Free => Some(self.free_port().map_err(StartError::FindPort)?),
+            PortChoice::None => None,
+            PortChoice::Fixed(port) if is_free(port) => Some(port),
+            PortChoice::Fixed(port) => return Err(StartError::PortTaken { port }),
+            PortChoice::Free => Some(self.free_port().map_err(StartError::FindPort)?),
         };
         let mut command = self.command(name, &file);
         command
@@ -139,9 +142,9 @@ impl Starter {
         })?;
         let pid = i32::try_from(child.id()).unwrap_or(0);
         let start = procfs::entry(pid).map_or(0, |entry| entry.identity.start);
-        let identity = Identity { pid, start };
+        let identity = ProcessIdentity { pid, start };
         self.note(plan, Some(identity));
-        Ok(Started {
+        Ok(StartedProcess {
             child,
             identity,
             port,
@@ -162,7 +165,7 @@ impl Starter {
 
     /// A full disk must not keep an app down: without a note, the worst is a leftover
     /// after a `kill -9` of weappd.
-    fn note(&self, plan: &Plan, leader: Option<Identity>) {
+    fn note(&self, plan: &StartPlan, leader: Option<ProcessIdentity>) {
         if let Err(error) = self.journal.write(&plan.marker, &plan.app, leader) {
             tracing::warn!(app.name = plan.app, %error, "a start could not be written down");
         }
@@ -171,10 +174,10 @@ impl Starter {
     /// A port nobody listens on, chosen below the range from which the system takes the
     /// ports of outgoing connections: those could take it before the app does.
     fn free_port(&self) -> io::Result<u16> {
-        const FLOOR: u16 = 20_000;
-        let choice = self.low.saturating_sub(FLOOR);
+        const LOWEST_PORT: u16 = 20_000;
+        let choice = self.low.saturating_sub(LOWEST_PORT);
         for _ in 0..if choice > 1_000 { 64 } else { 0 } {
-            let port = FLOOR + u16::from_le_bytes(self.tokens.bytes()) % choice;
+            let port = LOWEST_PORT + u16::from_le_bytes(self.random.bytes()) % choice;
             if is_free(port) {
                 return Ok(port);
             }

@@ -20,13 +20,13 @@ use weappd_base::clock::Clock;
 use crate::config::LogConfig;
 
 /// The most that waits for the disk.
-const MOST_WAITING: usize = 1024 * 1024;
+const WAITING_MAX_BYTES: usize = 1024 * 1024;
 /// How much is read from a pipe at once.
-const READ: usize = 64 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// Where a line comes from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Source {
+pub(crate) enum LogSource {
     /// The child's standard output.
     Out,
     /// The child's standard error.
@@ -35,7 +35,7 @@ pub(crate) enum Source {
     Sys,
 }
 
-impl Source {
+impl LogSource {
     fn word(self) -> &'static str {
         match self {
             Self::Out => "out",
@@ -47,11 +47,11 @@ impl Source {
 
 /// Lines that wait to be written. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Spool(Arc<Inner>);
+pub(crate) struct LineSpool(Arc<SpoolState>);
 
 #[derive(Debug)]
-struct Inner {
-    waiting: Mutex<Waiting>,
+struct SpoolState {
+    waiting: Mutex<WaitingLines>,
     fresh: Notify,
     clock: Clock,
     max_line: usize,
@@ -59,7 +59,7 @@ struct Inner {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitingLines {
     bytes: Vec<u8>,
     dropped_lines: u64,
     dropped_bytes: u64,
@@ -69,10 +69,10 @@ struct Waiting {
     closed: bool,
 }
 
-impl Spool {
+impl LineSpool {
     pub(crate) fn new(config: &LogConfig, clock: Clock) -> Self {
-        Self(Arc::new(Inner {
-            waiting: Mutex::new(Waiting {
+        Self(Arc::new(SpoolState {
+            waiting: Mutex::new(WaitingLines {
                 bytes: Vec::new(),
                 dropped_lines: 0,
                 dropped_bytes: 0,
@@ -89,7 +89,7 @@ impl Spool {
 
     /// Notes what weappd itself has to say.
     pub(crate) fn note(&self, text: &str) {
-        let prefix = prefix(&self.0.clock, Source::Sys, None);
+        let prefix = prefix(&self.0.clock, LogSource::Sys, None);
         self.0.waiting.lock().keep(&prefix, text.as_bytes(), 0);
         self.0.fresh.notify_one();
     }
@@ -108,7 +108,7 @@ impl Spool {
                 let lost = waiting.tell_loss();
                 let mut bytes = std::mem::take(&mut waiting.bytes);
                 if let Some(lost) = lost {
-                    bytes.extend_from_slice(&prefix(&self.0.clock, Source::Sys, None));
+                    bytes.extend_from_slice(&prefix(&self.0.clock, LogSource::Sys, None));
                     bytes.extend_from_slice(lost.as_bytes());
                 }
                 if !bytes.is_empty() {
@@ -127,13 +127,13 @@ impl Spool {
     /// true when a line tells of a port that is taken.
     pub(crate) async fn pump(
         self,
-        source: Source,
+        source: LogSource,
         instance: Option<u16>,
         mut pipe: impl AsyncRead + Unpin,
         (ended, port_clash): (CancellationToken, Arc<AtomicBool>),
     ) {
-        let mut cutter = Cutter::new(self.0.max_line);
-        let mut chunk = vec![0; READ];
+        let mut cutter = LineCutter::new(self.0.max_line);
+        let mut chunk = vec![0; READ_BYTES];
         let mut last_call = None;
         loop {
             let read = match last_call {
@@ -177,10 +177,10 @@ impl Spool {
     }
 }
 
-impl Waiting {
+impl WaitingLines {
     fn keep(&mut self, prefix: &[u8], line: &[u8], cut: usize) {
         let size = prefix.len() + line.len() + 1;
-        if self.bytes.len() + size > MOST_WAITING || self.allowance < size as u64 {
+        if self.bytes.len() + size > WAITING_MAX_BYTES || self.allowance < size as u64 {
             self.dropped_lines += 1;
             self.dropped_bytes += (line.len() + cut) as u64;
             return;
@@ -224,7 +224,7 @@ fn tells_port_clash(line: &[u8]) -> bool {
 }
 
 /// `2026-11-20T08:00:00.000Z out `, or `… out.2 ` for the third of several instances.
-fn prefix(clock: &Clock, source: Source, instance: Option<u16>) -> Vec<u8> {
+fn prefix(clock: &Clock, source: LogSource, instance: Option<u16>) -> Vec<u8> {
     let millis = clock.unix_millis();
     let at = OffsetDateTime::from_unix_timestamp(millis.div_euclid(1_000))
         .unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -250,7 +250,7 @@ fn prefix(clock: &Clock, source: Source, instance: Option<u16>) -> Vec<u8> {
 
 /// Cuts a stream of bytes into lines no longer than `max`.
 #[derive(Debug)]
-pub(crate) struct Cutter {
+pub(crate) struct LineCutter {
     /// The begun line, as far as it is kept.
     line: Vec<u8>,
     /// How much of it was not kept.
@@ -258,7 +258,7 @@ pub(crate) struct Cutter {
     max: usize,
 }
 
-impl Cutter {
+impl LineCutter {
     pub(crate) fn new(max: usize) -> Self {
         Self {
             line: Vec::new(),
@@ -309,7 +309,7 @@ mod tests {
 
     fn cut(max: usize, chunks: &[&[u8]]) -> Vec<(Vec<u8>, usize)> {
         let mut lines = Vec::new();
-        let mut cutter = Cutter::new(max);
+        let mut cutter = LineCutter::new(max);
         let mut keep = |line: &[u8], cut| lines.push((line.to_vec(), cut));
         for chunk in chunks {
             cutter.feed(chunk, &mut keep);
@@ -352,12 +352,12 @@ mod tests {
         }
     }
 
-    fn spool(per_sec: u64) -> Spool {
+    fn spool(per_sec: u64) -> LineSpool {
         let config = LogConfig {
             max_bytes_per_sec: per_sec,
             ..LogConfig::default()
         };
-        Spool::new(&config, Clock::manual(1_800_000_000).0)
+        LineSpool::new(&config, Clock::manual(1_800_000_000).0)
     }
 
     #[tokio::test]
@@ -370,8 +370,8 @@ mod tests {
                 .clone()
                 .pump(source, instance, pipe, (ended.clone(), Arc::default()))
         };
-        pump(Source::Out, None, b"hello\nthere").await;
-        pump(Source::Err, Some(2), b"oh\n").await;
+        pump(LogSource::Out, None, b"hello\nthere").await;
+        pump(LogSource::Err, Some(2), b"oh\n").await;
         spool.note("done");
         spool.close();
         let text = spool.take().await.expect("lines");
@@ -385,7 +385,7 @@ mod tests {
         assert_eq!(spool.take().await, None);
     }
 
-    fn a_second_later(spool: &Spool, per_sec: u64) {
+    fn a_second_later(spool: &LineSpool, per_sec: u64) {
         let mut waiting = spool.0.waiting.lock();
         let later = waiting.refilled + Duration::from_secs(1);
         waiting.refill(later, per_sec);
@@ -400,23 +400,26 @@ mod tests {
         let flood = b"xxxxxxxxx\n".repeat(lines);
         let ended = CancellationToken::new();
         (spool.clone().pump(
-            Source::Out,
+            LogSource::Out,
             None,
             &flood[..],
             (ended.clone(), Arc::default()),
         ))
         .await;
         let kept = spool.take().await.expect("lines");
-        assert!(kept.len() <= MOST_WAITING, "{}", kept.len());
+        assert!(kept.len() <= WAITING_MAX_BYTES, "{}", kept.len());
         let kept = String::from_utf8_lossy(&kept);
         let last = kept.lines().last().expect("a line");
         assert!(last.contains("sys") && last.contains("dropped"), "{last}");
         assert!(kept.lines().count() < lines);
 
         a_second_later(&spool, 64 * 1024);
-        (spool
-            .clone()
-            .pump(Source::Out, None, &b"again\n"[..], (ended, Arc::default())))
+        (spool.clone().pump(
+            LogSource::Out,
+            None,
+            &b"again\n"[..],
+            (ended, Arc::default()),
+        ))
         .await;
         let after = spool.take().await.expect("lines");
         assert!(after.ends_with(b" out again\n"));
@@ -433,7 +436,7 @@ mod tests {
         ended.cancel();
         spool
             .clone()
-            .pump(Source::Out, None, ours, (ended, Arc::default()))
+            .pump(LogSource::Out, None, ours, (ended, Arc::default()))
             .await;
         let text = spool.take().await.expect("lines");
         assert!(text.ends_with(b" out last words\n"));

@@ -14,25 +14,27 @@ use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
-use crate::app::{Addresses, AppView, Board, InstanceView, State, Status};
+use crate::app::{
+    AddressBoard, AppAddresses, AppView, InstanceState, InstanceStatus, InstanceView,
+};
 use crate::config::{AppConfig, problem_of_name};
-use crate::environment::{self, Variables};
+use crate::context::{AppSpec, AppsContext, InstanceCommand};
+use crate::environment::{self, EnvVariables};
 use crate::error::Error;
-use crate::house::{Command, House, Sheet};
-use crate::journal::Journal;
-use crate::logs::{Log, LogStream};
-use crate::procfs::{self, Entry};
-use crate::spawner::Spawner;
-use crate::unit::Unit;
+use crate::instance::InstanceTask;
+use crate::journal::RunJournal;
+use crate::logs::{AppLog, LogStream};
+use crate::procfs::{self, ProcessEntry};
+use crate::spawner::ProcessSpawner;
 
 /// How long what a killed weappd left behind may take to end when asked.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
 /// The most lines that are read from the end of a log.
-const MOST_LINES: usize = 10_000;
+const TAIL_MAX_LINES: usize = 10_000;
 
 /// What the supervisor is made of.
 #[derive(Debug)]
-pub struct AppsParts {
+pub struct SupervisorParts {
     /// The apps by name.
     pub apps: BTreeMap<String, AppConfig>,
     /// Where logs (`logs/`) and the journal (`run/`) are kept.
@@ -45,7 +47,7 @@ pub struct AppsParts {
     /// [`DENY_ENV`](crate::DENY_ENV).
     pub deny_env: Vec<String>,
     /// Variables for each app: `WEAPPD_INTERNAL_URL`, `WEAPPD_TOKEN`, ...
-    pub extra_env: BTreeMap<String, Variables>,
+    pub extra_env: BTreeMap<String, EnvVariables>,
     /// The words that start [`launch`](crate::launch()): usually `/proc/self/exe` and a
     /// hidden subcommand. Without it, a `kill -9` of weappd leaves its apps running until
     /// weappd starts again.
@@ -57,7 +59,7 @@ pub struct AppsParts {
     /// What time it is.
     pub clock: Clock,
     /// Markers, ports and the spread of waits.
-    pub tokens: RandomSource,
+    pub random: RandomSource,
     /// Where everything runs.
     pub work: Work,
     /// Ends all apps.
@@ -66,76 +68,76 @@ pub struct AppsParts {
 
 /// All apps. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Apps(Arc<Inner>);
+pub struct AppSupervisor(Arc<SupervisorState>);
 
 #[derive(Debug)]
-struct Inner {
-    apps: BTreeMap<String, App>,
-    house: Arc<House>,
+struct SupervisorState {
+    apps: BTreeMap<String, AppEntry>,
+    context: Arc<AppsContext>,
     /// Taken by `run`. Never held across an await.
-    units: Mutex<Vec<Unit>>,
+    tasks: Mutex<Vec<InstanceTask>>,
 }
 
 #[derive(Debug)]
-struct App {
-    sheet: Arc<Sheet>,
-    instances: Vec<Instance>,
+struct AppEntry {
+    spec: Arc<AppSpec>,
+    instances: Vec<InstanceHandle>,
 }
 
 #[derive(Debug)]
-struct Instance {
-    commands: mpsc::Sender<Command>,
-    status: watch::Receiver<Status>,
+struct InstanceHandle {
+    commands: mpsc::Sender<InstanceCommand>,
+    status: watch::Receiver<InstanceStatus>,
     /// The last look at the processor time: (pid, when, milliseconds).
     seen: Mutex<Option<(u32, Instant, u64)>>,
 }
 
-impl Apps {
+impl AppSupervisor {
     /// Checks the settings, locks the data directory, opens the logs. Starts no app yet.
-    pub fn build(mut parts: AppsParts) -> Result<Self, Error> {
+    pub fn build(mut parts: SupervisorParts) -> Result<Self, Error> {
         check(&parts.apps)?;
         let logs = parts.data_dir.join("logs");
         fs::create_dir_all(&logs).map_err(|source| Error::MakeDirectory {
             path: logs.clone(),
             source,
         })?;
-        let journal = Arc::new(Journal::open(&parts.data_dir)?);
+        let journal = Arc::new(RunJournal::open(&parts.data_dir)?);
         let launcher = parts.launcher.take();
-        let spawner = Spawner::new(Arc::clone(&journal), launcher, parts.tokens.clone())?;
-        let mut sheets = Vec::new();
+        let spawner = ProcessSpawner::new(Arc::clone(&journal), launcher, parts.random.clone())?;
+        let mut specs = Vec::new();
         for (name, config) in std::mem::take(&mut parts.apps) {
             let path = logs.join(format!("{name}.log"));
-            let log = Log::open(path, &config.log, parts.clock.clone())?;
-            sheets.push(sheet(name, config, log, &parts));
+            let log = AppLog::open(path, &config.log, parts.clock.clone())?;
+            specs.push(spec(name, config, log, &parts));
         }
-        let house = Arc::new(House {
+        let context = Arc::new(AppsContext {
             spawner,
             journal,
-            board: Board::new(sheets.iter().map(|sheet| sheet.name.clone()).collect()),
+            addresses: AddressBoard::new(specs.iter().map(|spec| spec.name.clone()).collect()),
             clock: parts.clock,
-            tokens: parts.tokens,
+            random: parts.random,
             work: parts.work,
             pumps: Tasks::new(),
             stop: parts.stop,
             stop_deadline: parts.stop_deadline,
             port_setting: parts.port_setting,
         });
-        let mut units = Vec::new();
-        let apps = (sheets.into_iter().map(Arc::new))
-            .map(|sheet| (sheet.name.clone(), instances(&house, sheet, &mut units)))
+        let mut tasks = Vec::new();
+        let apps = (specs.into_iter().map(Arc::new))
+            .map(|spec| (spec.name.clone(), instances(&context, spec, &mut tasks)))
             .collect();
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(SupervisorState {
             apps,
-            house,
-            units: Mutex::new(units),
+            context,
+            tasks: Mutex::new(tasks),
         })))
     }
 
-    /// Ends what an earlier weappd left running, then keeps the apps alive until the house
+    /// Ends what an earlier weappd left running, then keeps the apps alive until weappd
     /// stops and the last of them has ended. Call it once.
     pub async fn run(&self) {
-        let House { work, stop, .. } = &*self.0.house;
-        let journal = Arc::clone(&self.0.house.journal);
+        let AppsContext { work, stop, .. } = &*self.0.context;
+        let journal = Arc::clone(&self.0.context.journal);
         let ended = work.run_blocking(move || journal.end_leftovers(LEFTOVER_GRACE));
         for (app, processes) in ended.await.unwrap_or_default() {
             tracing::warn!(
@@ -144,19 +146,19 @@ impl Apps {
                 "ended what an earlier weappd left running"
             );
         }
-        let (units, writers) = (Tasks::new(), Tasks::new());
+        let (tasks, writers) = (Tasks::new(), Tasks::new());
         for app in self.0.apps.values() {
-            writers.spawn_on(work, app.sheet.log.clone().write(work.clone()));
+            writers.spawn_on(work, app.spec.log.clone().write(work.clone()));
         }
-        for unit in std::mem::take(&mut *self.0.units.lock()) {
-            units.spawn_on(work, unit.run());
+        for unit in std::mem::take(&mut *self.0.tasks.lock()) {
+            tasks.spawn_on(work, unit.run());
         }
         stop.asked().await;
         // Each has its own deadline.
-        units.finish(Duration::MAX).await;
-        self.0.house.pumps.finish(Duration::from_secs(1)).await;
+        tasks.finish(Duration::MAX).await;
+        self.0.context.pumps.finish(Duration::from_secs(1)).await;
         for app in self.0.apps.values() {
-            app.sheet.log.spool.close();
+            app.spec.log.spool.close();
         }
         if !writers.finish(Duration::from_secs(2)).await {
             tracing::warn!("the disk is slow: the last lines of the apps' logs may be lost");
@@ -164,59 +166,67 @@ impl Apps {
     }
 
     /// Where ready instances listen; changes as soon as one becomes ready or ends.
-    pub fn addresses(&self) -> watch::Receiver<Arc<Addresses>> {
-        self.0.house.board.watch()
+    pub fn addresses(&self) -> watch::Receiver<Arc<AppAddresses>> {
+        self.0.context.addresses.watch()
     }
 
     /// All apps, as they are now.
     pub async fn list(&self) -> Vec<AppView> {
-        let table = self.0.house.work.run_blocking(procfs::table).await;
+        let table = self.0.context.work.run_blocking(procfs::table).await;
         let table = table.unwrap_or_default();
         (self.0.apps.values())
-            .map(|app| app.view(&table, self.0.house.clock.unix_millis()))
+            .map(|app| app.view(&table, self.0.context.clock.unix_millis()))
             .collect()
     }
 
     /// One app, as it is now.
     pub async fn describe(&self, name: &str) -> Result<AppView, Error> {
         let app = self.app(name)?;
-        let table = self.0.house.work.run_blocking(procfs::table).await;
-        Ok(app.view(&table.unwrap_or_default(), self.0.house.clock.unix_millis()))
+        let table = self.0.context.work.run_blocking(procfs::table).await;
+        Ok(app.view(
+            &table.unwrap_or_default(),
+            self.0.context.clock.unix_millis(),
+        ))
     }
 
     /// Starts what does not run. Returns once every instance is ready or has failed.
     pub async fn start(&self, name: &str) -> Result<(), Error> {
-        self.tell_all(name, Command::Start).await
+        self.command_all(name, InstanceCommand::Start).await
     }
 
     /// Stops and starts. Returns once every instance is ready or has failed.
     pub async fn restart(&self, name: &str) -> Result<(), Error> {
-        self.tell_all(name, Command::Restart).await
+        self.command_all(name, InstanceCommand::Restart).await
     }
 
     /// Stops, within `grace` if given. Returns once every instance has ended.
     pub async fn stop(&self, name: &str, grace: Option<Duration>) -> Result<(), Error> {
-        self.tell_all(name, |done| Command::Stop(grace, done)).await
+        self.command_all(name, |done| InstanceCommand::Stop(grace, done))
+            .await
     }
 
     /// The last `lines` lines of an app's log, and what comes after them if `follow`.
     pub async fn logs(&self, name: &str, lines: usize, follow: bool) -> Result<LogStream, Error> {
-        let log = &self.app(name)?.sheet.log;
-        log.read(lines.min(MOST_LINES), follow, self.0.house.work.clone())
-            .await
+        let log = &self.app(name)?.spec.log;
+        log.read(
+            lines.min(TAIL_MAX_LINES),
+            follow,
+            self.0.context.work.clone(),
+        )
+        .await
     }
 
-    fn app(&self, name: &str) -> Result<&App, Error> {
+    fn app(&self, name: &str) -> Result<&AppEntry, Error> {
         self.0.apps.get(name).ok_or_else(|| Error::UnknownApp {
             name: name.to_owned(),
         })
     }
 
     /// Gives a command to every instance, then waits until all have settled.
-    async fn tell_all(
+    async fn command_all(
         &self,
         name: &str,
-        command: impl Fn(oneshot::Sender<()>) -> Command,
+        command: impl Fn(oneshot::Sender<()>) -> InstanceCommand,
     ) -> Result<(), Error> {
         let app = self.app(name)?;
         let mut answers = Vec::new();
@@ -248,7 +258,7 @@ fn check(apps: &BTreeMap<String, AppConfig>) -> Result<(), Error> {
     Ok(())
 }
 
-fn sheet(name: String, config: AppConfig, log: Log, parts: &AppsParts) -> Sheet {
+fn spec(name: String, config: AppConfig, log: AppLog, parts: &SupervisorParts) -> AppSpec {
     let dir =
         (config.dir.as_deref()).map_or(parts.base_dir.clone(), |dir| parts.base_dir.join(dir));
     let found = environment::inherited(&parts.own_env, &parts.deny_env, &config.pass_env);
@@ -277,7 +287,7 @@ fn sheet(name: String, config: AppConfig, log: Log, parts: &AppsParts) -> Sheet 
     for (variable, value) in extra.chain(&config.env) {
         env.push((variable.into(), value.expose().into()));
     }
-    Sheet {
+    AppSpec {
         // Checked before: a command line that cannot be split does not come this far.
         words: config.run.words().unwrap_or_default().into(),
         // A relative program path must mean the same before and after the change of
@@ -291,7 +301,7 @@ fn sheet(name: String, config: AppConfig, log: Log, parts: &AppsParts) -> Sheet 
 }
 
 /// Says once which variables an app did not get, and how it would.
-fn tell_withheld(app: &str, log: &Log, names: &[String]) {
+fn tell_withheld(app: &str, log: &AppLog, names: &[String]) {
     let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
     let text = format!(
         "not passed on, as it looks secret: {}; if the app needs it, write pass_env = [{}] in its \
@@ -303,60 +313,64 @@ fn tell_withheld(app: &str, log: &Log, names: &[String]) {
     tracing::info!(app.name = app, "{text}");
 }
 
-fn instances(house: &Arc<House>, sheet: Arc<Sheet>, units: &mut Vec<Unit>) -> App {
+fn instances(
+    context: &Arc<AppsContext>,
+    spec: Arc<AppSpec>,
+    tasks: &mut Vec<InstanceTask>,
+) -> AppEntry {
     let make = |index| {
         let (commands, inbox) = mpsc::channel(16);
-        let (sender, status) = watch::channel(Status::new());
-        let (house, sheet) = (Arc::clone(house), Arc::clone(&sheet));
-        units.push(Unit::new(house, sheet, index, inbox, sender));
-        Instance {
+        let (sender, status) = watch::channel(InstanceStatus::new());
+        let (context, spec) = (Arc::clone(context), Arc::clone(&spec));
+        tasks.push(InstanceTask::new(context, spec, index, inbox, sender));
+        InstanceHandle {
             commands,
             status,
             seen: Mutex::default(),
         }
     };
-    let instances = (0..sheet.config.instances).map(make).collect();
-    App { sheet, instances }
+    let instances = (0..spec.config.instances).map(make).collect();
+    AppEntry { spec, instances }
 }
 
-impl App {
-    fn view(&self, table: &[Entry], now: i64) -> AppView {
+impl AppEntry {
+    fn view(&self, table: &[ProcessEntry], now: i64) -> AppView {
         let views = self.instances.iter().enumerate();
         let instances: Vec<_> = views
             .map(|(at, one)| one.view(u16::try_from(at).unwrap_or(u16::MAX), table, now))
             .collect();
-        let worst = instances.iter().max_by_key(|view| badness(&view.state));
+        let worst = instances.iter().max_by_key(|view| severity(&view.state));
         AppView {
-            name: self.sheet.name.clone(),
-            program: self.sheet.words.first().cloned().unwrap_or_default(),
+            name: self.spec.name.clone(),
+            program: self.spec.words.first().cloned().unwrap_or_default(),
             summary: worst.map(|view| view.summary.clone()).unwrap_or_default(),
             instances,
-            log: self.sheet.log.path().to_owned(),
+            log: self.spec.log.path().to_owned(),
         }
     }
 }
 
-fn badness(state: &State) -> u8 {
+fn severity(state: &InstanceState) -> u8 {
     match state {
-        State::Ready => 0,
-        State::Stopped => 1,
-        State::Stopping => 2,
-        State::Starting => 3,
-        State::Waiting { .. } => 4,
-        State::Down { .. } => 5,
+        InstanceState::Ready => 0,
+        InstanceState::Stopped => 1,
+        InstanceState::Stopping => 2,
+        InstanceState::Starting => 3,
+        InstanceState::Waiting { .. } => 4,
+        InstanceState::Down { .. } => 5,
     }
 }
 
-impl Instance {
-    fn view(&self, index: u16, table: &[Entry], now: i64) -> InstanceView {
+impl InstanceHandle {
+    fn view(&self, index: u16, table: &[ProcessEntry], now: i64) -> InstanceView {
         let status = self.status.borrow().clone();
         let uptime_ms = (status.started_at).map(|at| u64::try_from(now - at).unwrap_or(0));
         // The group has the pid of its leader.
         let group = status.pid.and_then(|pid| i32::try_from(pid).ok());
-        let members: Vec<&Entry> = (table.iter())
+        let members: Vec<&ProcessEntry> = (table.iter())
             .filter(|entry| Some(entry.group) == group && !entry.zombie)
             .collect();
-        let sum = |of: fn(&Entry) -> u64| {
+        let sum = |of: fn(&ProcessEntry) -> u64| {
             (!members.is_empty()).then(|| members.iter().map(|&entry| of(entry)).sum::<u64>())
         };
         let cpu_ms = sum(|entry| entry.cpu_ms);

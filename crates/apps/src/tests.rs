@@ -25,14 +25,14 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
-use crate::app::{Ending, InstanceView, State};
+use crate::app::{ExitReason, InstanceState, InstanceView};
 use crate::config::AppConfig;
 use crate::error::Error;
 use crate::http::control_router;
 use crate::launch::launch;
 use crate::logs::LogStream;
 use crate::procfs;
-use crate::supervisor::{Apps, AppsParts};
+use crate::supervisor::{AppSupervisor, SupervisorParts};
 
 /// No wait in these tests takes longer than this, or it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,7 +49,7 @@ fn program() {
     match part {
         "serve" => serve(),
         "serve-at" => ports::serve_at(&words[2..]),
-        "house" => house(Path::new(&words[2]), words.len() > 3),
+        "supervise" => supervise(Path::new(&words[2]), words.len() > 3),
         _ => panic!("{}", launch(words.into_iter().skip(1))),
     }
 }
@@ -79,20 +79,20 @@ fn serve() {
 }
 
 /// A weappd with one app, to be killed.
-fn house(dir: &Path, launched: bool) {
+fn supervise(dir: &Path, launched: bool) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let mut parts = parts(dir, [("a", json!({"run": this(&["serve"])}))]);
         if launched {
             parts.launcher = Some(this(&[]).into_iter().map(OsString::from).collect());
         }
-        Apps::build(parts).expect("apps").run().await;
+        AppSupervisor::build(parts).expect("apps").run().await;
     });
 }
 
-fn parts<const N: usize>(dir: &Path, apps: [(&str, Value); N]) -> AppsParts {
+fn parts<const N: usize>(dir: &Path, apps: [(&str, Value); N]) -> SupervisorParts {
     let config = |json| serde_json::from_value::<AppConfig>(json).expect("a section");
-    AppsParts {
+    SupervisorParts {
         apps: apps
             .map(|(name, json)| (name.to_owned(), config(json)))
             .into(),
@@ -111,7 +111,7 @@ fn parts<const N: usize>(dir: &Path, apps: [(&str, Value); N]) -> AppsParts {
         stop_deadline: None,
         port_setting: "port = ",
         clock: Clock::system(),
-        tokens: RandomSource::system(),
+        random: RandomSource::system(),
         work: Work::current(),
         stop: Stop::new(),
     }
@@ -119,7 +119,7 @@ fn parts<const N: usize>(dir: &Path, apps: [(&str, Value); N]) -> AppsParts {
 
 /// Running apps; ended with all their processes when dropped.
 struct World {
-    apps: Apps,
+    apps: AppSupervisor,
     stop: Stop,
     tasks: Tasks,
     dir: TempDir,
@@ -130,16 +130,19 @@ impl World {
         Self::of(apps, |_| {})
     }
 
-    fn of<const N: usize>(apps: [(&str, Value); N], change: impl FnOnce(&mut AppsParts)) -> Self {
+    fn of<const N: usize>(
+        apps: [(&str, Value); N],
+        change: impl FnOnce(&mut SupervisorParts),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut parts = parts(dir.path(), apps);
         change(&mut parts);
         Self::run(dir, parts)
     }
 
-    fn run(dir: TempDir, parts: AppsParts) -> Self {
+    fn run(dir: TempDir, parts: SupervisorParts) -> Self {
         let stop = parts.stop.clone();
-        let apps = Apps::build(parts).expect("apps");
+        let apps = AppSupervisor::build(parts).expect("apps");
         let tasks = Tasks::new();
         let running = apps.clone();
         tasks.spawn(async move { running.run().await });
@@ -178,7 +181,8 @@ impl World {
     }
 
     async fn ready(&self, name: &str) -> InstanceView {
-        self.until(name, |view| view.state == State::Ready).await
+        self.until(name, |view| view.state == InstanceState::Ready)
+            .await
     }
 
     /// Follows the log until it holds `text`; returns all of it so far.
@@ -234,7 +238,7 @@ fn with(mut app: Value, more: Value) -> Value {
 /// The living processes of a group.
 fn group(pid: u32) -> usize {
     let pid = i32::try_from(pid).expect("a pid");
-    let of_group = |entry: &&procfs::Entry| entry.group == pid && !entry.zombie;
+    let of_group = |entry: &&procfs::ProcessEntry| entry.group == pid && !entry.zombie;
     procfs::table().iter().filter(of_group).count()
 }
 
@@ -318,13 +322,13 @@ async fn every_ending_is_told_apart() {
         ("code", with(sh("exit 7"), stop)),
     ]);
     for (name, ending) in [
-        ("zero", Ending::Exited { code: 0 }),
-        ("three", Ending::Exited { code: 3 }),
-        ("signal", Ending::Signalled { signal: 9 }),
-        ("hang", Ending::HungAtStart { after_ms: 50 }),
-        ("code", Ending::Exited { code: 7 }),
+        ("zero", ExitReason::Exited { code: 0 }),
+        ("three", ExitReason::Exited { code: 3 }),
+        ("signal", ExitReason::Signalled { signal: 9 }),
+        ("hang", ExitReason::HungAtStart { after_ms: 50 }),
+        ("code", ExitReason::Exited { code: 7 }),
     ] {
-        let down = |view: &InstanceView| matches!(view.state, State::Down { .. });
+        let down = |view: &InstanceView| matches!(view.state, InstanceState::Down { .. });
         let view = world.until(name, down).await;
         assert_eq!(view.last_ending, Some(ending), "{name}");
         assert_eq!(view.pid, None, "{name}");
@@ -350,7 +354,7 @@ async fn a_crash_is_answered_at_once() {
     assert_ne!(old, new, "another port, another process");
     let view = world.ready("shop").await;
     assert_ne!(view.pid, Some(before));
-    assert_eq!(view.last_ending, Some(Ending::Signalled { signal: 9 }));
+    assert_eq!(view.last_ending, Some(ExitReason::Signalled { signal: 9 }));
     assert_eq!(view.restarts, 1);
     assert!(took < Duration::from_secs(2), "{took:?}");
     world.end().await;
@@ -362,7 +366,8 @@ async fn a_crash_loop_waits_visibly_and_starts_when_told() {
     let world = World::with([("w", with(sh("echo try; exit 1"), waits))]);
     let waits = |tries: u32| {
         move |view: &InstanceView| {
-            view.restarts == tries && matches!(view.state, State::Waiting { failures: 2, .. })
+            view.restarts == tries
+                && matches!(view.state, InstanceState::Waiting { failures: 2, .. })
         }
     };
     let view = world.until("w", waits(1)).await;
@@ -372,9 +377,9 @@ async fn a_crash_loop_waits_visibly_and_starts_when_told() {
     assert!(log.find("try\n") < log.find("exited with code 1"), "{log}");
     world.apps.start("w").await.expect("started");
     let view = world.until("w", waits(3)).await;
-    assert_eq!(view.last_ending, Some(Ending::Exited { code: 1 }));
+    assert_eq!(view.last_ending, Some(ExitReason::Exited { code: 1 }));
     world.apps.stop("w", None).await.expect("stopped");
-    assert_eq!(world.one("w").await.state, State::Stopped);
+    assert_eq!(world.one("w").await.state, InstanceState::Stopped);
     world.end().await;
 }
 
@@ -391,7 +396,7 @@ async fn who_ignores_the_signal_is_killed() {
     let view = world.one("w").await;
     assert_eq!(
         (view.state, view.last_ending),
-        (State::Stopped, Some(Ending::Killed))
+        (InstanceState::Stopped, Some(ExitReason::Killed))
     );
     assert_eq!(group(pid), 0);
     world.end().await;
@@ -442,8 +447,11 @@ async fn grandchildren_go_too() {
     assert!(group(pid) >= 3);
     world.apps.stop("stay", None).await.expect("stopped");
     assert_eq!(group(pid), 0);
-    assert_eq!(world.one("stay").await.last_ending, Some(Ending::Killed));
-    let down = |view: &InstanceView| matches!(view.state, State::Down { .. });
+    assert_eq!(
+        world.one("stay").await.last_ending,
+        Some(ExitReason::Killed)
+    );
+    let down = |view: &InstanceView| matches!(view.state, InstanceState::Down { .. });
     world.until("crash", down).await;
     let log = world.logged("crash", "stays down").await;
     let pid = log
@@ -542,7 +550,7 @@ async fn a_missing_program_is_tried_again() {
     let app = json!({"run": "./tool", "listens": false, "restart": {"backoff_ms": 20}});
     let world = World::with([("w", app)]);
     let view = world.until("w", |view| view.restarts >= 2).await;
-    let Some(Ending::NeverStarted { why, hint }) = view.last_ending else {
+    let Some(ExitReason::NeverStarted { why, hint }) = view.last_ending else {
         panic!("{view:?}");
     };
     assert!(why.contains("tool") && hint.is_some(), "{why}");
@@ -591,7 +599,7 @@ struct Victim(Child);
 impl Victim {
     /// Starts it and waits for its app; returns the app's pid.
     async fn start(dir: &Path, more: &[&str]) -> (Self, i32) {
-        let words = this(&[&["house", dir.to_str().expect("a text")], more].concat());
+        let words = this(&[&["supervise", dir.to_str().expect("a text")], more].concat());
         let child = Command::new(&words[0])
             .args(&words[1..])
             .stdin(Stdio::null())
@@ -643,7 +651,7 @@ async fn leftovers_of_a_killed_weappd_are_ended() {
     let dir = tempfile::tempdir().expect("a directory");
     let (victim, app) = Victim::start(dir.path(), &[]).await;
     let identity = procfs::entry(app).expect("it runs").identity;
-    let second = Apps::build(parts(dir.path(), [])).expect_err("one master at a time");
+    let second = AppSupervisor::build(parts(dir.path(), [])).expect_err("one master at a time");
     assert!(matches!(second, Error::DataDirInUse { .. }));
     drop(victim);
     assert!(lives(app), "nothing else ends it");
@@ -720,7 +728,7 @@ async fn the_control_api() {
 async fn a_bad_section_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let refused = |apps| {
-        Apps::build(parts(dir.path(), [apps]))
+        AppSupervisor::build(parts(dir.path(), [apps]))
             .expect_err("refused")
             .to_string()
     };

@@ -5,7 +5,7 @@
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
-use weappd_apps::{Apps, LogStream};
+use weappd_apps::{AppSupervisor, LogStream};
 use weappd_base::tasks::Work;
 
 use crate::exit::Failure;
@@ -24,7 +24,7 @@ pub(crate) struct AppOutput(Vec<(String, LogStream)>);
 
 impl AppOutput {
     /// Begins here: what is in the logs already is of an earlier run.
-    pub(crate) async fn open(apps: &Apps) -> Result<Self, Failure> {
+    pub(crate) async fn open(apps: &AppSupervisor) -> Result<Self, Failure> {
         let mut streams = Vec::new();
         for app in apps.list().await {
             let stream = apps.logs(&app.name, 0, true).await;

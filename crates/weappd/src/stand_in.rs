@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use weappd_apps::Variables;
+use weappd_apps::EnvVariables;
 use weappd_edge::{Bound, CertFiles, Kind};
 use weappd_gateway::GatewayService;
 
@@ -42,7 +42,7 @@ pub(crate) struct StandIn {
     socket: TcpListener,
     cert: CertFiles,
     /// What leads apps to it, and lets them trust it.
-    pub(crate) variables: Variables,
+    pub(crate) variables: EnvVariables,
 }
 
 impl StandIn {

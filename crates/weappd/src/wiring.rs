@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use weappd_apps::{Apps, AppsParts, Variables};
+use weappd_apps::{AppSupervisor, EnvVariables, SupervisorParts};
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Stop;
@@ -76,7 +76,7 @@ struct House {
     files: Files,
     gateway: GatewayService,
     passes: Passes,
-    apps: Apps,
+    apps: AppSupervisor,
 }
 
 /// Builds the house, calls `announce` when it is open, and runs it until a signal.
@@ -250,7 +250,7 @@ async fn rooms(
         work: ground.work.clone(),
     })
     .map_err(|error| Failure::new(&error, "make the data directory writable"))?;
-    let apps = Apps::build(AppsParts {
+    let apps = AppSupervisor::build(SupervisorParts {
         apps: plan.apps.clone(),
         data_dir: data.path().to_owned(),
         base_dir: plan.base_dir.clone(),
@@ -265,7 +265,7 @@ async fn rooms(
             "port = "
         },
         clock: ground.clock.clone(),
-        tokens: ground.tokens.clone(),
+        random: ground.tokens.clone(),
         work: ground.work.clone(),
         stop: ground.back.clone(),
     })
@@ -297,8 +297,8 @@ fn own_env() -> Vec<(OsString, OsString)> {
 }
 
 /// What every app is told, beside its PORT.
-fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String, Variables> {
-    let mut common = Variables::new();
+fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String, EnvVariables> {
+    let mut common = EnvVariables::new();
     let internal = format!("http://{}", sockets.internal_addr);
     common.insert("WEAPPD_INTERNAL_URL".to_owned(), Secret::new(internal));
     common.insert("WEAPPD_TOKEN".to_owned(), token.clone());

@@ -75,7 +75,7 @@ async fn the_one_port_it_listens_on_is_found_and_used() {
     let before = world.one("four").await;
     kill(before.pid.expect("a pid"));
     let view = world.until("four", |view| {
-        view.restarts == 1 && view.state == State::Ready
+        view.restarts == 1 && view.state == InstanceState::Ready
     });
     assert!(view.await.ready_after_ms < Some(15_000));
     world.end().await;
@@ -101,7 +101,7 @@ async fn a_port_that_comes_late_takes_over() {
     let port = view.port;
     let moved = |view: &InstanceView| view.address.map(|at| at.port()) == port;
     let view = world.until("late", moved).await;
-    assert_eq!((view.state, view.restarts), (State::Ready, 0));
+    assert_eq!((view.state, view.restarts), (InstanceState::Ready, 0));
     world.logged("late", "listens on PORT now").await;
     world.end().await;
 }
@@ -126,7 +126,11 @@ async fn who_cannot_be_found_is_waited_for_and_told() {
     ] {
         let log = world.logged(name, word).await;
         let view = world.until(name, |view| view.summary.contains(word)).await;
-        assert_eq!((&view.state, view.restarts), (&State::Starting, 0), "{log}");
+        assert_eq!(
+            (&view.state, view.restarts),
+            (&InstanceState::Starting, 0),
+            "{log}"
+        );
         let port = format!("PORT ({})", view.port.expect("a port"));
         assert!(view.summary.contains(&port), "{}", view.summary);
     }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use weappd_apps::{AppConfig, config::Run};
+use weappd_apps::{AppConfig, config::RunCommand};
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
@@ -277,9 +277,9 @@ fn taken(push: &PushSettings) -> PushPlan {
 }
 
 /// The business server: the user's own, or the chat room in this very binary.
-fn command(own: Vec<String>) -> Result<(String, Run), Failure> {
+fn command(own: Vec<String>) -> Result<(String, RunCommand), Failure> {
     if !own.is_empty() {
-        return Ok((OWN.to_owned(), Run::from(own)));
+        return Ok((OWN.to_owned(), RunCommand::from(own)));
     }
     let me = std::env::current_exe().map_err(|error| {
         Failure::new(
@@ -294,7 +294,7 @@ fn command(own: Vec<String>) -> Result<(String, Run), Failure> {
         PathBuf::from("/proc/self/exe")
     };
     let words = vec![me.display().to_string(), "demo-chat".to_owned()];
-    Ok((CHAT.to_owned(), Run::from(words)))
+    Ok((CHAT.to_owned(), RunCommand::from(words)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use weappd_apps::Variables;
+use weappd_apps::EnvVariables;
 use weappd_base::secret::Secret;
 use weappd_base::small_file;
 
@@ -38,7 +38,7 @@ pub(super) fn of(
     trust: &Trust,
     at: SocketAddr,
     environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Variables, Failure> {
+) -> Result<EnvVariables, Failure> {
     let failed = |error: io::Error| {
         Failure::new(
             &NotWritten(trust.dir.display().to_string(), error),
@@ -47,7 +47,7 @@ pub(super) fn of(
     };
     let read = |file: &Path| small_file::read_text(file, small_file::MAX_BYTES);
     let own = read(&trust.authority).map_err(failed)?;
-    let mut variables = Variables::new();
+    let mut variables = EnvVariables::new();
     let mut say = |name: &str, value: String| variables.insert(name.to_owned(), Secret::new(value));
     for (name, is_instead) in CERTIFICATES {
         let others = match environment(name) {

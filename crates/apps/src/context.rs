@@ -10,16 +10,16 @@ use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
-use crate::app::Board;
+use crate::app::AddressBoard;
 use crate::config::AppConfig;
-use crate::journal::Journal;
-use crate::logs::Log;
-use crate::spawner::Spawner;
+use crate::journal::RunJournal;
+use crate::logs::AppLog;
+use crate::spawner::ProcessSpawner;
 
 /// What can be asked of an instance. The answer comes once it has settled: ready, stopped,
 /// or waiting for its next try.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum InstanceCommand {
     Start(oneshot::Sender<()>),
     Stop(Option<Duration>, oneshot::Sender<()>),
     Restart(oneshot::Sender<()>),
@@ -27,23 +27,23 @@ pub(crate) enum Command {
 
 /// What all instances of an app share.
 #[derive(Debug)]
-pub(crate) struct Sheet {
+pub(crate) struct AppSpec {
     pub(crate) name: String,
     pub(crate) config: AppConfig,
     pub(crate) words: Arc<[String]>,
     pub(crate) dir: PathBuf,
     pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) log: Log,
+    pub(crate) log: AppLog,
 }
 
 /// What all instances of all apps share.
 #[derive(Debug)]
-pub(crate) struct House {
-    pub(crate) spawner: Spawner,
-    pub(crate) journal: Arc<Journal>,
-    pub(crate) board: Board,
+pub(crate) struct AppsContext {
+    pub(crate) spawner: ProcessSpawner,
+    pub(crate) journal: Arc<RunJournal>,
+    pub(crate) addresses: AddressBoard,
     pub(crate) clock: Clock,
-    pub(crate) tokens: RandomSource,
+    pub(crate) random: RandomSource,
     pub(crate) work: Work,
     /// Owns the pumps of the children's output.
     pub(crate) pumps: Tasks,

@@ -1,4 +1,4 @@
-//! One instance's life: a task that starts it, waits, and decides what comes next.
+//! One instance: a task that starts it, waits, and decides what comes next.
 //!
 //! ```text
 //!            start                  ready
@@ -9,7 +9,7 @@
 //!    +---------------- Waiting <------------- (restart.rs decides) ----> Down
 //! ```
 //!
-//! Its address is up exactly while the state is Ready: it is taken down before anything
+//! Its address is published exactly while the state is Ready: it is withdrawn before anything
 //! else is done about an ending, and before a process is asked to end.
 
 mod waiting;
@@ -24,31 +24,31 @@ use tokio_util::sync::CancellationToken;
 use weappd_base::causes::chain;
 use weappd_base::tasks::Tasks;
 
-use crate::app::{Ending, Span, State, Status};
+use crate::app::{ExitReason, HumanDuration, InstanceState, InstanceStatus};
+use crate::context::{AppSpec, AppsContext, InstanceCommand};
 use crate::error::StartError;
-use crate::house::{Command, House, Sheet};
-use crate::journal::{Journal, MARKER};
-use crate::process::Process;
-use crate::restart::{self, Decision, History};
-use crate::search::Habit;
-use crate::spawner::{Plan, Port, Started};
-use crate::spool::Source;
+use crate::journal::{MARKER, RunJournal};
+use crate::process::ChildProcess;
+use crate::restart::{self, RestartDecision, RestartHistory};
+use crate::search::PortHabit;
+use crate::spawner::{PortChoice, StartPlan, StartedProcess};
+use crate::spool::LogSource;
 
 /// One instance.
 #[derive(Debug)]
-pub(crate) struct Unit {
-    house: Arc<House>,
-    app: Arc<Sheet>,
+pub(crate) struct InstanceTask {
+    context: Arc<AppsContext>,
+    app: Arc<AppSpec>,
     index: u16,
-    commands: mpsc::Receiver<Command>,
-    status: watch::Sender<Status>,
-    history: History,
-    habit: Habit,
+    commands: mpsc::Receiver<InstanceCommand>,
+    status: watch::Sender<InstanceStatus>,
+    history: RestartHistory,
+    habit: PortHabit,
     waiters: Vec<oneshot::Sender<()>>,
 }
 
 /// What comes next.
-enum Next {
+enum NextStep {
     Start,
     Wait(Duration),
     Rest,
@@ -56,18 +56,18 @@ enum Next {
 }
 
 /// Why a running process is no longer left running.
-enum Turn {
+enum StopCause {
     /// It ended by itself.
     Ended,
     /// It was not ready in time.
     Hung,
     /// It is to be stopped, within this time, before what comes next.
-    Stop(Option<Duration>, Next),
+    Stop(Option<Duration>, NextStep),
 }
 
 /// A process and what goes with it.
-struct Life {
-    process: Process,
+struct RunningInstance {
+    process: ChildProcess,
     marker: String,
     ended: CancellationToken,
     pumps: Tasks,
@@ -77,58 +77,58 @@ struct Life {
     port_clash: Arc<AtomicBool>,
 }
 
-impl Unit {
+impl InstanceTask {
     pub(crate) fn new(
-        house: Arc<House>,
-        app: Arc<Sheet>,
+        context: Arc<AppsContext>,
+        app: Arc<AppSpec>,
         index: u16,
-        commands: mpsc::Receiver<Command>,
-        status: watch::Sender<Status>,
+        commands: mpsc::Receiver<InstanceCommand>,
+        status: watch::Sender<InstanceStatus>,
     ) -> Self {
         Self {
-            house,
+            context,
             app,
             index,
             commands,
             status,
-            history: History::default(),
-            habit: Habit::default(),
+            history: RestartHistory::default(),
+            habit: PortHabit::default(),
             waiters: Vec::new(),
         }
     }
 
-    /// Lives until the house stops.
+    /// Runs until weappd stops.
     pub(crate) async fn run(mut self) {
         let mut next = if self.app.config.autostart {
-            Next::Start
+            NextStep::Start
         } else {
-            Next::Rest
+            NextStep::Rest
         };
         loop {
             next = match next {
-                Next::Start => self.start().await,
-                Next::Wait(time) => self.wait(time).await,
-                Next::Rest => self.rest().await,
-                Next::Quit => {
-                    self.enter(State::Stopped);
+                NextStep::Start => self.start().await,
+                NextStep::Wait(time) => self.wait(time).await,
+                NextStep::Rest => self.rest().await,
+                NextStep::Quit => {
+                    self.enter(InstanceState::Stopped);
                     return;
                 }
             };
         }
     }
 
-    async fn start(&mut self) -> Next {
+    async fn start(&mut self) -> NextStep {
         self.status.send_modify(|status| status.tries += 1);
-        self.enter(State::Starting);
-        let marker = self.house.tokens.url256();
-        let started = match self.house.spawner.start(self.plan(&marker)).await {
+        self.enter(InstanceState::Starting);
+        let marker = self.context.random.url256();
+        let started = match self.context.spawner.start(self.plan(&marker)).await {
             Ok(started) => self.adopt(started, marker),
             Err(error) => Err(error),
         };
         match started {
-            Ok(life) => self.live(life).await,
+            Ok(running) => self.supervise(running).await,
             Err(error) => {
-                let ending = Ending::NeverStarted {
+                let ending = ExitReason::NeverStarted {
                     why: chain(&error),
                     hint: error.hint().map(str::to_owned),
                 };
@@ -137,27 +137,31 @@ impl Unit {
         }
     }
 
-    fn plan(&self, marker: &str) -> Plan {
+    fn plan(&self, marker: &str) -> StartPlan {
         let mut env = self.app.env.clone();
         let index = self.index.to_string();
         env.push(("WEAPPD_INSTANCE".into(), index.into()));
         env.push((MARKER.into(), marker.into()));
-        Plan {
+        StartPlan {
             app: self.app.name.clone(),
             words: Arc::clone(&self.app.words),
             dir: self.app.dir.clone(),
             env,
             port: match self.app.config.port {
-                _ if !self.app.config.listens => Port::None,
-                Some(port) => Port::Fixed(port.saturating_add(self.index)),
-                None => Port::Free,
+                _ if !self.app.config.listens => PortChoice::None,
+                Some(port) => PortChoice::Fixed(port.saturating_add(self.index)),
+                None => PortChoice::Free,
             },
             marker: marker.to_owned(),
         }
     }
 
-    fn adopt(&self, started: Started, marker: String) -> Result<Life, StartError> {
-        let mut process = Process::adopt(started);
+    fn adopt(
+        &self,
+        started: StartedProcess,
+        marker: String,
+    ) -> Result<RunningInstance, StartError> {
+        let mut process = ChildProcess::adopt(started);
         let pumps = Tasks::new();
         let ended = CancellationToken::new();
         let port_clash = Arc::new(AtomicBool::new(false));
@@ -169,12 +173,12 @@ impl Unit {
             let instance = (self.app.config.instances > 1).then_some(self.index);
             let spool = &self.app.log.spool;
             let ends = || (ended.clone(), Arc::clone(&port_clash));
-            let pump = spool.clone().pump(Source::Out, instance, out, ends());
-            pumps.spawn_on(&self.house.work, pump);
-            let pump = spool.clone().pump(Source::Err, instance, err, ends());
-            pumps.spawn_on(&self.house.work, pump);
+            let pump = spool.clone().pump(LogSource::Out, instance, out, ends());
+            pumps.spawn_on(&self.context.work, pump);
+            let pump = spool.clone().pump(LogSource::Err, instance, err, ends());
+            pumps.spawn_on(&self.context.work, pump);
         }
-        Ok(Life {
+        Ok(RunningInstance {
             process,
             marker,
             ended,
@@ -186,9 +190,9 @@ impl Unit {
     }
 
     /// From the start of a process to its end.
-    async fn live(&mut self, mut life: Life) -> Next {
-        let (pid, port) = (life.process.pid(), life.process.port);
-        let now = self.house.clock.unix_millis();
+    async fn supervise(&mut self, mut running: RunningInstance) -> NextStep {
+        let (pid, port) = (running.process.pid(), running.process.port);
+        let now = self.context.clock.unix_millis();
         self.status.send_modify(|status| {
             status.pid = Some(pid);
             status.port = port;
@@ -199,33 +203,33 @@ impl Unit {
             Some(port) => self.note(&format!("started: pid {pid}, PORT={port}")),
             None => self.note(&format!("started: pid {pid}")),
         }
-        let turn = self.watch(&mut life).await;
-        self.house.board.set(&self.app.name, self.index, None);
-        let since = life.process.identity.start;
-        let never_ready = life.ready_since.is_none();
+        let turn = self.watch(&mut running).await;
+        self.context.addresses.set(&self.app.name, self.index, None);
+        let since = running.process.identity.start;
+        let never_ready = running.ready_since.is_none();
         let (ending, next) = match turn {
-            Turn::Ended => (self.bury(life.process), None),
-            Turn::Hung => {
+            StopCause::Ended => (self.reap(running.process), None),
+            StopCause::Hung => {
                 let after_ms = self.app.config.ready.timeout_ms;
-                self.stop(life.process, None).await;
-                (Ending::HungAtStart { after_ms }, None)
+                self.stop(running.process, None).await;
+                (ExitReason::HungAtStart { after_ms }, None)
             }
-            Turn::Stop(grace, next) => {
-                self.enter(State::Stopping);
-                (self.stop(life.process, grace).await, Some(next))
+            StopCause::Stop(grace, next) => {
+                self.enter(InstanceState::Stopping);
+                (self.stop(running.process, grace).await, Some(next))
             }
         };
-        life.ended.cancel();
-        // The last words come before the note of the ending; who inherited the pipe and holds
+        running.ended.cancel();
+        // The last lines come before the note of the ending; who inherited the pipe and holds
         // it open is not waited for.
-        life.pumps.finish(Duration::from_secs(1)).await;
-        if never_ready && life.port_clash.load(Ordering::Relaxed) {
+        running.pumps.finish(Duration::from_secs(1)).await;
+        if never_ready && running.port_clash.load(Ordering::Relaxed) {
             self.note(
                 "it wanted a port that is taken: let it listen on the variable PORT, or write \
                  $PORT where run names a port",
             );
         }
-        self.clean(&life.marker, since, next.is_some()).await;
+        self.clean(&running.marker, since, next.is_some()).await;
         self.status.send_modify(|status| {
             status.pid = None;
             status.port = None;
@@ -233,10 +237,10 @@ impl Unit {
             status.started_at = None;
             status.waits = None;
         });
-        let ran = Span(millis(life.born.elapsed()));
+        let ran = HumanDuration(millis(running.born.elapsed()));
         self.note(&format!("{ending}, after {ran}"));
         match next {
-            None => self.decide(&ending, life.ready_since.map(|since| since.elapsed())),
+            None => self.decide(&ending, running.ready_since.map(|since| since.elapsed())),
             Some(next) => {
                 tracing::info!(app.name = self.app.name, index = self.index, %ending, "app stopped");
                 self.status
@@ -247,11 +251,11 @@ impl Unit {
         }
     }
 
-    fn bury(&self, process: Process) -> Ending {
+    fn reap(&self, process: ChildProcess) -> ExitReason {
         let hasty = process.port.is_some();
-        let ending = process.bury();
+        let ending = process.reap();
         let never_ready = self.status.borrow().ready_after_ms.is_none();
-        if ending == (Ending::Exited { code: 0 }) && hasty && never_ready {
+        if ending == (ExitReason::Exited { code: 0 }) && hasty && never_ready {
             self.note(
                 "it left without ever listening on PORT: a server must stay in the foreground, \
                  and a worker needs listens = false",
@@ -260,23 +264,23 @@ impl Unit {
         ending
     }
 
-    async fn stop(&self, process: Process, grace: Option<Duration>) -> Ending {
+    async fn stop(&self, process: ChildProcess, grace: Option<Duration>) -> ExitReason {
         let own = Duration::from_millis(self.app.config.stop.grace_ms);
         let grace = grace.unwrap_or(own);
-        let grace = (self.house.stop_deadline).map_or(grace, |most| grace.min(most));
-        let House { stop, work, .. } = &*self.house;
+        let grace = (self.context.stop_deadline).map_or(grace, |most| grace.min(most));
+        let AppsContext { stop, work, .. } = &*self.context;
         (process.stop(self.app.config.stop.signal, grace, stop, work)).await
     }
 
     /// Ends what left the process group, and strikes the start out of the journal. Waited
     /// for only if nothing is to start at once.
     async fn clean(&self, marker: &str, since: u64, wait: bool) {
-        let journal = Arc::clone(&self.house.journal);
+        let journal = Arc::clone(&self.context.journal);
         let (marker, name) = (marker.to_owned(), self.app.name.clone());
-        let (work, spool) = (self.house.work.clone(), self.app.log.spool.clone());
+        let (work, spool) = (self.context.work.clone(), self.app.log.spool.clone());
         let clean = async move {
             let swept = work.run_blocking(move || {
-                let escaped = Journal::kill_escaped(&marker, since);
+                let escaped = RunJournal::kill_escaped(&marker, since);
                 journal.forget(&marker);
                 escaped
             });
@@ -290,13 +294,13 @@ impl Unit {
         if wait {
             clean.await;
         } else {
-            self.house.pumps.spawn_on(&self.house.work, clean);
+            self.context.pumps.spawn_on(&self.context.work, clean);
         }
     }
 
     /// What comes after an ending nobody asked for.
-    fn decide(&mut self, ending: &Ending, ready_for: Option<Duration>) -> Next {
-        let chance = u16::from_le_bytes(self.house.tokens.bytes());
+    fn decide(&mut self, ending: &ExitReason, ready_for: Option<Duration>) -> NextStep {
+        let chance = u16::from_le_bytes(self.context.random.bytes());
         let rules = &self.app.config.restart;
         let decision = restart::decide(rules, &mut self.history, ending, ready_for, chance);
         self.status
@@ -304,66 +308,68 @@ impl Unit {
         let failures = self.history.failures;
         let (app, index) = (&self.app.name, self.index);
         match decision {
-            Decision::Start(wait) => {
+            RestartDecision::Start(wait) => {
                 let wait_ms = millis(wait);
-                let next_try_at = self.house.clock.unix_millis() + wait_ms.cast_signed();
-                if let Ending::NeverStarted { .. } = ending {
+                let next_try_at = self.context.clock.unix_millis() + wait_ms.cast_signed();
+                if let ExitReason::NeverStarted { .. } = ending {
                     self.note(&ending.to_string());
                 }
                 match wait_ms {
                     0 => self.note("next try at once"),
-                    wait_ms => self.note(&format!("next try in {}", Span(wait_ms))),
+                    wait_ms => self.note(&format!("next try in {}", HumanDuration(wait_ms))),
                 }
                 tracing::warn!(app.name = app, index, %ending, failures, wait_ms, "app ended, starting it again: `weappd logs {app}` shows what it printed");
-                self.enter(State::Waiting {
+                self.enter(InstanceState::Waiting {
                     next_try_at,
                     failures,
                 });
-                Next::Wait(wait)
+                NextStep::Wait(wait)
             }
-            Decision::StayDown(why) => {
+            RestartDecision::StayDown(why) => {
                 self.note(&format!("stays down: {why}"));
                 tracing::warn!(app.name = app, index, %ending, why, "app ended, staying down: `weappd logs {app}` shows what it printed");
-                self.enter(State::Down { why });
-                Next::Rest
+                self.enter(InstanceState::Down { why });
+                NextStep::Rest
             }
         }
     }
 
-    async fn wait(&mut self, time: Duration) -> Next {
+    async fn wait(&mut self, time: Duration) -> NextStep {
         tokio::select! {
             biased;
-            () = self.house.stop.asked() => Next::Quit,
-            command = self.commands.recv() => self.obey(command),
-            () = sleep(time) => Next::Start,
+            () = self.context.stop.asked() => NextStep::Quit,
+            command = self.commands.recv() => self.handle_command(command),
+            () = sleep(time) => NextStep::Start,
         }
     }
 
-    async fn rest(&mut self) -> Next {
-        if !matches!(self.status.borrow().state, State::Down { .. }) {
-            self.enter(State::Stopped);
+    async fn rest(&mut self) -> NextStep {
+        if !matches!(self.status.borrow().state, InstanceState::Down { .. }) {
+            self.enter(InstanceState::Stopped);
         }
         tokio::select! {
             biased;
-            () = self.house.stop.asked() => Next::Quit,
-            command = self.commands.recv() => self.obey(command),
+            () = self.context.stop.asked() => NextStep::Quit,
+            command = self.commands.recv() => self.handle_command(command),
         }
     }
 
     /// Obeys while no process runs.
-    fn obey(&mut self, command: Option<Command>) -> Next {
+    fn handle_command(&mut self, command: Option<InstanceCommand>) -> NextStep {
         let (waiter, next) = match command {
-            None => return Next::Quit,
-            Some(Command::Stop(_, waiter)) => {
+            None => return NextStep::Quit,
+            Some(InstanceCommand::Stop(_, waiter)) => {
                 // Also what was down by itself is now stopped by hand.
-                self.enter(State::Stopped);
-                (waiter, Next::Rest)
+                self.enter(InstanceState::Stopped);
+                (waiter, NextStep::Rest)
             }
-            Some(Command::Start(waiter) | Command::Restart(waiter)) => (waiter, Next::Start),
+            Some(InstanceCommand::Start(waiter) | InstanceCommand::Restart(waiter)) => {
+                (waiter, NextStep::Start)
+            }
         };
         self.forget();
         self.waiters.push(waiter);
-        if matches!(next, Next::Rest) {
+        if matches!(next, NextStep::Rest) {
             self.settle();
         }
         next
@@ -371,12 +377,12 @@ impl Unit {
 
     /// Who commands has changed something: what was learnt before means nothing.
     fn forget(&mut self) {
-        self.history = History::default();
-        self.habit = Habit::default();
+        self.history = RestartHistory::default();
+        self.habit = PortHabit::default();
     }
 
-    fn enter(&mut self, state: State) {
-        let settled = !matches!(state, State::Starting | State::Stopping);
+    fn enter(&mut self, state: InstanceState) {
+        let settled = !matches!(state, InstanceState::Starting | InstanceState::Stopping);
         self.status.send_modify(|status| status.state = state);
         if settled {
             self.settle();
