@@ -13,7 +13,7 @@ use weappd_base::secret::Secret;
 
 use crate::config::{Config, OwnSites};
 use crate::error::Error;
-use crate::retry::{Losses, RetryGate};
+use crate::retry::{LossLog, RetryGate};
 use crate::signature;
 use crate::tunnels::BusinessStats;
 
@@ -21,7 +21,7 @@ use crate::tunnels::BusinessStats;
 const MAX_ROUTES: usize = 64;
 
 /// A business server, ready for use.
-pub(crate) struct Business {
+pub(crate) struct BusinessServer {
     pub(crate) host: String,
     pub(crate) key: Secret,
     /// Whether uncertain messages are sent again.
@@ -30,14 +30,14 @@ pub(crate) struct Business {
     pub(crate) gate: Semaphore,
     /// When `close` callbacks that failed go again, and when others do.
     pub(crate) retries: [RetryGate; 2],
-    pub(crate) losses: Losses,
+    pub(crate) losses: LossLog,
     pub(crate) counts: CallbackCounts,
     receive: Option<Uri>,
     receive_hosts: Vec<String>,
     public_base: Option<String>,
     own_sites: Arc<OwnSites>,
     allow_http: bool,
-    routes: Mutex<HashMap<String, Arc<Route>>>,
+    routes: Mutex<HashMap<String, Arc<CallbackRoute>>>,
 }
 
 /// What became of a business server's callbacks since the start.
@@ -51,16 +51,16 @@ pub(crate) struct CallbackCounts {
 
 /// Where the callbacks of a tunnel go.
 #[derive(Debug)]
-pub(crate) struct Route {
-    pub(crate) business: Arc<Business>,
+pub(crate) struct CallbackRoute {
+    pub(crate) business: Arc<BusinessServer>,
     pub(crate) url: Uri,
     /// The `Host` to name, where it is not the URL's own.
     pub(crate) host: Option<HeaderValue>,
 }
 
-impl Business {
+impl BusinessServer {
     /// The route to the URL an SDK named, if callbacks may go there.
-    pub(crate) fn route(self: &Arc<Self>, named: &str) -> Result<Arc<Route>, Error> {
+    pub(crate) fn route(self: &Arc<Self>, named: &str) -> Result<Arc<CallbackRoute>, Error> {
         let refused = || Error::ReceiveNotAllowed(named.chars().take(200).collect());
         if let Some(route) = self.routes.lock().get(named) {
             return Ok(Arc::clone(route));
@@ -70,7 +70,7 @@ impl Business {
             None => self.allowed(named).ok_or_else(refused)?,
         };
         let (url, host) = self.near(url);
-        let route = Arc::new(Route {
+        let route = Arc::new(CallbackRoute {
             business: Arc::clone(self),
             url,
             host,
@@ -107,7 +107,7 @@ impl Business {
     }
 
     /// The route of tunnels this server opens by itself, whose callbacks come to `path`.
-    pub(crate) fn own_route(self: &Arc<Self>, path: &str) -> Result<Arc<Route>, Error> {
+    pub(crate) fn own_route(self: &Arc<Self>, path: &str) -> Result<Arc<CallbackRoute>, Error> {
         self.route(&format!("https://{}{path}", self.host))
     }
 
@@ -167,20 +167,20 @@ fn unbracket(url: &str) -> String {
     meant.unwrap_or_else(|| url.to_owned())
 }
 
-impl fmt::Debug for Business {
+impl fmt::Debug for BusinessServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Business({})", self.host)
+        write!(f, "BusinessServer({})", self.host)
     }
 }
 
 /// All of them, by both their names.
 #[derive(Debug)]
-pub(crate) struct Businesses {
-    by_tc_id: HashMap<String, Arc<Business>>,
-    by_host: HashMap<String, Arc<Business>>,
+pub(crate) struct BusinessRegistry {
+    by_tc_id: HashMap<String, Arc<BusinessServer>>,
+    by_host: HashMap<String, Arc<BusinessServer>>,
 }
 
-impl Businesses {
+impl BusinessRegistry {
     /// Reads them from settings that have no problem.
     pub(crate) fn new(config: &Config) -> Self {
         let own_sites = Arc::new(config.own_sites.clone());
@@ -188,13 +188,13 @@ impl Businesses {
             .businesses
             .iter()
             .map(|business| {
-                Arc::new(Business {
+                Arc::new(BusinessServer {
                     host: business.host.clone(),
                     key: business.key.clone(),
                     dedupe: business.dedupe,
                     gate: Semaphore::new(config.callback_concurrency),
                     retries: [RetryGate::new(), RetryGate::new()],
-                    losses: Losses::default(),
+                    losses: LossLog::default(),
                     counts: CallbackCounts::default(),
                     receive: business.receive.as_ref().and_then(|url| url.parse().ok()),
                     receive_hosts: business.receive_hosts.clone(),
@@ -205,7 +205,7 @@ impl Businesses {
                 })
             })
             .collect();
-        let named = |name: fn(&Business) -> String| {
+        let named = |name: fn(&BusinessServer) -> String| {
             all.iter().map(|one| (name(one), Arc::clone(one))).collect()
         };
         Self {
@@ -215,12 +215,12 @@ impl Businesses {
     }
 
     /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Business>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<BusinessServer>> {
         self.by_host.values()
     }
 
     /// The one an SDK calls `tc_id`.
-    pub(crate) fn by_tc_id(&self, tc_id: &str) -> Option<&Arc<Business>> {
+    pub(crate) fn by_tc_id(&self, tc_id: &str) -> Option<&Arc<BusinessServer>> {
         self.by_tc_id.get(tc_id)
     }
 
@@ -235,7 +235,7 @@ impl Businesses {
     }
 
     /// The one with this host.
-    pub(crate) fn by_host(&self, host: &str) -> Option<&Arc<Business>> {
+    pub(crate) fn by_host(&self, host: &str) -> Option<&Arc<BusinessServer>> {
         self.by_host.get(host)
     }
 }
@@ -245,27 +245,27 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn business(change: impl FnOnce(&mut Config)) -> Arc<Business> {
+    fn business(change: impl FnOnce(&mut Config)) -> Arc<BusinessServer> {
         let mut config = Config {
-            businesses: vec![config::Business {
+            businesses: vec![config::BusinessConfig {
                 host: "www.example.com".to_owned(),
                 key: Secret::new("key"),
-                ..config::Business::default()
+                ..config::BusinessConfig::default()
             }],
             ..Config::default()
         };
         change(&mut config);
         let host = config.businesses[0].host.clone();
-        let all = Businesses::new(&config);
+        let all = BusinessRegistry::new(&config);
         Arc::clone(all.by_host(&host).expect("configured"))
     }
 
-    fn routed(business: &Arc<Business>, url: &str) -> Option<String> {
+    fn routed(business: &Arc<BusinessServer>, url: &str) -> Option<String> {
         business.route(url).ok().map(|route| route.url.to_string())
     }
 
     #[test]
-    fn a_site_of_this_house_is_reached_by_the_short_way() {
+    fn a_site_of_this_weappd_is_reached_by_the_short_way() {
         let business = business(|config| {
             config.own_sites = own_sites(&["www.example.com"]);
         });
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_address_on_a_site_of_this_house_takes_the_short_way_too() {
+    fn a_fixed_address_on_a_site_of_this_weappd_takes_the_short_way_too() {
         let business = business(|config| {
             config.own_sites = own_sites(&["www.example.com"]);
             config.businesses[0].receive = Some("https://www.example.com:8443/hook".to_owned());

@@ -25,75 +25,75 @@ use weappd_base::secret::{mask, mask_json};
 use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 use weappd_base::tasks::Stop;
 
-use crate::bell::Wakes;
-use crate::business::Business;
+use crate::business::BusinessServer;
+use crate::callback_request::CallbackRequest;
 use crate::config::Config;
 use crate::error::Error;
-use crate::hub::{Hub, add};
-use crate::letter::Letter;
+use crate::hub::{TunnelHub, add};
 use crate::outgoing::CallbackClient;
-use crate::retry::{Telling, chance};
+use crate::retry::{RetryNotice, chance};
 use crate::signature;
-use crate::tunnel::{Event, Kind, Tunnel};
+use crate::tunnel::{EventKind, Tunnel, TunnelEvent};
+use crate::waker::WakeBatch;
 
 /// The most that is read of an answer.
-const MAX_ANSWER: usize = 64 * 1024;
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
 /// The first back-off of one callback and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// The longest back-off of one that a business server had and did not take.
-const LONG_PAUSE: Duration = Duration::from_mins(5);
+const REJECTED_BACKOFF_MAX: Duration = Duration::from_mins(5);
 /// How long a connect or message may be late.
-const BUDGET: Duration = Duration::from_mins(1);
-/// How long a close may be late: a business server must not keep ghosts.
-const CLOSE_BUDGET: Duration = Duration::from_hours(24);
+const DELIVERY_TIME: Duration = Duration::from_mins(1);
+/// How long a close may be late: else a business server would keep tunnels that are gone.
+const CLOSE_DELIVERY_TIME: Duration = Duration::from_hours(24);
 /// How long a close may be late that the business server had and did not take.
-const REJECTED_BUDGET: Duration = Duration::from_hours(1);
+const REJECTED_CLOSE_TIME: Duration = Duration::from_hours(1);
 /// Most callbacks that wait to go again to one business server.
-const MAX_LATE: usize = 50_000;
+const LATE_MAX_COUNT: usize = 50_000;
 
-/// Carries callbacks to business servers.
-pub(crate) struct Courier {
+/// Sends callbacks to business servers.
+pub(crate) struct CallbackSender {
     client: CallbackClient,
     timeout: Duration,
     clock: Clock,
-    tokens: RandomSource,
+    random: RandomSource,
     stop: Stop,
     tap: TrafficTap,
-    hub: Arc<Hub>,
+    hub: Arc<TunnelHub>,
 }
 
-/// What a courier is made of.
-pub(crate) struct CourierParts {
+/// What a sender is made of.
+pub(crate) struct SenderParts {
     pub(crate) clock: Clock,
-    pub(crate) tokens: RandomSource,
+    pub(crate) random: RandomSource,
     /// Forced: whatever waits is given up.
     pub(crate) stop: Stop,
     pub(crate) tap: TrafficTap,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) hub: Arc<TunnelHub>,
 }
 
 /// What came of one try.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+enum TryOutcome {
     /// The business server has it.
-    Heard,
+    Taken,
     /// It will never take it.
     Refused(String),
     /// It may or may not have it; `safe` if it surely has not.
     Lost { safe: bool, why: String },
 }
 
-/// Time is up for the whole house.
+/// weappd stops, and its time for that is over.
 #[derive(Clone, Copy, Debug)]
-struct HouseClosed;
+struct SenderClosed;
 
-impl Courier {
-    pub(crate) fn new(config: &Config, parts: CourierParts) -> Result<Self, Error> {
+impl CallbackSender {
+    pub(crate) fn new(config: &Config, parts: SenderParts) -> Result<Self, Error> {
         Ok(Self {
             client: CallbackClient::build(config)?,
             timeout: Duration::from_millis(config.callback_timeout_ms),
             clock: parts.clock,
-            tokens: parts.tokens,
+            random: parts.random,
             stop: parts.stop,
             tap: parts.tap,
             hub: parts.hub,
@@ -104,62 +104,69 @@ impl Courier {
     pub(crate) async fn serve(&self, tunnel: &Tunnel) {
         loop {
             let event = {
-                let mut wakes = Wakes::default();
+                let mut wakes = WakeBatch::default();
                 tunnel.next_event(&mut wakes)
             };
             let Some(event) = event else {
                 return;
             };
-            if let Err(HouseClosed) = self.deliver(tunnel, &event).await {
+            if let Err(SenderClosed) = self.deliver(tunnel, &event).await {
                 return;
             }
         }
     }
 
     /// Tells one event, as often as it is safe and worth it.
-    async fn deliver(&self, tunnel: &Tunnel, event: &Event) -> Result<(), HouseClosed> {
+    async fn deliver(&self, tunnel: &Tunnel, event: &TunnelEvent) -> Result<(), SenderClosed> {
         let business = &tunnel.route.business;
-        let letter = Letter::write(tunnel.id, event, &business.key, self.letter_id());
-        let is_close = event.kind == Kind::Close;
-        let repeatable = business.dedupe || !matches!(event.kind, Kind::Message(_));
+        let callback = CallbackRequest::write(tunnel.id, event, &business.key, self.callback_id());
+        let is_close = event.kind == EventKind::Close;
+        let repeatable = business.dedupe || !matches!(event.kind, EventKind::Message(_));
         let mut late = None;
         for tries in 0_u32.. {
             let outcome = tokio::select! {
-                outcome = self.attempt(tunnel, &letter) => outcome,
-                () = self.stop.forced() => return Err(self.cut_short(tunnel, &letter)),
+                outcome = self.attempt(tunnel, &callback) => outcome,
+                () = self.stop.forced() => return Err(self.give_up_at_stop(tunnel, &callback)),
             };
             add(&self.hub.counts.callbacks, 1);
-            let (safe, why) = match self.learn(business, is_close, outcome) {
-                Outcome::Heard => {
-                    add(&self.hub.counts.callbacks_heard, 1);
+            let (safe, why) = match self.record_outcome(business, is_close, outcome) {
+                TryOutcome::Taken => {
+                    add(&self.hub.counts.callbacks_taken, 1);
                     return Ok(());
                 }
-                Outcome::Refused(why) => {
-                    self.give_up(tunnel, &letter, &why);
+                TryOutcome::Refused(why) => {
+                    self.give_up(tunnel, &callback, &why);
                     return Ok(());
                 }
-                Outcome::Lost { safe, why } => (safe, why),
+                TryOutcome::Lost { safe, why } => (safe, why),
             };
             let budget = match (is_close, safe) {
-                (true, true) => CLOSE_BUDGET,
-                (true, false) => REJECTED_BUDGET,
-                (false, _) => BUDGET,
+                (true, true) => CLOSE_DELIVERY_TIME,
+                (true, false) => REJECTED_CLOSE_TIME,
+                (false, _) => DELIVERY_TIME,
             };
-            let pause = self.pause(tries, if safe { PAUSES.1 } else { LONG_PAUSE });
+            let pause = self.pause(
+                tries,
+                if safe {
+                    RETRY_BACKOFF.1
+                } else {
+                    REJECTED_BACKOFF_MAX
+                },
+            );
             if !(safe || repeatable) || event.at.elapsed() + pause > budget {
-                self.give_up(tunnel, &letter, &why);
+                self.give_up(tunnel, &callback, &why);
                 return Ok(());
             }
             if late.is_none() {
-                late = Late::begin(business);
+                late = LateGuard::begin(business);
             }
             if late.is_none() {
-                self.give_up(tunnel, &letter, "too many callbacks wait to go again");
+                self.give_up(tunnel, &callback, "too many callbacks wait to go again");
                 return Ok(());
             }
             add(&self.hub.counts.callback_retries, 1);
             add(&business.counts.retries, 1);
-            tracing::debug!(tunnel.id = %tunnel.id, callback = letter.name, why, "callback goes again");
+            tracing::debug!(tunnel.id = %tunnel.id, callback = callback.name, why, "callback goes again");
             let turn = async {
                 tokio::time::sleep(pause).await;
                 let in_time = budget.saturating_sub(event.at.elapsed());
@@ -168,10 +175,10 @@ impl Courier {
             };
             let goes = tokio::select! {
                 goes = turn => goes,
-                () = self.stop.forced() => return Err(self.cut_short(tunnel, &letter)),
+                () = self.stop.forced() => return Err(self.give_up_at_stop(tunnel, &callback)),
             };
             if !goes {
-                self.give_up(tunnel, &letter, &why);
+                self.give_up(tunnel, &callback, &why);
                 return Ok(());
             }
         }
@@ -179,11 +186,16 @@ impl Courier {
     }
 
     /// What an outcome says about the business server, for all its callbacks.
-    fn learn(&self, business: &Business, is_close: bool, outcome: Outcome) -> Outcome {
+    fn record_outcome(
+        &self,
+        business: &BusinessServer,
+        is_close: bool,
+        outcome: TryOutcome,
+    ) -> TryOutcome {
         let gate = &business.retries[usize::from(!is_close)];
         let telling = match &outcome {
-            Outcome::Heard | Outcome::Refused(_) => gate.heard(),
-            Outcome::Lost { why, .. } => gate.lost(why, &self.tokens),
+            TryOutcome::Taken | TryOutcome::Refused(_) => gate.succeeded(),
+            TryOutcome::Lost { why, .. } => gate.failed(why, &self.random),
         };
         let callbacks = if is_close {
             "close"
@@ -192,7 +204,7 @@ impl Courier {
         };
         let host = &business.host;
         match (telling, &outcome) {
-            (Telling::Trouble, Outcome::Lost { why, .. }) => {
+            (RetryNotice::Trouble, TryOutcome::Lost { why, .. }) => {
                 let late = business.counts.late.load(Ordering::Relaxed);
                 tracing::warn!(
                     business = host,
@@ -202,7 +214,7 @@ impl Courier {
                     "the business server does not take callbacks; they go again, ever more seldom"
                 );
             }
-            (Telling::Better, _) => {
+            (RetryNotice::Better, _) => {
                 tracing::info!(business = host, callbacks, "callbacks are taken again");
             }
             _ => {}
@@ -210,12 +222,12 @@ impl Courier {
         outcome
     }
 
-    fn cut_short(&self, tunnel: &Tunnel, letter: &Letter) -> HouseClosed {
-        self.give_up(tunnel, letter, "weappd ended");
-        HouseClosed
+    fn give_up_at_stop(&self, tunnel: &Tunnel, callback: &CallbackRequest) -> SenderClosed {
+        self.give_up(tunnel, callback, "weappd ended");
+        SenderClosed
     }
 
-    fn give_up(&self, tunnel: &Tunnel, letter: &Letter, why: &str) {
+    fn give_up(&self, tunnel: &Tunnel, callback: &CallbackRequest, why: &str) {
         let business = &tunnel.route.business;
         add(&self.hub.counts.callback_failures, 1);
         add(&business.counts.given_up, 1);
@@ -225,8 +237,8 @@ impl Courier {
         tracing::warn!(
             tunnel.id = %tunnel.id,
             business = business.host,
-            callback = letter.name,
-            seq = letter.seq,
+            callback = callback.name,
+            seq = callback.seq,
             why,
             lost,
             "callback not delivered"
@@ -234,24 +246,24 @@ impl Courier {
     }
 
     /// One try, at most `timeout` long, once it is its turn.
-    async fn attempt(&self, tunnel: &Tunnel, letter: &Letter) -> Outcome {
+    async fn attempt(&self, tunnel: &Tunnel, callback: &CallbackRequest) -> TryOutcome {
         // The gate is never closed; were it, the callback would go unbounded, not be lost.
         let _turn = tunnel.route.business.gate.acquire().await.ok();
         let started = Instant::now();
-        self.tap.record(|| sent(tunnel, letter));
-        let request = match self.request(tunnel, letter) {
+        self.tap.record(|| sent(tunnel, callback));
+        let request = match self.request(tunnel, callback) {
             Ok(request) => request,
-            Err(problem) => return Outcome::Refused(problem.to_string()),
+            Err(problem) => return TryOutcome::Refused(problem.to_string()),
         };
-        let outcome = tokio::time::timeout(self.timeout, self.post(tunnel, letter, request))
+        let outcome = tokio::time::timeout(self.timeout, self.post(tunnel, callback, request))
             .await
-            .unwrap_or_else(|_| Outcome::Lost {
+            .unwrap_or_else(|_| TryOutcome::Lost {
                 safe: false,
                 why: "no answer in time".to_owned(),
             });
         tracing::debug!(
             tunnel.id = %tunnel.id,
-            callback = letter.name,
+            callback = callback.name,
             took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             ?outcome,
             "callback"
@@ -262,36 +274,40 @@ impl Courier {
     async fn post(
         &self,
         tunnel: &Tunnel,
-        letter: &Letter,
+        callback: &CallbackRequest,
         request: Request<Full<Bytes>>,
-    ) -> Outcome {
+    ) -> TryOutcome {
         let answer = match self.client.send(request).await {
             Ok(answer) => answer,
             Err(problem) => {
-                return Outcome::Lost {
+                return TryOutcome::Lost {
                     safe: problem.is_connect(),
                     why: chain(&problem),
                 };
             }
         };
         let status = answer.status();
-        let body = match Limited::new(answer.into_body(), MAX_ANSWER).collect().await {
+        let body = match Limited::new(answer.into_body(), ANSWER_MAX_BYTES)
+            .collect()
+            .await
+        {
             Ok(body) => body.to_bytes(),
             // The status tells enough; a body that long is no envelope.
             Err(_) => Bytes::new(),
         };
-        self.tap.record(|| answered(tunnel, letter, status, &body));
-        judge(status, &body)
+        self.tap
+            .record(|| answered(tunnel, callback, status, &body));
+        outcome_of(status, &body)
     }
 
     fn request(
         &self,
         tunnel: &Tunnel,
-        letter: &Letter,
+        callback: &CallbackRequest,
     ) -> Result<Request<Full<Bytes>>, http::Error> {
         let timestamp = self.clock.unix_secs();
         let key = &tunnel.route.business.key;
-        let signed = signature::webhook(&letter.id, timestamp, &letter.body, key);
+        let signed = signature::webhook(&callback.id, timestamp, &callback.body, key);
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(tunnel.route.url.clone());
@@ -301,17 +317,17 @@ impl Courier {
         request
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(USER_AGENT, HeaderValue::from_static("weappd"))
-            .header("webhook-id", &letter.id)
+            .header("webhook-id", &callback.id)
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signed)
-            .header("x-weappd-seq", letter.seq)
-            .body(Full::new(letter.body.clone()))
+            .header("x-weappd-seq", callback.seq)
+            .body(Full::new(callback.body.clone()))
     }
 
     /// An id that stays the same over repeats and sorts by time.
-    fn letter_id(&self) -> String {
+    fn callback_id(&self) -> String {
         let millis = u64::try_from(self.clock.unix_millis()).unwrap_or(0);
-        let chance: [u8; 10] = self.tokens.bytes();
+        let chance: [u8; 10] = self.random.bytes();
         uuid::Builder::from_unix_timestamp_millis(millis, &chance)
             .into_uuid()
             .to_string()
@@ -319,47 +335,50 @@ impl Courier {
 
     /// A random pause that may grow with each try, up to `longest`.
     fn pause(&self, tries: u32, longest: Duration) -> Duration {
-        let most = PAUSES.0.saturating_mul(1 << tries.min(16)).min(longest);
-        most.mul_f64(chance(&self.tokens))
+        let most = RETRY_BACKOFF
+            .0
+            .saturating_mul(1 << tries.min(16))
+            .min(longest);
+        most.mul_f64(chance(&self.random))
     }
 }
 
 /// A callback that waits to go again, counted while it does.
-struct Late<'a>(&'a Business);
+struct LateGuard<'a>(&'a BusinessServer);
 
-impl<'a> Late<'a> {
+impl<'a> LateGuard<'a> {
     /// One more, unless too many wait.
-    fn begin(business: &'a Business) -> Option<Self> {
+    fn begin(business: &'a BusinessServer) -> Option<Self> {
         let late = Self(business);
         let before = business.counts.late.fetch_add(1, Ordering::Relaxed);
-        (before < MAX_LATE).then_some(late)
+        (before < LATE_MAX_COUNT).then_some(late)
     }
 }
 
-impl Drop for Late<'_> {
+impl Drop for LateGuard<'_> {
     fn drop(&mut self) {
         self.0.counts.late.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl fmt::Debug for Courier {
+impl fmt::Debug for CallbackSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Courier")
+        f.write_str("CallbackSender")
     }
 }
 
 /// What an answer means: 2xx and `code` 0 or none is heard.
-fn judge(status: StatusCode, body: &[u8]) -> Outcome {
+fn outcome_of(status: StatusCode, body: &[u8]) -> TryOutcome {
     if status.is_success() {
         let code = serde_json::from_slice::<Value>(body)
             .ok()
             .and_then(|body| body.get("code").and_then(Value::as_i64));
         return match code {
-            None | Some(0) => Outcome::Heard,
+            None | Some(0) => TryOutcome::Taken,
             Some(9003) => {
-                Outcome::Refused("code 9003: the signature keys on both sides differ".to_owned())
+                TryOutcome::Refused("code 9003: the signature keys on both sides differ".to_owned())
             }
-            Some(code) => Outcome::Refused(format!("code {code}")),
+            Some(code) => TryOutcome::Refused(format!("code {code}")),
         };
     }
     let why = format!("status {}", status.as_u16());
@@ -369,33 +388,38 @@ fn judge(status: StatusCode, body: &[u8]) -> Outcome {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
         );
     if again {
-        Outcome::Lost { safe: false, why }
+        TryOutcome::Lost { safe: false, why }
     } else {
-        Outcome::Refused(why)
+        TryOutcome::Refused(why)
     }
 }
 
-fn sent(tunnel: &Tunnel, letter: &Letter) -> TapReport {
-    let mut body = serde_json::from_slice(&letter.body).unwrap_or(Value::Null);
+fn sent(tunnel: &Tunnel, callback: &CallbackRequest) -> TapReport {
+    let mut body = serde_json::from_slice(&callback.body).unwrap_or(Value::Null);
     if let Some(Value::String(signature)) = body.get_mut("signature") {
         *signature = mask(signature);
     }
     TapReport {
         from: TapPeer::Weappd,
         to: TapPeer::App,
-        name: letter.name.to_owned(),
+        name: callback.name.to_owned(),
         answer: false,
         who: Some(tunnel.id.to_string()),
         detail: json!({
             "url": tunnel.route.url.to_string(),
-            "webhookId": letter.id,
-            "seq": letter.seq,
+            "webhookId": callback.id,
+            "seq": callback.seq,
             "body": body,
         }),
     }
 }
 
-fn answered(tunnel: &Tunnel, letter: &Letter, status: StatusCode, body: &[u8]) -> TapReport {
+fn answered(
+    tunnel: &Tunnel,
+    callback: &CallbackRequest,
+    status: StatusCode,
+    body: &[u8],
+) -> TapReport {
     let mut body = serde_json::from_slice(body).unwrap_or_else(|_| {
         Value::String(String::from_utf8_lossy(body).chars().take(1000).collect())
     });
@@ -403,7 +427,7 @@ fn answered(tunnel: &Tunnel, letter: &Letter, status: StatusCode, body: &[u8]) -
     TapReport {
         from: TapPeer::App,
         to: TapPeer::Weappd,
-        name: letter.name.to_owned(),
+        name: callback.name.to_owned(),
         answer: true,
         who: Some(tunnel.id.to_string()),
         detail: json!({ "status": status.as_u16(), "body": body }),

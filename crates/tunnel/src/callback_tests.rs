@@ -13,8 +13,8 @@ fn what_answers_mean() {
     ];
     for (status, body) in heard {
         assert_eq!(
-            judge(code(status), body.as_bytes()),
-            Outcome::Heard,
+            outcome_of(code(status), body.as_bytes()),
+            TryOutcome::Taken,
             "{body}"
         );
     }
@@ -25,13 +25,13 @@ fn what_answers_mean() {
         (404, ""),
         (301, ""),
     ] {
-        let outcome = judge(code(status), body.as_bytes());
-        assert!(matches!(outcome, Outcome::Refused(_)), "{status} {body}");
+        let outcome = outcome_of(code(status), body.as_bytes());
+        assert!(matches!(outcome, TryOutcome::Refused(_)), "{status} {body}");
     }
     for status in [408, 429, 500, 502, 503] {
-        let outcome = judge(code(status), b"{\"code\":0}");
+        let outcome = outcome_of(code(status), b"{\"code\":0}");
         assert!(
-            matches!(outcome, Outcome::Lost { safe: false, .. }),
+            matches!(outcome, TryOutcome::Lost { safe: false, .. }),
             "{status}"
         );
     }

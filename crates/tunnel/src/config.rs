@@ -43,7 +43,7 @@ pub struct Config {
     /// servers on this machine.
     pub allow_http_receive: bool,
     /// The business servers that may use tunnels.
-    pub businesses: Vec<Business>,
+    pub businesses: Vec<BusinessConfig>,
     /// The sites of this very weappd, and how callbacks reach them.
     #[serde(skip)]
     pub own_sites: OwnSites,
@@ -97,7 +97,7 @@ impl OwnSites {
 /// A business server that may open tunnels and push to them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Business {
+pub struct BusinessConfig {
     /// Its host, exactly as its SDK is told (`serverHost`); a port only if the SDK has one.
     pub host: String,
     /// Its signature key (`tunnelSignatureKey`).
@@ -139,11 +139,11 @@ impl Default for Config {
 }
 
 /// A setting that cannot work: where it stands, what is wrong, what would be right.
-pub type Problem = (String, String, String);
+pub type TunnelProblem = (String, String, String);
 
 impl Config {
     /// Everything in this section that cannot work.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<TunnelProblem> {
         let mut problems = Vec::new();
         self.check_numbers(&mut problems);
         if !self.public_url.is_empty() && !is_ws_base(&self.public_url) {
@@ -159,7 +159,7 @@ impl Config {
         problems
     }
 
-    fn check_numbers(&self, problems: &mut Vec<Problem>) {
+    fn check_numbers(&self, problems: &mut Vec<TunnelProblem>) {
         let positive = [
             ("heartbeat_secs", self.heartbeat_secs as usize),
             ("connect_ttl_secs", self.connect_ttl_secs as usize),
@@ -198,7 +198,12 @@ impl Config {
         }
     }
 
-    fn check_business(&self, at: usize, business: &Business, problems: &mut Vec<Problem>) {
+    fn check_business(
+        &self,
+        at: usize,
+        business: &BusinessConfig,
+        problems: &mut Vec<TunnelProblem>,
+    ) {
         let mut wrong = |field: &str, message: String, hint: &str| {
             problems.push((
                 format!("businesses[{at}].{field}"),
@@ -267,11 +272,11 @@ fn is_ws_base(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn business(host: &str) -> Business {
-        Business {
+    fn business(host: &str) -> BusinessConfig {
+        BusinessConfig {
             host: host.to_owned(),
             key: Secret::new("0123456789abcdef"),
-            ..Business::default()
+            ..BusinessConfig::default()
         }
     }
 
@@ -289,11 +294,11 @@ mod tests {
             businesses: vec![
                 business("www.example.com"),
                 business("www.example.com"),
-                Business {
+                BusinessConfig {
                     receive: Some("http://127.0.0.1/tunnel".to_owned()),
                     ..business("https://other.example.com/")
                 },
-                Business {
+                BusinessConfig {
                     key: Secret::default(),
                     receive: Some("nowhere".to_owned()),
                     ..business("third.example.com")

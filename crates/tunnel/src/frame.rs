@@ -1,6 +1,6 @@
 //! WebSocket framing (RFC 6455), server side only, without any IO.
 //!
-//! [`Decoder`] is fed whatever bytes came and gives events. While nothing is half read it
+//! [`FrameDecoder`] is fed whatever bytes came and gives events. While nothing is half read it
 //! owns one null pointer and no buffer; a frame that came whole is unmasked in place and
 //! lent, not copied. Frames to phones are plain [`Bytes`], unmasked and therefore the same
 //! for every receiver.
@@ -35,7 +35,7 @@ const MAX_CONTROL: usize = 125;
 
 /// What a phone sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event<'a> {
+pub(crate) enum FrameEvent<'a> {
     /// A whole text message, known to be UTF-8.
     Text(Cow<'a, str>),
     /// A whole binary message; tunnels know none.
@@ -48,9 +48,9 @@ pub(crate) enum Event<'a> {
     Close(Option<u16>),
 }
 
-/// The phone broke the rules; the connection ends with [`Violation::code`].
+/// The phone broke the rules; the connection ends with [`FrameError::code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Violation {
+pub(crate) enum FrameError {
     /// A header no client may send, an unmasked frame, fragments out of order.
     Protocol(&'static str),
     /// Text that is not UTF-8.
@@ -59,7 +59,7 @@ pub(crate) enum Violation {
     TooBig,
 }
 
-impl Violation {
+impl FrameError {
     /// The close code that says so.
     pub(crate) fn code(self) -> u16 {
         match self {
@@ -81,27 +81,27 @@ impl Violation {
 
 /// How far one step came.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Step<'a> {
+pub(crate) struct DecodeStep<'a> {
     /// How many bytes of the input are done with.
     pub(crate) used: usize,
     /// What they completed, if anything.
-    pub(crate) event: Option<Event<'a>>,
+    pub(crate) event: Option<FrameEvent<'a>>,
 }
 
 /// Reads frames from bytes that come in any pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub(crate) struct FrameDecoder {
     /// Only while something is half read.
-    half: Option<Box<Half>>,
+    half: Option<Box<PartialFrame>>,
 }
 
 /// What is half read.
 #[derive(Debug, Default)]
-struct Half {
+struct PartialFrame {
     header: [u8; MAX_HEADER],
     header_len: u8,
     /// The frame whose payload is being read.
-    head: Option<Head>,
+    head: Option<FrameHead>,
     /// How much of its payload has come.
     got: u64,
     /// The payload of a half-read control frame; data goes to `message`.
@@ -112,7 +112,7 @@ struct Half {
     under_way: Option<u8>,
 }
 
-impl Half {
+impl PartialFrame {
     /// Whether nothing is half read any more.
     fn is_done(&self) -> bool {
         self.header_len == 0 && self.head.is_none() && self.under_way.is_none()
@@ -120,20 +120,20 @@ impl Half {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Head {
+struct FrameHead {
     fin: bool,
     opcode: u8,
     len: u64,
     mask: [u8; 4],
 }
 
-impl Head {
+impl FrameHead {
     fn is_control(self) -> bool {
         self.opcode >= CLOSE
     }
 }
 
-impl Decoder {
+impl FrameDecoder {
     /// Whether nothing is half read, and so nothing is held.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
@@ -146,7 +146,7 @@ impl Decoder {
         &mut self,
         input: &'a mut [u8],
         most: usize,
-    ) -> Result<Step<'a>, Violation> {
+    ) -> Result<DecodeStep<'a>, FrameError> {
         let Some(half) = &mut self.half else {
             return self.step_fresh(input, most);
         };
@@ -158,7 +158,7 @@ impl Decoder {
             half.header[before..before + add].copy_from_slice(&rest[..add]);
             let Some((head, header_len)) = parse_head(&half.header[..before + add])? else {
                 half.header_len = u8::try_from(before + add).unwrap_or(0);
-                return Ok(Step {
+                return Ok(DecodeStep {
                     used: add,
                     event: None,
                 });
@@ -174,22 +174,26 @@ impl Decoder {
         if half.is_done() {
             self.half = None;
         }
-        Ok(Step {
+        Ok(DecodeStep {
             used: used_before + used,
             event,
         })
     }
 
     /// The step when nothing is half read.
-    fn step_fresh<'a>(&mut self, input: &'a mut [u8], most: usize) -> Result<Step<'a>, Violation> {
+    fn step_fresh<'a>(
+        &mut self,
+        input: &'a mut [u8],
+        most: usize,
+    ) -> Result<DecodeStep<'a>, FrameError> {
         let Some((head, header_len)) = parse_head(input)? else {
             if !input.is_empty() {
-                let mut half = Box::<Half>::default();
+                let mut half = Box::<PartialFrame>::default();
                 half.header[..input.len()].copy_from_slice(input);
                 half.header_len = u8::try_from(input.len()).unwrap_or(0);
                 self.half = Some(half);
             }
-            return Ok(Step {
+            return Ok(DecodeStep {
                 used: input.len(),
                 event: None,
             });
@@ -205,27 +209,30 @@ impl Decoder {
             let payload = &mut input[header_len..whole];
             unmask(payload, head.mask, 0);
             let event = complete(head.opcode, Cow::Borrowed(&*payload))?;
-            return Ok(Step {
+            return Ok(DecodeStep {
                 used: whole,
                 event: Some(event),
             });
         }
-        let mut half = Box::new(Half {
+        let mut half = Box::new(PartialFrame {
             head: Some(head),
-            ..Half::default()
+            ..PartialFrame::default()
         });
         let (used, event) = half.payload(&mut input[header_len..])?;
         self.half = (!half.is_done()).then_some(half);
-        Ok(Step {
+        Ok(DecodeStep {
             used: header_len + used,
             event,
         })
     }
 }
 
-impl Half {
+impl PartialFrame {
     /// Takes what of `input` belongs to the frame being read.
-    fn payload(&mut self, input: &mut [u8]) -> Result<(usize, Option<Event<'static>>), Violation> {
+    fn payload(
+        &mut self,
+        input: &mut [u8],
+    ) -> Result<(usize, Option<FrameEvent<'static>>), FrameError> {
         let Some(head) = self.head else {
             return Ok((0, None));
         };
@@ -263,7 +270,7 @@ impl Half {
 }
 
 /// Reads a header; `None` if more bytes are needed.
-fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Violation> {
+fn parse_head(bytes: &[u8]) -> Result<Option<(FrameHead, usize)>, FrameError> {
     let &[first, second, ref rest @ ..] = bytes else {
         return match bytes {
             [first] => check_first(*first).map(|()| None),
@@ -273,11 +280,11 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Violation> {
     check_first(first)?;
     let (fin, opcode) = (first & 0x80 != 0, first & 0x0f);
     if second & 0x80 == 0 {
-        return Err(Violation::Protocol("client frames must be masked"));
+        return Err(FrameError::Protocol("client frames must be masked"));
     }
     let short = second & 0x7f;
     if opcode >= CLOSE && (!fin || usize::from(short) > MAX_CONTROL) {
-        return Err(Violation::Protocol("control frame fragmented or too long"));
+        return Err(FrameError::Protocol("control frame fragmented or too long"));
     }
     let (len, len_bytes) = match short {
         126 => {
@@ -292,7 +299,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Violation> {
             };
             let len = u64::from_be_bytes(len);
             if len >> 63 != 0 {
-                return Err(Violation::Protocol("length out of range"));
+                return Err(FrameError::Protocol("length out of range"));
             }
             (len, 8)
         }
@@ -301,7 +308,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Violation> {
     let Some(&mask) = rest[len_bytes..].first_chunk::<4>() else {
         return Ok(None);
     };
-    let head = Head {
+    let head = FrameHead {
         fin,
         opcode,
         len,
@@ -311,69 +318,74 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Violation> {
 }
 
 /// What the first byte alone can break.
-fn check_first(first: u8) -> Result<(), Violation> {
+fn check_first(first: u8) -> Result<(), FrameError> {
     if first & 0x70 != 0 {
-        return Err(Violation::Protocol("reserved bits set"));
+        return Err(FrameError::Protocol("reserved bits set"));
     }
     match first & 0x0f {
         CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG => Ok(()),
-        _ => Err(Violation::Protocol("unknown opcode")),
+        _ => Err(FrameError::Protocol("unknown opcode")),
     }
 }
 
 /// Whether this frame may come now and fits.
-fn admit(head: Head, under_way: Option<u8>, so_far: usize, most: usize) -> Result<(), Violation> {
+fn admit(
+    head: FrameHead,
+    under_way: Option<u8>,
+    so_far: usize,
+    most: usize,
+) -> Result<(), FrameError> {
     if head.is_control() {
         return Ok(());
     }
     match (head.opcode, under_way) {
-        (CONTINUATION, None) => return Err(Violation::Protocol("nothing to continue")),
+        (CONTINUATION, None) => return Err(FrameError::Protocol("nothing to continue")),
         (CONTINUATION, Some(_)) | (_, None) => {}
-        (_, Some(_)) => return Err(Violation::Protocol("message within a message")),
+        (_, Some(_)) => return Err(FrameError::Protocol("message within a message")),
     }
     let room = most.saturating_sub(so_far) as u64;
     if head.len > room {
-        return Err(Violation::TooBig);
+        return Err(FrameError::TooBig);
     }
     Ok(())
 }
 
 /// Makes the event of a whole message or control frame.
-fn complete(opcode: u8, payload: Cow<'_, [u8]>) -> Result<Event<'_>, Violation> {
+fn complete(opcode: u8, payload: Cow<'_, [u8]>) -> Result<FrameEvent<'_>, FrameError> {
     match opcode {
         TEXT => {
             let text = match payload {
                 Cow::Borrowed(bytes) => simdutf8::basic::from_utf8(bytes)
                     .map(Cow::Borrowed)
-                    .map_err(|_| Violation::NotUtf8)?,
+                    .map_err(|_| FrameError::NotUtf8)?,
                 Cow::Owned(bytes) => {
                     if simdutf8::basic::from_utf8(&bytes).is_err() {
-                        return Err(Violation::NotUtf8);
+                        return Err(FrameError::NotUtf8);
                     }
-                    Cow::Owned(String::from_utf8(bytes).map_err(|_| Violation::NotUtf8)?)
+                    Cow::Owned(String::from_utf8(bytes).map_err(|_| FrameError::NotUtf8)?)
                 }
             };
-            Ok(Event::Text(text))
+            Ok(FrameEvent::Text(text))
         }
-        PING => Ok(Event::Ping(payload)),
-        PONG => Ok(Event::Pong),
-        CLOSE => close_code(&payload).map(Event::Close),
-        _ => Ok(Event::Binary),
+        PING => Ok(FrameEvent::Ping(payload)),
+        PONG => Ok(FrameEvent::Pong),
+        CLOSE => close_code(&payload).map(FrameEvent::Close),
+        _ => Ok(FrameEvent::Binary),
     }
 }
 
 /// Reads a close frame's payload.
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+fn close_code(payload: &[u8]) -> Result<Option<u16>, FrameError> {
     match payload {
         [] => Ok(None),
-        [_] => Err(Violation::Protocol("half a close code")),
+        [_] => Err(FrameError::Protocol("half a close code")),
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
             if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-                return Err(Violation::Protocol("close code out of range"));
+                return Err(FrameError::Protocol("close code out of range"));
             }
             if simdutf8::basic::from_utf8(reason).is_err() {
-                return Err(Violation::NotUtf8);
+                return Err(FrameError::NotUtf8);
             }
             Ok(Some(code))
         }

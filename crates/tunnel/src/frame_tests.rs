@@ -28,19 +28,19 @@ fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     out
 }
 
-fn owned(event: Event<'_>) -> Event<'static> {
+fn owned(event: FrameEvent<'_>) -> FrameEvent<'static> {
     match event {
-        Event::Text(text) => Event::Text(Cow::Owned(text.into_owned())),
-        Event::Ping(payload) => Event::Ping(Cow::Owned(payload.into_owned())),
-        Event::Binary => Event::Binary,
-        Event::Pong => Event::Pong,
-        Event::Close(code) => Event::Close(code),
+        FrameEvent::Text(text) => FrameEvent::Text(Cow::Owned(text.into_owned())),
+        FrameEvent::Ping(payload) => FrameEvent::Ping(Cow::Owned(payload.into_owned())),
+        FrameEvent::Binary => FrameEvent::Binary,
+        FrameEvent::Pong => FrameEvent::Pong,
+        FrameEvent::Close(code) => FrameEvent::Close(code),
     }
 }
 
 /// Feeds pieces; gives the events, the violation if any, and whether nothing is held.
-fn feed(pieces: &[&[u8]]) -> (Vec<Event<'static>>, Option<Violation>, bool) {
-    let mut decoder = Decoder::default();
+fn feed(pieces: &[&[u8]]) -> (Vec<FrameEvent<'static>>, Option<FrameError>, bool) {
+    let mut decoder = FrameDecoder::default();
     let mut events = Vec::new();
     for piece in pieces {
         let mut piece = piece.to_vec();
@@ -48,7 +48,7 @@ fn feed(pieces: &[&[u8]]) -> (Vec<Event<'static>>, Option<Violation>, bool) {
         while !rest.is_empty() {
             let left = rest.len();
             match decoder.step(rest, MOST) {
-                Ok(Step { used, event }) => {
+                Ok(DecodeStep { used, event }) => {
                     assert!(used > 0 && used <= left, "a step must use something");
                     events.extend(event.map(owned));
                     rest = &mut rest[used..];
@@ -60,22 +60,22 @@ fn feed(pieces: &[&[u8]]) -> (Vec<Event<'static>>, Option<Violation>, bool) {
     (events, None, decoder.is_idle())
 }
 
-fn text_event(text: &str) -> Event<'static> {
-    Event::Text(Cow::Owned(text.to_owned()))
+fn text_event(text: &str) -> FrameEvent<'static> {
+    FrameEvent::Text(Cow::Owned(text.to_owned()))
 }
 
 #[test]
 fn a_whole_frame_is_lent_and_nothing_is_kept() {
     let mut input = masked(0x81, b"ping", [1, 2, 3, 4]);
-    let mut decoder = Decoder::default();
+    let mut decoder = FrameDecoder::default();
     let step = decoder.step(&mut input, MOST).expect("a good frame");
     assert!(matches!(
         &step.event,
-        Some(Event::Text(Cow::Borrowed("ping")))
+        Some(FrameEvent::Text(Cow::Borrowed("ping")))
     ));
     assert_eq!(step.used, 10);
     assert!(decoder.is_idle());
-    assert_eq!(size_of::<Decoder>(), size_of::<usize>());
+    assert_eq!(size_of::<FrameDecoder>(), size_of::<usize>());
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn fragments_join_around_control_frames() {
     bytes.extend(masked(0x00, b"", [7; 4]));
     bytes.extend(masked(0x80, "好".as_bytes(), [1, 2, 3, 4]));
     let (events, violation, idle) = feed(&[&bytes]);
-    let ping = Event::Ping(Cow::Owned(b"beat".to_vec()));
+    let ping = FrameEvent::Ping(Cow::Owned(b"beat".to_vec()));
     assert_eq!(events, [ping, text_event("你好")]);
     assert_eq!((violation, idle), (None, true));
 }
@@ -97,8 +97,8 @@ fn utf8_may_break_between_fragments_but_not_in_a_message() {
     split.extend(masked(0x80, &bytes[1..], [0; 4]));
     assert_eq!(feed(&[&split]).0, [text_event("好")]);
     let broken = masked(0x81, &bytes[..2], [3; 4]);
-    assert_eq!(feed(&[&broken]).1, Some(Violation::NotUtf8));
-    assert_eq!(feed(&[&broken]).1.map(Violation::code), Some(1007));
+    assert_eq!(feed(&[&broken]).1, Some(FrameError::NotUtf8));
+    assert_eq!(feed(&[&broken]).1.map(FrameError::code), Some(1007));
 }
 
 #[test]
@@ -121,10 +121,10 @@ fn what_no_client_may_send() {
     ];
     for bytes in protocol {
         let violation = feed(&[&bytes]).1;
-        assert_eq!(violation.map(Violation::code), Some(1002), "{bytes:x?}");
+        assert_eq!(violation.map(FrameError::code), Some(1002), "{bytes:x?}");
     }
     let reason = masked(0x88, &[3, 0xe8, 0xff], mask);
-    assert_eq!(feed(&[&reason]).1, Some(Violation::NotUtf8));
+    assert_eq!(feed(&[&reason]).1, Some(FrameError::NotUtf8));
 }
 
 #[test]
@@ -135,11 +135,11 @@ fn a_message_too_big_is_refused_by_its_header() {
         &[1, 2, 3, 4],
     ]
     .concat();
-    assert_eq!(feed(&[&huge]).1, Some(Violation::TooBig));
+    assert_eq!(feed(&[&huge]).1, Some(FrameError::TooBig));
     let mut grown = masked(0x01, &[b'a'; MOST], [0; 4]);
     assert_eq!(feed(&[&grown]).1, None);
     grown.extend(masked(0x80, b"b", [0; 4]));
-    assert_eq!(feed(&[&grown]).1, Some(Violation::TooBig));
+    assert_eq!(feed(&[&grown]).1, Some(FrameError::TooBig));
     let fits = masked(0x81, &[b'a'; MOST], [0; 4]);
     assert_eq!(feed(&[&fits]).0.len(), 1);
 }
@@ -155,7 +155,7 @@ fn frames_for_phones_have_the_shortest_length() {
 }
 
 /// One message of a client: fragments of text, or a control frame.
-fn message() -> impl Strategy<Value = (Vec<u8>, Event<'static>)> {
+fn message() -> impl Strategy<Value = (Vec<u8>, FrameEvent<'static>)> {
     let mask = any::<[u8; 4]>();
     prop_oneof![
         (
@@ -179,15 +179,15 @@ fn message() -> impl Strategy<Value = (Vec<u8>, Event<'static>)> {
             }),
         (prop::collection::vec(any::<u8>(), 0..=125), mask).prop_map(|(payload, mask)| {
             let frame = masked(0x89, &payload, mask);
-            (frame, Event::Ping(Cow::Owned(payload)))
+            (frame, FrameEvent::Ping(Cow::Owned(payload)))
         }),
-        mask.prop_map(|mask| (masked(0x8a, b"", mask), Event::Pong)),
+        mask.prop_map(|mask| (masked(0x8a, b"", mask), FrameEvent::Pong)),
         (prop::collection::vec(any::<u8>(), 0..300), mask)
-            .prop_map(|(payload, mask)| (masked(0x82, &payload, mask), Event::Binary)),
+            .prop_map(|(payload, mask)| (masked(0x82, &payload, mask), FrameEvent::Binary)),
         (3000..=4999u16, mask).prop_map(|(code, mask)| {
             (
                 masked(0x88, &code.to_be_bytes(), mask),
-                Event::Close(Some(code)),
+                FrameEvent::Close(Some(code)),
             )
         }),
     ]
@@ -242,14 +242,14 @@ async fn another_codec_understands_ours_and_we_understand_it() {
             .send(Message::text(sent.clone()))
             .await
             .expect("room");
-        let mut decoder = Decoder::default();
+        let mut decoder = FrameDecoder::default();
         let got = 'got: loop {
             let mut chunk = vec![0; 1000];
             let read = reader.read(&mut chunk).await.expect("open");
             let mut rest = &mut chunk[..read];
             while !rest.is_empty() {
-                let Step { used, event } = decoder.step(rest, MOST).expect("a good client");
-                if let Some(Event::Text(text)) = event {
+                let DecodeStep { used, event } = decoder.step(rest, MOST).expect("a good client");
+                if let Some(FrameEvent::Text(text)) = event {
                     break 'got text.into_owned();
                 }
                 rest = &mut rest[used..];

@@ -25,11 +25,11 @@ use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
-use crate::config::{Business, Config};
+use crate::config::{BusinessConfig, Config};
 use crate::http::internal_router;
-use crate::id::{Gatekeeper, Place, TunnelId};
+use crate::id::{ConnectTokens, TunnelId, TunnelPlace};
 use crate::packet::{self, FromPhone};
-use crate::tunnels::{Tunnels, TunnelsParts};
+use crate::tunnels::{TunnelServer, TunnelServerParts};
 use crate::{handshake, signature};
 use feed::Feed;
 
@@ -47,33 +47,33 @@ pub fn run(name: &str, data: &[u8]) {
 const KEY: &str = "9f338d1f0ecc37d25ac7b161c1d7bf72";
 const HOST: &str = "www.example.com";
 
-/// A house with one business server, made once a thread.
-struct House {
+/// A room with one business server, made once a thread.
+struct TunnelFixture {
     runtime: tokio::runtime::Runtime,
-    tunnels: Tunnels,
+    tunnels: TunnelServer,
     router: Router,
 }
 
-impl House {
+impl TunnelFixture {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         let runtime = runtime.expect("a runtime");
         let tunnels = runtime.block_on(async {
-            Tunnels::build(TunnelsParts {
+            TunnelServer::build(TunnelServerParts {
                 config: Config {
                     push_body_bytes: 4096,
                     max_queue_bytes: 1024,
-                    businesses: vec![Business {
+                    businesses: vec![BusinessConfig {
                         host: HOST.to_owned(),
                         key: Secret::new(KEY),
-                        ..Business::default()
+                        ..BusinessConfig::default()
                     }],
                     ..Config::default()
                 },
                 clock: Clock::manual(1_700_000_000).0,
-                tokens: RandomSource::seeded(7),
+                random: RandomSource::seeded(7),
                 work: Work::current(),
                 tasks: Tasks::new(),
                 tap: TrafficTap::on(Clock::system()),
@@ -111,7 +111,7 @@ impl House {
 }
 
 thread_local! {
-    static ROOM: House = House::new();
+    static ROOM: TunnelFixture = TunnelFixture::new();
 }
 
 /// What business servers send, signed and not; and the smaller texts of the wire.
@@ -126,7 +126,7 @@ fn business(data: &[u8]) {
     }
 }
 
-fn request(room: &House, way: usize, feed: &mut Feed<'_>) {
+fn request(room: &TunnelFixture, way: usize, feed: &mut Feed<'_>) {
     let path = ["/get/wsurl", "/ws/push", "//ws/push"][feed.below(3)];
     if way == 0 {
         let body = feed.rest();
@@ -187,7 +187,7 @@ fn request(room: &House, way: usize, feed: &mut Feed<'_>) {
 }
 
 /// A URL was given out: callbacks go to the right host, and the token opens this tunnel.
-fn issued(room: &House, asked: &str, told: &Value) {
+fn issued(room: &TunnelFixture, asked: &str, told: &Value) {
     let asked: Value = serde_json::from_str(asked).expect("it was read");
     let named = asked["receiveUrl"].as_str().expect("it was read");
     let meant = named.replacen("://[", "://", 1).to_ascii_lowercase();
@@ -210,7 +210,7 @@ fn issued(room: &House, asked: &str, told: &Value) {
         .expect("an id");
     let url = told["connectUrl"].as_str().expect("a URL");
     let token = url.rsplit('/').next().expect("a token");
-    assert_eq!(room.tunnels.gatekeeper().check(token), Some(id));
+    assert_eq!(room.tunnels.connect_tokens().check(token), Some(id));
     // No tunnel may stay behind, or the room is full one day.
     let text = json!([{"tunnelIds": [id.to_string()], "type": "close"}]).to_string();
     let sign = signature::sign(&text, &Secret::new(KEY));
@@ -275,16 +275,16 @@ fn texts(text: &str) {
 }
 
 fn names(feed: &mut Feed<'_>) {
-    let place = Place {
+    let place = TunnelPlace {
         shard: feed.below(16),
         slot: usize::from(feed.byte()) << 24,
     };
     let node = u16::from(feed.byte()) << 4;
-    let tokens = RandomSource::seeded(u64::from(feed.byte()));
-    let id = TunnelId::mint(node, place, &tokens);
+    let random = RandomSource::seeded(u64::from(feed.byte()));
+    let id = TunnelId::mint(node, place, &random);
     assert_eq!((id.node(), id.place()), (node & 0xFFF, place));
     assert_eq!(TunnelId::parse(&id.to_string()), Some(id));
-    let gate = Gatekeeper::new(&Secret::new(feed.text()), &tokens);
+    let gate = ConnectTokens::new(&Secret::new(feed.text()), &random);
     let token = gate.token(id);
     assert_eq!((token.len(), gate.check(&token)), (43, Some(id)));
     let given = feed.text();

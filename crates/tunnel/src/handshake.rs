@@ -14,7 +14,7 @@ const MAGIC: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Why a request opens no WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoUpgrade {
+pub(crate) enum UpgradeError {
     /// It does not ask for a WebSocket.
     NotAsked,
     /// It asks for another version than 13.
@@ -24,26 +24,26 @@ pub(crate) enum NoUpgrade {
 }
 
 /// The headers that accept the upgrade `headers` ask for.
-pub(crate) fn accept(headers: &HeaderMap) -> Result<HeaderMap, NoUpgrade> {
+pub(crate) fn accept(headers: &HeaderMap) -> Result<HeaderMap, UpgradeError> {
     if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
-        return Err(NoUpgrade::NotAsked);
+        return Err(UpgradeError::NotAsked);
     }
     let is_version_13 = headers
         .get(SEC_WEBSOCKET_VERSION)
         .is_some_and(|version| version.as_bytes().trim_ascii() == b"13");
     if !is_version_13 {
-        return Err(NoUpgrade::Version);
+        return Err(UpgradeError::Version);
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(NoUpgrade::Key)?;
+    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or(UpgradeError::Key)?;
     let key = key.as_bytes().trim_ascii();
     let mut nonce = [0; 18];
     if key.len() != 24 || STANDARD.decode_slice(key, &mut nonce) != Ok(16) {
-        return Err(NoUpgrade::Key);
+        return Err(UpgradeError::Key);
     }
     let mut answer = HeaderMap::with_capacity(4);
     answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    let accept = HeaderValue::from_str(&accept_key(key)).map_err(|_| NoUpgrade::Key)?;
+    let accept = HeaderValue::from_str(&accept_key(key)).map_err(|_| UpgradeError::Key)?;
     answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
     // A client that offered protocols hangs up unless one is chosen; tunnels speak only one
     // language, whatever it is called.
@@ -113,13 +113,16 @@ mod tests {
     #[test]
     fn what_is_no_upgrade() {
         let without = |name: &'static str| headers(|h| drop(h.remove(name)));
-        assert_eq!(accept(&without("upgrade")), Err(NoUpgrade::NotAsked));
-        assert_eq!(accept(&without("connection")), Err(NoUpgrade::NotAsked));
+        assert_eq!(accept(&without("upgrade")), Err(UpgradeError::NotAsked));
+        assert_eq!(accept(&without("connection")), Err(UpgradeError::NotAsked));
         assert_eq!(
             accept(&without("sec-websocket-version")),
-            Err(NoUpgrade::Version)
+            Err(UpgradeError::Version)
         );
-        assert_eq!(accept(&without("sec-websocket-key")), Err(NoUpgrade::Key));
+        assert_eq!(
+            accept(&without("sec-websocket-key")),
+            Err(UpgradeError::Key)
+        );
         for key in [
             "",
             "AAAA",
@@ -129,7 +132,7 @@ mod tests {
             let asked = headers(|h| {
                 h.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static(key));
             });
-            assert_eq!(accept(&asked), Err(NoUpgrade::Key), "{key}");
+            assert_eq!(accept(&asked), Err(UpgradeError::Key), "{key}");
         }
     }
 }

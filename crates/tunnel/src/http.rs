@@ -20,17 +20,17 @@ use weappd_base::secret::mask;
 use weappd_base::tap::{TapPeer, TapReport};
 
 use crate::body;
-use crate::business::Business;
+use crate::business::BusinessServer;
 use crate::error::Error;
-use crate::handshake::{self, NoUpgrade};
-use crate::list::List;
-use crate::push::{self, Missed, NotPushed, Packet};
+use crate::handshake::{self, UpgradeError};
+use crate::lenient_list::LenientList;
+use crate::push::{self, MissedTunnels, PushError, PushPacket};
 use crate::signature;
-use crate::socket::Life;
-use crate::tunnels::{Issued, Tunnels, WS_PATH};
+use crate::socket::SocketTask;
+use crate::tunnels::{IssuedTunnel, TunnelServer, WS_PATH};
 
 /// What business servers call. Never for the public.
-pub fn internal_router(tunnels: Tunnels) -> Router {
+pub fn internal_router(tunnels: TunnelServer) -> Router {
     // Some SDKs end the server's address in a slash and add another.
     Router::new()
         .route("/get/wsurl", post(get_wsurl))
@@ -41,7 +41,7 @@ pub fn internal_router(tunnels: Tunnels) -> Router {
 }
 
 /// Where phones open their tunnels.
-pub fn public_router(tunnels: Tunnels) -> Router {
+pub fn public_router(tunnels: TunnelServer) -> Router {
     Router::new()
         .route(&format!("{WS_PATH}/{{token}}"), get(upgrade))
         .with_state(tunnels)
@@ -49,7 +49,7 @@ pub fn public_router(tunnels: Tunnels) -> Router {
 
 /// Why a business server's request was refused. The wire has HTTP 200 and a number.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum RequestError {
     #[error("the signature does not fit the data and the configured key")]
     Signature,
     #[error("the request cannot be read: {0}")]
@@ -75,7 +75,7 @@ enum Refusal {
     Internal(#[source] Error),
 }
 
-impl Refusal {
+impl RequestError {
     /// The number on the wire.
     fn code(&self) -> i64 {
         match self {
@@ -91,17 +91,17 @@ impl Refusal {
     }
 }
 
-impl From<NotPushed> for Refusal {
-    fn from(why: NotPushed) -> Self {
+impl From<PushError> for RequestError {
+    fn from(why: PushError) -> Self {
         match why {
-            NotPushed::Missing(field) => Self::Missing(field),
-            NotPushed::Content => Self::Content,
-            NotPushed::TooLong { bytes, most } => Self::TooLong { bytes, most },
+            PushError::Missing(field) => Self::Missing(field),
+            PushError::Content => Self::Content,
+            PushError::TooLong { bytes, most } => Self::TooLong { bytes, most },
         }
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for RequestError {
     fn from(error: Error) -> Self {
         match error {
             Error::ReceiveNotAllowed(url) => Self::ReceiveUrl(url),
@@ -115,7 +115,7 @@ impl From<Error> for Refusal {
 /// The envelope of both requests. Fields nobody knows are fine.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Envelope {
+struct SignedEnvelope {
     data: Option<String>,
     data_encode: Option<String>,
     tc_id: Option<String>,
@@ -124,8 +124,8 @@ struct Envelope {
 }
 
 /// An envelope that was believed.
-struct Letter {
-    business: Arc<Business>,
+struct VerifiedRequest {
+    business: Arc<BusinessServer>,
     data: String,
     /// Whether the SDK wants `data` of the answer as text (Java and C#) or as it is.
     wants_text: bool,
@@ -133,24 +133,24 @@ struct Letter {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WsUrl {
+struct WsUrlParams {
     receive_url: Option<String>,
 }
 
 /// What an answer carries.
-enum Data {
+enum AnswerData {
     /// As text, signed.
     Text(String),
     /// As it is.
     Plain(Value),
 }
 
-async fn get_wsurl(State(tunnels): State<Tunnels>, request: Request) -> Response {
+async fn get_wsurl(State(tunnels): State<TunnelServer>, request: Request) -> Response {
     let mut business = None;
     let answer = async {
-        let letter = open(&tunnels, request).await?;
-        business = Some(Arc::clone(&letter.business));
-        issue(&tunnels, &letter)
+        let verified = open(&tunnels, request).await?;
+        business = Some(Arc::clone(&verified.business));
+        issue(&tunnels, &verified)
     }
     .await;
     let who = answer.as_ref().ok().map(|issued| issued.tunnel_id.clone());
@@ -159,49 +159,51 @@ async fn get_wsurl(State(tunnels): State<Tunnels>, request: Request) -> Response
         .record(|| report("get/wsurl", true, who, wsurl_detail(&answer)));
     let data = answer.map(|issued| {
         // Texts always have a JSON form.
-        Data::Text(serde_json::to_string(&issued).unwrap_or_default())
+        AnswerData::Text(serde_json::to_string(&issued).unwrap_or_default())
     });
     reply(data, business.as_deref())
 }
 
-fn issue(tunnels: &Tunnels, letter: &Letter) -> Result<Issued, Refusal> {
-    let NamedFields(params): NamedFields<WsUrl> = read(&letter.data)?;
-    let receive_url = params.receive_url.ok_or(Refusal::Missing("receiveUrl"))?;
-    let route = letter.business.route(&receive_url)?;
+fn issue(tunnels: &TunnelServer, verified: &VerifiedRequest) -> Result<IssuedTunnel, RequestError> {
+    let NamedFields(params): NamedFields<WsUrlParams> = read(&verified.data)?;
+    let receive_url = params
+        .receive_url
+        .ok_or(RequestError::Missing("receiveUrl"))?;
+    let route = verified.business.route(&receive_url)?;
     // The scheme is this server's: `protocolType` asks for wss even where only ws is there.
     let configured = &tunnels.config().public_url;
     let issued = if configured.is_empty() {
-        tunnels.issue_on(route, &letter.business.public_base())
+        tunnels.issue_on(route, &verified.business.public_base())
     } else {
         tunnels.issue_on(route, configured)
     };
-    issued.map_err(Refusal::from)
+    issued.map_err(RequestError::from)
 }
 
-async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
+async fn ws_push(State(tunnels): State<TunnelServer>, request: Request) -> Response {
     let mut business = None;
     let answer = async {
-        let letter = open(&tunnels, request).await?;
-        business = Some(Arc::clone(&letter.business));
-        let List(packets): List<NamedFields<Packet<'_>>> = read(&letter.data)?;
-        let packets: Vec<Packet<'_>> = packets
+        let verified = open(&tunnels, request).await?;
+        business = Some(Arc::clone(&verified.business));
+        let LenientList(packets): LenientList<NamedFields<PushPacket<'_>>> = read(&verified.data)?;
+        let packets: Vec<PushPacket<'_>> = packets
             .into_iter()
             .map(|NamedFields(packet)| packet)
             .collect();
-        let missed = push::push(&tunnels, &letter.business, &packets).await?;
+        let missed = push::push(&tunnels, &verified.business, &packets).await?;
         let data = missed_json(&missed);
-        Ok(if letter.wants_text {
-            Data::Text(data.to_string())
+        Ok(if verified.wants_text {
+            AnswerData::Text(data.to_string())
         } else {
-            Data::Plain(data)
+            AnswerData::Plain(data)
         })
     }
     .await;
     tunnels.tap().record(|| {
         let detail = match &answer {
-            Ok(Data::Text(text)) => json!({ "code": 0, "data": text }),
-            Ok(Data::Plain(data)) => json!({ "code": 0, "data": data }),
-            Err(refusal) => refusal_json(refusal),
+            Ok(AnswerData::Text(text)) => json!({ "code": 0, "data": text }),
+            Ok(AnswerData::Plain(data)) => json!({ "code": 0, "data": data }),
+            Err(error) => error_json(error),
         };
         report("ws/push", true, None, detail)
     });
@@ -209,21 +211,23 @@ async fn ws_push(State(tunnels): State<Tunnels>, request: Request) -> Response {
 }
 
 /// Reads and believes an envelope.
-async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
+async fn open(tunnels: &TunnelServer, request: Request) -> Result<VerifiedRequest, RequestError> {
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let encoding = request.headers().get(CONTENT_ENCODING).cloned();
     let body = collect(request.into_body(), tunnels.config().push_body_bytes).await?;
-    let envelope: Envelope = object(body::without_mark(&body)).map_err(|problem| {
-        Refusal::Unreadable(match body::compression(encoding.as_ref(), &body) {
+    let envelope: SignedEnvelope = object(body::without_mark(&body)).map_err(|problem| {
+        RequestError::Unreadable(match body::compression(encoding.as_ref(), &body) {
             Some(how) => format!("body: it is compressed ({how}), send it as plain JSON"),
             None => format!("body: {problem}"),
         })
     })?;
     drop(body);
     tunnels.tap().record(|| asked(&path, &envelope));
-    let data = envelope.data.ok_or(Refusal::Missing("data"))?;
-    let tc_id = envelope.tc_id.ok_or(Refusal::Missing("tcId"))?;
-    let signed = envelope.signature.ok_or(Refusal::Missing("signature"))?;
+    let data = envelope.data.ok_or(RequestError::Missing("data"))?;
+    let tc_id = envelope.tc_id.ok_or(RequestError::Missing("tcId"))?;
+    let signed = envelope
+        .signature
+        .ok_or(RequestError::Missing("signature"))?;
     let business = tunnels
         .businesses()
         .by_tc_id(&tc_id)
@@ -237,17 +241,17 @@ async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
             business = business.host,
             "a request was signed with another key"
         );
-        return Err(Refusal::Signature);
+        return Err(RequestError::Signature);
     }
     let wants_text = match envelope.data_encode.as_deref() {
         None | Some("") => false,
         Some("json") => true,
         Some(other) => {
             let other: String = other.chars().take(40).collect();
-            return Err(Refusal::Unreadable(format!("dataEncode `{other}`")));
+            return Err(RequestError::Unreadable(format!("dataEncode `{other}`")));
         }
     };
-    Ok(Letter {
+    Ok(VerifiedRequest {
         business: Arc::clone(business),
         data,
         wants_text,
@@ -255,7 +259,7 @@ async fn open(tunnels: &Tunnels, request: Request) -> Result<Letter, Refusal> {
 }
 
 /// The SDK shows its caller only a number: the log names what the host must be.
-fn unknown_business(tunnels: &Tunnels, tc_id: &str) -> Refusal {
+fn unknown_business(tunnels: &TunnelServer, tc_id: &str) -> RequestError {
     /// Whoever reaches the internal API can cause it at will.
     static LIMIT: LazyLock<LogLimit> = LazyLock::new(|| LogLimit::new(Duration::from_secs(30), 16));
     let tc_id: String = tc_id.chars().take(40).collect();
@@ -268,28 +272,28 @@ fn unknown_business(tunnels: &Tunnels, tc_id: &str) -> Refusal {
              of {hosts}, letter for letter, without scheme, and with a port only if it has one here"
         );
     }
-    Refusal::UnknownBusiness
+    RequestError::UnknownBusiness
 }
 
-async fn collect(body: Body, most: usize) -> Result<Bytes, Refusal> {
+async fn collect(body: Body, most: usize) -> Result<Bytes, RequestError> {
     let collected = Limited::new(body, most).collect().await;
     collected
         .map(http_body_util::Collected::to_bytes)
         .map_err(|problem| {
             if problem.is::<LengthLimitError>() {
-                Refusal::BodyTooLong(most)
+                RequestError::BodyTooLong(most)
             } else {
-                Refusal::Unreadable("the body ended early".to_owned())
+                RequestError::Unreadable("the body ended early".to_owned())
             }
         })
 }
 
-fn read<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Refusal> {
+fn read<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, RequestError> {
     serde_json::from_slice(body::without_mark(data.as_bytes()))
-        .map_err(|problem| Refusal::Unreadable(format!("data: {problem}")))
+        .map_err(|problem| RequestError::Unreadable(format!("data: {problem}")))
 }
 
-fn missed_json(missed: &Missed) -> Value {
+fn missed_json(missed: &MissedTunnels) -> Value {
     let mut data = json!({ "invalidTunnelIds": missed.invalid });
     if !missed.undelivered.is_empty() {
         data["undeliveredTunnelIds"] = json!(missed.undelivered);
@@ -298,16 +302,16 @@ fn missed_json(missed: &Missed) -> Value {
 }
 
 /// Answers in the envelope every SDK reads: HTTP 200 whatever happened.
-fn reply(answer: Result<Data, Refusal>, business: Option<&Business>) -> Response {
+fn reply(answer: Result<AnswerData, RequestError>, business: Option<&BusinessServer>) -> Response {
     let body = match answer {
-        Ok(Data::Plain(data)) => json!({ "code": 0, "message": "ok", "data": data }),
-        Ok(Data::Text(text)) => {
+        Ok(AnswerData::Plain(data)) => json!({ "code": 0, "message": "ok", "data": data }),
+        Ok(AnswerData::Text(text)) => {
             let signed = business.map(|business| signature::sign(&text, &business.key));
             json!({ "code": 0, "message": "ok", "data": text, "signature": signed })
         }
-        Err(refusal) => {
-            log(&refusal, business);
-            refusal_json(&refusal)
+        Err(error) => {
+            log(&error, business);
+            error_json(&error)
         }
     };
     let json = HeaderValue::from_static("application/json; charset=utf-8");
@@ -315,24 +319,24 @@ fn reply(answer: Result<Data, Refusal>, business: Option<&Business>) -> Response
 }
 
 /// An SDK shows its caller only a number: the log says what is wrong.
-fn log(refusal: &Refusal, business: Option<&Business>) {
+fn log(error: &RequestError, business: Option<&BusinessServer>) {
     /// Whoever reaches the internal API can cause it at will.
     static LIMIT: LazyLock<LogLimit> = LazyLock::new(|| LogLimit::new(Duration::from_secs(30), 16));
-    match refusal {
-        Refusal::Internal(problem) => tracing::error!(%problem, "tunnel request failed"),
+    match error {
+        RequestError::Internal(problem) => tracing::error!(%problem, "tunnel request failed"),
         // Told where they were found, or no fault of the business server's.
-        Refusal::Signature | Refusal::UnknownBusiness | Refusal::Full => {}
-        Refusal::Unreadable(_)
-        | Refusal::Content
-        | Refusal::TooLong { .. }
-        | Refusal::Missing(_)
-        | Refusal::ReceiveUrl(_)
-        | Refusal::BodyTooLong(_) => {
+        RequestError::Signature | RequestError::UnknownBusiness | RequestError::Full => {}
+        RequestError::Unreadable(_)
+        | RequestError::Content
+        | RequestError::TooLong { .. }
+        | RequestError::Missing(_)
+        | RequestError::ReceiveUrl(_)
+        | RequestError::BodyTooLong(_) => {
             let host = business.map_or("unknown", |business| &business.host);
-            let code = refusal.code();
+            let code = error.code();
             if let Some(untold) = LIMIT.permit(&format!("{host} {code}")) {
                 // A parser quotes what it read, which may be a key.
-                let why = refusal.to_string();
+                let why = error.to_string();
                 let why = why.split('"').next().unwrap_or_default();
                 tracing::warn!(
                     business = host,
@@ -345,17 +349,17 @@ fn log(refusal: &Refusal, business: Option<&Business>) {
     }
 }
 
-fn refusal_json(refusal: &Refusal) -> Value {
-    json!({ "code": refusal.code(), "message": refusal.to_string() })
+fn error_json(error: &RequestError) -> Value {
+    json!({ "code": error.code(), "message": error.to_string() })
 }
 
 /// Opens a phone's WebSocket. A genuine token is never refused, however late it comes.
 async fn upgrade(
-    State(tunnels): State<Tunnels>,
+    State(tunnels): State<TunnelServer>,
     Path(token): Path<String>,
     mut request: Request,
 ) -> Response {
-    let Some(id) = tunnels.gatekeeper().check(&token) else {
+    let Some(id) = tunnels.connect_tokens().check(&token) else {
         return (StatusCode::NOT_FOUND, "no such tunnel\n").into_response();
     };
     let headers = match handshake::accept(request.headers()) {
@@ -373,20 +377,20 @@ async fn upgrade(
     let upgrade = hyper::upgrade::on(&mut request);
     tunnels
         .tasks()
-        .spawn(Life::new(tunnels.clone(), id, upgrade));
+        .spawn(SocketTask::new(tunnels.clone(), id, upgrade));
     (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
 }
 
-fn no_upgrade(why: NoUpgrade) -> Response {
+fn no_upgrade(why: UpgradeError) -> Response {
     let version = [(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))];
     match why {
-        NoUpgrade::NotAsked | NoUpgrade::Version => (
+        UpgradeError::NotAsked | UpgradeError::Version => (
             StatusCode::UPGRADE_REQUIRED,
             version,
             "open this as a WebSocket, version 13\n",
         )
             .into_response(),
-        NoUpgrade::Key => (StatusCode::BAD_REQUEST, "bad Sec-WebSocket-Key\n").into_response(),
+        UpgradeError::Key => (StatusCode::BAD_REQUEST, "bad Sec-WebSocket-Key\n").into_response(),
     }
 }
 
@@ -407,7 +411,7 @@ fn report(name: &str, answer: bool, who: Option<String>, detail: Value) -> TapRe
 }
 
 /// A request as the sequence diagram shows it.
-fn asked(path: &str, envelope: &Envelope) -> TapReport {
+fn asked(path: &str, envelope: &SignedEnvelope) -> TapReport {
     let data = envelope.data.as_deref().unwrap_or_default();
     let parsed: Value = serde_json::from_str(data).unwrap_or(Value::Null);
     // A push to one tunnel belongs to its diagram.
@@ -425,7 +429,7 @@ fn asked(path: &str, envelope: &Envelope) -> TapReport {
     report(path, false, who, detail)
 }
 
-fn wsurl_detail(answer: &Result<Issued, Refusal>) -> Value {
+fn wsurl_detail(answer: &Result<IssuedTunnel, RequestError>) -> Value {
     match answer {
         Ok(issued) => {
             let url = &issued.connect_url;
@@ -438,6 +442,6 @@ fn wsurl_detail(answer: &Result<Issued, Refusal>) -> Value {
                 },
             })
         }
-        Err(refusal) => refusal_json(refusal),
+        Err(error) => error_json(error),
     }
 }

@@ -8,12 +8,12 @@ use parking_lot::RwLock;
 use slab::Slab;
 use weappd_base::random::RandomSource;
 
-use crate::business::Route;
-use crate::id::{Place, SHARDS, TunnelId};
+use crate::business::CallbackRoute;
+use crate::id::{SHARDS, TunnelId, TunnelPlace};
 use crate::tunnel::Tunnel;
 
 /// All tunnels of this node.
-pub(crate) struct Hub {
+pub(crate) struct TunnelHub {
     node: u16,
     most: usize,
     count: AtomicUsize,
@@ -21,12 +21,12 @@ pub(crate) struct Hub {
     /// The keeper's clock: milliseconds since the start, wrapping. Only ages are told by it.
     now: AtomicU32,
     shards: [RwLock<Slab<Arc<Tunnel>>>; SHARDS],
-    pub(crate) counts: Counts,
+    pub(crate) counts: HubCounts,
 }
 
 /// What happened since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct HubCounts {
     pub(crate) issued: AtomicU64,
     pub(crate) opened: AtomicU64,
     pub(crate) closed: AtomicU64,
@@ -39,7 +39,7 @@ pub(crate) struct Counts {
     pub(crate) deliveries: AtomicU64,
     pub(crate) undelivered: AtomicU64,
     pub(crate) callbacks: AtomicU64,
-    pub(crate) callbacks_heard: AtomicU64,
+    pub(crate) callbacks_taken: AtomicU64,
     pub(crate) callback_retries: AtomicU64,
     pub(crate) callback_failures: AtomicU64,
 }
@@ -49,7 +49,7 @@ pub(crate) fn add(count: &AtomicU64, more: u64) {
     count.fetch_add(more, Ordering::Relaxed);
 }
 
-impl Hub {
+impl TunnelHub {
     /// No tunnel yet, at most `most`.
     pub(crate) fn new(node: u16, most: usize) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Hub {
             turn: AtomicUsize::new(0),
             now: AtomicU32::new(0),
             shards: std::array::from_fn(|_| RwLock::default()),
-            counts: Counts::default(),
+            counts: HubCounts::default(),
         }
     }
 
@@ -74,7 +74,11 @@ impl Hub {
     }
 
     /// Issues a tunnel; `None` if there are as many as allowed.
-    pub(crate) fn issue(&self, route: Arc<Route>, tokens: &RandomSource) -> Option<Arc<Tunnel>> {
+    pub(crate) fn issue(
+        &self,
+        route: Arc<CallbackRoute>,
+        random: &RandomSource,
+    ) -> Option<Arc<Tunnel>> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -82,11 +86,11 @@ impl Hub {
         let shard = self.turn.fetch_add(1, Ordering::Relaxed) % SHARDS;
         let mut tunnels = self.shards[shard].write();
         let entry = tunnels.vacant_entry();
-        let place = Place {
+        let place = TunnelPlace {
             shard,
             slot: entry.key(),
         };
-        let id = TunnelId::mint(self.node, place, tokens);
+        let id = TunnelId::mint(self.node, place, random);
         let tunnel = Arc::new(Tunnel::new(id, route, self.now()));
         entry.insert(Arc::clone(&tunnel));
         add(&self.counts.issued, 1);
@@ -145,8 +149,8 @@ impl Hub {
     }
 }
 
-impl fmt::Debug for Hub {
+impl fmt::Debug for TunnelHub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Hub({} tunnels)", self.len())
+        write!(f, "TunnelHub({} tunnels)", self.len())
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct TunnelId(u128);
 
 /// Where a tunnel lives within its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct TunnelPlace {
     pub(crate) shard: usize,
     pub(crate) slot: usize,
 }
@@ -36,11 +36,11 @@ const MARKS: u128 = (0xf << 76) | (0b11 << 62);
 
 impl TunnelId {
     /// Mints the id of a new tunnel at `place` of `node`.
-    pub(crate) fn mint(node: u16, place: Place, tokens: &RandomSource) -> Self {
+    pub(crate) fn mint(node: u16, place: TunnelPlace, random: &RandomSource) -> Self {
         let home = (u128::from(node & 0xfff) << 116)
             | ((place.shard as u128 & 0xf) << 112)
             | ((place.slot as u128 & 0xffff_ffff) << 80);
-        let chance = u128::from_be_bytes(tokens.bytes()) & ((1 << 80) - 1) & !MARKS;
+        let chance = u128::from_be_bytes(random.bytes()) & ((1 << 80) - 1) & !MARKS;
         Self(home | VERSION | VARIANT | chance)
     }
 
@@ -74,8 +74,8 @@ impl TunnelId {
     }
 
     /// Where it lives within that node.
-    pub(crate) fn place(self) -> Place {
-        Place {
+    pub(crate) fn place(self) -> TunnelPlace {
+        TunnelPlace {
             shard: (self.0 >> 112) as usize & (SHARDS - 1),
             slot: (self.0 >> 80) as usize & 0xffff_ffff,
         }
@@ -95,15 +95,15 @@ impl fmt::Debug for TunnelId {
 }
 
 /// Makes and checks the tokens in connect URLs.
-pub(crate) struct Gatekeeper {
+pub(crate) struct ConnectTokens {
     mac: Hmac<Sha256>,
 }
 
-impl Gatekeeper {
+impl ConnectTokens {
     /// Signs with `key`, or with a random key if there is none.
-    pub(crate) fn new(key: &Secret, tokens: &RandomSource) -> Self {
+    pub(crate) fn new(key: &Secret, random: &RandomSource) -> Self {
         let mac = if key.is_empty() {
-            hmac_sha256(&tokens.bytes::<32>())
+            hmac_sha256(&random.bytes::<32>())
         } else {
             hmac_sha256(key.expose().as_bytes())
         };
@@ -141,9 +141,9 @@ impl Gatekeeper {
     }
 }
 
-impl fmt::Debug for Gatekeeper {
+impl fmt::Debug for ConnectTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gatekeeper(***)")
+        f.write_str("ConnectTokens(***)")
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    const PLACE: Place = Place {
+    const PLACE: TunnelPlace = TunnelPlace {
         shard: 11,
         slot: 0xdead_beef,
     };
@@ -173,10 +173,10 @@ mod tests {
 
     #[test]
     fn two_tunnels_of_one_slot_differ() {
-        let tokens = RandomSource::system();
+        let random = RandomSource::system();
         assert_ne!(
-            TunnelId::mint(0, PLACE, &tokens),
-            TunnelId::mint(0, PLACE, &tokens)
+            TunnelId::mint(0, PLACE, &random),
+            TunnelId::mint(0, PLACE, &random)
         );
     }
 
@@ -197,14 +197,14 @@ mod tests {
 
     #[test]
     fn only_a_token_signed_here_opens() {
-        let tokens = RandomSource::system();
-        let keeper = Gatekeeper::new(&Secret::default(), &tokens);
-        let id = TunnelId::mint(3, PLACE, &tokens);
+        let random = RandomSource::system();
+        let keeper = ConnectTokens::new(&Secret::default(), &random);
+        let id = TunnelId::mint(3, PLACE, &random);
         let token = keeper.token(id);
         assert_eq!(token.len(), 43);
         assert_eq!(keeper.check(&token), Some(id));
         assert_eq!(
-            Gatekeeper::new(&Secret::default(), &tokens).check(&token),
+            ConnectTokens::new(&Secret::default(), &random).check(&token),
             None
         );
         for at in 0..43 {
@@ -219,11 +219,11 @@ mod tests {
 
     #[test]
     fn a_configured_key_outlives_a_restart() {
-        let tokens = RandomSource::system();
+        let random = RandomSource::system();
         let key = Secret::new("kept over restarts");
-        let id = TunnelId::mint(0, PLACE, &tokens);
-        let token = Gatekeeper::new(&key, &tokens).token(id);
-        assert_eq!(Gatekeeper::new(&key, &tokens).check(&token), Some(id));
+        let id = TunnelId::mint(0, PLACE, &random);
+        let token = ConnectTokens::new(&key, &random).token(id);
+        assert_eq!(ConnectTokens::new(&key, &random).check(&token), Some(id));
     }
 
     proptest! {
@@ -235,18 +235,18 @@ mod tests {
             seed: u64,
             key in ".{1,20}",
         ) {
-            let tokens = RandomSource::seeded(seed);
-            let place = Place { shard, slot };
-            let id = TunnelId::mint(node, place, &tokens);
+            let random = RandomSource::seeded(seed);
+            let place = TunnelPlace { shard, slot };
+            let id = TunnelId::mint(node, place, &random);
             prop_assert_eq!(TunnelId::parse(&id.to_string()), Some(id));
             prop_assert_eq!((id.node(), id.place()), (node, place));
-            let keeper = Gatekeeper::new(&Secret::new(key), &tokens);
+            let keeper = ConnectTokens::new(&Secret::new(key), &random);
             prop_assert_eq!(keeper.check(&keeper.token(id)), Some(id));
         }
 
         #[test]
         fn no_text_panics_and_none_opens(text in ".{0,60}") {
-            let keeper = Gatekeeper::new(&Secret::default(), &RandomSource::system());
+            let keeper = ConnectTokens::new(&Secret::default(), &RandomSource::system());
             prop_assert_eq!(keeper.check(&text), None);
             if let Some(id) = TunnelId::parse(&text) {
                 prop_assert_eq!(id.to_string(), text);

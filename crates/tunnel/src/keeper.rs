@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::bell::Wakes;
 use crate::id::SHARDS;
-use crate::tunnel::{Goodbye, Tunnel, Verdict};
-use crate::tunnels::Tunnels;
+use crate::tunnel::{ClockCheck, CloseReason, Tunnel};
+use crate::tunnels::TunnelServer;
+use crate::waker::WakeBatch;
 
 /// How often tunnels are let go while weappd goes down.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
 
 /// How many tunnels go in a step in any case: so few need not be spread.
-const DRAIN_SHARE: usize = 100;
+const DRAIN_STEP_TUNNELS: usize = 100;
 /// How long business servers may hear nothing, at the end, before callbacks are given up.
-const LAST_CALLBACKS: Duration = Duration::from_secs(3);
+const CALLBACK_SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// Runs until weappd goes down, the last tunnel is let go and its business server knows.
-pub(crate) async fn keep(tunnels: Tunnels) {
+pub(crate) async fn keep(tunnels: TunnelServer) {
     let mut last = Instant::now();
     let hub = tunnels.hub();
     let mut ticks = tokio::time::interval(pace(tunnels.config().heartbeat_secs));
@@ -39,7 +39,7 @@ pub(crate) async fn keep(tunnels: Tunnels) {
         sweep(&tunnels, shard);
     }
     drain(&tunnels).await;
-    tunnels.last_callbacks(LAST_CALLBACKS).await;
+    tunnels.last_callbacks(CALLBACK_SILENCE_MAX).await;
 }
 
 /// One shard a tick, all shards within a tenth of a heartbeat.
@@ -59,21 +59,23 @@ fn later(now: u32, passed: Duration, heartbeat_secs: u32) -> u32 {
 }
 
 /// Lets go of the tunnels of one shard whose time is over.
-fn sweep(tunnels: &Tunnels, shard: usize) {
+fn sweep(tunnels: &TunnelServer, shard: usize) {
     let (hub, limits) = (tunnels.hub(), tunnels.limits());
     let now = hub.now();
-    let over = hub.sweep(shard, |tunnel| tunnel.check(now, limits) != Verdict::Fine);
-    let mut wakes = Wakes::default();
+    let over = hub.sweep(shard, |tunnel| {
+        tunnel.check(now, limits) != ClockCheck::Fine
+    });
+    let mut wakes = WakeBatch::default();
     for tunnel in over {
-        if let Verdict::End(goodbye) = tunnel.check(now, limits) {
-            tracing::debug!(tunnel.id = %tunnel.id, ?goodbye, "tunnel let go");
-            tunnels.close(&tunnel, None, Some(goodbye), &mut wakes);
+        if let ClockCheck::End(close_reason) = tunnel.check(now, limits) {
+            tracing::debug!(tunnel.id = %tunnel.id, ?close_reason, "tunnel let go");
+            tunnels.close(&tunnel, None, Some(close_reason), &mut wakes);
         }
     }
 }
 
 /// Lets go of all tunnels, spread over `drain_secs`, or at once when time is up.
-async fn drain(tunnels: &Tunnels) {
+async fn drain(tunnels: &TunnelServer) {
     let all: Vec<Arc<Tunnel>> = (0..SHARDS)
         .flat_map(|shard| tunnels.hub().sweep(shard, |_| true))
         .collect();
@@ -81,7 +83,7 @@ async fn drain(tunnels: &Tunnels) {
         .unwrap_or(1)
         .saturating_mul(10)
         .max(1);
-    let share = all.len().div_ceil(steps).max(DRAIN_SHARE);
+    let share = all.len().div_ceil(steps).max(DRAIN_STEP_TUNNELS);
     let mut hurry = false;
     for (at, some) in all.chunks(share).enumerate() {
         if at > 0 && !hurry {
@@ -90,16 +92,16 @@ async fn drain(tunnels: &Tunnels) {
                 () = tunnels.stop().forced() => hurry = true,
             }
         }
-        let mut wakes = Wakes::default();
+        let mut wakes = WakeBatch::default();
         for tunnel in some {
-            tunnels.close(tunnel, None, Some(Goodbye::Draining), &mut wakes);
+            tunnels.close(tunnel, None, Some(CloseReason::Draining), &mut wakes);
         }
     }
     // One that was being issued while the others were gathered.
-    let mut wakes = Wakes::default();
+    let mut wakes = WakeBatch::default();
     for shard in 0..SHARDS {
         for tunnel in tunnels.hub().sweep(shard, |_| true) {
-            tunnels.close(&tunnel, None, Some(Goodbye::Draining), &mut wakes);
+            tunnels.close(&tunnel, None, Some(CloseReason::Draining), &mut wakes);
         }
     }
 }

@@ -12,19 +12,19 @@
 //! - `packet`: what is said on a tunnel; `frame`: how WebSocket carries it; `handshake`: how
 //!   a WebSocket begins.
 //! - `signature`: how both sides believe each other; `id`: tunnelIds and connect tokens;
-//!   `letter`: a callback, written down; `list` and `body`: what PHP and libraries
+//!   `callback_request`: a callback as it is sent; `lenient_list` and `body`: what PHP and libraries
 //!   make of a list and a text.
 //!
 //! Who there is:
 //! - `business`: who may use tunnels, and where its callbacks may go.
 //! - `tunnel`: one tunnel's state, under one short lock; `outbox`: what waits for its phone.
 //! - `hub`: all tunnels, found by what their id says.
-//! - [`Tunnels`]: the room's head.
+//! - [`TunnelServer`]: the room's head.
 //!
 //! What happens:
-//! - [`http`]: requests come in. `push`: a packet goes to many. `bell`: many sockets of one
+//! - [`http`]: requests come in. `push`: a packet goes to many. `waker`: many sockets of one
 //!   thread are woken at once.
-//! - `socket`: one phone's connection; `farewell`: its last words.
+//! - `socket`: one phone's connection; `close_handshake`: how it ends.
 //! - `callback`: a business server is told, in order, as often as is safe; `retry`: when what
 //!   failed goes again; `outgoing`: the client it goes by.
 //! - `keeper`: time passes: the silent, the stuck and the never opened are let go.
@@ -41,13 +41,13 @@
 //! - Whatever waits is bounded: for a phone, for a business server, for being opened.
 //! - The room waits for no business server while it holds a lock or an edge thread.
 
-mod bell;
 mod body;
 mod business;
 mod callback;
+mod callback_request;
+mod close_handshake;
 mod config;
 mod error;
-mod farewell;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -56,8 +56,7 @@ pub mod http;
 mod hub;
 mod id;
 mod keeper;
-mod letter;
-mod list;
+mod lenient_list;
 mod outbox;
 mod outgoing;
 mod packet;
@@ -67,6 +66,7 @@ mod signature;
 mod socket;
 mod tunnel;
 mod tunnels;
+mod waker;
 
 #[cfg(test)]
 mod live_tests;
@@ -75,6 +75,8 @@ mod rfc6455_tests;
 #[cfg(test)]
 mod world;
 
-pub use config::{Business, Config, OwnSites, Problem};
+pub use config::{BusinessConfig, Config, OwnSites, TunnelProblem};
 pub use error::Error;
-pub use tunnels::{BusinessStats, Issued, Stats, TunnelView, Tunnels, TunnelsParts, WS_PATH};
+pub use tunnels::{
+    BusinessStats, IssuedTunnel, TunnelServer, TunnelServerParts, TunnelStats, TunnelView, WS_PATH,
+};

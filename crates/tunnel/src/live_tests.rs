@@ -12,11 +12,11 @@ use weappd_base::secret::Secret;
 
 use crate::signature;
 use crate::tunnels::WS_PATH;
-use crate::world::{ClosedPort, Got, KEY, OK, Phone, World, soon};
+use crate::world::{ClosedPort, KEY, OK, ReceivedCallback, TestPhone, TestWorld, soon};
 
 #[tokio::test]
 async fn a_conversation() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (id, mut phone) = world.phone().await;
     phone.sends("ping").await;
     assert_eq!(phone.hears().await, "pong");
@@ -49,7 +49,7 @@ async fn a_conversation() {
 
 #[tokio::test]
 async fn content_goes_on_as_it_came() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (_, mut phone) = world.phone().await;
     for packet in [
         "message:not json",
@@ -70,7 +70,7 @@ async fn content_goes_on_as_it_came() {
 
 #[tokio::test]
 async fn every_sdk_gets_the_answer_it_reads() {
-    let world = World::new();
+    let world = TestWorld::new();
     let data = json!({
         "receiveUrl": world.receive_url(),
         "protocolType": "wss",
@@ -115,7 +115,7 @@ async fn every_sdk_gets_the_answer_it_reads() {
 
 #[tokio::test]
 async fn refusals_have_numbers() {
-    let world = World::with(|config| config.push_body_bytes = 4000);
+    let world = TestWorld::with(|config| config.push_body_bytes = 4000);
     let packets = r#"[{"tunnelIds":[],"type":"close"}]"#;
     let good = world.envelope(packets);
     let with = |name: &str, value: Value| {
@@ -177,7 +177,7 @@ async fn refusals_have_numbers() {
 
 #[tokio::test]
 async fn what_php_and_libraries_make_of_a_push_is_taken() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (one, mut first) = world.phone().await;
     let (two, mut second) = world.phone().await;
     let packet = |ids: Value| json!({ "tunnelIds": ids, "type": "message", "content": "{}" });
@@ -207,7 +207,7 @@ async fn what_php_and_libraries_make_of_a_push_is_taken() {
 
 #[tokio::test]
 async fn a_refused_push_says_what_to_do() {
-    let world = World::new();
+    let world = TestWorld::new();
     let content = json!({ "a": "x".repeat(64 * 1024) }).to_string();
     let packets = json!([{ "tunnelIds": [], "type": "message", "content": content }]);
     let long = world.envelope(&packets.to_string()).to_string();
@@ -247,7 +247,7 @@ async fn a_refused_push_says_what_to_do() {
 
 #[tokio::test]
 async fn tunnels_are_bounded() {
-    let world = World::with(|config| config.max_tunnels = 1);
+    let world = TestWorld::with(|config| config.max_tunnels = 1);
     let (id, _) = world.get_wsurl().await;
     let data = json!({ "receiveUrl": world.receive_url() }).to_string();
     let answer = world
@@ -262,11 +262,11 @@ async fn tunnels_are_bounded() {
 
 #[tokio::test]
 async fn the_newest_phone_wins() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (id, url) = world.get_wsurl().await;
-    let mut old = Phone::open(&url).await;
+    let mut old = TestPhone::open(&url).await;
     assert_eq!(old.hears().await, "timeout:15");
-    let mut new = Phone::open(&url).await;
+    let mut new = TestPhone::open(&url).await;
     assert_eq!(new.hears().await, "timeout:15");
     assert_eq!(old.sees_close().await, (1008, vec![]));
     world.say(&[&id], "to the new one").await;
@@ -281,7 +281,7 @@ async fn the_newest_phone_wins() {
 
 #[tokio::test]
 async fn a_genuine_url_is_accepted_however_late_and_a_forged_one_never() {
-    let world = World::with(|config| config.connect_ttl_secs = 1);
+    let world = TestWorld::with(|config| config.connect_ttl_secs = 1);
     let (id, url) = world.get_wsurl().await;
     let stats = async {
         while world.tunnels.stats().expired == 0 {
@@ -289,7 +289,10 @@ async fn a_genuine_url_is_accepted_however_late_and_a_forged_one_never() {
         }
     };
     soon(stats).await;
-    assert_eq!(Phone::open(&url).await.sees_close().await, (1008, vec![]));
+    assert_eq!(
+        TestPhone::open(&url).await.sees_close().await,
+        (1008, vec![])
+    );
     assert_eq!(
         world.say(&[&id], "x").await,
         json!({ "invalidTunnelIds": [id] })
@@ -327,7 +330,7 @@ const ASK: &str = "host: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Opens a raw WebSocket; gives the answer's head.
-pub(crate) async fn raw(world: &World, path: &str) -> (TcpStream, String) {
+pub(crate) async fn raw(world: &TestWorld, path: &str) -> (TcpStream, String) {
     let mut socket = TcpStream::connect(world.address).await.expect("open");
     let ask = format!("GET {path} HTTP/1.1\r\n{ASK}");
     socket.write_all(ask.as_bytes()).await.expect("open");
@@ -338,13 +341,13 @@ pub(crate) async fn raw(world: &World, path: &str) -> (TcpStream, String) {
     (socket, String::from_utf8(head).expect("ascii"))
 }
 
-async fn upgrade(world: &World, path: &str) -> String {
+async fn upgrade(world: &TestWorld, path: &str) -> String {
     raw(world, path).await.1
 }
 
 #[tokio::test]
 async fn what_is_no_websocket_is_told_so() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (_, url) = world.get_wsurl().await;
     let mut socket = TcpStream::connect(world.address).await.expect("open");
     let ask = format!(
@@ -362,7 +365,7 @@ async fn what_is_no_websocket_is_told_so() {
 
 #[tokio::test]
 async fn who_breaks_the_rules_is_told_which_and_the_business_hears_close() {
-    let world = World::new();
+    let world = TestWorld::new();
     let huge: Vec<u8> = [&[0x81, 0xff][..], &100_000_000u64.to_be_bytes(), &[0; 4]].concat();
     let long = 32 * 1024 + 9u32;
     let over: Vec<u8> = [&[0x81, 0xff][..], &u64::from(long).to_be_bytes(), &[0; 4]].concat();
@@ -399,7 +402,7 @@ async fn who_breaks_the_rules_is_told_which_and_the_business_hears_close() {
 
 #[tokio::test]
 async fn a_websocket_ping_is_answered_with_its_payload() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (_, mut phone) = world.phone().await;
     phone.sends_raw(Message::ping("beat")).await;
     let answer = phone.next().await.expect("open");
@@ -409,7 +412,7 @@ async fn a_websocket_ping_is_answered_with_its_payload() {
 
 #[tokio::test]
 async fn a_message_in_many_pieces_is_one() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (_, url) = world.get_wsurl().await;
     let (mut socket, _) = raw(&world, &path_of(&url)).await;
     socket.set_nodelay(true).expect("a socket");
@@ -423,7 +426,7 @@ async fn a_message_in_many_pieces_is_one() {
 
 #[tokio::test]
 async fn a_push_reaches_everybody_once_in_order() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (first, mut one) = world.phone().await;
     let (second, mut two) = world.phone().await;
     let (waiting, url) = world.get_wsurl().await;
@@ -441,7 +444,7 @@ async fn a_push_reaches_everybody_once_in_order() {
         json!({ "invalidTunnelIds": [] })
     );
     assert_eq!(world.say(&[], "x").await, json!({ "invalidTunnelIds": [] }));
-    let mut three = Phone::open(&url).await;
+    let mut three = TestPhone::open(&url).await;
     assert_eq!(three.hears().await, "timeout:15");
     for phone in [&mut one, &mut two, &mut three] {
         for n in 0..50 {
@@ -456,7 +459,7 @@ async fn a_push_reaches_everybody_once_in_order() {
 
 #[tokio::test]
 async fn what_waits_for_a_phone_is_bounded() {
-    let world = World::with(|config| config.max_queue_bytes = 100);
+    let world = TestWorld::with(|config| config.max_queue_bytes = 100);
     let (id, _) = world.get_wsurl().await;
     let content = json!({ "a": "x".repeat(50) }).to_string();
     let packet = json!([{ "tunnelIds": [id], "type": "message", "content": content }]);
@@ -470,7 +473,7 @@ async fn what_waits_for_a_phone_is_bounded() {
 
 #[tokio::test]
 async fn a_business_server_may_close_a_tunnel() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (id, phone) = world.phone().await;
     let last = json!({ "type": "speak", "content": "last" }).to_string();
     world
@@ -489,7 +492,7 @@ async fn a_business_server_may_close_a_tunnel() {
 
 #[tokio::test]
 async fn a_slow_phone_is_let_go_and_others_are_not() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (slow, url) = world.get_wsurl().await;
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a socket");
@@ -513,7 +516,7 @@ async fn a_slow_phone_is_let_go_and_others_are_not() {
     }
     assert!(let_go);
     assert_eq!(world.tunnels.stats().closed_slow, 1);
-    let closed = |all: &[crate::world::Got]| {
+    let closed = |all: &[crate::world::ReceivedCallback]| {
         all.iter()
             .any(|got| got.kind == "close" && got.tunnel == slow)
     };
@@ -524,7 +527,7 @@ async fn a_slow_phone_is_let_go_and_others_are_not() {
 
 #[tokio::test]
 async fn a_silent_phone_is_gone_after_two_and_a_half_heartbeats() {
-    let world = World::with(|config| config.heartbeat_secs = 1);
+    let world = TestWorld::with(|config| config.heartbeat_secs = 1);
     let (id, url) = world.get_wsurl().await;
     let (mut socket, _) = raw(&world, &path_of(&url)).await;
     for _ in 0..8 {
@@ -547,7 +550,7 @@ async fn a_silent_phone_is_gone_after_two_and_a_half_heartbeats() {
 
 #[tokio::test]
 async fn a_phone_that_vanishes_is_closed_once() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (id, phone) = world.phone().await;
     drop(phone);
     assert_eq!(world.business.hears_kinds(2).await, ["connect", "close"]);
@@ -561,9 +564,9 @@ async fn a_phone_that_vanishes_is_closed_once() {
 #[tokio::test]
 async fn callbacks_wait_for_a_business_server_that_is_down() {
     let port = ClosedPort::new();
-    let world = World::without_business(&port);
+    let world = TestWorld::without_business(&port);
     let (_, url) = world.get_wsurl().await;
-    let mut phone = Phone::open(&url).await;
+    let mut phone = TestPhone::open(&url).await;
     assert_eq!(phone.hears().await, "timeout:15");
     phone.says("one").await;
     phone.says("two").await;
@@ -585,7 +588,7 @@ async fn callbacks_wait_for_a_business_server_that_is_down() {
 
 #[tokio::test]
 async fn connect_and_close_are_repeated_but_an_uncertain_message_is_not() {
-    let world = World::new();
+    let world = TestWorld::new();
     world
         .business
         .answers(|got, before| match got.kind.as_str() {
@@ -618,7 +621,7 @@ async fn connect_and_close_are_repeated_but_an_uncertain_message_is_not() {
 
 #[tokio::test]
 async fn a_business_server_that_tells_repeats_gets_uncertain_messages_again() {
-    let world = World::with(|config| {
+    let world = TestWorld::with(|config| {
         config.businesses[0].dedupe = true;
         config.callback_timeout_ms = 200;
     });
@@ -632,7 +635,8 @@ async fn a_business_server_that_tells_repeats_gets_uncertain_messages_again() {
     let (_, mut phone) = world.phone().await;
     phone.says("one").await;
     phone.says("two").await;
-    let is = |got: &Got, word| got.content.as_ref().is_some_and(|it| it.contains(word));
+    let is =
+        |got: &ReceivedCallback, word| got.content.as_ref().is_some_and(|it| it.contains(word));
     let all = world
         .business
         .hears(|all| all.iter().any(|got| is(got, "two")))
@@ -651,7 +655,7 @@ async fn a_business_server_that_tells_repeats_gets_uncertain_messages_again() {
 
 #[tokio::test]
 async fn what_a_business_server_refuses_is_not_repeated() {
-    let world = World::new();
+    let world = TestWorld::new();
     world.business.answers(|got, _| match got.kind.as_str() {
         "connect" => (Duration::ZERO, 400, r#"{"code":9003}"#),
         _ => (Duration::ZERO, 200, r#"{"code":9004}"#),
@@ -667,7 +671,7 @@ async fn what_a_business_server_refuses_is_not_repeated() {
 
 #[tokio::test]
 async fn a_business_server_that_lags_is_not_flooded_and_loses_nothing() {
-    let world = World::new();
+    let world = TestWorld::new();
     world.business.answers(|_, before| {
         let pause = if before < 3 { 300 } else { 0 };
         (Duration::from_millis(pause), 200, OK)
@@ -692,7 +696,7 @@ async fn a_business_server_that_lags_is_not_flooded_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn however_a_tunnel_ends_close_is_told_once_and_last() {
-    let world = World::new();
+    let world = TestWorld::new();
     let mut phones = Vec::new();
     for _ in 0..40 {
         phones.push(world.phone().await);
@@ -709,7 +713,9 @@ async fn however_a_tunnel_ends_close_is_told_once_and_last() {
         }
     };
     tokio::join!(leaving, world.push(packet));
-    let closes = |all: &[crate::world::Got]| all.iter().filter(|got| got.kind == "close").count();
+    let closes = |all: &[crate::world::ReceivedCallback]| {
+        all.iter().filter(|got| got.kind == "close").count()
+    };
     world.business.hears(|all| closes(all) >= ids.len()).await;
     let business = std::sync::Arc::clone(&world.business);
     world.end().await;
@@ -727,16 +733,19 @@ async fn however_a_tunnel_ends_close_is_told_once_and_last() {
 
 #[tokio::test]
 async fn going_down_lets_phones_come_back() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (_, phone) = world.phone().await;
     let (_, url) = world.get_wsurl().await;
     let (_, late) = world.get_wsurl().await;
-    let other = Phone::open(&url).await;
+    let other = TestPhone::open(&url).await;
     world.stop.ask();
     let (code, texts) = phone.sees_close().await;
     assert_eq!((code, texts), (1001, vec![]), "never the packet `close`");
     assert_eq!(other.sees_close().await.0, 1001);
-    assert_eq!(Phone::open(&late).await.sees_close().await, (1001, vec![]));
+    assert_eq!(
+        TestPhone::open(&late).await.sees_close().await,
+        (1001, vec![])
+    );
     let data = json!({ "receiveUrl": world.receive_url() }).to_string();
     let answer = world
         .post("/get/wsurl", world.envelope(&data).to_string())
@@ -753,7 +762,7 @@ async fn going_down_lets_phones_come_back() {
 async fn a_stop_does_not_wait_for_a_business_server_that_never_answers() {
     // Longer than the test waits for the end.
     const NEVER: Duration = Duration::from_mins(10);
-    let world = World::with(|config| config.callback_timeout_ms = 600_000);
+    let world = TestWorld::with(|config| config.callback_timeout_ms = 600_000);
     let mut phones = Vec::new();
     for _ in 0..3 {
         phones.push(world.phone().await);
@@ -770,7 +779,7 @@ async fn a_stop_does_not_wait_for_a_business_server_that_never_answers() {
 
 #[tokio::test]
 async fn a_stop_waits_for_a_business_server_that_listens_slowly() {
-    let world = World::with(|config| config.callback_concurrency = 1);
+    let world = TestWorld::with(|config| config.callback_concurrency = 1);
     let mut phones = Vec::new();
     for _ in 0..5 {
         phones.push(world.phone().await);
@@ -791,7 +800,7 @@ async fn a_stop_waits_for_a_business_server_that_listens_slowly() {
 #[tokio::test]
 async fn a_business_server_that_fails_each_close_is_asked_ever_more_seldom() {
     const PHONES: usize = 30;
-    let world = World::new();
+    let world = TestWorld::new();
     let mut phones = Vec::new();
     for _ in 0..PHONES {
         phones.push(world.phone().await);
@@ -804,7 +813,7 @@ async fn a_business_server_that_fails_each_close_is_asked_ever_more_seldom() {
         phone.sends("close").await;
         assert_eq!(phone.sees_close().await.0, 1000);
     }
-    let closes = |all: &[Got]| all.iter().filter(|got| got.kind == "close").count();
+    let closes = |all: &[ReceivedCallback]| all.iter().filter(|got| got.kind == "close").count();
     world.business.hears(|all| closes(all) > PHONES).await;
     let trouble = world.tunnels.stats().businesses;
     assert_eq!(trouble[0].trouble.as_deref(), Some("status 500"));
@@ -838,9 +847,9 @@ async fn a_business_server_that_fails_each_close_is_asked_ever_more_seldom() {
 #[tokio::test]
 async fn a_forced_end_waits_for_nobody() {
     let port = ClosedPort::new();
-    let world = World::without_business(&port);
+    let world = TestWorld::without_business(&port);
     let (_, url) = world.get_wsurl().await;
-    let mut phone = Phone::open(&url).await;
+    let mut phone = TestPhone::open(&url).await;
     assert_eq!(phone.hears().await, "timeout:15");
     world.stop.force();
     assert_eq!(phone.sees_close().await.0, 1001);
@@ -849,7 +858,7 @@ async fn a_forced_end_waits_for_nobody() {
 
 #[tokio::test]
 async fn the_sequence_diagram_shows_no_key_and_no_token() {
-    let world = World::new();
+    let world = TestWorld::new();
     let mut hops = world.tap.subscribe().expect("on");
     let data = json!({ "receiveUrl": world.receive_url() }).to_string();
     let mut ask = world.envelope(&data);
@@ -858,7 +867,7 @@ async fn the_sequence_diagram_shows_no_key_and_no_token() {
     let data: Value = serde_json::from_str(answer["data"].as_str().expect("text")).expect("JSON");
     let url = data["connectUrl"].as_str().expect("text");
     let id = data["tunnelId"].as_str().expect("text");
-    let mut phone = Phone::open(url).await;
+    let mut phone = TestPhone::open(url).await;
     assert_eq!(phone.hears().await, "timeout:15");
     phone.sends("ping").await;
     phone.says("one").await;
@@ -901,7 +910,7 @@ async fn the_sequence_diagram_shows_no_key_and_no_token() {
 
 #[tokio::test]
 async fn the_built_in_endpoint_issues_tunnels_too() {
-    let world = World::with(|config| {
+    let world = TestWorld::with(|config| {
         let host = config.businesses[0].host.clone();
         config.businesses[0].receive = Some(format!("http://{host}/weapp/tunnel"));
     });
@@ -925,7 +934,7 @@ async fn the_built_in_endpoint_issues_tunnels_too() {
             .issue("nobody.example.com", "/weapp/tunnel", &base)
             .is_err()
     );
-    let mut phone = Phone::open(&issued.connect_url).await;
+    let mut phone = TestPhone::open(&issued.connect_url).await;
     assert_eq!(phone.hears().await, "timeout:15");
     let heard = world.business.hears(|all| !all.is_empty()).await;
     assert_eq!(heard[0].tunnel, issued.tunnel_id);
@@ -936,7 +945,7 @@ async fn the_built_in_endpoint_issues_tunnels_too() {
 
 #[tokio::test]
 async fn lists_in_the_place_of_objects_are_refused() {
-    let world = World::new();
+    let world = TestWorld::new();
     let data = json!({ "receiveUrl": world.receive_url() }).to_string();
     let good = world.envelope(&data);
     let list = json!([data, null, good["tcId"], null, good["signature"]]);

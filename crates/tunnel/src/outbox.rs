@@ -8,7 +8,7 @@ use bytes::{Buf as _, Bytes};
 /// Frames in order. Owns no memory while it is empty, and none but the frame while it holds
 /// one: the usual case of a push to many.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct FrameOutbox {
     front: Bytes,
     rest: VecDeque<Bytes>,
     /// Bytes waiting.
@@ -17,7 +17,7 @@ pub(crate) struct Outbox {
     split: bool,
 }
 
-impl Outbox {
+impl FrameOutbox {
     /// Bytes waiting.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -109,7 +109,7 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn all(outbox: &Outbox) -> Vec<u8> {
+    fn all(outbox: &FrameOutbox) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = outbox.fill(&mut slices);
         slices[..filled].iter().flat_map(|s| s.to_vec()).collect()
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn control_goes_ahead_but_never_into_a_frame() {
-        let mut outbox = Outbox::default();
+        let mut outbox = FrameOutbox::default();
         outbox.push(Bytes::from_static(b"one."));
         outbox.push(Bytes::from_static(b"two."));
         outbox.push_ahead(Bytes::from_static(b"!"));
@@ -136,15 +136,15 @@ mod tests {
 
     #[test]
     fn boxes_join_in_order() {
-        let mut first = Outbox::default();
-        let mut second = Outbox::default();
+        let mut first = FrameOutbox::default();
+        let mut second = FrameOutbox::default();
         second.push(Bytes::from_static(b"a"));
         second.push(Bytes::from_static(b"b"));
         first.append(second);
-        let mut third = Outbox::default();
+        let mut third = FrameOutbox::default();
         third.push(Bytes::from_static(b"c"));
         first.append(third);
-        first.append(Outbox::default());
+        first.append(FrameOutbox::default());
         assert_eq!((all(&first), first.bytes()), (b"abc".to_vec(), 3));
         assert!(first.single().is_none());
         first.advance(2);

@@ -7,29 +7,29 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::bell::Wakes;
-use crate::business::Business;
+use crate::business::BusinessServer;
 use crate::hub::add;
 use crate::id::TunnelId;
-use crate::list::List;
+use crate::lenient_list::LenientList;
 use crate::packet;
 use crate::socket::to_phone;
-use crate::tunnel::{Goodbye, Offer};
-use crate::tunnels::Tunnels;
+use crate::tunnel::{CloseReason, OfferResult};
+use crate::tunnels::TunnelServer;
+use crate::waker::WakeBatch;
 
 /// How many tunnels are served before others may use the thread.
-const TURN: usize = 1024;
+const YIELD_EVERY: usize = 1024;
 
 /// A packet as a business server sends it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Packet<'a> {
+pub(crate) struct PushPacket<'a> {
     #[serde(rename = "tunnelIds", borrow)]
-    tunnel_ids: Option<List<Name<'a>>>,
+    tunnel_ids: Option<LenientList<RawTunnelId<'a>>>,
     r#type: Option<Cow<'a, str>>,
     content: Option<Cow<'a, str>>,
 }
 
-impl Packet<'_> {
+impl PushPacket<'_> {
     /// What goes to phones: without a byte order mark, which no phone's JSON has.
     fn content(&self) -> Option<&str> {
         let content = self.content.as_deref()?;
@@ -39,11 +39,11 @@ impl Packet<'_> {
 
 /// A tunnelId as it came, lent if it needed no unescaping.
 #[derive(Debug, Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+struct RawTunnelId<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Why nothing was pushed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NotPushed {
+pub(crate) enum PushError {
     /// A field is missing.
     Missing(&'static str),
     /// The content would upset the phone.
@@ -54,7 +54,7 @@ pub(crate) enum NotPushed {
 
 /// Which tunnels did not get a packet.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Missed {
+pub(crate) struct MissedTunnels {
     /// Certainly dead: the business server may forget them.
     pub(crate) invalid: Vec<String>,
     /// Perhaps alive, but this packet did not reach them.
@@ -62,7 +62,7 @@ pub(crate) struct Missed {
 }
 
 /// What a packet does, checked.
-enum Deed {
+enum PushAction {
     Deliver { frame: Bytes, content: String },
     Close,
     Nothing,
@@ -70,136 +70,143 @@ enum Deed {
 
 /// Pushes all packets, in order, or none if one is wrong.
 pub(crate) async fn push(
-    tunnels: &Tunnels,
-    business: &Business,
-    packets: &[Packet<'_>],
-) -> Result<Missed, NotPushed> {
+    tunnels: &TunnelServer,
+    business: &BusinessServer,
+    packets: &[PushPacket<'_>],
+) -> Result<MissedTunnels, PushError> {
     let most = tunnels.config().max_queue_bytes;
-    let mut deeds = Vec::with_capacity(packets.len());
+    let mut actions = Vec::with_capacity(packets.len());
     for packet in packets {
-        deeds.push(check(packet, most)?);
+        actions.push(check(packet, most)?);
     }
-    let mut missed = Missed::default();
-    let mut round = Round {
+    let mut missed = MissedTunnels::default();
+    let mut run = PushRun {
         tunnels,
         business,
-        wakes: Wakes::default(),
+        wakes: WakeBatch::default(),
         served: 0,
         delivered: 0,
     };
-    for (names, deed) in &deeds {
+    for (names, action) in &actions {
         let mut seen = HashSet::with_capacity(if names.len() > 1 { names.len() } else { 0 });
-        for Name(name) in *names {
-            if round.served % TURN == TURN - 1 {
-                round.wakes.ring();
+        for RawTunnelId(name) in *names {
+            if run.served % YIELD_EVERY == YIELD_EVERY - 1 {
+                run.wakes.wake();
                 tokio::task::yield_now().await;
             }
-            round.served += 1;
+            run.served += 1;
             let id = TunnelId::parse(name);
             // The same id twice in a packet is one receiver.
             if names.len() > 1 && id.is_some_and(|id| !seen.insert(id)) {
                 continue;
             }
-            match round.one(id, deed) {
-                Reached::Yes => {}
-                Reached::Never => missed.invalid.push(name.clone().into_owned()),
-                Reached::NotNow => missed.undelivered.push(name.clone().into_owned()),
+            match run.one(id, action) {
+                PushReach::Yes => {}
+                PushReach::Never => missed.invalid.push(name.clone().into_owned()),
+                PushReach::NotNow => missed.undelivered.push(name.clone().into_owned()),
             }
         }
     }
     let counts = &tunnels.hub().counts;
     add(&counts.pushes, packets.len() as u64);
-    add(&counts.deliveries, round.delivered);
+    add(&counts.deliveries, run.delivered);
     add(&counts.undelivered, missed.undelivered.len() as u64);
     Ok(missed)
 }
 
 /// Reads a packet's receivers and deed.
-fn check<'p, 'a>(packet: &'p Packet<'a>, most: usize) -> Result<(&'p [Name<'a>], Deed), NotPushed> {
+fn check<'p, 'a>(
+    packet: &'p PushPacket<'a>,
+    most: usize,
+) -> Result<(&'p [RawTunnelId<'a>], PushAction), PushError> {
     let names = packet
         .tunnel_ids
         .as_ref()
-        .map(|List(names)| names.as_slice())
-        .ok_or(NotPushed::Missing("tunnelIds"))?;
-    let deed = match packet.r#type.as_deref() {
-        None => return Err(NotPushed::Missing("type")),
+        .map(|LenientList(names)| names.as_slice())
+        .ok_or(PushError::Missing("tunnelIds"))?;
+    let action = match packet.r#type.as_deref() {
+        None => return Err(PushError::Missing("type")),
         Some("message") => {
-            let content = packet.content().ok_or(NotPushed::Missing("content"))?;
+            let content = packet.content().ok_or(PushError::Missing("content"))?;
             if !packet::is_message_content(content) {
-                return Err(NotPushed::Content);
+                return Err(PushError::Content);
             }
             let frame = packet::message(content);
             if frame.len() > most {
-                return Err(NotPushed::TooLong {
+                return Err(PushError::TooLong {
                     bytes: frame.len(),
                     most,
                 });
             }
-            Deed::Deliver {
+            PushAction::Deliver {
                 frame,
                 content: content.to_owned(),
             }
         }
-        Some("close") => Deed::Close,
-        Some(_) => Deed::Nothing,
+        Some("close") => PushAction::Close,
+        Some(_) => PushAction::Nothing,
     };
-    Ok((names, deed))
+    Ok((names, action))
 }
 
 /// Whether one tunnel got it.
-enum Reached {
+enum PushReach {
     Yes,
     Never,
     NotNow,
 }
 
 /// One push under way.
-struct Round<'a> {
-    tunnels: &'a Tunnels,
-    business: &'a Business,
-    wakes: Wakes,
+struct PushRun<'a> {
+    tunnels: &'a TunnelServer,
+    business: &'a BusinessServer,
+    wakes: WakeBatch,
     served: usize,
     delivered: u64,
 }
 
-impl Round<'_> {
-    fn one(&mut self, id: Option<TunnelId>, deed: &Deed) -> Reached {
+impl PushRun<'_> {
+    fn one(&mut self, id: Option<TunnelId>, action: &PushAction) -> PushReach {
         let Some(id) = id else {
-            return Reached::Never;
+            return PushReach::Never;
         };
         let hub = self.tunnels.hub();
         if !hub.is_ours(id) {
-            return Reached::NotNow;
+            return PushReach::NotNow;
         }
-        match deed {
-            Deed::Nothing => Reached::Yes,
-            Deed::Deliver { frame, content } => self.deliver(id, frame, content),
-            Deed::Close => {
+        match action {
+            PushAction::Nothing => PushReach::Yes,
+            PushAction::Deliver { frame, content } => self.deliver(id, frame, content),
+            PushAction::Close => {
                 let tunnel = hub.find(id).filter(|tunnel| {
                     // Another business's tunnel is no tunnel.
                     std::ptr::eq(&raw const *tunnel.route.business, self.business)
                 });
                 let closed = tunnel.is_some_and(|tunnel| {
                     self.tunnels
-                        .close(&tunnel, None, Some(Goodbye::Asked), &mut self.wakes)
+                        .close(&tunnel, None, Some(CloseReason::Asked), &mut self.wakes)
                 });
-                if closed { Reached::Yes } else { Reached::Never }
+                if closed {
+                    PushReach::Yes
+                } else {
+                    PushReach::Never
+                }
             }
         }
     }
 
-    fn deliver(&mut self, id: TunnelId, frame: &Bytes, content: &str) -> Reached {
+    fn deliver(&mut self, id: TunnelId, frame: &Bytes, content: &str) -> PushReach {
         let most = self.tunnels.limits().queue;
         let (business, wakes) = (self.business, &mut self.wakes);
         let offer = self.tunnels.hub().with(id, |tunnel| {
             if std::ptr::eq(&raw const *tunnel.route.business, business) {
                 tunnel.offer(frame, most, wakes)
             } else {
-                Offer::Dead
+                OfferResult::Dead
             }
         });
         match offer {
-            Some(Offer::Taken) => {
+            Some(OfferResult::Taken) => {
                 self.delivered += 1;
                 self.tunnels.tap().record(|| {
                     to_phone(
@@ -208,17 +215,17 @@ impl Round<'_> {
                         json!({ "packet": format!("message:{content}") }),
                     )
                 });
-                Reached::Yes
+                PushReach::Yes
             }
-            Some(Offer::Full) => Reached::NotNow,
-            Some(Offer::Slow) => {
+            Some(OfferResult::Full) => PushReach::NotNow,
+            Some(OfferResult::Slow) => {
                 if let Some(tunnel) = self.tunnels.hub().find(id) {
                     self.tunnels
-                        .close(&tunnel, None, Some(Goodbye::Slow), &mut self.wakes);
+                        .close(&tunnel, None, Some(CloseReason::Slow), &mut self.wakes);
                 }
-                Reached::Never
+                PushReach::Never
             }
-            Some(Offer::Dead) | None => Reached::Never,
+            Some(OfferResult::Dead) | None => PushReach::Never,
         }
     }
 }
@@ -227,8 +234,8 @@ impl Round<'_> {
 mod tests {
     use super::*;
 
-    fn checked(json: &str) -> Result<usize, NotPushed> {
-        let packet: Packet<'_> = serde_json::from_str(json).expect("a packet");
+    fn checked(json: &str) -> Result<usize, PushError> {
+        let packet: PushPacket<'_> = serde_json::from_str(json).expect("a packet");
         check(&packet, 64).map(|(names, _)| names.len())
     }
 
@@ -262,21 +269,21 @@ mod tests {
             checked(&json!({"tunnelIds": ["a"], "type": "message", "content": text}).to_string())
         };
         for bad in ["", "null", "[]", "hello", "{"] {
-            assert_eq!(content(bad), Err(NotPushed::Content), "{bad}");
+            assert_eq!(content(bad), Err(PushError::Content), "{bad}");
         }
         let long = content(&json!({ "a": "x".repeat(64) }).to_string());
-        assert!(matches!(long, Err(NotPushed::TooLong { most: 64, .. })));
+        assert!(matches!(long, Err(PushError::TooLong { most: 64, .. })));
         assert_eq!(
             checked(r#"{"type":"close"}"#),
-            Err(NotPushed::Missing("tunnelIds"))
+            Err(PushError::Missing("tunnelIds"))
         );
         assert_eq!(
             checked(r#"{"tunnelIds":[]}"#),
-            Err(NotPushed::Missing("type"))
+            Err(PushError::Missing("type"))
         );
         assert_eq!(
             checked(r#"{"tunnelIds":[],"type":"message"}"#),
-            Err(NotPushed::Missing("content"))
+            Err(PushError::Missing("content"))
         );
     }
 }

@@ -10,22 +10,22 @@ use tokio::time::Instant;
 use weappd_base::random::RandomSource;
 
 /// So many failures in a row are nothing yet.
-const LENIENT: u32 = 3;
+const TOLERATED_FAILURES: u32 = 3;
 /// The first pause of a server in trouble and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// How often a server that stays in trouble is told of.
-const SAY_AGAIN: Duration = Duration::from_mins(10);
+const TROUBLE_LOG_INTERVAL: Duration = Duration::from_mins(10);
 /// How often callbacks that are given up are told of.
-const SAY_LOSSES: Duration = Duration::from_mins(1);
+const LOSS_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Lets failed callbacks of one kind go again.
 pub(crate) struct RetryGate {
-    state: Mutex<State>,
+    state: Mutex<RetryState>,
     changed: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct RetryState {
     /// Failures since the last success.
     failures: u32,
     /// When one callback may try whether the server is back.
@@ -39,7 +39,7 @@ struct State {
 
 /// What there is to say about a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Telling {
+pub(crate) enum RetryNotice {
     Nothing,
     /// It is in trouble, still or again.
     Trouble,
@@ -51,7 +51,7 @@ impl RetryGate {
     /// Of a server that nothing is known about.
     pub(crate) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(RetryState {
                 failures: 0,
                 next: Instant::now(),
                 is_probing: false,
@@ -69,7 +69,7 @@ impl RetryGate {
             let wait = {
                 let mut state = self.state.lock();
                 let now = Instant::now();
-                if state.failures < LENIENT {
+                if state.failures < TOLERATED_FAILURES {
                     return;
                 }
                 if !state.is_probing && now >= state.next {
@@ -95,49 +95,49 @@ impl RetryGate {
     }
 
     /// The server took a callback.
-    pub(crate) fn heard(&self) -> Telling {
+    pub(crate) fn succeeded(&self) -> RetryNotice {
         let mut state = self.state.lock();
         state.is_probing = false;
-        if std::mem::take(&mut state.failures) >= LENIENT {
+        if std::mem::take(&mut state.failures) >= TOLERATED_FAILURES {
             self.changed.notify_waiters();
         }
         match state.told.take() {
-            Some(_) => Telling::Better,
-            None => Telling::Nothing,
+            Some(_) => RetryNotice::Better,
+            None => RetryNotice::Nothing,
         }
     }
 
     /// The server did not take a callback.
-    pub(crate) fn lost(&self, why: &str, tokens: &RandomSource) -> Telling {
+    pub(crate) fn failed(&self, why: &str, random: &RandomSource) -> RetryNotice {
         let mut state = self.state.lock();
         let now = Instant::now();
-        if state.failures >= LENIENT && !state.is_probing && now < state.next {
+        if state.failures >= TOLERATED_FAILURES && !state.is_probing && now < state.next {
             // It was under way before the pause began, or is asked for the first time: many
             // that fail at once are one failure.
             why.clone_into(&mut state.last_error);
-            return Telling::Nothing;
+            return RetryNotice::Nothing;
         }
         state.failures = state.failures.saturating_add(1);
         state.is_probing = false;
-        let (first, longest) = PAUSES;
-        let step = state.failures.saturating_sub(LENIENT).min(16);
+        let (first, longest) = RETRY_BACKOFF;
+        let step = state.failures.saturating_sub(TOLERATED_FAILURES).min(16);
         let most = first.saturating_mul(1 << step).min(longest);
         // At least half of it: the pauses of many servers shall differ, not vanish.
-        state.next = now + most.mul_f64(0.5 + chance(tokens) / 2.0);
+        state.next = now + most.mul_f64(0.5 + chance(random) / 2.0);
         why.clone_into(&mut state.last_error);
         self.changed.notify_waiters();
-        let is_due = |told: Instant| now.duration_since(told) >= SAY_AGAIN;
-        if state.failures >= LENIENT && state.told.is_none_or(is_due) {
+        let is_due = |told: Instant| now.duration_since(told) >= TROUBLE_LOG_INTERVAL;
+        if state.failures >= TOLERATED_FAILURES && state.told.is_none_or(is_due) {
             state.told = Some(now);
-            return Telling::Trouble;
+            return RetryNotice::Trouble;
         }
-        Telling::Nothing
+        RetryNotice::Nothing
     }
 
     /// What went wrong last, while the server is in trouble.
     pub(crate) fn trouble(&self) -> Option<String> {
         let state = self.state.lock();
-        (state.failures >= LENIENT).then(|| state.last_error.clone())
+        (state.failures >= TOLERATED_FAILURES).then(|| state.last_error.clone())
     }
 }
 
@@ -148,27 +148,27 @@ impl fmt::Debug for RetryGate {
 }
 
 /// A random part of one.
-pub(crate) fn chance(tokens: &RandomSource) -> f64 {
-    f64::from(u32::from_be_bytes(tokens.bytes())) / f64::from(u32::MAX)
+pub(crate) fn chance(random: &RandomSource) -> f64 {
+    f64::from(u32::from_be_bytes(random.bytes())) / f64::from(u32::MAX)
 }
 
 /// Callbacks that were given up, told of seldom enough to be read.
 #[derive(Debug, Default)]
-pub(crate) struct Losses(Mutex<LossesState>);
+pub(crate) struct LossLog(Mutex<LossCount>);
 
 #[derive(Debug, Default)]
-struct LossesState {
+struct LossCount {
     told: Option<Instant>,
     untold: u64,
 }
 
-impl Losses {
+impl LossLog {
     /// One more; how many there are to tell of now, if any.
     pub(crate) fn add(&self) -> Option<u64> {
         let mut state = self.0.lock();
         let now = Instant::now();
         state.untold += 1;
-        let is_due = |told: Instant| now.duration_since(told) >= SAY_LOSSES;
+        let is_due = |told: Instant| now.duration_since(told) >= LOSS_LOG_INTERVAL;
         if !state.told.is_none_or(is_due) {
             return None;
         }
@@ -204,7 +204,7 @@ mod tests {
                 loop {
                     gate.turn().await;
                     tries.fetch_add(1, Ordering::Relaxed);
-                    if gate.lost("status 500", &RandomSource::system()) == Telling::Trouble {
+                    if gate.failed("status 500", &RandomSource::system()) == RetryNotice::Trouble {
                         told.fetch_add(1, Ordering::Relaxed);
                     }
                     tokio::task::yield_now().await;
@@ -224,7 +224,7 @@ mod tests {
         for (at_once, longest) in [(3, 200), (30, 200), (3000, 200)] {
             let gate = RetryGate::new();
             for _ in 0..at_once {
-                gate.lost("status 500", &RandomSource::system());
+                gate.failed("status 500", &RandomSource::system());
             }
             let begun = Instant::now();
             gate.turn().await;
@@ -237,7 +237,7 @@ mod tests {
     async fn all_go_at_once_when_the_server_is_back() {
         let gate = Arc::new(RetryGate::new());
         for _ in 0..20 {
-            gate.lost("refused", &RandomSource::system());
+            gate.failed("refused", &RandomSource::system());
         }
         let gone = Arc::new(AtomicUsize::new(0));
         let tasks = Tasks::new();
@@ -251,7 +251,7 @@ mod tests {
         // One tries, the others wait for what comes of it.
         tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(gone.load(Ordering::Relaxed), 1);
-        assert_eq!(gate.heard(), Telling::Better);
+        assert_eq!(gate.succeeded(), RetryNotice::Better);
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(gone.load(Ordering::Relaxed), 100);
         assert_eq!(gate.trouble(), None);
@@ -259,12 +259,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn losses_are_told_once_a_minute_with_their_number() {
-        let losses = Losses::default();
+        let losses = LossLog::default();
         assert_eq!(losses.add(), Some(1));
         for _ in 0..50 {
             assert_eq!(losses.add(), None);
         }
-        tokio::time::sleep(SAY_LOSSES).await;
+        tokio::time::sleep(LOSS_LOG_INTERVAL).await;
         assert_eq!(losses.add(), Some(51));
         assert_eq!(losses.add(), None);
         assert_eq!(losses.rest(), 1);

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use weappd_base::fair_timer::FairTimer;
 
 use crate::live_tests::{path_of, raw};
-use crate::world::{World, soon};
+use crate::world::{TestWorld, soon};
 
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
@@ -142,7 +142,7 @@ impl Case {
         [again(1), again(5), self]
     }
 
-    async fn holds(mut self, world: &World) {
+    async fn holds(mut self, world: &TestWorld) {
         let name = self.name.clone();
         match self.code {
             0 => {
@@ -179,7 +179,8 @@ impl Case {
         let code = last.first_chunk().map(|code| u16::from_be_bytes(*code));
         assert_eq!(code, Some(self.code), "{name}");
         assert!(gone < AT_ONCE, "{name}: TCP stays {gone:?}");
-        let is_closed = |got: &crate::world::Got| got.tunnel == id && got.kind == "close";
+        let is_closed =
+            |got: &crate::world::ReceivedCallback| got.tunnel == id && got.kind == "close";
         let all = world.business.hears(|all| all.iter().any(is_closed)).await;
         let of_this = all.into_iter().filter(|got| got.tunnel == id);
         let heard: Vec<String> = of_this.filter_map(|got| got.content).collect();
@@ -204,7 +205,7 @@ async fn frames(mut read: tokio::net::tcp::ReadHalf<'_>) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-async fn hold(world: World, cases: impl IntoIterator<Item = Case>) {
+async fn hold(world: TestWorld, cases: impl IntoIterator<Item = Case>) {
     for case in cases {
         case.holds(&world).await;
     }
@@ -212,8 +213,8 @@ async fn hold(world: World, cases: impl IntoIterator<Item = Case>) {
 }
 
 /// A world that takes long messages.
-fn world() -> World {
-    World::with(|config| config.max_message_bytes = 1 << 20)
+fn world() -> TestWorld {
+    TestWorld::with(|config| config.max_message_bytes = 1 << 20)
 }
 
 #[tokio::test]
@@ -521,12 +522,12 @@ async fn messages_longer_than_allowed() {
         case("a byte more in pieces", &[pieces_of(most + 1)]).ends(1009),
         case("much more", &[whole_of(16 << 20)]).ends(1009),
     ];
-    hold(World::new(), cases).await;
+    hold(TestWorld::new(), cases).await;
 }
 
 #[tokio::test]
 async fn a_flood_of_pings_is_answered_with_the_latest() {
-    let world = World::new();
+    let world = TestWorld::new();
     let (_, url) = world.get_wsurl().await;
     let (mut socket, _): (TcpStream, _) = raw(&world, &path_of(&url)).await;
     let pings: Vec<Vec<u8>> = (0..5000).map(|n| whole(PING, format!("{n:08}"))).collect();

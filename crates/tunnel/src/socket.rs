@@ -17,29 +17,29 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use serde_json::{Value, json};
 use weappd_base::tap::{TapPeer, TapReport};
 
-use crate::bell::Wakes;
-use crate::farewell::{self, Last};
-use crate::frame::{self, Decoder, Event, Violation, code};
+use crate::close_handshake::{self, LastRead};
+use crate::frame::{self, FrameDecoder, FrameError, FrameEvent, code};
 use crate::hub::add;
 use crate::id::TunnelId;
-use crate::outbox::Outbox;
+use crate::outbox::FrameOutbox;
 use crate::packet::{self, FromPhone};
-use crate::tunnel::{Goodbye, Tunnel};
-use crate::tunnels::Tunnels;
+use crate::tunnel::{CloseReason, Tunnel};
+use crate::tunnels::TunnelServer;
+use crate::waker::WakeBatch;
 
 /// What one read takes at most.
-const SCRATCH: usize = 64 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 /// How many frames one write takes at most.
-const SLICES: usize = 64;
-/// How often a socket turns before it lets others go on.
-const TURNS: usize = 16;
+const WRITE_FRAMES: usize = 64;
+/// How many rounds of reading and writing a socket does before others may go on.
+const POLL_ROUNDS: usize = 16;
 /// How many bytes of answers to WebSocket pings wait at most; of more, the latest are sent.
-const ECHO: usize = 8 * 1024;
-/// How long the last words may take.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const ECHO_MAX_BYTES: usize = 8 * 1024;
+/// How long the close handshake may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 thread_local! {
-    static SHARED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A phone's connection from the upgrade to the end. Every upgrade of a genuine token comes
@@ -47,20 +47,20 @@ thread_local! {
 ///
 /// Written as an enum, because an `async fn` would keep its arguments beside the socket for
 /// as long as the phone stays.
-pub(crate) enum Life {
+pub(crate) enum SocketTask {
     /// The answer to the upgrade is being written.
-    Waiting(Tunnels, TunnelId, OnUpgrade),
+    Waiting(TunnelServer, TunnelId, OnUpgrade),
     /// The phone is there.
-    Living(Socket),
-    /// Last words are being said.
+    Serving(PhoneSocket),
+    /// The close handshake is under way.
     Ending(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// All is said.
-    Over,
+    /// It is over.
+    Done,
 }
 
-impl Life {
-    /// The life of the connection that `upgrade` becomes.
-    pub(crate) fn new(tunnels: Tunnels, id: TunnelId, upgrade: OnUpgrade) -> Self {
+impl SocketTask {
+    /// The connection that `upgrade` becomes.
+    pub(crate) fn new(tunnels: TunnelServer, id: TunnelId, upgrade: OnUpgrade) -> Self {
         Self::Waiting(tunnels, id, upgrade)
     }
 
@@ -70,60 +70,60 @@ impl Life {
             return self;
         };
         match tunnels.open(id) {
-            Ok((tunnel, epoch)) => Self::Living(Socket::new(io, tunnels, tunnel, epoch)),
-            Err(goodbye) => Self::Ending(Box::pin(refuse(tunnels, id, io, goodbye))),
+            Ok((tunnel, epoch)) => Self::Serving(PhoneSocket::new(io, tunnels, tunnel, epoch)),
+            Err(close_reason) => Self::Ending(Box::pin(refuse(tunnels, id, io, close_reason))),
         }
     }
 }
 
-impl Future for Life {
+impl Future for SocketTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let next = match &mut *self {
                 Self::Waiting(_, _, upgrade) => match ready!(Pin::new(upgrade).poll(cx)) {
-                    Ok(io) => std::mem::replace(&mut *self, Self::Over).begin(io),
+                    Ok(io) => std::mem::replace(&mut *self, Self::Done).begin(io),
                     // The phone hung up during the upgrade.
-                    Err(_) => Self::Over,
+                    Err(_) => Self::Done,
                 },
-                Self::Living(socket) => {
+                Self::Serving(socket) => {
                     let ending = ready!(socket.poll_live(cx));
-                    match std::mem::replace(&mut *self, Self::Over) {
-                        Self::Living(socket) => Self::Ending(Box::pin(socket.end(ending))),
+                    match std::mem::replace(&mut *self, Self::Done) {
+                        Self::Serving(socket) => Self::Ending(Box::pin(socket.end(ending))),
                         other => other,
                     }
                 }
-                Self::Ending(words) => {
-                    ready!(words.as_mut().poll(cx));
-                    Self::Over
+                Self::Ending(code_and_reason) => {
+                    ready!(code_and_reason.as_mut().poll(cx));
+                    Self::Done
                 }
-                Self::Over => return Poll::Ready(()),
+                Self::Done => return Poll::Ready(()),
             };
             *self = next;
         }
     }
 }
 
-/// Says goodbye to a phone that came too late.
-async fn refuse(tunnels: Tunnels, id: TunnelId, io: Upgraded, goodbye: Goodbye) {
-    let (code, reason) = goodbye.words();
+/// Closes the connection of a phone that came too late.
+async fn refuse(tunnels: TunnelServer, id: TunnelId, io: Upgraded, close_reason: CloseReason) {
+    let (code, reason) = close_reason.code_and_reason();
     tunnels
         .tap()
         .record(|| to_phone(id, "close", json!({ "code": code, "reason": reason })));
-    let mut out = Outbox::default();
+    let mut out = FrameOutbox::default();
     out.push(frame::close(code, reason));
-    let last = Last::Close(Decoder::default(), Box::default());
-    farewell::say(io, out, last, LAST_WORDS).await;
+    let last = LastRead::Close(FrameDecoder::default(), Box::default());
+    close_handshake::run(io, out, last, CLOSE_TIMEOUT).await;
 }
 
 /// One phone's connection while it lives.
-pub(crate) struct Socket {
+pub(crate) struct PhoneSocket {
     io: Upgraded,
-    tunnels: Tunnels,
+    tunnels: TunnelServer,
     tunnel: Arc<Tunnel>,
-    decoder: Decoder,
-    out: Outbox,
+    decoder: FrameDecoder,
+    out: FrameOutbox,
     /// Bytes read but not looked at: the business server does not keep up, or this is the end.
     held: Option<Box<[u8]>>,
     /// The answers to WebSocket pings.
@@ -137,31 +137,31 @@ pub(crate) struct Socket {
 }
 
 /// Why a connection ends.
-enum Ending {
+enum CloseCause {
     /// The phone or the network is gone.
     Gone,
     /// weappd ends it.
-    Told(Goodbye),
+    Told(CloseReason),
     /// The phone said `close`.
     Left,
     /// The phone closed the WebSocket.
     Closed(Option<u16>),
     /// The phone broke the rules.
-    Broke(Violation),
+    Broke(FrameError),
     /// The phone sent binary data.
     Binary,
 }
 
 /// What follows from one event.
-enum Flow {
-    On,
+enum EventOutcome {
+    Continue,
     Pause,
-    End(Ending),
+    End(CloseCause),
 }
 
-impl Socket {
-    fn new(io: Upgraded, tunnels: Tunnels, tunnel: Arc<Tunnel>, epoch: u32) -> Self {
-        let mut out = Outbox::default();
+impl PhoneSocket {
+    fn new(io: Upgraded, tunnels: TunnelServer, tunnel: Arc<Tunnel>, epoch: u32) -> Self {
+        let mut out = FrameOutbox::default();
         let heartbeat = tunnels.config().heartbeat_secs;
         out.push(packet::timeout(heartbeat));
         tunnels.tap().record(|| {
@@ -175,7 +175,7 @@ impl Socket {
             io,
             tunnels,
             tunnel,
-            decoder: Decoder::default(),
+            decoder: FrameDecoder::default(),
             out,
             held: None,
             echo: None,
@@ -186,19 +186,19 @@ impl Socket {
         }
     }
 
-    /// Lives until something ends it.
-    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        for turn in 0..TURNS {
+    /// Reads and writes until something ends the connection.
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<CloseCause> {
+        for turn in 0..POLL_ROUNDS {
             if self.poll_out(cx).is_err() {
-                return Poll::Ready(Ending::Gone);
+                return Poll::Ready(CloseCause::Gone);
             }
             let now = self.tunnels.hub().now();
             let held = self.out.bytes();
             let orders = self.tunnel.look(self.epoch, held, now, cx.waker());
             let fresh = !orders.frames.is_empty();
             self.out.append(orders.frames);
-            if let Some(goodbye) = orders.goodbye {
-                return Poll::Ready(Ending::Told(goodbye));
+            if let Some(close_reason) = orders.close_reason {
+                return Poll::Ready(CloseCause::Told(close_reason));
             }
             if fresh && turn == 0 {
                 continue;
@@ -263,32 +263,32 @@ impl Socket {
     }
 
     /// Reads once and acts on it: `Ready(None)` when there may be more.
-    fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ending>> {
+    fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<Option<CloseCause>> {
         if let Some(mut held) = self.held.take() {
             return Poll::Ready(self.take_in(&mut held));
         }
-        SHARED.with_borrow_mut(|shared| {
+        READ_BUFFER.with_borrow_mut(|shared| {
             if shared.is_empty() {
-                shared.resize(SCRATCH, 0);
+                shared.resize(READ_BYTES, 0);
             }
             let mut buffer = ReadBuf::new(shared);
             match Pin::new(&mut self.io).poll_read(cx, buffer.unfilled()) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(Some(Ending::Gone)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Some(CloseCause::Gone)),
                 Poll::Ready(Ok(())) => {}
             }
             let count = buffer.filled().len();
             if count == 0 {
-                return Poll::Ready(Some(Ending::Gone));
+                return Poll::Ready(Some(CloseCause::Gone));
             }
-            self.tunnel.heard(self.tunnels.hub().now());
+            self.tunnel.mark_seen(self.tunnels.hub().now());
             let input = &mut shared[..count];
             Poll::Ready(self.take_in(input))
         })
     }
 
     /// Acts on bytes that came, until the business server must catch up first.
-    fn take_in(&mut self, mut input: &mut [u8]) -> Option<Ending> {
+    fn take_in(&mut self, mut input: &mut [u8]) -> Option<CloseCause> {
         let most = self.tunnels.config().max_message_bytes;
         // `message:` is ours, not the phone's.
         let most = most.saturating_add("message:".len());
@@ -299,43 +299,44 @@ impl Socket {
             let (used, flow) = match step {
                 Ok(step) => (
                     step.used,
-                    step.event.map_or(Flow::On, |event| self.act(&event)),
+                    step.event
+                        .map_or(EventOutcome::Continue, |event| self.act(&event)),
                 ),
-                Err(violation) => return Some(Ending::Broke(violation)),
+                Err(violation) => return Some(CloseCause::Broke(violation)),
             };
             input = &mut input[used..];
-            if let Flow::On = flow {
+            if let EventOutcome::Continue = flow {
                 continue;
             }
             self.held = (!input.is_empty()).then(|| Box::from(&*input));
             return match flow {
-                Flow::End(ending) => Some(ending),
-                Flow::On | Flow::Pause => None,
+                EventOutcome::End(ending) => Some(ending),
+                EventOutcome::Continue | EventOutcome::Pause => None,
             };
         }
         None
     }
 
     /// Acts on one event.
-    fn act(&mut self, event: &Event<'_>) -> Flow {
+    fn act(&mut self, event: &FrameEvent<'_>) -> EventOutcome {
         match event {
-            Event::Text(text) => self.act_on_packet(text),
-            Event::Binary => Flow::End(Ending::Binary),
-            Event::Ping(payload) => {
+            FrameEvent::Text(text) => self.act_on_packet(text),
+            FrameEvent::Binary => EventOutcome::End(CloseCause::Binary),
+            FrameEvent::Ping(payload) => {
                 let pong = frame::pong(payload);
                 let echo = self.echo.get_or_insert_default();
-                if echo.len() + pong.len() > ECHO {
+                if echo.len() + pong.len() > ECHO_MAX_BYTES {
                     echo.clear();
                 }
                 echo.extend_from_slice(&pong);
-                Flow::On
+                EventOutcome::Continue
             }
-            Event::Pong => Flow::On,
-            Event::Close(code) => Flow::End(Ending::Closed(*code)),
+            FrameEvent::Pong => EventOutcome::Continue,
+            FrameEvent::Close(code) => EventOutcome::End(CloseCause::Closed(*code)),
         }
     }
 
-    fn act_on_packet(&mut self, text: &str) -> Flow {
+    fn act_on_packet(&mut self, text: &str) -> EventOutcome {
         let packet = FromPhone::parse(text);
         let id = self.tunnel.id;
         self.tunnels.tap().record(|| from_phone(id, &packet, text));
@@ -345,39 +346,39 @@ impl Socket {
                 self.tunnels
                     .tap()
                     .record(|| to_phone(id, "pong", json!({ "packet": "pong" })));
-                Flow::On
+                EventOutcome::Continue
             }
             FromPhone::Message(content) => {
-                match self.tunnels.said(&self.tunnel, self.epoch, content) {
-                    Some(said) if !said.room => Flow::Pause,
+                match self.tunnels.take_message(&self.tunnel, self.epoch, content) {
+                    Some(outcome) if !outcome.room => EventOutcome::Pause,
                     // A phone that no longer speaks for its tunnel is told so next.
-                    Some(_) | None => Flow::On,
+                    Some(_) | None => EventOutcome::Continue,
                 }
             }
-            FromPhone::Close => Flow::End(Ending::Left),
-            FromPhone::Unknown => Flow::On,
+            FromPhone::Close => EventOutcome::End(CloseCause::Left),
+            FromPhone::Unknown => EventOutcome::Continue,
         }
     }
 
-    /// Closes the tunnel, if nobody did, and says what is left to say.
-    async fn end(mut self, ending: Ending) {
+    /// Closes the tunnel, if nobody did, and ends the connection.
+    async fn end(mut self, ending: CloseCause) {
         let told = match ending {
-            Ending::Told(goodbye) => Some(goodbye),
+            CloseCause::Told(close_reason) => Some(close_reason),
             _ => None,
         };
         if told.is_none() {
-            let mut wakes = Wakes::default();
+            let mut wakes = WakeBatch::default();
             self.tunnels
                 .close(&self.tunnel, Some(self.epoch), None, &mut wakes);
         }
         let id = self.tunnel.id;
         let (code, reason) = match ending {
-            Ending::Gone => return,
-            Ending::Told(goodbye) => goodbye.words(),
-            Ending::Left => (code::NORMAL, "bye"),
-            Ending::Closed(code) => (code.unwrap_or(code::NORMAL), ""),
-            Ending::Binary => (code::UNSUPPORTED, "text only"),
-            Ending::Broke(violation) => {
+            CloseCause::Gone => return,
+            CloseCause::Told(close_reason) => close_reason.code_and_reason(),
+            CloseCause::Left => (code::NORMAL, "bye"),
+            CloseCause::Closed(code) => (code.unwrap_or(code::NORMAL), ""),
+            CloseCause::Binary => (code::UNSUPPORTED, "text only"),
+            CloseCause::Broke(violation) => {
                 add(&self.tunnels.hub().counts.violations, 1);
                 tracing::debug!(tunnel.id = %id, ?violation, "phone broke the WebSocket rules");
                 (violation.code(), violation.reason())
@@ -385,7 +386,7 @@ impl Socket {
         };
         // The phone may have asked in the same breath.
         self.answer_pings();
-        if told == Some(Goodbye::Asked) {
+        if told == Some(CloseReason::Asked) {
             self.out.push(packet::CLOSE);
             self.tunnels
                 .tap()
@@ -404,21 +405,25 @@ impl Socket {
             ..
         } = self;
         let last = match ending {
-            Ending::Closed(_) => Last::Answered,
-            Ending::Broke(_) => Last::Nonsense,
-            _ => Last::Close(decoder, held.unwrap_or_default()),
+            CloseCause::Closed(_) => LastRead::Answered,
+            CloseCause::Broke(_) => LastRead::Nonsense,
+            _ => LastRead::Close(decoder, held.unwrap_or_default()),
         };
-        farewell::say(io, out, last, LAST_WORDS).await;
+        close_handshake::run(io, out, last, CLOSE_TIMEOUT).await;
     }
 }
 
 /// Writes once.
-fn write_some(io: &mut Upgraded, cx: &mut Context<'_>, out: &Outbox) -> Poll<io::Result<usize>> {
+fn write_some(
+    io: &mut Upgraded,
+    cx: &mut Context<'_>,
+    out: &FrameOutbox,
+) -> Poll<io::Result<usize>> {
     let io = Pin::new(io);
     if let Some(single) = out.single() {
         return io.poll_write(cx, single);
     }
-    let mut slices = [IoSlice::new(&[]); SLICES];
+    let mut slices = [IoSlice::new(&[]); WRITE_FRAMES];
     let filled = out.fill(&mut slices);
     io.poll_write_vectored(cx, &slices[..filled])
 }
@@ -453,7 +458,11 @@ mod tests {
     /// The size of a future is what every idle tunnel costs for ever.
     #[test]
     fn an_idle_socket_is_small() {
-        assert!(size_of::<Life>() <= 192, "{}", size_of::<Life>());
+        assert!(
+            size_of::<SocketTask>() <= 192,
+            "{}",
+            size_of::<SocketTask>()
+        );
         assert!(size_of::<Tunnel>() <= 176, "{}", size_of::<Tunnel>());
     }
 }

@@ -2,8 +2,8 @@
 //! business server.
 //!
 //! The socket on its edge thread, pushes from anywhere, the keeper and the callback lane
-//! meet here under one short lock, never held over IO. Each method is one move; what must
-//! follow it outside the lock (waking a socket, starting a lane) is in its answer.
+//! meet here under one short lock, never held over IO. Each method is one change of state; what
+//! must follow it outside the lock (waking a socket, starting a lane) is in its return value.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::bell::{Bell, Wakes};
-use crate::business::Route;
+use crate::business::CallbackRoute;
 use crate::frame::code;
 use crate::id::TunnelId;
-use crate::outbox::Outbox;
+use crate::outbox::FrameOutbox;
+use crate::waker::{ThreadWaker, WakeBatch};
 
 /// Most events waiting for a business server before its phone is no longer read.
 const LANE_EVENTS: usize = 256;
@@ -31,15 +31,15 @@ const LATE_FACTOR: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     pub(crate) id: TunnelId,
-    pub(crate) route: Arc<Route>,
+    pub(crate) route: Arc<CallbackRoute>,
     /// When the phone was last heard, or the tunnel issued.
     seen: AtomicU32,
-    state: Mutex<State>,
+    state: Mutex<TunnelState>,
 }
 
 #[derive(Debug)]
-struct State {
-    phase: Phase,
+struct TunnelState {
+    phase: TunnelPhase,
     /// Which of the phones that opened this URL one after the other.
     epoch: u32,
     /// When the phone last took bytes.
@@ -50,20 +50,20 @@ struct State {
     blocked: bool,
     /// Whether the socket waits for the lane before it reads on.
     read_paused: bool,
-    outbox: Outbox,
+    outbox: FrameOutbox,
     /// Present while the socket sleeps.
     waker: Option<Waker>,
-    bell: Option<Arc<Bell>>,
-    goodbye: Option<Goodbye>,
+    thread: Option<Arc<ThreadWaker>>,
+    close_reason: Option<CloseReason>,
     /// Present while the business server has something to hear.
-    lane: Option<Box<Lane>>,
+    lane: Option<Box<CallbackLane>>,
     /// Callbacks so far.
     seq: u32,
 }
 
 /// Where a tunnel is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum TunnelPhase {
     /// Has a URL, waits for its phone.
     Issued,
     /// Has a phone.
@@ -74,7 +74,7 @@ pub(crate) enum Phase {
 
 /// Why weappd ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goodbye {
+pub(crate) enum CloseReason {
     /// The business server asked for it; the phone shall not come back.
     Asked,
     /// The phone does not read.
@@ -82,7 +82,7 @@ pub(crate) enum Goodbye {
     /// Nothing was heard of the phone for too long.
     Silent,
     /// The business server does not keep up with this phone.
-    Unheard,
+    BusinessBusy,
     /// weappd is going down.
     Draining,
     /// The phone's URL was opened again.
@@ -91,14 +91,14 @@ pub(crate) enum Goodbye {
     Expired,
 }
 
-impl Goodbye {
+impl CloseReason {
     /// What the close frame says.
-    pub(crate) fn words(self) -> (u16, &'static str) {
+    pub(crate) fn code_and_reason(self) -> (u16, &'static str) {
         match self {
             Self::Asked => (code::NORMAL, "closed by the business server"),
             Self::Slow => (code::TRY_AGAIN, "too slow"),
             Self::Silent => (code::GOING_AWAY, "silent for too long"),
-            Self::Unheard => (code::TRY_AGAIN, "business server is busy"),
+            Self::BusinessBusy => (code::TRY_AGAIN, "business server is busy"),
             Self::Draining => (code::GOING_AWAY, "going away"),
             Self::Replaced => (code::POLICY, "opened elsewhere"),
             Self::Expired => (code::POLICY, "url expired"),
@@ -108,8 +108,8 @@ impl Goodbye {
 
 /// Something a business server should hear.
 #[derive(Debug)]
-pub(crate) struct Event {
-    pub(crate) kind: Kind,
+pub(crate) struct TunnelEvent {
+    pub(crate) kind: EventKind,
     /// Counts the callbacks of one tunnel, from 1.
     pub(crate) seq: u32,
     /// When it happened.
@@ -118,7 +118,7 @@ pub(crate) struct Event {
 
 /// What happened.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum EventKind {
     /// A phone opened the tunnel.
     Connect,
     /// It sent this.
@@ -128,12 +128,12 @@ pub(crate) enum Kind {
 }
 
 #[derive(Debug, Default)]
-struct Lane {
-    waiting: VecDeque<Event>,
+struct CallbackLane {
+    waiting: VecDeque<TunnelEvent>,
     bytes: usize,
 }
 
-impl Lane {
+impl CallbackLane {
     fn has_room(&self) -> bool {
         self.waiting.len() < LANE_EVENTS && self.bytes < LANE_BYTES
     }
@@ -141,7 +141,7 @@ impl Lane {
 
 /// What times and sizes a tunnel must keep to, in milliseconds and bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct TunnelLimits {
     pub(crate) ttl: u32,
     pub(crate) silence: u32,
     pub(crate) stall: u32,
@@ -150,7 +150,7 @@ pub(crate) struct Limits {
 
 /// What came of a frame offered to a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offer {
+pub(crate) enum OfferResult {
     /// It is on its way or waits for the phone.
     Taken,
     /// The tunnel waits for its phone and no more fits.
@@ -163,18 +163,18 @@ pub(crate) enum Offer {
 
 /// What a socket is told when it looks.
 #[derive(Debug)]
-pub(crate) struct Orders {
+pub(crate) struct SocketOrders {
     /// To be written.
-    pub(crate) frames: Outbox,
-    /// To be said, and then no more.
-    pub(crate) goodbye: Option<Goodbye>,
+    pub(crate) frames: FrameOutbox,
+    /// Why the connection is to end, if it is.
+    pub(crate) close_reason: Option<CloseReason>,
     /// Whether the phone may be read.
     pub(crate) read: bool,
 }
 
 /// What came of a phone's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct MessageOutcome {
     /// Whether a lane must be started.
     pub(crate) start_lane: bool,
     /// Whether the phone may say more.
@@ -183,31 +183,31 @@ pub(crate) struct Said {
 
 /// What a look at a tunnel's clocks tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ClockCheck {
     /// All is well.
     Fine,
     /// Close it, saying this.
-    End(Goodbye),
+    End(CloseReason),
 }
 
 impl Tunnel {
     /// A tunnel that waits for its phone from `now`.
-    pub(crate) fn new(id: TunnelId, route: Arc<Route>, now: u32) -> Self {
+    pub(crate) fn new(id: TunnelId, route: Arc<CallbackRoute>, now: u32) -> Self {
         Self {
             id,
             route,
             seen: AtomicU32::new(now),
-            state: Mutex::new(State {
-                phase: Phase::Issued,
+            state: Mutex::new(TunnelState {
+                phase: TunnelPhase::Issued,
                 epoch: 0,
                 progress: now,
                 in_flight: 0,
                 blocked: false,
                 read_paused: false,
-                outbox: Outbox::default(),
+                outbox: FrameOutbox::default(),
                 waker: None,
-                bell: None,
-                goodbye: None,
+                thread: None,
+                close_reason: None,
                 lane: None,
                 seq: 0,
             }),
@@ -215,68 +215,68 @@ impl Tunnel {
     }
 
     /// The phone was heard.
-    pub(crate) fn heard(&self, now: u32) {
+    pub(crate) fn mark_seen(&self, now: u32) {
         self.seen.store(now, Ordering::Relaxed);
     }
 
     /// A phone opens the tunnel: which epoch it is, and whether it is the first, for whom a
     /// lane must be started. An earlier phone is told to go. `None` if it is too late.
-    pub(crate) fn open(&self, bell: Arc<Bell>, now: u32, ttl: u32) -> Option<(u32, bool)> {
-        let mut wakes = Wakes::default();
+    pub(crate) fn open(&self, thread: Arc<ThreadWaker>, now: u32, ttl: u32) -> Option<(u32, bool)> {
+        let mut wakes = WakeBatch::default();
         let mut state = self.state.lock();
         let first = match state.phase {
-            Phase::Closed => return None,
-            Phase::Issued if now.wrapping_sub(self.seen.load(Ordering::Relaxed)) > ttl => {
+            TunnelPhase::Closed => return None,
+            TunnelPhase::Issued if now.wrapping_sub(self.seen.load(Ordering::Relaxed)) > ttl => {
                 return None;
             }
-            Phase::Issued => true,
-            Phase::Open => false,
+            TunnelPhase::Issued => true,
+            TunnelPhase::Open => false,
         };
         state.wake(&mut wakes);
-        state.phase = Phase::Open;
+        state.phase = TunnelPhase::Open;
         state.epoch += 1;
         state.progress = now;
         state.in_flight = 0;
         state.blocked = false;
-        state.bell = Some(bell);
-        self.heard(now);
+        state.thread = Some(thread);
+        self.mark_seen(now);
         let epoch = state.epoch;
-        let start_lane = first && state.tell(Kind::Connect);
+        let start_lane = first && state.queue_event(EventKind::Connect);
         drop(state);
         Some((epoch, start_lane))
     }
 
     /// Gives a frame to the phone, now or as soon as it opens.
-    pub(crate) fn offer(&self, frame: &Bytes, queue: usize, wakes: &mut Wakes) -> Offer {
+    pub(crate) fn offer(&self, frame: &Bytes, queue: usize, wakes: &mut WakeBatch) -> OfferResult {
         let mut state = self.state.lock();
         let total = state.outbox.bytes() + state.in_flight + frame.len();
         match state.phase {
-            Phase::Closed => return Offer::Dead,
-            Phase::Issued if total > queue => return Offer::Full,
-            Phase::Open
+            TunnelPhase::Closed => return OfferResult::Dead,
+            TunnelPhase::Issued if total > queue => return OfferResult::Full,
+            TunnelPhase::Open
                 if total > queue
                     && (state.blocked || total > queue.saturating_mul(LATE_FACTOR)) =>
             {
-                return Offer::Slow;
+                return OfferResult::Slow;
             }
-            Phase::Issued | Phase::Open => {}
+            TunnelPhase::Issued | TunnelPhase::Open => {}
         }
         state.outbox.push(frame.clone());
         // A blocked socket is woken by its phone.
         if !state.blocked {
             state.wake(wakes);
         }
-        Offer::Taken
+        OfferResult::Taken
     }
 
     /// The socket of `epoch` looks what to do, still holding `held` bytes unwritten; it
     /// will be woken through `waker` when that changes.
-    pub(crate) fn look(&self, epoch: u32, held: usize, now: u32, waker: &Waker) -> Orders {
+    pub(crate) fn look(&self, epoch: u32, held: usize, now: u32, waker: &Waker) -> SocketOrders {
         let mut state = self.state.lock();
         if state.epoch != epoch {
-            return Orders {
-                frames: Outbox::default(),
-                goodbye: Some(Goodbye::Replaced),
+            return SocketOrders {
+                frames: FrameOutbox::default(),
+                close_reason: Some(CloseReason::Replaced),
                 read: false,
             };
         }
@@ -285,34 +285,34 @@ impl Tunnel {
         }
         state.blocked = held > 0;
         state.in_flight = held;
-        let mut frames = Outbox::default();
-        if held == 0 || state.goodbye.is_some() {
+        let mut frames = FrameOutbox::default();
+        if held == 0 || state.close_reason.is_some() {
             frames = std::mem::take(&mut state.outbox);
             state.in_flight += frames.bytes();
         }
         let read = state.lane.as_ref().is_none_or(|lane| lane.has_room());
         state.read_paused = !read;
         // A socket with something to write will look again before it sleeps.
-        let sleeps = frames.is_empty() && state.goodbye.is_none();
+        let sleeps = frames.is_empty() && state.close_reason.is_none();
         if sleeps && !state.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             state.waker = Some(waker.clone());
         }
-        Orders {
+        SocketOrders {
             frames,
-            goodbye: state.goodbye,
+            close_reason: state.close_reason,
             read,
         }
     }
 
     /// The phone of `epoch` sent a message. `None` if it no longer speaks for the tunnel.
-    pub(crate) fn said(&self, epoch: u32, content: &str) -> Option<Said> {
+    pub(crate) fn take_message(&self, epoch: u32, content: &str) -> Option<MessageOutcome> {
         let mut state = self.state.lock();
-        if state.phase != Phase::Open || state.epoch != epoch {
+        if state.phase != TunnelPhase::Open || state.epoch != epoch {
             return None;
         }
-        let start_lane = state.tell(Kind::Message(content.into()));
+        let start_lane = state.queue_event(EventKind::Message(content.into()));
         let room = state.lane.as_ref().is_none_or(|lane| lane.has_room());
-        Some(Said { start_lane, room })
+        Some(MessageOutcome { start_lane, room })
     }
 
     /// Closes the tunnel, if it was not closed and `by` (the epoch of a socket, or nobody's)
@@ -320,33 +320,33 @@ impl Tunnel {
     pub(crate) fn close(
         &self,
         by: Option<u32>,
-        goodbye: Option<Goodbye>,
-        wakes: &mut Wakes,
-    ) -> Option<Closed> {
+        close_reason: Option<CloseReason>,
+        wakes: &mut WakeBatch,
+    ) -> Option<CloseOutcome> {
         let mut state = self.state.lock();
-        if state.phase == Phase::Closed || by.is_some_and(|epoch| epoch != state.epoch) {
+        if state.phase == TunnelPhase::Closed || by.is_some_and(|epoch| epoch != state.epoch) {
             return None;
         }
-        let was = std::mem::replace(&mut state.phase, Phase::Closed);
-        state.goodbye = goodbye;
-        if goodbye != Some(Goodbye::Asked) {
-            state.outbox = Outbox::default();
+        let was = std::mem::replace(&mut state.phase, TunnelPhase::Closed);
+        state.close_reason = close_reason;
+        if close_reason != Some(CloseReason::Asked) {
+            state.outbox = FrameOutbox::default();
         }
-        let start_lane = was == Phase::Open && state.tell(Kind::Close);
+        let start_lane = was == TunnelPhase::Open && state.queue_event(EventKind::Close);
         state.wake(wakes);
-        state.bell = None;
-        Some(Closed { was, start_lane })
+        state.thread = None;
+        Some(CloseOutcome { was, start_lane })
     }
 
     /// The next thing the business server should hear. `None` ends the lane.
-    pub(crate) fn next_event(&self, wakes: &mut Wakes) -> Option<Event> {
+    pub(crate) fn next_event(&self, wakes: &mut WakeBatch) -> Option<TunnelEvent> {
         let mut state = self.state.lock();
         let lane = state.lane.as_mut()?;
         let Some(event) = lane.waiting.pop_front() else {
             state.lane = None;
             return None;
         };
-        if let Kind::Message(content) = &event.kind {
+        if let EventKind::Message(content) = &event.kind {
             lane.bytes = lane.bytes.saturating_sub(content.len());
         }
         if lane.has_room() && std::mem::take(&mut state.read_paused) {
@@ -356,28 +356,30 @@ impl Tunnel {
     }
 
     /// Looks at the tunnel's clocks.
-    pub(crate) fn check(&self, now: u32, limits: &Limits) -> Verdict {
+    pub(crate) fn check(&self, now: u32, limits: &TunnelLimits) -> ClockCheck {
         let silence = now.wrapping_sub(self.seen.load(Ordering::Relaxed));
         let state = self.state.lock();
         match state.phase {
-            Phase::Issued if silence > limits.ttl => Verdict::End(Goodbye::Expired),
-            Phase::Open if silence >= limits.silence && state.read_paused => {
-                Verdict::End(Goodbye::Unheard)
+            TunnelPhase::Issued if silence > limits.ttl => ClockCheck::End(CloseReason::Expired),
+            TunnelPhase::Open if silence >= limits.silence && state.read_paused => {
+                ClockCheck::End(CloseReason::BusinessBusy)
             }
-            Phase::Open if silence >= limits.silence => Verdict::End(Goodbye::Silent),
-            Phase::Open if state.blocked && now.wrapping_sub(state.progress) >= limits.stall => {
-                Verdict::End(Goodbye::Slow)
+            TunnelPhase::Open if silence >= limits.silence => ClockCheck::End(CloseReason::Silent),
+            TunnelPhase::Open
+                if state.blocked && now.wrapping_sub(state.progress) >= limits.stall =>
+            {
+                ClockCheck::End(CloseReason::Slow)
             }
-            Phase::Issued | Phase::Open | Phase::Closed => Verdict::Fine,
+            TunnelPhase::Issued | TunnelPhase::Open | TunnelPhase::Closed => ClockCheck::Fine,
         }
     }
 
     /// What the operator sees of it: phase, silence, bytes for the phone, events for the
     /// business server.
-    pub(crate) fn glance(&self, now: u32) -> Glance {
+    pub(crate) fn snapshot(&self, now: u32) -> TunnelSnapshot {
         let silence_ms = now.wrapping_sub(self.seen.load(Ordering::Relaxed));
         let state = self.state.lock();
-        Glance {
+        TunnelSnapshot {
             phase: state.phase,
             silence_ms,
             queued_bytes: state.outbox.bytes() + state.in_flight,
@@ -388,39 +390,39 @@ impl Tunnel {
 
 /// What came of closing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closed {
+pub(crate) struct CloseOutcome {
     /// What it was before.
-    pub(crate) was: Phase,
+    pub(crate) was: TunnelPhase,
     /// Whether a lane must be started.
     pub(crate) start_lane: bool,
 }
 
 /// What the operator sees of a tunnel.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Glance {
-    pub(crate) phase: Phase,
+pub(crate) struct TunnelSnapshot {
+    pub(crate) phase: TunnelPhase,
     pub(crate) silence_ms: u32,
     pub(crate) queued_bytes: usize,
     pub(crate) waiting_callbacks: usize,
 }
 
-impl State {
+impl TunnelState {
     /// Hands the sleeping socket over to be woken.
-    fn wake(&mut self, wakes: &mut Wakes) {
-        if let (Some(bell), Some(waker)) = (&self.bell, self.waker.take()) {
-            wakes.add(bell, waker);
+    fn wake(&mut self, wakes: &mut WakeBatch) {
+        if let (Some(thread), Some(waker)) = (&self.thread, self.waker.take()) {
+            wakes.add(thread, waker);
         }
     }
 
     /// Lines up something for the business server; says whether a lane must be started.
-    fn tell(&mut self, kind: Kind) -> bool {
+    fn queue_event(&mut self, kind: EventKind) -> bool {
         self.seq += 1;
         let start = self.lane.is_none();
         let lane = self.lane.get_or_insert_default();
-        if let Kind::Message(content) = &kind {
+        if let EventKind::Message(content) = &kind {
             lane.bytes += content.len();
         }
-        lane.waiting.push_back(Event {
+        lane.waiting.push_back(TunnelEvent {
             kind,
             seq: self.seq,
             at: Instant::now(),

@@ -11,31 +11,31 @@ use weappd_base::random::RandomSource;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
-use crate::bell::{Bell, Wakes};
-use crate::business::{Businesses, Route};
-use crate::callback::{Courier, CourierParts};
+use crate::business::{BusinessRegistry, CallbackRoute};
+use crate::callback::{CallbackSender, SenderParts};
 use crate::config::Config;
 use crate::error::Error;
-use crate::hub::{Hub, add};
-use crate::id::{Gatekeeper, SHARDS, TunnelId};
+use crate::hub::{TunnelHub, add};
+use crate::id::{ConnectTokens, SHARDS, TunnelId};
 use crate::keeper;
-use crate::tunnel::{Goodbye, Limits, Phase, Said, Tunnel};
+use crate::tunnel::{CloseReason, MessageOutcome, Tunnel, TunnelLimits, TunnelPhase};
+use crate::waker::{ThreadWaker, WakeBatch};
 
 /// How often the end of callbacks is looked for while weappd goes down.
-const LOOK: Duration = Duration::from_millis(100);
+const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where tunnels are opened, under the site's root.
 pub const WS_PATH: &str = "/weapp/ws";
 
 /// What the room is built from.
 #[derive(Debug)]
-pub struct TunnelsParts {
+pub struct TunnelServerParts {
     /// The `[tunnel]` section.
     pub config: Config,
     /// Dates callbacks.
     pub clock: Clock,
     /// Makes ids and keys.
-    pub tokens: RandomSource,
+    pub random: RandomSource,
     /// Where callbacks run.
     pub work: Work,
     /// Owns every task of the room.
@@ -48,16 +48,16 @@ pub struct TunnelsParts {
 
 /// All tunnels of this node. Cheap to clone.
 #[derive(Clone)]
-pub struct Tunnels(Arc<Shared>);
+pub struct TunnelServer(Arc<Shared>);
 
 struct Shared {
     config: Config,
-    limits: Limits,
-    hub: Arc<Hub>,
-    gatekeeper: Gatekeeper,
-    businesses: Businesses,
-    courier: Arc<Courier>,
-    tokens: RandomSource,
+    limits: TunnelLimits,
+    hub: Arc<TunnelHub>,
+    connect_tokens: ConnectTokens,
+    businesses: BusinessRegistry,
+    sender: Arc<CallbackSender>,
+    random: RandomSource,
     work: Work,
     tasks: Tasks,
     /// The callbacks' tasks, which the keeper waits for at the end.
@@ -71,7 +71,7 @@ struct Shared {
 /// A tunnel that waits for its phone.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Issued {
+pub struct IssuedTunnel {
     /// What the business server calls it.
     pub tunnel_id: String,
     /// What the phone opens, once and soon. Whoever has it is that phone.
@@ -97,7 +97,7 @@ pub struct TunnelView {
 
 /// What the room did since the start, and holds now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Stats {
+pub struct TunnelStats {
     /// Tunnels issued or open now.
     pub tunnels: u64,
     /// Tunnels issued.
@@ -147,20 +147,20 @@ pub struct BusinessStats {
     pub trouble: Option<String>,
 }
 
-impl Tunnels {
+impl TunnelServer {
     /// Builds the room and starts its keeper on the work runtime.
-    pub fn build(parts: TunnelsParts) -> Result<Self, Error> {
+    pub fn build(parts: TunnelServerParts) -> Result<Self, Error> {
         let config = parts.config;
         if let Some((field, message, _)) = config.problems().into_iter().next() {
             return Err(Error::Setting { field, message });
         }
-        let hub = Arc::new(Hub::new(config.node, config.max_tunnels));
+        let hub = Arc::new(TunnelHub::new(config.node, config.max_tunnels));
         let last_call = Stop::new();
-        let courier = Courier::new(
+        let sender = CallbackSender::new(
             &config,
-            CourierParts {
+            SenderParts {
                 clock: parts.clock,
-                tokens: parts.tokens.clone(),
+                random: parts.random.clone(),
                 stop: last_call.clone(),
                 tap: parts.tap.clone(),
                 hub: Arc::clone(&hub),
@@ -168,12 +168,12 @@ impl Tunnels {
         )?;
         let tunnels = Self(Arc::new(Shared {
             limits: limits(&config),
-            gatekeeper: Gatekeeper::new(&config.token_key, &parts.tokens),
-            businesses: Businesses::new(&config),
+            connect_tokens: ConnectTokens::new(&config.token_key, &parts.random),
+            businesses: BusinessRegistry::new(&config),
             config,
             hub,
-            courier: Arc::new(courier),
-            tokens: parts.tokens,
+            sender: Arc::new(sender),
+            random: parts.random,
             work: parts.work,
             tasks: parts.tasks,
             lanes: Tasks::new(),
@@ -189,7 +189,12 @@ impl Tunnels {
     /// Issues a tunnel whose callbacks go to `business` (its host as configured): to its
     /// `receive` URL, or else to `path` of the host. `public_ws_base` is `wss://host` as the
     /// phone knows this server.
-    pub fn issue(&self, business: &str, path: &str, public_ws_base: &str) -> Result<Issued, Error> {
+    pub fn issue(
+        &self,
+        business: &str,
+        path: &str,
+        public_ws_base: &str,
+    ) -> Result<IssuedTunnel, Error> {
         let business = self
             .0
             .businesses
@@ -199,13 +204,17 @@ impl Tunnels {
     }
 
     /// Issues a tunnel whose callbacks take `route`.
-    pub(crate) fn issue_on(&self, route: Arc<Route>, base: &str) -> Result<Issued, Error> {
+    pub(crate) fn issue_on(
+        &self,
+        route: Arc<CallbackRoute>,
+        base: &str,
+    ) -> Result<IssuedTunnel, Error> {
         if self.0.stop.is_asked() {
             return Err(Error::Full);
         }
-        let tunnel = self.0.hub.issue(route, &self.0.tokens).ok_or(Error::Full)?;
-        let token = self.0.gatekeeper.token(tunnel.id);
-        Ok(Issued {
+        let tunnel = self.0.hub.issue(route, &self.0.random).ok_or(Error::Full)?;
+        let token = self.0.connect_tokens.token(tunnel.id);
+        Ok(IssuedTunnel {
             tunnel_id: tunnel.id.to_string(),
             connect_url: format!("{}{WS_PATH}/{token}", base.trim_end_matches('/')),
         })
@@ -228,10 +237,10 @@ impl Tunnels {
     }
 
     /// What happened since the start, and how many tunnels there are.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> TunnelStats {
         let counts = &self.0.hub.counts;
         let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        Stats {
+        TunnelStats {
             tunnels: self.0.hub.len() as u64,
             issued: read(&counts.issued),
             opened: read(&counts.opened),
@@ -251,8 +260,8 @@ impl Tunnels {
         }
     }
 
-    /// Waits until business servers have heard what there is to tell, as long as they go on
-    /// listening: not longer than `patience` without a callback heard.
+    /// Waits until all callbacks are delivered, as long as some are: not longer than `patience`
+    /// without one that was taken.
     pub(crate) async fn last_callbacks(&self, patience: Duration) {
         let Shared {
             lanes,
@@ -260,20 +269,20 @@ impl Tunnels {
             stop,
             ..
         } = &*self.0;
-        let heard = || self.0.hub.counts.callbacks_heard.load(Ordering::Relaxed);
+        let heard = || self.0.hub.counts.callbacks_taken.load(Ordering::Relaxed);
         let mut before = heard();
         // Silence is counted in looks: time in which weappd itself found no processor is not
         // the business servers'.
         let mut silence = Duration::ZERO;
         while silence < patience
             && tokio::select! {
-                all = lanes.finish(LOOK) => !all,
+                all = lanes.finish(DRAIN_CHECK_INTERVAL) => !all,
                 () = stop.forced() => false,
             }
         {
             let now = heard();
             silence = if now == before {
-                silence + LOOK
+                silence + DRAIN_CHECK_INTERVAL
             } else {
                 Duration::ZERO
             };
@@ -288,15 +297,15 @@ impl Tunnels {
     }
 
     /// Opens a tunnel for a phone on this thread: the tunnel and the phone's epoch.
-    pub(crate) fn open(&self, id: TunnelId) -> Result<(Arc<Tunnel>, u32), Goodbye> {
+    pub(crate) fn open(&self, id: TunnelId) -> Result<(Arc<Tunnel>, u32), CloseReason> {
         if self.0.stop.is_asked() {
-            return Err(Goodbye::Draining);
+            return Err(CloseReason::Draining);
         }
-        let tunnel = self.0.hub.find(id).ok_or(Goodbye::Expired)?;
-        let bell = Bell::here(&self.0.tasks);
+        let tunnel = self.0.hub.find(id).ok_or(CloseReason::Expired)?;
+        let thread = ThreadWaker::current(&self.0.tasks);
         let (epoch, first) = tunnel
-            .open(bell, self.0.hub.now(), self.0.limits.ttl)
-            .ok_or(Goodbye::Expired)?;
+            .open(thread, self.0.hub.now(), self.0.limits.ttl)
+            .ok_or(CloseReason::Expired)?;
         if first {
             add(&self.0.hub.counts.opened, 1);
             self.start_lane(&tunnel);
@@ -304,14 +313,19 @@ impl Tunnels {
         Ok((tunnel, epoch))
     }
 
-    /// The phone of `epoch` sent a message; see [`Tunnel::said`].
-    pub(crate) fn said(&self, tunnel: &Arc<Tunnel>, epoch: u32, content: &str) -> Option<Said> {
-        let said = tunnel.said(epoch, content)?;
+    /// The phone of `epoch` sent a message; see [`Tunnel::outcome`].
+    pub(crate) fn take_message(
+        &self,
+        tunnel: &Arc<Tunnel>,
+        epoch: u32,
+        content: &str,
+    ) -> Option<MessageOutcome> {
+        let outcome = tunnel.take_message(epoch, content)?;
         add(&self.0.hub.counts.messages, 1);
-        if said.start_lane {
+        if outcome.start_lane {
             self.start_lane(tunnel);
         }
-        Some(said)
+        Some(outcome)
     }
 
     /// Closes a tunnel once, whoever comes first: `by` is a socket's epoch, or nobody's.
@@ -319,21 +333,21 @@ impl Tunnels {
         &self,
         tunnel: &Arc<Tunnel>,
         by: Option<u32>,
-        goodbye: Option<Goodbye>,
-        wakes: &mut Wakes,
+        close_reason: Option<CloseReason>,
+        wakes: &mut WakeBatch,
     ) -> bool {
-        let Some(closed) = tunnel.close(by, goodbye, wakes) else {
+        let Some(closed) = tunnel.close(by, close_reason, wakes) else {
             return false;
         };
         self.0.hub.remove(tunnel);
         let counts = &self.0.hub.counts;
-        if closed.was == Phase::Open {
+        if closed.was == TunnelPhase::Open {
             add(&counts.closed, 1);
         }
-        match goodbye {
-            Some(Goodbye::Slow) => add(&counts.closed_slow, 1),
-            Some(Goodbye::Silent) => add(&counts.closed_silent, 1),
-            Some(Goodbye::Expired) => add(&counts.expired, 1),
+        match close_reason {
+            Some(CloseReason::Slow) => add(&counts.closed_slow, 1),
+            Some(CloseReason::Silent) => add(&counts.closed_silent, 1),
+            Some(CloseReason::Expired) => add(&counts.expired, 1),
             _ => {}
         }
         if closed.start_lane {
@@ -343,31 +357,31 @@ impl Tunnels {
     }
 
     fn start_lane(&self, tunnel: &Arc<Tunnel>) {
-        let courier = Arc::clone(&self.0.courier);
+        let sender = Arc::clone(&self.0.sender);
         let tunnel = Arc::clone(tunnel);
         self.0
             .lanes
-            .spawn_on(&self.0.work, async move { courier.serve(&tunnel).await });
+            .spawn_on(&self.0.work, async move { sender.serve(&tunnel).await });
     }
 
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &TunnelLimits {
         &self.0.limits
     }
 
-    pub(crate) fn hub(&self) -> &Hub {
+    pub(crate) fn hub(&self) -> &TunnelHub {
         &self.0.hub
     }
 
-    pub(crate) fn businesses(&self) -> &Businesses {
+    pub(crate) fn businesses(&self) -> &BusinessRegistry {
         &self.0.businesses
     }
 
-    pub(crate) fn gatekeeper(&self) -> &Gatekeeper {
-        &self.0.gatekeeper
+    pub(crate) fn connect_tokens(&self) -> &ConnectTokens {
+        &self.0.connect_tokens
     }
 
     pub(crate) fn tap(&self) -> &TrafficTap {
@@ -383,14 +397,14 @@ impl Tunnels {
     }
 }
 
-impl fmt::Debug for Tunnels {
+impl fmt::Debug for TunnelServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tunnels({:?})", self.0.hub)
+        write!(f, "TunnelServer({:?})", self.0.hub)
     }
 }
 
-fn limits(config: &Config) -> Limits {
-    Limits {
+fn limits(config: &Config) -> TunnelLimits {
+    TunnelLimits {
         ttl: config.connect_ttl_secs.saturating_mul(1000),
         // The keeper comes by every tenth of a heartbeat: 2.4 here is at most 2.5 there.
         silence: config.heartbeat_secs.saturating_mul(2400),
@@ -400,17 +414,17 @@ fn limits(config: &Config) -> Limits {
 }
 
 fn view(tunnel: &Tunnel, now: u32) -> TunnelView {
-    let glance = tunnel.glance(now);
+    let snapshot = tunnel.snapshot(now);
     TunnelView {
         tunnel_id: tunnel.id.to_string(),
         business: tunnel.route.business.host.clone(),
-        state: match glance.phase {
-            Phase::Issued => "issued",
-            Phase::Open => "open",
-            Phase::Closed => "closed",
+        state: match snapshot.phase {
+            TunnelPhase::Issued => "issued",
+            TunnelPhase::Open => "open",
+            TunnelPhase::Closed => "closed",
         },
-        silent_secs: glance.silence_ms / 1000,
-        queued_bytes: glance.queued_bytes,
-        waiting_callbacks: glance.waiting_callbacks,
+        silent_secs: snapshot.silence_ms / 1000,
+        queued_bytes: snapshot.queued_bytes,
+        waiting_callbacks: snapshot.waiting_callbacks,
     }
 }

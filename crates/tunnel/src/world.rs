@@ -31,7 +31,7 @@ use weappd_base::tasks::{Stop, Tasks, Work};
 use crate::config::{self, Config};
 use crate::http::{internal_router, public_router};
 use crate::signature;
-use crate::tunnels::{Tunnels, TunnelsParts};
+use crate::tunnels::{TunnelServer, TunnelServerParts};
 
 pub(crate) const KEY: &str = "9f338d1f0ecc37d25ac7b161c1d7bf72";
 pub(crate) const SOON: Duration = Duration::from_secs(90);
@@ -43,7 +43,7 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 /// A callback a business server got.
 #[derive(Clone, Debug)]
-pub(crate) struct Got {
+pub(crate) struct ReceivedCallback {
     pub(crate) kind: String,
     pub(crate) tunnel: String,
     pub(crate) content: Option<String>,
@@ -51,15 +51,16 @@ pub(crate) struct Got {
     pub(crate) webhook_id: String,
 }
 
-type Script = Box<dyn Fn(&Got, usize) -> (Duration, u16, &'static str) + Send + Sync>;
+type ReplyScript =
+    Box<dyn Fn(&ReceivedCallback, usize) -> (Duration, u16, &'static str) + Send + Sync>;
 
 /// A business server: checks and keeps every callback, answers by its script.
-pub(crate) struct Business {
-    heard: watch::Sender<Vec<Got>>,
-    script: Mutex<Script>,
+pub(crate) struct TestBusiness {
+    heard: watch::Sender<Vec<ReceivedCallback>>,
+    script: Mutex<ReplyScript>,
 }
 
-impl Business {
+impl TestBusiness {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             heard: watch::Sender::new(Vec::new()),
@@ -70,17 +71,23 @@ impl Business {
     /// Answers by `script`, which is told the callback and how many came before it.
     pub(crate) fn answers(
         &self,
-        script: impl Fn(&Got, usize) -> (Duration, u16, &'static str) + Send + Sync + 'static,
+        script: impl Fn(&ReceivedCallback, usize) -> (Duration, u16, &'static str)
+        + Send
+        + Sync
+        + 'static,
     ) {
         *self.script.lock() = Box::new(script);
     }
 
-    pub(crate) fn all(&self) -> Vec<Got> {
+    pub(crate) fn all(&self) -> Vec<ReceivedCallback> {
         self.heard.borrow().clone()
     }
 
     /// Waits until the callbacks so far satisfy `enough`.
-    pub(crate) async fn hears(&self, enough: impl Fn(&[Got]) -> bool) -> Vec<Got> {
+    pub(crate) async fn hears(
+        &self,
+        enough: impl Fn(&[ReceivedCallback]) -> bool,
+    ) -> Vec<ReceivedCallback> {
         let mut heard = self.heard.subscribe();
         let all = tokio::time::timeout(SOON, heard.wait_for(|all| enough(all))).await;
         let Ok(all) = all else {
@@ -104,7 +111,11 @@ impl Business {
 
 pub(crate) const OK: &str = r#"{"code":0,"message":"ok"}"#;
 
-async fn hook(State(business): State<Arc<Business>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn hook(
+    State(business): State<Arc<TestBusiness>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let text = |name: &str| headers[name].to_str().expect("ascii").to_owned();
     let envelope: Value = serde_json::from_slice(&body).expect("JSON");
     let data = envelope["data"].as_str().expect("text");
@@ -115,7 +126,7 @@ async fn hook(State(business): State<Arc<Business>>, headers: HeaderMap, body: B
     let signed = signature::webhook(&text("webhook-id"), stamp, &body, &key);
     assert_eq!(text("webhook-signature"), signed);
     let data: Value = serde_json::from_str(data).expect("JSON");
-    let got = Got {
+    let got = ReceivedCallback {
         kind: data["type"].as_str().expect("text").to_owned(),
         tunnel: data["tunnelId"].as_str().expect("text").to_owned(),
         content: data["content"].as_str().map(str::to_owned),
@@ -130,9 +141,9 @@ async fn hook(State(business): State<Arc<Business>>, headers: HeaderMap, body: B
     (status, answer).into_response()
 }
 
-pub(crate) struct World {
-    pub(crate) tunnels: Tunnels,
-    pub(crate) business: Arc<Business>,
+pub(crate) struct TestWorld {
+    pub(crate) tunnels: TunnelServer,
+    pub(crate) business: Arc<TestBusiness>,
     pub(crate) tap: TrafficTap,
     pub(crate) stop: Stop,
     pub(crate) tasks: Tasks,
@@ -142,7 +153,7 @@ pub(crate) struct World {
     client: legacy::Client<legacy::connect::HttpConnector, Full<Bytes>>,
 }
 
-/// A port of one's own where nobody listens until [`World::open_business`].
+/// A port of one's own where nobody listens until [`TestWorld::open_business`].
 pub(crate) struct ClosedPort(TcpSocket);
 
 impl ClosedPort {
@@ -154,7 +165,7 @@ impl ClosedPort {
     }
 }
 
-impl World {
+impl TestWorld {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -189,20 +200,20 @@ impl World {
             drain_secs: 0,
             // A busy machine answers late.
             callback_timeout_ms: 60_000,
-            businesses: vec![config::Business {
+            businesses: vec![config::BusinessConfig {
                 host: host.clone(),
                 key: Secret::new(KEY),
-                ..config::Business::default()
+                ..config::BusinessConfig::default()
             }],
             ..Config::default()
         };
         change(&mut config);
         let (stop, tasks) = (Stop::new(), Tasks::new());
         let tap = TrafficTap::on(Clock::system());
-        let tunnels = Tunnels::build(TunnelsParts {
+        let tunnels = TunnelServer::build(TunnelServerParts {
             config,
             clock: Clock::system(),
-            tokens: RandomSource::system(),
+            random: RandomSource::system(),
             work: Work::current(),
             tasks: tasks.clone(),
             tap: tap.clone(),
@@ -214,7 +225,7 @@ impl World {
             .nest("/base", internal_router(tunnels.clone()));
         let world = Self {
             tunnels,
-            business: Business::new(),
+            business: TestBusiness::new(),
             tap,
             stop,
             tasks,
@@ -305,9 +316,9 @@ impl World {
     }
 
     /// A new tunnel with its phone, past `timeout` and the connect callback.
-    pub(crate) async fn phone(&self) -> (String, Phone) {
+    pub(crate) async fn phone(&self) -> (String, TestPhone) {
         let (id, url) = self.get_wsurl().await;
-        let mut phone = Phone::open(&url).await;
+        let mut phone = TestPhone::open(&url).await;
         assert_eq!(phone.hears().await, "timeout:15");
         let wanted = id.clone();
         self.business
@@ -324,9 +335,9 @@ impl World {
 }
 
 /// A phone's WebSocket.
-pub(crate) struct Phone(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct TestPhone(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-impl Phone {
+impl TestPhone {
     pub(crate) async fn open(url: &str) -> Self {
         let uri = url.parse().expect("a URL");
         let (socket, _) = soon(ClientBuilder::from_uri(uri).connect())

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use weappd_edge::{Caller, Identify};
 use weappd_session::{AuthError, SessionService, UserIdentity};
-use weappd_tunnel::Tunnels;
+use weappd_tunnel::TunnelServer;
 
 use crate::sites::{TUNNEL, TUNNEL1};
 
@@ -69,13 +69,13 @@ pub(crate) fn is_https(parts: &axum::http::request::Parts) -> bool {
 
 #[derive(Clone)]
 struct TunnelDesk {
-    tunnels: Tunnels,
+    tunnels: TunnelServer,
     business: Arc<str>,
 }
 
 /// `GET /weapp/tunnel` (Wafer 2) and `GET /tunnel` (Wafer 1) for sites whose business
 /// server only wants the callbacks, at the same path. The wiring demands a session for it.
-pub(crate) fn tunnel_router(tunnels: Tunnels, business: &str) -> Router {
+pub(crate) fn tunnel_router(tunnels: TunnelServer, business: &str) -> Router {
     let desk = TunnelDesk {
         tunnels,
         business: business.into(),

@@ -23,7 +23,7 @@ use weappd_base::log_limit::LogLimit;
 use weappd_base::secret::{Secret, mask_tokens, same_bytes};
 use weappd_session::http::SiteChoice;
 use weappd_session::{AuthError, SessionService};
-use weappd_tunnel::Tunnels;
+use weappd_tunnel::TunnelServer;
 
 /// The tokens that open `/v1/`.
 pub(crate) type AppTokens = Arc<Vec<Secret>>;
@@ -31,7 +31,7 @@ pub(crate) type AppTokens = Arc<Vec<Secret>>;
 #[derive(Clone)]
 struct Parts {
     sessions: SessionService,
-    tunnels: Tunnels,
+    tunnels: TunnelServer,
     tokens: AppTokens,
 }
 
@@ -39,7 +39,7 @@ struct Parts {
 /// is at the sites' own paths (`/weapp/user`), with the phone's own headers.
 pub(crate) fn router(
     sessions: &SessionService,
-    tunnels: &Tunnels,
+    tunnels: &TunnelServer,
     appids: Vec<String>,
     (tokens, hosts): (AppTokens, LocalHosts),
 ) -> Router {

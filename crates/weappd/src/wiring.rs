@@ -28,7 +28,7 @@ use weappd_files::{Files, FilesParts};
 use weappd_gateway::GatewayService;
 use weappd_session::http::{SiteChoice, avatar_router};
 use weappd_session::{SessionParts, SessionService};
-use weappd_tunnel::{Tunnels, TunnelsParts};
+use weappd_tunnel::{TunnelServer, TunnelServerParts};
 use weappd_wechat::{Client, Credential};
 
 use crate::app_output::AppOutput;
@@ -72,7 +72,7 @@ pub(crate) const LAUNCH_APP: &str = "launch-app";
 struct House {
     ground: Ground,
     sessions: SessionService,
-    tunnels: Tunnels,
+    tunnels: TunnelServer,
     files: Files,
     gateway: GatewayService,
     passes: Passes,
@@ -233,10 +233,10 @@ async fn rooms(
     if let (Some(shelf), Some(opened)) = (shelf, sessions.shared_values()) {
         shelf.open(opened);
     }
-    let tunnels = Tunnels::build(TunnelsParts {
+    let tunnels = TunnelServer::build(TunnelServerParts {
         config: plan.sections.tunnel.clone(),
         clock: ground.clock.clone(),
-        tokens: ground.tokens.clone(),
+        random: ground.tokens.clone(),
         work: ground.work.clone(),
         tasks: ground.tunnel_tasks.clone(),
         tap: ground.tap.clone(),

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use super::feed::Feed;
-use crate::frame::{self, Decoder, Event, Violation};
+use crate::frame::{self, FrameDecoder, FrameError, FrameEvent};
 
 /// The longest message of these tests.
 const MOST: usize = 300;
 
 /// All events and the violation, read from bytes that are all there: RFC 6455 once more,
 /// as plainly as possible.
-fn plain_frames(mut bytes: &[u8]) -> (Vec<Event<'static>>, Option<Violation>) {
+fn plain_frames(mut bytes: &[u8]) -> (Vec<FrameEvent<'static>>, Option<FrameError>) {
     let mut events = Vec::new();
     let mut open: Option<(u8, Vec<u8>)> = None;
     loop {
@@ -26,8 +26,8 @@ fn plain_frames(mut bytes: &[u8]) -> (Vec<Event<'static>>, Option<Violation>) {
 fn plain_frame(
     bytes: &mut &[u8],
     open: &mut Option<(u8, Vec<u8>)>,
-) -> Result<Option<Option<Event<'static>>>, Violation> {
-    let protocol = Err(Violation::Protocol(""));
+) -> Result<Option<Option<FrameEvent<'static>>>, FrameError> {
+    let protocol = Err(FrameError::Protocol(""));
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
@@ -68,7 +68,7 @@ fn plain_frame(
         }
         let so_far = open.as_ref().map_or(0, |(_, message)| message.len());
         if wide > (MOST - so_far) as u64 {
-            return Err(Violation::TooBig);
+            return Err(FrameError::TooBig);
         }
     }
     let start = mask_at + 4;
@@ -89,47 +89,47 @@ fn plain_frame(
         return Ok(Some(None));
     }
     if kind == 2 {
-        return Ok(Some(Some(Event::Binary)));
+        return Ok(Some(Some(FrameEvent::Binary)));
     }
-    let text = String::from_utf8(message).map_err(|_| Violation::NotUtf8)?;
-    Ok(Some(Some(Event::Text(Cow::Owned(text)))))
+    let text = String::from_utf8(message).map_err(|_| FrameError::NotUtf8)?;
+    Ok(Some(Some(FrameEvent::Text(Cow::Owned(text)))))
 }
 
-fn plain_control(opcode: u8, payload: Vec<u8>) -> Result<Event<'static>, Violation> {
+fn plain_control(opcode: u8, payload: Vec<u8>) -> Result<FrameEvent<'static>, FrameError> {
     match (opcode, payload.as_slice()) {
-        (9, _) => Ok(Event::Ping(Cow::Owned(payload))),
-        (10, _) => Ok(Event::Pong),
-        (_, []) => Ok(Event::Close(None)),
-        (_, [_]) => Err(Violation::Protocol("")),
+        (9, _) => Ok(FrameEvent::Ping(Cow::Owned(payload))),
+        (10, _) => Ok(FrameEvent::Pong),
+        (_, []) => Ok(FrameEvent::Close(None)),
+        (_, [_]) => Err(FrameError::Protocol("")),
         (_, [high, low, reason @ ..]) => {
             let code = u16::from(*high) * 256 + u16::from(*low);
             let registered = [
                 1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014,
             ];
             if !registered.contains(&code) && !(3000..5000).contains(&code) {
-                return Err(Violation::Protocol(""));
+                return Err(FrameError::Protocol(""));
             }
             if std::str::from_utf8(reason).is_err() {
-                return Err(Violation::NotUtf8);
+                return Err(FrameError::NotUtf8);
             }
-            Ok(Event::Close(Some(code)))
+            Ok(FrameEvent::Close(Some(code)))
         }
     }
 }
 
-fn kept(event: Event<'_>) -> Event<'static> {
+fn kept(event: FrameEvent<'_>) -> FrameEvent<'static> {
     match event {
-        Event::Text(text) => Event::Text(Cow::Owned(text.into_owned())),
-        Event::Ping(payload) => Event::Ping(Cow::Owned(payload.into_owned())),
-        Event::Binary => Event::Binary,
-        Event::Pong => Event::Pong,
-        Event::Close(code) => Event::Close(code),
+        FrameEvent::Text(text) => FrameEvent::Text(Cow::Owned(text.into_owned())),
+        FrameEvent::Ping(payload) => FrameEvent::Ping(Cow::Owned(payload.into_owned())),
+        FrameEvent::Binary => FrameEvent::Binary,
+        FrameEvent::Pong => FrameEvent::Pong,
+        FrameEvent::Close(code) => FrameEvent::Close(code),
     }
 }
 
 /// The room's decoder, fed in pieces as long as `cuts` says.
-fn in_pieces(bytes: &[u8], cuts: &[u8]) -> (Vec<Event<'static>>, Option<Violation>) {
-    let mut decoder = Decoder::default();
+fn in_pieces(bytes: &[u8], cuts: &[u8]) -> (Vec<FrameEvent<'static>>, Option<FrameError>) {
+    let mut decoder = FrameDecoder::default();
     let mut events = Vec::new();
     let mut rest = bytes;
     let mut turn = 0;
@@ -203,8 +203,8 @@ pub(super) fn frames(data: &[u8]) {
         let (found, broken) = in_pieces(&bytes, cuts);
         assert_eq!(found, events, "{cuts:?}");
         assert_eq!(
-            broken.map(Violation::code),
-            violation.map(Violation::code),
+            broken.map(FrameError::code),
+            violation.map(FrameError::code),
             "{cuts:?}"
         );
     }
@@ -214,14 +214,14 @@ pub(super) fn frames(data: &[u8]) {
 }
 
 /// What goes to phones: one unmasked frame each, no longer than a control frame may be.
-fn written(event: &Event<'_>) {
+fn written(event: &FrameEvent<'_>) {
     let (frame, payload) = match event {
-        Event::Text(text) => (
+        FrameEvent::Text(text) => (
             frame::text(b"message:", text.as_bytes()),
             format!("message:{text}").into_bytes(),
         ),
-        Event::Ping(payload) => (frame::pong(payload), payload.to_vec()),
-        Event::Close(Some(code)) => {
+        FrameEvent::Ping(payload) => (frame::pong(payload), payload.to_vec()),
+        FrameEvent::Close(Some(code)) => {
             let reason = "r".repeat(usize::from(*code % 200));
             let frame = frame::close(*code, &reason);
             assert!(frame.len() <= 127);

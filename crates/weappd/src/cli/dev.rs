@@ -11,7 +11,7 @@ use weappd_base::secret::Secret;
 use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
 use weappd_session::MiniApp;
 use weappd_simulator::PushSettings;
-use weappd_tunnel::{Business, OwnSites};
+use weappd_tunnel::{BusinessConfig, OwnSites};
 
 use crate::cli::dev_ports::{self, Wish};
 use crate::cli::{check, say};
@@ -163,10 +163,10 @@ fn tunnel(http_addr: SocketAddr, key: &Secret) -> weappd_tunnel::Config {
         public_url: format!("ws://{http_addr}"),
         allow_http_receive: true,
         drain_secs: 0,
-        businesses: vec![Business {
+        businesses: vec![BusinessConfig {
             host: http_addr.to_string(),
             key: key.clone(),
-            ..Business::default()
+            ..BusinessConfig::default()
         }],
         own_sites: OwnSites {
             hosts: vec!["*".to_owned()],

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use weappd_tunnel::Business;
+use weappd_tunnel::BusinessConfig;
 
 use crate::cli::{check, say, serve};
 use crate::config::{self, Config};
@@ -112,7 +112,7 @@ fn answers(config: &Config, host: Option<&str>) -> Result<Answers, Failure> {
         None => hosts.first().copied().unwrap_or_default(),
     };
     let businesses = &config.tunnel.businesses;
-    let has_key = |business: &&Business| business.host == host && !business.key.is_empty();
+    let has_key = |business: &&BusinessConfig| business.host == host && !business.key.is_empty();
     let Some(business) = businesses.iter().find(has_key) else {
         return Err(Failure::say(
             format_args!("{host} has no tunnel key"),

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use http::Uri;
-use weappd_tunnel::{Business, OwnSites};
+use weappd_tunnel::{BusinessConfig, OwnSites};
 
 use crate::config::{address, desk::Desk, document::Step, raw::TunnelShort, resolve::OpenDoors};
 use crate::plan::SitePlan;
@@ -26,16 +26,16 @@ pub(crate) fn settle(
         let Some(host) = name.cloned() else {
             continue;
         };
-        let known = |business: &Business| business.host == host;
+        let known = |business: &BusinessConfig| business.host == host;
         if !tunnel.businesses.iter().any(known) {
             let Some(key) = short.key.clone() else {
                 continue;
             };
-            tunnel.businesses.push(Business {
+            tunnel.businesses.push(BusinessConfig {
                 host: host.clone(),
                 key,
                 receive: short.receive.clone(),
-                ..Business::default()
+                ..BusinessConfig::default()
             });
         }
         site.tunnel_business = Some(host);
@@ -82,16 +82,16 @@ pub(crate) fn settle(
 
 /// The business server of a file without any: weappd's app, which is told its key. The key
 /// is empty here, and made anew at each start.
-fn unasked(sites: &mut [SitePlan]) -> Option<Business> {
+fn unasked(sites: &mut [SitePlan]) -> Option<BusinessConfig> {
     let site = sites
         .iter_mut()
         .find(|site| sites::is_apps(site, sites::TUNNEL))?;
     let name = site.hosts.first().filter(|host| !host.contains('*'));
     let host = name.cloned()?;
     site.tunnel_business = Some(host.clone());
-    Some(Business {
+    Some(BusinessConfig {
         host,
-        ..Business::default()
+        ..BusinessConfig::default()
     })
 }
 
@@ -149,7 +149,7 @@ impl Place {
 /// Follows the callbacks of one business server, and says so if they come back to weappd.
 fn follow(
     desk: &Desk<'_>,
-    business: &Business,
+    business: &BusinessConfig,
     place: &Place,
     tunnel: &weappd_tunnel::Config,
     sites: &[SitePlan],

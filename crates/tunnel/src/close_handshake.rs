@@ -1,4 +1,4 @@
-//! The last words on a connection: say them, hear the phone's, hang up.
+//! The end of a connection: our close frame, the phone's, and the end of the stream.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::frame::{Decoder, Event};
-use crate::outbox::Outbox;
+use crate::frame::{FrameDecoder, FrameEvent};
+use crate::outbox::FrameOutbox;
 
 /// What may still come from the phone.
-pub(crate) enum Last {
+pub(crate) enum LastRead {
     /// Nothing: its close frame came first.
     Answered,
     /// Its close frame, read by this decoder, after these bytes that came already.
-    Close(Decoder, Box<[u8]>),
+    Close(FrameDecoder, Box<[u8]>),
     /// Nobody can tell: it does not keep to the framing.
     Nonsense,
 }
 
 /// Writes `out`, waits for what may still come, and ends the connection; all within `time`.
-pub(crate) async fn say(io: Upgraded, out: Outbox, last: Last, time: Duration) {
+pub(crate) async fn run(io: Upgraded, out: FrameOutbox, last: LastRead, time: Duration) {
     let mut io = TokioIo::new(io);
     // Whether the phone heard it or time was up, the connection ends here.
     let _ended: Result<std::io::Result<()>, _> = tokio::time::timeout(time, async {
@@ -29,15 +29,15 @@ pub(crate) async fn say(io: Upgraded, out: Outbox, last: Last, time: Duration) {
         }
         io.flush().await?;
         match last {
-            Last::Answered => io.shutdown().await,
-            Last::Close(decoder, held) => {
-                hear_close(&mut io, decoder, held).await?;
+            LastRead::Answered => io.shutdown().await,
+            LastRead::Close(decoder, held) => {
+                read_close(&mut io, decoder, held).await?;
                 io.shutdown().await
             }
-            Last::Nonsense => {
+            LastRead::Nonsense => {
                 // The phone sees the end at once, whatever it says or waits for.
                 io.shutdown().await?;
-                hear_end(&mut io).await
+                read_to_end(&mut io).await
             }
         }
     })
@@ -46,9 +46,9 @@ pub(crate) async fn say(io: Upgraded, out: Outbox, last: Last, time: Duration) {
 
 /// Reads until the phone closes too, or speaks no WebSocket any more. Hanging up on unread
 /// bytes would reset the connection and could take our close frame with it.
-async fn hear_close(
+async fn read_close(
     io: &mut TokioIo<Upgraded>,
-    mut decoder: Decoder,
+    mut decoder: FrameDecoder,
     held: Box<[u8]>,
 ) -> std::io::Result<()> {
     let mut buffer = held.into_vec();
@@ -58,14 +58,14 @@ async fn hear_close(
         let mut rest = &mut buffer[..count];
         while !rest.is_empty() {
             match decoder.step(rest, 1 << 20) {
-                Ok(step) if !matches!(step.event, Some(Event::Close(_))) => {
+                Ok(step) if !matches!(step.event, Some(FrameEvent::Close(_))) => {
                     let used = step.used;
                     rest = &mut rest[used..];
                 }
                 Ok(_) => return Ok(()),
                 Err(_) => {
                     io.shutdown().await?;
-                    return hear_end(io).await;
+                    return read_to_end(io).await;
                 }
             }
         }
@@ -77,7 +77,7 @@ async fn hear_close(
 }
 
 /// Reads until the phone hangs up, for the same reason.
-async fn hear_end(io: &mut TokioIo<Upgraded>) -> std::io::Result<()> {
+async fn read_to_end(io: &mut TokioIo<Upgraded>) -> std::io::Result<()> {
     let mut buffer = vec![0; 2048];
     while io.read(&mut buffer).await? > 0 {}
     Ok(())

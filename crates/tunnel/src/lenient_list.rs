@@ -8,17 +8,19 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAcce
 
 /// A JSON list, or the values of an object, without nulls.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct List<T>(pub(crate) Vec<T>);
+pub(crate) struct LenientList<T>(pub(crate) Vec<T>);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for LenientList<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Items(PhantomData)).map(Self)
+        deserializer
+            .deserialize_any(ListVisitor(PhantomData))
+            .map(Self)
     }
 }
 
-struct Items<T>(PhantomData<T>);
+struct ListVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +56,7 @@ mod tests {
 
     #[test]
     fn lists_with_holes_are_lists() {
-        let read = |text: &str| serde_json::from_str::<List<String>>(text).ok();
+        let read = |text: &str| serde_json::from_str::<LenientList<String>>(text).ok();
         for (text, items) in [
             (r#"["a","b"]"#, "ab"),
             (r#"{"0":"a","2":"b"}"#, "ab"),

@@ -1,4 +1,4 @@
-//! A callback as it is written down: its data text, its old signature, its id.
+//! A callback as it is sent: its data text, its old signature, its id.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -6,24 +6,24 @@ use weappd_base::secret::Secret;
 
 use crate::id::TunnelId;
 use crate::signature;
-use crate::tunnel::{Event, Kind};
+use crate::tunnel::{EventKind, TunnelEvent};
 
 /// A callback as it goes over the wire, the same at each try.
 #[derive(Debug)]
-pub(crate) struct Letter {
+pub(crate) struct CallbackRequest {
     pub(crate) body: Bytes,
     pub(crate) id: String,
     pub(crate) seq: u32,
     pub(crate) name: &'static str,
 }
 
-impl Letter {
+impl CallbackRequest {
     /// Writes down what happened to a tunnel.
-    pub(crate) fn write(tunnel: TunnelId, event: &Event, key: &Secret, id: String) -> Self {
+    pub(crate) fn write(tunnel: TunnelId, event: &TunnelEvent, key: &Secret, id: String) -> Self {
         let (name, content) = match &event.kind {
-            Kind::Connect => ("connect", None),
-            Kind::Message(content) => ("message", Some(&**content)),
-            Kind::Close => ("close", None),
+            EventKind::Connect => ("connect", None),
+            EventKind::Message(content) => ("message", Some(&**content)),
+            EventKind::Close => ("close", None),
         };
         let data = data_text(&tunnel.to_string(), name, content);
         Self {
@@ -37,7 +37,7 @@ impl Letter {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Data<'a> {
+struct CallbackData<'a> {
     tunnel_id: &'a str,
     r#type: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ struct Data<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
+struct CallbackEnvelope<'a> {
     data: &'a str,
     data_encode: &'a str,
     signature: &'a str,
@@ -54,7 +54,7 @@ struct Envelope<'a> {
 
 /// The data text of a callback.
 fn data_text(tunnel_id: &str, kind: &str, content: Option<&str>) -> String {
-    let data = Data {
+    let data = CallbackData {
         tunnel_id,
         r#type: kind,
         content,
@@ -65,7 +65,7 @@ fn data_text(tunnel_id: &str, kind: &str, content: Option<&str>) -> String {
 
 /// The body of a callback.
 fn envelope_text(data: &str, key: &Secret) -> String {
-    let envelope = Envelope {
+    let envelope = CallbackEnvelope {
         data,
         data_encode: "json",
         signature: &signature::sign(data, key),

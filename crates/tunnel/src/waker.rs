@@ -1,8 +1,8 @@
 //! Wakes many sockets of one edge thread with one message.
 //!
 //! Waking a task from another thread costs a lock and often a system call. A push to a
-//! thousand tunnels would pay that a thousand times; with a bell on every edge thread it
-//! pays once a thread, and the bell wakes its thread's sockets locally.
+//! thousand tunnels would pay that a thousand times; with a task on every edge thread that
+//! does the waking there, it is paid once a thread.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -12,38 +12,41 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use weappd_base::tasks::Tasks;
 
 thread_local! {
-    static HERE: RefCell<Weak<Bell>> = const { RefCell::new(Weak::new()) };
+    static CURRENT: RefCell<Weak<ThreadWaker>> = const { RefCell::new(Weak::new()) };
 }
 
-/// Wakes sockets of one thread. Ends when the last socket lets go of it.
+/// Wakes sockets of one thread. Its task ends when the last socket has dropped it.
 #[derive(Debug)]
-pub(crate) struct Bell {
+pub(crate) struct ThreadWaker {
     // Bounded by the sockets of the thread: each has at most one waker out.
-    rope: UnboundedSender<Vec<Waker>>,
+    sender: UnboundedSender<Vec<Waker>>,
 }
 
-impl Bell {
-    /// The bell of the thread this is called on, hung up in `tasks` if there is none.
-    pub(crate) fn here(tasks: &Tasks) -> Arc<Self> {
-        HERE.with_borrow_mut(|here| {
-            // A bell whose runtime ended has a closed rope.
-            if let Some(bell) = here.upgrade().filter(|bell| !bell.rope.is_closed()) {
-                return bell;
+impl ThreadWaker {
+    /// The waker of the thread this is called on; if there is none, its task starts in `tasks`.
+    pub(crate) fn current(tasks: &Tasks) -> Arc<Self> {
+        CURRENT.with_borrow_mut(|current| {
+            // Where the runtime has ended, the channel is closed.
+            if let Some(thread) = current
+                .upgrade()
+                .filter(|thread| !thread.sender.is_closed())
+            {
+                return thread;
             }
-            let (rope, mut pulls) = mpsc::unbounded_channel::<Vec<Waker>>();
+            let (sender, mut receiver) = mpsc::unbounded_channel::<Vec<Waker>>();
             tasks.spawn(async move {
-                while let Some(wakers) = pulls.recv().await {
+                while let Some(wakers) = receiver.recv().await {
                     wakers.into_iter().for_each(Waker::wake);
                 }
             });
-            let bell = Arc::new(Self { rope });
-            *here = Arc::downgrade(&bell);
-            bell
+            let thread = Arc::new(Self { sender });
+            *current = Arc::downgrade(&thread);
+            thread
         })
     }
 
-    fn ring(&self, wakers: Vec<Waker>) {
-        if let Err(unheard) = self.rope.send(wakers) {
+    fn wake(&self, wakers: Vec<Waker>) {
+        if let Err(unheard) = self.sender.send(wakers) {
             unheard.0.into_iter().for_each(Waker::wake);
         }
     }
@@ -51,32 +54,32 @@ impl Bell {
 
 /// Sockets to wake, gathered by thread.
 #[derive(Debug, Default)]
-pub(crate) struct Wakes(Vec<(Arc<Bell>, Vec<Waker>)>);
+pub(crate) struct WakeBatch(Vec<(Arc<ThreadWaker>, Vec<Waker>)>);
 
-impl Wakes {
-    /// Gathers one socket of `bell`'s thread.
-    pub(crate) fn add(&mut self, bell: &Arc<Bell>, waker: Waker) {
+impl WakeBatch {
+    /// Gathers one socket of `thread`'s thread.
+    pub(crate) fn add(&mut self, thread: &Arc<ThreadWaker>, waker: Waker) {
         match self
             .0
             .iter_mut()
-            .find(|(known, _)| Arc::ptr_eq(known, bell))
+            .find(|(known, _)| Arc::ptr_eq(known, thread))
         {
             Some((_, wakers)) => wakers.push(waker),
-            None => self.0.push((Arc::clone(bell), vec![waker])),
+            None => self.0.push((Arc::clone(thread), vec![waker])),
         }
     }
 
     /// Wakes all of them.
-    pub(crate) fn ring(&mut self) {
-        for (bell, wakers) in self.0.drain(..) {
-            bell.ring(wakers);
+    pub(crate) fn wake(&mut self) {
+        for (thread, wakers) in self.0.drain(..) {
+            thread.wake(wakers);
         }
     }
 }
 
-impl Drop for Wakes {
+impl Drop for WakeBatch {
     fn drop(&mut self) {
-        self.ring();
+        self.wake();
     }
 }
 
@@ -92,8 +95,8 @@ mod tests {
     #[tokio::test]
     async fn a_bell_wakes_its_thread_and_ends_with_its_last_holder() {
         let tasks = Tasks::new();
-        let bell = Bell::here(&tasks);
-        assert!(Arc::ptr_eq(&bell, &Bell::here(&tasks)));
+        let thread = ThreadWaker::current(&tasks);
+        assert!(Arc::ptr_eq(&thread, &ThreadWaker::current(&tasks)));
         let slot = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&slot);
         let (done, heard) = tokio::sync::oneshot::channel();
@@ -112,15 +115,15 @@ mod tests {
         while slot.lock().expect("not poisoned").is_none() {
             tokio::task::yield_now().await;
         }
-        let mut wakes = Wakes::default();
+        let mut wakes = WakeBatch::default();
         wakes.add(
-            &bell,
+            &thread,
             slot.lock().expect("not poisoned").take().expect("set"),
         );
         drop(wakes);
         heard.await.expect("woken");
-        drop(bell);
+        drop(thread);
         assert!(tasks.finish(Duration::from_mins(1)).await);
-        assert!(HERE.with_borrow(|here| here.upgrade().is_none()));
+        assert!(CURRENT.with_borrow(|current| current.upgrade().is_none()));
     }
 }
