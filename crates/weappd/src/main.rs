@@ -36,7 +36,7 @@ use std::process::ExitCode;
 
 /// Gives memory back, and keeps idle connections small (docs/decisions/0001).
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match cli::run() {
