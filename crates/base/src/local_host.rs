@@ -13,29 +13,32 @@ pub struct LocalHosts(Vec<String>);
 impl LocalHosts {
     /// Loopback and `more`, names or addresses without ports.
     pub fn new(more: &[String]) -> Self {
-        let names = more.iter().map(|name| plain(name));
+        let names = more.iter().map(|name| plain(name).to_ascii_lowercase());
         Self(names.filter(|name| !name.is_empty()).collect())
     }
 
     /// Whether a `Host`, with or without a port, is one of them.
     pub fn allow(&self, host: &str) -> bool {
         let name = plain(host);
-        match name.parse::<IpAddr>() {
-            Ok(address) if address.to_canonical().is_loopback() => true,
-            _ => name == "localhost" || self.0.contains(&name),
-        }
+        let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse().is_ok_and(is_loopback)
+            || self.0.iter().any(|ours| ours.eq_ignore_ascii_case(name))
     }
 }
 
-/// A host without brackets, port and last dot, in lower case.
-fn plain(host: &str) -> String {
+/// A host without brackets, port and last dot.
+fn plain(host: &str) -> &str {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
-        // An IPv6 address without brackets has no port.
-        None if host.parse::<IpAddr>().is_ok() => host,
-        None => host.split(':').next().unwrap_or_default(),
+        None => match host.split_once(':') {
+            // An IPv6 address without brackets has no port.
+            Some((_, rest)) if rest.contains(':') && host.parse::<IpAddr>().is_ok() => host,
+            Some((name, _)) => name,
+            None => host,
+        },
     };
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -68,12 +68,12 @@ impl Body {
     }
 
     /// A client's body.
-    pub(crate) fn upload(incoming: Incoming, terms: UploadTerms) -> (Self, Fate) {
+    pub(crate) fn upload(incoming: Incoming, terms: impl FnOnce() -> UploadTerms) -> (Self, Fate) {
         if http_body::Body::is_end_stream(&incoming) {
             return (Self::default(), Fate::default());
         }
         let fate = Fate::open();
-        let upload = Upload::new(incoming, terms, fate.clone());
+        let upload = Upload::new(incoming, terms(), fate.clone());
         (Self::of(Kind::Upload(upload)), fate)
     }
 

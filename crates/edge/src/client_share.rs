@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
@@ -17,19 +18,25 @@ const PART: u64 = 4;
 /// Enough for everybody, where the system names no limit.
 const PLENTY: u64 = 100_000;
 
-/// The requests under way of each client.
+/// The clients that are here.
 #[derive(Debug)]
 pub(crate) struct ClientShares {
     limit: usize,
-    counts: Mutex<HashMap<IpAddr, usize>>,
+    clients: Mutex<HashMap<IpAddr, Weak<ClientLoad>>>,
+}
+
+/// The requests under way of one client. Each of its connections has it at hand: a request
+/// costs no look-up.
+#[derive(Debug)]
+pub(crate) struct ClientLoad {
+    of: Arc<ClientShares>,
+    client: IpAddr,
+    under_way: AtomicUsize,
 }
 
 /// One request under way, counted until dropped.
 #[derive(Debug)]
-pub(crate) struct ClientShare {
-    of: Arc<ClientShares>,
-    client: IpAddr,
-}
+pub(crate) struct ClientShare(Arc<ClientLoad>);
 
 impl ClientShares {
     /// Of at most `limit` requests; 0 stands for a part of the descriptors this process may
@@ -46,34 +53,50 @@ impl ClientShares {
         };
         Arc::new(Self {
             limit,
-            counts: Mutex::default(),
+            clients: Mutex::default(),
         })
     }
 
-    /// Counts one more request of `client`, unless it has its share.
-    pub(crate) fn take(self: &Arc<Self>, client: IpAddr) -> Option<ClientShare> {
-        let client = subscriber(client);
-        let mut counts = self.counts.lock();
-        let count = counts.entry(client).or_default();
-        if *count >= self.limit {
-            return None;
-        }
-        *count += 1;
-        drop(counts);
-        Some(ClientShare {
-            of: Arc::clone(self),
-            client,
+    /// The load of the client at `address`.
+    pub(crate) fn of_client(self: &Arc<Self>, address: IpAddr) -> Arc<ClientLoad> {
+        let client = subscriber(address);
+        let mut clients = self.clients.lock();
+        let known = clients.get(&client).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let load = Arc::new(ClientLoad {
+                of: Arc::clone(self),
+                client,
+                under_way: AtomicUsize::new(0),
+            });
+            clients.insert(client, Arc::downgrade(&load));
+            load
         })
+    }
+}
+
+impl ClientLoad {
+    /// Counts one more request, unless this client has its share.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<ClientShare> {
+        // Counted first: two threads cannot both take the last one.
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        let share = ClientShare(Arc::clone(self));
+        (before < self.of.limit).then_some(share)
     }
 }
 
 impl Drop for ClientShare {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.of.counts.lock().entry(self.client) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for ClientLoad {
+    fn drop(&mut self) {
+        // The same client may have come again meanwhile.
+        if let Entry::Occupied(entry) = self.of.clients.lock().entry(self.client)
+            && entry.get().strong_count() == 0
+        {
+            entry.remove();
         }
     }
 }
@@ -104,21 +127,21 @@ mod tests {
             "2001:db8:0:1::1",
         ]
         .map(|text| text.parse().expect("an address"));
-        let held = [shares.take(one), shares.take(one)];
+        let take = |address| shares.of_client(address).take();
+        let held = [take(one), take(one)];
         assert!(held.iter().all(Option::is_some));
-        assert!(shares.take(one).is_none());
-        assert!(
-            shares
-                .take("::ffff:192.0.2.1".parse().expect("mapped"))
-                .is_none()
-        );
-        assert!(shares.take(other).is_some());
-        let held6 = [shares.take(v6), shares.take(near)];
-        assert!(shares.take(v6).is_none());
-        assert!(shares.take(far).is_some());
+        assert!(take(one).is_none());
+        assert!(take("::ffff:192.0.2.1".parse().expect("mapped")).is_none());
+        assert!(take(other).is_some());
+        let held6 = [take(v6), take(near)];
+        assert!(take(v6).is_none());
+        assert!(take(far).is_some());
         drop((held, held6));
-        assert!(shares.take(one).is_some());
-        assert!(shares.counts.lock().is_empty());
+        // Who was refused took nothing.
+        let again = [take(one), take(one)];
+        assert!(again.iter().all(Option::is_some));
+        drop(again);
+        assert!(shares.clients.lock().is_empty());
     }
 
     #[test]

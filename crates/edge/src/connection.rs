@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::client_share::ClientLoad;
 use crate::gate;
 use crate::listener::Arrival;
 use crate::site::Kind;
@@ -21,7 +22,7 @@ use crate::stream::{Deadlines, Stream, Wire};
 use crate::stream_tasks::StreamTasks;
 use crate::tls_stream::TlsStream;
 use crate::traffic::{Seat, Traffic};
-use crate::trust::{PeerRole, Trust};
+use crate::trust::PeerRole;
 use crate::worker::Worker;
 
 /// How long a connection without a request is waited for once the house is closing.
@@ -49,10 +50,12 @@ pub(crate) struct Visit {
     pub(crate) traffic: Arc<Traffic>,
     /// What the peer's word is believed in.
     pub(crate) role: PeerRole,
+    /// The requests under way of this client, on all its connections.
+    pub(crate) load: Arc<ClientLoad>,
 }
 
 impl Visit {
-    fn new(peer: SocketAddr, stream: &Stream, trust: &Trust) -> Self {
+    fn new(peer: SocketAddr, stream: &Stream, worker: &Worker) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let (secure, http2, sni) = match stream {
             Stream::Plain(_) => (false, false, None),
@@ -61,7 +64,8 @@ impl Visit {
         Self {
             peer,
             peer_text: text_of(peer),
-            role: trust.role(peer.ip()),
+            role: worker.trust().role(peer.ip()),
+            load: worker.clients().of_client(peer.ip()),
             secure,
             proto: if secure { "https" } else { "http" },
             http1: !http2,
@@ -71,7 +75,11 @@ impl Visit {
     }
 
     /// The same connection as another client's, who came by another scheme where one is told.
-    pub(crate) fn seen_from(&self, peer: SocketAddr, is_https: Option<bool>) -> Self {
+    pub(crate) fn seen_from(
+        &self,
+        (peer, load): (SocketAddr, Arc<ClientLoad>),
+        is_https: Option<bool>,
+    ) -> Self {
         let proto = match is_https {
             Some(true) => "https",
             Some(false) => "http",
@@ -86,6 +94,7 @@ impl Visit {
             sni: self.sni.clone(),
             traffic: Arc::clone(&self.traffic),
             role: self.role,
+            load,
         }
     }
 }
@@ -112,7 +121,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: Arrival) {
             Err(_) => return,
         },
     };
-    let visit = Arc::new(Visit::new(peer, &stream, worker.trust()));
+    let visit = Arc::new(Visit::new(peer, &stream, &worker));
     let traffic = Arc::clone(&visit.traffic);
     let deadlines = Deadlines::of(worker.config());
     let ledger = worker.ledger().cloned();

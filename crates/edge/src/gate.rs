@@ -39,7 +39,7 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let trust = worker.trust();
-    let behind = trust.look_behind(visit, request.headers());
+    let behind = trust.look_behind(visit, request.headers(), worker.clients());
     if !worker.inside() {
         trust.hint(visit, request.headers());
     }
@@ -86,7 +86,7 @@ async fn road(
 ) -> Result<Response<Body>, Refusal> {
     let (mut head, body) = request.into_parts();
     // Whoever says no from here on lets go of a body that is read to its end.
-    let (body, fate) = Body::upload(body, upload_terms(worker, visit, &head));
+    let (body, fate) = Body::upload(body, || upload_terms(worker, visit, &head));
     let mut host = screen::check(&mut head, worker.config())?;
     if let Some(behind) = behind {
         host = behind.host(&worker.house(), &mut head.headers, host);
@@ -122,7 +122,7 @@ async fn road(
     let share = if worker.inside() {
         None
     } else {
-        let share = worker.clients().take(visit.peer.ip());
+        let share = visit.load.take();
         Some(share.ok_or(Refusal::ClientBusy)?)
     };
     let ear = Ear::new(worker.tap(), worker.quiet_paths(), &head);

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use crate::client_share::ClientShare;
 
+/// A connection is young for so many requests.
+const YOUNG: u64 = 4;
+
 /// What the gate tells the wire about the connection's requests.
 #[derive(Debug)]
 pub(crate) struct Traffic {
@@ -41,6 +44,11 @@ impl Traffic {
     pub(crate) fn request_begins(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether these are the connection's first requests.
+    pub(crate) fn is_young(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) <= YOUNG
     }
 
     /// How many requests there were, if the answers to all of them were handed out.

@@ -5,12 +5,14 @@
 //! apps. Everybody else's words are dropped, and apps are told what the door sees itself.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 use weappd_base::log_limit::LogLimit;
 
 use crate::claims::{Claim, is_doubtful};
+use crate::client_share::ClientShares;
 use crate::config::Config;
 use crate::connection::Visit;
 use crate::error::Error;
@@ -75,7 +77,12 @@ impl Trust {
     }
 
     /// The request as its client made it, if its peer is believed.
-    pub(crate) fn look_behind(&self, visit: &Visit, headers: &HeaderMap) -> Option<Behind> {
+    pub(crate) fn look_behind(
+        &self,
+        visit: &Visit,
+        headers: &HeaderMap,
+        clients: &Arc<ClientShares>,
+    ) -> Option<Behind> {
         let PeerRole { proxy, gateway, .. } = visit.role;
         let named = gateway.then(|| gateway::client(headers)).flatten();
         let ours = match (proxy, gateway) {
@@ -94,14 +101,15 @@ impl Trust {
         let client = named.or(client).unwrap_or(alone);
         let is_https = is_https.filter(|_| proxy);
         Some(Behind {
-            visit: visit.seen_from(client, is_https),
+            visit: visit.seen_from((client, clients.of_client(client.ip())), is_https),
             host: host.filter(|_| proxy),
         })
     }
 
     /// Says once in a while that a proxy seems to stand in front that nobody named.
     pub(crate) fn hint(&self, visit: &Visit, headers: &HeaderMap) {
-        if !visit.role.near || !forwarded::is_told(headers) {
+        // A proxy says it from the first request on.
+        if !visit.role.near || !visit.traffic.is_young() || !forwarded::is_told(headers) {
             return;
         }
         let peer = visit.peer.ip();
