@@ -1,7 +1,7 @@
 //! Fuzzing bytes taken apart by hand: numbers as single bytes, texts up to a byte 0xFF,
 //! which no text holds. Seeds stay readable, and dictionaries keep their use.
 //!
-//! Each room's `fuzzing.rs` takes this file in by its path, so that no normal build has it.
+//! Each room's bodies take this file in by its path, so that no normal build has it.
 
 use std::path::Path;
 

@@ -6,8 +6,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::event_table::{EVENTS, FAMILIES};
-
 /// What WeChat takes for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerForm {
@@ -51,25 +49,6 @@ pub(crate) struct EventRule {
 }
 
 impl EventRule {
-    /// What is known of an event. Its name may be written in any case.
-    pub(crate) fn of(event: &str) -> Option<Self> {
-        let known = EVENTS
-            .iter()
-            .find(|rule| rule.name.eq_ignore_ascii_case(event));
-        let family = || {
-            let lower = event.to_ascii_lowercase();
-            FAMILIES
-                .iter()
-                .find_map(|(start, rule)| lower.starts_with(start).then_some(rule))
-        };
-        known.or_else(family).copied()
-    }
-
-    /// What is known of a message's kind, `event/` and the `Event`.
-    pub(crate) fn of_kind(kind: &str) -> Option<Self> {
-        Self::of(kind.strip_prefix("event/")?)
-    }
-
     /// Whether WeChat takes `success` for the deed itself: then nobody but the app may say it.
     pub(crate) fn is_deed(&self) -> bool {
         self.answer != AnswerForm::Receipt
@@ -139,6 +118,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::event_table::EVENTS;
 
     fn rule(event: &str) -> EventRule {
         EventRule::of(event).expect(event)

@@ -78,7 +78,7 @@ const WITHDRAWN: EventRule = EventRule {
 
 /// Families of events of which WeChat may add more; `transport_` are the carriers' of instant
 /// delivery.
-pub(crate) const FAMILIES: [(&str, EventRule); 3] = [
+const FAMILIES: [(&str, EventRule); 3] = [
     ("xpay_", XPAY),
     ("minigame_", GAME),
     ("transport_", DELIVERY),
@@ -373,3 +373,24 @@ const APPLE_CONTRACT: &[AnyOf] = &[
         "AppleSubscriptionInfo.RenewalDate",
     ],
 ];
+
+impl EventRule {
+    /// What is known of an event. Its name may be written in any case.
+    pub(crate) fn of(event: &str) -> Option<Self> {
+        let known = EVENTS
+            .iter()
+            .find(|rule| rule.name.eq_ignore_ascii_case(event));
+        let family = || {
+            let lower = event.to_ascii_lowercase();
+            FAMILIES
+                .iter()
+                .find_map(|(start, rule)| lower.starts_with(start).then_some(rule))
+        };
+        known.or_else(family).copied()
+    }
+
+    /// What is known of a message's kind, `event/` and the `Event`.
+    pub(crate) fn of_kind(kind: &str) -> Option<Self> {
+        Self::of(kind.strip_prefix("event/")?)
+    }
+}

@@ -12,7 +12,7 @@
 //! - [`config`]: the `[gateway]` section. [`gateway`]: what the rest of weappd calls. [`http`]: its
 //!   faces.
 //! - Out: `proxy` makes a call, `calls` one of weappd's own; `allow` says which; `query`
-//!   adds the token; `body` streams, `spool` keeps and `headers` sorts; `sealed` encrypts and signs it where
+//!   adds the token; `body` streams, `spool` keeps and `headers` sorts; `sealed_call` encrypts and signs it where
 //!   a mini program wants that; `proxy_error` is weappd's own refusal; `api_client` connects to
 //!   WeChat.
 //! - `centre` keeps one token for all, `token` asks for it; `token_cluster` is what several
@@ -43,6 +43,7 @@ pub mod error;
 mod event_rule;
 mod event_table;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/rooms/gateway.rs"]
 pub mod fuzzing;
 pub mod gateway;
 mod headers;
@@ -56,8 +57,10 @@ mod proxy_error;
 mod push;
 mod query;
 mod queue;
+mod queue_file;
 mod replies;
 mod sealed;
+mod sealed_call;
 mod spool;
 mod tap;
 #[cfg(test)]

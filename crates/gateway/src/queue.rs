@@ -4,12 +4,10 @@
 //! we have is on the disk. One writer; what arrives while a transaction is on its way to
 //! the disk shares the next one.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use weappd_base::file_place::FilePlace;
@@ -20,28 +18,17 @@ use crate::message_records::{
     DEAD, DUE, DeadLetter, DeliveryOutcome, DueMessage, HastenScope, InboxStatus, NewMessage,
     PruneLimits, PutOutcome, ReplayScope,
 };
+use crate::queue_file::{BUSY_TIMEOUT, count, create, migrate, options};
 use crate::writer::{JobReply, QueueJob, QueueWriter};
 
-/// The schema, one file a version; the file's `user_version` tells how many it has.
-const MIGRATIONS: [&str; 2] = [
-    include_str!("../schema/0001_messages.sql"),
-    include_str!("../schema/0002_answers.sql"),
-];
-/// "WEIN": marks the file as weappd's inbox.
-const APPLICATION_ID: i64 = 0x5745_494E;
 /// How many writes may wait for the writer before pushes wait too.
 const QUEUE: usize = 1024;
-/// How long another process may hold the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-
 const NEXT_DUE: &str = "SELECT min(due) FROM messages WHERE state = 0 AND due > ?1";
 const STATUS: &str = "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0), \
     coalesce(sum(state = 0 AND tries > 0), 0), min(CASE WHEN state = 0 THEN came END) \
     FROM messages WHERE state IN (0, 2)";
 const LAST_WHY: &str = "SELECT why FROM messages WHERE state = 0 AND why IS NOT NULL \
     ORDER BY seq LIMIT 1";
-const COUNT: &str = "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0) FROM messages \
-    WHERE state IN (0, 2)";
 
 /// The handle: readers, and the way to the writer.
 #[derive(Clone)]
@@ -203,72 +190,10 @@ impl MessageQueue {
     }
 }
 
-/// How many messages wait, and how many were given up.
-pub(crate) async fn count(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
-    sqlx::query_as(COUNT).fetch_one(conn).await
-}
-
-/// How every connection is opened: a COMMIT returns when it is on the disk.
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
-}
-
-/// Makes the file, if it is not there, readable for nobody else: people's words stand in it.
-fn create(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-}
-
-/// Brings the file to the newest schema; false if it is not ours, or of a newer weappd.
-async fn migrate(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query("PRAGMA journal_mode = WAL")
-        .execute(&mut *conn)
-        .await?;
-    let mut change = conn.begin_with("BEGIN IMMEDIATE").await?;
-    let number = |name: &'static str| sqlx::query_scalar::<_, i64>(name);
-    let id = number("PRAGMA application_id")
-        .fetch_one(&mut *change)
-        .await?;
-    let version = number("PRAGMA user_version")
-        .fetch_one(&mut *change)
-        .await?;
-    let tables = number("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *change)
-        .await?;
-    let is_fresh = id == 0 && version == 0 && tables == 0;
-    let done = usize::try_from(version).unwrap_or(usize::MAX);
-    if !(is_fresh || id == APPLICATION_ID) || done > MIGRATIONS.len() {
-        return Ok(false);
-    }
-    for schema in MIGRATIONS.iter().skip(done) {
-        sqlx::raw_sql(*schema).execute(&mut *change).await?;
-    }
-    let stamp = format!(
-        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {};",
-        MIGRATIONS.len()
-    );
-    // Two numbers of ours and no word of anybody's.
-    sqlx::raw_sql(sqlx::AssertSqlSafe(stamp))
-        .execute(&mut *change)
-        .await?;
-    change.commit().await?;
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue_file::{APPLICATION_ID, MIGRATIONS};
 
     fn message(n: i64, openid: &str) -> NewMessage {
         NewMessage {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::message_records::{
     DeliveryOutcome, HastenScope, NewMessage, PruneLimits, PutOutcome, ReplayScope,
 };
-use crate::queue::count;
+use crate::queue_file::count;
 
 /// How many jobs share one transaction at most.
 const MAX_BATCH: usize = 512;

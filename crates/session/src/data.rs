@@ -7,25 +7,20 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
-use weappd_wechat::{CallError, lenient_json, open_data};
+use weappd_wechat::{lenient_json, open_data};
 
-use crate::data_kind::DataKind;
 use crate::decryption::{DataRequirement, SealedText, UserOpenData};
-use crate::error::{Error, UNOPENED};
-use crate::http::body;
-use crate::key::KeyOwner;
+use crate::error::Error;
+use crate::key_owner::KeyOwner;
 use crate::limits::DataSender;
+use crate::open_data_error::OpenDataError;
+use crate::profile::ProfileUpdate;
 use crate::session::{CachedSession, name_user};
 use crate::sessions::SessionService;
 use crate::store::writes::NewProfile;
 
-/// The longest nickname, in characters: WeChat allows 32.
-const MAX_NICK: usize = 64;
-/// The longest picture address, in bytes.
-const MAX_AVATAR: usize = 1024;
 /// Fields that only WeChat may tell, over encrypted data or the login.
 const NOT_THEIRS: [&str; 5] = [
     "openId",
@@ -34,169 +29,6 @@ const NOT_THEIRS: [&str; 5] = [
     "phoneNumber",
     "purePhoneNumber",
 ];
-
-/// Why what a phone brought is not taken.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenDataError {
-    #[error("{0}")]
-    Input(&'static str),
-    /// The user has no session key that this weappd can read.
-    #[error("no session key of this user is kept: log in again")]
-    NoKey,
-    /// WeChat has another session key by now, or encrypted with one it gave to nobody here.
-    #[error(
-        "WeChat no longer uses the session keys kept of this user: log in again, then ask the phone for the data anew"
-    )]
-    KeyGone,
-    /// One word for whatever is wrong with encrypted data.
-    #[error("{UNOPENED}")]
-    Unopened,
-    /// It is not even encoded as it must be.
-    #[error("{0}")]
-    Encoding(Arc<weappd_wechat::Error>),
-    /// A number that was proven better is kept.
-    #[error(
-        "the user's number was proven by a code: prove another one by a code too, or DELETE it first"
-    )]
-    ProvenByCode,
-    #[error("the data is of the kind {found}, not {wanted}")]
-    Kind { found: DataKind, wanted: DataKind },
-    #[error("the data is older than the configuration allows")]
-    Stale,
-    #[error("the signature does not fit: rawData is not WeChat's, or of an older login")]
-    Unsigned,
-    /// WeChat does not take the code.
-    #[error(
-        "WeChat does not take the code: it was used, is older than 5 minutes, or is not of the phone-number button"
-    )]
-    BadCode { errcode: i64 },
-    #[error("the code is of another user or another mini program")]
-    ForeignCode { errcode: i64 },
-    #[error("too many calls for this user, try again in {retry_secs} s")]
-    TooMany { retry_secs: u64 },
-    #[error("too much data of this user did not open: nothing is opened for {retry_secs} s")]
-    TooManyFailures { retry_secs: u64 },
-    #[error("this weappd has no access_token to ask WeChat with")]
-    NoCalls,
-    #[error(transparent)]
-    Call(CallError),
-    #[error(transparent)]
-    Internal(Error),
-}
-
-impl From<Error> for OpenDataError {
-    fn from(err: Error) -> Self {
-        match err {
-            Error::Call(err) => Self::Call(err),
-            Error::TooManyLogins { retry_secs } => Self::TooMany { retry_secs },
-            Error::TooManyFailures { retry_secs } => Self::TooManyFailures { retry_secs },
-            Error::Unopened => Self::Unopened,
-            Error::Encoding(err) => Self::Encoding(err),
-            err => Self::Internal(err),
-        }
-    }
-}
-
-impl OpenDataError {
-    /// The same where WeChat's numbers speak of a code.
-    pub(crate) fn of_code(self) -> Self {
-        match self {
-            Self::Call(CallError::Refused { errcode, .. }) if is_bad_code(errcode) => {
-                Self::BadCode { errcode }
-            }
-            Self::Call(CallError::Refused { errcode, .. }) if is_foreign(errcode) => {
-                Self::ForeignCode { errcode }
-            }
-            other => other,
-        }
-    }
-
-    /// WeChat's number, if it gave one.
-    pub(crate) fn errcode(&self) -> Option<i64> {
-        match self {
-            Self::BadCode { errcode }
-            | Self::ForeignCode { errcode }
-            | Self::Call(CallError::Refused { errcode, .. }) => Some(*errcode),
-            _ => None,
-        }
-    }
-}
-
-/// Invalid, used, missing.
-fn is_bad_code(errcode: i64) -> bool {
-    matches!(errcode, 40029 | 40163 | 41008)
-}
-
-/// The wrong openid, the wrong mini program.
-fn is_foreign(errcode: i64) -> bool {
-    matches!(errcode, 40003 | 40013 | 43104)
-}
-
-/// What the phone says of its user.
-#[derive(Debug)]
-pub(crate) enum ProfileUpdate {
-    /// What the user typed and chose.
-    Chosen(Map<String, Value>),
-    /// What `wx.getUserInfo` gave, with its signature.
-    Signed { raw_data: String, signature: String },
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ProfileBody {
-    nick_name: Option<String>,
-    avatar_url: Option<String>,
-    raw_data: Option<String>,
-    signature: Option<String>,
-}
-
-impl ProfileUpdate {
-    /// Reads `{"nickName"?, "avatarUrl"?}` or `{"rawData", "signature"}`.
-    pub(crate) fn read(text: &[u8]) -> Result<Self, OpenDataError> {
-        let body: ProfileBody = body::object(text).map_err(|_| {
-            OpenDataError::Input(
-                "the body must be a JSON object: {\"nickName\"?, \"avatarUrl\"?} or {\"rawData\", \"signature\"}",
-            )
-        })?;
-        let mut fields = Map::new();
-        if let Some(nick) = body.nick_name {
-            let whole = !nick.trim().is_empty() && !nick.chars().any(char::is_control);
-            if !whole || nick.chars().count() > MAX_NICK {
-                return Err(OpenDataError::Input(
-                    "nickName must be 1 to 64 characters of text",
-                ));
-            }
-            fields.insert("nickName".to_owned(), nick.into());
-        }
-        if let Some(avatar) = body.avatar_url {
-            if !is_picture(&avatar) {
-                return Err(OpenDataError::Input(
-                    "avatarUrl must be an https address, or the path of an uploaded file",
-                ));
-            }
-            fields.insert("avatarUrl".to_owned(), avatar.into());
-        }
-        match (body.raw_data, body.signature, fields.is_empty()) {
-            (Some(raw_data), Some(signature), true) => Ok(Self::Signed {
-                raw_data,
-                signature,
-            }),
-            (None, None, false) => Ok(Self::Chosen(fields)),
-            _ => Err(OpenDataError::Input(
-                "bring nickName or avatarUrl, or else rawData with its signature",
-            )),
-        }
-    }
-}
-
-/// An address that other users' phones may load: nothing that runs. A browser takes a
-/// backslash for a slash, and two of those at the start for another host.
-pub(crate) fn is_picture(url: &str) -> bool {
-    let place = url.starts_with("https://")
-        || url.starts_with("http://")
-        || url.starts_with('/') && !url.starts_with("//");
-    place && url.len() <= MAX_AVATAR && url.bytes().all(|c| c.is_ascii_graphic() && c != b'\\')
-}
 
 impl SessionService {
     /// The keys WeChat gave at the user's last logins, the newest first.

@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::data::is_picture;
+use crate::picture_url::is_picture;
 
 /// The longest name of a field, in bytes.
 const MAX_NAME: usize = 64;

@@ -7,6 +7,7 @@ pub(crate) mod body;
 mod control;
 mod data;
 mod key;
+mod login_site;
 mod phone;
 mod public;
 mod require;

@@ -12,30 +12,14 @@ use weappd_base::secret::Secret;
 use weappd_wechat::{Call, CallError, Calls, open_data};
 
 use crate::client_fingerprint::ClientFingerprint;
-use crate::data::OpenDataError;
 use crate::error::Error;
 use crate::flight::CodeExchange;
 use crate::identity::UserIdentity;
+use crate::key_owner::KeyOwner;
+use crate::open_data_error::OpenDataError;
 use crate::session::CachedSession;
 use crate::sessions::SessionService;
 use crate::store::writes::NewKey;
-
-/// A user whose session keys are meant.
-#[derive(Clone)]
-pub(crate) struct KeyOwner {
-    /// The user's row.
-    pub(crate) user: i64,
-    pub(crate) who: Arc<UserIdentity>,
-}
-
-impl KeyOwner {
-    pub(crate) fn of(session: &CachedSession) -> Self {
-        Self {
-            user: session.user,
-            who: Arc::clone(&session.identity),
-        }
-    }
-}
 
 /// How long a session key is: 16 bytes in base64.
 const KEY_LEN: usize = 24;

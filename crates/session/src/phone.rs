@@ -17,12 +17,12 @@ use weappd_base::secret::Secret;
 use weappd_wechat::{Call, CallError, Calls, open_data};
 
 use crate::client_fingerprint::ClientFingerprint;
-use crate::data::OpenDataError;
 use crate::data_kind::{DataKind, is_phone};
 use crate::decryption::SealedText;
 use crate::error::Error;
 use crate::flight::CodeExchange;
 use crate::identity::UserIdentity;
+use crate::open_data_error::OpenDataError;
 use crate::session::CachedSession;
 use crate::sessions::SessionService;
 use crate::store::writes::NewPhone;

@@ -3,88 +3,15 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::request::Parts;
-use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
-use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::data::{OpenDataError, ProfileUpdate};
 use crate::error::Error;
-use crate::identity::UserIdentity;
+use crate::open_data_error::OpenDataError;
+use crate::picture_store::PictureStore;
+use crate::profile::ProfileUpdate;
 use crate::session::CachedSession;
 use crate::sessions::SessionService;
-
-/// Where users' pictures are kept; weappd hands it in.
-pub trait PictureStore: Send + Sync {
-    /// Keeps the one picture of a form (`multipart/form-data`), and gives the address that
-    /// phones fetch it from.
-    fn keep<'a>(
-        &'a self,
-        whose: &'a UserIdentity,
-        parts: &'a Parts,
-        body: Body,
-    ) -> BoxFuture<'a, Result<String, PictureError>>;
-
-    /// Removes the picture at `url` if it was kept for this user. Any other stays.
-    fn remove<'a>(&'a self, whose: &'a UserIdentity, url: &'a str) -> BoxFuture<'a, ()>;
-
-    /// Removes what else was kept for this user and nobody shows any more, but for the
-    /// picture at `shown` and those that came just now.
-    fn tidy<'a>(&'a self, whose: &'a UserIdentity, shown: Option<&'a str>) -> BoxFuture<'a, ()>;
-}
-
-/// How many users change their profiles at once without waiting for each other.
-const LANES: usize = 64;
-
-/// One change of a user's profile after the other: each begins with what the one before
-/// left, so that none is lost, and of two pictures one goes.
-pub(crate) struct ProfileLocks([Arc<Mutex<()>>; LANES]);
-
-impl Default for ProfileLocks {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Arc::default()))
-    }
-}
-
-impl ProfileLocks {
-    pub(crate) async fn take(&self, user: i64) -> Option<OwnedMutexGuard<()>> {
-        // The low bits of the user's number, which grows by one.
-        let lane = usize::from(user.to_le_bytes()[0]) % LANES;
-        let lane = self.0.get(lane)?;
-        Some(Arc::clone(lane).lock_owned().await)
-    }
-}
-
-/// Why a picture is not kept.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PictureError {
-    /// It is larger than this many bytes.
-    #[error("the picture is larger than {limit} bytes")]
-    TooLarge {
-        /// The configured limit.
-        limit: u64,
-    },
-    /// The first bytes are of no picture, or of none that is taken.
-    #[error("the file is no picture of a type that is taken ({found})")]
-    NotOne {
-        /// What it is.
-        found: String,
-    },
-    /// The request is not a form with one file.
-    #[error("{0}")]
-    Form(String),
-    /// The body sent nothing for too long.
-    #[error("the picture did not arrive in time")]
-    TooSlow,
-    /// No space is left.
-    #[error("the server has no space left for pictures")]
-    Full,
-    /// It could not be written; whoever keeps pictures has logged why.
-    #[error("the picture could not be kept, try again")]
-    Internal,
-}
 
 impl SessionService {
     /// Where pictures are kept from now on, for changes of a profile that leave one behind.

@@ -21,7 +21,8 @@ use crate::error::Error;
 use crate::flight::CodeFlights;
 use crate::limits::LoginLimits;
 use crate::mini_apps::MiniApps;
-use crate::picture::{PictureStore, ProfileLocks};
+use crate::picture_store::PictureStore;
+use crate::profile_locks::ProfileLocks;
 use crate::store::{SessionStore, StoreParts};
 use crate::visits::PendingVisits;
 

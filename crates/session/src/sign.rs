@@ -13,7 +13,7 @@ use weappd_wechat::open_data;
 
 use crate::error::Error;
 use crate::identity::UserIdentity;
-use crate::key::KeyOwner;
+use crate::key_owner::KeyOwner;
 use crate::sessions::SessionService;
 
 /// A text, signed.

@@ -8,13 +8,13 @@ use serde_json::value::RawValue;
 use weappd_base::error_body::ErrorBody;
 use weappd_wechat::CallError;
 
-use crate::data::OpenDataError;
 use crate::data_kind::DataKind;
 use crate::dialect::LoginFailure;
 use crate::identity::{AuthError, UserIdentity};
 use crate::login::{EncryptedProfile, SignedProfile};
+use crate::open_data_error::OpenDataError;
 use crate::phone::{PhoneProof, VerifiedPhone};
-use crate::picture::PictureError;
+use crate::picture_store::PictureError;
 use crate::session::CachedSession;
 
 /// The body of `POST /weapp/session`.

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use crate::dialect::native;
 use crate::http::answer::{json, log_denied};
-use crate::http::public::LoginSite;
+use crate::http::login_site::LoginSite;
 use crate::identity::AuthError;
-use crate::picture::{PictureError, PictureStore};
+use crate::picture_store::{PictureError, PictureStore};
 use crate::sessions::SessionService;
 use crate::tap::{self, TapArrow};
 use weappd_base::causes::chain;

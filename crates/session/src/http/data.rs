@@ -8,13 +8,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 
-use crate::data::{OpenDataError, ProfileUpdate};
 use crate::decryption::SealedText;
 use crate::dialect::native;
 use crate::http::answer::{json, log_denied};
 use crate::http::body;
-use crate::http::public::{LoginSite, body_failed};
+use crate::http::login_site::{LoginSite, body_failed};
 use crate::login::ClientInfo;
+use crate::open_data_error::OpenDataError;
+use crate::profile::ProfileUpdate;
 use crate::session::CachedSession;
 use crate::tap::{self, TapArrow};
 use weappd_base::causes::chain;

@@ -5,11 +5,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
-use crate::data::OpenDataError;
 use crate::http::answer;
 use crate::http::data::{entered, refused};
-use crate::http::public::LoginSite;
-use crate::key::KeyOwner;
+use crate::http::login_site::LoginSite;
+use crate::key_owner::KeyOwner;
+use crate::open_data_error::OpenDataError;
 use crate::session::CachedSession;
 use crate::tap::TapArrow;
 

@@ -8,7 +8,7 @@ use crate::dialect::native;
 use crate::http::answer::json;
 use crate::http::body;
 use crate::http::data::{entered, refused};
-use crate::http::public::LoginSite;
+use crate::http::login_site::LoginSite;
 use crate::login::ClientInfo;
 use crate::tap::{self, TapArrow};
 

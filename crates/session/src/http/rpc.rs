@@ -17,7 +17,7 @@ use crate::decryption::{DataRequirement, SealedText};
 use crate::dialect::rpc::{self, RpcCall, RpcError};
 use crate::http::answer::{log_denied, ok};
 use crate::http::body::{self, BodyError};
-use crate::http::public::log_failed;
+use crate::http::login_site::log_failed;
 use crate::identity::AuthError;
 use crate::limits::DataSender;
 use crate::login::{ClientInfo, EncryptedProfile, LoginRequest};

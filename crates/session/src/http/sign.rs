@@ -19,9 +19,9 @@ use weappd_base::error_body::ErrorBody;
 use crate::dialect::native;
 use crate::http::answer::{self, log_denied};
 use crate::http::body;
-use crate::http::public::body_failed;
+use crate::http::login_site::body_failed;
 use crate::identity::AuthError;
-use crate::key::KeyOwner;
+use crate::key_owner::KeyOwner;
 use crate::sessions::SessionService;
 use crate::tap::{self, TapArrow};
 

@@ -7,10 +7,8 @@
 //! tencentyun/wafer-session-server (`db.sql`) and `wafer-node-sdk` 1.4.5
 //! (`tools/cAuth.sql`).
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
 pub(crate) mod tables;
-mod user_info;
+pub(crate) mod user_info;
 mod write;
 mod zone;
 

@@ -8,7 +8,9 @@
     reason = "a target fails by panicking, and takes numbers as they come"
 )]
 
-#[path = "../../../fuzz/feed.rs"]
+#[path = "session/columns.rs"]
+mod columns;
+#[path = "../feed.rs"]
 mod feed;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -16,14 +18,13 @@ use serde_json::{Map, Value, json};
 use weappd_base::json::object;
 
 use crate::config::Config;
-use crate::data::ProfileUpdate;
 use crate::dialect::native::{DecryptBody, LoginBody, PhoneBody};
 use crate::dialect::rpc::{self, RpcCall};
 use crate::login_app::{MiniAppReferer, meant};
+use crate::profile::ProfileUpdate;
 use crate::session::CachedSession;
 use crate::session_lifetime::SessionLifetime;
 use crate::skey::{PresentedSkey, SkeyHash};
-use crate::store::cauth::fuzzing as columns;
 use crate::store::records::SessionRow;
 use crate::tap;
 use feed::Feed;

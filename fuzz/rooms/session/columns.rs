@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::fuzzing::has_fraction;
+use super::has_fraction;
 use crate::store::cauth::tables::CauthTables;
 use crate::store::cauth::user_info;
 
