@@ -13,6 +13,7 @@
 //! - [`json`]: bodies that must be objects.
 //! - [`local_host`]: the names by which programs call listeners of this machine.
 //! - [`log_limit`]: log lines that anybody can cause.
+//! - [`metrics`]: what is counted, and how a room takes part.
 //! - [`secret`]: values that must not reach a log, an error or a client.
 //! - [`small_file`]: files that a setting names, read up to a size.
 //! - [`tap`]: what went over the wire, for the sequence diagram of `weappd dev`.
@@ -30,6 +31,7 @@ pub mod file_place;
 pub mod json;
 pub mod local_host;
 pub mod log_limit;
+pub mod metrics;
 pub mod random;
 pub mod secret;
 pub mod small_file;
