@@ -31,8 +31,8 @@ use crate::journal::{MARKER, RunJournal};
 use crate::process::ChildProcess;
 use crate::restart::{self, RestartDecision, RestartHistory};
 use crate::search::PortHabit;
-use crate::spawner::{PortChoice, StartPlan, StartedProcess};
 use crate::spool::LogSource;
+use crate::start_plan::{PortChoice, StartPlan, StartedProcess};
 
 /// One instance.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
 //! - `supervisor`: the head, [`AppSupervisor`]; `instance`: one instance, as a task; `context`: what
 //!   they share; `restart`:
 //!   when to start again, a pure function; `app`: what is known of an app.
-//! - `spawner`: the thread that starts processes; `launch`: what ties a child's life to
+//! - `spawner`: the thread that starts processes, `start_plan` what it is told; `launch`: what ties a child's life to
 //!   weappd's; `process`: one child and its group; `journal` and `procfs`: finding and
 //!   ending what a killed weappd left.
 //! - `ready`: whether a child is ready; `search` and `listening`: what is known of one that is
@@ -30,6 +30,7 @@ mod context;
 mod environment;
 mod error;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/rooms/apps.rs"]
 pub mod fuzzing;
 pub mod http;
 mod instance;
@@ -45,6 +46,7 @@ mod restart;
 mod search;
 mod spawner;
 mod spool;
+mod start_plan;
 mod supervisor;
 #[cfg(test)]
 mod tests;

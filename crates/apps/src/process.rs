@@ -19,7 +19,7 @@ use weappd_base::tasks::{Stop, Work};
 use crate::app::ExitReason;
 use crate::config::StopSignal;
 use crate::procfs::{self, ProcessIdentity};
-use crate::spawner::StartedProcess;
+use crate::start_plan::StartedProcess;
 
 /// How long a killed process may take to vanish: it may hang in the kernel.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);

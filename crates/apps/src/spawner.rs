@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::{fs, thread};
 
@@ -21,35 +21,9 @@ use crate::error::{Error, StartError};
 use crate::journal::RunJournal;
 use crate::launch;
 use crate::placeholder;
+use crate::process::ChildProcess;
 use crate::procfs::{self, ProcessIdentity};
-
-/// What to start.
-#[derive(Debug)]
-pub(crate) struct StartPlan {
-    pub(crate) app: String,
-    pub(crate) words: Arc<[String]>,
-    pub(crate) dir: PathBuf,
-    /// All of the environment but `PORT`.
-    pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) port: PortChoice,
-    pub(crate) marker: String,
-}
-
-/// The port a process gets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum PortChoice {
-    None,
-    Free,
-    Fixed(u16),
-}
-
-/// What was started.
-#[derive(Debug)]
-pub(crate) struct StartedProcess {
-    pub(crate) child: Child,
-    pub(crate) identity: ProcessIdentity,
-    pub(crate) port: Option<u16>,
-}
+use crate::start_plan::{PortChoice, StartPlan, StartedProcess};
 
 type StartJob = (
     StartPlan,
@@ -78,7 +52,7 @@ impl ProcessSpawner {
             .spawn(move || {
                 for (plan, answer) in todo {
                     if let Err(Ok(unwanted)) = answer.send(spawner.start(&plan)) {
-                        drop(crate::process::ChildProcess::adopt(unwanted));
+                        drop(ChildProcess::adopt(unwanted));
                     }
                 }
             })

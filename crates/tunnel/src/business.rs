@@ -15,7 +15,7 @@ use crate::config::{Config, OwnSites};
 use crate::error::Error;
 use crate::retry::{LossLog, RetryGate};
 use crate::signature;
-use crate::tunnels::BusinessStats;
+use crate::stats::BusinessStats;
 
 /// Most receive URLs remembered per business; further ones work but share no memory.
 const MAX_ROUTES: usize = 64;

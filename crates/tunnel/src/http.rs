@@ -27,7 +27,8 @@ use crate::lenient_list::LenientList;
 use crate::push::{self, MissedTunnels, PushError, PushPacket};
 use crate::signature;
 use crate::socket::SocketTask;
-use crate::tunnels::{IssuedTunnel, TunnelServer, WS_PATH};
+use crate::stats::IssuedTunnel;
+use crate::tunnels::{TunnelServer, WS_PATH};
 
 /// What business servers call. Never for the public.
 pub fn internal_router(tunnels: TunnelServer) -> Router {

@@ -19,7 +19,7 @@
 //! - `business`: who may use tunnels, and where its callbacks may go.
 //! - `tunnel`: one tunnel's state, under one short lock; `outbox`: what waits for its phone.
 //! - `hub`: all tunnels, found by what their id says.
-//! - [`TunnelServer`]: the room's head.
+//! - [`TunnelServer`]: the room's head; `start`: how it begins; `stats`: what it tells of itself.
 //!
 //! What happens:
 //! - [`http`]: requests come in. `push`: a packet goes to many. `waker`: many sockets of one
@@ -50,6 +50,7 @@ mod config;
 mod error;
 mod frame;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/rooms/tunnel.rs"]
 pub mod fuzzing;
 mod handshake;
 pub mod http;
@@ -64,6 +65,8 @@ mod push;
 mod retry;
 mod signature;
 mod socket;
+mod start;
+mod stats;
 mod tunnel;
 mod tunnels;
 mod waker;
@@ -77,6 +80,5 @@ mod world;
 
 pub use config::{BusinessConfig, Config, OwnSites, TunnelProblem};
 pub use error::Error;
-pub use tunnels::{
-    BusinessStats, IssuedTunnel, TunnelServer, TunnelServerParts, TunnelStats, TunnelView, WS_PATH,
-};
+pub use stats::{BusinessStats, IssuedTunnel, TunnelStats, TunnelView};
+pub use tunnels::{TunnelServer, TunnelServerParts, WS_PATH};

@@ -8,8 +8,9 @@
     reason = "a target fails by panicking, and takes numbers as they come"
 )]
 
-#[path = "../../../fuzz/feed.rs"]
+#[path = "../feed.rs"]
 mod feed;
+#[path = "tunnel/frames.rs"]
 mod frames;
 
 use axum::Router;
