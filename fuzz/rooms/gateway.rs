@@ -15,8 +15,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use weappd_base::secret::Secret;
 use weappd_wechat::CallError;
-use weappd_wechat::envelope::Format;
-use weappd_wechat::message::{self, Mailbox, MessageKey};
+use weappd_wechat::envelope::BodyFormat;
+use weappd_wechat::message::{self, MessageCodec, MessageKey};
 
 use crate::calls;
 use crate::proxy_error::ProxyError;
@@ -37,7 +37,7 @@ pub fn run(name: &str, data: &[u8]) {
 
 const TOKEN: &str = "a message token";
 
-fn reader_of(appid: &str, mailbox: Option<Mailbox>) -> PushReader {
+fn reader_of(appid: &str, mailbox: Option<MessageCodec>) -> PushReader {
     PushReader {
         appid: appid.to_owned(),
         token: Secret::new(TOKEN),
@@ -48,7 +48,7 @@ fn reader_of(appid: &str, mailbox: Option<Mailbox>) -> PushReader {
 }
 
 fn safe_reader() -> PushReader {
-    let mailbox = Mailbox {
+    let mailbox = MessageCodec {
         appid: "wx2".to_owned(),
         token: Secret::new(TOKEN),
         key: MessageKey::parse(&Secret::new("K".repeat(43))).expect("a key"),
@@ -81,8 +81,8 @@ fn push(data: &[u8]) {
     match feed.below(6) {
         0 => plain(&feed.text(), &feed.text()),
         1 => both_ways(&feed.text()),
-        2 => sealed(Format::Json, &mut feed),
-        3 => sealed(Format::Xml, &mut feed),
+        2 => sealed(BodyFormat::Json, &mut feed),
+        3 => sealed(BodyFormat::Xml, &mut feed),
         4 => forged(&mut feed),
         _ => wild(&feed.text()),
     }
@@ -110,7 +110,7 @@ fn plain(nonce: &str, body: &str) {
     };
     assert_eq!(push.appid, "wx1");
     let told: Map<String, Value> = serde_json::from_str(&push.body).expect("an object");
-    assert!(!told.contains_key("Encrypt") || push.format == Format::Json);
+    assert!(!told.contains_key("Encrypt") || push.format == BodyFormat::Json);
     let from = told.get("FromUserName").and_then(Value::as_str);
     if let Some(from) = from.filter(|_| push.rule.is_none()) {
         assert_eq!(push.openid.as_deref().unwrap_or_default(), from);
@@ -192,7 +192,7 @@ fn both_ways(text: &str) {
 }
 
 /// Safe mode: a sealed message is read as if it had come plain, and only as sealed.
-fn sealed(format: Format, feed: &mut Feed<'_>) {
+fn sealed(format: BodyFormat, feed: &mut Feed<'_>) {
     let (nonce, inner, given) = (feed.text(), feed.text(), feed.text());
     let reader = safe_reader();
     let mailbox = reader.mailbox.clone().expect("it has one");

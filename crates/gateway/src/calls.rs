@@ -10,7 +10,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 use tokio::time::Instant;
-use weappd_wechat::{Call, CallError, Calls};
+use weappd_wechat::{CallError, WechatCall, WechatCalls};
 
 use crate::gateway::{GatewayService, Shared};
 use crate::proxy_error::ProxyError;
@@ -38,15 +38,19 @@ impl From<ProxyError> for CallError {
     }
 }
 
-impl Calls for GatewayService {
+impl WechatCalls for GatewayService {
     /// `gateway.allow` is for apps and does not bind weappd's own calls.
-    fn call<'a>(&'a self, appid: &'a str, call: Call) -> BoxFuture<'a, Result<Value, CallError>> {
+    fn call<'a>(
+        &'a self,
+        appid: &'a str,
+        call: WechatCall,
+    ) -> BoxFuture<'a, Result<Value, CallError>> {
         Box::pin(self.make(appid, call))
     }
 }
 
 impl GatewayService {
-    async fn make(&self, appid: &str, call: Call) -> Result<Value, CallError> {
+    async fn make(&self, appid: &str, call: WechatCall) -> Result<Value, CallError> {
         let shared = self.shared();
         // Also where WeChat would not be asked for a token.
         shared.centre(Some(appid))?;
@@ -83,7 +87,7 @@ async fn collect(
     Ok(told?.to_bytes())
 }
 
-fn request(appid: &str, call: Call) -> Option<Request<Body>> {
+fn request(appid: &str, call: WechatCall) -> Option<Request<Body>> {
     // Either would cut off what is appended.
     if call.path.contains(['?', '#']) {
         return None;
@@ -151,7 +155,7 @@ mod tests {
     #[test]
     fn no_path_cuts_the_mini_program_off() {
         for path in ["/wxa/x?a=1", "/wxa/x#", "/wxa/x y", ""] {
-            let call = Call {
+            let call = WechatCall {
                 method: Method::GET,
                 path: path.to_owned(),
                 query: Vec::new(),
@@ -171,7 +175,7 @@ mod tests {
         fn a_call_says_what_it_means_and_for_whom(
             pairs in prop::collection::vec((".{1,8}", ".{0,12}"), 0..4),
         ) {
-            let call = Call {
+            let call = WechatCall {
                 method: Method::POST,
                 path: "/wxa/x".to_owned(),
                 query: pairs.clone(),

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use weappd_base::clock::Clock;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Tasks, Work};
-use weappd_wechat::{Credential, errcode};
+use weappd_wechat::{AppCredential, errcode};
 
 use crate::api_client::ApiClient;
 use crate::config::TokenMode;
@@ -61,7 +61,7 @@ type TokenFlight = Shared<BoxFuture<'static, TokenResult>>;
 
 /// What a centre is made of.
 pub(crate) struct TokenCentreParts {
-    pub(crate) credential: Credential,
+    pub(crate) credential: AppCredential,
     pub(crate) mode: TokenMode,
     pub(crate) api: Arc<ApiClient>,
     /// What other nodes know, if there may be any.
@@ -137,7 +137,7 @@ impl TokenCentre {
     }
 
     /// The mini program.
-    pub(crate) fn credential(&self) -> &Credential {
+    pub(crate) fn credential(&self) -> &AppCredential {
         &self.parts.credential
     }
 

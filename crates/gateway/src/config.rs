@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use weappd_base::secret::Secret;
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 use weappd_wechat::api_sign::KeyTexts;
 
 /// The `[gateway]` section of weappd.toml.
@@ -256,7 +256,7 @@ fn range(
 #[derive(Clone, Debug)]
 pub struct GatewayApp {
     /// Its name and password at WeChat.
-    pub credential: Credential,
+    pub credential: AppCredential,
     /// The message Token set in WeChat's console; without one it takes no messages.
     pub token: Option<Secret>,
     /// The `EncodingAESKey` set there. With one, only encrypted messages are taken.

@@ -11,7 +11,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_wechat::message::{Mailbox, MessageKey};
+use weappd_wechat::message::{MessageCodec, MessageKey};
 
 use crate::config::{AnswerWhen, GatewayApp, InboxConfig};
 use crate::deliver::DeliverMessage;
@@ -239,7 +239,7 @@ fn reader(
         appid: appid.clone(),
         source: Arc::new(source),
     })?;
-    let mailbox = key.map(|key| Mailbox {
+    let mailbox = key.map(|key| MessageCodec {
         appid: appid.clone(),
         token: token.clone(),
         key,

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use weappd_base::secret::Secret;
-use weappd_wechat::envelope::{self, Format};
+use weappd_wechat::envelope::{self, BodyFormat};
 use weappd_wechat::lenient::mend_json;
-use weappd_wechat::message::{self, Mailbox};
+use weappd_wechat::message::{self, MessageCodec};
 
 use crate::event_rule::EventRule;
 use crate::number_text;
@@ -24,7 +24,7 @@ pub(crate) struct PushReader {
     pub(crate) appid: String,
     pub(crate) token: Secret,
     /// With it, messages must be encrypted.
-    pub(crate) mailbox: Option<Mailbox>,
+    pub(crate) mailbox: Option<MessageCodec>,
     /// The path of a further push configuration; none for the mini program's own.
     pub(crate) path: Option<String>,
     /// Whether deeds are answered once they are on the disk.
@@ -48,9 +48,9 @@ pub(crate) struct PushQuery {
 pub(crate) struct VerifiedPush {
     pub(crate) appid: String,
     /// How it was written; an answer should be the same.
-    pub(crate) format: Format,
+    pub(crate) format: BodyFormat,
     /// Encrypts the answer, if the push was encrypted.
-    pub(crate) mailbox: Option<Mailbox>,
+    pub(crate) mailbox: Option<MessageCodec>,
     pub(crate) openid: Option<String>,
     /// `MsgType`, or `event/` and the `Event`.
     pub(crate) kind: String,
@@ -173,7 +173,7 @@ impl PushReader {
             || envelope::read(body).is_ok();
         match &self.mailbox {
             Some(mailbox) if is_encrypted => {
-                let given = message::Stamp {
+                let given = message::PushSignature {
                     timestamp: &stamp.timestamp,
                     nonce: &stamp.nonce,
                     msg_signature: &stamp.msg_signature,
@@ -205,7 +205,7 @@ impl PushReader {
         let (mut fields, format) = fields_of(text).ok_or(PushError::NoMessage)?;
         // Compatible mode sends the message twice, once encrypted.
         let sent_twice = fields.shift_remove("Encrypt").is_some();
-        let body = if format == Format::Json && !sent_twice {
+        let body = if format == BodyFormat::Json && !sent_twice {
             // As it came, but for what no JSON reader takes: a number too large for any type
             // of ours stays what it is.
             mended(text).into_owned()
@@ -263,14 +263,14 @@ impl PushReader {
 }
 
 /// The content type is not to be believed: JSON arrives as `text/xml` [Wafer 2].
-fn fields_of(text: &str) -> Option<(Map<String, Value>, Format)> {
+fn fields_of(text: &str) -> Option<(Map<String, Value>, BodyFormat)> {
     if trimmed(text).starts_with('{') {
         let fields = serde_json::from_str(&mended(text)).ok()?;
-        return Some((fields, Format::Json));
+        return Some((fields, BodyFormat::Json));
     }
     let mut fields = xml::to_json(trimmed(text))?;
     number_text::as_wechat_writes(&mut fields);
-    Some((fields, Format::Xml))
+    Some((fields, BodyFormat::Xml))
 }
 
 /// What users write stands in WeChat's JSON as it is, raw control characters and halves of
@@ -293,7 +293,7 @@ mod tests {
     const ANY: PushTimeRange = PushTimeRange::ANY;
 
     fn reader(appid: &str, token: &str, key: Option<&str>) -> PushReader {
-        let mailbox = key.map(|key| Mailbox {
+        let mailbox = key.map(|key| MessageCodec {
             appid: appid.to_owned(),
             token: Secret::new(token),
             key: MessageKey::parse(&Secret::new(key)).expect("a key"),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
-use weappd_wechat::api_sign::Channel;
+use weappd_wechat::api_sign::SealedChannel;
 
 use crate::config::{ApiSecurity, GatewayApp};
 use crate::error::Error;
@@ -58,7 +58,7 @@ pub(crate) struct ApiSealers {
 /// One mini program's.
 #[derive(Debug)]
 pub(crate) struct ApiSealer {
-    pub(crate) channel: Channel,
+    pub(crate) channel: SealedChannel,
     paths: Option<Vec<String>>,
 }
 
@@ -92,7 +92,7 @@ impl ApiSealers {
 
 impl ApiSealer {
     fn new(security: &ApiSecurity) -> Result<Self, Error> {
-        let channel = Channel::new(&security.keys).map_err(|source| Error::ApiSecurity {
+        let channel = SealedChannel::new(&security.keys).map_err(|source| Error::ApiSecurity {
             appid: security.keys.appid.clone(),
             source: Arc::new(source),
         })?;

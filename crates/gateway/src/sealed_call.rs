@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use serde_json::{Map, Value, json};
-use weappd_wechat::api_sign::{self, Fresh, Stamp};
+use weappd_wechat::api_sign::{self, FreshBytes, SignatureHeaders};
 
 use crate::api_client::{OutBody, whole};
 use crate::body::read_start;
@@ -77,7 +77,7 @@ impl Shared {
         }
         let own = plain.query.get("access_token");
         let token = plain.token.or(own.as_deref());
-        let fresh = Fresh {
+        let fresh = FreshBytes {
             iv: self.sealers.tokens.bytes(),
             n: self.sealers.tokens.bytes(),
         };
@@ -135,7 +135,7 @@ impl Shared {
             let told = json!({"errcode": code, "errmsg": said["errmsg"].as_str()});
             return Ok(Bytes::from(told.to_string()));
         };
-        let stamp = Stamp {
+        let stamp = SignatureHeaders {
             appid: text(api_sign::APPID_HEADER).unwrap_or_default(),
             timestamp: text(api_sign::TIMESTAMP_HEADER).unwrap_or_default(),
             signature,

@@ -4,7 +4,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use weappd_base::secret::{mask, mask_json};
 use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 
 use crate::config::TokenMode;
 use crate::deliver::PushedMessage;
@@ -73,7 +73,12 @@ pub(crate) fn answered(
 }
 
 /// The question for a token.
-pub(crate) fn token_asked(tap: &TrafficTap, credential: &Credential, mode: TokenMode, force: bool) {
+pub(crate) fn token_asked(
+    tap: &TrafficTap,
+    credential: &AppCredential,
+    mode: TokenMode,
+    force: bool,
+) {
     tap.record(|| {
         let mut body = json!({
             "grant_type": "client_credential",

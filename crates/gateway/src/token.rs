@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 
 use crate::api_client::{ApiClient, OutBody, whole};
 use crate::config::TokenMode;
@@ -90,7 +90,7 @@ impl AccessToken {
 /// The question for a token.
 pub(crate) fn question(
     api: &ApiClient,
-    credential: &Credential,
+    credential: &AppCredential,
     mode: TokenMode,
     force: bool,
 ) -> Option<Request<OutBody>> {

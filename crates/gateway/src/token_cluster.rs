@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weappd_base::secret::Secret;
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 
 use crate::config::TokenMode;
 use crate::lease_store::{LeaseStore, LeaseStoreError, LeasedValue};
@@ -77,7 +77,7 @@ impl TokenCluster {
     pub(crate) fn new(
         leases: Arc<dyn LeaseStore>,
         wechat: &str,
-        credential: &Credential,
+        credential: &AppCredential,
         mode: TokenMode,
     ) -> Self {
         let mode = match mode {
@@ -256,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_that_cannot_be_written_is_not_called_well_for_being_read() {
-        let credential = Credential {
+        let credential = AppCredential {
             appid: "wx1".to_owned(),
             secret: Secret::new("s"),
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use weappd_wechat::envelope::Format;
+use weappd_wechat::envelope::BodyFormat;
 
 use crate::deliver::AppAnswer;
 use crate::event_rule::{AnswerForm, EventRule};
@@ -119,7 +119,7 @@ impl ReplyWord {
     }
 
     /// What WeChat is told of a deed; nothing if the app has not said anything yet.
-    pub(crate) fn of(rule: &EventRule, format: Format, verdict: Option<&AppVerdict>) -> Self {
+    pub(crate) fn of(rule: &EventRule, format: BodyFormat, verdict: Option<&AppVerdict>) -> Self {
         match verdict {
             Some(AppVerdict::Taken(words)) => Self::taken(rule, format, words),
             Some(AppVerdict::Refused {
@@ -129,7 +129,7 @@ impl ReplyWord {
         }
     }
 
-    fn taken(rule: &EventRule, format: Format, words: &str) -> Self {
+    fn taken(rule: &EventRule, format: BodyFormat, words: &str) -> Self {
         match (words.is_empty(), rule.is_plain) {
             (true, false) => Self::success(),
             // Mini games want the document.
@@ -141,7 +141,7 @@ impl ReplyWord {
         }
     }
 
-    fn said(rule: &EventRule, format: Format, words: &str) -> Self {
+    fn said(rule: &EventRule, format: BodyFormat, words: &str) -> Self {
         Self {
             status: StatusCode::OK,
             text: in_format(format, words),
@@ -150,7 +150,7 @@ impl ReplyWord {
     }
 
     /// Never to be taken for a yes, whatever is looked at: the status, or the words.
-    fn not_done(rule: &EventRule, format: Format) -> Self {
+    fn not_done(rule: &EventRule, format: BodyFormat) -> Self {
         let text = if rule.answer == AnswerForm::ErrCode {
             let words = json!({"ErrCode": -1, "ErrMsg": NOT_DONE});
             in_format(format, &words.to_string())
@@ -165,7 +165,7 @@ impl ReplyWord {
     }
 
     /// A message that needs no answer, answered with the app's words.
-    pub(crate) fn reply(format: Format, words: &str) -> Self {
+    pub(crate) fn reply(format: BodyFormat, words: &str) -> Self {
         if words.is_empty() || words == SUCCESS {
             return Self::success();
         }
@@ -178,9 +178,9 @@ impl ReplyWord {
 }
 
 /// A JSON object in the push's format; any other text as it is.
-fn in_format(format: Format, words: &str) -> String {
+fn in_format(format: BodyFormat, words: &str) -> String {
     match (format, serde_json::from_str(words).ok()) {
-        (Format::Xml, Some(fields)) => xml::from_json(&fields),
+        (BodyFormat::Xml, Some(fields)) => xml::from_json(&fields),
         _ => words.to_owned(),
     }
 }
@@ -285,7 +285,7 @@ mod tests {
         }
     }
 
-    fn word(event: &str, format: Format, status: u16, body: &str) -> (u16, String) {
+    fn word(event: &str, format: BodyFormat, status: u16, body: &str) -> (u16, String) {
         let rule = EventRule::of(event).expect("an event");
         let message = r#"{"ToUserName":"gh_1","FromUserName":"oWX","Event":"e","OrderID":"7"}"#;
         let verdict = AppVerdict::of(Some(&rule), &answer(status, body), message);
@@ -310,18 +310,18 @@ mod tests {
             ("<xml><ErrCode>0</ErrCode></xml>", r#"{"ErrCode":0}"#),
         ] {
             let heard = (200, heard.to_owned());
-            assert_eq!(word(ORDER, Format::Json, 200, said), heard, "{said}");
+            assert_eq!(word(ORDER, BodyFormat::Json, 200, said), heard, "{said}");
         }
         let game = (200, r#"{"ErrCode":0,"ErrMsg":"Success"}"#.to_owned());
-        assert_eq!(word(GAME, Format::Json, 200, "success"), game);
+        assert_eq!(word(GAME, BodyFormat::Json, 200, "success"), game);
         let xml = "<xml><ErrCode>0</ErrCode><ErrMsg><![CDATA[success]]></ErrMsg></xml>";
-        assert_eq!(word(ORDER, Format::Xml, 200, done).1, xml);
+        assert_eq!(word(ORDER, BodyFormat::Xml, 200, done).1, xml);
     }
 
     #[test]
     fn what_is_no_yes_is_never_told_as_one() {
         let no = r#"{"ErrCode":1,"ErrMsg":"sold out"}"#;
-        assert_eq!(word(ORDER, Format::Json, 200, no), (200, no.to_owned()));
+        assert_eq!(word(ORDER, BodyFormat::Json, 200, no), (200, no.to_owned()));
         for (event, status, said) in [
             (ORDER, 500, ""),
             (ORDER, 500, r#"{"ErrCode":0}"#),
@@ -338,7 +338,7 @@ mod tests {
             ("check_biz", 200, r#"{"code":0}"#),
             ("xpay_subscribe_ios_refund_query_notify", 200, "success"),
         ] {
-            for format in [Format::Json, Format::Xml] {
+            for format in [BodyFormat::Json, BodyFormat::Xml] {
                 let (told, text) = word(event, format, status, said);
                 assert_eq!(told, 500, "{event} {said}");
                 assert!(text.contains(NOT_DONE) && !text.contains(SUCCESS), "{text}");
@@ -350,14 +350,14 @@ mod tests {
             ..answer(200, "")
         };
         assert!(AppVerdict::of(Some(&rule), &cut, "{}").why().is_some());
-        assert_eq!(ReplyWord::of(&rule, Format::Json, None).status, 500);
+        assert_eq!(ReplyWord::of(&rule, BodyFormat::Json, None).status, 500);
     }
 
     #[test]
     fn documents_are_addressed_back() {
         let (status, text) = word(
             "add_waybill",
-            Format::Json,
+            BodyFormat::Json,
             200,
             r#"{"ResultCode":0,"WayBillID":"SF1"}"#,
         );
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(text["FromUserName"], "gh_1");
         assert_eq!(text["OrderID"], "7");
         assert_eq!(text["WayBillID"], "SF1");
-        let (status, text) = word("update_waybill_status", Format::Xml, 200, "");
+        let (status, text) = word("update_waybill_status", BodyFormat::Xml, 200, "");
         assert_eq!(status, 200);
         assert!(text.contains("<resultcode>0</resultcode>"), "{text}");
     }

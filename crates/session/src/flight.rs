@@ -20,7 +20,7 @@ use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
-use weappd_wechat::Login;
+use weappd_wechat::WechatLogin;
 
 use crate::client_fingerprint::ClientFingerprint;
 use crate::error::Error;
@@ -36,10 +36,10 @@ const MAX_FLIGHTS: usize = 65_536;
 const SWEEP: usize = 4;
 
 /// The exchange of a code with WeChat.
-pub(crate) type CodeExchange<T = Login> = BoxFuture<'static, Result<Arc<T>, Error>>;
+pub(crate) type CodeExchange<T = WechatLogin> = BoxFuture<'static, Result<Arc<T>, Error>>;
 
 /// The codes that are being exchanged for `T` or were just now, and what each led to.
-pub(crate) struct CodeFlights<T = Login, M = IssuedSession>(Mutex<FlightTable<T, M>>);
+pub(crate) struct CodeFlights<T = WechatLogin, M = IssuedSession>(Mutex<FlightTable<T, M>>);
 
 struct FlightTable<T, M> {
     flights: HashMap<[u8; 32], Arc<CodeFlight<T, M>>>,
@@ -48,7 +48,7 @@ struct FlightTable<T, M> {
 }
 
 /// A code on its way to a session.
-pub(crate) struct CodeFlight<T = Login, M = IssuedSession> {
+pub(crate) struct CodeFlight<T = WechatLogin, M = IssuedSession> {
     key: [u8; 32],
     exchange: Shared<CodeExchange<T>>,
     /// When WeChat had answered, in milliseconds; far in the future until then.
@@ -210,8 +210,8 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
-    fn login() -> Arc<Login> {
-        Arc::new(Login {
+    fn login() -> Arc<WechatLogin> {
+        Arc::new(WechatLogin {
             openid: "o".to_owned(),
             session_key: Secret::new("k"),
             unionid: None,
@@ -221,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_code_flies_once_and_is_remembered_for_ten_seconds() {
-        let flights = CodeFlights::<Login, IssuedSession>::default();
+        let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         let flown = Arc::new(AtomicUsize::new(0));
         let fly = |now: i64| {
             let flown = Arc::clone(&flown);
@@ -252,7 +252,7 @@ mod tests {
     #[tokio::test]
     async fn a_clock_set_back_remembers_no_code_for_longer() {
         for back in [10_001, 60_000, 3_600_000] {
-            let flights = CodeFlights::<Login, IssuedSession>::default();
+            let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
             let fly = |now| {
                 flights.join("wx", "code", (ClientFingerprint::default(), now), || {
                     async { Ok(login()) }.boxed()
@@ -269,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_flight_is_told_to_all_and_forgotten() {
-        let flights = CodeFlights::<Login, IssuedSession>::default();
+        let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         let crash = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
             flights.join("wx", "code", (ClientFingerprint::default(), 0), crash),
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn codes_of_two_mini_programs_do_not_meet() {
         assert_ne!(key("wx1", "2"), key("wx", "12"));
-        let flights = CodeFlights::<Login, IssuedSession>::default();
+        let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         let fly = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
             flights.join("wx1", "c", (ClientFingerprint::default(), 0), fly),
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn landed_flights_are_cleared_away() {
-        let flights = CodeFlights::<Login, IssuedSession>::default();
+        let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         for n in 0..100 {
             let fly = || async { Err(Error::Closed) }.boxed();
             let flight = flights.join("wx", &n.to_string(), (ClientFingerprint::default(), 0), fly);
@@ -320,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_answer_waits_for_somebody_to_ask_again() {
-        let flights = CodeFlights::<Login, IssuedSession>::default();
+        let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         let fly = |now| {
             let who = (ClientFingerprint::default(), now);
             flights.join("wx", "code", who, || async { Ok(login()) }.boxed())

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use http::Method;
 use serde_json::Value;
 use weappd_base::secret::Secret;
-use weappd_wechat::{Call, CallError, Calls, open_data};
+use weappd_wechat::{CallError, WechatCall, WechatCalls, open_data};
 
 use crate::client_fingerprint::ClientFingerprint;
 use crate::error::Error;
@@ -106,7 +106,7 @@ impl SessionService {
     }
 
     /// The way to WeChat, unless this user has asked for too much.
-    fn calls(&self, who: &UserIdentity) -> Result<Arc<dyn Calls>, OpenDataError> {
+    fn calls(&self, who: &UserIdentity) -> Result<Arc<dyn WechatCalls>, OpenDataError> {
         let shared = self.shared();
         let calls = shared.calls.as_ref().ok_or(OpenDataError::NoCalls)?;
         let now = shared.clock.unix_millis();
@@ -136,8 +136,8 @@ fn signature(key: &Secret) -> String {
     open_data::login_state_signature(key, "")
 }
 
-fn signed(path: &'static str, who: &UserIdentity, signature: String) -> Call {
-    Call {
+fn signed(path: &'static str, who: &UserIdentity, signature: String) -> WechatCall {
+    WechatCall {
         method: Method::GET,
         path: path.to_owned(),
         query: vec![
@@ -163,7 +163,7 @@ fn is_gone(err: &CallError) -> bool {
 
 /// `GET /wxa/resetusersessionkey`.
 fn exchange(
-    calls: Arc<dyn Calls>,
+    calls: Arc<dyn WechatCalls>,
     who: Arc<UserIdentity>,
     signature: String,
 ) -> CodeExchange<Secret> {

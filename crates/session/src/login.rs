@@ -10,7 +10,7 @@ use http::{Extensions, HeaderMap};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
-use weappd_wechat::{Credential, Login, open_data};
+use weappd_wechat::{AppCredential, WechatLogin, open_data};
 
 use crate::check::SessionQuery;
 use crate::client_fingerprint::ClientFingerprint;
@@ -142,7 +142,7 @@ fn code_used() -> Error {
 
 impl SignedProfile {
     /// Makes sure that WeChat signed it with the session key of this login.
-    fn open(&self, login: &Login) -> Result<VerifiedProfile, Error> {
+    fn open(&self, login: &WechatLogin) -> Result<VerifiedProfile, Error> {
         let key = &login.session_key;
         if !open_data::is_raw_data_signed(&self.raw_data, key, &self.signature) {
             return Err(Error::Unsigned);
@@ -161,7 +161,7 @@ struct VerifiedProfile {
 }
 
 impl VerifiedProfile {
-    fn of(mut fields: Map<String, Value>, login: &Login) -> Self {
+    fn of(mut fields: Map<String, Value>, login: &WechatLogin) -> Self {
         name_user(&mut fields, &login.openid, login.unionid.as_deref());
         let unionid = fields.get("unionId").and_then(Value::as_str);
         Self {
@@ -242,7 +242,7 @@ impl SessionService {
     async fn user_info(
         &self,
         attempt: &LoginRequest,
-        login: &Login,
+        login: &WechatLogin,
     ) -> Result<Option<VerifiedProfile>, Error> {
         let signed = match &attempt.signed {
             Some(signed) => Some(signed.open(login)?),
@@ -269,7 +269,7 @@ impl SessionService {
     }
 
     /// Waits for WeChat's answer as long as a phone waits. What comes later is kept.
-    async fn wait_for_wechat(&self, flight: &Arc<CodeFlight>) -> Result<Arc<Login>, Error> {
+    async fn wait_for_wechat(&self, flight: &Arc<CodeFlight>) -> Result<Arc<WechatLogin>, Error> {
         let shared = self.shared();
         let now = || shared.clock.unix_millis();
         let waiting = shared.flights.wait(flight, now);
@@ -305,7 +305,7 @@ impl SessionService {
     fn exchange(&self, app: &MiniApp, code: &str) -> CodeExchange {
         let wechat = self.shared().wechat.clone();
         let longest = self.shared().store.longest_openid();
-        let credential = Credential {
+        let credential = AppCredential {
             appid: app.appid.clone(),
             secret: app.secret.clone(),
         };
@@ -349,7 +349,7 @@ impl SessionService {
     async fn write(
         &self,
         app: &MiniApp,
-        login: &Login,
+        login: &WechatLogin,
         told: Option<VerifiedProfile>,
         phone: ClientInfo,
         before: Option<IssuedSession>,

@@ -14,7 +14,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
-use weappd_wechat::{Call, CallError, Calls, open_data};
+use weappd_wechat::{CallError, WechatCall, WechatCalls, open_data};
 
 use crate::client_fingerprint::ClientFingerprint;
 use crate::data_kind::{DataKind, is_phone};
@@ -285,9 +285,13 @@ fn with_country_text(info: &Value) -> Value {
 }
 
 /// `POST /wxa/business/getuserphonenumber`; WeChat checks that the code is the openid's.
-fn exchange(calls: Arc<dyn Calls>, who: Arc<UserIdentity>, code: String) -> CodeExchange<Value> {
+fn exchange(
+    calls: Arc<dyn WechatCalls>,
+    who: Arc<UserIdentity>,
+    code: String,
+) -> CodeExchange<Value> {
     async move {
-        let call = Call {
+        let call = WechatCall {
             method: Method::POST,
             path: "/wxa/business/getuserphonenumber".to_owned(),
             query: Vec::new(),

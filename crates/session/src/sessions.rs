@@ -12,7 +12,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_wechat::{Calls, Client};
+use weappd_wechat::{WechatCalls, WechatClient};
 
 use crate::breaker::StoreBreaker;
 use crate::cache::SessionCache;
@@ -45,7 +45,7 @@ pub struct SessionParts {
     /// The mini programs whose users may log in.
     pub mini_apps: Vec<MiniApp>,
     /// The way to WeChat.
-    pub wechat: Client,
+    pub wechat: WechatClient,
     /// What time it is.
     pub clock: Clock,
     /// Where skeys come from.
@@ -56,7 +56,7 @@ pub struct SessionParts {
     pub tap: TrafficTap,
     /// Calls of WeChat's API with an `access_token`. Without them no phone number is told for
     /// a code, and no session key checked or reset.
-    pub calls: Option<Arc<dyn Calls>>,
+    pub calls: Option<Arc<dyn WechatCalls>>,
 }
 
 /// Who is calling. Cheap to clone; all clones share one store and one memory.
@@ -72,7 +72,7 @@ impl std::fmt::Debug for SessionService {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) apps: MiniApps,
-    pub(crate) wechat: Client,
+    pub(crate) wechat: WechatClient,
     pub(crate) clock: Clock,
     pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
@@ -84,7 +84,7 @@ pub(crate) struct Shared {
     pub(crate) breaker: StoreBreaker,
     pub(crate) cache: Arc<SessionCache>,
     pub(crate) visits: PendingVisits,
-    pub(crate) calls: Option<Arc<dyn Calls>>,
+    pub(crate) calls: Option<Arc<dyn WechatCalls>>,
     pub(crate) flights: CodeFlights,
     /// Places for exchanges that nobody waits for any more.
     pub(crate) late: Arc<Semaphore>,

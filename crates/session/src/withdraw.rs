@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use weappd_wechat::{Withdrawal, WithdrawnData, lenient_json};
+use weappd_wechat::{ConsentWithdrawal, WithdrawnData, lenient_json};
 
 use crate::error::Error;
 use crate::identity::UserIdentity;
@@ -16,7 +16,7 @@ use crate::store::writes::{NewPhone, NewProfile, RevokeScope};
 impl SessionService {
     /// Forgets what the user has taken back. On return it is gone from the disk; asked again,
     /// nothing more happens. A phone number that was proven later than that stays.
-    pub async fn withdraw(&self, appid: &str, withdrawal: &Withdrawal) -> Result<(), Error> {
+    pub async fn withdraw(&self, appid: &str, withdrawal: &ConsentWithdrawal) -> Result<(), Error> {
         let (sessions, appid, withdrawal) = (self.clone(), appid.to_owned(), withdrawal.clone());
         self.shared()
             .work
@@ -24,7 +24,11 @@ impl SessionService {
             .await?
     }
 
-    async fn withdraw_here(&self, appid: String, withdrawal: &Withdrawal) -> Result<(), Error> {
+    async fn withdraw_here(
+        &self,
+        appid: String,
+        withdrawal: &ConsentWithdrawal,
+    ) -> Result<(), Error> {
         let (store, openid) = (&self.shared().store, &withdrawal.openid);
         let Some(known) = store.user(&appid, openid).await? else {
             return Ok(());

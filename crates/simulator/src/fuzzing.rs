@@ -21,7 +21,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 
 use crate::faults::Faults;
 use crate::http::router;
@@ -116,7 +116,7 @@ impl World {
     fn new() -> Self {
         let simulator = Simulator::new(Parts {
             mini_apps: vec![MiniApp {
-                credential: Credential {
+                credential: AppCredential {
                     appid: APPID.to_owned(),
                     secret: Secret::new(SECRET),
                 },

@@ -173,7 +173,7 @@ mod tests {
     use weappd_base::secret::Secret;
     use weappd_base::tap::TrafficTap;
     use weappd_base::tasks::Tasks;
-    use weappd_wechat::{Client, Config, Credential, Error as WechatError, open_data};
+    use weappd_wechat::{AppCredential, Config, Error as WechatError, WechatClient, open_data};
 
     use super::*;
     use crate::faults::{Fault, Faults};
@@ -181,8 +181,8 @@ mod tests {
 
     const QUERY: &str = "appid=wx1&secret=s1&grant_type=authorization_code";
 
-    fn credential(n: u8) -> Credential {
-        Credential {
+    fn credential(n: u8) -> AppCredential {
+        AppCredential {
             appid: format!("wx{n}"),
             secret: Secret::new(format!("s{n}")),
         }
@@ -253,7 +253,7 @@ mod tests {
         }
 
         /// A production client and, behind a real socket, this world.
-        fn client(&self, timeout_ms: u64) -> Client {
+        fn client(&self, timeout_ms: u64) -> WechatClient {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
             listener.set_nonblocking(true).expect("a listener");
             let address = listener.local_addr().expect("an address");
@@ -266,7 +266,7 @@ mod tests {
                 endpoint: format!("http://{address}"),
                 timeout_ms,
             };
-            Client::new(&config, TrafficTap::off()).expect("a client")
+            WechatClient::new(&config, TrafficTap::off()).expect("a client")
         }
     }
 
@@ -388,7 +388,7 @@ mod tests {
             again,
             Err(WechatError::Refused { errcode: 40163, .. })
         ));
-        let wrong = Credential {
+        let wrong = AppCredential {
             secret: Secret::new("x"),
             ..credential(2)
         };

@@ -356,7 +356,7 @@ mod tests {
     use weappd_base::random::RandomSource;
     use weappd_base::tap::TrafficTap;
     use weappd_base::tasks::Tasks;
-    use weappd_wechat::{Credential, Error as WechatError};
+    use weappd_wechat::{AppCredential, Error as WechatError};
 
     use super::*;
     use crate::platform::{CodeToSession, Refusal};
@@ -366,7 +366,7 @@ mod tests {
 
     fn mini_app(appid: &str, has_unionid: bool) -> MiniApp {
         MiniApp {
-            credential: Credential {
+            credential: AppCredential {
                 appid: appid.to_owned(),
                 secret: Secret::new("the secret"),
             },

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use weappd_base::secret::Secret;
 use weappd_wechat::api_sign::{
-    APPID_HEADER, Channel, Fresh, KeyTexts, SERIAL_HEADER, SIGNATURE_HEADER, Stamp,
-    TIMESTAMP_HEADER,
+    APPID_HEADER, FreshBytes, KeyTexts, SERIAL_HEADER, SIGNATURE_HEADER, SealedChannel,
+    SignatureHeaders, TIMESTAMP_HEADER,
 };
 
 use crate::api::Call;
@@ -50,7 +50,7 @@ pub(crate) struct Seals(HashMap<String, Arc<Seal>>);
 /// One mini program's keys.
 #[derive(Debug)]
 pub(crate) struct Seal {
-    channel: Channel,
+    channel: SealedChannel,
     required: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl Simulator {
             their_key: security.public_key,
             their_key_sn: security.public_key_sn,
         };
-        let channel = Channel::new(&keys).map_err(|error| match error {
+        let channel = SealedChannel::new(&keys).map_err(|error| match error {
             weappd_wechat::Error::ApiKey(what) => Error::Setting(what),
             _ => Error::Setting("the keys cannot be used"),
         })?;
@@ -128,11 +128,11 @@ impl Simulator {
         let appid = text(APPID_HEADER);
         let seal = self.with_state(|state| state.seals.0.get(appid).cloned());
         let seal = seal.ok_or(Refusal::ApiSignature)?;
-        let stamp = Stamp {
+        let stamp = SignatureHeaders {
             appid,
             timestamp: text(TIMESTAMP_HEADER),
             signature: text(SIGNATURE_HEADER),
-            ..Stamp::default()
+            ..SignatureHeaders::default()
         };
         let body = std::str::from_utf8(&call.body).map_err(|_| Refusal::ApiSignature)?;
         let fields = seal.channel.open(&call.path, stamp, body, self.now());
@@ -150,7 +150,7 @@ impl Simulator {
     /// Seals an answer.
     pub(crate) fn seal(&self, seal: &Seal, path: &str, answer: &Value) -> Option<Response> {
         let fields = answer.as_object()?.clone();
-        let fresh = Fresh {
+        let fresh = FreshBytes {
             iv: self.tokens().bytes(),
             n: self.tokens().bytes(),
         };

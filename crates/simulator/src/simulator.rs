@@ -11,7 +11,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 
 use crate::calls::{CallLog, Entry};
 use crate::codes::Codes;
@@ -56,7 +56,7 @@ pub struct Parts {
 #[derive(Clone, Debug)]
 pub struct MiniApp {
     /// Its `AppID` and `AppSecret`.
-    pub credential: Credential,
+    pub credential: AppCredential,
     /// Whether it is bound to an Open Platform account, so that users have a unionid.
     pub has_unionid: bool,
 }

@@ -26,7 +26,7 @@ use weappd_gateway::{
     AppAnswer, DeliverMessage, DeliveryError, GatewayApp, GatewayParts, GatewayService, LeaseStore,
     PushedMessage,
 };
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 
 use crate::exit::Failure;
 use crate::ground::Ground;
@@ -72,7 +72,7 @@ pub(crate) struct Home {
 pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
     let push = |appid: &str| plan.pushes.get(appid);
     let mini_apps = plan.mini_apps.iter().map(|app| GatewayApp {
-        credential: Credential {
+        credential: AppCredential {
             appid: app.appid.clone(),
             secret: app.secret.clone(),
         },

@@ -7,7 +7,7 @@ use std::time::Duration;
 use weappd_base::tasks::Tasks;
 use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
 use weappd_simulator::{Parts, PushSettings, Simulator};
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 
 use crate::doors::Doors;
 use crate::exit::Failure;
@@ -22,7 +22,7 @@ pub(crate) const DEV_APPID: &str = "wxde00000000000001";
 /// The simulated WeChat alone.
 pub(crate) async fn alone(
     socket: TcpListener,
-    credentials: Vec<Credential>,
+    credentials: Vec<AppCredential>,
     push: Option<PushSettings>,
     mut goodbye: Goodbye,
 ) -> Result<(), Failure> {
@@ -68,7 +68,7 @@ pub(crate) fn open_wechat(
     doors: &Doors,
     socket: TcpListener,
     public_url: String,
-    (credential, push): (Credential, PushSettings),
+    (credential, push): (AppCredential, PushSettings),
 ) -> Result<(), Failure> {
     let simulator = simulator(ground, public_url, vec![credential])?;
     simulator
@@ -80,7 +80,7 @@ pub(crate) fn open_wechat(
 fn simulator(
     ground: &Ground,
     public_url: String,
-    credentials: Vec<Credential>,
+    credentials: Vec<AppCredential>,
 ) -> Result<Simulator, Failure> {
     Simulator::new(Parts {
         mini_apps: (credentials.into_iter())

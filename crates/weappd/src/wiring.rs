@@ -29,7 +29,7 @@ use weappd_gateway::GatewayService;
 use weappd_session::http::{SiteChoice, avatar_router};
 use weappd_session::{SessionParts, SessionService};
 use weappd_tunnel::{TunnelServer, TunnelServerParts};
-use weappd_wechat::{Client, Credential};
+use weappd_wechat::{AppCredential, WechatClient};
 
 use crate::app_output::AppOutput;
 use crate::builtin::{SessionIdentify, is_https, tunnel_router};
@@ -137,7 +137,7 @@ async fn build(
     );
     let inner = weappd_gateway::http::in_front_of(house.gateway.clone(), inner);
     if let (Some(dev), Some(wechat)) = (&plan.dev, sockets.wechat) {
-        let credential = Credential {
+        let credential = AppCredential {
             appid: dev.appid.clone(),
             secret: dev.secret.clone(),
         };
@@ -201,7 +201,7 @@ async fn rooms(
     (data, side): (&DataDir, Option<SocketAddr>),
     token: &Secret,
 ) -> Result<House, Failure> {
-    let wechat = Client::new(&plan.sections.wechat, ground.tap.clone())
+    let wechat = WechatClient::new(&plan.sections.wechat, ground.tap.clone())
         .map_err(|error| Failure::new(&error, error.hint().unwrap_or_default()))?;
     let passes = Passes::default();
     let is_shared = plan.sections.session.is_shared();

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use weappd_base::causes::chain;
 use weappd_gateway::{AppAnswer, DeliverMessage, DeliveryError, PushedMessage};
 use weappd_session::SessionService;
-use weappd_wechat::Withdrawal;
+use weappd_wechat::ConsentWithdrawal;
 
 /// The session room, once it is open: the gateway is built first.
 pub(crate) type LateSessions = Arc<OnceLock<SessionService>>;
@@ -40,7 +40,7 @@ impl<D: DeliverMessage> ForgetWithdrawn<D> {
             .to_ascii_lowercase()
             .contains("user_authorization_");
         let Some(withdrawal) = is_consent
-            .then(|| Withdrawal::read(&message.body))
+            .then(|| ConsentWithdrawal::read(&message.body))
             .flatten()
         else {
             return Ok(false);

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
 
-use crate::armour;
 use crate::error::Error;
+use crate::lenient_base64;
 
 /// What every signed address begins with, wherever the call really goes.
 pub const ORIGIN: &str = "https://api.weixin.qq.com";
@@ -38,9 +38,9 @@ pub const OLD_SERIAL_HEADER: &str = "wechatmp-serial-deprecated";
 pub const OLD_SIGNATURE_HEADER: &str = "wechatmp-signature-deprecated";
 
 /// How far the clocks of both sides may be apart, in seconds.
-const TOLERANCE: u64 = 300;
+const CLOCK_TOLERANCE_SECS: u64 = 300;
 /// Fields of the encrypted object that belong to the envelope.
-const OURS: [&str; 3] = ["_n", "_appid", "_timestamp"];
+const ENVELOPE_FIELDS: [&str; 3] = ["_n", "_appid", "_timestamp"];
 
 /// The keys of one side, as WeChat's console shows and takes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct KeyTexts {
 }
 
 /// One side of the talk: seals what it says, opens what it hears.
-pub struct Channel {
+pub struct SealedChannel {
     appid: String,
     symmetric: LessSafeKey,
     symmetric_sn: String,
@@ -74,7 +74,7 @@ pub struct Channel {
 
 /// Bytes nobody used before.
 #[derive(Clone, Copy, Debug)]
-pub struct Fresh {
+pub struct FreshBytes {
     /// The iv.
     pub iv: [u8; 12],
     /// What becomes `_n`.
@@ -83,7 +83,7 @@ pub struct Fresh {
 
 /// A sealed body and what goes into the headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sealed {
+pub struct SealedBody {
     /// The body.
     pub body: String,
     /// `Wechatmp-AppId`.
@@ -98,7 +98,7 @@ pub struct Sealed {
 
 /// The headers of what is to be opened, as they came.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Stamp<'a> {
+pub struct SignatureHeaders<'a> {
     /// `Wechatmp-AppId`.
     pub appid: &'a str,
     /// `Wechatmp-TimeStamp`.
@@ -113,16 +113,16 @@ pub struct Stamp<'a> {
 
 /// A body on the wire.
 #[derive(Serialize, Deserialize)]
-struct Envelope {
+struct GcmBody {
     iv: String,
     data: String,
     authtag: String,
 }
 
-impl Channel {
+impl SealedChannel {
     /// Reads the keys.
     pub fn new(keys: &KeyTexts) -> Result<Self, Error> {
-        let symmetric = armour::decode_exactly::<32>(keys.symmetric_key.expose())
+        let symmetric = lenient_base64::decode_exactly::<32>(keys.symmetric_key.expose())
             .and_then(|key| UnboundKey::new(&AES_256_GCM, &key).ok())
             .ok_or(Error::ApiKey("the symmetric key is not 32 bytes of base64"))?;
         for sn in [
@@ -161,14 +161,14 @@ impl Channel {
         path: &str,
         fields: Map<String, Value>,
         now: i64,
-        fresh: Fresh,
-    ) -> Result<Sealed, Error> {
-        let n = armour::encode(&fresh.n);
+        fresh: FreshBytes,
+    ) -> Result<SealedBody, Error> {
+        let n = lenient_base64::encode(&fresh.n);
         let mut all = Map::new();
         all.insert("_n".to_owned(), Value::from(n.trim_end_matches('=')));
         all.insert("_appid".to_owned(), Value::from(self.appid.as_str()));
         all.insert("_timestamp".to_owned(), Value::from(now));
-        let theirs = |name: &String| !OURS.contains(&name.as_str());
+        let theirs = |name: &String| !ENVELOPE_FIELDS.contains(&name.as_str());
         all.extend(fields.into_iter().filter(|(name, _)| theirs(name)));
         let mut data = Value::Object(all).to_string().into_bytes();
         let nonce = Nonce::assume_unique_for_key(fresh.iv);
@@ -176,10 +176,10 @@ impl Channel {
             .symmetric
             .seal_in_place_separate_tag(nonce, Aad::from(self.bound_to(path, now)), &mut data)
             .map_err(|_| Error::ApiSeal)?;
-        let envelope = Envelope {
-            iv: armour::encode(&fresh.iv),
-            data: armour::encode(&data),
-            authtag: armour::encode(tag.as_ref()),
+        let envelope = GcmBody {
+            iv: lenient_base64::encode(&fresh.iv),
+            data: lenient_base64::encode(&data),
+            authtag: lenient_base64::encode(tag.as_ref()),
         };
         let body = serde_json::to_string(&envelope).map_err(|_| Error::ApiSeal)?;
         let mut signature = vec![0; self.signer.public_modulus_len()];
@@ -191,11 +191,11 @@ impl Channel {
                 &mut signature,
             )
             .map_err(|_| Error::ApiSeal)?;
-        Ok(Sealed {
+        Ok(SealedBody {
             body,
             appid: self.appid.clone(),
             timestamp: now,
-            signature: armour::encode(&signature),
+            signature: lenient_base64::encode(&signature),
             serial: self.signer_sn.clone(),
         })
     }
@@ -204,7 +204,7 @@ impl Channel {
     pub fn open(
         &self,
         path: &str,
-        stamp: Stamp<'_>,
+        stamp: SignatureHeaders<'_>,
         body: &str,
         now: i64,
     ) -> Result<Map<String, Value>, Error> {
@@ -218,10 +218,10 @@ impl Channel {
             _ => return Err(Error::ApiSerial),
         };
         let timestamp = stamp.timestamp.parse().map_err(|_| Error::ApiTime)?;
-        if now.abs_diff(timestamp) > TOLERANCE {
+        if now.abs_diff(timestamp) > CLOCK_TOLERANCE_SECS {
             return Err(Error::ApiTime);
         }
-        let signature = armour::decode(signature).ok_or(Error::ApiSignature)?;
+        let signature = lenient_base64::decode(signature).ok_or(Error::ApiSignature)?;
         UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, &self.theirs)
             .verify(self.signed(path, timestamp, body).as_bytes(), &signature)
             .map_err(|_| Error::ApiSignature)?;
@@ -231,15 +231,16 @@ impl Channel {
         {
             return Err(Error::ApiData);
         }
-        fields.retain(|name, _| !OURS.contains(&name.as_str()));
+        fields.retain(|name, _| !ENVELOPE_FIELDS.contains(&name.as_str()));
         Ok(fields)
     }
 
     fn decrypt(&self, path: &str, timestamp: i64, body: &str) -> Result<Map<String, Value>, Error> {
-        let envelope: Envelope = serde_json::from_str(body).map_err(|_| Error::ApiData)?;
-        let iv = armour::decode_exactly(&envelope.iv).ok_or(Error::ApiData)?;
-        let tag: [u8; 16] = armour::decode_exactly(&envelope.authtag).ok_or(Error::ApiData)?;
-        let mut data = armour::decode(&envelope.data).ok_or(Error::ApiData)?;
+        let envelope: GcmBody = serde_json::from_str(body).map_err(|_| Error::ApiData)?;
+        let iv = lenient_base64::decode_exactly(&envelope.iv).ok_or(Error::ApiData)?;
+        let tag: [u8; 16] =
+            lenient_base64::decode_exactly(&envelope.authtag).ok_or(Error::ApiData)?;
+        let mut data = lenient_base64::decode(&envelope.data).ok_or(Error::ApiData)?;
         data.extend_from_slice(&tag);
         let plain = self
             .symmetric
@@ -266,7 +267,7 @@ impl Channel {
     }
 }
 
-impl std::fmt::Debug for Channel {
+impl std::fmt::Debug for SealedChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Channel")
             .field("appid", &self.appid)

@@ -8,15 +8,19 @@ use http::Method;
 use serde_json::Value;
 
 /// Calls WeChat's API with the `access_token` of a mini program.
-pub trait Calls: fmt::Debug + Send + Sync {
+pub trait WechatCalls: fmt::Debug + Send + Sync {
     /// Makes one call for `appid`. An answer whose `errcode` is not 0 is
     /// [`CallError::Refused`]; a token that WeChat no longer takes is renewed on the way.
-    fn call<'a>(&'a self, appid: &'a str, call: Call) -> BoxFuture<'a, Result<Value, CallError>>;
+    fn call<'a>(
+        &'a self,
+        appid: &'a str,
+        call: WechatCall,
+    ) -> BoxFuture<'a, Result<Value, CallError>>;
 }
 
 /// One call of WeChat's API, without an access token.
 #[derive(Clone)]
-pub struct Call {
+pub struct WechatCall {
     /// Mostly GET or POST.
     pub method: Method,
     /// As in `/wxa/checksession`.
@@ -27,7 +31,7 @@ pub struct Call {
     pub body: Option<Value>,
 }
 
-impl fmt::Debug for Call {
+impl fmt::Debug for WechatCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Codes and signatures stand in the query and in the body.
         write!(f, "Call({} {})", self.method, self.path)

@@ -27,18 +27,18 @@ use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 
 use crate::config::{self, Config};
 use crate::error::Error;
-use crate::wire::{self, Login};
+use crate::wire::{self, WechatLogin};
 
 /// The most that is read of an answer.
-const MAX_ANSWER: usize = 1024 * 1024;
+const ANSWER_MAX_BYTES: usize = 1024 * 1024;
 /// The longest code that is sent on; WeChat's have 32 characters.
-const MAX_CODE: usize = 512;
+const CODE_MAX_BYTES: usize = 512;
 /// WeChat's word that a code was redeemed before.
 const CODE_USED: i64 = 40163;
 /// How long a busy WeChat is left alone before the second try.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
+const BUSY_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Everything but RFC 3986's unreserved characters is encoded in a query.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+const QUERY_ENCODING: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
@@ -46,7 +46,7 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A mini program's name and password at WeChat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credential {
+pub struct AppCredential {
     /// The `AppID`.
     pub appid: String,
     /// The `AppSecret`.
@@ -55,7 +55,7 @@ pub struct Credential {
 
 /// Calls WeChat's server. Cheap to clone; all clones on a thread share their connections.
 #[derive(Clone, Debug)]
-pub struct Client(Arc<Shared>);
+pub struct WechatClient(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -83,15 +83,15 @@ struct Pools<C> {
 type Pool<C> = legacy::Client<C, Empty<Bytes>>;
 
 /// What of a question must not be told to anybody else.
-type Secrets<'a> = [&'a str; 2];
+type CallSecrets<'a> = [&'a str; 2];
 
 /// What came back, before anybody believes it.
-struct Answer {
+struct RawAnswer {
     status: StatusCode,
     body: Bytes,
 }
 
-impl Client {
+impl WechatClient {
     /// Makes ready to call; nothing is connected yet.
     pub fn new(config: &Config, tap: TrafficTap) -> Result<Self, Error> {
         let (endpoint, tls) = config::parse_endpoint(&config.endpoint).map_err(Error::Endpoint)?;
@@ -108,9 +108,9 @@ impl Client {
     /// caller does.
     pub async fn code_to_session(
         &self,
-        credential: &Credential,
+        credential: &AppCredential,
         code: &str,
-    ) -> Result<Login, Error> {
+    ) -> Result<WechatLogin, Error> {
         self.code_to_session_within(credential, code, self.timeout())
             .await
     }
@@ -118,11 +118,11 @@ impl Client {
     /// The same for a caller who has more time.
     pub async fn code_to_session_within(
         &self,
-        credential: &Credential,
+        credential: &AppCredential,
         code: &str,
         deadline: Duration,
-    ) -> Result<Login, Error> {
-        if code.len() > MAX_CODE {
+    ) -> Result<WechatLogin, Error> {
+        if code.len() > CODE_MAX_BYTES {
             return Err(Error::Refused {
                 errcode: 40029,
                 errmsg: "invalid code, too long to be one".to_owned(),
@@ -145,10 +145,10 @@ impl Client {
 impl Shared {
     async fn code_to_session(
         &self,
-        credential: &Credential,
+        credential: &AppCredential,
         code: &str,
         deadline: Duration,
-    ) -> Result<Login, Error> {
+    ) -> Result<WechatLogin, Error> {
         let query = [
             ("appid", credential.appid.as_str()),
             ("secret", credential.secret.expose()),
@@ -184,11 +184,13 @@ impl Shared {
         &self,
         uri: &Uri,
         query: &[(&str, &str)],
-        secrets: Secrets<'_>,
-    ) -> Result<Login, Error> {
+        secrets: CallSecrets<'_>,
+    ) -> Result<WechatLogin, Error> {
         let first = self.login_once(uri, query, secrets).await;
         match &first {
-            Err(Error::Refused { errcode: -1, .. }) => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(Error::Refused { errcode: -1, .. }) => {
+                tokio::time::sleep(BUSY_RETRY_INTERVAL).await
+            }
             Err(Error::Unreachable(cause)) if !cause.is_connect() => {}
             _ => return first,
         }
@@ -204,8 +206,8 @@ impl Shared {
         &self,
         uri: &Uri,
         query: &[(&str, &str)],
-        secrets: Secrets<'_>,
-    ) -> Result<Login, Error> {
+        secrets: CallSecrets<'_>,
+    ) -> Result<WechatLogin, Error> {
         self.tell_request(query);
         let answer = match self.get(uri).await {
             Ok(answer) => answer,
@@ -225,13 +227,13 @@ impl Shared {
             text.push(if at == 0 { '?' } else { '&' });
             text.push_str(name);
             text.push('=');
-            text.extend(utf8_percent_encode(value, QUERY));
+            text.extend(utf8_percent_encode(value, QUERY_ENCODING));
         }
         text.parse()
             .map_err(|_| Error::Endpoint("the address to call is too long"))
     }
 
-    async fn get(&self, uri: &Uri) -> Result<Answer, Error> {
+    async fn get(&self, uri: &Uri) -> Result<RawAnswer, Error> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri.clone();
         let response = match &self.road {
@@ -240,18 +242,20 @@ impl Shared {
         }
         .map_err(Error::Unreachable)?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
+        let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES)
             .collect()
             .await
             .map_err(|cause| {
                 if cause.is::<LengthLimitError>() {
-                    Error::TooLong { limit: MAX_ANSWER }
+                    Error::TooLong {
+                        limit: ANSWER_MAX_BYTES,
+                    }
                 } else {
                     Error::CutShort(cause)
                 }
             })?
             .to_bytes();
-        Ok(Answer { status, body })
+        Ok(RawAnswer { status, body })
     }
 
     fn tell_request(&self, query: &[(&str, &str)]) {
@@ -273,7 +277,7 @@ impl Shared {
         });
     }
 
-    fn tell_answer(&self, answer: &Answer, secrets: Secrets<'_>) {
+    fn tell_answer(&self, answer: &RawAnswer, secrets: CallSecrets<'_>) {
         self.tap.record(|| {
             let mut body = serde_json::from_slice(&answer.body).unwrap_or_else(|_| {
                 // What is not JSON cannot be masked by name.
@@ -352,7 +356,7 @@ where
 }
 
 /// WeChat's text is not known to repeat what it was sent, but a relay's might.
-pub(crate) fn without_secrets(text: &str, secrets: Secrets<'_>) -> String {
+pub(crate) fn without_secrets(text: &str, secrets: CallSecrets<'_>) -> String {
     let given = secrets.into_iter().filter(|secret| !secret.is_empty());
     given.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
 }
@@ -376,8 +380,8 @@ mod tests {
     const SECRET: &str = "s+e c/r&e=t微";
     const CODE: &str = "0a3xVHkl2mQ&code";
 
-    fn credential() -> Credential {
-        Credential {
+    fn credential() -> AppCredential {
+        AppCredential {
             appid: "wx4f4bc4dec97d474b".to_owned(),
             secret: Secret::new(SECRET),
         }
@@ -389,12 +393,12 @@ mod tests {
         listener
     }
 
-    fn client_to(endpoint: String, timeout_ms: u64, tap: TrafficTap) -> Client {
+    fn client_to(endpoint: String, timeout_ms: u64, tap: TrafficTap) -> WechatClient {
         let config = Config {
             endpoint,
             timeout_ms,
         };
-        Client::new(&config, tap).expect("a client")
+        WechatClient::new(&config, tap).expect("a client")
     }
 
     /// Serves `answers` for good and gives its address.
@@ -422,7 +426,7 @@ mod tests {
         )
     }
 
-    async fn ask(endpoint: String) -> Result<Login, Error> {
+    async fn ask(endpoint: String) -> Result<WechatLogin, Error> {
         client_to(endpoint, 5000, TrafficTap::off())
             .code_to_session(&credential(), CODE)
             .await
@@ -476,7 +480,7 @@ mod tests {
     }
 
     /// A WeChat that hangs up on the first caller and answers the others with `then`.
-    async fn hanging_up_once(then: &'static str) -> (Result<Login, Error>, usize) {
+    async fn hanging_up_once(then: &'static str) -> (Result<WechatLogin, Error>, usize) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = tokio::net::TcpListener::from_std(listener()).expect("a listener");
         let address = listener.local_addr().expect("an address");
@@ -518,7 +522,7 @@ mod tests {
     async fn an_endless_code_is_refused_without_asking() {
         let (endpoint, calls) = saying(GOOD.to_owned());
         let client = client_to(endpoint, 5000, TrafficTap::off());
-        let (credential, longest) = (credential(), "微".repeat(MAX_CODE / 3));
+        let (credential, longest) = (credential(), "微".repeat(CODE_MAX_BYTES / 3));
         let refused = client
             .code_to_session(&credential, &"c".repeat(100_000))
             .await;
@@ -572,10 +576,18 @@ mod tests {
 
     #[tokio::test]
     async fn no_answer_is_read_without_end() {
-        let (endpoint, _) = saying(" ".repeat(MAX_ANSWER + 1));
+        let (endpoint, _) = saying(" ".repeat(ANSWER_MAX_BYTES + 1));
         let error = ask(endpoint).await;
-        assert!(matches!(error, Err(Error::TooLong { limit: MAX_ANSWER })));
-        let (endpoint, _) = saying(format!("{GOOD}{}", " ".repeat(MAX_ANSWER - GOOD.len())));
+        assert!(matches!(
+            error,
+            Err(Error::TooLong {
+                limit: ANSWER_MAX_BYTES
+            })
+        ));
+        let (endpoint, _) = saying(format!(
+            "{GOOD}{}",
+            " ".repeat(ANSWER_MAX_BYTES - GOOD.len())
+        ));
         assert!(ask(endpoint).await.is_ok());
     }
 

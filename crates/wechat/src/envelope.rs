@@ -9,7 +9,7 @@ use crate::lenient::lenient_json;
 
 /// How a pushed body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum BodyFormat {
     /// `{"ToUserName":"gh_...","Encrypt":"..."}`
     Json,
     /// `<xml><ToUserName/><Encrypt/></xml>`
@@ -18,9 +18,9 @@ pub enum Format {
 
 /// A pushed body, still encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope {
+pub struct PushEnvelope {
     /// How it was written; the answer should be the same.
-    pub format: Format,
+    pub format: BodyFormat,
     /// Whom it is for: the mini program's original id (`gh_...`).
     pub to_user: Option<String>,
     /// The encrypted message.
@@ -29,7 +29,7 @@ pub struct Envelope {
 
 /// Reads a pushed body of either format. WeChat's content type is not to be believed: JSON
 /// arrives as `text/xml`, so the first character decides.
-pub fn read(body: &str) -> Result<Envelope, Error> {
+pub fn read(body: &str) -> Result<PushEnvelope, Error> {
     let body = body.trim_start_matches('\u{feff}').trim_start();
     if body.starts_with('{') {
         read_json(body)
@@ -38,12 +38,12 @@ pub fn read(body: &str) -> Result<Envelope, Error> {
     }
 }
 
-fn read_json(body: &str) -> Result<Envelope, Error> {
+fn read_json(body: &str) -> Result<PushEnvelope, Error> {
     // Compatible mode shows the message too, as its user wrote it.
     let fields = lenient_json(body).map_err(|_| Error::Envelope)?;
     let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
-    Ok(Envelope {
-        format: Format::Json,
+    Ok(PushEnvelope {
+        format: BodyFormat::Json,
         to_user: text("ToUserName"),
         encrypt: text("Encrypt").ok_or(Error::Envelope)?,
     })
@@ -51,7 +51,7 @@ fn read_json(body: &str) -> Result<Envelope, Error> {
 
 /// Reads the texts of the root's children. Entities are not expanded: none is needed in
 /// an id or in base64.
-fn read_xml(body: &str) -> Result<Envelope, Error> {
+fn read_xml(body: &str) -> Result<PushEnvelope, Error> {
     let mut reader = Reader::from_str(body);
     let mut path: Vec<String> = Vec::new();
     let (mut to_user, mut encrypt) = (String::new(), String::new());
@@ -84,8 +84,8 @@ fn read_xml(body: &str) -> Result<Envelope, Error> {
     if encrypt.is_empty() {
         return Err(Error::Envelope);
     }
-    Ok(Envelope {
-        format: Format::Xml,
+    Ok(PushEnvelope {
+        format: BodyFormat::Xml,
         to_user: Some(to_user).filter(|text| !text.is_empty()),
         encrypt,
     })
@@ -93,20 +93,20 @@ fn read_xml(body: &str) -> Result<Envelope, Error> {
 
 /// Writes an encrypted answer.
 pub(crate) fn write(
-    format: Format,
+    format: BodyFormat,
     encrypt: &str,
     signature: &str,
     (timestamp, nonce): (i64, &str),
 ) -> String {
     match format {
-        Format::Json => json!({
+        BodyFormat::Json => json!({
             "Encrypt": encrypt,
             "MsgSignature": signature,
             "TimeStamp": timestamp,
             "Nonce": nonce,
         })
         .to_string(),
-        Format::Xml => format!(
+        BodyFormat::Xml => format!(
             "<xml><Encrypt><![CDATA[{encrypt}]]></Encrypt>\
              <MsgSignature><![CDATA[{signature}]]></MsgSignature>\
              <TimeStamp>{timestamp}</TimeStamp>\
@@ -128,8 +128,8 @@ mod tests {
         let read = read("\u{feff} {\"ToUserName\":\"gh_1\",\"Encrypt\":\"QQ==\",\"MsgId\":1}");
         assert_eq!(
             read.ok(),
-            Some(Envelope {
-                format: Format::Json,
+            Some(PushEnvelope {
+                format: BodyFormat::Json,
                 to_user: Some("gh_1".to_owned()),
                 encrypt: "QQ==".to_owned(),
             })
@@ -143,7 +143,10 @@ mod tests {
             "<?xml version=\"1.0\"?>\n<xml>\n <Encrypt>\n  QQ==\n </Encrypt>\n <ToUserName>gh_1</ToUserName>\n</xml>\n",
         ] {
             let read = read(body).expect(body);
-            assert_eq!((read.format, read.encrypt.as_str()), (Format::Xml, "QQ=="));
+            assert_eq!(
+                (read.format, read.encrypt.as_str()),
+                (BodyFormat::Xml, "QQ==")
+            );
             assert_eq!(read.to_user.as_deref(), Some("gh_1"));
         }
     }

@@ -5,7 +5,7 @@
 
 /// One of WeChat's error numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Errcode {
+pub struct ErrcodeInfo {
     /// The number.
     pub code: i64,
     /// What it means.
@@ -15,27 +15,27 @@ pub struct Errcode {
 }
 
 /// What `code` means, if it is known here.
-pub fn explain(code: i64) -> Option<&'static Errcode> {
-    TABLE
+pub fn explain(code: i64) -> Option<&'static ErrcodeInfo> {
+    ERRCODES
         .binary_search_by_key(&code, |known| known.code)
         .ok()
-        .and_then(|at| TABLE.get(at))
+        .and_then(|at| ERRCODES.get(at))
 }
 
 /// Every number known here, in rising order.
-pub fn all() -> &'static [Errcode] {
-    &TABLE
+pub fn all() -> &'static [ErrcodeInfo] {
+    &ERRCODES
 }
 
-const fn known(code: i64, meaning: &'static str, advice: &'static str) -> Errcode {
-    Errcode {
+const fn known(code: i64, meaning: &'static str, advice: &'static str) -> ErrcodeInfo {
+    ErrcodeInfo {
         code,
         meaning,
         advice,
     }
 }
 
-const TABLE: [Errcode; 47] = [
+const ERRCODES: [ErrcodeInfo; 47] = [
     known(-1, "WeChat is busy", "try again in a moment"),
     known(
         40001,
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_table_rises_so_that_every_number_is_found() {
-        assert!(TABLE.windows(2).all(|pair| pair[0].code < pair[1].code));
+        assert!(ERRCODES.windows(2).all(|pair| pair[0].code < pair[1].code));
         for entry in all() {
             assert_eq!(explain(entry.code), Some(entry));
             assert!(!entry.meaning.is_empty() && !entry.advice.is_empty());

@@ -16,10 +16,10 @@ use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
 
-use crate::envelope::Format;
+use crate::envelope::BodyFormat;
 use crate::error::Error;
-use crate::message::{Mailbox, MessageKey, Stamp};
-use crate::{api_sign, armour, client, envelope, errcode, message, open_data, wire};
+use crate::message::{MessageCodec, MessageKey, PushSignature};
+use crate::{api_sign, client, envelope, errcode, lenient_base64, message, open_data, wire};
 use feed::Feed;
 
 /// The targets of this room.
@@ -117,7 +117,11 @@ fn open(data: &[u8]) {
     if feed.flag() {
         let (key, text, iv) = (feed.text(), feed.text(), feed.text());
         let iv = Some(iv).filter(|iv| iv != "-");
-        assert_eq!(armour::decode(&text), plain_base64(&text), "{text:?}");
+        assert_eq!(
+            lenient_base64::decode(&text),
+            plain_base64(&text),
+            "{text:?}"
+        );
         let secret = Secret::new(key.as_str());
         let opened = open_data::decrypt(&secret, &text, iv.as_deref());
         assert_eq!(opened.ok(), plain_decrypt(&key, &text, iv.as_deref()));
@@ -147,10 +151,10 @@ fn open(data: &[u8]) {
     let other = open_data::open(&format!("{appid}x"), &key, &sealed, Some(&iv));
     assert!(other.is_err() || way >= 4);
     // Damaged on the way, at any byte.
-    let mut bytes = armour::decode(&sealed).expect("base64");
+    let mut bytes = lenient_base64::decode(&sealed).expect("base64");
     let at = feed.below(bytes.len());
     bytes[at] ^= feed.byte() | 1;
-    let damaged = armour::encode(&bytes);
+    let damaged = lenient_base64::encode(&bytes);
     let opened = open_data::decrypt(&key, &damaged, Some(&iv));
     assert_ne!(opened.as_ref().ok(), Some(&plain));
     assert_eq!(
@@ -182,10 +186,10 @@ fn push(data: &[u8]) {
         return wrap(way - 4, feed);
     }
     let bytes = feed.array::<32>();
-    let key_text = armour::encode(&bytes).replace('=', "");
+    let key_text = lenient_base64::encode(&bytes).replace('=', "");
     let key = MessageKey::parse(&Secret::new(key_text.as_str())).expect("a key");
     let (appid, token) = (feed.text(), Secret::new(feed.text()));
-    let mailbox = Mailbox {
+    let mailbox = MessageCodec {
         appid: appid.clone(),
         token,
         key: key.clone(),
@@ -199,7 +203,7 @@ fn push(data: &[u8]) {
             &<[u8; 16]>::try_from(&bytes[..16]).expect("16").into(),
         )
         .encrypt_padded_vec::<NoPadding>(&plain);
-        let opened = message::decrypt(&key, &appid, &armour::encode(&sealed));
+        let opened = message::decrypt(&key, &appid, &lenient_base64::encode(&sealed));
         assert_eq!(opened.ok(), plain_unpack(&plain, &appid));
         return;
     }
@@ -214,13 +218,17 @@ fn push(data: &[u8]) {
         return;
     }
     let (time, nonce, text) = (feed.number(), feed.text(), feed.text());
-    let format = if way == 2 { Format::Json } else { Format::Xml };
+    let format = if way == 2 {
+        BodyFormat::Json
+    } else {
+        BodyFormat::Xml
+    };
     let body = mailbox.seal(format, &text, (time, &nonce), [7; 16]);
     let read = envelope::read(&body).expect("an envelope");
     assert_eq!(read.format, format);
     let time = time.to_string();
     let good = message::msg_signature(&mailbox.token, &time, &nonce, &read.encrypt);
-    let stamp = Stamp {
+    let stamp = PushSignature {
         timestamp: &time,
         nonce: &nonce,
         msg_signature: &good,
@@ -228,14 +236,14 @@ fn push(data: &[u8]) {
     assert_eq!(mailbox.open(stamp, &body).ok().as_ref(), Some(&text));
     let given = feed.text();
     let forged = mailbox.open(
-        Stamp {
+        PushSignature {
             msg_signature: &given,
             ..stamp
         },
         &body,
     );
     assert_eq!(forged.is_ok(), given == good);
-    let other = Mailbox {
+    let other = MessageCodec {
         appid: format!("{appid}x"),
         ..mailbox
     };
@@ -275,7 +283,7 @@ fn wrap(way: usize, mut feed: Feed<'_>) {
     let read = envelope::read(&body).expect(&body);
     assert_eq!(read.encrypt, encrypt);
     assert_eq!(read.to_user.unwrap_or_default(), to_user);
-    assert_eq!(read.format == Format::Json, way == 1);
+    assert_eq!(read.format == BodyFormat::Json, way == 1);
 }
 
 /// WeChat's answers: a login comes out as it went in, and no error shows the session key.

@@ -25,7 +25,6 @@
 //! input, however broken, makes it panic.
 
 pub mod api_sign;
-mod armour;
 pub mod calls;
 pub mod client;
 pub mod config;
@@ -35,6 +34,7 @@ pub mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod lenient;
+mod lenient_base64;
 pub mod message;
 pub mod open_data;
 pub mod trust;
@@ -43,10 +43,10 @@ mod vectors;
 pub mod wire;
 pub mod withdrawal;
 
-pub use calls::{Call, CallError, Calls};
-pub use client::{Client, Credential};
+pub use calls::{CallError, WechatCall, WechatCalls};
+pub use client::{AppCredential, WechatClient};
 pub use config::{API_HOSTS, Config, is_api_host};
 pub use error::Error;
 pub use lenient::{lenient_json, mend_json};
-pub use wire::Login;
-pub use withdrawal::{Withdrawal, WithdrawnData};
+pub use wire::WechatLogin;
+pub use withdrawal::{ConsentWithdrawal, WithdrawnData};

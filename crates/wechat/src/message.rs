@@ -11,14 +11,14 @@ use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use sha1::{Digest, Sha1};
 use weappd_base::secret::{Secret, same_bytes};
 
-use crate::armour;
-use crate::envelope::{self, Format};
+use crate::envelope::{self, BodyFormat};
 use crate::error::Error;
+use crate::lenient_base64;
 
 /// What WeChat pads to: not AES's 16, but 32.
 const PAD_BLOCK: usize = 32;
 /// `random(16) | length(4)`.
-const HEAD: usize = 20;
+const HEAD_LEN: usize = 20;
 
 /// `signature` of a URL check or a plain push.
 pub fn signature(token: &Secret, timestamp: &str, nonce: &str) -> String {
@@ -78,7 +78,7 @@ impl MessageKey {
         if text.len() != 43 {
             return Err(Error::EncodingAesKey);
         }
-        armour::decode_exactly(text)
+        lenient_base64::decode_exactly(text)
             .map(Self)
             .ok_or(Error::EncodingAesKey)
     }
@@ -94,7 +94,7 @@ impl MessageKey {
 pub fn encrypt(key: &MessageKey, appid: &str, message: &str, random: [u8; 16]) -> String {
     // A message of 4 GiB cannot be held, let alone sent; the length field says as much.
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    let mut plain = Vec::with_capacity(HEAD + message.len() + appid.len() + PAD_BLOCK);
+    let mut plain = Vec::with_capacity(HEAD_LEN + message.len() + appid.len() + PAD_BLOCK);
     plain.extend_from_slice(&random);
     plain.extend_from_slice(&length.to_be_bytes());
     plain.extend_from_slice(message.as_bytes());
@@ -103,12 +103,12 @@ pub fn encrypt(key: &MessageKey, appid: &str, message: &str, random: [u8; 16]) -
     plain.resize(plain.len() + pad, u8::try_from(pad).unwrap_or_default());
     let data = cbc::Encryptor::<Aes256>::new(&key.0.into(), &key.iv().into())
         .encrypt_padded_vec::<NoPadding>(&plain);
-    armour::encode(&data)
+    lenient_base64::encode(&data)
 }
 
 /// Decrypts the text of `Encrypt` and checks that it was made for `appid`.
 pub fn decrypt(key: &MessageKey, appid: &str, encrypt: &str) -> Result<String, Error> {
-    let data = armour::decode(encrypt).ok_or(Error::Message)?;
+    let data = lenient_base64::decode(encrypt).ok_or(Error::Message)?;
     let plain = cbc::Decryptor::<Aes256>::new(&key.0.into(), &key.iv().into())
         .decrypt_padded_vec::<NoPadding>(&data)
         .map_err(|_| Error::Message)?;
@@ -135,7 +135,7 @@ fn unpad(plain: &[u8]) -> Result<&[u8], Error> {
 
 /// Splits `random(16) | length(4) | message | appid` into message and appid.
 fn unpack(body: &[u8]) -> Result<(&[u8], &[u8]), Error> {
-    let (head, rest) = body.split_at_checked(HEAD).ok_or(Error::Message)?;
+    let (head, rest) = body.split_at_checked(HEAD_LEN).ok_or(Error::Message)?;
     let length = head[16..]
         .iter()
         .fold(0usize, |sum, byte| (sum << 8) | usize::from(*byte));
@@ -144,7 +144,7 @@ fn unpack(body: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 
 /// One mini program's side of message push: its token, its key, its appid.
 #[derive(Clone, Debug)]
-pub struct Mailbox {
+pub struct MessageCodec {
     /// The mini program the messages are for.
     pub appid: String,
     /// The token set in WeChat's console.
@@ -155,7 +155,7 @@ pub struct Mailbox {
 
 /// What stands in the query of an encrypted push.
 #[derive(Clone, Copy, Debug)]
-pub struct Stamp<'a> {
+pub struct PushSignature<'a> {
     /// `timestamp`.
     pub timestamp: &'a str,
     /// `nonce`.
@@ -164,9 +164,9 @@ pub struct Stamp<'a> {
     pub msg_signature: &'a str,
 }
 
-impl Mailbox {
+impl MessageCodec {
     /// Checks and decrypts a pushed body, JSON or XML.
-    pub fn open(&self, stamp: Stamp<'_>, body: &str) -> Result<String, Error> {
+    pub fn open(&self, stamp: PushSignature<'_>, body: &str) -> Result<String, Error> {
         let envelope = envelope::read(body)?;
         if !is_encrypt_signed(
             &self.token,
@@ -183,7 +183,7 @@ impl Mailbox {
     /// Encrypts and signs an answer, as a body to send back. `random` must be fresh.
     pub fn seal(
         &self,
-        format: Format,
+        format: BodyFormat,
         message: &str,
         (timestamp, nonce): (i64, &str),
         random: [u8; 16],
@@ -202,8 +202,8 @@ mod tests {
     use super::*;
     use crate::vectors::{secret, text};
 
-    fn mailbox(vector: &str) -> Mailbox {
-        Mailbox {
+    fn mailbox(vector: &str) -> MessageCodec {
+        MessageCodec {
             appid: text(&format!("{vector}/appid")),
             token: secret(&format!("{vector}/token")),
             key: MessageKey::parse(&secret(&format!("{vector}/encoding_aes_key"))).expect("a key"),
@@ -242,7 +242,7 @@ mod tests {
         let of = |name: &str| text(&format!("/message_push/safe/{name}"));
         let body = json!({"ToUserName": "gh_97417a04a28d", "Encrypt": of("encrypt")}).to_string();
         let (timestamp, nonce, msg_signature) = (of("timestamp"), of("nonce"), of("msg_signature"));
-        let stamp = Stamp {
+        let stamp = PushSignature {
             timestamp: &timestamp,
             nonce: &nonce,
             msg_signature: &msg_signature,
@@ -257,18 +257,21 @@ mod tests {
             random("/message_push/safe/random"),
         );
         assert_eq!(again, of("encrypt"));
-        let length = armour::decode(&again).expect("base64").len();
-        assert_eq!(length - (HEAD + of("msg").len() + mailbox.appid.len()), 19);
+        let length = lenient_base64::decode(&again).expect("base64").len();
+        assert_eq!(
+            length - (HEAD_LEN + of("msg").len() + mailbox.appid.len()),
+            19
+        );
 
         // `signature` stands beside `msg_signature` in the query and must not do for it.
         let plain = of("signature");
-        let wrong = Stamp {
+        let wrong = PushSignature {
             msg_signature: &plain,
             ..stamp
         };
         let refused = mailbox.open(wrong, &body);
         assert!(matches!(refused, Err(Error::MessageSignature)));
-        let late = Stamp {
+        let late = PushSignature {
             timestamp: "1714112446",
             ..stamp
         };
@@ -283,7 +286,7 @@ mod tests {
         let of = |name: &str| text(&format!("/message_push/reply/{name}"));
         let timestamp = of("timestamp").parse().expect("a number");
         let sealed = mailbox("/message_push").seal(
-            Format::Json,
+            BodyFormat::Json,
             &of("msg"),
             (timestamp, &of("nonce")),
             random("/message_push/reply/random"),
@@ -322,7 +325,7 @@ mod tests {
             of("encrypt")
         );
         let (timestamp, nonce, msg_signature) = (of("timestamp"), of("nonce"), of("msg_signature"));
-        let stamp = Stamp {
+        let stamp = PushSignature {
             timestamp: &timestamp,
             nonce: &nonce,
             msg_signature: &msg_signature,
@@ -334,11 +337,11 @@ mod tests {
     #[test]
     fn a_sealed_answer_opens_in_both_formats() {
         let mailbox = mailbox("/wxbizmsgcrypt_classic");
-        for format in [Format::Json, Format::Xml] {
+        for format in [BodyFormat::Json, BodyFormat::Xml] {
             let body = mailbox.seal(format, "微信 ]]> & <b>", (1, "n]]>1"), [5; 16]);
             let encrypt = envelope::read(&body).expect("an envelope").encrypt;
             let signature = msg_signature(&mailbox.token, "1", "n]]>1", &encrypt);
-            let stamp = Stamp {
+            let stamp = PushSignature {
                 timestamp: "1",
                 nonce: "n]]>1",
                 msg_signature: &signature,
@@ -361,17 +364,22 @@ mod tests {
     #[test]
     fn tampered_messages_are_refused() {
         let mailbox = mailbox("/message_push");
-        let mut bytes = armour::decode(&text("/message_push/safe/encrypt")).expect("base64");
+        let mut bytes =
+            lenient_base64::decode(&text("/message_push/safe/encrypt")).expect("base64");
         let last = bytes.len() - 1;
         // The second block holds the length.
         for at in [16, last] {
             bytes[at] ^= 0x40;
-            let refused = decrypt(&mailbox.key, &mailbox.appid, &armour::encode(&bytes));
+            let refused = decrypt(
+                &mailbox.key,
+                &mailbox.appid,
+                &lenient_base64::encode(&bytes),
+            );
             bytes[at] ^= 0x40;
             assert!(refused.is_err(), "byte {at}");
         }
         for short in [&bytes[..last], &bytes[..16], &[]] {
-            let refused = decrypt(&mailbox.key, &mailbox.appid, &armour::encode(short));
+            let refused = decrypt(&mailbox.key, &mailbox.appid, &lenient_base64::encode(short));
             assert!(
                 matches!(refused, Err(Error::Message)),
                 "{} bytes",
@@ -416,7 +424,7 @@ mod tests {
             message: String,
         ) {
             let sealed = encrypt(&key(bytes), &appid, &message, random);
-            prop_assert_eq!(armour::decode(&sealed).expect("base64").len() % PAD_BLOCK, 0);
+            prop_assert_eq!(lenient_base64::decode(&sealed).expect("base64").len() % PAD_BLOCK, 0);
             prop_assert_eq!(decrypt(&key(bytes), &appid, &sealed).ok(), Some(message));
         }
 
@@ -429,19 +437,19 @@ mod tests {
             random: [u8; 16],
         ) {
             let mailbox = mailbox("/message_push");
-            let format = if is_json { Format::Json } else { Format::Xml };
+            let format = if is_json { BodyFormat::Json } else { BodyFormat::Xml };
             let body = mailbox.seal(format, &message, (timestamp, &nonce), random);
             let read = envelope::read(&body).expect("an envelope");
             prop_assert_eq!(read.format, format);
             let timestamp = timestamp.to_string();
             let signature = msg_signature(&mailbox.token, &timestamp, &nonce, &read.encrypt);
-            let stamp = Stamp { timestamp: &timestamp, nonce: &nonce, msg_signature: &signature };
+            let stamp = PushSignature { timestamp: &timestamp, nonce: &nonce, msg_signature: &signature };
             prop_assert_eq!(mailbox.open(stamp, &body).ok(), Some(message));
         }
 
         #[test]
         fn no_bytes_panic(bytes: [u8; 32], data: Vec<u8>) {
-            drop(decrypt(&key(bytes), "wx", &armour::encode(&data)));
+            drop(decrypt(&key(bytes), "wx", &lenient_base64::encode(&data)));
             drop(unpad(&data).and_then(unpack));
         }
     }

@@ -16,9 +16,9 @@ use sha1::{Digest, Sha1};
 use sha2::Sha256;
 use weappd_base::secret::{Secret, same_bytes};
 
-use crate::armour;
 use crate::error::Error;
 use crate::lenient::lenient_json;
+use crate::lenient_base64;
 
 /// What a phone brings: `encryptedData` and its iv, read from base64.
 ///
@@ -45,10 +45,10 @@ impl SealedData {
     /// Reads the base64. Without an iv it is the oldest form, whose iv is the key.
     pub fn parse(encrypted_data: &str, iv: Option<&str>) -> Result<Self, Error> {
         let iv = match iv {
-            Some(iv) => Some(armour::decode_exactly(iv).ok_or(Error::Iv)?),
+            Some(iv) => Some(lenient_base64::decode_exactly(iv).ok_or(Error::Iv)?),
             None => None,
         };
-        let bytes = armour::decode(encrypted_data).ok_or(Error::EncryptedData)?;
+        let bytes = lenient_base64::decode(encrypted_data).ok_or(Error::EncryptedData)?;
         Ok(Self { bytes, iv })
     }
 
@@ -137,17 +137,17 @@ pub fn encrypt(session_key: &Secret, plain: &str, iv: [u8; 16]) -> Result<String
     let key = key_bytes(session_key)?;
     let data = cbc::Encryptor::<Aes128>::new(&key.into(), &iv.into())
         .encrypt_padded_vec::<Pkcs7>(plain.as_bytes());
-    Ok(armour::encode(&data))
+    Ok(lenient_base64::encode(&data))
 }
 
 /// An iv as it stands beside `encryptedData`.
 pub fn iv_text(iv: [u8; 16]) -> String {
-    armour::encode(&iv)
+    lenient_base64::encode(&iv)
 }
 
 /// A session key of WeChat's shape out of 16 random bytes.
 pub fn session_key_text(bytes: [u8; 16]) -> Secret {
-    Secret::new(armour::encode(&bytes))
+    Secret::new(lenient_base64::encode(&bytes))
 }
 
 /// `signature` beside `rawData`: SHA-1 of the text and the session key's text, in hex.
@@ -182,7 +182,7 @@ pub fn user_signature(session_key: &Secret, text: &[u8]) -> String {
 }
 
 fn key_bytes(session_key: &Secret) -> Result<[u8; 16], Error> {
-    armour::decode_exactly(session_key.expose()).ok_or(Error::SessionKey)
+    lenient_base64::decode_exactly(session_key.expose()).ok_or(Error::SessionKey)
 }
 
 #[cfg(test)]
@@ -219,7 +219,7 @@ mod tests {
         let sealed = official();
         let plain = decrypt(&sealed.key, &sealed.data, Some(&sealed.iv)).expect("it decrypts");
         assert_eq!(plain, text("/wxbizdatacrypt/plaintext"));
-        let iv = armour::decode_exactly(&sealed.iv).expect("an iv");
+        let iv = lenient_base64::decode_exactly(&sealed.iv).expect("an iv");
         assert_eq!(encrypt(&sealed.key, &plain, iv).ok(), Some(sealed.data));
         assert_eq!(iv_text(iv), sealed.iv);
     }
@@ -266,12 +266,12 @@ mod tests {
     #[test]
     fn tampered_data_is_refused() {
         let sealed = official();
-        let mut bytes = armour::decode(&sealed.data).expect("base64");
+        let mut bytes = lenient_base64::decode(&sealed.data).expect("base64");
         // The first block damaged decrypts, but to no JSON; the last breaks the padding.
         for at in [0, bytes.len() - 1] {
             bytes[at] ^= 0x80;
             let opened = Sealed {
-                data: armour::encode(&bytes),
+                data: lenient_base64::encode(&bytes),
                 ..official()
             }
             .open();
@@ -282,7 +282,7 @@ mod tests {
             );
         }
         let cut = Sealed {
-            data: armour::encode(&bytes[..bytes.len() - 1]),
+            data: lenient_base64::encode(&bytes[..bytes.len() - 1]),
             ..official()
         };
         assert!(matches!(cut.open(), Err(Error::Decrypt)));
@@ -401,7 +401,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(key: [u8; 16], data: Vec<u8>, iv: [u8; 16]) {
-            let data = armour::encode(&data);
+            let data = lenient_base64::encode(&data);
             drop(open("wx", &session_key_text(key), &data, Some(&iv_text(iv))));
         }
     }

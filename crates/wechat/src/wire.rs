@@ -12,7 +12,7 @@ use crate::lenient::lenient_json;
 
 /// Who logged in, as WeChat says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
+pub struct WechatLogin {
     /// The user's id in this mini program.
     pub openid: String,
     /// The key that the user's open data is encrypted and signed with.
@@ -47,7 +47,10 @@ pub(crate) fn read_answer(status: u16, body: &[u8]) -> Result<Map<String, Value>
 }
 
 /// Reads the answer of `jscode2session`.
-pub(crate) fn read_login(status: u16, mut fields: Map<String, Value>) -> Result<Login, Error> {
+pub(crate) fn read_login(
+    status: u16,
+    mut fields: Map<String, Value>,
+) -> Result<WechatLogin, Error> {
     let malformed = |what| Error::Malformed { status, what };
     let mut text = |name: &str| match fields.remove(name) {
         Some(Value::String(text)) if !text.is_empty() => Some(text),
@@ -56,7 +59,7 @@ pub(crate) fn read_login(status: u16, mut fields: Map<String, Value>) -> Result<
     let openid = text("openid").ok_or(malformed("has no openid"))?;
     let session_key = text("session_key").ok_or(malformed("has no session_key"))?;
     let unionid = text("unionid");
-    Ok(Login {
+    Ok(WechatLogin {
         openid,
         session_key: Secret::new(session_key),
         unionid,
@@ -87,7 +90,7 @@ fn tidy(errmsg: &str) -> String {
 mod tests {
     use super::*;
 
-    fn login(body: &str) -> Result<Login, Error> {
+    fn login(body: &str) -> Result<WechatLogin, Error> {
         read_answer(200, body.as_bytes()).and_then(|fields| read_login(200, fields))
     }
 
@@ -102,7 +105,7 @@ mod tests {
             let got = login(&format!(
                 r#"{{{errcode}"openid":"o1","session_key":"k","unionid":"","expires_in":"7200"}}"#
             ));
-            let want = Login {
+            let want = WechatLogin {
                 openid: "o1".to_owned(),
                 session_key: Secret::new("k"),
                 unionid: None,

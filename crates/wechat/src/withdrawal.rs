@@ -22,7 +22,7 @@ pub enum WithdrawnData {
 
 /// What one user takes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Withdrawal {
+pub struct ConsentWithdrawal {
     /// The user.
     pub openid: String,
     /// What of; nothing where WeChat names only what no server of ours holds.
@@ -31,7 +31,7 @@ pub struct Withdrawal {
     pub at: Option<i64>,
 }
 
-impl Withdrawal {
+impl ConsentWithdrawal {
     /// Reads a pushed message; none if it is about something else.
     pub fn read(message: &str) -> Option<Self> {
         let message: Value = serde_json::from_str(message).ok()?;
@@ -109,27 +109,27 @@ mod tests {
             (json!("86"), vec![]),
             (Value::Null, vec![]),
         ] {
-            let read = Withdrawal::read(&message("user_authorization_revoke", &info));
+            let read = ConsentWithdrawal::read(&message("user_authorization_revoke", &info));
             let read = read.expect("a withdrawal");
             assert_eq!((read.openid.as_str(), read.at), ("o1", Some(1_627_359_464)));
             assert_eq!(read.data, data, "{info}");
         }
         let closed = message("USER_authorization_cancellation", &Value::Null);
         assert_eq!(
-            Withdrawal::read(&closed).map(|read| read.data),
+            ConsentWithdrawal::read(&closed).map(|read| read.data),
             Some(vec![Account])
         );
         for other in ["user_info_modified", "subscribe"] {
-            assert_eq!(Withdrawal::read(&message(other, &json!("8"))), None);
+            assert_eq!(ConsentWithdrawal::read(&message(other, &json!("8"))), None);
         }
-        assert_eq!(Withdrawal::read("{}"), None);
+        assert_eq!(ConsentWithdrawal::read("{}"), None);
     }
 
     proptest! {
         #[test]
         fn no_message_panics(text in ".*", info in ".*") {
-            drop(Withdrawal::read(&text));
-            drop(Withdrawal::read(&message("user_authorization_revoke", &info.into())));
+            drop(ConsentWithdrawal::read(&text));
+            drop(ConsentWithdrawal::read(&message("user_authorization_revoke", &info.into())));
         }
     }
 }

@@ -3,13 +3,13 @@
 use axum::Router;
 use http::Method;
 use serde_json::json;
-use weappd_wechat::{Call, CallError, Calls as _};
+use weappd_wechat::{CallError, WechatCall, WechatCalls as _};
 
 use super::support::{APPID, OTHER, SECRET, Setting, World, mini_app, serve, until};
 use crate::config::Config;
 
-fn post(path: &str, body: serde_json::Value) -> Call {
-    Call {
+fn post(path: &str, body: serde_json::Value) -> WechatCall {
+    WechatCall {
         method: Method::POST,
         path: path.to_owned(),
         query: Vec::new(),
@@ -17,9 +17,9 @@ fn post(path: &str, body: serde_json::Value) -> Call {
     }
 }
 
-fn get(path: &str, query: &[(&str, &str)]) -> Call {
+fn get(path: &str, query: &[(&str, &str)]) -> WechatCall {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    Call {
+    WechatCall {
         method: Method::GET,
         path: path.to_owned(),
         query: query.iter().map(owned).collect(),

@@ -11,7 +11,7 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Map, Value, json};
 use weappd_base::clock::Clock;
 use weappd_base::secret::Secret;
-use weappd_wechat::api_sign::{Channel, Fresh, KeyTexts, Stamp};
+use weappd_wechat::api_sign::{FreshBytes, KeyTexts, SealedChannel, SignatureHeaders};
 
 use super::support::{APPID, Setting, World, mini_app, serve};
 use crate::config::{ApiSecurity, GatewayApp};
@@ -52,7 +52,7 @@ enum Mood {
 
 /// A WeChat that takes sealed calls only.
 struct Wechat {
-    channel: Channel,
+    channel: SealedChannel,
     mood: Mutex<Mood>,
     tokens: Mutex<u32>,
     /// What was asked, in plain, with the query it came with.
@@ -73,11 +73,11 @@ async fn answer(State(wechat): State<Arc<Wechat>>, request: Request) -> Response
     let text = |name: &str| parts.headers.get(name).and_then(|text| text.to_str().ok());
     let body = body.collect().await.expect("a body").to_bytes();
     let body = String::from_utf8_lossy(&body).into_owned();
-    let stamp = Stamp {
+    let stamp = SignatureHeaders {
         appid: text("Wechatmp-AppId").unwrap_or_default(),
         timestamp: text("Wechatmp-TimeStamp").unwrap_or_default(),
         signature: text("Wechatmp-Signature").unwrap_or_default(),
-        ..Stamp::default()
+        ..SignatureHeaders::default()
     };
     match wechat.channel.open(path, stamp, &body, NOW) {
         Ok(fields) => wechat.asked.lock().push((query, fields)),
@@ -94,7 +94,7 @@ async fn answer(State(wechat): State<Arc<Wechat>>, request: Request) -> Response
     } else {
         path
     };
-    let fresh = Fresh {
+    let fresh = FreshBytes {
         iv: [1; 12],
         n: [2; 16],
     };
@@ -126,7 +126,7 @@ async fn answer(State(wechat): State<Arc<Wechat>>, request: Request) -> Response
 
 async fn world(paths: Option<Vec<String>>) -> (World, Arc<Wechat>) {
     let wechat = Arc::new(Wechat {
-        channel: Channel::new(&keys(1)).expect("keys"),
+        channel: SealedChannel::new(&keys(1)).expect("keys"),
         mood: Mutex::default(),
         tokens: Mutex::default(),
         asked: Mutex::default(),

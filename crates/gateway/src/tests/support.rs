@@ -24,8 +24,8 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
-use weappd_wechat::Credential;
-use weappd_wechat::message::{Mailbox, MessageKey, Stamp};
+use weappd_wechat::AppCredential;
+use weappd_wechat::message::{MessageCodec, MessageKey, PushSignature};
 
 use crate::config::{AnswerWhen, Config, GatewayApp};
 use crate::deliver::{AppAnswer, DeliverMessage, DeliveryError, PushedMessage};
@@ -240,7 +240,7 @@ pub(super) struct Setting {
 
 pub(super) fn mini_app(appid: &str, token: Option<&str>, key: Option<&str>) -> GatewayApp {
     GatewayApp {
-        credential: Credential {
+        credential: AppCredential {
             appid: appid.to_owned(),
             secret: Secret::new(SECRET),
         },
@@ -396,12 +396,12 @@ pub(crate) fn opened(fields: &Value, said: &str) -> Option<String> {
         other => other.to_string(),
     };
     let (timestamp, nonce, signature) = (field("TimeStamp"), field("Nonce"), field("MsgSignature"));
-    let mailbox = Mailbox {
+    let mailbox = MessageCodec {
         appid: APPID.to_owned(),
         token: Secret::new(TOKEN),
         key: MessageKey::parse(&Secret::new(KEY)).expect("a key"),
     };
-    let stamp = Stamp {
+    let stamp = PushSignature {
         timestamp: &timestamp,
         nonce: &nonce,
         msg_signature: &signature,

@@ -236,7 +236,7 @@ async fn a_picture_that_is_taken_back_is_removed() {
         let skey = studio.world.log_in(&format!("c{at}"), "o1").await;
         studio.put(&skey, "mine").await;
         studio.removed();
-        let withdrawal = weappd_wechat::Withdrawal {
+        let withdrawal = weappd_wechat::ConsentWithdrawal {
             openid: "o1".to_owned(),
             data: vec![data],
             at: None,

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use weappd_session::Config;
 use weappd_wechat::open_data;
-use weappd_wechat::{Call, CallError, Calls};
+use weappd_wechat::{CallError, WechatCall, WechatCalls};
 
 use crate::platform::{asked, error};
 use crate::wechat::session_key;
@@ -176,8 +176,12 @@ async fn an_encrypted_number_is_taken_if_it_is_ours_and_new() {
 #[derive(Debug)]
 struct Telling;
 
-impl Calls for Telling {
-    fn call<'a>(&'a self, appid: &'a str, _: Call) -> BoxFuture<'a, Result<Value, CallError>> {
+impl WechatCalls for Telling {
+    fn call<'a>(
+        &'a self,
+        appid: &'a str,
+        _: WechatCall,
+    ) -> BoxFuture<'a, Result<Value, CallError>> {
         let info = json!({
             "phoneNumber": "13580006666", "purePhoneNumber": "13580006666", "countryCode": 86,
             "watermark": {"timestamp": 1_800_000_000, "appid": appid},
@@ -240,8 +244,8 @@ async fn a_number_says_what_proved_it_and_a_code_is_not_outdone() {
 #[derive(Debug)]
 struct Failing(CallError);
 
-impl Calls for Failing {
-    fn call<'a>(&'a self, _: &'a str, _: Call) -> BoxFuture<'a, Result<Value, CallError>> {
+impl WechatCalls for Failing {
+    fn call<'a>(&'a self, _: &'a str, _: WechatCall) -> BoxFuture<'a, Result<Value, CallError>> {
         std::future::ready(Err(self.0.clone())).boxed()
     }
 }

@@ -17,8 +17,8 @@ use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
 use weappd_simulator::{MiniApp, Parts, Simulator};
-use weappd_wechat::Credential;
-use weappd_wechat::{Call, CallError, Calls};
+use weappd_wechat::AppCredential;
+use weappd_wechat::{CallError, WechatCall, WechatCalls};
 
 use crate::world::{APP, Answer, OTHER_APP, World};
 
@@ -53,8 +53,12 @@ async fn ask(router: &Router, method: &str, uri: &str, body: &Value) -> Value {
     serde_json::from_slice(&text.to_bytes()).expect("JSON")
 }
 
-impl Calls for OverHttp {
-    fn call<'a>(&'a self, appid: &'a str, call: Call) -> BoxFuture<'a, Result<Value, CallError>> {
+impl WechatCalls for OverHttp {
+    fn call<'a>(
+        &'a self,
+        appid: &'a str,
+        call: WechatCall,
+    ) -> BoxFuture<'a, Result<Value, CallError>> {
         async move {
             self.made.fetch_add(1, Ordering::SeqCst);
             let grant =
@@ -109,7 +113,7 @@ impl Platform {
         &self.url
     }
 
-    pub(crate) fn calls(&self) -> Arc<dyn Calls> {
+    pub(crate) fn calls(&self) -> Arc<dyn WechatCalls> {
         Arc::<OverHttp>::clone(&self.calls)
     }
 
@@ -142,7 +146,7 @@ impl Platform {
 
 fn mini_app(appid: &str) -> MiniApp {
     MiniApp {
-        credential: Credential {
+        credential: AppCredential {
             appid: appid.to_owned(),
             secret: Secret::new("secret"),
         },

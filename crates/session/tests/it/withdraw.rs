@@ -2,15 +2,15 @@
 
 use axum::body::Body;
 use serde_json::{Value, json};
-use weappd_wechat::{Withdrawal, WithdrawnData, open_data};
+use weappd_wechat::{ConsentWithdrawal, WithdrawnData, open_data};
 
 use crate::wechat::session_key;
 use crate::world::{APP, OTHER_APP, World, send};
 
 const NOW: i64 = 1_800_000_000;
 
-fn withdrawal(openid: &str, data: WithdrawnData, at: i64) -> Withdrawal {
-    Withdrawal {
+fn withdrawal(openid: &str, data: WithdrawnData, at: i64) -> ConsentWithdrawal {
+    ConsentWithdrawal {
         openid: openid.to_owned(),
         data: vec![data],
         at: Some(at),

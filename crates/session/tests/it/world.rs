@@ -18,8 +18,8 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Tasks, Work};
 use weappd_session::http::{SiteChoice, control_router, public_router, rpc_router, sign_router};
 use weappd_session::{Config, Error, MiniApp, SessionParts, SessionService};
-use weappd_wechat::Calls;
-use weappd_wechat::Client;
+use weappd_wechat::WechatCalls;
+use weappd_wechat::WechatClient;
 
 use crate::backend::Backend;
 use crate::platform::Platform;
@@ -34,11 +34,11 @@ pub(crate) struct World {
     pub(crate) hand: ManualClock,
     pub(crate) sessions: SessionService,
     pub(crate) tap: TrafficTap,
-    client: Client,
+    client: WechatClient,
     clock: Clock,
     config: Config,
     mini_apps: Vec<MiniApp>,
-    calls: Option<Arc<dyn Calls>>,
+    calls: Option<Arc<dyn WechatCalls>>,
     _tasks: Tasks,
     backend: Backend,
 }
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// A world that calls WeChat's API as `calls` does.
-    pub(crate) async fn calling(config: Config, calls: Arc<dyn Calls>) -> Self {
+    pub(crate) async fn calling(config: Config, calls: Arc<dyn WechatCalls>) -> Self {
         let mut world = Self::with(config).await;
         world.calls = Some(calls);
         world.restart().await;
@@ -90,7 +90,7 @@ impl World {
     async fn built(
         mut config: Config,
         timeout_ms: u64,
-        elsewhere: impl FnOnce(&Tasks, &Clock) -> Option<(String, Arc<dyn Calls>)>,
+        elsewhere: impl FnOnce(&Tasks, &Clock) -> Option<(String, Arc<dyn WechatCalls>)>,
     ) -> Self {
         let backend = Backend::new();
         if config.store == Config::default().store {
@@ -106,7 +106,7 @@ impl World {
             endpoint: url.unwrap_or_else(|| wechat.url().to_owned()),
             timeout_ms,
         };
-        let client = Client::new(&endpoint, tap.clone()).expect("a client");
+        let client = WechatClient::new(&endpoint, tap.clone()).expect("a client");
         let mini_apps = [APP, OTHER_APP].map(|appid| MiniApp::new(appid, Secret::new("secret")));
         let from = (&config, &mini_apps[..]);
         let sessions = open(dir.path(), from, &client, &clock, (&tap, &calls))
@@ -249,9 +249,9 @@ impl World {
 async fn open(
     dir: &Path,
     (config, mini_apps): (&Config, &[MiniApp]),
-    client: &Client,
+    client: &WechatClient,
     clock: &Clock,
-    (tap, calls): (&TrafficTap, &Option<Arc<dyn Calls>>),
+    (tap, calls): (&TrafficTap, &Option<Arc<dyn WechatCalls>>),
 ) -> Result<SessionService, Error> {
     SessionService::open(SessionParts {
         config: config.clone(),

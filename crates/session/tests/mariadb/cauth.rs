@@ -495,7 +495,7 @@ async fn a_database_that_names_no_mini_program_needs_the_only_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_user_takes_back_leaves_an_old_servers_table_too() {
     let (_php, world) = php().await;
-    let withdrawal = weappd_wechat::Withdrawal {
+    let withdrawal = weappd_wechat::ConsentWithdrawal {
         openid: "old".to_owned(),
         data: vec![weappd_wechat::WithdrawnData::Profile],
         at: None,

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use weappd_session::Config;
-use weappd_wechat::{Call, CallError, Calls};
+use weappd_wechat::{CallError, WechatCall, WechatCalls};
 
 use crate::backend::Backend;
 use crate::platform::asked;
@@ -94,8 +94,8 @@ async fn a_phone_number_of_an_old_servers_user_is_answered_and_not_kept() {
 #[derive(Debug)]
 struct Resetting;
 
-impl Calls for Resetting {
-    fn call<'a>(&'a self, _: &'a str, call: Call) -> BoxFuture<'a, Result<Value, CallError>> {
+impl WechatCalls for Resetting {
+    fn call<'a>(&'a self, _: &'a str, call: WechatCall) -> BoxFuture<'a, Result<Value, CallError>> {
         assert_eq!(call.path, "/wxa/resetusersessionkey");
         let key = session_key("reset");
         std::future::ready(Ok(json!({"session_key": key.expose()}))).boxed()

@@ -7,7 +7,7 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 use weappd_base::secret::Secret;
-use weappd_wechat::api_sign::{Channel, Fresh, KeyTexts, Sealed, Stamp};
+use weappd_wechat::api_sign::{FreshBytes, KeyTexts, SealedBody, SealedChannel, SignatureHeaders};
 
 use crate::http::world::{NOW, World, bytes_of, json_of};
 
@@ -107,8 +107,8 @@ async fn quotas_count_and_are_cleared_as_often_as_they_may() {
 }
 
 /// The mini program's side.
-fn channel() -> Channel {
-    Channel::new(&KeyTexts {
+fn channel() -> SealedChannel {
+    SealedChannel::new(&KeyTexts {
         appid: "wx1".to_owned(),
         symmetric_key: Secret::new(SYMMETRIC),
         symmetric_key_sn: "5e".to_owned(),
@@ -120,7 +120,7 @@ fn channel() -> Channel {
     .expect("keys")
 }
 
-async fn send(world: &World, sealed: Sealed) -> axum::response::Response {
+async fn send(world: &World, sealed: SealedBody) -> axum::response::Response {
     let uri = format!("{RISK}?access_token={}", world.token().await);
     let request = Request::post(uri)
         .header("Wechatmp-AppId", sealed.appid)
@@ -151,7 +151,7 @@ async fn sealed_calls_are_proven_and_answered_sealed() {
     );
 
     let channel = channel();
-    let fresh = Fresh {
+    let fresh = FreshBytes {
         iv: [1; 12],
         n: [2; 16],
     };
@@ -160,7 +160,7 @@ async fn sealed_calls_are_proven_and_answered_sealed() {
     let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
     let [appid, at, serial, signature] = ["appid", "timestamp", "serial", "signature"]
         .map(|name| header(&format!("wechatmp-{name}")));
-    let stamp = Stamp {
+    let stamp = SignatureHeaders {
         appid: &appid,
         timestamp: &at,
         signature: &signature,
@@ -175,7 +175,7 @@ async fn sealed_calls_are_proven_and_answered_sealed() {
 
     let late = json_of(send(&world, seal(NOW - 301)).await).await;
     assert_eq!(late["errcode"], 40234);
-    let forged = Sealed {
+    let forged = SealedBody {
         body: seal(NOW).body,
         ..seal(NOW - 1)
     };

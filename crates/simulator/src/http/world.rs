@@ -11,7 +11,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 
 use crate::simulator::{MiniApp, Parts, Simulator};
 
@@ -28,7 +28,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let (clock, hand) = Clock::manual(NOW);
         let mini_app = |n: u8| MiniApp {
-            credential: Credential {
+            credential: AppCredential {
                 appid: format!("wx{n}"),
                 secret: Secret::new(format!("s{n}")),
             },

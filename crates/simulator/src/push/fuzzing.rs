@@ -2,7 +2,7 @@
 //! is answered, it is read (docs/fuzzing.md).
 #![allow(clippy::expect_used, reason = "a target fails by panicking")]
 
-use weappd_wechat::message::{Mailbox, Stamp};
+use weappd_wechat::message::{MessageCodec, PushSignature};
 
 use super::*;
 use crate::fuzzing::feed::Feed;
@@ -52,12 +52,12 @@ pub(crate) fn letters(feed: &mut Feed<'_>) {
         assert!(field("msg_signature").is_none());
         return;
     }
-    let mailbox = Mailbox {
+    let mailbox = MessageCodec {
         appid: target.appid.clone(),
         token: target.token.clone(),
         key: target.key.clone().expect("a key"),
     };
-    let stamp = Stamp {
+    let stamp = PushSignature {
         timestamp: "1800000000",
         nonce: "42",
         msg_signature: field("msg_signature").expect("signed"),

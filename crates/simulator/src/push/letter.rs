@@ -131,7 +131,7 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use weappd_wechat::message::{Mailbox, MessageKey, Stamp as Seen};
+    use weappd_wechat::message::{MessageCodec, MessageKey, PushSignature as Seen};
     use weappd_wechat::trust::Trust;
 
     use proptest::prelude::*;
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn open(letter: &Letter) -> Result<String, weappd_wechat::Error> {
-        let mailbox = Mailbox {
+        let mailbox = MessageCodec {
             appid: "wx1".to_owned(),
             token: Secret::new("token"),
             key: key(),

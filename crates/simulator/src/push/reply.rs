@@ -1,7 +1,7 @@
 //! What the server answers to a push: nothing, `success`, or a message, perhaps encrypted.
 
 use serde_json::{Value, json};
-use weappd_wechat::message::{Mailbox, Stamp};
+use weappd_wechat::message::{MessageCodec, PushSignature};
 
 use super::{Mode, Target};
 
@@ -17,14 +17,14 @@ pub(super) fn read(target: &Target, answer: &str) -> Option<Value> {
     if !answer.contains("Encrypt") {
         return Some(json!({ "error": "in this mode a reply must be encrypted", "text": answer }));
     }
-    let mailbox = Mailbox {
+    let mailbox = MessageCodec {
         appid: target.appid.clone(),
         token: target.token.clone(),
         key,
     };
     let [signature, timestamp, nonce] =
         ["MsgSignature", "TimeStamp", "Nonce"].map(|name| field(answer, name));
-    let stamp = Stamp {
+    let stamp = PushSignature {
         timestamp: &timestamp,
         nonce: &nonce,
         msg_signature: &signature,
@@ -93,12 +93,12 @@ mod tests {
     #[test]
     fn sealed_replies_open_in_both_formats_and_forged_ones_do_not() {
         let safe = target(Mode::Safe);
-        let mailbox = Mailbox {
+        let mailbox = MessageCodec {
             appid: "wx1".to_owned(),
             token: Secret::new("token"),
             key: safe.key.clone().expect("a key"),
         };
-        for format in [envelope::Format::Json, envelope::Format::Xml] {
+        for format in [envelope::BodyFormat::Json, envelope::BodyFormat::Xml] {
             let reply = r#"{"demo_resp":"good luck"}"#;
             let sealed = mailbox.seal(format, reply, (1_800_000_000, "42"), [9; 16]);
             assert_eq!(

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::Tasks;
-use weappd_wechat::envelope::Format;
-use weappd_wechat::message::{self, Mailbox, MessageKey, Stamp};
+use weappd_wechat::envelope::BodyFormat;
+use weappd_wechat::message::{self, MessageCodec, MessageKey, PushSignature};
 
 use crate::http::world::{NOW, World};
 
@@ -81,8 +81,8 @@ impl Server {
     }
 }
 
-fn mailbox() -> Mailbox {
-    Mailbox {
+fn mailbox() -> MessageCodec {
+    MessageCodec {
         appid: "wx1".to_owned(),
         token: Secret::new("token"),
         key: MessageKey::parse(&Secret::new(KEY)).expect("a key"),
@@ -92,7 +92,7 @@ fn mailbox() -> Mailbox {
 fn open((query, body): &(Value, String)) -> Result<String, weappd_wechat::Error> {
     let of = |name: &str| query[name].as_str().unwrap_or_default();
     mailbox().open(
-        Stamp {
+        PushSignature {
             timestamp: of("timestamp"),
             nonce: of("nonce"),
             msg_signature: of("msg_signature"),
@@ -221,7 +221,7 @@ async fn replies_are_read_and_forgeries_are_forged() {
     let (server, url) = server();
     world.post("/push", settings(&url, "safe", "json")).await;
     let reply = r#"{"MsgType":"transfer_customer_service"}"#;
-    *server.answer.lock() = mailbox().seal(Format::Json, reply, (NOW, "1"), [3; 16]);
+    *server.answer.lock() = mailbox().seal(BodyFormat::Json, reply, (NOW, "1"), [3; 16]);
     let mut sent = json!({
         "user": "alice",
         "message": { "MsgType": "event", "Event": "debug_demo", "CreateTime": 5 },

@@ -7,7 +7,7 @@ use std::path::Path;
 use weappd_base::secret::Secret;
 use weappd_base::small_file;
 use weappd_simulator::{PushSettings, push};
-use weappd_wechat::Credential;
+use weappd_wechat::AppCredential;
 
 use crate::cli::say;
 use crate::exit::Failure;
@@ -82,7 +82,7 @@ fn readable(file: &Path, option: &str) -> Result<String, Failure> {
 
 impl Args {
     /// Every mini program with its secret.
-    fn credentials(&self) -> Result<Vec<Credential>, Failure> {
+    fn credentials(&self) -> Result<Vec<AppCredential>, Failure> {
         let read =
             |file: &std::path::PathBuf| Ok(Secret::new(readable(file, "--secret-file")?.trim()));
         let mut secrets: Vec<Secret> = self
@@ -102,7 +102,7 @@ impl Args {
         }
         let apps = self.appid.iter().cloned().zip(secrets);
         Ok(apps
-            .map(|(appid, secret)| Credential { appid, secret })
+            .map(|(appid, secret)| AppCredential { appid, secret })
             .collect())
     }
 

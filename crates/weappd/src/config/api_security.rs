@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use weappd_base::secret::Secret;
-use weappd_wechat::api_sign::{Channel, KeyTexts};
+use weappd_wechat::api_sign::{KeyTexts, SealedChannel};
 
 use crate::config::desk::Desk;
 use crate::config::document::Step;
@@ -82,7 +82,7 @@ pub(crate) fn settle(
     if ["symmetric_key", "private_key"].iter().any(lacks) {
         return None;
     }
-    if let Err(problem) = Channel::new(&keys) {
+    if let Err(problem) = SealedChannel::new(&keys) {
         desk.error(
             &section,
             problem.to_string(),

@@ -20,7 +20,9 @@ use tokio::sync::Notify;
 use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
-use weappd_wechat::message::{Mailbox, MessageKey, Stamp, encrypt, msg_signature, signature};
+use weappd_wechat::message::{
+    MessageCodec, MessageKey, PushSignature, encrypt, msg_signature, signature,
+};
 
 use crate::process::PATIENCE;
 use crate::upstream;
@@ -461,7 +463,7 @@ async fn transfer(body: String) -> String {
 async fn the_answer_to_an_encrypted_push_is_encrypted_as_wechat_reads_it() {
     let app = Router::new().route("/weapp/message", post(transfer));
     let world = serve(upstream::serve(app), "reply_to = [\"text\"]");
-    let mailbox = Mailbox {
+    let mailbox = MessageCodec {
         appid: LOCKED.to_owned(),
         token: Secret::new(TOKEN),
         key: MessageKey::parse(&Secret::new(KEY)).expect("a key"),
@@ -488,7 +490,7 @@ async fn the_answer_to_an_encrypted_push_is_encrypted_as_wechat_reads_it() {
             rest[..end].to_owned()
         };
         let stamp = (field("TimeStamp"), field("Nonce"), field("MsgSignature"));
-        let stamp = Stamp {
+        let stamp = PushSignature {
             timestamp: &stamp.0,
             nonce: &stamp.1,
             msg_signature: &stamp.2,

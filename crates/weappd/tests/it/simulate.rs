@@ -12,7 +12,7 @@ use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use weappd_base::secret::Secret;
-use weappd_wechat::message::{Mailbox, MessageKey, Stamp};
+use weappd_wechat::message::{MessageCodec, MessageKey, PushSignature};
 
 use crate::browser;
 use crate::http::Client;
@@ -90,12 +90,12 @@ async fn the_push_options_reach_a_server() {
     let got = tokio::time::timeout(PATIENCE, heard.recv()).await;
     let (query, body) = got.expect("in time").expect("a message");
     let of = |name: &str| query[name].as_str().unwrap_or_default();
-    let mailbox = Mailbox {
+    let mailbox = MessageCodec {
         appid: "wxtest".to_owned(),
         token: Secret::new("token"),
         key: MessageKey::parse(&Secret::new(KEY)).expect("a key"),
     };
-    let stamp = Stamp {
+    let stamp = PushSignature {
         timestamp: of("timestamp"),
         nonce: of("nonce"),
         msg_signature: of("msg_signature"),

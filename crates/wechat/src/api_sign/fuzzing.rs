@@ -33,18 +33,18 @@ static SIDES: LazyLock<[Side; 2]> = LazyLock::new(|| {
             their_key: public[1 - ours].clone(),
             their_key_sn: format!("{}a", 1 - ours),
         };
-        let channel = Channel::new(&keys).expect("keys");
+        let channel = SealedChannel::new(&keys).expect("keys");
         Side { keys, channel }
     })
 });
 
 struct Side {
     keys: KeyTexts,
-    channel: Channel,
+    channel: SealedChannel,
 }
 
 fn pem(kind: &str, der: &[u8]) -> String {
-    let text = armour::encode(der);
+    let text = lenient_base64::encode(der);
     format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
 }
 
@@ -63,7 +63,7 @@ fn stranger(feed: &mut Feed<'_>) {
     let us = &SIDES[0].channel;
     let (path, timestamp, signature) = (feed.text(), feed.text(), feed.text());
     let (serial, old, body) = (feed.text(), feed.text(), feed.text());
-    let stamp = Stamp {
+    let stamp = SignatureHeaders {
         appid: us.appid(),
         timestamp: &timestamp,
         signature: &signature,
@@ -79,7 +79,7 @@ fn stranger(feed: &mut Feed<'_>) {
 /// What one side seals the other opens, and nothing that differs in one byte.
 fn sealed(feed: &mut Feed<'_>) {
     let [us, them] = SIDES.each_ref().map(|side| &side.channel);
-    let fresh = Fresh {
+    let fresh = FreshBytes {
         iv: feed.array(),
         n: feed.array(),
     };
@@ -92,7 +92,7 @@ fn sealed(feed: &mut Feed<'_>) {
     let sealed = us.seal(&path, fields.clone(), now, fresh).expect("sealed");
     assert!(!sealed.body.contains(APPID) || path.contains(APPID));
     let time = now.to_string();
-    let good = Stamp {
+    let good = SignatureHeaders {
         appid: APPID,
         timestamp: &time,
         signature: &sealed.signature,
@@ -100,7 +100,7 @@ fn sealed(feed: &mut Feed<'_>) {
         old: None,
     };
     let mut said = fields;
-    said.retain(|name, _| !OURS.contains(&name.as_str()));
+    said.retain(|name, _| !ENVELOPE_FIELDS.contains(&name.as_str()));
     let opened = them.open(&path, good, &sealed.body, now).expect("opened");
     // A number is read once more on the way, and may lose its last bit each time.
     assert_eq!(Value::Object(opened), same(&said));
@@ -161,9 +161,9 @@ fn unmannered(feed: &mut Feed<'_>) {
     let body = match way {
         3 => plain.clone(),
         _ => json!({
-            "iv": armour::encode(&fresh),
-            "data": armour::encode(&data),
-            "authtag": armour::encode(tag.expect("sealed").as_ref()),
+            "iv": lenient_base64::encode(&fresh),
+            "data": lenient_base64::encode(&data),
+            "authtag": lenient_base64::encode(tag.expect("sealed").as_ref()),
         })
         .to_string(),
     };
@@ -176,19 +176,19 @@ fn unmannered(feed: &mut Feed<'_>) {
             &mut signature,
         )
         .expect("signed");
-    let signature = armour::encode(&signature);
-    let stamp = Stamp {
+    let signature = lenient_base64::encode(&signature);
+    let stamp = SignatureHeaders {
         appid: APPID,
         timestamp: "1635927954",
         signature: &signature,
-        ..Stamp::default()
+        ..SignatureHeaders::default()
     };
     let right = serde_json::from_str::<Map<String, Value>>(&plain)
         .ok()
         .filter(|said| way != 3 && said.get("_appid") == Some(&json!(APPID)))
         .filter(|said| said.get("_timestamp").and_then(Value::as_i64) == Some(NOW))
         .map(|mut said| {
-            said.retain(|name, _| !OURS.contains(&name.as_str()));
+            said.retain(|name, _| !ENVELOPE_FIELDS.contains(&name.as_str()));
             said
         });
     match them.open(&path, stamp, &body, NOW) {
@@ -222,17 +222,17 @@ fn keys(feed: &mut Feed<'_>) {
         _ => {
             keys.symmetric_key_sn.clone_from(&text);
             let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            assert_eq!(Channel::new(&keys).is_ok(), fits, "{text:?}");
+            assert_eq!(SealedChannel::new(&keys).is_ok(), fits, "{text:?}");
             return;
         }
     }
-    match Channel::new(&keys) {
+    match SealedChannel::new(&keys) {
         Ok(channel) => {
             let sealed = channel.seal(
                 "/a",
                 Map::new(),
                 NOW,
-                Fresh {
+                FreshBytes {
                     iv: [1; 12],
                     n: [2; 16],
                 },

@@ -11,7 +11,7 @@ use crate::vectors::{secret, text};
 
 const PATH: &str = "/wxa/getuserriskrank";
 const NOW: i64 = 1_635_927_954;
-const FRESH: Fresh = Fresh {
+const FRESH: FreshBytes = FreshBytes {
     iv: [7; 12],
     n: [9; 16],
 };
@@ -33,12 +33,12 @@ fn texts(ours: usize, their_key: String) -> KeyTexts {
     }
 }
 
-fn channel(ours: usize) -> Channel {
-    Channel::new(&texts(ours, PAIRS[1 - ours].public_key_pem())).expect("keys")
+fn channel(ours: usize) -> SealedChannel {
+    SealedChannel::new(&texts(ours, PAIRS[1 - ours].public_key_pem())).expect("keys")
 }
 
-fn stamp<'a>(sealed: &'a Sealed, timestamp: &'a str) -> Stamp<'a> {
-    Stamp {
+fn stamp<'a>(sealed: &'a SealedBody, timestamp: &'a str) -> SignatureHeaders<'a> {
+    SignatureHeaders {
         appid: &sealed.appid,
         timestamp,
         signature: &sealed.signature,
@@ -57,20 +57,20 @@ fn object(value: Value) -> Map<String, Value> {
 /// What an official text says without the envelope's own fields.
 fn official(pointer: &str) -> Map<String, Value> {
     let mut fields = object(serde_json::from_str(&text(pointer)).expect("JSON"));
-    fields.retain(|name, _| !OURS.contains(&name.as_str()));
+    fields.retain(|name, _| !ENVELOPE_FIELDS.contains(&name.as_str()));
     fields
 }
 
 #[test]
 fn the_official_call_is_opened() {
     let keys = texts(0, text("/api_sign/rsa_public_key"));
-    let wechat = Channel::new(&keys).expect("keys");
+    let wechat = SealedChannel::new(&keys).expect("keys");
     let (appid, signature) = (text("/api_sign/appid"), text("/api_sign/req_signature"));
-    let stamp = Stamp {
+    let stamp = SignatureHeaders {
         appid: &appid,
         timestamp: "1635927954",
         signature: &signature,
-        ..Stamp::default()
+        ..SignatureHeaders::default()
     };
     let body = text("/api_sign/req_body");
     let fields = wechat.open(PATH, stamp, &body, NOW).expect("opened");
@@ -83,11 +83,11 @@ fn the_official_answer_is_opened_and_nothing_near_it() {
         their_key_sn: text("/api_sign/platform_cert_sn"),
         ..texts(0, text("/api_sign/platform_cert"))
     };
-    let weappd = Channel::new(&keys).expect("keys");
+    let weappd = SealedChannel::new(&keys).expect("keys");
     let [appid, signature, serial, body] =
         ["appid", "resp_signature", "platform_cert_sn", "resp_body"]
             .map(|name| text(&format!("/api_sign/{name}")));
-    let good = Stamp {
+    let good = SignatureHeaders {
         appid: &appid,
         timestamp: "1635927956",
         signature: &signature,
@@ -99,7 +99,7 @@ fn the_official_answer_is_opened_and_nothing_near_it() {
     assert_eq!(fields, official("/api_sign/resp_plaintext"));
 
     // While WeChat changes its key, the old one's number and signature stand beside.
-    let changing = Stamp {
+    let changing = SignatureHeaders {
         signature: "AAAA",
         serial: Some("new"),
         old: Some((&serial, &signature)),
@@ -116,7 +116,7 @@ fn the_official_answer_is_opened_and_nothing_near_it() {
     let changed = body.replace("r2WD", "r2WE");
     let changed = open(PATH, good, &changed, NOW);
     assert!(matches!(changed, Err(Error::ApiSignature)));
-    let strange = Stamp {
+    let strange = SignatureHeaders {
         serial: Some("79ba"),
         ..good
     };
@@ -124,7 +124,7 @@ fn the_official_answer_is_opened_and_nothing_near_it() {
         open(PATH, strange, &body, NOW),
         Err(Error::ApiSerial)
     ));
-    let other = Stamp {
+    let other = SignatureHeaders {
         appid: "wx1",
         ..good
     };
@@ -137,7 +137,7 @@ fn the_official_answer_is_opened_and_nothing_near_it() {
 #[test]
 fn the_four_lines_are_the_official_ones() {
     let keys = texts(0, text("/api_sign/platform_cert"));
-    let channel = Channel::new(&keys).expect("keys");
+    let channel = SealedChannel::new(&keys).expect("keys");
     assert_eq!(
         channel.bound_to(PATH, NOW),
         "https://api.weixin.qq.com/wxa/getuserriskrank|wxba6223c06417af7b|1635927954|\
@@ -161,14 +161,14 @@ fn a_stranger_and_a_wrong_symmetric_key_are_told_apart() {
     let sealed = channel(0)
         .seal(PATH, Map::new(), NOW, FRESH)
         .expect("sealed");
-    let deaf = Channel::new(&texts(1, PAIRS[1].public_key_pem())).expect("keys");
+    let deaf = SealedChannel::new(&texts(1, PAIRS[1].public_key_pem())).expect("keys");
     let heard = deaf.open(PATH, stamp(&sealed, "1635927954"), &sealed.body, NOW);
     assert!(matches!(heard, Err(Error::ApiSignature)));
     let other_key = KeyTexts {
         symmetric_key_sn: "other".to_owned(),
         ..texts(1, PAIRS[0].public_key_pem())
     };
-    let other_key = Channel::new(&other_key).expect("keys");
+    let other_key = SealedChannel::new(&other_key).expect("keys");
     let heard = other_key.open(PATH, stamp(&sealed, "1635927954"), &sealed.body, NOW);
     assert!(matches!(heard, Err(Error::ApiData)));
 }
@@ -195,7 +195,7 @@ fn bad_keys_are_named() {
         },
     ];
     for keys in bad {
-        assert!(matches!(Channel::new(&keys), Err(Error::ApiKey(_))));
+        assert!(matches!(SealedChannel::new(&keys), Err(Error::ApiKey(_))));
     }
     assert!(!format!("{:?}", channel(0)).contains("symmetric"));
 }
@@ -214,7 +214,7 @@ proptest! {
         let fields: Map<String, Value> =
             fields.into_iter().map(|(name, text)| (name, Value::from(text))).collect();
         let sealed = channel(0)
-            .seal(&path, fields.clone(), now, Fresh { iv, n })
+            .seal(&path, fields.clone(), now, FreshBytes { iv, n })
             .expect("sealed");
         let at = now.to_string();
         let opened = channel(1).open(&path, stamp(&sealed, &at), &sealed.body, now);
@@ -231,7 +231,7 @@ proptest! {
         now: i64,
     ) {
         let one = channel(0);
-        let stamp = Stamp {
+        let stamp = SignatureHeaders {
             appid: one.appid(),
             timestamp: &timestamp,
             signature: &signature,

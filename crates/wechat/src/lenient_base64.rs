@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 /// `=` may be missing, and the bits left over in the last character may be set: an
 /// `EncodingAESKey` is any 43 characters.
-const FORGIVING: GeneralPurpose = GeneralPurpose::new(
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -34,14 +34,14 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 
 fn decode_plain(text: &str) -> Option<Vec<u8>> {
     if !text.bytes().any(|byte| byte.is_ascii_whitespace()) {
-        return FORGIVING.decode(text).ok();
+        return LENIENT.decode(text).ok();
     }
     let plain: Vec<u8> = text
         .bytes()
         .filter(|byte| *byte == b' ' || !byte.is_ascii_whitespace())
         .map(|byte| if byte == b' ' { b'+' } else { byte })
         .collect();
-    FORGIVING.decode(plain).ok()
+    LENIENT.decode(plain).ok()
 }
 
 /// Reads base64 that must hold exactly `N` bytes.
