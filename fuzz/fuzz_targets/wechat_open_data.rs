@@ -1,4 +1,4 @@
-//! See `crates/wechat/src/fuzzing.rs`.
+//! See `fuzz/rooms/wechat.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| weappd_wechat::fuzzing::run("wechat_open_data", data));

@@ -106,7 +106,7 @@ impl Config {
             ));
         }
         for name in &self.allowed_types {
-            if !crate::kind::is_known(name) {
+            if !crate::file_type::is_known(name) {
                 problems.push((
                     "allowed_types",
                     format!("`{name}` cannot be recognised by a file's first bytes"),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use weappd_base::tasks::Work;
 
-use crate::{error::Error, kind, name::FileName, store::Files};
+use crate::{error::Error, file_name::FileName, file_type, files::Files};
 
 /// How much is read from disk at once.
 const READ_BYTES: u64 = 128 * 1024;
@@ -19,8 +19,8 @@ pub(crate) async fn give(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Error> {
-    let mime = kind::mime_of(name.extension());
-    let shown = if kind::may_show_inline(mime) {
+    let mime = file_type::mime_of(name.extension());
+    let shown = if file_type::may_show_inline(mime) {
         "inline"
     } else {
         "attachment"
@@ -54,19 +54,19 @@ pub(crate) async fn give(
     put(out, header::ACCEPT_RANGES, "bytes");
 
     let asked = if *method == Method::GET && range_holds(headers, &etag) {
-        Asked::of(headers, whole)
+        ByteRange::of(headers, whole)
     } else {
-        Asked::Whole
+        ByteRange::Whole
     };
     let (from, to) = match asked {
-        Asked::Whole => (0, whole),
-        Asked::Part { from, to } => {
+        ByteRange::Whole => (0, whole),
+        ByteRange::Part { from, to } => {
             let range = format!("bytes {from}-{}/{whole}", to - 1);
             put(out, header::CONTENT_RANGE, &range);
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
             (from, to)
         }
-        Asked::Nothing => {
+        ByteRange::Nothing => {
             put(out, header::CONTENT_RANGE, &format!("bytes */{whole}"));
             put(out, header::CONTENT_LENGTH, "0");
             *answer.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
@@ -120,7 +120,7 @@ fn range_holds(headers: &HeaderMap, etag: &str) -> bool {
 
 /// What a `Range` header asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum ByteRange {
     /// Everything: no range, several ranges, or one that makes no sense.
     Whole,
     /// The bytes from `from` up to, not including, `to`.
@@ -129,7 +129,7 @@ pub(crate) enum Asked {
     Nothing,
 }
 
-impl Asked {
+impl ByteRange {
     fn of(headers: &HeaderMap, whole: u64) -> Self {
         headers
             .get(header::RANGE)
@@ -196,15 +196,15 @@ fn stream(work: Work, file: File, from: u64, to: u64) -> Body {
 mod tests {
     use super::*;
 
-    fn asked(range: &str, whole: u64) -> Asked {
+    fn asked(range: &str, whole: u64) -> ByteRange {
         let mut headers = HeaderMap::new();
         headers.insert(header::RANGE, range.parse().expect("a header value"));
-        Asked::of(&headers, whole)
+        ByteRange::of(&headers, whole)
     }
 
     #[test]
     fn single_ranges() {
-        let part = |from, to| Asked::Part { from, to };
+        let part = |from, to| ByteRange::Part { from, to };
         assert_eq!(asked("bytes=0-0", 10), part(0, 1));
         assert_eq!(asked("bytes=2-5", 10), part(2, 6));
         assert_eq!(asked("bytes=2-", 10), part(2, 10));
@@ -222,9 +222,9 @@ mod tests {
             "bytes=-0",
             "bytes=99999999999999999999-",
         ] {
-            assert_eq!(asked(range, 10), Asked::Nothing, "{range}");
+            assert_eq!(asked(range, 10), ByteRange::Nothing, "{range}");
         }
-        assert_eq!(asked("bytes=0-", 0), Asked::Nothing);
+        assert_eq!(asked("bytes=0-", 0), ByteRange::Nothing);
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
             "lines=1-2",
             "bytes",
         ] {
-            assert_eq!(asked(range, 10), Asked::Whole, "{range}");
+            assert_eq!(asked(range, 10), ByteRange::Whole, "{range}");
         }
     }
 

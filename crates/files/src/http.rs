@@ -15,17 +15,17 @@ use weappd_base::error_body::ErrorBody;
 use crate::{
     download,
     error::Error,
-    name::FileName,
-    picture::Owner,
-    store::Files,
-    upload::{self, Stored, Terms},
+    file_name::FileName,
+    files::Files,
+    picture_owner::PictureOwner,
+    upload::{self, StoredUpload, UploadRules},
 };
 
 /// Says under which address phones reach this server, so that `imgUrl` can be absolute.
 #[derive(Clone)]
-pub struct PublicBase(Arc<BaseOf>);
+pub struct PublicBase(Arc<BaseUrlFn>);
 
-type BaseOf = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
+type BaseUrlFn = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 
 impl PublicBase {
     /// Always the same address, such as `https://www.example.com`.
@@ -65,7 +65,7 @@ fn host(parts: &request::Parts) -> Option<Authority> {
 }
 
 #[derive(Clone)]
-struct Face {
+struct UploadState {
     files: Files,
     base: PublicBase,
 }
@@ -77,7 +77,7 @@ pub fn upload_router(files: Files, base: PublicBase) -> Router {
     }
     Router::new()
         .route("/weapp/upload", post(take))
-        .with_state(Face { files, base })
+        .with_state(UploadState { files, base })
 }
 
 /// `GET|HEAD /weapp/files/{name}` alone: a file's unguessable name is its key, because
@@ -91,11 +91,11 @@ pub fn download_router(files: Files) -> Router {
         .with_state(files)
 }
 
-async fn take(State(face): State<Face>, request: Request<Body>) -> Response<Body> {
+async fn take(State(state): State<UploadState>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
-    let terms = Terms::of_files(&face.files);
-    match accept(&face, &parts, terms, &mut body).await {
+    let terms = UploadRules::of_files(&state.files);
+    match accept(&state, &parts, terms, &mut body).await {
         Ok((stored, url)) => {
             let data = json!({
                 "imgUrl": url,
@@ -113,37 +113,37 @@ async fn take(State(face): State<Face>, request: Request<Body>) -> Response<Body
 /// gives its address. Whoever else answers the request asks first who is calling.
 pub async fn take_picture(
     (files, base): (&Files, &PublicBase),
-    owner: Owner<'_>,
+    owner: PictureOwner<'_>,
     parts: &request::Parts,
     body: Body,
 ) -> Result<String, Error> {
-    let face = Face {
+    let state = UploadState {
         files: files.clone(),
         base: base.clone(),
     };
     let mut body = body.into_data_stream();
-    let terms = Terms::of_picture(files, owner);
-    let (_, url) = accept(&face, parts, terms, &mut body).await?;
+    let terms = UploadRules::of_picture(files, owner);
+    let (_, url) = accept(&state, parts, terms, &mut body).await?;
     Ok(url)
 }
 
 /// A kept file, and the address it can be fetched from.
 async fn accept(
-    face: &Face,
+    state: &UploadState,
     parts: &request::Parts,
-    terms: Terms<'_>,
+    terms: UploadRules<'_>,
     body: &mut BodyDataStream,
-) -> Result<(Stored, String), Error> {
+) -> Result<(StoredUpload, String), Error> {
     let boundary = text(&parts.headers, header::CONTENT_TYPE)
         .and_then(|value| multer::parse_boundary(value).ok())
         .ok_or(Error::NotMultipart)?;
-    let base = (face.base.0)(parts).ok_or(Error::NoHost)?;
+    let base = (state.base.0)(parts).ok_or(Error::NoHost)?;
     let limit = terms.max_bytes;
     let declared = text(&parts.headers, header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
     if declared.is_some_and(|bytes| bytes > limit.saturating_add(upload::MAX_FORM_BYTES)) {
         return Err(Error::TooLarge { limit });
     }
-    let stored = upload::receive(&face.files, terms, boundary, body).await?;
+    let stored = upload::receive(&state.files, terms, boundary, body).await?;
     tracing::info!(file = %stored.name, bytes = stored.size, "file kept");
     let url = format!("{base}/weapp/files/{}", stored.name);
     Ok((stored, url))

@@ -8,9 +8,10 @@
 //! # Map
 //!
 //! - [`config`]: the `[files]` section.
-//! - `store`: the directory; a `Draft` is an upload on its way in.
-//! - `name`, `kind`: what a file is called, what it is; `picture`: one that has an owner.
-//! - `sip`: keeps the parser from swallowing a body whole.
+//! - [`files`]: the open room. `store`: its directory; `upload_draft`: an upload on its way in.
+//! - `file_name`, `file_type`: what a file is called, what it is; `picture`: one that a user
+//!   shows of themselves, `picture_owner`: how its name tells whose it is.
+//! - `chunk_gate`: keeps the parser from reading a body whole.
 //! - `upload`, `download`: the two deeds.
 //! - [`http`]: the two URLs and the status of each failure.
 //!
@@ -21,22 +22,26 @@
 //! kilobytes of memory, whatever the phone sends, and leaves no file unless it succeeded.
 //! Nothing that can carry a script is shown in place. The disk is touched on `Work` only.
 
+mod chunk_gate;
 pub mod config;
 mod download;
 pub mod error;
+mod file_name;
+mod file_type;
+pub mod files;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/rooms/files.rs"]
 pub mod fuzzing;
 pub mod http;
-mod kind;
-mod name;
 mod picture;
-mod sip;
+mod picture_owner;
 mod store;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod upload_draft;
 
 pub use config::Config;
 pub use error::Error;
-pub use picture::Owner;
-pub use store::{Files, FilesParts};
+pub use files::{Files, FilesParts};
+pub use picture_owner::PictureOwner;

@@ -25,21 +25,21 @@ use weappd_base::{
 };
 
 use crate::{
-    Config, Error, Files, FilesParts, Owner,
+    Config, Error, Files, FilesParts, PictureOwner,
     http::{PublicBase, download_router, take_picture, upload_router},
 };
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1A\n0123456789";
-const LIMIT: u64 = 100_000;
+const MAX_UPLOAD_BYTES: u64 = 100_000;
 
-struct Room {
+struct FilesWorld {
     dir: tempfile::TempDir,
     router: Router,
     files: Files,
     tasks: Tasks,
 }
 
-impl Room {
+impl FilesWorld {
     fn new() -> Self {
         Self::with(Config::default())
     }
@@ -49,11 +49,11 @@ impl Room {
         let tasks = Tasks::new();
         let files = Files::open(FilesParts {
             config: Config {
-                max_upload_bytes: LIMIT,
+                max_upload_bytes: MAX_UPLOAD_BYTES,
                 ..config
             },
             data_dir: dir.path().to_owned(),
-            tokens: RandomSource::system(),
+            random: RandomSource::system(),
             work: Work::current(),
         })
         .expect("a store");
@@ -167,7 +167,7 @@ fn one_file(name: &str, content: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_picture_goes_in_and_comes_back() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     let mut body = part("name=\"user\"", "三木".as_bytes());
     body.extend(part("name=\"photo\"; filename=\"tmp_1.jpg\"", PNG));
     body.extend(part("name=\"after\"", b"x"));
@@ -210,7 +210,7 @@ async fn a_picture_goes_in_and_comes_back() {
 
 #[tokio::test]
 async fn a_room_that_is_off_answers_nothing() {
-    let room = Room::with(Config {
+    let room = FilesWorld::with(Config {
         enabled: false,
         ..Config::default()
     });
@@ -221,7 +221,7 @@ async fn a_room_that_is_off_answers_nothing() {
 
 #[tokio::test]
 async fn large_content_survives_any_chunking() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     let mut content = PNG.to_vec();
     content.extend((0..90_000_u32).map(|n| (n * 7 % 251) as u8));
     // Near-boundaries inside the file must not end it.
@@ -243,14 +243,14 @@ async fn large_content_survives_any_chunking() {
 
 #[tokio::test]
 async fn the_limit_holds_by_announcement_and_by_count() {
-    let room = Room::new();
-    let limit = usize::try_from(LIMIT).expect("fits");
+    let room = FilesWorld::new();
+    let limit = usize::try_from(MAX_UPLOAD_BYTES).expect("fits");
     let mut content = PNG.to_vec();
     content.resize(limit, 7);
     room.keep(&content).await;
     std::fs::remove_dir_all(room.dir.path().join("files")).expect("removed");
 
-    let room = Room::new();
+    let room = FilesWorld::new();
     content.push(7);
     let (status, words) = room.refused(one_file("a.png", &content)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -260,7 +260,10 @@ async fn the_limit_holds_by_announcement_and_by_count() {
     let mut request = form(Body::from_stream(stream::pending::<
         Result<Bytes, Infallible>,
     >()));
-    let length = (LIMIT * 100).to_string().parse().expect("a value");
+    let length = (MAX_UPLOAD_BYTES * 100)
+        .to_string()
+        .parse()
+        .expect("a value");
     request.headers_mut().insert(header::CONTENT_LENGTH, length);
     request
         .headers_mut()
@@ -288,7 +291,7 @@ impl Stream for Endless {
 }
 
 /// Sends `head`, then zeros without end, and says how much the room took.
-async fn endless(room: &Room, head: &[u8]) -> (StatusCode, String, usize) {
+async fn endless(room: &FilesWorld, head: &[u8]) -> (StatusCode, String, usize) {
     let taken = Arc::new(AtomicUsize::new(0));
     let body = Body::from_stream(Endless {
         head: Some(Bytes::copy_from_slice(head)),
@@ -309,7 +312,7 @@ async fn endless(room: &Room, head: &[u8]) -> (StatusCode, String, usize) {
 
 #[tokio::test]
 async fn a_body_without_end_is_bounded_wherever_it_does_not_end() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     let file = part("name=\"file\"; filename=\"a.png\"", PNG);
     let (status, _, taken) = endless(&room, file.strip_suffix(b"\r\n").expect("a line")).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -334,7 +337,7 @@ async fn a_body_without_end_is_bounded_wherever_it_does_not_end() {
 
 #[tokio::test]
 async fn ten_thousand_parts_are_refused() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     let mut body = Vec::new();
     for n in 0..10_000 {
         body.extend(part(&format!("name=\"f{n}\""), b""));
@@ -351,7 +354,7 @@ async fn ten_thousand_parts_are_refused() {
 
 #[tokio::test]
 async fn names_are_never_used() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     for name in [
         "../../../etc/passwd",
         "..\\..\\boot.ini",
@@ -385,7 +388,7 @@ async fn names_are_never_used() {
 
 #[tokio::test]
 async fn what_is_no_accepted_file_is_refused_in_words() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     for (content, found) in [
         (&b"<html><script>alert(1)</script>"[..], "text/html"),
         (
@@ -430,7 +433,7 @@ fn typed(disposition: &str, kind: &str, content: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_part_with_a_file_name_is_the_file_whatever_types_fields_have() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     let file = typed("name=\"file\"; filename=\"a.png\"", "image/png", PNG);
     let end = b"--XX--\r\n".to_vec();
     let long = vec![b'1'; 100_000];
@@ -464,7 +467,7 @@ async fn the_part_with_a_file_name_is_the_file_whatever_types_fields_have() {
     // Every draft that was not the file is gone.
     let kept = room.upload([file.clone(), end.clone()].concat()).await;
     assert_eq!(kept.0, StatusCode::OK);
-    let room = Room::new();
+    let room = FilesWorld::new();
     let meta = typed("name=\"meta\"", "application/json", b"{}");
     let (status, words) = room.refused([meta, end.clone()].concat()).await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{words}");
@@ -474,7 +477,7 @@ async fn the_part_with_a_file_name_is_the_file_whatever_types_fields_have() {
 
 #[tokio::test]
 async fn truncated_and_broken_forms_leave_nothing() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     let whole = one_file("a.png", PNG);
     // Everything but the last line break is needed.
     for end in 0..whole.len() - 2 {
@@ -501,7 +504,7 @@ async fn truncated_and_broken_forms_leave_nothing() {
 
 #[tokio::test]
 async fn a_stalled_upload_is_given_up() {
-    let room = Room::with(Config {
+    let room = FilesWorld::with(Config {
         upload_idle_secs: 1,
         ..Config::default()
     });
@@ -518,7 +521,7 @@ async fn a_stalled_upload_is_given_up() {
 
 #[tokio::test]
 async fn ranges_and_conditions() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     let name = room.keep(PNG).await;
     let whole = room.get(&name, &[]).await;
     let etag = whole.headers[header::ETAG]
@@ -568,7 +571,7 @@ async fn what_can_carry_a_script_is_offered_for_saving() {
         ..Config::default()
     };
     assert_eq!(config.problems(), []);
-    let room = Room::with(config);
+    let room = FilesWorld::with(config);
     let name = room.keep(b"<html><script>alert(1)</script></html>").await;
     let got = room.get(&name, &[]).await;
     assert_eq!(got.headers[header::CONTENT_TYPE], "text/html");
@@ -588,7 +591,7 @@ async fn what_can_carry_a_script_is_offered_for_saving() {
 
 #[tokio::test]
 async fn no_path_leads_out() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     std::fs::write(room.dir.path().join("secret.jpg"), b"secret").expect("written");
     let incoming = room.dir.path().join("files/.incoming");
     let half = "0123456789abcdef0123456789abcdef.jpg";
@@ -615,7 +618,7 @@ async fn no_path_leads_out() {
 }
 
 /// Serves the room over a real socket, as an edge thread would.
-fn serve(room: &Room) -> std::net::SocketAddr {
+fn serve(room: &FilesWorld) -> std::net::SocketAddr {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     socket.set_nonblocking(true).expect("non-blocking");
     let address = socket.local_addr().expect("an address");
@@ -636,7 +639,7 @@ fn serve(room: &Room) -> std::net::SocketAddr {
 
 #[tokio::test]
 async fn a_phone_that_hangs_up_leaves_nothing() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     let mut phone = tokio::net::TcpStream::connect(serve(&room))
         .await
         .expect("a connection");
@@ -659,12 +662,12 @@ async fn a_phone_that_hangs_up_leaves_nothing() {
     room.is_empty().await;
 }
 
-impl Room {
+impl FilesWorld {
     /// Takes a picture for `owner` and gives its name.
     async fn picture(&self, owner: &str, body: Vec<u8>) -> Result<String, Error> {
         let (parts, body) = form(body).into_parts();
         let base = PublicBase::of_request(|_| true);
-        let url = take_picture((&self.files, &base), Owner(owner), &parts, body).await?;
+        let url = take_picture((&self.files, &base), PictureOwner(owner), &parts, body).await?;
         let name = url.strip_prefix("https://www.example.com:8443/weapp/files/");
         Ok(name.unwrap_or_else(|| panic!("{url}")).to_owned())
     }
@@ -672,7 +675,7 @@ impl Room {
 
 #[tokio::test]
 async fn a_picture_belongs_to_its_owner_and_nobody_else_removes_it() {
-    let room = Room::new();
+    let room = FilesWorld::new();
     let name = room
         .picture("wx1 alice", one_file("a.png", PNG))
         .await
@@ -682,7 +685,10 @@ async fn a_picture_belongs_to_its_owner_and_nobody_else_removes_it() {
 
     // Not a stranger's, nor one of the same name in another mini program.
     for stranger in ["wx1 bob", "wx2 alice", ""] {
-        let removed = room.files.remove_picture(Owner(stranger), &url).await;
+        let removed = room
+            .files
+            .remove_picture(PictureOwner(stranger), &url)
+            .await;
         assert!(!removed.expect("looked"), "{stranger}");
     }
     // Not what was uploaded as any file, whoever says it is theirs.
@@ -695,12 +701,15 @@ async fn a_picture_belongs_to_its_owner_and_nobody_else_removes_it() {
         "https://thirdwx.qlogo.cn/mmopen/a/132".to_owned(),
         String::new(),
     ] {
-        let removed = room.files.remove_picture(Owner("wx1 alice"), &other).await;
+        let removed = room
+            .files
+            .remove_picture(PictureOwner("wx1 alice"), &other)
+            .await;
         assert!(!removed.expect("looked"), "{other}");
     }
     assert_eq!(room.get(&name, &[]).await.status, StatusCode::OK);
 
-    let alice = Owner("wx1 alice");
+    let alice = PictureOwner("wx1 alice");
     assert!(
         room.files
             .remove_picture(alice, &url)
@@ -715,8 +724,8 @@ async fn a_picture_belongs_to_its_owner_and_nobody_else_removes_it() {
 
 #[tokio::test]
 async fn what_an_owner_left_behind_is_swept_once_it_is_old() {
-    let room = Room::new();
-    let alice = Owner("wx1 alice");
+    let room = FilesWorld::new();
+    let alice = PictureOwner("wx1 alice");
     let url = |name: &str| format!("/weapp/files/{name}?v=1");
     let mut names = Vec::new();
     for _ in 0..4 {
@@ -762,7 +771,10 @@ async fn what_an_owner_left_behind_is_swept_once_it_is_old() {
         let found = room.get(name, &[]).await.status == StatusCode::OK;
         assert_eq!(found, there, "{name}");
     }
-    let nobody = room.files.tidy_pictures(Owner("wx1 nobody"), None).await;
+    let nobody = room
+        .files
+        .tidy_pictures(PictureOwner("wx1 nobody"), None)
+        .await;
     assert_eq!(nobody.expect("tidied"), 0);
     let rest = room.files.tidy_pictures(alice, None).await;
     assert_eq!(rest.expect("tidied"), 1);
@@ -770,7 +782,7 @@ async fn what_an_owner_left_behind_is_swept_once_it_is_old() {
 
 #[tokio::test]
 async fn a_picture_has_a_bound_of_its_own_and_must_be_one() {
-    let room = Room::with(Config {
+    let room = FilesWorld::with(Config {
         max_avatar_bytes: 1000,
         ..Config::default()
     });
@@ -808,7 +820,7 @@ async fn a_picture_has_a_bound_of_its_own_and_must_be_one() {
 
 #[tokio::test]
 async fn what_is_removed_makes_room() {
-    let room = Room::with(Config {
+    let room = FilesWorld::with(Config {
         max_total_bytes: 150_000,
         ..Config::default()
     });
@@ -824,7 +836,7 @@ async fn what_is_removed_makes_room() {
         "{second:?}"
     );
     let url = format!("/weapp/files/{first}");
-    let removed = room.files.remove_picture(Owner("alice"), &url).await;
+    let removed = room.files.remove_picture(PictureOwner("alice"), &url).await;
     assert!(removed.expect("removed"));
     room.picture("alice", one_file("a.png", &png))
         .await

@@ -7,12 +7,13 @@ use futures_util::Stream;
 use multer::{Field, Multipart};
 
 use crate::{
+    chunk_gate::{ChunkGate, FormProgress, NoPartError},
     error::Error,
-    kind::{Kind, SNIFF_BYTES},
-    name::FileName,
-    picture::Owner,
-    sip::{Progress, Sips, Swallowed},
-    store::{Draft, Files},
+    file_name::FileName,
+    file_type::{FileType, SNIFF_BYTES},
+    files::Files,
+    picture_owner::PictureOwner,
+    upload_draft::UploadDraft,
 };
 
 /// The most parts a form may have.
@@ -24,14 +25,14 @@ const WRITE_BYTES: usize = 256 * 1024;
 
 /// What an upload may be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms<'a> {
+pub(crate) struct UploadRules<'a> {
     /// The largest file.
     pub(crate) max_bytes: u64,
     /// Whether nothing but a picture is taken, and whose it then is.
-    pub(crate) picture_of: Option<Owner<'a>>,
+    pub(crate) picture_of: Option<PictureOwner<'a>>,
 }
 
-impl<'a> Terms<'a> {
+impl<'a> UploadRules<'a> {
     /// Those of `wx.uploadFile`.
     pub(crate) fn of_files(files: &Files) -> Self {
         Self {
@@ -41,14 +42,14 @@ impl<'a> Terms<'a> {
     }
 
     /// Those of a picture that a user shows of themselves.
-    pub(crate) fn of_picture(files: &Files, owner: Owner<'a>) -> Self {
+    pub(crate) fn of_picture(files: &Files, owner: PictureOwner<'a>) -> Self {
         Self {
             max_bytes: files.config().max_avatar_bytes,
             picture_of: Some(owner),
         }
     }
 
-    fn allow(&self, files: &Files, kind: Kind) -> bool {
+    fn allow(&self, files: &Files, kind: FileType) -> bool {
         let fits = self.picture_of.is_none() || kind.mime.starts_with("image/");
         fits && files.allows(kind.mime)
     }
@@ -56,7 +57,7 @@ impl<'a> Terms<'a> {
 
 /// A kept upload.
 #[derive(Debug)]
-pub(crate) struct Stored {
+pub(crate) struct StoredUpload {
     /// What it is kept as.
     pub(crate) name: FileName,
     /// Its size in bytes.
@@ -68,16 +69,16 @@ pub(crate) struct Stored {
 /// Reads the form in `body` and keeps its file.
 pub(crate) async fn receive<S, E>(
     files: &Files,
-    terms: Terms<'_>,
+    terms: UploadRules<'_>,
     boundary: String,
     body: S,
-) -> Result<Stored, Error>
+) -> Result<StoredUpload, Error>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut form = Form::new((files, terms), boundary, body);
-    let mut found: Option<(Draft, Kind)> = None;
+    let mut form = UploadForm::new((files, terms), boundary, body);
+    let mut found: Option<(UploadDraft, FileType)> = None;
     let mut is_named = false;
     let mut refused = None;
     while let Some(mut part) = form.next_part().await? {
@@ -103,7 +104,7 @@ where
         }
     }
     let (draft, kind) = found.ok_or_else(|| refused.unwrap_or(Error::NoFile))?;
-    let stored = Stored {
+    let stored = StoredUpload {
         name: draft.name().clone(),
         size: draft.written(),
         mime: kind.mime,
@@ -118,30 +119,30 @@ fn is_typed(part: &Field<'_>) -> bool {
 }
 
 /// A form being read, and what it has cost so far.
-struct Form<'a> {
+struct UploadForm<'a> {
     files: &'a Files,
-    terms: Terms<'a>,
+    terms: UploadRules<'a>,
     parts: Multipart<'a>,
-    progress: Progress,
+    progress: FormProgress,
     count: usize,
     text_bytes: u64,
 }
 
-impl<'a> Form<'a> {
-    fn new<S, E>((files, terms): (&'a Files, Terms<'a>), boundary: String, body: S) -> Self
+impl<'a> UploadForm<'a> {
+    fn new<S, E>((files, terms): (&'a Files, UploadRules<'a>), boundary: String, body: S) -> Self
     where
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'a,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'a,
     {
-        let progress = Progress::default();
+        let progress = FormProgress::default();
         let whole = terms.max_bytes.saturating_add(MAX_FORM_BYTES);
         let limits =
             multer::Constraints::new().size_limit(multer::SizeLimit::new().whole_stream(whole));
-        let sips = Sips::new(body, progress.clone());
+        let gate = ChunkGate::new(body, progress.clone());
         Self {
             files,
             terms,
-            parts: Multipart::with_constraints(sips, boundary, limits),
+            parts: Multipart::with_constraints(gate, boundary, limits),
             progress,
             count: 0,
             text_bytes: 0,
@@ -176,7 +177,10 @@ impl<'a> Form<'a> {
     }
 
     /// Writes a file to disk; `None` for the empty part of a form whose file was not chosen.
-    async fn take_file(&self, part: &mut Field<'a>) -> Result<Option<(Draft, Kind)>, Error> {
+    async fn take_file(
+        &self,
+        part: &mut Field<'a>,
+    ) -> Result<Option<(UploadDraft, FileType)>, Error> {
         let mut buffer = Vec::with_capacity(SNIFF_BYTES);
         let mut ended = false;
         while buffer.len() < SNIFF_BYTES && !ended {
@@ -215,8 +219,8 @@ impl<'a> Form<'a> {
     }
 
     /// Judges a file by its first bytes.
-    fn accept(&self, head: &[u8]) -> Result<Kind, Error> {
-        let kind = Kind::of(head).ok_or(Error::TypeRefused {
+    fn accept(&self, head: &[u8]) -> Result<FileType, Error> {
+        let kind = FileType::of(head).ok_or(Error::TypeRefused {
             found: if head.is_empty() {
                 "an empty file"
             } else {
@@ -234,7 +238,7 @@ impl<'a> Form<'a> {
 /// Waits for the parser, but not forever.
 async fn patiently<T>(
     files: &Files,
-    terms: Terms<'_>,
+    terms: UploadRules<'_>,
     step: impl Future<Output = Result<T, multer::Error>>,
 ) -> Result<T, Error> {
     let secs = files.config().upload_idle_secs;
@@ -245,13 +249,13 @@ async fn patiently<T>(
 }
 
 /// Sorts the parser's failures.
-fn broken(terms: Terms<'_>, error: multer::Error) -> Error {
+fn broken(terms: UploadRules<'_>, error: multer::Error) -> Error {
     match error {
         multer::Error::StreamSizeExceeded { .. } => Error::TooLarge {
             limit: terms.max_bytes,
         },
         multer::Error::StreamReadFailed(_) => {
-            if matches!(error.source(), Some(source) if source.is::<Swallowed>()) {
+            if matches!(error.source(), Some(source) if source.is::<NoPartError>()) {
                 Error::TooMuchForm
             } else {
                 Error::Interrupted(error)

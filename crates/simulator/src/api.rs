@@ -4,10 +4,11 @@ use axum::body::Bytes;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::credential::Mint;
+use crate::credential::TokenMint;
 use crate::endpoints;
-use crate::platform::{CodeToSession, Refusal};
+use crate::platform::CodeToSessionQuery;
 use crate::simulator::Simulator;
+use crate::wechat_refusal::WechatRefusal;
 
 mod content;
 mod messages;
@@ -34,7 +35,7 @@ const CLEARING: [&str; 4] = [
 
 /// A server's call, as it came.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct ApiCall {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
@@ -43,7 +44,7 @@ pub(crate) struct Call {
 
 /// What WeChat says to it.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub(crate) enum ApiReply {
     Json(Value),
     Picture {
         png: Vec<u8>,
@@ -54,14 +55,14 @@ pub(crate) enum Said {
 
 /// What came of a call.
 #[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) said: Result<Said, Refusal>,
+pub(crate) struct ApiOutcome {
+    pub(crate) said: Result<ApiReply, WechatRefusal>,
     /// The mini program that called, if that was found out.
     pub(crate) appid: Option<String>,
     pub(crate) note: Option<&'static str>,
 }
 
-impl Call {
+impl ApiCall {
     /// A field of the query; empty where there is none.
     fn field(&self, name: &str) -> &str {
         let found = self.query.iter().find(|(key, _)| key == name);
@@ -69,11 +70,11 @@ impl Call {
     }
 
     /// The body's fields.
-    fn fields(&self) -> Result<Map<String, Value>, Refusal> {
+    fn fields(&self) -> Result<Map<String, Value>, WechatRefusal> {
         if self.body.trim_ascii().is_empty() {
-            return Err(Refusal::BodyEmpty);
+            return Err(WechatRefusal::BodyEmpty);
         }
-        serde_json::from_slice(&self.body).map_err(|_| Refusal::BodyNotJson)
+        serde_json::from_slice(&self.body).map_err(|_| WechatRefusal::BodyNotJson)
     }
 }
 
@@ -89,9 +90,9 @@ fn fine() -> Value {
 
 impl Simulator {
     /// Answers a server's call.
-    pub(crate) fn answer(&self, call: &Call) -> Outcome {
-        let mut outcome = Outcome {
-            said: Err(Refusal::UnknownPath),
+    pub(crate) fn answer(&self, call: &ApiCall) -> ApiOutcome {
+        let mut outcome = ApiOutcome {
+            said: Err(WechatRefusal::UnknownPath),
             appid: None,
             note: None,
         };
@@ -101,19 +102,19 @@ impl Simulator {
                 return said;
             }
             outcome.note = Some("a general answer: this call is not simulated");
-            Ok(Said::Json(fine()))
+            Ok(ApiReply::Json(fine()))
         });
         outcome
     }
 
     /// The path, the method, the `access_token` and the limit, in this order.
-    fn admit(&self, call: &Call, appid: &mut Option<String>) -> Result<(), Refusal> {
-        let method = endpoints::method_of(&call.path).ok_or(Refusal::UnknownPath)?;
+    fn admit(&self, call: &ApiCall, appid: &mut Option<String>) -> Result<(), WechatRefusal> {
+        let method = endpoints::method_of(&call.path).ok_or(WechatRefusal::UnknownPath)?;
         if call.method != method {
             return Err(if method == Method::GET {
-                Refusal::NotGet
+                WechatRefusal::NotGet
             } else {
-                Refusal::NotPost
+                WechatRefusal::NotPost
             });
         }
         let now = self.now();
@@ -138,7 +139,7 @@ impl Simulator {
             if !CLEARING.contains(&call.path.as_str())
                 && !state.quota.take(whose, &call.path, a_day, now)
             {
-                return Err(Refusal::DayLimit);
+                return Err(WechatRefusal::DayLimit);
             }
             let Some(limit) = state.settings.limit(&call.path) else {
                 return Ok(());
@@ -147,15 +148,15 @@ impl Simulator {
             if state.meter.take(key, limit, now) {
                 Ok(())
             } else {
-                Err(Refusal::MinuteLimit)
+                Err(WechatRefusal::MinuteLimit)
             }
         })
     }
 
     /// The answer of a call that is simulated.
-    fn simulated(&self, call: &Call, appid: &str) -> Option<Result<Said, Refusal>> {
+    fn simulated(&self, call: &ApiCall, appid: &str) -> Option<Result<ApiReply, WechatRefusal>> {
         let json = match call.path.as_str() {
-            "/sns/jscode2session" => self.code_to_session(&CodeToSession {
+            "/sns/jscode2session" => self.code_to_session(&CodeToSessionQuery {
                 appid: call.field("appid").to_owned(),
                 secret: call.field("secret").to_owned(),
                 js_code: call.field("js_code").to_owned(),
@@ -190,11 +191,11 @@ impl Simulator {
             }
             _ => return None,
         };
-        Some(json.map(Said::Json))
+        Some(json.map(ApiReply::Json))
     }
 
     /// `GET /cgi-bin/token`.
-    fn classic_token(&self, call: &Call) -> Result<Value, Refusal> {
+    fn classic_token(&self, call: &ApiCall) -> Result<Value, WechatRefusal> {
         let asked = [
             call.field("appid"),
             call.field("secret"),
@@ -203,8 +204,8 @@ impl Simulator {
         self.check_credential(asked)?;
         let now = self.now();
         let given = self.with_state(|state| {
-            let mint = Mint {
-                tokens: self.tokens(),
+            let mint = TokenMint {
+                random: self.random(),
                 now,
                 lives: state.settings.token_secs,
             };
@@ -215,15 +216,15 @@ impl Simulator {
     }
 
     /// `POST /cgi-bin/stable_token`.
-    fn stable_token(&self, call: &Call) -> Result<Value, Refusal> {
+    fn stable_token(&self, call: &ApiCall) -> Result<Value, WechatRefusal> {
         let fields = call.fields()?;
         let asked = ["appid", "secret", "grant_type"].map(|name| text(&fields, name));
         self.check_credential(asked)?;
         let force = fields.get("force_refresh") == Some(&Value::Bool(true));
         let now = self.now();
         let given = self.with_state(|state| {
-            let mint = Mint {
-                tokens: self.tokens(),
+            let mint = TokenMint {
+                random: self.random(),
                 now,
                 lives: state.settings.token_secs,
             };
@@ -232,29 +233,32 @@ impl Simulator {
         Ok(json!({ "access_token": given.token, "expires_in": given.expires_in }))
     }
 
-    fn check_credential(&self, [appid, secret, grant_type]: [&str; 3]) -> Result<(), Refusal> {
+    fn check_credential(
+        &self,
+        [appid, secret, grant_type]: [&str; 3],
+    ) -> Result<(), WechatRefusal> {
         if appid.is_empty() {
-            return Err(Refusal::AppidMissing);
+            return Err(WechatRefusal::AppidMissing);
         }
         if secret.is_empty() {
-            return Err(Refusal::SecretMissing);
+            return Err(WechatRefusal::SecretMissing);
         }
         if grant_type != "client_credential" {
-            return Err(Refusal::GrantType);
+            return Err(WechatRefusal::GrantType);
         }
-        let mini_app = self.mini_app(appid).ok_or(Refusal::Appid)?;
+        let mini_app = self.mini_app(appid).ok_or(WechatRefusal::Appid)?;
         if !mini_app.credential.secret.is(secret) {
-            return Err(Refusal::Secret);
+            return Err(WechatRefusal::Secret);
         }
         self.with_state(|state| {
             let settings = &state.settings;
             let allowed = &settings.ip_allow_list;
             if settings.secret_frozen {
-                Err(Refusal::SecretFrozen)
+                Err(WechatRefusal::SecretFrozen)
             } else if allowed.is_empty() || allowed.iter().any(|ip| ip == "127.0.0.1") {
                 Ok(())
             } else {
-                Err(Refusal::IpNotAllowed)
+                Err(WechatRefusal::IpNotAllowed)
             }
         })
     }

@@ -16,7 +16,7 @@ const MAX_ITEMS: usize = 100;
 /// Who called whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(crate) enum CallKind {
     /// A server called WeChat.
     Api,
     /// A mini program on a phone called WeChat.
@@ -27,12 +27,12 @@ pub(crate) enum Kind {
 
 /// One call with its answer.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Entry {
+pub(crate) struct CallRecord {
     /// Counts from 1.
     pub(crate) seq: u64,
     /// Unix time in milliseconds, the simulator's.
     pub(crate) at: i64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: CallKind,
     pub(crate) method: String,
     pub(crate) path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ pub(crate) struct Entry {
     pub(crate) took_ms: u64,
 }
 
-impl Entry {
+impl CallRecord {
     /// The entry without secrets and without what is long.
     pub(crate) fn tidy(mut self) -> Self {
         tidy(&mut self.asked);
@@ -61,13 +61,13 @@ impl Entry {
 /// The last calls, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct CallLog {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<CallRecord>,
     last: u64,
 }
 
 impl CallLog {
-    /// Adds a call that is [`Entry::tidy`].
-    pub(crate) fn add(&mut self, mut entry: Entry) {
+    /// Adds a call that is [`CallRecord::tidy`].
+    pub(crate) fn add(&mut self, mut entry: CallRecord) {
         self.last += 1;
         entry.seq = self.last;
         if self.entries.len() >= MAX_CALLS {
@@ -77,8 +77,8 @@ impl CallLog {
     }
 
     /// The calls after number `after`, oldest first, of one path if asked.
-    pub(crate) fn after(&self, after: u64, path: Option<&str>) -> Vec<Entry> {
-        let fits = |entry: &&Entry| entry.seq > after && path.is_none_or(|p| p == entry.path);
+    pub(crate) fn after(&self, after: u64, path: Option<&str>) -> Vec<CallRecord> {
+        let fits = |entry: &&CallRecord| entry.seq > after && path.is_none_or(|p| p == entry.path);
         self.entries.iter().filter(fits).cloned().collect()
     }
 
@@ -155,11 +155,11 @@ mod tests {
 
     use super::*;
 
-    fn entry(path: &str, asked: Value) -> Entry {
-        Entry {
+    fn entry(path: &str, asked: Value) -> CallRecord {
+        CallRecord {
             seq: 0,
             at: 0,
-            kind: Kind::Api,
+            kind: CallKind::Api,
             method: "GET".to_owned(),
             path: path.to_owned(),
             appid: None,

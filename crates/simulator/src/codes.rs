@@ -17,7 +17,7 @@ const MAX_LISTED: usize = 20;
 
 /// What a code stands for.
 #[derive(Clone, Debug)]
-pub(crate) struct Grant {
+pub(crate) struct CodeGrant {
     pub(crate) appid: String,
     pub(crate) user: UserName,
     pub(crate) session_key: Secret,
@@ -25,7 +25,7 @@ pub(crate) struct Grant {
 
 /// Why a code is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadCode {
+pub(crate) enum CodeError {
     /// Unknown or too old.
     Invalid,
     /// Another mini program's.
@@ -36,15 +36,15 @@ pub(crate) enum BadCode {
 
 /// All codes that may still be asked about.
 #[derive(Debug, Default)]
-pub(crate) struct Codes {
+pub(crate) struct CodeTable {
     /// `None`: redeemed.
-    grants: HashMap<String, Option<Grant>>,
+    grants: HashMap<String, Option<CodeGrant>>,
     /// When each code ends, oldest first.
     ends: VecDeque<(i64, String)>,
 }
 
-impl Codes {
-    pub(crate) fn add(&mut self, code: String, grant: Grant, now: i64) {
+impl CodeTable {
+    pub(crate) fn add(&mut self, code: String, grant: CodeGrant, now: i64) {
         self.forget_old(now);
         if self.ends.len() >= MAX_CODES
             && let Some((_, oldest)) = self.ends.pop_front()
@@ -56,18 +56,23 @@ impl Codes {
     }
 
     /// Takes what the code stands for. Another mini program's try does not use it up.
-    pub(crate) fn redeem(&mut self, appid: &str, code: &str, now: i64) -> Result<Grant, BadCode> {
+    pub(crate) fn redeem(
+        &mut self,
+        appid: &str,
+        code: &str,
+        now: i64,
+    ) -> Result<CodeGrant, CodeError> {
         self.forget_old(now);
-        let slot = self.grants.get_mut(code).ok_or(BadCode::Invalid)?;
+        let slot = self.grants.get_mut(code).ok_or(CodeError::Invalid)?;
         match slot {
-            None => Err(BadCode::Used),
-            Some(grant) if grant.appid != appid => Err(BadCode::OtherApp),
-            Some(_) => slot.take().ok_or(BadCode::Used),
+            None => Err(CodeError::Used),
+            Some(grant) if grant.appid != appid => Err(CodeError::OtherApp),
+            Some(_) => slot.take().ok_or(CodeError::Used),
         }
     }
 
     /// What a code stands for, without spending it.
-    pub(crate) fn look(&self, code: &str) -> Option<&Grant> {
+    pub(crate) fn look(&self, code: &str) -> Option<&CodeGrant> {
         self.grants.get(code)?.as_ref()
     }
 
@@ -103,8 +108,8 @@ impl Codes {
 mod tests {
     use super::*;
 
-    fn grant() -> Grant {
-        Grant {
+    fn grant() -> CodeGrant {
+        CodeGrant {
             appid: "wx1".to_owned(),
             user: UserName::parse("alice").expect("a name"),
             session_key: Secret::new("k"),
@@ -113,44 +118,44 @@ mod tests {
 
     #[test]
     fn a_code_works_once() {
-        let mut codes = Codes::default();
+        let mut codes = CodeTable::default();
         codes.add("c".to_owned(), grant(), 0);
         assert!(codes.redeem("wx1", "c", 1).is_ok());
-        assert_eq!(codes.redeem("wx1", "c", 2).err(), Some(BadCode::Used));
+        assert_eq!(codes.redeem("wx1", "c", 2).err(), Some(CodeError::Used));
     }
 
     #[test]
     fn a_code_lives_five_minutes_used_or_not() {
-        let mut codes = Codes::default();
+        let mut codes = CodeTable::default();
         codes.add("used".to_owned(), grant(), 0);
         codes.add("new".to_owned(), grant(), 0);
         assert!(codes.redeem("wx1", "used", 299).is_ok());
         assert_eq!(
             codes.redeem("wx1", "new", 300).err(),
-            Some(BadCode::Invalid)
+            Some(CodeError::Invalid)
         );
         assert_eq!(
             codes.redeem("wx1", "used", 300).err(),
-            Some(BadCode::Invalid)
+            Some(CodeError::Invalid)
         );
         assert!(codes.grants.is_empty() && codes.ends.is_empty());
     }
 
     #[test]
     fn another_mini_program_neither_gets_nor_spends_a_code() {
-        let mut codes = Codes::default();
+        let mut codes = CodeTable::default();
         codes.add("c".to_owned(), grant(), 0);
-        assert_eq!(codes.redeem("wx2", "c", 1).err(), Some(BadCode::OtherApp));
+        assert_eq!(codes.redeem("wx2", "c", 1).err(), Some(CodeError::OtherApp));
         assert!(codes.redeem("wx1", "c", 1).is_ok());
     }
 
     #[test]
     fn codes_are_bounded() {
-        let mut codes = Codes::default();
+        let mut codes = CodeTable::default();
         for n in 0..=MAX_CODES {
             codes.add(n.to_string(), grant(), 0);
         }
         assert_eq!(codes.grants.len(), MAX_CODES);
-        assert_eq!(codes.redeem("wx1", "0", 1).err(), Some(BadCode::Invalid));
+        assert_eq!(codes.redeem("wx1", "0", 1).err(), Some(CodeError::Invalid));
     }
 }

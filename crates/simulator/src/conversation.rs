@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::phone::Phone;
-use crate::windows::Opening;
+use crate::windows::WindowOpening;
 
 /// The most messages a user agrees to at a time.
 const MAX_TIMES: u32 = 1000;
@@ -63,7 +63,7 @@ impl Phone {
             return Err(Error::Field("\"text\", 1 to 2000 characters"));
         }
         let id = self.simulator.message_id();
-        self.open_window(Opening::Message)?;
+        self.open_window(WindowOpening::Message)?;
         self.push(json!({ "MsgType": "text", "Content": text, "MsgId": id }));
         let answer = json!({ "msgid": id.to_string() });
         self.tell("customer message", || answer.clone());
@@ -72,7 +72,7 @@ impl Phone {
 
     /// The user opens the conversation with the customer service.
     pub fn enter_session(&self, session_from: &str) -> Result<Value, Error> {
-        self.open_window(Opening::Enter)?;
+        self.open_window(WindowOpening::Enter)?;
         self.push(json!({
             "MsgType": "event",
             "Event": "user_enter_tempsession",
@@ -88,7 +88,7 @@ impl Phone {
             .with_state(|state| Ok(state.user(&self.user)?.inbox.iter().cloned().collect()))
     }
 
-    fn open_window(&self, opening: Opening) -> Result<(), Error> {
+    fn open_window(&self, opening: WindowOpening) -> Result<(), Error> {
         let now = self.simulator.now();
         self.simulator.with_state(|state| {
             let user = state.user(&self.user)?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use weappd_base::random::RandomSource;
 use weappd_base::secret::mask;
 
-use crate::platform::Refusal;
+use crate::wechat_refusal::WechatRefusal;
 
 /// How long two tokens live beside each other.
 pub(crate) const OVERLAP_SECS: i64 = 300;
@@ -26,7 +26,7 @@ const BEIJING: i64 = 8 * 3600;
 
 /// Which call made a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Family {
+pub(crate) enum TokenFamily {
     /// `/cgi-bin/token`.
     Classic,
     /// `/cgi-bin/stable_token`.
@@ -34,9 +34,9 @@ pub(crate) enum Family {
 }
 
 #[derive(Debug)]
-struct Issued {
+struct IssuedToken {
     appid: String,
-    family: Family,
+    family: TokenFamily,
     ends: i64,
     /// When a newer token puts this one out of use.
     replaced: Option<i64>,
@@ -44,21 +44,21 @@ struct Issued {
 
 /// One family's account of one mini program.
 #[derive(Debug, Default)]
-struct Account {
+struct TokenAccount {
     latest: Option<String>,
     /// Calls counted against the day's quota.
-    asked: Daily,
-    forced: Daily,
+    asked: DailyCount,
+    forced: DailyCount,
     forced_at: Option<i64>,
 }
 
 #[derive(Debug, Default)]
-struct Daily {
+struct DailyCount {
     day: i64,
     count: u32,
 }
 
-impl Daily {
+impl DailyCount {
     /// Counts one more today, unless `limit` is reached.
     fn take(&mut self, now: i64, limit: u32) -> bool {
         let day = (now + BEIJING).div_euclid(86_400);
@@ -74,22 +74,22 @@ impl Daily {
 /// All tokens handed out.
 #[derive(Debug, Default)]
 pub(crate) struct TokenBook {
-    issued: HashMap<String, Issued>,
+    issued: HashMap<String, IssuedToken>,
     oldest_first: VecDeque<String>,
-    accounts: HashMap<(String, Family), Account>,
+    accounts: HashMap<(String, TokenFamily), TokenAccount>,
 }
 
 /// What a caller gets.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Given {
+pub(crate) struct TokenGrant {
     pub(crate) token: String,
     pub(crate) expires_in: i64,
 }
 
 /// What it takes to hand one out.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mint<'a> {
-    pub(crate) tokens: &'a RandomSource,
+pub(crate) struct TokenMint<'a> {
+    pub(crate) random: &'a RandomSource,
     pub(crate) now: i64,
     /// How long a token lives.
     pub(crate) lives: i64,
@@ -100,54 +100,54 @@ impl TokenBook {
     pub(crate) fn classic(
         &mut self,
         appid: &str,
-        mint: Mint<'_>,
+        mint: TokenMint<'_>,
         a_day: u32,
-    ) -> Result<Given, Refusal> {
-        let account = self.account(appid, Family::Classic);
+    ) -> Result<TokenGrant, WechatRefusal> {
+        let account = self.account(appid, TokenFamily::Classic);
         if !account.asked.take(mint.now, a_day) {
-            return Err(Refusal::DayLimit);
+            return Err(WechatRefusal::DayLimit);
         }
         let before = account.latest.clone();
         self.replace(before.as_deref(), mint.now + OVERLAP_SECS);
-        Ok(self.issue(appid, Family::Classic, mint))
+        Ok(self.issue(appid, TokenFamily::Classic, mint))
     }
 
     /// `POST /cgi-bin/stable_token`.
-    pub(crate) fn stable(&mut self, appid: &str, mint: Mint<'_>, force: bool) -> Given {
+    pub(crate) fn stable(&mut self, appid: &str, mint: TokenMint<'_>, force: bool) -> TokenGrant {
         let now = mint.now;
-        let account = self.account(appid, Family::Stable);
+        let account = self.account(appid, TokenFamily::Stable);
         let latest = account.latest.clone();
         let rested = account.forced_at.is_none_or(|at| now >= at + FORCE_PAUSE);
         if force && rested && account.forced.take(now, FORCES_A_DAY) {
             account.forced_at = Some(now);
             self.replace(latest.as_deref(), now);
-            return self.issue(appid, Family::Stable, mint);
+            return self.issue(appid, TokenFamily::Stable, mint);
         }
         let left = latest
             .as_ref()
             .and_then(|token| self.issued.get(token))
             .map_or(0, |issued| issued.ends - now);
         match latest {
-            Some(token) if left > OVERLAP_SECS => Given {
+            Some(token) if left > OVERLAP_SECS => TokenGrant {
                 token,
                 expires_in: left,
             },
             // The one before ends by itself, within the 5 minutes they share.
-            _ => self.issue(appid, Family::Stable, mint),
+            _ => self.issue(appid, TokenFamily::Stable, mint),
         }
     }
 
     /// The mini program that `token` speaks for.
-    pub(crate) fn check(&self, token: &str, now: i64) -> Result<&str, Refusal> {
+    pub(crate) fn check(&self, token: &str, now: i64) -> Result<&str, WechatRefusal> {
         if token.is_empty() {
-            return Err(Refusal::TokenMissing);
+            return Err(WechatRefusal::TokenMissing);
         }
-        let issued = self.issued.get(token).ok_or(Refusal::TokenInvalid)?;
+        let issued = self.issued.get(token).ok_or(WechatRefusal::TokenInvalid)?;
         match issued.replaced {
             Some(replaced) if replaced <= now && replaced < issued.ends => {
-                Err(Refusal::TokenNotLatest)
+                Err(WechatRefusal::TokenNotLatest)
             }
-            _ if issued.ends <= now => Err(Refusal::TokenExpired),
+            _ if issued.ends <= now => Err(WechatRefusal::TokenExpired),
             _ => Ok(&issued.appid),
         }
     }
@@ -169,8 +169,8 @@ impl TokenBook {
                     "token": mask(token),
                     "appid": issued.appid,
                     "family": match issued.family {
-                        Family::Classic => "token",
-                        Family::Stable => "stable_token",
+                        TokenFamily::Classic => "token",
+                        TokenFamily::Stable => "stable_token",
                     },
                     "latest": issued.replaced.is_none(),
                     "left_secs": ends - now,
@@ -179,7 +179,7 @@ impl TokenBook {
             .collect()
     }
 
-    fn account(&mut self, appid: &str, family: Family) -> &mut Account {
+    fn account(&mut self, appid: &str, family: TokenFamily) -> &mut TokenAccount {
         self.accounts.entry((appid.to_owned(), family)).or_default()
     }
 
@@ -189,7 +189,7 @@ impl TokenBook {
         }
     }
 
-    fn issue(&mut self, appid: &str, family: Family, mint: Mint<'_>) -> Given {
+    fn issue(&mut self, appid: &str, family: TokenFamily, mint: TokenMint<'_>) -> TokenGrant {
         if self.oldest_first.len() >= MAX_TOKENS
             && let Some(oldest) = self.oldest_first.pop_front()
         {
@@ -198,12 +198,12 @@ impl TokenBook {
         // WeChat's begin with a number and have well over a hundred characters.
         let token = format!(
             "{}_{}{}{}",
-            95 + u8::from(family == Family::Stable),
-            mint.tokens.url256(),
-            mint.tokens.url256(),
-            mint.tokens.url256()
+            95 + u8::from(family == TokenFamily::Stable),
+            mint.random.url256(),
+            mint.random.url256(),
+            mint.random.url256()
         );
-        let issued = Issued {
+        let issued = IssuedToken {
             appid: appid.to_owned(),
             family,
             ends: mint.now + mint.lives,
@@ -212,7 +212,7 @@ impl TokenBook {
         self.issued.insert(token.clone(), issued);
         self.oldest_first.push_back(token.clone());
         self.account(appid, family).latest = Some(token.clone());
-        Given {
+        TokenGrant {
             token,
             expires_in: mint.lives,
         }
@@ -227,36 +227,36 @@ mod tests {
 
     struct Desk {
         book: TokenBook,
-        tokens: RandomSource,
+        random: RandomSource,
     }
 
     impl Desk {
         fn new() -> Self {
             Self {
                 book: TokenBook::default(),
-                tokens: RandomSource::seeded(1),
+                random: RandomSource::seeded(1),
             }
         }
 
         fn classic(&mut self, now: i64) -> String {
-            let mint = Mint {
-                tokens: &self.tokens,
+            let mint = TokenMint {
+                random: &self.random,
                 now,
                 lives: LIVES,
             };
             self.book.classic("wx1", mint, 2000).expect("a token").token
         }
 
-        fn stable(&mut self, now: i64, force: bool) -> Given {
-            let mint = Mint {
-                tokens: &self.tokens,
+        fn stable(&mut self, now: i64, force: bool) -> TokenGrant {
+            let mint = TokenMint {
+                random: &self.random,
                 now,
                 lives: LIVES,
             };
             self.book.stable("wx1", mint, force)
         }
 
-        fn check(&self, token: &str, now: i64) -> Result<&str, Refusal> {
+        fn check(&self, token: &str, now: i64) -> Result<&str, WechatRefusal> {
             self.book.check(token, now)
         }
     }
@@ -269,9 +269,9 @@ mod tests {
         let second = desk.classic(100);
         assert_ne!(first, second);
         assert_eq!(desk.check(&first, 399), Ok("wx1"));
-        assert_eq!(desk.check(&first, 400), Err(Refusal::TokenNotLatest));
+        assert_eq!(desk.check(&first, 400), Err(WechatRefusal::TokenNotLatest));
         assert_eq!(desk.check(&second, 7299), Ok("wx1"));
-        assert_eq!(desk.check(&second, 7300), Err(Refusal::TokenExpired));
+        assert_eq!(desk.check(&second, 7300), Err(WechatRefusal::TokenExpired));
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
         let first = desk.classic(0);
         desk.classic(7100);
         assert_eq!(desk.check(&first, 7199), Ok("wx1"));
-        assert_eq!(desk.check(&first, 7200), Err(Refusal::TokenExpired));
+        assert_eq!(desk.check(&first, 7200), Err(WechatRefusal::TokenExpired));
     }
 
     #[test]
@@ -296,7 +296,10 @@ mod tests {
         assert_eq!(next.expires_in, 7200);
         assert_eq!(desk.check(&first.token, 7199), Ok("wx1"));
         assert_eq!(desk.check(&next.token, 7199), Ok("wx1"));
-        assert_eq!(desk.check(&first.token, 7200), Err(Refusal::TokenExpired));
+        assert_eq!(
+            desk.check(&first.token, 7200),
+            Err(WechatRefusal::TokenExpired)
+        );
     }
 
     #[test]
@@ -305,7 +308,10 @@ mod tests {
         let first = desk.stable(0, false);
         let forced = desk.stable(10, true);
         assert_ne!(first.token, forced.token);
-        assert_eq!(desk.check(&first.token, 10), Err(Refusal::TokenNotLatest));
+        assert_eq!(
+            desk.check(&first.token, 10),
+            Err(WechatRefusal::TokenNotLatest)
+        );
         let early = desk.stable(39, true);
         assert_eq!(early.token, forced.token);
         assert_ne!(desk.stable(40, true).token, forced.token);
@@ -336,20 +342,23 @@ mod tests {
         desk.classic(3);
         desk.classic(4);
         assert_eq!(desk.check(&stable_now, 1000), Ok("wx1"));
-        assert_eq!(desk.check(&stable, 2), Err(Refusal::TokenNotLatest));
+        assert_eq!(desk.check(&stable, 2), Err(WechatRefusal::TokenNotLatest));
     }
 
     #[test]
     fn classic_tokens_have_a_daily_quota() {
         let mut desk = Desk::new();
-        let tokens = desk.tokens.clone();
-        let mint = |now| Mint {
-            tokens: &tokens,
+        let tokens = desk.random.clone();
+        let mint = |now| TokenMint {
+            random: &tokens,
             now,
             lives: LIVES,
         };
         assert!(desk.book.classic("wx1", mint(0), 1).is_ok());
-        assert_eq!(desk.book.classic("wx1", mint(1), 1), Err(Refusal::DayLimit));
+        assert_eq!(
+            desk.book.classic("wx1", mint(1), 1),
+            Err(WechatRefusal::DayLimit)
+        );
         assert!(desk.book.classic("wx2", mint(1), 1).is_ok());
         assert!(desk.book.classic("wx1", mint(86_400), 1).is_ok());
     }
@@ -357,19 +366,19 @@ mod tests {
     #[test]
     fn tokens_are_bounded_and_strange_ones_invalid() {
         let mut desk = Desk::new();
-        assert_eq!(desk.check("", 0), Err(Refusal::TokenMissing));
-        assert_eq!(desk.check("nobody's", 0), Err(Refusal::TokenInvalid));
+        assert_eq!(desk.check("", 0), Err(WechatRefusal::TokenMissing));
+        assert_eq!(desk.check("nobody's", 0), Err(WechatRefusal::TokenInvalid));
         let first = desk.stable(0, false).token;
         for _ in 0..MAX_TOKENS {
-            let mint = Mint {
-                tokens: &desk.tokens,
+            let mint = TokenMint {
+                random: &desk.random,
                 now: 0,
                 lives: LIVES,
             };
             assert!(desk.book.classic("wx1", mint, u32::MAX).is_ok());
         }
         assert_eq!(desk.book.issued.len(), MAX_TOKENS);
-        assert_eq!(desk.check(&first, 0), Err(Refusal::TokenInvalid));
+        assert_eq!(desk.check(&first, 0), Err(WechatRefusal::TokenInvalid));
         // A forgotten stable token is simply made anew.
         assert_ne!(desk.stable(0, false).token, first);
     }

@@ -176,8 +176,8 @@ mod tests {
     use weappd_wechat::{AppCredential, Config, Error as WechatError, WechatClient, open_data};
 
     use super::*;
-    use crate::faults::{Fault, Faults};
-    use crate::simulator::{MiniApp, Parts};
+    use crate::faults::{FaultSettings, SimulatedFault};
+    use crate::simulator::{SimulatedApp, SimulatorParts};
 
     const QUERY: &str = "appid=wx1&secret=s1&grant_type=authorization_code";
 
@@ -189,35 +189,35 @@ mod tests {
     }
 
     /// A simulator with its router, and the hand that moves its time.
-    struct World {
+    struct SimulatorWorld {
         simulator: Simulator,
         router: Router,
         hand: ManualClock,
     }
 
-    fn world() -> World {
+    fn world() -> SimulatorWorld {
         let (clock, hand) = Clock::manual(1_800_000_000);
-        let mini_app = |n| MiniApp {
+        let mini_app = |n| SimulatedApp {
             credential: credential(n),
             has_unionid: n == 2,
         };
-        let simulator = Simulator::new(Parts {
+        let simulator = Simulator::new(SimulatorParts {
             mini_apps: vec![mini_app(1), mini_app(2)],
             public_url: "http://127.0.0.1:8082".to_owned(),
             clock,
-            tokens: RandomSource::system(),
+            random: RandomSource::system(),
             tap: TrafficTap::off(),
             tasks: Tasks::new(),
         })
         .expect("a simulator");
-        World {
+        SimulatorWorld {
             router: router(simulator.clone()),
             simulator,
             hand,
         }
     }
 
-    impl World {
+    impl SimulatorWorld {
         async fn send(&self, request: http::request::Builder, body: &'static str) -> Response {
             let request = request.body(Body::from(body)).expect("a request");
             let answered = self.router.clone().oneshot(request).await;
@@ -533,7 +533,9 @@ mod tests {
             StatusCode::BAD_REQUEST
         );
         // The phones are well meanwhile.
-        world.simulator.set_faults(Faults::once(Fault::Errcode(-1)));
+        world
+            .simulator
+            .set_faults(FaultSettings::once(SimulatedFault::Errcode(-1)));
         world.code().await;
         assert_eq!(world.simulator.faults().next, 1);
     }
@@ -543,20 +545,24 @@ mod tests {
         let world = world();
         let client = world.client(5000);
         for (fault, used_up) in [
-            (Fault::Errcode(45011), false),
-            (Fault::Reset, true),
-            (Fault::Half, true),
-            (Fault::WrongJson, true),
+            (SimulatedFault::Errcode(45011), false),
+            (SimulatedFault::Reset, true),
+            (SimulatedFault::Half, true),
+            (SimulatedFault::WrongJson, true),
         ] {
             let code = world.code().await;
-            world.simulator.set_faults(Faults::once(fault));
+            world.simulator.set_faults(FaultSettings::once(fault));
             let got = client.code_to_session(&credential(1), &code).await;
             let got = got.expect_err("a fault");
             let as_named = match fault {
-                Fault::Errcode(_) => matches!(got, WechatError::Refused { errcode: 45011, .. }),
-                Fault::Reset => matches!(got, WechatError::Unreachable(_)),
-                Fault::Half => matches!(got, WechatError::CutShort(_)),
-                Fault::WrongJson => matches!(got, WechatError::Malformed { status: 200, .. }),
+                SimulatedFault::Errcode(_) => {
+                    matches!(got, WechatError::Refused { errcode: 45011, .. })
+                }
+                SimulatedFault::Reset => matches!(got, WechatError::Unreachable(_)),
+                SimulatedFault::Half => matches!(got, WechatError::CutShort(_)),
+                SimulatedFault::WrongJson => {
+                    matches!(got, WechatError::Malformed { status: 200, .. })
+                }
             };
             assert!(as_named, "{fault:?}: {got:?}");
             let again = client.code_to_session(&credential(1), &code).await;
@@ -569,7 +575,9 @@ mod tests {
         let world = world();
         let client = world.client(5000);
         let code = world.code().await;
-        world.simulator.set_faults(Faults::once(Fault::Errcode(-1)));
+        world
+            .simulator
+            .set_faults(FaultSettings::once(SimulatedFault::Errcode(-1)));
         assert!(client.code_to_session(&credential(1), &code).await.is_ok());
     }
 
@@ -577,9 +585,9 @@ mod tests {
     async fn a_slow_wechat_runs_into_the_clients_deadline() {
         let world = world();
         let client = world.client(100);
-        world.simulator.set_faults(Faults {
+        world.simulator.set_faults(FaultSettings {
             latency_ms: 60_000,
-            ..Faults::default()
+            ..FaultSettings::default()
         });
         let late = client.code_to_session(&credential(1), "c").await;
         assert!(matches!(late, Err(WechatError::Timeout { after_ms: 100 })));

@@ -8,13 +8,14 @@
 //!
 //! - [`simulator`]: the head; mini programs, users, time and chance.
 //! - [`phone`]: what `wx.*` calls get (`wx.login`, `wx.getUserInfo`, ...);
-//!   `conversation`: what a user does with messages. `open_data`: steps and groups.
-//! - `platform`: what WeChat's server answers to a login, and all its refusals. `api`: its
-//!   other calls. `endpoints`: the paths it knows.
-//! - `sealed`: calls encrypted and signed. `quota`: calls by the day.
+//!   `conversation`: what a user does with messages. `open_data`: steps, groups and keys.
+//! - `platform`: what WeChat's server answers to a login. `api`: its other calls. `endpoints`: the
+//!   paths it knows. `wechat_refusal`: why it refuses, with WeChat's numbers.
+//! - `sealed_calls`: calls encrypted and signed; `app_seals`: who speaks so. `quota`: calls by the
+//!   day.
 //! - `credential`: `access_token`s. `codes`: five minutes, one use. `meter`: calls by the
 //!   minute. `windows`: when customers may be answered.
-//! - [`push`]: WeChat calls the server.
+//! - `push`: WeChat calls the server. `push_target`: where, and how it is written there.
 //! - `user`: people made of their names. `user_keys`: keys of their own. `avatar`, `png`: pictures.
 //! - [`faults`]: a bad day of WeChat, on demand. [`settings`]: its limits.
 //! - `calls`: the call log. `overview`: everything at a glance.
@@ -30,6 +31,7 @@
 //! and bodies are bounded.
 
 mod api;
+mod app_seals;
 mod avatar;
 mod calls;
 mod codes;
@@ -39,6 +41,7 @@ mod endpoints;
 pub mod error;
 pub mod faults;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/rooms/simulator.rs"]
 pub mod fuzzing;
 pub mod http;
 mod meter;
@@ -48,19 +51,21 @@ pub mod page;
 pub mod phone;
 mod platform;
 mod png;
-pub mod push;
+mod push;
+mod push_target;
 mod quota;
-mod sealed;
+mod sealed_calls;
 pub mod settings;
 pub mod simulator;
 mod user;
 mod user_keys;
+mod wechat_refusal;
 mod windows;
 
+pub use app_seals::SecuritySettings;
 pub use error::Error;
-pub use faults::{Fault, Faults};
+pub use faults::{FaultSettings, SimulatedFault};
 pub use phone::Phone;
-pub use push::PushSettings;
-pub use sealed::ApiSecurity;
-pub use settings::Settings;
-pub use simulator::{MiniApp, Parts, Simulator};
+pub use push_target::{PushBodyFormat, PushEncryption, PushSettings};
+pub use settings::SimulatorSettings;
+pub use simulator::{SimulatedApp, Simulator, SimulatorParts};

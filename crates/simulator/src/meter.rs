@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 /// Counts within the running minute.
 #[derive(Debug, Default)]
-pub(crate) struct Meter {
+pub(crate) struct MinuteMeter {
     minute: i64,
     counts: HashMap<String, u32>,
 }
 
-impl Meter {
+impl MinuteMeter {
     /// Counts a call under `key`; says whether it is still within `limit` this minute.
     pub(crate) fn take(&mut self, key: String, limit: u32, now: i64) -> bool {
         let minute = now.div_euclid(60);
@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn a_minute_has_its_limit_and_the_next_begins_anew() {
-        let mut meter = Meter::default();
+        let mut meter = MinuteMeter::default();
         let mut take = |key: &str, now| meter.take(key.to_owned(), 2, now);
         assert!(take("a", 0) && take("a", 59));
         assert!(!take("a", 59));

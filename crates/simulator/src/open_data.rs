@@ -1,10 +1,13 @@
-//! More of what a phone gives encrypted: steps, and the group a mini program was opened in.
+//! More of what a phone gives: steps and the group a mini program was opened in, encrypted, and
+//! the key for an encryption of the mini program's own.
 
 use serde_json::{Value, json};
+use weappd_wechat::open_data;
 
 use crate::error::Error;
 use crate::phone::Phone;
 use crate::user::UserName;
+use crate::user_keys::KEY_SECS;
 
 const DAY: i64 = 86_400;
 
@@ -29,6 +32,34 @@ impl Phone {
         self.give("getGroupEnterInfo", json!({ "opengid": id }))
     }
 
+    /// `wx.getUserCryptoManager().getLatestUserKey()`.
+    pub fn user_key(&self) -> Result<Value, Error> {
+        self.key_for("getLatestUserKey")?;
+        let now = self.simulator.now();
+        let tokens = self.simulator.random();
+        let fresh = || {
+            let key = open_data::session_key_text(tokens.bytes());
+            // The server uses the 16 letters as they stand.
+            (key, hex::encode(tokens.bytes::<8>()))
+        };
+        let answer = self.simulator.with_state(|state| {
+            let user = state.user(&self.user)?;
+            let keys = user.keys.entry(self.appid().to_owned()).or_default();
+            let newest = keys.latest(now, fresh);
+            Ok::<_, Error>(newest.map(|key| {
+                json!({
+                    "encryptKey": key.key.expose(),
+                    "iv": key.iv,
+                    "version": key.version,
+                    "expireTime": key.made_at + KEY_SECS,
+                })
+            }))
+        })?;
+        let answer = answer.unwrap_or_default();
+        self.tell("getLatestUserKey", || answer.clone());
+        Ok(answer)
+    }
+
     /// Encrypts what the user gives.
     fn give(&self, api: &'static str, data: Value) -> Result<Value, Error> {
         let given = self
@@ -49,10 +80,10 @@ mod tests {
     use weappd_base::secret::Secret;
     use weappd_wechat::open_data;
 
-    use crate::http::world::{NOW, World};
+    use crate::http::world::{NOW, SimulatorWorld};
 
     /// A phone's answer, opened with the session key of its login.
-    async fn opened(world: &World, user: &str, verb: &str, body: Value) -> Value {
+    async fn opened(world: &SimulatorWorld, user: &str, verb: &str, body: Value) -> Value {
         let login = world.post(&format!("/phone/{user}/login"), json!({})).await;
         let code = login["code"].as_str().expect("a code");
         let session = world
@@ -69,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn steps_are_of_31_days_and_stay() {
-        let world = World::new();
+        let world = SimulatorWorld::new();
         let data = opened(&world, "alice", "we_run_data", json!({})).await;
         let list = data["stepInfoList"].as_array().expect("a list").clone();
         assert_eq!(list.len(), 31);
@@ -83,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_group_is_the_same_for_all_in_it() {
-        let world = World::new();
+        let world = SimulatorWorld::new();
         let group = json!({ "group": "climbers" });
         let hers = opened(&world, "alice", "group_info", group.clone()).await;
         let his = opened(&world, "bob", "group_info", group).await;

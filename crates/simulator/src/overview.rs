@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::phone::LOGIN_SECS;
-use crate::simulator::{Simulator, State, User};
+use crate::simulator::{SimulatedUser, Simulator, SimulatorState};
 use crate::user::UserName;
 
 /// The most users shown.
@@ -46,14 +46,14 @@ impl Simulator {
     }
 }
 
-fn codes(state: &State, now: i64) -> Vec<Value> {
+fn codes(state: &SimulatorState, now: i64) -> Vec<Value> {
     let mut codes = state.codes.list("login", now);
     codes.extend(state.phone_codes.list("phone_number", now));
     codes.sort_by_key(|code| -code["left_secs"].as_i64().unwrap_or(0));
     codes
 }
 
-fn shown(name: &UserName, user: &User, appid: &str, now: i64) -> Value {
+fn shown(name: &UserName, user: &SimulatedUser, appid: &str, now: i64) -> Value {
     let login = user.logins.get(appid).filter(|login| login.lives(now));
     let subscriptions = user
         .subscriptions

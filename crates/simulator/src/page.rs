@@ -76,13 +76,13 @@ impl PageConfig {
 /// The files of the page.
 #[derive(RustEmbed)]
 #[folder = "page/"]
-struct Assets;
+struct PageFiles;
 
 /// Serves the page at `/` and all it needs under `/_dev/`.
 pub fn router(tap: TrafficTap, config: PageConfig) -> Router {
-    let page = Page(Arc::new(Shared {
+    let page = PageState(Arc::new(Shared {
         policy: policy(&config.wechat_url),
-        told: Told {
+        info: PageInfo {
             wechat_url: config.wechat_url.trim_end_matches('/').to_owned(),
             weapp_prefix: config.weapp_prefix.trim_end_matches('/').to_owned(),
             users: config.users,
@@ -100,11 +100,11 @@ pub fn router(tap: TrafficTap, config: PageConfig) -> Router {
 
 /// The head of this module: a cheap handle over what all answers share.
 #[derive(Clone)]
-struct Page(Arc<Shared>);
+struct PageState(Arc<Shared>);
 
 struct Shared {
     policy: HeaderValue,
-    told: Told,
+    info: PageInfo,
     tap: TrafficTap,
     stop: Stop,
 }
@@ -112,22 +112,26 @@ struct Shared {
 /// `/_dev/config.json`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct PageInfo {
     wechat_url: String,
     weapp_prefix: String,
     users: Vec<String>,
 }
 
-async fn index(State(page): State<Page>, headers: HeaderMap) -> Response {
+async fn index(State(page): State<PageState>, headers: HeaderMap) -> Response {
     page.file("index.html", &headers)
 }
 
-async fn asset(State(page): State<Page>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+async fn asset(
+    State(page): State<PageState>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     page.file(&name, &headers)
 }
 
-async fn told(State(page): State<Page>) -> Response {
-    let mut answer = Json(&page.0.told).into_response();
+async fn told(State(page): State<PageState>) -> Response {
+    let mut answer = Json(&page.0.info).into_response();
     page.guard(answer.headers_mut());
     answer
 }
@@ -135,7 +139,7 @@ async fn told(State(page): State<Page>) -> Response {
 /// Server-sent events: one `listening`, then each hop as JSON (its `seq` is the event's id),
 /// and `lost` with a number when this listener was too slow. 204 when nothing is tapped,
 /// which tells a browser not to ask again.
-async fn wire(State(page): State<Page>) -> Response {
+async fn wire(State(page): State<PageState>) -> Response {
     let Some(hops) = page.0.tap.subscribe() else {
         return StatusCode::NO_CONTENT.into_response();
     };
@@ -180,10 +184,10 @@ fn of_hop(hop: &TapEvent) -> Event {
     }
 }
 
-impl Page {
+impl PageState {
     /// One file of the page, or 304 when the browser has it, or 404.
     fn file(&self, name: &str, asked: &HeaderMap) -> Response {
-        let Some(file) = Assets::get(name) else {
+        let Some(file) = PageFiles::get(name) else {
             let mut answer = (StatusCode::NOT_FOUND, "no such file\n").into_response();
             self.guard(answer.headers_mut());
             return answer;
@@ -278,7 +282,7 @@ mod tests {
     }
 
     fn source(name: &str) -> String {
-        let file = Assets::get(name).unwrap_or_else(|| panic!("{name} is in the page"));
+        let file = PageFiles::get(name).unwrap_or_else(|| panic!("{name} is in the page"));
         String::from_utf8(file.data.into_owned()).expect("utf-8")
     }
 
@@ -316,7 +320,7 @@ mod tests {
     async fn all_that_is_referred_to_is_there() {
         let mut wanted = quoted_after(&source("index.html"), "=\"/_dev/");
         assert!(wanted.len() >= 3, "the index names its style, icon, script");
-        let scripts: Vec<_> = Assets::iter()
+        let scripts: Vec<_> = PageFiles::iter()
             .filter(|name| std::path::Path::new(&**name).extension() == Some("js".as_ref()))
             .collect();
         assert!(scripts.len() >= 8);
@@ -334,7 +338,7 @@ mod tests {
 
     #[test]
     fn no_file_names_another_host() {
-        for name in Assets::iter() {
+        for name in PageFiles::iter() {
             let source = source(&name).replace("http://www.w3.org/2000/svg", "");
             for mark in ["https://", "http://", "src=\"//", "url(//"] {
                 assert!(!source.contains(mark), "{name} holds {mark}");
@@ -344,7 +348,7 @@ mod tests {
 
     #[test]
     fn test_ids_promised_are_kept() {
-        let sources: String = Assets::iter().map(|name| source(&name)).collect();
+        let sources: String = PageFiles::iter().map(|name| source(&name)).collect();
         for id in [
             "login",
             "name",

@@ -10,10 +10,10 @@ use weappd_base::secret::{Secret, mask_json};
 use weappd_base::tap::{TapPeer, TapReport};
 use weappd_wechat::open_data;
 
-use crate::calls::{Entry, Kind};
-use crate::codes::Grant;
+use crate::calls::{CallKind, CallRecord};
+use crate::codes::CodeGrant;
 use crate::error::Error;
-use crate::simulator::{Login, MiniApp, Simulator};
+use crate::simulator::{PhoneLogin, SimulatedApp, Simulator};
 use crate::user::UserName;
 
 /// How long a login lives that nothing uses. WeChat does not tell its number; activity
@@ -25,13 +25,13 @@ pub const LOGIN_SECS: i64 = 3 * 24 * 3600;
 pub struct Phone {
     pub(crate) simulator: Simulator,
     pub(crate) user: UserName,
-    mini_app: Arc<MiniApp>,
+    mini_app: Arc<SimulatedApp>,
 }
 
 /// What `wx.getUserInfo` gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct UserData {
+pub struct PhoneUserData {
     /// The user as the page may show them.
     pub user_info: Value,
     /// The same as text, exactly as it was signed.
@@ -50,7 +50,7 @@ pub struct UserData {
 /// What the phone-number button gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PhoneNumber {
+pub struct SealedPhoneNumber {
     /// A code for the server. It is not a code of `wx.login`.
     pub code: String,
     /// The number, readable by the server only.
@@ -62,7 +62,7 @@ pub struct PhoneNumber {
 /// Who holds the phone, for pages and tests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Profile {
+pub struct PhoneProfile {
     /// The user's id in the phone's mini program.
     pub openid: String,
     /// The user's id in the Open Platform account, if there is one.
@@ -101,15 +101,15 @@ impl Simulator {
 impl Phone {
     /// `wx.login`: a code for the server, and a new session key, as WeChat may make one.
     pub fn login(&self) -> Result<String, Error> {
-        let code = hex::encode(self.simulator.tokens().bytes::<16>());
-        let session_key = open_data::session_key_text(self.simulator.tokens().bytes());
+        let code = hex::encode(self.simulator.random().bytes::<16>());
+        let session_key = open_data::session_key_text(self.simulator.random().bytes());
         let now = self.simulator.now();
-        let grant = Grant {
+        let grant = CodeGrant {
             appid: self.appid().to_owned(),
             user: self.user.clone(),
             session_key: session_key.clone(),
         };
-        let login = Login {
+        let login = PhoneLogin {
             session_key,
             used_at: now,
         };
@@ -148,13 +148,13 @@ impl Phone {
     }
 
     /// `wx.getUserInfo`, with its encrypted and signed forms.
-    pub fn user_info(&self) -> Result<UserData, Error> {
+    pub fn user_info(&self) -> Result<PhoneUserData, Error> {
         let given = self.give_user_info();
         self.tell("wx.getUserInfo", || told(&given));
         given
     }
 
-    fn give_user_info(&self) -> Result<UserData, Error> {
+    fn give_user_info(&self) -> Result<PhoneUserData, Error> {
         let session_key = self.key_for("getUserInfo")?;
         let user_info = self.user.user_info(&self.simulator.avatar_url(&self.user));
         let raw_data = user_info.to_string();
@@ -167,7 +167,7 @@ impl Phone {
         }
         let encrypt_data = oldest_form(&session_key, &open)?;
         let (encrypted_data, iv) = self.encrypt(&session_key, open)?;
-        Ok(UserData {
+        Ok(PhoneUserData {
             signature: open_data::raw_data_signature(&raw_data, &session_key),
             user_info,
             raw_data,
@@ -178,13 +178,13 @@ impl Phone {
     }
 
     /// The phone-number button.
-    pub fn phone_number(&self) -> Result<PhoneNumber, Error> {
+    pub fn phone_number(&self) -> Result<SealedPhoneNumber, Error> {
         let given = self.give_phone_number();
         self.tell("getPhoneNumber", || told(&given));
         given
     }
 
-    fn give_phone_number(&self) -> Result<PhoneNumber, Error> {
+    fn give_phone_number(&self) -> Result<SealedPhoneNumber, Error> {
         let session_key = self.key_for("getPhoneNumber")?;
         let number = self.user.phone_number();
         let open = json!({
@@ -193,8 +193,8 @@ impl Phone {
             "countryCode": "86",
         });
         let (encrypted_data, iv) = self.encrypt(&session_key, open)?;
-        let code = hex::encode(self.simulator.tokens().bytes::<16>());
-        let grant = Grant {
+        let code = hex::encode(self.simulator.random().bytes::<16>());
+        let grant = CodeGrant {
             appid: self.appid().to_owned(),
             user: self.user.clone(),
             session_key,
@@ -204,7 +204,7 @@ impl Phone {
             state.phone_codes.add(code.clone(), grant, now);
             state.encrypted.add(self.appid(), &encrypted_data, now);
         });
-        Ok(PhoneNumber {
+        Ok(SealedPhoneNumber {
             code,
             encrypted_data,
             iv,
@@ -212,7 +212,7 @@ impl Phone {
     }
 
     /// Who holds the phone.
-    pub fn profile(&self) -> Result<Profile, Error> {
+    pub fn profile(&self) -> Result<PhoneProfile, Error> {
         let now = self.simulator.now();
         let (allows, logged_in, risky) = self.simulator.with_state(|state| {
             let user = state.user(&self.user)?;
@@ -220,7 +220,7 @@ impl Phone {
             let logged_in = login.is_some_and(|login| login.lives(now));
             Ok::<_, Error>((!user.refuses, logged_in, user.risky))
         })?;
-        Ok(Profile {
+        Ok(PhoneProfile {
             openid: self.openid(),
             unionid: self.unionid(),
             nick_name: self.user.nick_name(),
@@ -279,7 +279,7 @@ impl Phone {
             "timestamp": self.simulator.now(),
             "appid": self.appid(),
         });
-        let iv = self.simulator.tokens().bytes();
+        let iv = self.simulator.random().bytes();
         let encrypted =
             open_data::encrypt(session_key, &data.to_string(), iv).map_err(Error::Encrypt)?;
         Ok((encrypted, open_data::iv_text(iv)))
@@ -307,10 +307,10 @@ impl Phone {
         tap.record(|| report(false, json!({ "user": self.user.as_str() })));
         let mut detail = answer();
         mask_json(&mut detail);
-        self.simulator.log(Entry {
+        self.simulator.log(CallRecord {
             seq: 0,
             at: self.simulator.now_millis(),
-            kind: Kind::Phone,
+            kind: CallKind::Phone,
             method: String::new(),
             path: api.to_owned(),
             appid: Some(self.appid().to_owned()),
@@ -325,7 +325,7 @@ impl Phone {
     }
 }
 
-impl Login {
+impl PhoneLogin {
     pub(crate) fn lives(&self, now: i64) -> bool {
         now < self.used_at + LOGIN_SECS
     }
@@ -359,13 +359,14 @@ mod tests {
     use weappd_wechat::{AppCredential, Error as WechatError};
 
     use super::*;
-    use crate::platform::{CodeToSession, Refusal};
-    use crate::simulator::Parts;
+    use crate::platform::CodeToSessionQuery;
+    use crate::simulator::SimulatorParts;
+    use crate::wechat_refusal::WechatRefusal;
 
     const NOW: i64 = 1_800_000_000;
 
-    fn mini_app(appid: &str, has_unionid: bool) -> MiniApp {
-        MiniApp {
+    fn mini_app(appid: &str, has_unionid: bool) -> SimulatedApp {
+        SimulatedApp {
             credential: AppCredential {
                 appid: appid.to_owned(),
                 secret: Secret::new("the secret"),
@@ -376,11 +377,11 @@ mod tests {
 
     fn simulator_with(tap: TrafficTap) -> (Simulator, ManualClock) {
         let (clock, hand) = Clock::manual(NOW);
-        let simulator = Simulator::new(Parts {
+        let simulator = Simulator::new(SimulatorParts {
             mini_apps: vec![mini_app("wx1", false), mini_app("wx2", true)],
             public_url: "http://127.0.0.1:8082/".to_owned(),
             clock,
-            tokens: RandomSource::system(),
+            random: RandomSource::system(),
             tap,
             tasks: Tasks::new(),
         });
@@ -392,8 +393,8 @@ mod tests {
     }
 
     /// What a server does with a code.
-    fn redeem(simulator: &Simulator, appid: &str, code: &str) -> Result<Value, Refusal> {
-        simulator.code_to_session(&CodeToSession {
+    fn redeem(simulator: &Simulator, appid: &str, code: &str) -> Result<Value, WechatRefusal> {
+        simulator.code_to_session(&CodeToSessionQuery {
             appid: appid.to_owned(),
             secret: "the secret".to_owned(),
             js_code: code.to_owned(),
@@ -472,7 +473,10 @@ mod tests {
         let open = open.expect("it opens");
         assert_eq!(open["purePhoneNumber"], open["phoneNumber"]);
         assert_eq!(open["countryCode"], "86");
-        assert_eq!(redeem(&simulator, "wx1", &given.code), Err(Refusal::Code));
+        assert_eq!(
+            redeem(&simulator, "wx1", &given.code),
+            Err(WechatRefusal::Code)
+        );
     }
 
     #[test]
@@ -540,11 +544,11 @@ mod tests {
         ));
         let unknown = simulator.phone("alice", Some("wx3"));
         assert!(matches!(unknown, Err(Error::UnknownApp)));
-        let empty = Simulator::new(Parts {
+        let empty = Simulator::new(SimulatorParts {
             mini_apps: Vec::new(),
             public_url: String::new(),
             clock: Clock::system(),
-            tokens: RandomSource::system(),
+            random: RandomSource::system(),
             tap: TrafficTap::off(),
             tasks: Tasks::new(),
         });

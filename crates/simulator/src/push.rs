@@ -3,113 +3,38 @@
 //! A push is signed, in safe mode encrypted as well, and waits 5 seconds for its answer;
 //! without one WeChat cuts the connection and tries again, 3 times in all.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use http::{Request, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use serde::{Deserialize, Serialize};
+use http::{Request, header};
+use http_body_util::Full;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use weappd_base::causes::chain;
-use weappd_base::secret::Secret;
-use weappd_wechat::message::{self, MessageKey};
-use weappd_wechat::trust::{Connector, Trust};
+use weappd_wechat::message;
 
-use crate::calls::{Entry, Kind};
+use crate::calls::{CallKind, CallRecord};
 use crate::error::Error;
+use crate::push_target::{PushSettings, PushTarget};
 use crate::simulator::Simulator;
 
 #[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/rooms/simulator/push.rs"]
 pub(crate) mod fuzzing;
-mod letter;
 mod reply;
+mod signed_push;
 
 /// How often a message is tried in all.
 const TRIES: u32 = 3;
-/// The most that is read of an answer.
-const MAX_ANSWER: usize = 64 * 1024;
 /// The most messages on their way at a time; beyond it new ones are not sent.
 const MAX_UNDER_WAY: usize = 1000;
 
-/// How much of a push is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// 明文模式: nothing.
-    Plain,
-    /// 兼容模式: the message stands there both ways.
-    Compatible,
-    /// 安全模式: everything.
-    Safe,
-}
-
-/// How a push is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// As JSON.
-    #[default]
-    Json,
-    /// As XML.
-    Xml,
-}
-
-/// What the console of a mini program says about message push, as `POST /push` sets it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PushSettings {
-    /// The mini program; the first one, unless said.
-    pub appid: Option<String>,
-    /// Where messages go: `https://host/path`, or `http://`. None: nowhere.
-    pub url: Option<String>,
-    /// The certificates an https address may show, or who signed them, PEM; those this
-    /// machine trusts, unless said.
-    pub trust: Option<String>,
-    /// The token that signs.
-    #[serde(default = "Secret::default")]
-    pub token: Secret,
-    /// The 43 characters that encrypt.
-    pub encoding_aes_key: Option<Secret>,
-    /// Safe where there is a key, else plain, unless said.
-    pub mode: Option<Mode>,
-    /// JSON, unless said.
-    #[serde(default)]
-    pub format: Format,
-    /// Whether the address must echo first, as in the console. It must, unless said.
-    #[serde(default = "yes")]
-    pub verify: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Settings that can be used.
-#[derive(Debug)]
-pub(crate) struct Target {
-    pub(crate) appid: String,
-    pub(crate) url: Uri,
-    pub(crate) token: Secret,
-    pub(crate) key: Option<MessageKey>,
-    pub(crate) mode: Mode,
-    pub(crate) format: Format,
-    poster: Poster,
-}
-
-/// Where each mini program's messages go.
-#[derive(Debug, Default)]
-pub(crate) struct PushBook(HashMap<String, Arc<Target>>);
-
 /// What came of a message.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Delivery {
+pub(crate) struct PushDelivery {
     acknowledged: bool,
-    attempts: Vec<Attempt>,
+    attempts: Vec<PushAttempt>,
     /// The message as it was sent, before encryption.
     message: Value,
     /// What the server answered, decrypted, unless it only acknowledged.
@@ -118,96 +43,11 @@ pub(crate) struct Delivery {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Attempt {
+struct PushAttempt {
     status: u16,
     took_ms: u64,
     /// The answer, or what went wrong.
     answer: String,
-}
-
-/// Sends what WeChat pushes. Every push has a connection of its own.
-#[derive(Clone, Debug)]
-struct Poster(Client<Connector, Full<Bytes>>);
-
-impl Poster {
-    fn new(trust: Trust<'_>) -> Result<Self, Error> {
-        let connector = trust.connector().map_err(|error| match error {
-            weappd_wechat::Error::TrustCertificate => {
-                Error::Push("trust must hold certificates in PEM")
-            }
-            _ => Error::Push("this machine trusts no certificates: name one with trust"),
-        })?;
-        let mut client = Client::builder(TokioExecutor::new());
-        Ok(Self(client.pool_max_idle_per_host(0).build(connector)))
-    }
-
-    async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-        deadline: Duration,
-    ) -> Result<(u16, String), String> {
-        let exchange = async {
-            let answer = self.0.request(request).await;
-            let answer = answer.map_err(|error| format!("no answer: {}", chain(&error)))?;
-            let status = answer.status().as_u16();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-            let body = body.map_err(|error| format!("half an answer: {error}"))?;
-            Ok((
-                status,
-                String::from_utf8_lossy(&body.to_bytes()).into_owned(),
-            ))
-        };
-        let in_time = tokio::time::timeout(deadline, exchange).await;
-        in_time.unwrap_or_else(|_| Err(format!("no answer in {} ms", deadline.as_millis())))
-    }
-}
-
-impl Target {
-    fn new(appid: String, url: &str, settings: PushSettings) -> Result<Self, Error> {
-        let url: Uri = url.parse().map_err(|_| Error::Push("the url is none"))?;
-        let trust = match (url.scheme_str(), &settings.trust) {
-            (Some("https"), Some(pem)) => Trust::Only(pem),
-            (Some("https"), None) => Trust::Machine,
-            (Some("http"), None) => Trust::Nobody,
-            (Some("http"), Some(_)) => {
-                return Err(Error::Push("trust is for an url that begins with https://"));
-            }
-            _ => return Err(Error::Push("the url must begin with http:// or https://")),
-        };
-        if url.host().is_none() {
-            return Err(Error::Push("the url has no host"));
-        }
-        let poster = Poster::new(trust)?;
-        let key = settings.encoding_aes_key.as_ref().map(MessageKey::parse);
-        let key = key
-            .transpose()
-            .map_err(|_| Error::Push("the encoding_aes_key must be the console's 43 characters"))?;
-        let mode = settings.mode.unwrap_or(match key {
-            Some(_) => Mode::Safe,
-            None => Mode::Plain,
-        });
-        if mode != Mode::Plain && key.is_none() {
-            return Err(Error::Push("this mode needs an encoding_aes_key"));
-        }
-        if settings.token.is_empty() {
-            return Err(Error::Push("a token is needed"));
-        }
-        Ok(Self {
-            appid,
-            url,
-            token: settings.token,
-            key,
-            mode,
-            format: settings.format,
-            poster,
-        })
-    }
-
-    /// The address with what WeChat adds to its query.
-    fn address(&self, query: &str) -> String {
-        let joint = if self.url.query().is_some() { '&' } else { '?' };
-        format!("{}{joint}{query}", self.url)
-    }
 }
 
 impl Simulator {
@@ -231,7 +71,7 @@ impl Simulator {
         self.set_push(settings)
     }
 
-    fn push_target(&self, settings: PushSettings) -> Result<(String, Option<Target>), Error> {
+    fn push_target(&self, settings: PushSettings) -> Result<(String, Option<PushTarget>), Error> {
         let mini_app = match &settings.appid {
             Some(appid) => self.mini_app(appid),
             None => self.first_mini_app(),
@@ -240,7 +80,7 @@ impl Simulator {
         let Some(url) = settings.url.clone() else {
             return Ok((appid, None));
         };
-        let target = Target::new(appid.clone(), &url, settings)?;
+        let target = PushTarget::new(appid.clone(), &url, settings)?;
         Ok((appid, Some(target)))
     }
 
@@ -258,7 +98,7 @@ impl Simulator {
         shown.collect()
     }
 
-    fn target(&self, appid: &str) -> Option<Arc<Target>> {
+    fn target(&self, appid: &str) -> Option<Arc<PushTarget>> {
         self.with_state(|state| state.push.0.get(appid).cloned())
     }
 
@@ -268,7 +108,7 @@ impl Simulator {
         self.verify(&target).await
     }
 
-    async fn verify(&self, target: &Target) -> Result<(), Error> {
+    async fn verify(&self, target: &PushTarget) -> Result<(), Error> {
         let echo = self.message_id().to_string();
         let (timestamp, nonce) = (self.now().to_string(), self.nonce());
         let signature = message::signature(&target.token, &timestamp, &nonce);
@@ -310,27 +150,27 @@ impl Simulator {
         openid: &str,
         message: &Value,
         forged: bool,
-    ) -> Result<Delivery, Error> {
+    ) -> Result<PushDelivery, Error> {
         let target = self.target(appid).ok_or(Error::NoPush)?;
         let message = self.whole(appid, openid, message)?;
-        let mut delivery = Delivery {
+        let mut delivery = PushDelivery {
             acknowledged: false,
             attempts: Vec::new(),
             message,
             reply: None,
         };
         for _ in 0..TRIES {
-            let stamp = letter::Stamp {
+            let stamp = signed_push::PushStamp {
                 openid,
                 timestamp: self.now(),
                 nonce: &self.nonce(),
-                random: self.tokens().bytes(),
+                random: self.random().bytes(),
                 forged,
             };
-            let letter = letter::write(&target, &delivery.message, &stamp);
-            let request = Request::post(target.address(&letter.query))
-                .header(header::CONTENT_TYPE, letter.content_type)
-                .body(Full::from(letter.body));
+            let signed = signed_push::write(&target, &delivery.message, &stamp);
+            let request = Request::post(target.address(&signed.query))
+                .header(header::CONTENT_TYPE, signed.content_type)
+                .body(Full::from(signed.body));
             let request = request.map_err(|_| Error::Push("the url is too long"))?;
             let started = Instant::now();
             let (status, answer) = self
@@ -340,7 +180,7 @@ impl Simulator {
             if delivery.acknowledged {
                 delivery.reply = reply::read(&target, &answer);
             }
-            delivery.attempts.push(Attempt {
+            delivery.attempts.push(PushAttempt {
                 status,
                 took_ms: millis(started),
                 answer,
@@ -355,7 +195,7 @@ impl Simulator {
     /// One exchange with the server, written into the call log. Status 0: no answer.
     async fn attempt(
         &self,
-        target: &Target,
+        target: &PushTarget,
         request: Request<Full<Bytes>>,
         asked: Value,
     ) -> (u16, String) {
@@ -363,13 +203,13 @@ impl Simulator {
         let method = request.method().to_string();
         let started = Instant::now();
         let at = self.now_millis();
-        let got = target.poster.send(request, deadline).await;
+        let got = target.client.send(request, deadline).await;
         let note = got.as_ref().err().cloned();
         let (status, answer) = got.unwrap_or_else(|error| (0, error));
-        self.log(Entry {
+        self.log(CallRecord {
             seq: 0,
             at,
-            kind: Kind::Push,
+            kind: CallKind::Push,
             method,
             path: target.url.path().to_owned(),
             appid: Some(target.appid.clone()),
@@ -391,7 +231,7 @@ impl Simulator {
         });
         let fields = fields.ok_or(Error::Field("\"message\", an object with a MsgType"))?;
         let mut whole = json!({
-            "ToUserName": letter::original_id(appid),
+            "ToUserName": signed_push::original_id(appid),
             "FromUserName": openid,
             "CreateTime": self.now(),
         });
@@ -405,7 +245,7 @@ impl Simulator {
     }
 
     fn nonce(&self) -> String {
-        u32::from_be_bytes(self.tokens().bytes()).to_string()
+        u32::from_be_bytes(self.random().bytes()).to_string()
     }
 }
 

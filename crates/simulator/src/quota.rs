@@ -13,13 +13,13 @@ const MAX_COUNTS: usize = 10_000;
 
 /// Calls of today by appid and path, and clearings of this month by appid.
 #[derive(Debug, Default)]
-pub(crate) struct Quota {
+pub(crate) struct CallQuota {
     day: i64,
     used: HashMap<(String, String), u64>,
     cleared: HashMap<(String, bool), (i64, u32)>,
 }
 
-impl Quota {
+impl CallQuota {
     /// Counts a call. Not if it would be one more than `limit`.
     pub(crate) fn take(&mut self, appid: &str, path: &str, limit: u64, now: i64) -> bool {
         self.turn(now);

@@ -14,7 +14,7 @@ const DAILY_LIMIT: u64 = 10_000_000;
 /// changes the fields it names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub struct SimulatorSettings {
     /// Calls a minute before 45011, by path; `*` is every path not named. None: no limit.
     pub per_minute: BTreeMap<String, u32>,
     /// Texts with one of these words are `risky`.
@@ -37,7 +37,7 @@ pub struct Settings {
     pub per_day: BTreeMap<String, u64>,
 }
 
-impl Default for Settings {
+impl Default for SimulatorSettings {
     fn default() -> Self {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Self {
@@ -55,7 +55,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl SimulatorSettings {
     /// These settings with the fields of a JSON object put over them.
     pub(crate) fn changed(&self, change: &[u8]) -> Result<Self, Error> {
         let change: Map<String, Value> = serde_json::from_slice(change).map_err(Error::Body)?;
@@ -122,10 +122,13 @@ mod tests {
 
     #[test]
     fn a_change_changes_what_it_names() {
-        let changed = Settings::default().changed(br#"{"push_deadline_ms":50}"#);
+        let changed = SimulatorSettings::default().changed(br#"{"push_deadline_ms":50}"#);
         let changed = changed.expect("it is fine");
         assert_eq!(changed.push_deadline_ms, 50);
-        assert_eq!(changed.risky_words, Settings::default().risky_words);
+        assert_eq!(
+            changed.risky_words,
+            SimulatorSettings::default().risky_words
+        );
         for bad in [
             r#"{"push_deadline_ms":0}"#,
             r#"{"media_check_delay_ms":1800001}"#,
@@ -134,7 +137,9 @@ mod tests {
             "[]",
         ] {
             assert!(
-                Settings::default().changed(bad.as_bytes()).is_err(),
+                SimulatorSettings::default()
+                    .changed(bad.as_bytes())
+                    .is_err(),
                 "{bad}"
             );
         }
@@ -142,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_worst_word_decides() {
-        let settings = Settings::default();
+        let settings = SimulatorSettings::default();
         assert_eq!(settings.verdict("hello").0, "pass");
         assert_eq!(settings.verdict("please Review").0, "review");
         let both = settings.verdict("review this RISKY text");
@@ -152,12 +157,12 @@ mod tests {
 
     #[test]
     fn a_path_has_its_own_limit_or_everybodys() {
-        let settings = Settings::default().changed(br#"{"per_minute":{"*":5,"/a":1}}"#);
+        let settings = SimulatorSettings::default().changed(br#"{"per_minute":{"*":5,"/a":1}}"#);
         let settings = settings.expect("it is fine");
         assert_eq!(
             (settings.limit("/a"), settings.limit("/b")),
             (Some(1), Some(5))
         );
-        assert_eq!(Settings::default().limit("/a"), None);
+        assert_eq!(SimulatorSettings::default().limit("/a"), None);
     }
 }

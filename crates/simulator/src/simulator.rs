@@ -13,20 +13,20 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
 use weappd_wechat::AppCredential;
 
-use crate::calls::{CallLog, Entry};
-use crate::codes::Codes;
+use crate::app_seals::AppSeals;
+use crate::calls::{CallLog, CallRecord};
+use crate::codes::CodeTable;
 use crate::credential::TokenBook;
 use crate::error::Error;
-use crate::faults::Faults;
-use crate::meter::Meter;
-use crate::platform::Refusal;
-use crate::push::PushBook;
-use crate::quota::Quota;
-use crate::sealed::Seals;
-use crate::settings::Settings;
+use crate::faults::FaultSettings;
+use crate::meter::MinuteMeter;
+use crate::push_target::PushBook;
+use crate::quota::CallQuota;
+use crate::settings::SimulatorSettings;
 use crate::user::UserName;
-use crate::user_keys::{Encrypted, UserKeys};
-use crate::windows::Windows;
+use crate::user_keys::{EncryptedHashes, UserKeys};
+use crate::wechat_refusal::WechatRefusal;
+use crate::windows::ReplyWindows;
 
 /// The most users one simulator holds.
 const MAX_USERS: usize = 200_000;
@@ -37,15 +37,15 @@ const MAX_OFFSET: i64 = 10 * 366 * 86_400;
 
 /// What a simulator is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct SimulatorParts {
     /// The mini programs WeChat knows; a phone that names none runs the first.
-    pub mini_apps: Vec<MiniApp>,
+    pub mini_apps: Vec<SimulatedApp>,
     /// Where phones reach this simulator, for avatar addresses: `http://127.0.0.1:8082`.
     pub public_url: String,
     /// What time it is; tests move it to age codes and sessions.
     pub clock: Clock,
     /// Where codes and session keys come from.
-    pub tokens: RandomSource,
+    pub random: RandomSource,
     /// Where the phone's calls to WeChat are reported.
     pub tap: TrafficTap,
     /// What owns the messages on their way to the server.
@@ -54,7 +54,7 @@ pub struct Parts {
 
 /// A mini program registered with the simulated WeChat.
 #[derive(Clone, Debug)]
-pub struct MiniApp {
+pub struct SimulatedApp {
     /// Its `AppID` and `AppSecret`.
     pub credential: AppCredential,
     /// Whether it is bound to an Open Platform account, so that users have a unionid.
@@ -67,49 +67,49 @@ pub struct Simulator(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    mini_apps: Vec<Arc<MiniApp>>,
+    mini_apps: Vec<Arc<SimulatedApp>>,
     public_url: String,
     clock: Clock,
-    tokens: RandomSource,
+    random: RandomSource,
     tap: TrafficTap,
     tasks: Tasks,
     /// Seconds by which the simulator's time is ahead of the clock.
     offset: AtomicI64,
     next_message: AtomicU64,
     /// Held for moments only, never across an await.
-    state: Mutex<State>,
+    state: Mutex<SimulatorState>,
 }
 
 /// Everything that changes.
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct SimulatorState {
     appids: Vec<String>,
-    users: HashMap<UserName, User>,
+    users: HashMap<UserName, SimulatedUser>,
     /// Whose an openid is, and in which mini program.
     openids: HashMap<String, (String, UserName)>,
-    pub(crate) codes: Codes,
-    pub(crate) phone_codes: Codes,
+    pub(crate) codes: CodeTable,
+    pub(crate) phone_codes: CodeTable,
     pub(crate) token_book: TokenBook,
-    pub(crate) meter: Meter,
+    pub(crate) meter: MinuteMeter,
     /// Pictures of codes made of the pool that has an end, by appid.
     pub(crate) pictures: HashMap<String, u32>,
-    pub(crate) faults: Faults,
-    pub(crate) settings: Settings,
+    pub(crate) faults: FaultSettings,
+    pub(crate) settings: SimulatorSettings,
     pub(crate) push: PushBook,
     pub(crate) calls: CallLog,
-    pub(crate) seals: Seals,
-    pub(crate) quota: Quota,
+    pub(crate) seals: AppSeals,
+    pub(crate) quota: CallQuota,
     /// Phone numbers given out encrypted.
-    pub(crate) encrypted: Encrypted,
+    pub(crate) encrypted: EncryptedHashes,
 }
 
 /// What WeChat remembers of a user.
 #[derive(Debug, Default)]
-pub(crate) struct User {
+pub(crate) struct SimulatedUser {
     /// Whether the user refuses to give data to mini programs.
     pub(crate) refuses: bool,
     /// The login in each mini program, by appid.
-    pub(crate) logins: HashMap<String, Login>,
+    pub(crate) logins: HashMap<String, PhoneLogin>,
     /// Whether WeChat takes the user for a danger and blocks the login.
     pub(crate) risky: bool,
     /// When the user was last in each mini program.
@@ -117,7 +117,7 @@ pub(crate) struct User {
     /// How many messages may be sent, by appid and template.
     pub(crate) subscriptions: HashMap<(String, String), u32>,
     /// How many customer messages may be answered, by appid.
-    pub(crate) windows: HashMap<String, Windows>,
+    pub(crate) windows: HashMap<String, ReplyWindows>,
     /// Keys shared with the server, by appid.
     pub(crate) keys: HashMap<String, UserKeys>,
     /// What the phone received, oldest first.
@@ -126,7 +126,7 @@ pub(crate) struct User {
 
 /// A user's login in one mini program.
 #[derive(Debug)]
-pub(crate) struct Login {
+pub(crate) struct PhoneLogin {
     pub(crate) session_key: Secret,
     /// When it was made or used last; use keeps it alive.
     pub(crate) used_at: i64,
@@ -134,20 +134,20 @@ pub(crate) struct Login {
 
 impl Simulator {
     /// A simulator whose users appear as they are first named.
-    pub fn new(parts: Parts) -> Result<Self, Error> {
+    pub fn new(parts: SimulatorParts) -> Result<Self, Error> {
         if parts.mini_apps.is_empty() {
             return Err(Error::NoMiniApp);
         }
         let appids = parts.mini_apps.iter();
-        let state = State {
+        let state = SimulatorState {
             appids: appids.map(|app| app.credential.appid.clone()).collect(),
-            ..State::default()
+            ..SimulatorState::default()
         };
         Ok(Self(Arc::new(Shared {
             mini_apps: parts.mini_apps.into_iter().map(Arc::new).collect(),
             public_url: parts.public_url.trim_end_matches('/').to_owned(),
             clock: parts.clock,
-            tokens: parts.tokens,
+            random: parts.random,
             tap: parts.tap,
             tasks: parts.tasks,
             offset: AtomicI64::new(0),
@@ -157,22 +157,22 @@ impl Simulator {
     }
 
     /// Sets how WeChat's side misbehaves from now on.
-    pub fn set_faults(&self, faults: Faults) {
+    pub fn set_faults(&self, faults: FaultSettings) {
         self.with_state(|state| state.faults = faults);
     }
 
     /// How WeChat's side misbehaves now.
-    pub fn faults(&self) -> Faults {
+    pub fn faults(&self) -> FaultSettings {
         self.with_state(|state| state.faults.clone())
     }
 
     /// Changes what can be set.
-    pub fn set_settings(&self, settings: Settings) {
+    pub fn set_settings(&self, settings: SimulatorSettings) {
         self.with_state(|state| state.settings = settings);
     }
 
     /// What is set.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> SimulatorSettings {
         self.with_state(|state| state.settings.clone())
     }
 
@@ -194,18 +194,18 @@ impl Simulator {
         self.0.offset.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn mini_apps(&self) -> &[Arc<MiniApp>] {
+    pub(crate) fn mini_apps(&self) -> &[Arc<SimulatedApp>] {
         &self.0.mini_apps
     }
 
-    pub(crate) fn mini_app(&self, appid: &str) -> Option<&Arc<MiniApp>> {
+    pub(crate) fn mini_app(&self, appid: &str) -> Option<&Arc<SimulatedApp>> {
         self.0
             .mini_apps
             .iter()
             .find(|app| app.credential.appid == appid)
     }
 
-    pub(crate) fn first_mini_app(&self) -> Option<&Arc<MiniApp>> {
+    pub(crate) fn first_mini_app(&self) -> Option<&Arc<SimulatedApp>> {
         self.0.mini_apps.first()
     }
 
@@ -227,13 +227,13 @@ impl Simulator {
     }
 
     /// Writes a call into the log.
-    pub(crate) fn log(&self, entry: Entry) {
+    pub(crate) fn log(&self, entry: CallRecord) {
         let entry = entry.tidy();
         self.with_state(|state| state.calls.add(entry));
     }
 
-    pub(crate) fn tokens(&self) -> &RandomSource {
-        &self.0.tokens
+    pub(crate) fn random(&self) -> &RandomSource {
+        &self.0.random
     }
 
     pub(crate) fn tap(&self) -> &TrafficTap {
@@ -244,14 +244,14 @@ impl Simulator {
         format!("{}/avatar/{}.svg", self.0.public_url, user.as_str())
     }
 
-    pub(crate) fn with_state<T>(&self, deed: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn with_state<T>(&self, deed: impl FnOnce(&mut SimulatorState) -> T) -> T {
         deed(&mut self.0.state.lock())
     }
 }
 
-impl State {
+impl SimulatorState {
     /// The user of that name, who appears when first named.
-    pub(crate) fn user(&mut self, name: &UserName) -> Result<&mut User, Error> {
+    pub(crate) fn user(&mut self, name: &UserName) -> Result<&mut SimulatedUser, Error> {
         if !self.users.contains_key(name) {
             if self.users.len() >= MAX_USERS {
                 return Err(Error::TooManyUsers { limit: MAX_USERS });
@@ -265,7 +265,7 @@ impl State {
     }
 
     /// The user of that name, if somebody named them before.
-    pub(crate) fn known(&self, name: &UserName) -> Option<&User> {
+    pub(crate) fn known(&self, name: &UserName) -> Option<&SimulatedUser> {
         self.users.get(name)
     }
 
@@ -274,21 +274,21 @@ impl State {
         &mut self,
         appid: &str,
         openid: &str,
-    ) -> Result<(UserName, &mut User), Refusal> {
-        let (app, name) = self.openids.get(openid).ok_or(Refusal::Openid)?;
+    ) -> Result<(UserName, &mut SimulatedUser), WechatRefusal> {
+        let (app, name) = self.openids.get(openid).ok_or(WechatRefusal::Openid)?;
         if app != appid {
-            return Err(Refusal::OtherApp);
+            return Err(WechatRefusal::OtherApp);
         }
         let name = name.clone();
-        let user = self.users.get_mut(&name).ok_or(Refusal::Openid)?;
+        let user = self.users.get_mut(&name).ok_or(WechatRefusal::Openid)?;
         Ok((name, user))
     }
 
     /// The users who were last active, newest first, at most `most`.
-    pub(crate) fn last_users(&self, most: usize) -> Vec<(&UserName, &User)> {
-        let seen = |user: &User| user.active_at.values().copied().max().unwrap_or(0);
+    pub(crate) fn last_users(&self, most: usize) -> Vec<(&UserName, &SimulatedUser)> {
+        let seen = |user: &SimulatedUser| user.active_at.values().copied().max().unwrap_or(0);
         let mut users: Vec<_> = self.users.iter().collect();
-        let order = |a: &(&UserName, &User), b: &(&UserName, &User)| {
+        let order = |a: &(&UserName, &SimulatedUser), b: &(&UserName, &SimulatedUser)| {
             (seen(b.1), a.0.as_str()).cmp(&(seen(a.1), b.0.as_str()))
         };
         if users.len() > most {
@@ -305,7 +305,7 @@ impl State {
     }
 }
 
-impl User {
+impl SimulatedUser {
     /// Puts a message on the phone.
     pub(crate) fn receive(&mut self, message: Value) {
         if self.inbox.len() >= MAX_INBOX {
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn users_are_bounded_but_known_ones_stay_welcome() {
-        let mut state = State::default();
+        let mut state = SimulatorState::default();
         for n in 0..MAX_USERS {
             let name = UserName::parse(&format!("u{n}")).expect("a name");
             state.user(&name).expect("room for a user");

@@ -6,13 +6,9 @@ use std::collections::{HashMap, VecDeque};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use weappd_base::secret::Secret;
-use weappd_wechat::open_data;
-
-use crate::error::Error;
-use crate::phone::Phone;
 
 /// How long a key lives, in seconds.
-const KEY_SECS: i64 = 3600;
+pub(crate) const KEY_SECS: i64 = 3600;
 /// How many keys a server is told: the newest.
 const KEPT: usize = 3;
 /// How long encrypted data can be asked about, in seconds.
@@ -28,23 +24,27 @@ pub(crate) struct UserKeys {
 }
 
 #[derive(Debug)]
-struct UserKey {
-    key: Secret,
-    iv: String,
-    version: u32,
-    made_at: i64,
+pub(crate) struct UserKey {
+    pub(crate) key: Secret,
+    pub(crate) iv: String,
+    pub(crate) version: u32,
+    pub(crate) made_at: i64,
 }
 
 /// What was encrypted lately: the mini program and the hash, and when.
 #[derive(Debug, Default)]
-pub(crate) struct Encrypted {
+pub(crate) struct EncryptedHashes {
     made: HashMap<(String, String), i64>,
     oldest: VecDeque<(String, String)>,
 }
 
 impl UserKeys {
     /// The newest key, made if there is none that lives.
-    fn latest(&mut self, now: i64, fresh: impl FnOnce() -> (Secret, String)) -> Option<&UserKey> {
+    pub(crate) fn latest(
+        &mut self,
+        now: i64,
+        fresh: impl FnOnce() -> (Secret, String),
+    ) -> Option<&UserKey> {
         let lives = |key: &UserKey| now < key.made_at + KEY_SECS;
         if !self.keys.back().is_some_and(lives) {
             let (key, iv) = fresh();
@@ -79,7 +79,7 @@ impl UserKeys {
     }
 }
 
-impl Encrypted {
+impl EncryptedHashes {
     /// Remembers an `encryptedData`.
     pub(crate) fn add(&mut self, appid: &str, data: &str, now: i64) {
         if self.oldest.len() >= MAX_DATA
@@ -100,35 +100,5 @@ impl Encrypted {
         let key = (appid.to_owned(), hash.to_ascii_lowercase());
         let made = self.made.get(&key).copied();
         made.filter(|at| now < at + DATA_SECS)
-    }
-}
-
-impl Phone {
-    /// `wx.getUserCryptoManager().getLatestUserKey()`.
-    pub fn user_key(&self) -> Result<Value, Error> {
-        self.key_for("getLatestUserKey")?;
-        let now = self.simulator.now();
-        let tokens = self.simulator.tokens();
-        let fresh = || {
-            let key = open_data::session_key_text(tokens.bytes());
-            // The server uses the 16 letters as they stand.
-            (key, hex::encode(tokens.bytes::<8>()))
-        };
-        let answer = self.simulator.with_state(|state| {
-            let user = state.user(&self.user)?;
-            let keys = user.keys.entry(self.appid().to_owned()).or_default();
-            let newest = keys.latest(now, fresh);
-            Ok::<_, Error>(newest.map(|key| {
-                json!({
-                    "encryptKey": key.key.expose(),
-                    "iv": key.iv,
-                    "version": key.version,
-                    "expireTime": key.made_at + KEY_SECS,
-                })
-            }))
-        })?;
-        let answer = answer.unwrap_or_default();
-        self.tell("getLatestUserKey", || answer.clone());
-        Ok(answer)
     }
 }

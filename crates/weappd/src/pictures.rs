@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use futures_util::future::BoxFuture;
 use weappd_files::http::{PublicBase, take_picture};
-use weappd_files::{Error, Files, Owner};
+use weappd_files::{Error, Files, PictureOwner};
 use weappd_session::{PictureError, PictureStore, UserIdentity};
 
 use crate::builtin::is_https;
@@ -39,7 +39,7 @@ impl PictureStore for FilePictures {
     ) -> BoxFuture<'a, Result<String, PictureError>> {
         Box::pin(async move {
             let owner = owner(whose);
-            take_picture((&self.files, &self.base), Owner(&owner), parts, body)
+            take_picture((&self.files, &self.base), PictureOwner(&owner), parts, body)
                 .await
                 .map_err(|error| fault(&error))
         })
@@ -48,7 +48,7 @@ impl PictureStore for FilePictures {
     fn remove<'a>(&'a self, whose: &'a UserIdentity, url: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let owner = owner(whose);
-            match self.files.remove_picture(Owner(&owner), url).await {
+            match self.files.remove_picture(PictureOwner(&owner), url).await {
                 Ok(true) => tracing::debug!(openid = whose.openid, "an old picture was removed"),
                 Ok(false) => {}
                 // It only takes up room: the user has the new one.
@@ -62,7 +62,7 @@ impl PictureStore for FilePictures {
     fn tidy<'a>(&'a self, whose: &'a UserIdentity, shown: Option<&'a str>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let owner = owner(whose);
-            match self.files.tidy_pictures(Owner(&owner), shown).await {
+            match self.files.tidy_pictures(PictureOwner(&owner), shown).await {
                 Ok(0) => {}
                 Ok(count) => {
                     tracing::info!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weappd_base::tasks::Tasks;
 use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
-use weappd_simulator::{Parts, PushSettings, Simulator};
+use weappd_simulator::{PushSettings, SimulatedApp, Simulator, SimulatorParts};
 use weappd_wechat::AppCredential;
 
 use crate::doors::Doors;
@@ -82,16 +82,16 @@ fn simulator(
     public_url: String,
     credentials: Vec<AppCredential>,
 ) -> Result<Simulator, Failure> {
-    Simulator::new(Parts {
+    Simulator::new(SimulatorParts {
         mini_apps: (credentials.into_iter())
-            .map(|credential| weappd_simulator::MiniApp {
+            .map(|credential| SimulatedApp {
                 credential,
                 has_unionid: true,
             })
             .collect(),
         public_url,
         clock: ground.clock.clone(),
-        tokens: ground.tokens.clone(),
+        random: ground.tokens.clone(),
         tap: ground.tap.clone(),
         // Nobody waits for a push that is still to come when the house closes.
         tasks: Tasks::new(),

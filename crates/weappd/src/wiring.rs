@@ -246,7 +246,7 @@ async fn rooms(
     let files = Files::open(FilesParts {
         config: plan.sections.files.clone(),
         data_dir: data.path().to_owned(),
-        tokens: ground.tokens.clone(),
+        random: ground.tokens.clone(),
         work: ground.work.clone(),
     })
     .map_err(|error| Failure::new(&error, "make the data directory writable"))?;

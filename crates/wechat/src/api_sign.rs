@@ -299,6 +299,7 @@ fn read_public_key(pem: &str) -> Result<Vec<u8>, Error> {
 }
 
 #[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/rooms/wechat/api_sign.rs"]
 pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -189,7 +189,7 @@ impl Shared {
         let first = self.login_once(uri, query, secrets).await;
         match &first {
             Err(Error::Refused { errcode: -1, .. }) => {
-                tokio::time::sleep(BUSY_RETRY_INTERVAL).await
+                tokio::time::sleep(BUSY_RETRY_INTERVAL).await;
             }
             Err(Error::Unreachable(cause)) if !cause.is_connect() => {}
             _ => return first,

@@ -32,6 +32,7 @@ pub mod envelope;
 pub mod errcode;
 pub mod error;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/rooms/wechat.rs"]
 pub mod fuzzing;
 pub mod lenient;
 mod lenient_base64;

@@ -16,7 +16,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
-use weappd_simulator::{MiniApp, Parts, Simulator};
+use weappd_simulator::{SimulatedApp, Simulator, SimulatorParts};
 use weappd_wechat::AppCredential;
 use weappd_wechat::{CallError, WechatCall, WechatCalls};
 
@@ -85,11 +85,11 @@ impl WechatCalls for OverHttp {
 
 impl Platform {
     pub(crate) fn start(tasks: &Tasks, clock: &Clock) -> Self {
-        let simulator = Simulator::new(Parts {
+        let simulator = Simulator::new(SimulatorParts {
             mini_apps: [APP, OTHER_APP].map(mini_app).into(),
             public_url: "http://127.0.0.1:1".to_owned(),
             clock: clock.clone(),
-            tokens: RandomSource::system(),
+            random: RandomSource::system(),
             tap: TrafficTap::off(),
             tasks: tasks.clone(),
         });
@@ -144,8 +144,8 @@ impl Platform {
     }
 }
 
-fn mini_app(appid: &str) -> MiniApp {
-    MiniApp {
+fn mini_app(appid: &str) -> SimulatedApp {
+    SimulatedApp {
         credential: AppCredential {
             appid: appid.to_owned(),
             secret: Secret::new("secret"),

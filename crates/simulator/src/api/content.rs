@@ -2,16 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Call, text};
-use crate::platform::Refusal;
-use crate::simulator::{Simulator, User};
+use super::{ApiCall, text};
+use crate::simulator::{SimulatedUser, Simulator};
+use crate::wechat_refusal::WechatRefusal;
 
 /// Content is checked for users who were here within 2 hours.
 const ACTIVE_SECS: i64 = 2 * 3600;
 /// The longest text, in characters.
 const MAX_CONTENT: usize = 2500;
 
-impl User {
+impl SimulatedUser {
     pub(super) fn is_active(&self, appid: &str, now: i64) -> bool {
         let seen = self.active_at.get(appid);
         seen.is_some_and(|at| now < at + ACTIVE_SECS)
@@ -20,11 +20,11 @@ impl User {
 
 impl Simulator {
     /// `POST /wxa/msg_sec_check`, version 2. The words of the settings decide.
-    pub(super) fn check_text(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn check_text(&self, call: &ApiCall, appid: &str) -> Result<Value, WechatRefusal> {
         let fields = call.fields()?;
         let content = text(&fields, "content");
         if content.is_empty() || content.chars().count() > MAX_CONTENT {
-            return Err(Refusal::Args);
+            return Err(WechatRefusal::Args);
         }
         self.check_who_asks(&fields, appid)?;
         let all = ["content", "title", "nickname", "signature"]
@@ -59,15 +59,15 @@ impl Simulator {
     }
 
     /// `POST /wxa/media_check_async`: the result is pushed later, as `wxa_media_check`.
-    pub(super) fn check_media(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn check_media(&self, call: &ApiCall, appid: &str) -> Result<Value, WechatRefusal> {
         let fields = call.fields()?;
         let url = text(&fields, "media_url").to_owned();
         if url.is_empty() {
-            return Err(Refusal::Args);
+            return Err(WechatRefusal::Args);
         }
         let kind = fields.get("media_type").and_then(Value::as_u64);
         if !matches!(kind, Some(1 | 2)) {
-            return Err(Refusal::MediaType);
+            return Err(WechatRefusal::MediaType);
         }
         self.check_who_asks(&fields, appid)?;
         let trace_id = self.trace_id();
@@ -108,13 +108,17 @@ impl Simulator {
     }
 
     /// The version, the scene and the user, which both checks need.
-    fn check_who_asks(&self, fields: &Map<String, Value>, appid: &str) -> Result<(), Refusal> {
+    fn check_who_asks(
+        &self,
+        fields: &Map<String, Value>,
+        appid: &str,
+    ) -> Result<(), WechatRefusal> {
         let number = |name: &str| fields.get(name).and_then(Value::as_u64);
         if number("version") != Some(2) {
-            return Err(Refusal::Args);
+            return Err(WechatRefusal::Args);
         }
         if !matches!(number("scene"), Some(1..=4)) {
-            return Err(Refusal::Scene);
+            return Err(WechatRefusal::Scene);
         }
         let now = self.now();
         self.with_state(|state| {
@@ -122,7 +126,7 @@ impl Simulator {
             if user.is_active(appid, now) {
                 Ok(())
             } else {
-                Err(Refusal::Inactive)
+                Err(WechatRefusal::Inactive)
             }
         })
     }

@@ -9,7 +9,7 @@ use tower::ServiceExt as _;
 use weappd_base::secret::Secret;
 use weappd_wechat::api_sign::{FreshBytes, KeyTexts, SealedBody, SealedChannel, SignatureHeaders};
 
-use crate::http::world::{NOW, World, bytes_of, json_of};
+use crate::http::world::{NOW, SimulatorWorld, bytes_of, json_of};
 
 const SYMMETRIC: &str = "otUpngOjU+nVQaWJIC3D/yMLV17RKaP6t4Ot9tbnzLY=";
 const RISK: &str = "/wxa/msg_sec_check";
@@ -19,7 +19,7 @@ static PAIRS: LazyLock<[KeyPair; 2]> =
 
 #[tokio::test]
 async fn tokens_are_refused_by_address_and_for_a_frozen_secret() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let classic = "/cgi-bin/token?appid=wx1&secret=s1&grant_type=client_credential";
     let stable = json!({"grant_type": "client_credential", "appid": "wx1", "secret": "s1"});
     for (settings, number, text) in [
@@ -55,7 +55,7 @@ async fn tokens_are_refused_by_address_and_for_a_frozen_secret() {
 
 #[tokio::test]
 async fn quotas_count_and_are_cleared_as_often_as_they_may() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let token = world.token().await;
     let at = |path: &str| format!("{path}?access_token={token}");
     let ips = at("/cgi-bin/getcallbackip");
@@ -120,7 +120,7 @@ fn channel() -> SealedChannel {
     .expect("keys")
 }
 
-async fn send(world: &World, sealed: SealedBody) -> axum::response::Response {
+async fn send(world: &SimulatorWorld, sealed: SealedBody) -> axum::response::Response {
     let uri = format!("{RISK}?access_token={}", world.token().await);
     let request = Request::post(uri)
         .header("Wechatmp-AppId", sealed.appid)
@@ -133,7 +133,7 @@ async fn send(world: &World, sealed: SealedBody) -> axum::response::Response {
 
 #[tokio::test]
 async fn sealed_calls_are_proven_and_answered_sealed() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let set = json!({
         "symmetric_key": SYMMETRIC, "symmetric_key_sn": "5e",
         "public_key": PAIRS[0].public_key_pem(), "public_key_sn": "0a",

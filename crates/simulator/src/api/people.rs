@@ -4,15 +4,19 @@ use serde_json::{Value, json};
 use weappd_base::secret::{Secret, same_bytes};
 use weappd_wechat::open_data;
 
-use super::{Call, fine, text};
-use crate::codes::BadCode;
-use crate::platform::Refusal;
+use super::{ApiCall, fine, text};
+use crate::codes::CodeError;
 use crate::simulator::Simulator;
+use crate::wechat_refusal::WechatRefusal;
 
 impl Simulator {
     /// `POST /wxa/business/getuserphonenumber`: a code of the phone-number button, once,
     /// within 5 minutes.
-    pub(super) fn user_phone_number(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn user_phone_number(
+        &self,
+        call: &ApiCall,
+        appid: &str,
+    ) -> Result<Value, WechatRefusal> {
         let fields = call.fields()?;
         let code = text(&fields, "code");
         let openid = text(&fields, "openid");
@@ -24,12 +28,12 @@ impl Simulator {
                 && grant.appid == appid
                 && grant.user.openid(appid) != openid
             {
-                return Err(Refusal::Openid);
+                return Err(WechatRefusal::Openid);
             }
             let redeemed = state.phone_codes.redeem(appid, code, now);
             redeemed.map_err(|bad| match bad {
-                BadCode::Invalid | BadCode::Used => Refusal::Code,
-                BadCode::OtherApp => Refusal::Appid,
+                CodeError::Invalid | CodeError::Used => WechatRefusal::Code,
+                CodeError::OtherApp => WechatRefusal::Appid,
             })
         })?;
         let number = grant.user.phone_number();
@@ -46,33 +50,44 @@ impl Simulator {
     }
 
     /// `GET /wxa/checksession`.
-    pub(super) fn check_session_key(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn check_session_key(
+        &self,
+        call: &ApiCall,
+        appid: &str,
+    ) -> Result<Value, WechatRefusal> {
         if call.field("sig_method") != "hmac_sha256" {
-            return Err(Refusal::Signature);
+            return Err(WechatRefusal::Signature);
         }
         let key = self.session_key_of(call, appid)?;
         // Here, too, no key is a signature that is wrong.
         if !is_signed(key.as_ref(), call.field("signature")) {
-            return Err(Refusal::Signature);
+            return Err(WechatRefusal::Signature);
         }
         Ok(fine())
     }
 
     /// `GET /wxa/resetusersessionkey`: a new key, with what is left of the old one's time.
-    pub(super) fn reset_session_key(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn reset_session_key(
+        &self,
+        call: &ApiCall,
+        appid: &str,
+    ) -> Result<Value, WechatRefusal> {
         if call.field("sig_method") != "hmac_sha256" {
-            return Err(Refusal::SignatureMethod);
+            return Err(WechatRefusal::SignatureMethod);
         }
         let key = self.session_key_of(call, appid)?;
-        let key = key.ok_or(Refusal::SessionGone)?;
+        let key = key.ok_or(WechatRefusal::SessionGone)?;
         if !is_signed(Some(&key), call.field("signature")) {
-            return Err(Refusal::Signature);
+            return Err(WechatRefusal::Signature);
         }
         let openid = call.field("openid");
-        let new = open_data::session_key_text(self.tokens().bytes());
+        let new = open_data::session_key_text(self.random().bytes());
         self.with_state(|state| {
             let (_, user) = state.user_of(appid, openid)?;
-            let login = user.logins.get_mut(appid).ok_or(Refusal::SessionGone)?;
+            let login = user
+                .logins
+                .get_mut(appid)
+                .ok_or(WechatRefusal::SessionGone)?;
             login.session_key = new.clone();
             Ok(())
         })?;
@@ -85,14 +100,14 @@ impl Simulator {
     }
 
     /// `GET /wxa/business/getuserencryptkey`: the newest keys the phone asked for.
-    pub(super) fn user_keys(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn user_keys(&self, call: &ApiCall, appid: &str) -> Result<Value, WechatRefusal> {
         if call.field("sig_method") != "hmac_sha256" {
-            return Err(Refusal::SignatureMethod);
+            return Err(WechatRefusal::SignatureMethod);
         }
         let key = self.session_key_of(call, appid)?;
-        let key = key.ok_or(Refusal::SessionGone)?;
+        let key = key.ok_or(WechatRefusal::SessionGone)?;
         if !is_signed(Some(&key), call.field("signature")) {
-            return Err(Refusal::Signature);
+            return Err(WechatRefusal::Signature);
         }
         let now = self.now();
         let list = self.with_state(|state| {
@@ -107,38 +122,46 @@ impl Simulator {
     }
 
     /// `POST /wxa/business/checkencryptedmsg`. `vaild` is WeChat's spelling.
-    pub(super) fn check_encrypted(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn check_encrypted(
+        &self,
+        call: &ApiCall,
+        appid: &str,
+    ) -> Result<Value, WechatRefusal> {
         let fields = call.fields()?;
         let hash = text(&fields, "encrypted_msg_hash");
         if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(Refusal::Args);
+            return Err(WechatRefusal::Args);
         }
         let now = self.now();
         let made_at = self.with_state(|state| state.encrypted.made_at(appid, hash, now));
-        let made_at = made_at.ok_or(Refusal::NotOurs)?;
+        let made_at = made_at.ok_or(WechatRefusal::NotOurs)?;
         Ok(json!({ "errcode": 0, "errmsg": "ok", "vaild": true, "create_time": made_at }))
     }
 
     /// The living session key of the user the query names.
-    fn session_key_of(&self, call: &Call, appid: &str) -> Result<Option<Secret>, Refusal> {
+    fn session_key_of(&self, call: &ApiCall, appid: &str) -> Result<Option<Secret>, WechatRefusal> {
         let now = self.now();
         self.with_state(|state| {
             let (_, user) = state
                 .user_of(appid, call.field("openid"))
-                .map_err(|_| Refusal::Openid)?;
+                .map_err(|_| WechatRefusal::Openid)?;
             let login = user.logins.get(appid).filter(|login| login.lives(now));
             Ok(login.map(|login| login.session_key.clone()))
         })
     }
 
     /// `POST /wxa/getuserriskrank`. `unoin_id` is WeChat's spelling.
-    pub(super) fn user_risk_rank(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn user_risk_rank(
+        &self,
+        call: &ApiCall,
+        appid: &str,
+    ) -> Result<Value, WechatRefusal> {
         let fields = call.fields()?;
         let now = self.now();
         let risky = self.with_state(|state| {
             let (_, user) = state.user_of(appid, text(&fields, "openid"))?;
             if !user.is_active(appid, now) {
-                return Err(Refusal::Inactive);
+                return Err(WechatRefusal::Inactive);
             }
             Ok(user.risky)
         })?;

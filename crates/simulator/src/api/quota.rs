@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Call, fine, text};
+use super::{ApiCall, fine, text};
 use crate::endpoints;
-use crate::platform::Refusal;
 use crate::simulator::Simulator;
+use crate::wechat_refusal::WechatRefusal;
 
 impl Simulator {
     /// `POST /cgi-bin/openapi/quota/get`.
-    pub(super) fn show_quota(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn show_quota(&self, call: &ApiCall, appid: &str) -> Result<Value, WechatRefusal> {
         let path = counted_path(&call.fields()?)?;
         let now = self.now();
         let (limit, used, a_minute) = self.with_state(|state| {
@@ -30,36 +30,42 @@ impl Simulator {
     }
 
     /// `POST /cgi-bin/openapi/quota/clear`.
-    pub(super) fn clear_one_quota(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn clear_one_quota(
+        &self,
+        call: &ApiCall,
+        appid: &str,
+    ) -> Result<Value, WechatRefusal> {
         let path = counted_path(&call.fields()?)?;
         self.clear(appid, Some(&path))
     }
 
     /// `POST /cgi-bin/clear_quota`, with a token, and `/v2`, with the `AppSecret`.
-    pub(super) fn clear_quota(&self, call: &Call, appid: &str) -> Result<Value, Refusal> {
+    pub(super) fn clear_quota(&self, call: &ApiCall, appid: &str) -> Result<Value, WechatRefusal> {
         if call.path.ends_with("/v2") {
             let secret = call.field("appsecret");
-            let app = self.mini_app(call.field("appid")).ok_or(Refusal::Appid)?;
+            let app = self
+                .mini_app(call.field("appid"))
+                .ok_or(WechatRefusal::Appid)?;
             if !app.credential.secret.is(secret) {
-                return Err(Refusal::Secret);
+                return Err(WechatRefusal::Secret);
             }
         } else if text(&call.fields()?, "appid") != appid {
-            return Err(Refusal::Appid);
+            return Err(WechatRefusal::Appid);
         }
         self.clear(appid, None)
     }
 
-    fn clear(&self, appid: &str, path: Option<&str>) -> Result<Value, Refusal> {
+    fn clear(&self, appid: &str, path: Option<&str>) -> Result<Value, WechatRefusal> {
         let now = self.now();
         if self.with_state(|state| state.quota.clear(appid, path, now)) {
             Ok(fine())
         } else {
-            Err(Refusal::ClearedTooOften)
+            Err(WechatRefusal::ClearedTooOften)
         }
     }
 
     /// `POST /cgi-bin/callback/check`: every name is this machine, and it answers.
-    pub(super) fn check_callback(call: &Call) -> Value {
+    pub(super) fn check_callback(call: &ApiCall) -> Value {
         let action = call.fields().unwrap_or_default();
         let action = text(&action, "action").to_owned();
         let mut answer = fine();
@@ -80,10 +86,10 @@ impl Simulator {
 }
 
 /// The path whose quota is meant.
-fn counted_path(fields: &Map<String, Value>) -> Result<String, Refusal> {
+fn counted_path(fields: &Map<String, Value>) -> Result<String, WechatRefusal> {
     let path = text(fields, "cgi_path");
     match endpoints::method_of(path) {
         Some(_) => Ok(path.to_owned()),
-        None => Err(Refusal::QuotaPath),
+        None => Err(WechatRefusal::QuotaPath),
     }
 }

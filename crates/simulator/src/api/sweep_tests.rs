@@ -8,10 +8,15 @@ use weappd_base::secret::Secret;
 use weappd_wechat::open_data;
 
 use crate::endpoints;
-use crate::http::world::{World, bytes_of};
+use crate::http::world::{SimulatorWorld, bytes_of};
 
 /// What WeChat said, which is text and, if it is an error, has a trace id.
-async fn told(world: &World, method: &str, target: &str, body: &str) -> (StatusCode, Value) {
+async fn told(
+    world: &SimulatorWorld,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> (StatusCode, Value) {
     let answer = world.send(method, target, body.to_owned()).await;
     let status = answer.status();
     let kind = answer.headers()[header::CONTENT_TYPE].clone();
@@ -34,7 +39,7 @@ async fn told(world: &World, method: &str, target: &str, body: &str) -> (StatusC
 
 #[tokio::test]
 async fn every_error_of_every_path_is_text_with_a_trace_id() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let token = world.token().await;
     let (mut paths, mut errors) = (0, 0);
     for (path, method) in endpoints::all() {
@@ -67,7 +72,7 @@ async fn every_error_of_every_path_is_text_with_a_trace_id() {
 
 #[tokio::test]
 async fn a_phone_and_its_server_share_keys_that_end() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let login = world.post("/phone/alice/login", json!({})).await;
     let code = login["code"].as_str().expect("a code");
     let session = world
@@ -123,7 +128,7 @@ async fn a_phone_and_its_server_share_keys_that_end() {
 
 #[tokio::test]
 async fn encrypted_numbers_are_known_for_three_days() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     world.log_in("alice").await;
     let pressed = world.post("/phone/alice/phone_number", json!({})).await;
     let data = pressed["encryptedData"].as_str().expect("data");

@@ -4,10 +4,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::platform::Refusal;
+use crate::wechat_refusal::WechatRefusal;
 
 /// Checks every value; the refusal names the first that is wrong.
-pub(super) fn check(data: &Map<String, Value>) -> Result<(), Refusal> {
+pub(super) fn check(data: &Map<String, Value>) -> Result<(), WechatRefusal> {
     let wrong = data.iter().find(|(name, field)| {
         let value = match &field["value"] {
             Value::String(text) => text.clone(),
@@ -18,7 +18,7 @@ pub(super) fn check(data: &Map<String, Value>) -> Result<(), Refusal> {
     });
     wrong.map_or(Ok(()), |(name, _)| {
         let told = format!("argument invalid! data.{name}.value is empty or does not fit");
-        Err(Refusal::TemplateData(told))
+        Err(WechatRefusal::TemplateData(told))
     })
 }
 
@@ -96,7 +96,7 @@ mod tests {
             };
             assert_eq!(check(&data(good)), Ok(()), "{name}");
             let refused = check(&data(bad)).expect_err(name);
-            assert!(matches!(refused, Refusal::TemplateData(told) if told.contains(name)));
+            assert!(matches!(refused, WechatRefusal::TemplateData(told) if told.contains(name)));
         }
     }
 

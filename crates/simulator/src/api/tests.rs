@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use weappd_base::secret::Secret;
 use weappd_wechat::open_data;
 
-use crate::http::world::{World, bytes_of, json_of};
+use crate::http::world::{SimulatorWorld, bytes_of, json_of};
 
 fn errcode(answer: &Value) -> i64 {
     answer["errcode"].as_i64().expect("an errcode")
 }
 
-async fn redeem(world: &World, code: &str) -> Value {
+async fn redeem(world: &SimulatorWorld, code: &str) -> Value {
     world
         .get(&format!(
             "/sns/jscode2session?appid=wx1&secret=s1&grant_type=authorization_code&js_code={code}"
@@ -21,7 +21,7 @@ async fn redeem(world: &World, code: &str) -> Value {
 
 #[tokio::test]
 async fn tokens_follow_the_clock_and_each_end_has_its_number() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let ips = "/cgi-bin/getcallbackip?access_token=";
     assert_eq!(errcode(&world.get("/cgi-bin/getcallbackip").await), 41001);
     assert_eq!(errcode(&world.get(&format!("{ips}nobodys")).await), 40014);
@@ -57,7 +57,7 @@ async fn tokens_follow_the_clock_and_each_end_has_its_number() {
 
 #[tokio::test]
 async fn credentials_are_checked_in_both_families() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     for (query, number) in [
         ("secret=s1&grant_type=client_credential", 41002),
         ("appid=wx1&grant_type=client_credential", 41004),
@@ -84,7 +84,7 @@ async fn credentials_are_checked_in_both_families() {
 
 #[tokio::test]
 async fn a_phone_code_gives_the_number_once_within_five_minutes() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let openid = world.log_in("alice").await;
     let press = async || {
         let given = world.post("/phone/alice/phone_number", json!({})).await;
@@ -119,7 +119,7 @@ async fn a_phone_code_gives_the_number_once_within_five_minutes() {
 
 #[tokio::test]
 async fn session_keys_are_checked_and_reset_by_their_signature() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let login = world.post("/phone/alice/login", json!({})).await;
     let session = redeem(&world, login["code"].as_str().expect("a code")).await;
     let openid = session["openid"].as_str().expect("an openid");
@@ -160,7 +160,7 @@ async fn session_keys_are_checked_and_reset_by_their_signature() {
 
 #[tokio::test]
 async fn a_risky_user_cannot_log_in() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let openid = world.log_in("mallory").await;
     let risk = json!({ "appid": "wx1", "openid": openid, "scene": 0 });
     let rank = world.call("/wxa/getuserriskrank", risk.clone()).await;
@@ -184,7 +184,7 @@ async fn a_risky_user_cannot_log_in() {
 
 #[tokio::test]
 async fn limits_are_per_minute_and_path() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let limit = json!({ "per_minute": { "/sns/jscode2session": 2 } });
     world.post("/settings", limit).await;
     for number in [40029, 40029, 45011] {
@@ -196,7 +196,7 @@ async fn limits_are_per_minute_and_path() {
 
 #[tokio::test]
 async fn texts_are_judged_by_the_words_that_are_set() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let openid = world.log_in("alice").await;
     let path = "/wxa/msg_sec_check";
     let text =
@@ -248,7 +248,7 @@ async fn texts_are_judged_by_the_words_that_are_set() {
 
 #[tokio::test]
 async fn subscribed_messages_are_sent_as_often_as_the_user_agreed() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let openid = world.log_in("alice").await;
     let path = "/cgi-bin/message/subscribe/send";
     let message = json!({
@@ -296,7 +296,7 @@ async fn subscribed_messages_are_sent_as_often_as_the_user_agreed() {
 
 #[tokio::test]
 async fn customers_are_answered_while_their_message_allows_it() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let openid = world.log_in("alice").await;
     let path = "/cgi-bin/message/custom/send";
     let reply = json!({ "touser": openid, "msgtype": "text", "text": { "content": "hi" } });
@@ -322,7 +322,7 @@ async fn customers_are_answered_while_their_message_allows_it() {
 
 #[tokio::test]
 async fn codes_come_as_pictures_and_mistakes_as_json() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let token = world.token().await;
     let draw = async |path: &str, body: Value| {
         let path = format!("{path}?access_token={token}");
@@ -355,7 +355,7 @@ async fn codes_come_as_pictures_and_mistakes_as_json() {
 
 #[tokio::test]
 async fn other_documented_calls_get_a_general_answer_that_says_so() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let told = world.call("/wxa/generate_urllink", json!({})).await;
     assert_eq!(told, json!({ "errcode": 0, "errmsg": "ok" }));
     let calls = world.get("/calls?path=/wxa/generate_urllink").await;
@@ -371,7 +371,7 @@ async fn other_documented_calls_get_a_general_answer_that_says_so() {
 
 #[tokio::test]
 async fn time_moves_for_the_simulator_alone() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let (first, _) = world.stable("wx1", "s1", false).await;
     let moved = world.post("/clock", json!({ "advance_secs": 7200 })).await;
     assert_eq!(moved["offset_secs"], 7200);
@@ -393,7 +393,7 @@ async fn time_moves_for_the_simulator_alone() {
 
 #[tokio::test]
 async fn the_log_and_the_overview_hold_no_secret() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let login = world.post("/phone/alice/login", json!({})).await;
     let code = login["code"].as_str().expect("a code");
     let session = redeem(&world, code).await;
@@ -422,7 +422,7 @@ async fn the_log_and_the_overview_hold_no_secret() {
 
 #[tokio::test]
 async fn a_fault_of_one_path_is_noted() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let fault = json!({ "fault": { "errcode": -1 }, "path": "/sns/jscode2session" });
     world.post("/faults", fault).await;
     world.token().await;

@@ -12,12 +12,12 @@ use rust_embed::RustEmbed;
 
 #[derive(RustEmbed)]
 #[folder = "desk/"]
-struct Own;
+struct DeskFiles;
 
 /// The phone page's files, of which the desk uses some: both look the same.
 #[derive(RustEmbed)]
 #[folder = "page/"]
-struct Shared;
+struct PhonePageFiles;
 
 /// What the desk uses of the phone page.
 const SHARED: [&str; 4] = ["dom.js", "icon.svg", "json.js", "style.css"];
@@ -32,9 +32,9 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
 
 fn file(name: &str) -> Response {
     let found = if SHARED.contains(&name) {
-        Shared::get(name)
+        PhonePageFiles::get(name)
     } else {
-        Own::get(name)
+        DeskFiles::get(name)
     };
     let mut answer = match found {
         None => (StatusCode::NOT_FOUND, "no such file\n").into_response(),
@@ -72,13 +72,13 @@ const POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; \
 
 #[cfg(test)]
 mod tests {
-    use super::super::world::{World, bytes_of};
+    use super::super::world::{SimulatorWorld, bytes_of};
     use super::*;
 
     #[tokio::test]
     async fn the_desk_stands_at_the_root_and_calls_nobody_else() {
-        let world = World::new();
-        let files = Own::iter().chain(SHARED.iter().map(|name| (*name).into()));
+        let world = SimulatorWorld::new();
+        let files = DeskFiles::iter().chain(SHARED.iter().map(|name| (*name).into()));
         let paths = files.map(|name| format!("/desk/{name}"));
         for path in std::iter::once("/".to_owned()).chain(paths) {
             let answer = world.send("GET", &path, String::new()).await;
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn both_languages_say_everything() {
-        let words = Own::get("words.js").expect("the words");
+        let words = DeskFiles::get("words.js").expect("the words");
         let words = String::from_utf8(words.data.into_owned()).expect("a text");
         let (english, chinese) = words
             .split_once("\n  zh: {")

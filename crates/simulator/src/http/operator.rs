@@ -7,57 +7,58 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weappd_base::json::object;
 
-use crate::calls::Entry;
+use crate::app_seals::SecuritySettings;
+use crate::calls::CallRecord;
 use crate::error::Error;
-use crate::faults::Faults;
-use crate::push::{Delivery, PushSettings};
-use crate::sealed::ApiSecurity;
-use crate::settings::Settings;
+use crate::faults::FaultSettings;
+use crate::push::PushDelivery;
+use crate::push_target::PushSettings;
+use crate::settings::SimulatorSettings;
 use crate::simulator::Simulator;
 
 pub(super) async fn show_state(State(simulator): State<Simulator>) -> Json<Value> {
     Json(simulator.overview())
 }
 
-pub(super) async fn show_faults(State(simulator): State<Simulator>) -> Json<Faults> {
+pub(super) async fn show_faults(State(simulator): State<Simulator>) -> Json<FaultSettings> {
     Json(simulator.faults())
 }
 
 pub(super) async fn set_faults(
     State(simulator): State<Simulator>,
     body: Bytes,
-) -> Result<Json<Faults>, Error> {
+) -> Result<Json<FaultSettings>, Error> {
     simulator.set_faults(object(&body).map_err(Error::Body)?);
     Ok(Json(simulator.faults()))
 }
 
-pub(super) async fn show_settings(State(simulator): State<Simulator>) -> Json<Settings> {
+pub(super) async fn show_settings(State(simulator): State<Simulator>) -> Json<SimulatorSettings> {
     Json(simulator.settings())
 }
 
 pub(super) async fn set_settings(
     State(simulator): State<Simulator>,
     body: Bytes,
-) -> Result<Json<Settings>, Error> {
+) -> Result<Json<SimulatorSettings>, Error> {
     simulator.set_settings(simulator.settings().changed(&body)?);
     Ok(Json(simulator.settings()))
 }
 
 /// The simulator's time.
 #[derive(Debug, Serialize)]
-pub(super) struct Time {
+pub(super) struct ClockView {
     now: i64,
     offset_secs: i64,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Move {
+struct ClockMove {
     advance_secs: i64,
 }
 
-pub(super) async fn show_clock(State(simulator): State<Simulator>) -> Json<Time> {
-    Json(Time {
+pub(super) async fn show_clock(State(simulator): State<Simulator>) -> Json<ClockView> {
+    Json(ClockView {
         now: simulator.now(),
         offset_secs: simulator.offset(),
     })
@@ -66,31 +67,31 @@ pub(super) async fn show_clock(State(simulator): State<Simulator>) -> Json<Time>
 pub(super) async fn move_clock(
     State(simulator): State<Simulator>,
     body: Bytes,
-) -> Result<Json<Time>, Error> {
-    let by: Move = object(&body).map_err(Error::Body)?;
+) -> Result<Json<ClockView>, Error> {
+    let by: ClockMove = object(&body).map_err(Error::Body)?;
     simulator.advance(by.advance_secs)?;
     Ok(show_clock(State(simulator)).await)
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Which {
+pub(super) struct CallLogQuery {
     after: u64,
     path: Option<String>,
 }
 
 /// The calls, oldest first.
 #[derive(Debug, Serialize)]
-pub(super) struct Calls {
+pub(super) struct CallLogView {
     last: u64,
-    calls: Vec<Entry>,
+    calls: Vec<CallRecord>,
 }
 
 pub(super) async fn show_calls(
     State(simulator): State<Simulator>,
-    Query(which): Query<Which>,
-) -> Json<Calls> {
-    Json(simulator.with_state(|state| Calls {
+    Query(which): Query<CallLogQuery>,
+) -> Json<CallLogView> {
+    Json(simulator.with_state(|state| CallLogView {
         last: state.calls.last(),
         calls: state.calls.after(which.after, which.path.as_deref()),
     }))
@@ -124,7 +125,7 @@ pub(super) async fn set_api_security(
 ) -> Result<Json<Value>, Error> {
     let value: serde_json::Map<String, Value> = object(&body).map_err(Error::Body)?;
     let appid = value.get("appid").and_then(Value::as_str);
-    let security: Option<ApiSecurity> = match value.get("symmetric_key") {
+    let security: Option<SecuritySettings> = match value.get("symmetric_key") {
         Some(_) => Some(serde_json::from_value(Value::Object(value.clone())).map_err(Error::Body)?),
         None => None,
     };
@@ -134,7 +135,7 @@ pub(super) async fn set_api_security(
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Whose {
+struct VerifyQuery {
     appid: Option<String>,
 }
 
@@ -142,8 +143,8 @@ pub(super) async fn verify_push(
     State(simulator): State<Simulator>,
     body: Bytes,
 ) -> Result<Json<Value>, Error> {
-    let whose: Whose = if body.trim_ascii().is_empty() {
-        Whose::default()
+    let whose: VerifyQuery = if body.trim_ascii().is_empty() {
+        VerifyQuery::default()
     } else {
         object(&body).map_err(Error::Body)?
     };
@@ -158,7 +159,7 @@ pub(super) async fn verify_push(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Send {
+struct SendPush {
     user: String,
     appid: Option<String>,
     message: Value,
@@ -169,8 +170,8 @@ struct Send {
 pub(super) async fn send_push(
     State(simulator): State<Simulator>,
     body: Bytes,
-) -> Result<Json<Delivery>, Error> {
-    let send: Send = object(&body).map_err(Error::Body)?;
+) -> Result<Json<PushDelivery>, Error> {
+    let send: SendPush = object(&body).map_err(Error::Body)?;
     let phone = simulator.phone(&send.user, send.appid.as_deref())?;
     // The user appears, as with every call that names one.
     phone.profile()?;

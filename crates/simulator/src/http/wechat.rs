@@ -11,11 +11,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::{Call, Outcome, Said};
-use crate::calls::{Entry, Kind, body_json, query_json};
-use crate::faults::Fault;
-use crate::platform::Refusal;
+use crate::api::{ApiCall, ApiOutcome, ApiReply};
+use crate::calls::{CallKind, CallRecord, body_json, query_json};
+use crate::faults::SimulatedFault;
 use crate::simulator::Simulator;
+use crate::wechat_refusal::WechatRefusal;
 
 /// The longest body: what WeChat's own proxy takes.
 const MAX_BODY: usize = 32 * 1024 * 1024;
@@ -28,7 +28,7 @@ pub(super) async fn answer(State(simulator): State<Simulator>, request: Request)
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let query = Query::<Vec<(String, String)>>::try_from_uri(&head.uri);
-    let mut call = Call {
+    let mut call = ApiCall {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: query.map(|Query(pairs)| pairs).unwrap_or_default(),
@@ -39,32 +39,35 @@ pub(super) async fn answer(State(simulator): State<Simulator>, request: Request)
     if latency_ms > 0 {
         tokio::time::sleep(Duration::from_millis(latency_ms)).await;
     }
-    let refused = |refusal| Outcome {
+    let refused = |refusal| ApiOutcome {
         said: Err(refusal),
         appid: None,
         note: None,
     };
     let outcome = match (fault, &seal) {
-        (Some(Fault::Errcode(errcode)), _) => refused(Refusal::Simulated(errcode)),
+        (Some(SimulatedFault::Errcode(errcode)), _) => refused(WechatRefusal::Simulated(errcode)),
         (_, Err(refusal)) => refused(refusal.clone()),
         _ => simulator.answer(&call),
     };
     let (mut response, told) = shape(&simulator, &outcome.said);
     if let Ok(Some(seal)) = &seal
-        && !outcome.said.as_ref().is_err_and(Refusal::is_at_the_door)
+        && !outcome
+            .said
+            .as_ref()
+            .is_err_and(WechatRefusal::is_at_the_door)
         && let Some(sealed) = simulator.seal(seal, &call.path, &told)
     {
         response = sealed;
     }
     let note = match fault {
-        Some(Fault::Errcode(errcode)) => Some(format!("fault: errcode {errcode}")),
+        Some(SimulatedFault::Errcode(errcode)) => Some(format!("fault: errcode {errcode}")),
         Some(fault) => Some(format!("fault: {}", json!(fault)).replace('"', "")),
         None => outcome.note.map(ToOwned::to_owned),
     };
-    simulator.log(Entry {
+    simulator.log(CallRecord {
         seq: 0,
         at: simulator.now_millis(),
-        kind: Kind::Api,
+        kind: CallKind::Api,
         method: call.method.to_string(),
         path: call.path.clone(),
         appid: outcome.appid,
@@ -78,7 +81,7 @@ pub(super) async fn answer(State(simulator): State<Simulator>, request: Request)
     misbehave(fault, response).await
 }
 
-fn asked(call: &Call, headers: &HeaderMap) -> Value {
+fn asked(call: &ApiCall, headers: &HeaderMap) -> Value {
     let content_type = headers.get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     json!({
@@ -88,10 +91,10 @@ fn asked(call: &Call, headers: &HeaderMap) -> Value {
 }
 
 /// The answer as it is sent, and as it is told.
-fn shape(simulator: &Simulator, said: &Result<Said, Refusal>) -> (Response, Value) {
+fn shape(simulator: &Simulator, said: &Result<ApiReply, WechatRefusal>) -> (Response, Value) {
     match said {
-        Ok(Said::Json(json)) => (wechat_answer(json), json.clone()),
-        Ok(Said::Picture { png, used }) => {
+        Ok(ApiReply::Json(json)) => (wechat_answer(json), json.clone()),
+        Ok(ApiReply::Picture { png, used }) => {
             let kind = [(header::CONTENT_TYPE, "image/png")];
             let mut response = (kind, png.clone()).into_response();
             if let Some(used) = used {
@@ -104,7 +107,7 @@ fn shape(simulator: &Simulator, said: &Result<Said, Refusal>) -> (Response, Valu
         Err(refusal) => {
             let json = simulator.refuse(refusal);
             let mut response = wechat_answer(&json);
-            if *refusal == Refusal::UnknownPath {
+            if *refusal == WechatRefusal::UnknownPath {
                 *response.status_mut() = StatusCode::NOT_FOUND;
             }
             (response, json)
@@ -118,15 +121,15 @@ fn wechat_answer(body: &Value) -> Response {
 }
 
 /// Breaks the answer on its way.
-async fn misbehave(fault: Option<Fault>, answer: Response) -> Response {
+async fn misbehave(fault: Option<SimulatedFault>, answer: Response) -> Response {
     match fault {
-        None | Some(Fault::Errcode(_)) => answer,
+        None | Some(SimulatedFault::Errcode(_)) => answer,
         // An error before the first byte: the server closes without sending the head.
-        Some(Fault::Reset) => {
+        Some(SimulatedFault::Reset) => {
             Body::from_stream(stream::iter([Err::<Bytes, _>(cut())])).into_response()
         }
-        Some(Fault::Half) => halve(answer).await,
-        Some(Fault::WrongJson) => {
+        Some(SimulatedFault::Half) => halve(answer).await,
+        Some(SimulatedFault::WrongJson) => {
             let page = "<html><body><h1>502 Bad Gateway</h1></body></html>";
             ([(header::CONTENT_TYPE, "text/html")], page).into_response()
         }

@@ -13,21 +13,21 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
 use weappd_wechat::AppCredential;
 
-use crate::simulator::{MiniApp, Parts, Simulator};
+use crate::simulator::{SimulatedApp, Simulator, SimulatorParts};
 
 pub(crate) const NOW: i64 = 1_800_000_000;
 
-pub(crate) struct World {
+pub(crate) struct SimulatorWorld {
     pub(crate) router: Router,
     pub(crate) hand: ManualClock,
     pub(crate) tasks: Tasks,
 }
 
-impl World {
+impl SimulatorWorld {
     /// Two mini programs, `wx1` (secret `s1`) and `wx2` (`s2`).
     pub(crate) fn new() -> Self {
         let (clock, hand) = Clock::manual(NOW);
-        let mini_app = |n: u8| MiniApp {
+        let mini_app = |n: u8| SimulatedApp {
             credential: AppCredential {
                 appid: format!("wx{n}"),
                 secret: Secret::new(format!("s{n}")),
@@ -35,11 +35,11 @@ impl World {
             has_unionid: false,
         };
         let tasks = Tasks::new();
-        let simulator = Simulator::new(Parts {
+        let simulator = Simulator::new(SimulatorParts {
             mini_apps: vec![mini_app(1), mini_app(2)],
             public_url: "http://127.0.0.1:8082".to_owned(),
             clock,
-            tokens: RandomSource::system(),
+            random: RandomSource::system(),
             tap: TrafficTap::off(),
             tasks: tasks.clone(),
         })

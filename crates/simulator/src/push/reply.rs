@@ -3,15 +3,19 @@
 use serde_json::{Value, json};
 use weappd_wechat::message::{MessageCodec, PushSignature};
 
-use super::{Mode, Target};
+use crate::push_target::{PushEncryption, PushTarget};
 
 /// The reply in an answer, decrypted; none where the answer only acknowledges.
-pub(super) fn read(target: &Target, answer: &str) -> Option<Value> {
+pub(super) fn read(target: &PushTarget, answer: &str) -> Option<Value> {
     let answer = answer.trim();
     if answer.is_empty() || answer == "success" {
         return None;
     }
-    let Some(key) = target.key.clone().filter(|_| target.mode != Mode::Plain) else {
+    let Some(key) = target
+        .key
+        .clone()
+        .filter(|_| target.mode != PushEncryption::Plain)
+    else {
         return Some(readable(answer));
     };
     if !answer.contains("Encrypt") {
@@ -66,33 +70,33 @@ mod tests {
     use weappd_wechat::trust::Trust;
 
     use super::*;
-    use crate::push::{Format, Poster};
+    use crate::push_target::{PushBodyFormat, PushClient};
 
-    fn target(mode: Mode) -> Target {
+    fn target(mode: PushEncryption) -> PushTarget {
         let key = Secret::new("abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG");
-        Target {
+        PushTarget {
             appid: "wx1".to_owned(),
             url: "http://127.0.0.1/".parse().expect("a url"),
             token: Secret::new("token"),
             key: Some(MessageKey::parse(&key).expect("a key")),
             mode,
-            format: Format::Json,
-            poster: Poster::new(Trust::Nobody).expect("a poster"),
+            format: PushBodyFormat::Json,
+            client: PushClient::new(Trust::Nobody).expect("a poster"),
         }
     }
 
     #[test]
     fn an_acknowledgement_is_no_reply() {
         for answer in ["", "success", " success\n"] {
-            assert_eq!(read(&target(Mode::Safe), answer), None);
+            assert_eq!(read(&target(PushEncryption::Safe), answer), None);
         }
-        let plain = read(&target(Mode::Plain), r#"{"MsgType":"text"}"#);
+        let plain = read(&target(PushEncryption::Plain), r#"{"MsgType":"text"}"#);
         assert_eq!(plain, Some(json!({"MsgType": "text"})));
     }
 
     #[test]
     fn sealed_replies_open_in_both_formats_and_forged_ones_do_not() {
-        let safe = target(Mode::Safe);
+        let safe = target(PushEncryption::Safe);
         let mailbox = MessageCodec {
             appid: "wx1".to_owned(),
             token: Secret::new("token"),

@@ -15,7 +15,7 @@ use weappd_base::tasks::Tasks;
 use weappd_wechat::envelope::BodyFormat;
 use weappd_wechat::message::{self, MessageCodec, MessageKey, PushSignature};
 
-use crate::http::world::{NOW, World};
+use crate::http::world::{NOW, SimulatorWorld};
 
 const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 
@@ -109,7 +109,7 @@ fn settings(url: &str, mode: &str, format: &str) -> Value {
 
 #[tokio::test]
 async fn every_mode_and_format_arrives_as_production_reads_it() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let (server, url) = server();
     let alice = world.log_in("alice").await;
     for format in ["json", "xml"] {
@@ -151,7 +151,7 @@ async fn every_mode_and_format_arrives_as_production_reads_it() {
 
 #[tokio::test]
 async fn an_address_must_echo_before_it_is_set() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let (_server, url) = server();
     let mut wrong = settings(&url, "safe", "json");
     wrong["token"] = json!("another");
@@ -187,7 +187,7 @@ async fn an_address_must_echo_before_it_is_set() {
 
 #[tokio::test]
 async fn a_silent_server_is_tried_three_times_with_the_same_message() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let (server, url) = server();
     world
         .post("/settings", json!({ "push_deadline_ms": 50 }))
@@ -217,7 +217,7 @@ async fn a_silent_server_is_tried_three_times_with_the_same_message() {
 
 #[tokio::test]
 async fn replies_are_read_and_forgeries_are_forged() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let (server, url) = server();
     world.post("/push", settings(&url, "safe", "json")).await;
     let reply = r#"{"MsgType":"transfer_customer_service"}"#;
@@ -251,7 +251,7 @@ async fn replies_are_read_and_forgeries_are_forged() {
 
 #[tokio::test]
 async fn what_users_and_checks_do_is_pushed() {
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let (server, url) = server();
     let alice = world.log_in("alice").await;
     let nowhere = json!({ "user": "alice", "message": { "MsgType": "event" } });
@@ -315,7 +315,7 @@ async fn an_https_address_shows_a_certificate_that_is_trusted() {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("made");
     let (server, address) = server();
     let secure = tls_before(&address, &made);
-    let world = World::new();
+    let world = SimulatorWorld::new();
     let message = json!({"user": "alice", "message": {"MsgType": "text", "Content": "hi"}});
 
     // Nobody on this machine knows the certificate.

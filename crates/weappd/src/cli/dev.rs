@@ -257,8 +257,8 @@ fn push(tokens: &RandomSource, http_addr: SocketAddr) -> PushSettings {
         trust: None,
         token: Secret::new(tokens.hex256()),
         encoding_aes_key: Some(Secret::new(key)),
-        mode: Some(weappd_simulator::push::Mode::Safe),
-        format: weappd_simulator::push::Format::Json,
+        mode: Some(weappd_simulator::PushEncryption::Safe),
+        format: weappd_simulator::PushBodyFormat::Json,
         // The site opens after the simulator; it shares its keys anyway.
         verify: false,
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use weappd_base::secret::Secret;
 use weappd_base::small_file;
-use weappd_simulator::{PushSettings, push};
+use weappd_simulator::{PushBodyFormat, PushEncryption, PushSettings};
 use weappd_wechat::AppCredential;
 
 use crate::cli::say;
@@ -121,13 +121,13 @@ impl Args {
             token: Secret::new(token.as_str()),
             encoding_aes_key: self.push_aes_key.clone().map(Secret::new),
             mode: self.push_mode.map(|mode| match mode {
-                PushMode::Plain => push::Mode::Plain,
-                PushMode::Compatible => push::Mode::Compatible,
-                PushMode::Safe => push::Mode::Safe,
+                PushMode::Plain => PushEncryption::Plain,
+                PushMode::Compatible => PushEncryption::Compatible,
+                PushMode::Safe => PushEncryption::Safe,
             }),
             format: match self.push_format {
-                PushFormat::Json => push::Format::Json,
-                PushFormat::Xml => push::Format::Xml,
+                PushFormat::Json => PushBodyFormat::Json,
+                PushFormat::Xml => PushBodyFormat::Xml,
             },
             // The server is often started after this; POST /push/verify asks it.
             verify: false,

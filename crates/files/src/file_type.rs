@@ -5,7 +5,7 @@ pub(crate) const SNIFF_BYTES: usize = 4096;
 
 /// A type of file: its content type and the extension it is kept under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(crate) struct FileType {
     /// The content type, as downloads declare it.
     pub(crate) mime: &'static str,
     /// The extension, without a dot.
@@ -13,7 +13,7 @@ pub(crate) struct Kind {
 }
 
 /// The kinds whose extension and type this room knows by heart.
-const COMMON: [Kind; 11] = [
+const COMMON_TYPES: [FileType; 11] = [
     kind("image/jpeg", "jpg"),
     kind("image/png", "png"),
     kind("image/gif", "gif"),
@@ -27,11 +27,11 @@ const COMMON: [Kind; 11] = [
     kind("application/pdf", "pdf"),
 ];
 
-const fn kind(mime: &'static str, extension: &'static str) -> Kind {
-    Kind { mime, extension }
+const fn kind(mime: &'static str, extension: &'static str) -> FileType {
+    FileType { mime, extension }
 }
 
-impl Kind {
+impl FileType {
     /// Recognises a file by its first bytes.
     pub(crate) fn of(head: &[u8]) -> Option<Self> {
         let found = infer::get(head)?;
@@ -41,14 +41,14 @@ impl Kind {
             ("image/jp2", Some(b"jpm ")) => "image/jpm",
             (mime, _) => mime,
         };
-        let common = COMMON.into_iter().find(|kind| kind.mime == mime);
+        let common = COMMON_TYPES.into_iter().find(|kind| kind.mime == mime);
         Some(common.unwrap_or_else(|| kind(mime, found.extension())))
     }
 }
 
 /// The content type a kept file is served with, by the extension this room gave it.
 pub(crate) fn mime_of(extension: &str) -> &'static str {
-    COMMON
+    COMMON_TYPES
         .into_iter()
         .find(|kind| kind.extension == extension)
         .map(|kind| kind.mime)
@@ -81,7 +81,7 @@ pub(crate) fn canonical(mime: &str) -> String {
 /// Whether files of this type can be recognised by their first bytes.
 pub(crate) fn is_known(mime: &str) -> bool {
     let mime = canonical(mime);
-    COMMON.iter().any(|kind| kind.mime == mime) || infer::is_mime_supported(&mime)
+    COMMON_TYPES.iter().any(|kind| kind.mime == mime) || infer::is_mime_supported(&mime)
 }
 
 #[cfg(test)]
@@ -100,11 +100,11 @@ mod tests {
             (b"\0\0\0\x20ftypM4A \0\0", "audio/m4a", "m4a"),
             (b"%PDF-1.7\n", "application/pdf", "pdf"),
         ] {
-            assert_eq!(Kind::of(head), Some(Kind { mime, extension }));
+            assert_eq!(FileType::of(head), Some(FileType { mime, extension }));
             assert_eq!(mime_of(extension), mime);
         }
-        assert_eq!(Kind::of(b"just words"), None);
-        assert_eq!(Kind::of(b""), None);
+        assert_eq!(FileType::of(b"just words"), None);
+        assert_eq!(FileType::of(b""), None);
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
         ] {
             head.truncate(20);
             head.extend_from_slice(brand);
-            assert_eq!(Kind::of(&head).map(|kind| kind.mime), Some(mime));
+            assert_eq!(FileType::of(&head).map(|kind| kind.mime), Some(mime));
         }
     }
 

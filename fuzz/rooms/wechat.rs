@@ -8,7 +8,7 @@
     reason = "a target fails by panicking, and takes numbers as they come"
 )]
 
-#[path = "../../../fuzz/feed.rs"]
+#[path = "../feed.rs"]
 pub(crate) mod feed;
 
 use aes::cipher::block_padding::NoPadding;

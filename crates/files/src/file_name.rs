@@ -5,16 +5,14 @@ use std::fmt;
 
 use weappd_base::random::RandomSource;
 
-use crate::picture::Owner;
+use crate::picture_owner::{PictureOwner, SEAL_DIGITS};
 
 /// How many random hex digits begin a name.
-const DIGITS: usize = 32;
-/// How many more a picture's name has, which tie it to its owner.
-pub(crate) const SEAL: usize = 16;
+const RANDOM_DIGITS: usize = 32;
 /// How many a picture's name has in all.
-const OWNED: usize = DIGITS + SEAL;
+const OWNED_DIGITS: usize = RANDOM_DIGITS + SEAL_DIGITS;
 /// The longest extension.
-const EXTENSION: usize = 8;
+const MAX_EXTENSION_LEN: usize = 8;
 
 /// `0123456789abcdef0123456789abcdef.jpg`: 128 random bits and an extension; if somebody
 /// owns it, 8 of them tell where to look for the owner's, and 64 more whose it is.
@@ -23,14 +21,14 @@ pub(crate) struct FileName(String);
 
 impl FileName {
     /// A new name nobody can guess.
-    pub(crate) fn random(tokens: &RandomSource, extension: &str) -> Self {
-        let digits = hex::encode(tokens.bytes::<{ DIGITS / 2 }>());
+    pub(crate) fn random(random: &RandomSource, extension: &str) -> Self {
+        let digits = hex::encode(random.bytes::<{ RANDOM_DIGITS / 2 }>());
         Self(format!("{digits}.{extension}"))
     }
 
     /// A new name nobody can guess, for a file that is `owner`'s.
-    pub(crate) fn owned(tokens: &RandomSource, extension: &str, owner: Owner<'_>) -> Self {
-        let digits = hex::encode(tokens.bytes::<{ DIGITS / 2 }>());
+    pub(crate) fn owned(random: &RandomSource, extension: &str, owner: PictureOwner<'_>) -> Self {
+        let digits = hex::encode(random.bytes::<{ RANDOM_DIGITS / 2 }>());
         // All of an owner's are in one subdirectory, where they can be found.
         let digits = format!("{}{}", owner.shard(), digits.get(2..).unwrap_or_default());
         let seal = owner.seal(&digits);
@@ -39,14 +37,14 @@ impl FileName {
 
     /// Whether somebody owns it.
     pub(crate) fn is_owned(&self) -> bool {
-        self.0.find('.') == Some(OWNED)
+        self.0.find('.') == Some(OWNED_DIGITS)
     }
 
     /// Whether this is the name of a file of `owner`.
-    pub(crate) fn is_of(&self, owner: Owner<'_>) -> bool {
+    pub(crate) fn is_of(&self, owner: PictureOwner<'_>) -> bool {
         let (stem, _) = self.0.split_once('.').unwrap_or_default();
         let sealed = stem
-            .split_at_checked(DIGITS)
+            .split_at_checked(RANDOM_DIGITS)
             .filter(|(_, seal)| !seal.is_empty());
         sealed.is_some_and(|(digits, seal)| owner.seal(digits) == seal)
     }
@@ -54,8 +52,8 @@ impl FileName {
     /// Takes a name from a URL, if it is one that this room gives.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (digits, extension) = text.split_once('.')?;
-        let fits = matches!(digits.len(), DIGITS | OWNED)
-            && (1..=EXTENSION).contains(&extension.len())
+        let fits = matches!(digits.len(), RANDOM_DIGITS | OWNED_DIGITS)
+            && (1..=MAX_EXTENSION_LEN).contains(&extension.len())
             && digits
                 .bytes()
                 .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
@@ -102,21 +100,24 @@ mod tests {
 
     #[test]
     fn a_pictures_name_tells_whose_it_is() {
-        let tokens = RandomSource::system();
-        let (alice, bob) = (Owner("wx1 alice"), Owner("wx1 bob"));
-        let name = FileName::owned(&tokens, "png", alice);
+        let random = RandomSource::system();
+        let (alice, bob) = (PictureOwner("wx1 alice"), PictureOwner("wx1 bob"));
+        let name = FileName::owned(&random, "png", alice);
         assert_eq!(FileName::parse(name.as_str()), Some(name.clone()));
-        assert_eq!((name.as_str().len(), name.extension()), (OWNED + 4, "png"));
+        assert_eq!(
+            (name.as_str().len(), name.extension()),
+            (OWNED_DIGITS + 4, "png")
+        );
         assert!(name.is_of(alice) && !name.is_of(bob));
-        let another = FileName::owned(&tokens, "png", alice);
+        let another = FileName::owned(&random, "png", alice);
         let mixed = format!(
             "{}{}",
-            &name.as_str()[..DIGITS],
-            &another.as_str()[DIGITS..]
+            &name.as_str()[..RANDOM_DIGITS],
+            &another.as_str()[RANDOM_DIGITS..]
         );
         let mixed = FileName::parse(&mixed).expect("it looks like a name");
         assert!(!mixed.is_of(alice), "a seal fits its own digits only");
-        assert!(!FileName::random(&tokens, "png").is_of(alice));
+        assert!(!FileName::random(&random, "png").is_of(alice));
     }
 
     #[test]

@@ -8,7 +8,7 @@
     reason = "a target fails by panicking, and takes numbers as they come"
 )]
 
-#[path = "../../../fuzz/feed.rs"]
+#[path = "../feed.rs"]
 mod feed;
 
 use std::convert::Infallible;
@@ -23,11 +23,11 @@ use weappd_base::random::RandomSource;
 use weappd_base::tasks::Work;
 
 use crate::config::Config;
-use crate::download::Asked;
+use crate::download::ByteRange;
 use crate::error::Error;
-use crate::name::FileName;
-use crate::store::{Files, FilesParts};
-use crate::upload::{Stored, Terms, receive};
+use crate::file_name::FileName;
+use crate::files::{Files, FilesParts};
+use crate::upload::{StoredUpload, UploadRules, receive};
 use feed::Feed;
 
 /// The targets of this room.
@@ -39,16 +39,16 @@ pub fn run(name: &str, data: &[u8]) {
 }
 
 /// The largest file of these tests.
-const MOST: u64 = 600;
+const MAX_FILE_BYTES: u64 = 600;
 
 /// A room on a directory in memory, made once a thread.
-struct Room {
+struct FuzzFiles {
     runtime: Runtime,
     files: Files,
     incoming: PathBuf,
 }
 
-impl Room {
+impl FuzzFiles {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -60,11 +60,11 @@ impl Room {
         let work = Work::new(runtime.handle().clone());
         let files = Files::open(FilesParts {
             config: Config {
-                max_upload_bytes: MOST,
+                max_upload_bytes: MAX_FILE_BYTES,
                 ..Config::default()
             },
             data_dir: data_dir.clone(),
-            tokens: RandomSource::system(),
+            random: RandomSource::system(),
             work,
         });
         Self {
@@ -75,7 +75,12 @@ impl Room {
     }
 
     /// Gives a body in pieces; what was stored is read back and removed.
-    fn upload(&self, boundary: &str, body: &[u8], cuts: &[u8]) -> Result<(Stored, Vec<u8>), Error> {
+    fn upload(
+        &self,
+        boundary: &str,
+        body: &[u8],
+        cuts: &[u8],
+    ) -> Result<(StoredUpload, Vec<u8>), Error> {
         let mut pieces = Vec::new();
         let mut rest = body;
         while !rest.is_empty() {
@@ -86,7 +91,7 @@ impl Room {
             rest = later;
         }
         let uploaded = self.runtime.block_on(async {
-            let terms = Terms::of_files(&self.files);
+            let terms = UploadRules::of_files(&self.files);
             let body = stream::iter(pieces);
             let stored = receive(&self.files, terms, boundary.to_owned(), body).await?;
             let mut bytes = Vec::new();
@@ -114,7 +119,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for FuzzFiles {
     fn drop(&mut self) {
         let dir = self.incoming.ancestors().nth(2);
         drop(dir.map(std::fs::remove_dir_all));
@@ -122,20 +127,20 @@ impl Drop for Room {
 }
 
 thread_local! {
-    static ROOM: Room = Room::new();
+    static FILES: FuzzFiles = FuzzFiles::new();
 }
 
 fn files(data: &[u8]) {
     let mut feed = Feed::new(data);
     match feed.below(4) {
-        0 => ROOM.with(|room| raw(room, &mut feed)),
-        1 | 2 => ROOM.with(|room| form(room, &mut feed)),
+        0 => FILES.with(|room| raw(room, &mut feed)),
+        1 | 2 => FILES.with(|room| form(room, &mut feed)),
         _ => texts(&mut feed),
     }
 }
 
 /// Any body under any boundary.
-fn raw(room: &Room, feed: &mut Feed<'_>) {
+fn raw(room: &FuzzFiles, feed: &mut Feed<'_>) {
     let (boundary, cuts) = (feed.text(), feed.field());
     // As the door takes it from the header, and as the header allows it.
     let header = format!("multipart/form-data; boundary={boundary}");
@@ -144,13 +149,13 @@ fn raw(room: &Room, feed: &mut Feed<'_>) {
     };
     let body = feed.rest();
     if let Ok((stored, bytes)) = room.upload(&boundary, body, cuts) {
-        assert!(stored.size <= MOST && bytes.len() as u64 == stored.size);
+        assert!(stored.size <= MAX_FILE_BYTES && bytes.len() as u64 == stored.size);
         assert!(bytes.is_empty() || body.windows(bytes.len()).any(|part| part == bytes));
     }
 }
 
 /// A form of some parts: the one file in it is kept as it was, whatever it is called.
-fn form(room: &Room, feed: &mut Feed<'_>) {
+fn form(room: &FuzzFiles, feed: &mut Feed<'_>) {
     const BOUNDARY: &str = "----WeChatBoundary7";
     let cuts = feed.field();
     let mut body = Vec::new();
@@ -195,7 +200,7 @@ fn form(room: &Room, feed: &mut Feed<'_>) {
     match room.upload(BOUNDARY, &body, cuts) {
         Ok((stored, bytes)) => {
             assert_eq!(bytes.len() as u64, stored.size);
-            assert!(stored.size <= MOST && stored.mime != "image/svg+xml");
+            assert!(stored.size <= MAX_FILE_BYTES && stored.mime != "image/svg+xml");
             if let [only] = given.as_slice() {
                 assert!(bytes == *only || broken > 64, "{:?}", stored.name);
             }
@@ -242,13 +247,13 @@ fn texts(feed: &mut Feed<'_>) {
             _ => None,
         });
     let long = range.len() > 18;
-    match Asked::parse(&range, whole) {
-        Some(Asked::Part { from, to }) => {
+    match ByteRange::parse(&range, whole) {
+        Some(ByteRange::Part { from, to }) => {
             assert!(from < to && to <= whole);
             assert!(long || meant == Some((from, to)), "{range} of {whole}");
         }
-        Some(Asked::Nothing) => assert!(long || meant.is_some_and(|(from, to)| from >= to)),
-        Some(Asked::Whole) => panic!("a range of everything is none"),
+        Some(ByteRange::Nothing) => assert!(long || meant.is_some_and(|(from, to)| from >= to)),
+        Some(ByteRange::Whole) => panic!("a range of everything is none"),
         None => assert!(long || meant.is_none(), "{range} of {whole}"),
     }
 }

@@ -7,11 +7,11 @@ use sha1::{Digest, Sha1};
 use weappd_base::secret::Secret;
 use weappd_wechat::message;
 
-use super::{Format, Mode, Target};
+use crate::push_target::{PushBodyFormat, PushEncryption, PushTarget};
 
 /// What is fresh in every letter.
 #[derive(Debug)]
-pub(super) struct Stamp<'a> {
+pub(super) struct PushStamp<'a> {
     pub(super) openid: &'a str,
     pub(super) timestamp: i64,
     pub(super) nonce: &'a str,
@@ -22,7 +22,7 @@ pub(super) struct Stamp<'a> {
 
 /// A push, ready to send.
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(super) struct SignedPush {
     pub(super) query: String,
     pub(super) content_type: &'static str,
     pub(super) body: String,
@@ -33,7 +33,7 @@ pub(super) fn original_id(appid: &str) -> String {
     format!("gh_{}", &hex::encode(Sha1::digest(appid.as_bytes()))[..12])
 }
 
-pub(super) fn write(target: &Target, message: &Value, stamp: &Stamp<'_>) -> Letter {
+pub(super) fn write(target: &PushTarget, message: &Value, stamp: &PushStamp<'_>) -> SignedPush {
     let wrong = Secret::new("not the token");
     let token = if stamp.forged { &wrong } else { &target.token };
     let timestamp = stamp.timestamp.to_string();
@@ -45,12 +45,12 @@ pub(super) fn write(target: &Target, message: &Value, stamp: &Stamp<'_>) -> Lett
     );
     let open = text(target.format, message);
     let body = match (target.mode, &target.key) {
-        (Mode::Plain, _) | (_, None) => open,
+        (PushEncryption::Plain, _) | (_, None) => open,
         (mode, Some(key)) => {
             let encrypt = message::encrypt(key, &target.appid, &open, stamp.random);
             let signature = message::msg_signature(token, &timestamp, nonce, &encrypt);
             let _ = write!(query, "&encrypt_type=aes&msg_signature={signature}");
-            let mut shown = if mode == Mode::Safe {
+            let mut shown = if mode == PushEncryption::Safe {
                 json!({ "ToUserName": message["ToUserName"] })
             } else {
                 message.clone()
@@ -59,7 +59,7 @@ pub(super) fn write(target: &Target, message: &Value, stamp: &Stamp<'_>) -> Lett
             text(target.format, &shown)
         }
     };
-    Letter {
+    SignedPush {
         query,
         // WeChat says so of JSON as well.
         content_type: "text/xml",
@@ -67,9 +67,9 @@ pub(super) fn write(target: &Target, message: &Value, stamp: &Stamp<'_>) -> Lett
     }
 }
 
-fn text(format: Format, message: &Value) -> String {
+fn text(format: PushBodyFormat, message: &Value) -> String {
     match (format, message) {
-        (Format::Xml, Value::Object(fields)) => {
+        (PushBodyFormat::Xml, Value::Object(fields)) => {
             let mut xml = String::from("<xml>");
             children(&mut xml, fields);
             xml.push_str("</xml>");
@@ -137,19 +137,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::push::Poster;
+    use crate::push_target::PushClient;
 
     const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 
-    fn target(mode: Mode, format: Format) -> Target {
-        Target {
+    fn target(mode: PushEncryption, format: PushBodyFormat) -> PushTarget {
+        PushTarget {
             appid: "wx1".to_owned(),
             url: "http://127.0.0.1/".parse().expect("a url"),
             token: Secret::new("token"),
-            key: (mode != Mode::Plain).then(key),
+            key: (mode != PushEncryption::Plain).then(key),
             mode,
             format,
-            poster: Poster::new(Trust::Nobody).expect("a poster"),
+            client: PushClient::new(Trust::Nobody).expect("a poster"),
         }
     }
 
@@ -157,8 +157,8 @@ mod tests {
         MessageKey::parse(&Secret::new(KEY)).expect("a key")
     }
 
-    fn stamp(forged: bool) -> Stamp<'static> {
-        Stamp {
+    fn stamp(forged: bool) -> PushStamp<'static> {
+        PushStamp {
             openid: "oUser",
             timestamp: 1_800_000_000,
             nonce: "42",
@@ -174,7 +174,7 @@ mod tests {
             .expect(name)
     }
 
-    fn open(letter: &Letter) -> Result<String, weappd_wechat::Error> {
+    fn open(letter: &SignedPush) -> Result<String, weappd_wechat::Error> {
         let mailbox = MessageCodec {
             appid: "wx1".to_owned(),
             token: Secret::new("token"),
@@ -192,7 +192,11 @@ mod tests {
     fn a_plain_letter_is_signed_and_readable() {
         let message =
             json!({"ToUserName": "gh_1", "MsgType": "text", "Content": "你好", "MsgId": 24});
-        let letter = write(&target(Mode::Plain, Format::Json), &message, &stamp(false));
+        let letter = write(
+            &target(PushEncryption::Plain, PushBodyFormat::Json),
+            &message,
+            &stamp(false),
+        );
         assert_eq!(letter.body, message.to_string());
         let given = field(&letter.query, "signature");
         assert!(message::is_signed(
@@ -203,7 +207,12 @@ mod tests {
         ));
         assert!(!letter.query.contains("encrypt_type"));
         assert_eq!(field(&letter.query, "openid"), "oUser");
-        let xml = write(&target(Mode::Plain, Format::Xml), &message, &stamp(false)).body;
+        let xml = write(
+            &target(PushEncryption::Plain, PushBodyFormat::Xml),
+            &message,
+            &stamp(false),
+        )
+        .body;
         assert_eq!(
             xml,
             "<xml><ToUserName><![CDATA[gh_1]]></ToUserName><MsgType><![CDATA[text]]></MsgType>\
@@ -214,11 +223,11 @@ mod tests {
     #[test]
     fn closed_letters_open_with_the_key_in_both_formats() {
         let message = json!({"ToUserName": "gh_1", "MsgType": "text", "Content": "]]><x>"});
-        for format in [Format::Json, Format::Xml] {
-            for mode in [Mode::Safe, Mode::Compatible] {
+        for format in [PushBodyFormat::Json, PushBodyFormat::Xml] {
+            for mode in [PushEncryption::Safe, PushEncryption::Compatible] {
                 let letter = write(&target(mode, format), &message, &stamp(false));
                 let shows = letter.body.contains("Content");
-                assert_eq!(shows, mode == Mode::Compatible, "{mode:?}");
+                assert_eq!(shows, mode == PushEncryption::Compatible, "{mode:?}");
                 assert_eq!(open(&letter).ok(), Some(text(format, &message)));
             }
         }
@@ -227,7 +236,11 @@ mod tests {
     #[test]
     fn a_forged_letter_fails_every_signature() {
         let message = json!({"ToUserName": "gh_1", "MsgType": "text"});
-        let letter = write(&target(Mode::Safe, Format::Json), &message, &stamp(true));
+        let letter = write(
+            &target(PushEncryption::Safe, PushBodyFormat::Json),
+            &message,
+            &stamp(true),
+        );
         let given = field(&letter.query, "signature");
         assert!(!message::is_signed(
             &Secret::new("token"),
@@ -248,7 +261,7 @@ mod tests {
             "List": [{"TemplateId": "a"}, {"TemplateId": "b"}],
             "not a name": 1,
         });
-        let xml = text(Format::Xml, &event);
+        let xml = text(PushBodyFormat::Xml, &event);
         assert!(xml.contains(
             "<SubscribeMsgPopupEvent><List><TemplateId><![CDATA[a]]></TemplateId></List>\
              <List><TemplateId><![CDATA[b]]></TemplateId></List></SubscribeMsgPopupEvent>"
@@ -273,12 +286,12 @@ mod tests {
             for (name, value) in fields {
                 message[name] = value.into();
             }
-            for format in [Format::Json, Format::Xml] {
-                for mode in [Mode::Safe, Mode::Compatible] {
+            for format in [PushBodyFormat::Json, PushBodyFormat::Xml] {
+                for mode in [PushEncryption::Safe, PushEncryption::Compatible] {
                     let letter = write(&target(mode, format), &message, &stamp(false));
                     prop_assert_eq!(open(&letter).ok(), Some(text(format, &message)));
                 }
-                let open = write(&target(Mode::Plain, format), &message, &stamp(false)).body;
+                let open = write(&target(PushEncryption::Plain, format), &message, &stamp(false)).body;
                 prop_assert_eq!(open, text(format, &message));
             }
         }

@@ -2,10 +2,14 @@
 //! is answered, it is read (docs/fuzzing.md).
 #![allow(clippy::expect_used, reason = "a target fails by panicking")]
 
-use weappd_wechat::message::{MessageCodec, PushSignature};
+use http::Uri;
+use weappd_base::secret::Secret;
+use weappd_wechat::message::{MessageCodec, MessageKey, PushSignature};
+use weappd_wechat::trust::Trust;
 
 use super::*;
 use crate::fuzzing::feed::Feed;
+use crate::push_target::{PushBodyFormat, PushClient, PushEncryption};
 
 const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 
@@ -14,14 +18,18 @@ pub(crate) fn letters(feed: &mut Feed<'_>) {
     if way == 0 {
         return settings(feed);
     }
-    let target = Target {
+    let target = PushTarget {
         appid: "wx1".to_owned(),
         url: Uri::from_static("http://127.0.0.1/"),
         token: Secret::new("a token"),
         key: MessageKey::parse(&Secret::new(KEY)).ok(),
-        mode: [Mode::Plain, Mode::Compatible, Mode::Safe][mode],
-        format: [Format::Json, Format::Xml][format],
-        poster: Poster::new(Trust::Nobody).expect("a poster"),
+        mode: [
+            PushEncryption::Plain,
+            PushEncryption::Compatible,
+            PushEncryption::Safe,
+        ][mode],
+        format: [PushBodyFormat::Json, PushBodyFormat::Xml][format],
+        client: PushClient::new(Trust::Nobody).expect("a poster"),
     };
     let text = feed.text();
     if way == 1 {
@@ -33,22 +41,22 @@ pub(crate) fn letters(feed: &mut Feed<'_>) {
     if !message.is_object() {
         return;
     }
-    let stamp = letter::Stamp {
+    let stamp = signed_push::PushStamp {
         openid: "oUser",
         timestamp: 1_800_000_000,
         nonce: "42",
         random: feed.array(),
         forged: way == 3,
     };
-    let letter = letter::write(&target, &message, &stamp);
+    let signed = signed_push::write(&target, &message, &stamp);
     let field = |name: &str| {
-        let mut pairs = letter.query.split('&');
+        let mut pairs = signed.query.split('&');
         pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     };
     let signature = field("signature").expect("signed");
     let genuine = message::is_signed(&target.token, "1800000000", "42", signature);
     assert_eq!(genuine, way != 3);
-    if target.mode == Mode::Plain {
+    if target.mode == PushEncryption::Plain {
         assert!(field("msg_signature").is_none());
         return;
     }
@@ -62,18 +70,18 @@ pub(crate) fn letters(feed: &mut Feed<'_>) {
         nonce: "42",
         msg_signature: field("msg_signature").expect("signed"),
     };
-    let opened = mailbox.open(stamp, &letter.body);
+    let opened = mailbox.open(stamp, &signed.body);
     if way == 3 {
         assert!(opened.is_err());
     } else {
-        let plain = Target {
-            mode: Mode::Plain,
+        let plain = PushTarget {
+            mode: PushEncryption::Plain,
             ..target
         };
-        let open = letter::write(
+        let open = signed_push::write(
             &plain,
             &message,
-            &letter::Stamp {
+            &signed_push::PushStamp {
                 forged: false,
                 random: [0; 16],
                 openid: "o",
@@ -81,7 +89,7 @@ pub(crate) fn letters(feed: &mut Feed<'_>) {
                 nonce: "",
             },
         );
-        assert_eq!(opened.ok().as_ref(), Some(&open.body), "{}", letter.body);
+        assert_eq!(opened.ok().as_ref(), Some(&open.body), "{}", signed.body);
     }
 }
 
@@ -95,14 +103,14 @@ fn settings(feed: &mut Feed<'_>) {
             || !format!("{settings:?}").contains(&format!("{:?}", settings.token.expose()))
     );
     let url = settings.url.clone().unwrap_or_default();
-    match Target::new("wx1".to_owned(), &url, settings) {
+    match PushTarget::new("wx1".to_owned(), &url, settings) {
         Ok(target) => {
             let address = target.address("signature=a&nonce=b");
             let request = Request::get(address).body(()).expect("an address");
             let query = request.uri().query().expect("a query");
             assert!(query.ends_with("signature=a&nonce=b"));
             assert_eq!(request.uri().host(), target.url.host());
-            assert!(target.mode == Mode::Plain || target.key.is_some());
+            assert!(target.mode == PushEncryption::Plain || target.key.is_some());
         }
         Err(error) => assert!(matches!(error, Error::Push(_)), "{error}"),
     }

@@ -1,65 +1,28 @@
 //! Calls that came encrypted and signed (API 安全), and answers that go back so.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, header};
-use serde::Deserialize;
 use serde_json::Value;
-use weappd_base::secret::Secret;
 use weappd_wechat::api_sign::{
     APPID_HEADER, FreshBytes, KeyTexts, SERIAL_HEADER, SIGNATURE_HEADER, SealedChannel,
     SignatureHeaders, TIMESTAMP_HEADER,
 };
 
-use crate::api::Call;
+use crate::api::ApiCall;
+use crate::app_seals::{AppSeal, SecuritySettings};
 use crate::error::Error;
-use crate::platform::Refusal;
 use crate::simulator::Simulator;
-
-/// What the console of a mini program says about API security, as `POST /api_security` sets
-/// it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApiSecurity {
-    /// The mini program; the first one, unless said.
-    pub appid: Option<String>,
-    /// The symmetric key, 32 bytes of base64.
-    pub symmetric_key: Secret,
-    /// Its number.
-    pub symmetric_key_sn: String,
-    /// The mini program's public key, PEM.
-    pub public_key: String,
-    /// Its number.
-    pub public_key_sn: String,
-    /// WeChat's private key, PEM: this one signs the answers.
-    pub private_key: Secret,
-    /// The number of WeChat's certificate.
-    pub private_key_sn: String,
-    /// Calls of these paths must be sealed; of the others they may be.
-    #[serde(default)]
-    pub required: Vec<String>,
-}
-
-/// Who speaks sealed, by appid.
-#[derive(Debug, Default)]
-pub(crate) struct Seals(HashMap<String, Arc<Seal>>);
-
-/// One mini program's keys.
-#[derive(Debug)]
-pub(crate) struct Seal {
-    channel: SealedChannel,
-    required: Vec<String>,
-}
+use crate::wechat_refusal::WechatRefusal;
 
 impl Simulator {
     /// Sets the keys of a mini program; none turns API security off.
     pub fn set_api_security(
         &self,
         appid: Option<&str>,
-        security: Option<ApiSecurity>,
+        security: Option<SecuritySettings>,
     ) -> Result<(), Error> {
         let app = match appid {
             Some(appid) => self.mini_app(appid),
@@ -83,7 +46,7 @@ impl Simulator {
             weappd_wechat::Error::ApiKey(what) => Error::Setting(what),
             _ => Error::Setting("the keys cannot be used"),
         })?;
-        let seal = Arc::new(Seal {
+        let seal = Arc::new(AppSeal {
             channel,
             required: security.required,
         });
@@ -103,9 +66,9 @@ impl Simulator {
     /// Opens a sealed call. Gives what its answer is sealed with.
     pub(crate) fn unseal(
         &self,
-        call: &mut Call,
+        call: &mut ApiCall,
         headers: &HeaderMap,
-    ) -> Result<Option<Arc<Seal>>, Refusal> {
+    ) -> Result<Option<Arc<AppSeal>>, WechatRefusal> {
         let text = |name: &str| {
             let value = headers.get(name).and_then(|value| value.to_str().ok());
             value.unwrap_or_default()
@@ -120,23 +83,23 @@ impl Simulator {
                 seal.is_some_and(|seal| seal.required.contains(&call.path))
             });
             return if must {
-                Err(Refusal::ApiSignature)
+                Err(WechatRefusal::ApiSignature)
             } else {
                 Ok(None)
             };
         }
         let appid = text(APPID_HEADER);
         let seal = self.with_state(|state| state.seals.0.get(appid).cloned());
-        let seal = seal.ok_or(Refusal::ApiSignature)?;
+        let seal = seal.ok_or(WechatRefusal::ApiSignature)?;
         let stamp = SignatureHeaders {
             appid,
             timestamp: text(TIMESTAMP_HEADER),
             signature: text(SIGNATURE_HEADER),
             ..SignatureHeaders::default()
         };
-        let body = std::str::from_utf8(&call.body).map_err(|_| Refusal::ApiSignature)?;
+        let body = std::str::from_utf8(&call.body).map_err(|_| WechatRefusal::ApiSignature)?;
         let fields = seal.channel.open(&call.path, stamp, body, self.now());
-        let fields = fields.map_err(|_| Refusal::ApiSignature)?;
+        let fields = fields.map_err(|_| WechatRefusal::ApiSignature)?;
         // What stood in the address travels in the letter.
         for (name, value) in &fields {
             if let Value::String(value) = value {
@@ -148,11 +111,11 @@ impl Simulator {
     }
 
     /// Seals an answer.
-    pub(crate) fn seal(&self, seal: &Seal, path: &str, answer: &Value) -> Option<Response> {
+    pub(crate) fn seal(&self, seal: &AppSeal, path: &str, answer: &Value) -> Option<Response> {
         let fields = answer.as_object()?.clone();
         let fresh = FreshBytes {
-            iv: self.tokens().bytes(),
-            n: self.tokens().bytes(),
+            iv: self.random().bytes(),
+            n: self.random().bytes(),
         };
         let sealed = seal.channel.seal(path, fields, self.now(), fresh).ok()?;
         let headers = [
@@ -163,25 +126,5 @@ impl Simulator {
             (SIGNATURE_HEADER, sealed.signature),
         ];
         Some((headers, sealed.body).into_response())
-    }
-}
-
-impl Refusal {
-    /// Whether WeChat refuses before it looks into the letter, and so in plain.
-    pub(crate) fn is_at_the_door(&self) -> bool {
-        matches!(
-            self,
-            Self::ApiSignature
-                | Self::TokenNotLatest
-                | Self::TokenInvalid
-                | Self::TokenExpired
-                | Self::TokenMissing
-                | Self::UnknownPath
-                | Self::NotGet
-                | Self::NotPost
-                | Self::MinuteLimit
-                | Self::DayLimit
-                | Self::Simulated(_)
-        )
     }
 }

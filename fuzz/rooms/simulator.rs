@@ -8,7 +8,7 @@
     reason = "a target fails by panicking, and takes numbers as they come"
 )]
 
-#[path = "../../../fuzz/feed.rs"]
+#[path = "../feed.rs"]
 pub(crate) mod feed;
 
 use axum::Router;
@@ -23,9 +23,9 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
 use weappd_wechat::AppCredential;
 
-use crate::faults::Faults;
+use crate::faults::FaultSettings;
 use crate::http::router;
-use crate::simulator::{MiniApp, Parts, Simulator};
+use crate::simulator::{SimulatedApp, Simulator, SimulatorParts};
 use crate::{endpoints, push};
 use feed::Feed;
 
@@ -84,16 +84,17 @@ fn calls(data: &[u8]) {
     match feed.below(8) {
         0 => push::fuzzing::letters(&mut feed),
         1 => faults(feed.rest()),
-        _ => RUNTIME.with(|runtime| runtime.block_on(World::new().live(&mut feed))),
+        _ => RUNTIME.with(|runtime| runtime.block_on(SimulatorWorld::new().live(&mut feed))),
     }
 }
 
 /// Faults are counted down and never wait for long.
 fn faults(body: &[u8]) {
-    let Ok(mut faults) = serde_json::from_slice::<Faults>(body) else {
+    let Ok(mut faults) = serde_json::from_slice::<FaultSettings>(body) else {
         return;
     };
-    let again: Faults = serde_json::from_value(json!(faults)).expect("what is shown can be set");
+    let again: FaultSettings =
+        serde_json::from_value(json!(faults)).expect("what is shown can be set");
     assert_eq!(again, faults);
     let (next, only) = (faults.next, faults.path.clone());
     let path = only.unwrap_or_else(|| "/a".to_owned());
@@ -104,7 +105,7 @@ fn faults(body: &[u8]) {
 }
 
 /// A fresh WeChat with a user who has everything a call may ask for.
-struct World {
+struct SimulatorWorld {
     router: Router,
     /// What stands for itself in an input, and what it stands for.
     names: Vec<(&'static str, String)>,
@@ -112,10 +113,10 @@ struct World {
     says_secret: bool,
 }
 
-impl World {
+impl SimulatorWorld {
     fn new() -> Self {
-        let simulator = Simulator::new(Parts {
-            mini_apps: vec![MiniApp {
+        let simulator = Simulator::new(SimulatorParts {
+            mini_apps: vec![SimulatedApp {
                 credential: AppCredential {
                     appid: APPID.to_owned(),
                     secret: Secret::new(SECRET),
@@ -124,7 +125,7 @@ impl World {
             }],
             public_url: "http://127.0.0.1:8082".to_owned(),
             clock: Clock::manual(1_800_000_000).0,
-            tokens: RandomSource::seeded(7),
+            random: RandomSource::seeded(7),
             tap: TrafficTap::off(),
             tasks: Tasks::new(),
         })
