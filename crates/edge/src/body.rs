@@ -1,4 +1,4 @@
-//! One body type for all that flows through the door, in either direction.
+//! One body type for requests and answers, whatever their source.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,87 +8,90 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::access_log::Tally;
-use crate::client_share::ClientShare;
-use crate::download::{Download, Patience};
-use crate::pool::Lent;
-use crate::static_files::FileBody;
-use crate::stream_tasks::AnswerWatch;
-use crate::upload::{Fate, Upload, UploadTerms};
+use crate::caller::client_share::ClientShare;
+use crate::conn::stream_tasks::AnswerWatch;
+use crate::conn::upload::{UploadBody, UploadState, UploadTerms};
+use crate::files::static_files::FileBody;
+use crate::log::access_log::RequestRecord;
+use crate::upstream::answer_body::{AnswerBody, SilenceLimit};
+use crate::upstream::pool::PooledConn;
 
 /// Why a body could not be read to its end.
-pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type EdgeBodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's or an answer's body.
 #[derive(Debug, Default)]
-pub(crate) struct Body {
-    kind: Kind,
-    tally: Option<Box<Tally>>,
+pub(crate) struct EdgeBody {
+    kind: BodyKind,
+    record: Option<Box<RequestRecord>>,
     /// The request is under way until its answer is sent.
     share: Option<ClientShare>,
     /// Of an answer over HTTP/2.
-    paced: Option<Box<Paced>>,
+    paced: Option<Box<PacedAnswer>>,
 }
 
 /// An answer over HTTP/2 goes out in small pieces, each of which its client takes in time.
 #[derive(Debug)]
-struct Paced {
+struct PacedAnswer {
     watch: Arc<AnswerWatch>,
     /// What is still to be handed out of the last piece.
     rest: Bytes,
 }
 
 /// The most that is handed to an HTTP/2 stream at a time.
-const PIECE: usize = 16 * 1024;
+const PIECE_BYTES: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
-enum Kind {
+enum BodyKind {
     #[default]
     Empty,
     Full(Bytes),
     /// From the client.
-    Upload(Upload),
+    Upload(UploadBody),
     /// From a business server.
-    Download(Download),
-    Room(axum::body::Body),
+    Download(AnswerBody),
+    Router(axum::body::Body),
     File(FileBody),
 }
 
-impl Body {
+impl EdgeBody {
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
-        Self::of(Kind::Full(bytes.into()))
+        Self::of(BodyKind::Full(bytes.into()))
     }
 
     pub(crate) fn file(file: FileBody) -> Self {
-        Self::of(Kind::File(file))
+        Self::of(BodyKind::File(file))
     }
 
-    pub(crate) fn room(body: axum::body::Body) -> Self {
-        Self::of(Kind::Room(body))
+    pub(crate) fn from_router(body: axum::body::Body) -> Self {
+        Self::of(BodyKind::Router(body))
     }
 
     /// A client's body.
-    pub(crate) fn upload(incoming: Incoming, terms: impl FnOnce() -> UploadTerms) -> (Self, Fate) {
+    pub(crate) fn upload(
+        incoming: Incoming,
+        terms: impl FnOnce() -> UploadTerms,
+    ) -> (Self, UploadState) {
         if http_body::Body::is_end_stream(&incoming) {
-            return (Self::default(), Fate::default());
+            return (Self::default(), UploadState::default());
         }
-        let fate = Fate::open();
-        let upload = Upload::new(incoming, terms(), fate.clone());
-        (Self::of(Kind::Upload(upload)), fate)
+        let upload_state = UploadState::open();
+        let upload = UploadBody::new(incoming, terms(), upload_state.clone());
+        (Self::of(BodyKind::Upload(upload)), upload_state)
     }
 
     /// An answer's body from the connection `lent`.
-    pub(crate) fn upstream(incoming: Incoming, lent: Option<Lent>) -> Self {
+    pub(crate) fn upstream(incoming: Incoming, pooled: Option<PooledConn>) -> Self {
         if http_body::Body::is_end_stream(&incoming) {
-            if let Some(lent) = lent {
-                lent.give_back();
+            if let Some(pooled) = pooled {
+                pooled.give_back();
             }
             return Self::default();
         }
-        Self::of(Kind::Download(Download::new(incoming, lent)))
+        Self::of(BodyKind::Download(AnswerBody::new(incoming, pooled)))
     }
 
-    fn of(kind: Kind) -> Self {
+    fn of(kind: BodyKind) -> Self {
         Self {
             kind,
             ..Self::default()
@@ -96,16 +99,16 @@ impl Body {
     }
 
     /// A business server that falls silent in this answer is waited for so long.
-    pub(crate) fn patient(mut self, patience: impl FnOnce() -> Patience) -> Self {
-        if let Kind::Download(download) = &mut self.kind {
-            download.set_patience(patience());
+    pub(crate) fn limit_silence(mut self, limit: impl FnOnce() -> SilenceLimit) -> Self {
+        if let BodyKind::Download(download) = &mut self.kind {
+            download.set_silence_limit(limit());
         }
         self
     }
 
     /// Counts this answer until it is sent or given up.
-    pub(crate) fn tallied(mut self, tally: Tally) -> Self {
-        self.tally = Some(Box::new(tally));
+    pub(crate) fn recorded(mut self, record: RequestRecord) -> Self {
+        self.record = Some(Box::new(record));
         self
     }
 
@@ -118,22 +121,25 @@ impl Body {
     /// Goes out on an HTTP/2 stream whose client is watched.
     pub(crate) fn watched(mut self, watch: Arc<AnswerWatch>) -> Self {
         let rest = Bytes::new();
-        self.paced = Some(Box::new(Paced { watch, rest }));
+        self.paced = Some(Box::new(PacedAnswer { watch, rest }));
         self
     }
 
-    fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_kind(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, EdgeBodyError>>> {
         match &mut self.kind {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Full(bytes) => {
+            BodyKind::Empty => Poll::Ready(None),
+            BodyKind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.kind = Kind::Empty;
+                self.kind = BodyKind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Upload(upload) => upload.poll(cx),
-            Kind::Download(download) => download.poll(cx),
-            Kind::Room(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
-            Kind::File(file) => file.poll(cx).map_err(BodyError::from),
+            BodyKind::Upload(upload) => upload.poll(cx),
+            BodyKind::Download(download) => download.poll(cx),
+            BodyKind::Router(body) => Pin::new(body).poll_frame(cx).map_err(EdgeBodyError::from),
+            BodyKind::File(file) => file.poll(cx).map_err(EdgeBodyError::from),
         }
     }
 
@@ -141,8 +147,8 @@ impl Body {
     fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
-        mut paced: Box<Paced>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        mut paced: Box<PacedAnswer>,
+    ) -> Poll<Option<Result<Frame<Bytes>, EdgeBodyError>>> {
         if let Err(slow) = paced.watch.taken() {
             return Poll::Ready(Some(Err(slow.into())));
         }
@@ -160,7 +166,7 @@ impl Body {
             }
         }
         if frame.is_none() {
-            let piece = paced.rest.split_to(paced.rest.len().min(PIECE));
+            let piece = paced.rest.split_to(paced.rest.len().min(PIECE_BYTES));
             paced.watch.handed(piece.len());
             frame = Some(Ok(Frame::data(piece)));
         }
@@ -169,21 +175,21 @@ impl Body {
     }
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for EdgeBody {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = EdgeBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, EdgeBodyError>>> {
         let this = &mut *self;
         let frame = match this.paced.take() {
             None => this.poll_kind(cx),
             Some(paced) => this.poll_piece(cx, paced),
         };
-        if let (Some(tally), Poll::Ready(Some(Ok(frame)))) = (&mut this.tally, &frame) {
-            tally.add(frame.data_ref().map_or(0, Bytes::len));
+        if let (Some(record), Poll::Ready(Some(Ok(frame)))) = (&mut this.record, &frame) {
+            record.add(frame.data_ref().map_or(0, Bytes::len));
         }
         frame
     }
@@ -197,25 +203,25 @@ impl http_body::Body for Body {
             return false;
         }
         match &self.kind {
-            Kind::Empty => true,
-            Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Upload(upload) => upload.is_end_stream(),
-            Kind::Download(download) => download.is_end_stream(),
-            Kind::Room(body) => http_body::Body::is_end_stream(body),
-            Kind::File(file) => file.left() == 0,
+            BodyKind::Empty => true,
+            BodyKind::Full(bytes) => bytes.is_empty(),
+            BodyKind::Upload(upload) => upload.is_end_stream(),
+            BodyKind::Download(download) => download.is_end_stream(),
+            BodyKind::Router(body) => http_body::Body::is_end_stream(body),
+            BodyKind::File(file) => file.left() == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Full(bytes) => {
+            BodyKind::Empty => SizeHint::with_exact(0),
+            BodyKind::Full(bytes) => {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
-            Kind::Upload(upload) => upload.size_hint(),
-            Kind::Download(download) => download.size_hint(),
-            Kind::Room(body) => http_body::Body::size_hint(body),
-            Kind::File(file) => SizeHint::with_exact(file.left()),
+            BodyKind::Upload(upload) => upload.size_hint(),
+            BodyKind::Download(download) => download.size_hint(),
+            BodyKind::Router(body) => http_body::Body::size_hint(body),
+            BodyKind::File(file) => SizeHint::with_exact(file.left()),
         }
     }
 }

@@ -21,11 +21,11 @@ use rustls_pki_types::{
 use weappd_base::small_file;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::certs::content::{Content, Wanted};
-use crate::certs::pem::Block;
+use crate::certs::content::{FileContent, WantedFile};
+use crate::certs::pem::PemBlock;
 use crate::error::Error;
 use crate::site::CertFiles;
-use crate::tls_stream::note_sni;
+use crate::tls::stream::note_sni;
 
 /// Something about a certificate that its owner should know, though it can be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub enum CertSeverity {
 
 /// A certificate that can be served.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedCert {
     pub(crate) key: Arc<CertifiedKey>,
     pub(crate) warnings: Vec<CertWarning>,
 }
@@ -75,7 +75,11 @@ pub fn check_certificate(
     }
 }
 
-pub(crate) fn load(files: &CertFiles, hosts: &[String], unix_secs: i64) -> Result<Loaded, Error> {
+pub(crate) fn load(
+    files: &CertFiles,
+    hosts: &[String],
+    unix_secs: i64,
+) -> Result<LoadedCert, Error> {
     let blocks = read_certificates(&files.cert)?;
     let key = read_key(&files.key)?;
     join(files, &blocks, key, hosts, unix_secs)
@@ -84,11 +88,11 @@ pub(crate) fn load(files: &CertFiles, hosts: &[String], unix_secs: i64) -> Resul
 /// Sorts a certificate's chain, and proves that the key is its own.
 fn join(
     files: &CertFiles,
-    blocks: &[Block],
+    blocks: &[PemBlock],
     key: Arc<dyn SigningKey>,
     hosts: &[String],
     unix_secs: i64,
-) -> Result<Loaded, Error> {
+) -> Result<LoadedCert, Error> {
     let is_leaf = |der: &[u8]| {
         CertifiedKey::new(vec![der.to_vec().into()], Arc::clone(&key))
             .keys_match()
@@ -108,7 +112,7 @@ fn join(
     };
     let mut warnings = chain.warnings;
     warnings.extend(inspect(&files.cert, &chain.certs, hosts, unix_secs)?);
-    Ok(Loaded {
+    Ok(LoadedCert {
         key: Arc::new(CertifiedKey::new(chain.certs, key)),
         warnings,
     })
@@ -129,7 +133,7 @@ fn damaged(path: &Path, what: &str) -> Error {
     }
 }
 
-fn is_not(path: &Path, content: &Content, wanted: Wanted, is_pem: bool) -> Error {
+fn is_not(path: &Path, content: &FileContent, wanted: WantedFile, is_pem: bool) -> Error {
     let (what, hint) = content::complaint(content, wanted, path, is_pem);
     Error::Certificate {
         path: path.to_owned(),
@@ -139,7 +143,7 @@ fn is_not(path: &Path, content: &Content, wanted: Wanted, is_pem: bool) -> Error
 }
 
 /// The blocks of a file, of which there is one at least.
-fn read_blocks(path: &Path, wanted: Wanted) -> Result<Vec<Block>, Error> {
+fn read_blocks(path: &Path, wanted: WantedFile) -> Result<Vec<PemBlock>, Error> {
     let bytes = read(path)?;
     let blocks = pem::blocks(&bytes).map_err(|faults| {
         let told = faults.iter().take(3);
@@ -154,38 +158,44 @@ fn read_blocks(path: &Path, wanted: Wanted) -> Result<Vec<Block>, Error> {
     Ok(blocks)
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<Block>, Error> {
-    let blocks = read_blocks(path, Wanted::Certificate)?;
-    let kinds: Vec<Content> = blocks.iter().map(content::of_block).collect();
-    if !kinds.contains(&Content::Certificate) {
-        let told = kinds.iter().find(|kind| **kind != Content::Unknown);
-        let told = told.unwrap_or(&Content::Unknown);
-        return Err(is_not(path, told, Wanted::Certificate, true));
+fn read_certificates(path: &Path) -> Result<Vec<PemBlock>, Error> {
+    let blocks = read_blocks(path, WantedFile::Certificate)?;
+    let kinds: Vec<FileContent> = blocks.iter().map(content::of_block).collect();
+    if !kinds.contains(&FileContent::Certificate) {
+        let told = kinds.iter().find(|kind| **kind != FileContent::Unknown);
+        let told = told.unwrap_or(&FileContent::Unknown);
+        return Err(is_not(path, told, WantedFile::Certificate, true));
     }
-    if kinds.contains(&Content::P7b) {
+    if kinds.contains(&FileContent::P7b) {
         // Beside certificates, one more of which may be in there.
-        return Err(is_not(path, &Content::P7b, Wanted::Certificate, true));
+        return Err(is_not(
+            path,
+            &FileContent::P7b,
+            WantedFile::Certificate,
+            true,
+        ));
     }
     let both = blocks.into_iter().zip(kinds);
     Ok(both
-        .filter(|(_, kind)| *kind == Content::Certificate)
+        .filter(|(_, kind)| *kind == FileContent::Certificate)
         .map(|(block, _)| block)
         .collect())
 }
 
 fn read_key(path: &Path) -> Result<Arc<dyn SigningKey>, Error> {
-    let blocks = read_blocks(path, Wanted::Key)?;
-    let kinds: Vec<Content> = blocks.iter().map(content::of_block).collect();
+    let blocks = read_blocks(path, WantedFile::Key)?;
+    let kinds: Vec<FileContent> = blocks.iter().map(content::of_block).collect();
     let Some(block) = blocks
         .iter()
         .zip(&kinds)
-        .find(|(_, kind)| **kind == Content::Key)
+        .find(|(_, kind)| **kind == FileContent::Key)
         .map(|(block, _)| block)
     else {
-        let first = |kind: &&Content| !matches!(kind, Content::Unknown | Content::Certificate);
+        let first =
+            |kind: &&FileContent| !matches!(kind, FileContent::Unknown | FileContent::Certificate);
         let told = kinds.iter().find(first).or(kinds.first());
-        let told = told.unwrap_or(&Content::Unknown);
-        return Err(is_not(path, told, Wanted::Key, true));
+        let told = told.unwrap_or(&FileContent::Unknown);
+        return Err(is_not(path, told, WantedFile::Key, true));
     };
     let der = block.der.clone();
     let der: PrivateKeyDer<'static> = match block.label.as_str() {
@@ -327,9 +337,9 @@ impl CertTable {
 
 /// Answers the TLS library's question for a certificate.
 #[derive(Debug, Default)]
-pub(crate) struct Resolver(pub(crate) ArcSwap<CertTable>);
+pub(crate) struct CertResolver(pub(crate) ArcSwap<CertTable>);
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for CertResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         note_sni(hello.server_name());
         self.0.load().find(hello.server_name()).map(Arc::clone)

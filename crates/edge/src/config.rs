@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::nets::Nets;
-use crate::pace::LeastRate;
+use crate::caller::ip_networks::IpNetworks;
+use crate::conn::pace::LeastRate;
 
 /// The `[edge]` section of weappd.toml.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -202,7 +202,7 @@ impl Config {
             ("trusted_proxies", &self.trusted_proxies),
         ] {
             for (at, text) in list.iter().enumerate() {
-                if let Err((what, hint)) = Nets::entry(text) {
+                if let Err((what, hint)) = IpNetworks::entry(text) {
                     problems.push((Cow::Owned(format!("{key}[{at}]")), what, hint));
                 }
             }

@@ -1,9 +1,9 @@
-//! What can keep the front door from opening.
+//! Why the front door cannot be opened or reloaded.
 
 use std::io;
 use std::path::PathBuf;
 
-/// What can keep the front door from opening.
+/// Why the front door cannot be opened or reloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A certificate or key file could not be read.

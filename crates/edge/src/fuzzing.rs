@@ -19,11 +19,15 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 
+use crate::caller::headers;
+use crate::caller::ip_networks::{IpNetwork, IpNetworks};
 use crate::config::Config;
-use crate::nets::{Net, Nets};
-use crate::range::Choice;
-use crate::route::{Pattern, Table};
-use crate::{headers, path, range, screen, static_files};
+use crate::files::range;
+use crate::files::range::RangeChoice;
+use crate::files::static_files;
+use crate::route::path_spelling;
+use crate::route::request_screen;
+use crate::route::route_table::{RoutePattern, RouteTable};
 use feed::Feed;
 
 /// The targets of this room.
@@ -58,12 +62,12 @@ fn decoded(path: &str) -> String {
 }
 
 fn paths(given: &str, pattern: &str, exact: bool) {
-    let Ok(one) = path::normal(given) else {
+    let Ok(one) = path_spelling::normal(given) else {
         return;
     };
     let one = one.into_owned();
     assert!(one.starts_with('/') && !one.contains("//"), "{one}");
-    assert_eq!(path::normal(&one).as_deref(), Ok(one.as_str()));
+    assert_eq!(path_spelling::normal(&one).as_deref(), Ok(one.as_str()));
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\\\"<>^`{|}#?[]".contains(&byte);
     assert!(one.bytes().all(plain), "{one}");
     // No server climbs with it, whatever it decodes or cuts off.
@@ -86,13 +90,15 @@ fn paths(given: &str, pattern: &str, exact: bool) {
     } else {
         pattern.to_owned()
     };
-    let Ok(route) = Pattern::parse(&text) else {
+    let Ok(route) = RoutePattern::parse(&text) else {
         return;
     };
     // What a route takes is what its own text says, spelt in whichever way.
     let meant = pattern.trim().strip_suffix("/*").filter(|_| !exact);
     let meant = meant.map_or(pattern.trim().to_owned(), |folder| format!("{folder}/"));
-    let meant = path::normal(&meant).expect("it parsed").into_owned();
+    let meant = path_spelling::normal(&meant)
+        .expect("it parsed")
+        .into_owned();
     let takes = if exact {
         one == meant
     } else {
@@ -101,8 +107,8 @@ fn paths(given: &str, pattern: &str, exact: bool) {
             || meant.ends_with('/') && one.starts_with(&meant)
     };
     assert_eq!(route.matches(&one), takes, "{one} {text}");
-    let root = Pattern::parse("/").expect("a pattern");
-    if let Ok(table) = Table::new(vec![(root, false), (route, true)]) {
+    let root = RoutePattern::parse("/").expect("a pattern");
+    if let Ok(table) = RouteTable::new(vec![(root, false), (route, true)]) {
         let found = table.find(&one).map(|(_, takes)| takes);
         assert_eq!(found, Some(&takes), "{one} {text}");
     }
@@ -110,7 +116,7 @@ fn paths(given: &str, pattern: &str, exact: bool) {
 
 fn hosts(feed: &mut Feed<'_>) {
     let given = feed.field();
-    let Ok(name) = screen::host_name(given) else {
+    let Ok(name) = request_screen::host_name(given) else {
         return;
     };
     let plain =
@@ -127,13 +133,13 @@ fn hosts(feed: &mut Feed<'_>) {
 /// A network holds the addresses that begin as it does, and never everybody.
 fn networks(feed: &mut Feed<'_>) {
     let (text, bits) = (feed.text(), feed.array::<16>());
-    let Ok(net) = Net::parse(&text) else {
+    let Ok(net) = IpNetwork::parse(&text) else {
         return;
     };
-    let nets = Nets::parse(std::slice::from_ref(&text)).expect("the same");
+    let nets = IpNetworks::parse(std::slice::from_ref(&text)).expect("the same");
     let (first, length) = text.trim().split_once('/').unwrap_or((text.trim(), ""));
     let first: IpAddr = first.parse().expect("an address");
-    assert!(nets.hold(first), "{text} {net:?}");
+    assert!(nets.contains(first), "{text} {net:?}");
     let flip = |bytes: &mut [u8], at: usize| bytes[at / 8] ^= 0x80 >> (at % 8);
     let (mut inside, mut outside) = match first {
         IpAddr::V4(first) => (first.octets().to_vec(), first.octets().to_vec()),
@@ -151,8 +157,8 @@ fn networks(feed: &mut Feed<'_>) {
         Ok(four) => IpAddr::from(four),
         Err(_) => IpAddr::from(<[u8; 16]>::try_from(bytes).expect("16")),
     };
-    assert!(nets.hold(address(&inside)), "{text} {inside:?}");
-    assert!(!nets.hold(address(&outside)), "{text} {outside:?}");
+    assert!(nets.contains(address(&inside)), "{text} {inside:?}");
+    assert!(!nets.contains(address(&outside)), "{text} {outside:?}");
 }
 
 /// The digits of a range, or none.
@@ -180,13 +186,14 @@ fn ranges(feed: &mut Feed<'_>) {
         }
     }
     let choice = range::decide(&map, &etag, modified, len);
-    if let Choice::Part { from, to } = choice {
+    if let RangeChoice::Part { from, to } = choice {
         assert!(from <= to && to < len, "{choice:?} of {len}");
         let told = choice.content_range(len).expect("a part has one");
         assert_eq!(told, format!("bytes {from}-{to}/{len}"));
     }
     assert!(
-        map.contains_key(header::RANGE) || !matches!(choice, Choice::Part { .. } | Choice::Outside)
+        map.contains_key(header::RANGE)
+            || !matches!(choice, RangeChoice::Part { .. } | RangeChoice::Outside)
     );
     // A range alone, read once more by hand.
     map.retain_range();
@@ -201,28 +208,28 @@ fn ranges(feed: &mut Feed<'_>) {
     };
     let wide = u128::from(len);
     let meant = match (digits(from), digits(to)) {
-        (Some(from), Some(to)) if from > to => Some(Choice::Whole),
+        (Some(from), Some(to)) if from > to => Some(RangeChoice::Whole),
         (Some(from), _) if (digits(to).is_some() || to.is_empty()) && from >= wide => {
-            Some(Choice::Outside)
+            Some(RangeChoice::Outside)
         }
         (Some(from), Some(to)) => Some(part((from, to.min(wide - 1)))),
         (Some(from), None) if to.is_empty() => Some(part((from, wide - 1))),
-        (None, Some(0)) if from.is_empty() => Some(Choice::Outside),
-        (None, Some(_)) if from.is_empty() && len == 0 => Some(Choice::Outside),
+        (None, Some(0)) if from.is_empty() => Some(RangeChoice::Outside),
+        (None, Some(_)) if from.is_empty() && len == 0 => Some(RangeChoice::Outside),
         (None, Some(last)) if from.is_empty() => Some(part((wide.saturating_sub(last), wide - 1))),
         _ => None,
     };
     let chosen = range::decide(&map, &etag, modified, len);
     let long = from.len() > 18 || to.len() > 18;
     assert!(
-        long || meant.unwrap_or(Choice::Whole) == chosen,
+        long || meant.unwrap_or(RangeChoice::Whole) == chosen,
         "{spec} of {len}: {chosen:?}, not {meant:?}"
     );
 }
 
-fn part((from, to): (u128, u128)) -> Choice {
+fn part((from, to): (u128, u128)) -> RangeChoice {
     let short = |number| u64::try_from(number).expect("below the length");
-    Choice::Part {
+    RangeChoice::Part {
         from: short(from),
         to: short(to),
     }
@@ -267,7 +274,7 @@ fn lines(feed: &mut Feed<'_>) -> HeaderMap {
 fn claims(feed: &mut Feed<'_>) {
     let given = lines(feed);
     let mut map = given.clone();
-    headers::drop_claims(&mut map, headers::Road::default());
+    headers::drop_claims(&mut map, headers::HeaderScope::default());
     let all = |map: &HeaderMap, name: &str| -> Vec<HeaderValue> {
         map.get_all(name).iter().cloned().collect()
     };
@@ -278,7 +285,9 @@ fn claims(feed: &mut Feed<'_>) {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let free = plain && !text.starts_with("x-wx-") && !text.contains("forwarded");
         let free = free && !text.starts_with("x-original-") && text != "x-real-ip";
-        let free = free && !text.starts_with("x-weappd-") && crate::claims::claim(text).is_none();
+        let free = free
+            && !text.starts_with("x-weappd-")
+            && crate::caller::header_claims::claim(text).is_none();
         if free
             || [
                 "x-wx-skey",
@@ -327,18 +336,18 @@ fn screened(feed: &mut Feed<'_>) {
     };
     let (mut head, ()) = request.into_parts();
     head.headers = lines(feed);
-    let Ok(host) = screen::check(&mut head, &Config::default()) else {
+    let Ok(host) = request_screen::check(&mut head, &Config::default()) else {
         return;
     };
     assert_eq!(head.headers.get_all(header::HOST).iter().count(), 1);
-    let named = screen::host_name(head.headers[header::HOST].as_bytes());
+    let named = request_screen::host_name(head.headers[header::HOST].as_bytes());
     assert_eq!(named.ok(), Some(host));
     assert!(!head.headers.contains_key(header::EXPECT));
     assert!(method != "CONNECT" && method != "TRACE");
     let query = head.uri.query().map(str::to_owned);
-    if screen::respell(&mut head).is_ok() {
+    if request_screen::respell(&mut head).is_ok() {
         let path = head.uri.path();
-        assert_eq!(path::normal(path).as_deref(), Ok(path));
+        assert_eq!(path_spelling::normal(path).as_deref(), Ok(path));
         assert_eq!(head.uri.query(), query.as_deref());
         assert!(head.uri.authority().is_none());
     }

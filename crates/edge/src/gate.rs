@@ -1,12 +1,12 @@
-//! The road of a request, on one screen.
+//! The pipeline of a request, on one screen.
 //!
 //! ```text
 //! listener -> TLS -> screen -> site -> one spelling -> challenge or HTTPS redirect
-//!   -> service or route -> claims dropped -> who is calling -> app | proxy | files | redirect | room
+//!   -> service or route -> claims dropped -> who is calling -> app | proxy | files | redirect | router
 //! ```
 //!
 //! To add a step, write it as a function in a file of its own that takes only what it
-//! needs and says [`Refusal`], and call it here, at its place in the order.
+//! needs and returns [`EdgeRefusal`], and call it here, at its place in the order.
 
 use std::sync::Arc;
 
@@ -16,54 +16,60 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use weappd_base::tap::TapPeer::{App, Phone, Weappd};
 
-use crate::access_log::Tally;
-use crate::body::Body;
-use crate::challenge;
-use crate::connection::Visit;
-use crate::house::{To, Way};
-use crate::identity::Rule;
-use crate::page::{self, Refusal};
-use crate::proxy::{self, Errand};
-use crate::shared_path::SharedPath;
+use crate::body::EdgeBody;
+use crate::caller::client_trust::{ForwardedRequest, HeaderFilter};
+use crate::caller::headers;
+use crate::caller::identity;
+use crate::caller::identity::CallerRule;
+use crate::conn::connection::ConnInfo;
+use crate::conn::upload::{UploadState, UploadTerms};
+use crate::date;
+use crate::error_page::{self, EdgeRefusal};
+use crate::log::access_log::RequestRecord;
+use crate::log::request_tap::{self, RequestTap};
+use crate::route::challenge;
+use crate::route::redirect;
+use crate::route::request_screen;
+use crate::route::router_call;
+use crate::route::services;
+use crate::route::shared_path::SharedPath;
+use crate::route::site_table::{RouteEntry, RouteHandler};
 use crate::site::SessionRule;
-use crate::tap::{self, Ear};
-use crate::trust::{Behind, Words};
-use crate::upload::{Fate, UploadTerms};
+use crate::upstream::proxy::{self, UpstreamRequest};
 use crate::worker::Worker;
-use crate::{date, headers, identity, redirect, room, screen, services};
 
 /// Answers one request.
 pub(crate) async fn answer(
     worker: &Worker,
-    visit: &Visit,
+    conn: &ConnInfo,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Response<EdgeBody> {
     let trust = worker.trust();
-    let behind = trust.look_behind(visit, request.headers(), worker.clients());
+    let forwarded = trust.original_request(conn, request.headers(), worker.clients());
     if !worker.inside() {
-        trust.hint(visit, request.headers());
+        trust.hint(conn, request.headers());
     }
-    let visit = behind.as_ref().map_or(visit, |behind| &behind.visit);
-    let mut tally = Tally::start(visit, &request, worker.ledger());
-    let html = page::wants_html(request.headers());
+    let conn = forwarded.as_ref().map_or(conn, |forwarded| &forwarded.conn);
+    let mut record = RequestRecord::start(conn, &request, worker.log_buffer());
+    let html = error_page::wants_html(request.headers());
     let is_head = request.method() == Method::HEAD;
-    let response = match road(worker, visit, behind.as_ref(), request).await {
+    let response = match run_pipeline(worker, conn, forwarded.as_ref(), request).await {
         Ok(response) => response,
-        Err(refusal) => page::refuse(refusal, html, visit.http1),
+        Err(refusal) => error_page::refuse(refusal, html, conn.http1),
     };
     let response = if is_head {
         without_body(response)
     } else {
         response
     };
-    tally.answered(response.status().as_u16());
-    let mut response = response.map(|body| body.tallied(tally));
+    record.answered(response.status().as_u16());
+    let mut response = response.map(|body| body.recorded(record));
     date::stamp(response.headers_mut(), worker.clock().unix_secs());
     response
 }
 
 /// The head alone, as HEAD is answered. Over HTTP/2 hyper would send the body.
-fn without_body(mut response: Response<Body>) -> Response<Body> {
+fn without_body(mut response: Response<EdgeBody>) -> Response<EdgeBody> {
     if response.body().is_end_stream() {
         return response;
     }
@@ -74,47 +80,54 @@ fn without_body(mut response: Response<Body>) -> Response<Body> {
             .entry(header::CONTENT_LENGTH)
             .or_insert(length);
     }
-    response.map(|_| Body::full(""))
+    response.map(|_| EdgeBody::full(""))
 }
 
 /// The steps in their order.
-async fn road(
+async fn run_pipeline(
     worker: &Worker,
-    visit: &Visit,
-    behind: Option<&Behind>,
+    conn: &ConnInfo,
+    forwarded: Option<&ForwardedRequest>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<EdgeBody>, EdgeRefusal> {
     let (mut head, body) = request.into_parts();
     // Whoever says no from here on lets go of a body that is read to its end.
-    let (body, fate) = Body::upload(body, || upload_terms(worker, visit, &head));
-    let mut host = screen::check(&mut head, worker.config())?;
-    if let Some(behind) = behind {
-        host = behind.host(&worker.house(), &mut head.headers, host);
+    let (body, upload_state) = EdgeBody::upload(body, || upload_terms(worker, conn, &head));
+    let mut host = request_screen::check(&mut head, worker.config())?;
+    if let Some(forwarded) = forwarded {
+        host = forwarded.host(&worker.sites(), &mut head.headers, host);
     }
-    let (way, session, is_guarded) = match find_way(worker, visit, &mut head, &host)? {
-        Found::Way(way, session, is_guarded) => (way, session, is_guarded),
-        Found::Answer(response) => return Ok(*response),
+    let (entry, session, is_guarded) = match find_route(worker, conn, &mut head, &host)? {
+        RouteChoice::Route(entry, session, is_guarded) => (entry, session, is_guarded),
+        RouteChoice::Answer(response) => return Ok(*response),
     };
-    let asks = session == SessionRule::Require || way.leads_to_app();
-    let from_and_to = headers::Road {
-        to_room: matches!(way.to, To::Room(_)),
+    let asks = session == SessionRule::Require || entry.leads_to_app();
+    let scope = headers::HeaderScope {
+        to_room: matches!(entry.to, RouteHandler::Router(_)),
         inside: worker.inside(),
     };
-    let words = Words {
-        role: visit.role,
-        road: from_and_to,
-        appids: &way.appids,
+    let filter = HeaderFilter {
+        role: conn.role,
+        scope,
+        appids: &entry.appids,
         is_guarded,
     };
-    words.keep(&mut head.headers);
+    filter.apply(&mut head.headers);
     headers::refuse_repeated(&mut head.headers)?;
     if asks {
-        let rule = Rule {
+        let rule = CallerRule {
             session,
-            trusted: visit.role.gateway,
+            trusted: conn.role.trusted_proxy,
         };
-        let (identify, herald) = (worker.identify(), worker.herald());
-        identity::establish(identify, herald, &way.appids, rule, &mut head.headers).await?;
+        let (identify, call_headers) = (worker.identify(), worker.call_headers());
+        identity::establish(
+            identify,
+            call_headers,
+            &entry.appids,
+            rule,
+            &mut head.headers,
+        )
+        .await?;
     }
     if worker.inside() {
         headers::drop_pass(&mut head.headers);
@@ -122,14 +135,18 @@ async fn road(
     let share = if worker.inside() {
         None
     } else {
-        let share = visit.load.take();
-        Some(share.ok_or(Refusal::ClientBusy)?)
+        let share = conn.load.take();
+        Some(share.ok_or(EdgeRefusal::ClientBusy)?)
     };
-    let ear = Ear::new(worker.tap(), worker.quiet_paths(), &head);
-    let leg = Leg { head, body, fate };
-    let response = match ear {
-        None => go(worker, visit, &way.to, leg, None).await,
-        Some(ear) => overheard(worker, visit, &way, leg, ear).await,
+    let tap = RequestTap::new(worker.tap(), worker.quiet_paths(), &head);
+    let screened = ScreenedRequest {
+        head,
+        body,
+        upload_state,
+    };
+    let response = match tap {
+        None => forward(worker, conn, &entry.to, screened, None).await,
+        Some(tap) => answer_traced(worker, conn, &entry, screened, tap).await,
     }?;
     Ok(match share {
         None => response,
@@ -137,156 +154,166 @@ async fn road(
             response.map(|body| body.sharing(share))
         }
         Some(share) => {
-            // A room's tunnel costs no more than its connection.
-            if way.leads_to_app() {
-                visit.traffic.keep(share);
+            // A tunnel of weappd's own costs no more than its connection.
+            if entry.leads_to_app() {
+                conn.traffic.keep(share);
             }
             response
         }
     })
 }
 
-fn upload_terms(worker: &Worker, visit: &Visit, head: &Parts) -> UploadTerms {
+fn upload_terms(worker: &Worker, conn: &ConnInfo, head: &Parts) -> UploadTerms {
     let config = worker.config();
     UploadTerms {
         limit: config.max_body_bytes,
         // Over HTTP/1 the wire asks it.
-        rate: (!visit.http1).then(|| config.upload_rate()),
-        awaits_continue: visit.http1 && screen::awaits_continue(&head.headers),
+        rate: (!conn.http1).then(|| config.upload_rate()),
+        awaits_continue: conn.http1 && request_screen::awaits_continue(&head.headers),
         tasks: worker.tasks.clone(),
         stop: worker.stop.clone(),
     }
 }
 
 /// A route, or an answer that needs none.
-enum Found {
+enum RouteChoice {
     /// The third: whether some paths of the site want a session.
-    Way(Arc<Way>, SessionRule, bool),
-    Answer(Box<Response<Body>>),
+    Route(Arc<RouteEntry>, SessionRule, bool),
+    Answer(Box<Response<EdgeBody>>),
 }
 
 /// Site, spelling, challenge, redirect, route.
-fn find_way(
+fn find_route(
     worker: &Worker,
-    visit: &Visit,
+    conn: &ConnInfo,
     head: &mut Parts,
     host: &str,
-) -> Result<Found, Refusal> {
-    let house = worker.house();
-    let Some(site) = house.site(host) else {
+) -> Result<RouteChoice, EdgeRefusal> {
+    let sites = worker.sites();
+    let Some(site) = sites.site(host) else {
         if host.is_empty() {
-            return Err(screen::NO_HOST);
+            return Err(request_screen::NO_HOST);
         }
-        worker.notices().unknown_host(visit, host, &house);
-        return Err(Refusal::UnknownHost);
+        worker.notices().log_unknown_host(conn, host, &sites);
+        return Err(EdgeRefusal::UnknownHost);
     };
-    if visit.secure && !(site.has_tls && house.may_ask(visit.sni.as_deref(), host)) {
-        return Err(Refusal::WrongCertificate);
+    if conn.secure && !(site.has_tls && sites.may_ask(conn.sni.as_deref(), host)) {
+        return Err(EdgeRefusal::WrongCertificate);
     }
-    screen::respell(head)?;
+    request_screen::respell(head)?;
     let path = head.uri.path();
     if let Some(response) = worker.challenges().answer(path) {
-        return Ok(Found::Answer(Box::new(response)));
+        return Ok(RouteChoice::Answer(Box::new(response)));
     }
     if let Some(port) = site.redirect
-        && visit.proto != "https"
+        && conn.proto != "https"
         // Who names no host cannot be sent to one.
         && !host.is_empty()
         && !path.starts_with(challenge::FOLDER)
         && !site.no_redirect.iter().any(|open| open == path)
     {
         let response = redirect::to_https(head, host, port)?;
-        return Ok(Found::Answer(Box::new(response)));
+        return Ok(RouteChoice::Answer(Box::new(response)));
     }
-    let (way, session) = services::lead(site, path, &head.headers)?;
-    if way.leads_to_app() && !worker.inside() && site.reserved.holds(&head.method, path) {
-        return Err(Refusal::Reserved);
+    let (entry, session) = services::select_route(site, path, &head.headers)?;
+    if entry.leads_to_app() && !worker.inside() && site.reserved.holds(&head.method, path) {
+        return Err(EdgeRefusal::Reserved);
     }
     let is_guarded = site.guards.any();
-    Ok(Found::Way(Arc::clone(way), session, is_guarded))
+    Ok(RouteChoice::Route(Arc::clone(entry), session, is_guarded))
 }
 
 /// A screened request with its caller established.
-struct Leg {
+struct ScreenedRequest {
     head: Parts,
-    body: Body,
-    fate: Fate,
+    body: EdgeBody,
+    upload_state: UploadState,
 }
 
 /// To the target.
-async fn go(
+async fn forward(
     worker: &Worker,
-    visit: &Visit,
-    to: &To,
-    leg: Leg,
-    ear: Option<&Ear>,
-) -> Result<Response<Body>, Refusal> {
-    let Leg { head, body, fate } = leg;
+    conn: &ConnInfo,
+    to: &RouteHandler,
+    screened: ScreenedRequest,
+    tap: Option<&RequestTap>,
+) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    let ScreenedRequest {
+        head,
+        body,
+        upload_state,
+    } = screened;
     match to {
-        To::App(app) => {
-            let errand = Errand::new(head, body, fate, visit);
-            tell_app(ear, &errand);
-            proxy::to_app(worker, visit, app, errand).await
+        RouteHandler::App(app) => {
+            let outgoing = UpstreamRequest::new(head, body, upload_state, conn);
+            trace_to_app(tap, &outgoing);
+            proxy::to_app(worker, conn, app, outgoing).await
         }
-        To::Proxy(ring) => {
-            let errand = Errand::new(head, body, fate, visit);
-            tell_app(ear, &errand);
-            proxy::to_ring(worker, visit, ring, errand).await
+        RouteHandler::Proxy(group) => {
+            let outgoing = UpstreamRequest::new(head, body, upload_state, conn);
+            trace_to_app(tap, &outgoing);
+            proxy::to_group(worker, conn, group, outgoing).await
         }
-        To::Static(root) => root.answer(&head).await,
-        To::Redirect { to, code } => redirect::to_address(&head, to, *code),
-        To::Room(router) => room::enter(router, visit, head, body).await,
-        To::Shared(shared) if shared.is_rooms(&head.method) => {
-            room::enter(&shared.room, visit, head, body).await
+        RouteHandler::Static(root) => root.answer(&head).await,
+        RouteHandler::Redirect { to, code } => redirect::to_address(&head, to, *code),
+        RouteHandler::Router(router) => router_call::call_router(router, conn, head, body).await,
+        RouteHandler::Shared(shared) if shared.is_for_router(&head.method) => {
+            router_call::call_router(&shared.router, conn, head, body).await
         }
-        To::Shared(shared) => {
-            let again = shared.copy_for_room(&head);
-            let leg = Leg { head, body, fate };
-            let answer = Box::pin(go(worker, visit, &shared.app, leg, ear)).await?;
+        RouteHandler::Shared(shared) => {
+            let again = shared.copy_for_router(&head);
+            let screened = ScreenedRequest {
+                head,
+                body,
+                upload_state,
+            };
+            let answer = Box::pin(forward(worker, conn, &shared.app, screened, tap)).await?;
             let Some(head) = again else {
                 return Ok(answer);
             };
             match SharedPath::is_unknown(answer).await {
-                (true, _) => room::enter(&shared.room, visit, head, Body::full("")).await,
+                (true, _) => {
+                    router_call::call_router(&shared.router, conn, head, EdgeBody::full("")).await
+                }
                 (false, answer) => Ok(answer),
             }
         }
     }
 }
 
-fn tell_app(ear: Option<&Ear>, errand: &Errand) {
-    if let Some(ear) = ear {
-        ear.request(Weappd, App, errand.headers(), None);
+fn trace_to_app(tap: Option<&RequestTap>, outgoing: &UpstreamRequest) {
+    if let Some(tap) = tap {
+        tap.request(Weappd, App, outgoing.headers(), None);
     }
 }
 
 /// The same, told to the tap on the way.
-async fn overheard(
+async fn answer_traced(
     worker: &Worker,
-    visit: &Visit,
-    way: &Way,
-    mut leg: Leg,
-    mut ear: Ear,
-) -> Result<Response<Body>, Refusal> {
-    ear.identify(&leg.head.headers);
-    let broken = Refusal::BadRequest("The body could not be read.");
-    let shown = tap::show(&leg.head.headers, leg.body).await;
+    conn: &ConnInfo,
+    entry: &RouteEntry,
+    mut screened: ScreenedRequest,
+    mut tap: RequestTap,
+) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    tap.identify(&screened.head.headers);
+    let broken = EdgeRefusal::BadRequest("The body could not be read.");
+    let shown = request_tap::show(&screened.head.headers, screened.body).await;
     let (body, shown) = shown.map_err(|_| broken)?;
-    leg.body = body;
-    ear.request(Phone, Weappd, &leg.head.headers, shown.as_ref());
-    let proxied = way.leads_to_app();
-    let html = page::wants_html(&leg.head.headers);
-    let response = match Box::pin(go(worker, visit, &way.to, leg, Some(&ear))).await {
+    screened.body = body;
+    tap.request(Phone, Weappd, &screened.head.headers, shown.as_ref());
+    let proxied = entry.leads_to_app();
+    let html = error_page::wants_html(&screened.head.headers);
+    let response = match Box::pin(forward(worker, conn, &entry.to, screened, Some(&tap))).await {
         Ok(response) => response,
-        Err(refusal) => page::refuse(refusal, html, visit.http1),
+        Err(refusal) => error_page::refuse(refusal, html, conn.http1),
     };
-    let (response, shown) = tap::show_answer(response)
+    let (response, shown) = request_tap::show_answer(response)
         .await
-        .map_err(|_| Refusal::BadGateway)?;
+        .map_err(|_| EdgeRefusal::BadGateway)?;
     let status = response.status().as_u16();
     if proxied {
-        ear.answer(App, Weappd, status, response.headers(), shown.as_ref());
+        tap.answer(App, Weappd, status, response.headers(), shown.as_ref());
     }
-    ear.answer(Weappd, Phone, status, response.headers(), shown.as_ref());
+    tap.answer(Weappd, Phone, status, response.headers(), shown.as_ref());
     Ok(response)
 }

@@ -2,22 +2,24 @@
 //!
 //! An [`Edge`] is built from sites and run on listening sockets that somebody else bound.
 //! One acceptor a socket deals connections to the edge threads; a connection lives on its
-//! thread for life, and every request on it walks the road in `gate.rs`.
+//! thread for life, and every request on it goes through the pipeline in `gate.rs`.
 //!
 //! # Map
 //!
-//! - The way in: `listener` (accept, deal), `worker` (an edge thread), `connection`
-//!   (hyper on a connection), `tls` and `certs`, `stream` (the wire and its deadlines),
-//!   `stream_tasks` (the same for the streams of HTTP/2), `pace`, `traffic`, `linger`, `framing` (what
-//!   hyper would mend silently).
-//! - The road: `gate`, and its steps `screen`, `path`, `house`, `route`, `services` and `guard`,
-//!   `challenge`, `redirect`, `headers` and `claims`, `identity`.
-//! - Who is believed: `trust`, with `forwarded` (what proxies tell), `gateway` (WeChat's) and
-//!   `nets`.
-//! - The targets: `client_share`, then `proxy` with `ring`, `health`, `pool`, `upstream_reads`
-//!   and `upgrade`, `static_files` with `range` and `protected`, `room`, `shared_path`.
-//! - Beside the road: `body` with `upload` and `download`, `date`, `page` (refusals) and
-//!   `plain_http`, `access_log` with `access_lines`, `notices`, `tap`.
+//! - `server` (the edge as one value), `worker` (an edge thread), `gate` (the pipeline),
+//!   `site` (what a site is), `body` and `error_page` (what is answered), `date`.
+//! - `conn`: `listener` (accept, deal), `connection` (hyper on a connection), `client_wire` (its
+//!   bytes and their deadlines), `stream_tasks` (the same for the streams of HTTP/2), `pace`,
+//!   `traffic`, `framing` (what hyper would mend silently), `head_answer`, `upload`, `linger`.
+//! - `tls`: `settings`, `stream`, `records`, `plain_http`; and `certs`.
+//! - `route`: `site_table`, `route_table`, `services`; on the way there `request_screen`,
+//!   `path_spelling`, `path_guards`, `challenge`, `redirect`; `router_call` and `shared_path`.
+//! - `upstream`: `proxy` with `group`, `health`, `pool`, `stream`, `answer_body` and `upgrade`.
+//! - `files`: `static_files` with `range` and `protected`.
+//! - `caller`: `identity`; `headers` and `header_claims`; who is believed: `client_trust`, with
+//!   `forwarded` (what proxies tell), `trusted_proxy` (WeChat's gateways) and `ip_networks`;
+//!   `client_share`.
+//! - `log`: `access_log` with `log_format`, `throttled_log`, `request_tap`.
 //!
 //! # Invariants
 //!
@@ -32,71 +34,34 @@
 //! - Every wait for a client has an end.
 //! - No secret stands in the access log.
 
-mod access_lines;
-mod access_log;
 mod body;
+mod caller;
 mod certs;
-mod challenge;
-mod claims;
-mod client_share;
 mod config;
-mod connection;
+mod conn;
 mod date;
-mod download;
 mod error;
-mod forwarded;
-mod framing;
+mod error_page;
+mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gate;
-mod gateway;
-mod guard;
-mod head_answer;
-mod headers;
-mod health;
-mod house;
-mod identity;
-mod linger;
-mod listener;
-mod nets;
-mod notices;
-mod pace;
-mod page;
-mod path;
-mod plain_http;
-mod pool;
-mod protected;
-mod proxy;
-mod range;
-mod redirect;
-mod ring;
-mod room;
+mod log;
 mod route;
-mod screen;
 mod server;
-mod services;
-mod shared_path;
 mod site;
-mod static_files;
-mod stream;
-mod stream_tasks;
-mod tap;
 mod tls;
-mod tls_records;
-mod tls_stream;
-mod traffic;
-mod trust;
-mod upgrade;
-mod upload;
-mod upstream_reads;
+mod upstream;
 mod worker;
 
-pub use access_lines::{AccessLog, AccessSink};
+pub use caller::identity::{Caller, Identify};
 pub use certs::{CertSeverity, CertWarning, check_certificate};
-pub use challenge::Challenges;
 pub use config::Config;
 pub use error::Error;
-pub use identity::{Caller, Identify};
-pub use protected::Protected;
-pub use server::{Control, Edge, EdgeParts, Upstreams};
-pub use site::{Bound, CertFiles, Kind, Route, Service, SessionRule, Site, Target};
+pub use files::protected::ProtectedFiles;
+pub use log::log_format::{AccessLog, AccessSink};
+pub use route::challenge::AcmeChallenges;
+pub use server::{AppUpstreams, Edge, EdgeControl, EdgeParts};
+pub use site::{
+    BoundListener, CertFiles, ListenerKind, RouteTarget, SessionRule, Site, SiteRoute, SiteService,
+};

@@ -7,16 +7,16 @@ use axum::Router;
 
 /// A listening socket and what is spoken on it.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundListener {
     /// Bound and listening.
     pub socket: TcpListener,
     /// With or without TLS.
-    pub kind: Kind,
+    pub kind: ListenerKind,
 }
 
 /// What is spoken on a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ListenerKind {
     /// Plain HTTP/1.1.
     Http,
     /// HTTP/1.1 and HTTP/2 over TLS 1.2 or 1.3.
@@ -41,18 +41,18 @@ pub struct Site {
     /// The mini programs whose users are known here; without one, those of any.
     pub appids: Vec<String>,
     /// Where paths lead. The most specific one wins, in whatever order they stand.
-    pub routes: Vec<Route>,
+    pub routes: Vec<SiteRoute>,
     /// What `X-WX-SERVICE` chooses among; with none, it means nothing.
-    pub services: Vec<Service>,
+    pub services: Vec<SiteService>,
 }
 
 /// A service of a site, as WeChat's cloud hosting has them.
 #[derive(Clone, Debug)]
-pub struct Service {
+pub struct SiteService {
     /// What clients call it.
     pub name: String,
     /// Where it leads: an app or a proxy.
-    pub target: Target,
+    pub target: RouteTarget,
     /// Whether its callers must be logged in, whatever the path.
     pub session: SessionRule,
 }
@@ -68,12 +68,12 @@ pub struct CertFiles {
 
 /// One path of a site and its target.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub struct SiteRoute {
     /// `/api` leads `/api` and everything under `/api/`, but not `/apix`; `/api/` leads
     /// only what is under it; `= /api` leads exactly that path; `/` leads everything.
     pub path: String,
     /// Where it leads.
-    pub target: Target,
+    pub target: RouteTarget,
     /// Whether the caller must be logged in.
     pub session: SessionRule,
 }
@@ -90,7 +90,7 @@ pub enum SessionRule {
 
 /// Where a route leads.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub enum RouteTarget {
     /// An app under the supervisor, by its name in the upstreams table.
     App(String),
     /// Business servers at `address:port` or `host:port`, taken in turn.
@@ -104,17 +104,17 @@ pub enum Target {
         /// 301, 302, 303, 307 or 308.
         code: u16,
     },
-    /// One of weappd's own rooms. It finds the client's address as
+    /// One of weappd's own routers. It finds the client's address as
     /// `axum::extract::ConnectInfo<SocketAddr>` and the scheme as `http::uri::Scheme`
     /// among the request's extensions.
-    Room(Router),
+    Router(Router),
     /// A path of which an app or a proxy answers all but `GET`.
     Shared {
         /// Who else takes the path: an app or a proxy.
-        app: Box<Target>,
-        /// The room that answers `GET`.
-        room: Router,
-        /// Whether the app is asked for `GET` first, and the room answers only what the app
+        app: Box<RouteTarget>,
+        /// The router that answers `GET`.
+        router: Router,
+        /// Whether the app is asked for `GET` first, and the router answers only what the app
         /// does not know (404, 405 or 501).
         app_first: bool,
     },

@@ -13,43 +13,43 @@ use weappd_base::clock::Clock;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks};
 
-use crate::access_log::Ledger;
-use crate::certs::Resolver;
-use crate::challenge::Challenges;
-use crate::client_share::ClientShares;
+use crate::caller::client_share::ClientShares;
+use crate::caller::client_trust::ClientTrust;
+use crate::caller::identity::{CallHeaders, Identify};
+use crate::certs::CertResolver;
 use crate::config::Config;
-use crate::connection;
-use crate::health::Health;
-use crate::house::House;
-use crate::identity::{Herald, Identify};
-use crate::listener::Arrival;
-use crate::notices::Notices;
-use crate::pool::{Pool, Upstream};
-use crate::protected::Protected;
-use crate::proxy;
-use crate::server::Upstreams;
-use crate::traffic::Seats;
-use crate::trust::Trust;
+use crate::conn::connection;
+use crate::conn::listener::AcceptedConn;
+use crate::conn::traffic::ConnCount;
+use crate::files::protected::ProtectedFiles;
+use crate::log::access_log::LogBuffer;
+use crate::log::throttled_log::ThrottledLog;
+use crate::route::challenge::AcmeChallenges;
+use crate::route::site_table::SiteTable;
+use crate::server::AppUpstreams;
+use crate::upstream::health::UpstreamHealth;
+use crate::upstream::pool::{UpstreamAddr, UpstreamPool};
+use crate::upstream::proxy;
 
 /// How often idle upstream connections and access log lines are looked after.
-const TICK: Duration = Duration::from_millis(250);
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What all edge threads share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) house: ArcSwap<House>,
-    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) sites: ArcSwap<SiteTable>,
+    pub(crate) resolver: Arc<CertResolver>,
     pub(crate) tls: Arc<ServerConfig>,
-    pub(crate) upstreams: watch::Receiver<Upstreams>,
+    pub(crate) upstreams: watch::Receiver<AppUpstreams>,
     pub(crate) identify: Arc<dyn Identify>,
     pub(crate) tap: TrafficTap,
     pub(crate) clock: Clock,
     pub(crate) quiet_paths: Vec<String>,
-    pub(crate) challenges: Challenges,
-    pub(crate) protected: Protected,
-    pub(crate) trust: Trust,
-    pub(crate) notices: Arc<Notices>,
-    pub(crate) health: Health,
+    pub(crate) challenges: AcmeChallenges,
+    pub(crate) protected: ProtectedFiles,
+    pub(crate) trust: ClientTrust,
+    pub(crate) notices: Arc<ThrottledLog>,
+    pub(crate) health: UpstreamHealth,
     pub(crate) inside: bool,
     pub(crate) clients: Arc<ClientShares>,
 }
@@ -57,28 +57,28 @@ pub(crate) struct Shared {
 /// One edge thread.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
-    pub(crate) pool: Pool,
+    pub(crate) pool: UpstreamPool,
     pub(crate) tasks: Tasks,
-    /// The edge's own copy of the house's stop: asking it wakes this thread only.
+    /// This thread's own stop: asking it wakes this thread only.
     pub(crate) stop: Stop,
     /// Connections alive on this thread, tunnels too.
-    pub(crate) seats: Arc<Seats>,
-    ledger: Option<Arc<Ledger>>,
-    herald: Herald,
+    pub(crate) conn_count: Arc<ConnCount>,
+    log_buffer: Option<Arc<LogBuffer>>,
+    call_headers: CallHeaders,
     turn: AtomicUsize,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, ledger: Option<Ledger>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, log_buffer: Option<LogBuffer>) -> Self {
         let tasks = Tasks::new();
         Self {
-            pool: Pool::new(&shared.config, tasks.clone()),
-            herald: Herald::new(&shared.config.env_id),
+            pool: UpstreamPool::new(&shared.config, tasks.clone()),
+            call_headers: CallHeaders::new(&shared.config.env_id),
             shared,
             tasks,
             stop: Stop::new(),
-            seats: Arc::default(),
-            ledger: ledger.map(Arc::new),
+            conn_count: Arc::default(),
+            log_buffer: log_buffer.map(Arc::new),
             turn: AtomicUsize::new(0),
         }
     }
@@ -87,8 +87,8 @@ impl Worker {
         &self.shared.config
     }
 
-    pub(crate) fn house(&self) -> Guard<Arc<House>> {
-        self.shared.house.load()
+    pub(crate) fn sites(&self) -> Guard<Arc<SiteTable>> {
+        self.shared.sites.load()
     }
 
     /// The TLS settings, if any site has a certificate.
@@ -101,8 +101,8 @@ impl Worker {
         &*self.shared.identify
     }
 
-    pub(crate) fn herald(&self) -> &Herald {
-        &self.herald
+    pub(crate) fn call_headers(&self) -> &CallHeaders {
+        &self.call_headers
     }
 
     pub(crate) fn tap(&self) -> &TrafficTap {
@@ -123,40 +123,40 @@ impl Worker {
     }
 
     /// Whose word about clients is believed.
-    pub(crate) fn trust(&self) -> &Trust {
+    pub(crate) fn trust(&self) -> &ClientTrust {
         &self.shared.trust
     }
 
     /// What the log is told of what anybody can cause.
-    pub(crate) fn notices(&self) -> &Arc<Notices> {
+    pub(crate) fn notices(&self) -> &Arc<ThrottledLog> {
         &self.shared.notices
     }
 
     /// Which business servers rest, on all threads.
-    pub(crate) fn health(&self) -> &Health {
+    pub(crate) fn health(&self) -> &UpstreamHealth {
         &self.shared.health
     }
 
-    /// Whether only weappd's own rooms reach this door.
+    /// Whether only weappd itself reaches these listeners.
     pub(crate) fn inside(&self) -> bool {
         self.shared.inside
     }
 
-    pub(crate) fn challenges(&self) -> &Challenges {
+    pub(crate) fn challenges(&self) -> &AcmeChallenges {
         &self.shared.challenges
     }
 
-    pub(crate) fn upstreams(&self) -> watch::Receiver<Upstreams> {
+    pub(crate) fn upstreams(&self) -> watch::Receiver<AppUpstreams> {
         self.shared.upstreams.clone()
     }
 
-    /// The ledger, if there is an access log.
-    pub(crate) fn ledger(&self) -> Option<&Arc<Ledger>> {
-        self.ledger.as_ref()
+    /// The log buffer, if there is an access log.
+    pub(crate) fn log_buffer(&self) -> Option<&Arc<LogBuffer>> {
+        self.log_buffer.as_ref()
     }
 
     /// The next ready instance of an app.
-    pub(crate) fn pick(&self, app: &str) -> Option<Upstream> {
+    pub(crate) fn pick(&self, app: &str) -> Option<UpstreamAddr> {
         let upstreams = self.shared.upstreams.borrow();
         let ready = upstreams.get(app)?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -167,7 +167,7 @@ impl Worker {
 /// Runs an edge thread until it is stopped and its connections are gone.
 pub(crate) fn run(
     worker: Worker,
-    arrivals: UnboundedReceiver<Arrival>,
+    arrivals: UnboundedReceiver<AcceptedConn>,
     stop: Stop,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -180,8 +180,8 @@ pub(crate) fn run(
     Ok(())
 }
 
-async fn work(worker: Arc<Worker>, mut arrivals: UnboundedReceiver<Arrival>, stop: Stop) {
-    let mut tick = tokio::time::interval(TICK);
+async fn work(worker: Arc<Worker>, mut arrivals: UnboundedReceiver<AcceptedConn>, stop: Stop) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut active = false;
     loop {
@@ -194,25 +194,28 @@ async fn work(worker: Arc<Worker>, mut arrivals: UnboundedReceiver<Arrival>, sto
                 None => break,
             },
             // Nothing ticks while nobody is here.
-            _ = tick.tick(), if active => active = look_after(&worker),
+            _ = tick.tick(), if active => active = do_housekeeping(&worker),
             () = stop.asked() => break,
         }
     }
     drain(&worker, arrivals, stop).await;
-    look_after(&worker);
+    do_housekeeping(&worker);
 }
 
-/// Says whether there will be something to look after again.
-fn look_after(worker: &Worker) -> bool {
-    let noted = worker.ledger.as_ref().is_some_and(|ledger| ledger.flush());
+/// Says whether there will be something to do again.
+fn do_housekeeping(worker: &Worker) -> bool {
+    let noted = worker
+        .log_buffer
+        .as_ref()
+        .is_some_and(|log_buffer| log_buffer.flush());
     let pooled = worker.pool.sweep();
-    // A connection that was just dealt has no seat yet, and its stream may end after it.
-    noted || pooled || worker.seats.taken() > 0 || !worker.tasks.is_empty()
+    // A connection that was just dealt is not counted yet, and its stream may end after it.
+    noted || pooled || worker.conn_count.count() > 0 || !worker.tasks.is_empty()
 }
 
 /// Finishes what was begun: connections that were dealt but not begun, requests under
 /// way, tunnels; until the grace period is over.
-async fn drain(worker: &Arc<Worker>, mut arrivals: UnboundedReceiver<Arrival>, stop: Stop) {
+async fn drain(worker: &Arc<Worker>, mut arrivals: UnboundedReceiver<AcceptedConn>, stop: Stop) {
     // Ends when the acceptors, who are stopping too, have let go.
     while let Some(arrival) = arrivals.recv().await {
         worker
@@ -221,7 +224,7 @@ async fn drain(worker: &Arc<Worker>, mut arrivals: UnboundedReceiver<Arrival>, s
     }
     worker.stop.ask();
     tokio::select! {
-        () = worker.seats.below(1) => {}
+        () = worker.conn_count.below(1) => {}
         () = stop.forced() => worker.stop.force(),
     }
     // Answers are out; the last writes of tasks that just ended their connection.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use weappd_base::tasks::{Stop, Tasks};
-use weappd_edge::{Bound, Edge};
+use weappd_edge::{BoundListener, Edge};
 
 use crate::exit::Failure;
 
@@ -32,12 +32,12 @@ impl Doors {
     }
 
     /// Opens a public one.
-    pub(crate) fn open(&self, name: &'static str, edge: Edge, listeners: Vec<Bound>) {
+    pub(crate) fn open(&self, name: &'static str, edge: Edge, listeners: Vec<BoundListener>) {
         self.open_in(&self.public, name, edge, listeners);
     }
 
     /// Opens one on loopback.
-    pub(crate) fn open_inner(&self, name: &'static str, edge: Edge, listeners: Vec<Bound>) {
+    pub(crate) fn open_inner(&self, name: &'static str, edge: Edge, listeners: Vec<BoundListener>) {
         self.open_in(&self.inner, name, edge, listeners);
     }
 
@@ -46,7 +46,7 @@ impl Doors {
         (tasks, stop): &(Tasks, Stop),
         name: &'static str,
         edge: Edge,
-        listeners: Vec<Bound>,
+        listeners: Vec<BoundListener>,
     ) {
         let (stop, failed) = (stop.clone(), self.failed.clone());
         tasks.spawn(async move {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::watch;
 use weappd_base::tap::TrafficTap;
-use weappd_edge::{CertFiles, Edge, EdgeParts, Route, SessionRule, Site, Target};
+use weappd_edge::{CertFiles, Edge, EdgeParts, RouteTarget, SessionRule, Site, SiteRoute};
 
 use crate::builtin::NobodyKnown;
 use crate::exit::Failure;
@@ -50,9 +50,9 @@ fn edge_of(
         ),
         None => String::new(),
     };
-    let everything = Route {
+    let everything = SiteRoute {
         path: "/".to_owned(),
-        target: Target::Room(router),
+        target: RouteTarget::Router(router),
         session: SessionRule::Pass,
     };
     Edge::build(EdgeParts {
@@ -67,7 +67,7 @@ fn edge_of(
             routes: vec![everything],
             services: Vec::new(),
         }],
-        protected: weappd_edge::Protected::default(),
+        protected: weappd_edge::ProtectedFiles::default(),
         upstreams: watch::channel(Arc::default()).1,
         identify: Arc::new(NobodyKnown),
         clock: ground.clock.clone(),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use weappd_apps::AppConfig;
 use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
-use weappd_edge::{Bound, CertFiles, Protected, Route, Service};
+use weappd_edge::{BoundListener, CertFiles, ProtectedFiles, SiteRoute, SiteService};
 use weappd_session::MiniApp;
 
 use crate::stand_in::StandIn;
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     /// Every site, the first one answers unknown TLS names.
     pub(crate) sites: Vec<SitePlan>,
     /// What no site serves.
-    pub(crate) protected: Protected,
+    pub(crate) protected: ProtectedFiles,
     /// Every mini program.
     pub(crate) mini_apps: Vec<MiniApp>,
     /// How their messages come and where they go, by AppID.
@@ -87,9 +87,9 @@ pub(crate) struct SitePlan {
     /// The paths at which its apps take pushed messages, of whatever site these came to.
     pub(crate) message_targets: Vec<String>,
     /// Its own routes; they win over built-in endpoints.
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<SiteRoute>,
     /// What `X-WX-SERVICE` chooses among.
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Vec<SiteService>,
     /// The business server whose tunnels the built-in tunnel endpoint opens.
     pub(crate) tunnel_business: Option<String>,
     /// Who opens them.
@@ -164,7 +164,7 @@ pub(crate) struct DevPlan {
 #[derive(Debug)]
 pub(crate) struct Sockets {
     /// The front door's.
-    pub(crate) public: Vec<Bound>,
+    pub(crate) public: Vec<BoundListener>,
     /// The internal API's.
     pub(crate) internal: TcpListener,
     /// The internal API's address, as apps are told.

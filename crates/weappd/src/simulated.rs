@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use weappd_base::tasks::Tasks;
-use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
+use weappd_edge::{BoundListener, ListenerKind, RouteTarget, SessionRule, SiteRoute};
 use weappd_simulator::{PushSettings, SimulatedApp, Simulator, SimulatorParts};
 use weappd_wechat::AppCredential;
 
@@ -49,14 +49,14 @@ pub(crate) async fn alone(
 }
 
 /// The phone page, before every other route of the site.
-pub(crate) fn pages(ground: &Ground, dev: &DevPlan) -> Vec<Route> {
+pub(crate) fn pages(ground: &Ground, dev: &DevPlan) -> Vec<SiteRoute> {
     let config =
         weappd_simulator::page::PageConfig::new(dev.wechat_url.as_str(), ground.front.clone());
     let router = weappd_simulator::page::router(ground.tap.clone(), config);
     ["= /", "/_dev/"]
-        .map(|path| Route {
+        .map(|path| SiteRoute {
             path: path.to_owned(),
-            target: Target::Room(router.clone()),
+            target: RouteTarget::Router(router.clone()),
             session: SessionRule::Pass,
         })
         .to_vec()
@@ -106,7 +106,11 @@ fn open(
     simulator: Simulator,
 ) -> Result<(), Failure> {
     let edge = small_edge(ground, weappd_simulator::http::router(simulator))?;
-    let kind = Kind::Http;
-    doors.open_inner("the simulated WeChat", edge, vec![Bound { socket, kind }]);
+    let kind = ListenerKind::Http;
+    doors.open_inner(
+        "the simulated WeChat",
+        edge,
+        vec![BoundListener { socket, kind }],
+    );
     Ok(())
 }

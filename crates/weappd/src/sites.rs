@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::Router;
-use weappd_edge::{Route, SessionRule, Site, Target};
+use weappd_edge::{RouteTarget, SessionRule, Site, SiteRoute};
 
 use crate::plan::{SitePlan, TunnelIssuer};
 
@@ -107,10 +107,12 @@ pub(crate) fn who_takes(site: &SitePlan, path: &str) -> Answers {
         return Answers::Weappd;
     }
     match route_of(&site.routes, path).map(|route| &route.target) {
-        Some(Target::App(_) | Target::Proxy(_) | Target::Shared { .. }) => Answers::App,
-        Some(Target::Static(_)) => Answers::Files,
-        Some(Target::Redirect { .. }) => Answers::Redirect,
-        Some(Target::Room(_)) => Answers::Weappd,
+        Some(RouteTarget::App(_) | RouteTarget::Proxy(_) | RouteTarget::Shared { .. }) => {
+            Answers::App
+        }
+        Some(RouteTarget::Static(_)) => Answers::Files,
+        Some(RouteTarget::Redirect { .. }) => Answers::Redirect,
+        Some(RouteTarget::Router(_)) => Answers::Weappd,
         None => Answers::Nobody,
     }
 }
@@ -118,7 +120,7 @@ pub(crate) fn who_takes(site: &SitePlan, path: &str) -> Answers {
 /// Whether `path` of a site leads to an app that weappd keeps alive.
 pub(crate) fn is_apps(site: &SitePlan, path: &str) -> bool {
     let route = route_of(&site.routes, path);
-    route.is_some_and(|route| matches!(route.target, Target::App(_)))
+    route.is_some_and(|route| matches!(route.target, RouteTarget::App(_)))
 }
 
 /// The site of a host name, as the front door finds it.
@@ -138,8 +140,8 @@ pub(crate) fn of_host<'a>(sites: &'a [SitePlan], host: &str) -> Option<&'a SiteP
 }
 
 /// The most specific of a site's routes that `path` takes.
-fn route_of<'a>(routes: &'a [Route], path: &str) -> Option<&'a Route> {
-    let specific = |route: &&Route| (route.path.starts_with('='), route.path.len());
+fn route_of<'a>(routes: &'a [SiteRoute], path: &str) -> Option<&'a SiteRoute> {
+    let specific = |route: &&SiteRoute| (route.path.starts_with('='), route.path.len());
     let taken = routes.iter().filter(|route| covers(&route.path, path));
     taken.max_by_key(specific)
 }
@@ -170,7 +172,7 @@ pub(crate) fn takes_over(route: &str, builtin: &str) -> bool {
 }
 
 /// The edge's site: the plan's routes, and the built-in endpoints they leave.
-pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) -> Site {
+pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<SiteRoute>) -> Site {
     let mut routes = pages;
     let inbox = inbox_paths(&plan);
     let mut no_redirect = Vec::new();
@@ -184,9 +186,9 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
                 // In WeChat's console people write it with a slash at the end, or http://,
                 // and WeChat follows no redirect.
                 for path in [path.to_string(), format!("{path}/")] {
-                    routes.push(Route {
+                    routes.push(SiteRoute {
                         path: format!("= {path}"),
-                        target: Target::Room(rooms.clone()),
+                        target: RouteTarget::Router(rooms.clone()),
                         session: SessionRule::Pass,
                     });
                     no_redirect.push(path);
@@ -198,9 +200,9 @@ pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<Route>) ->
             } else {
                 format!("= {path}")
             };
-            routes.push(Route {
+            routes.push(SiteRoute {
                 path,
-                target: Target::Room(rooms.clone()),
+                target: RouteTarget::Router(rooms.clone()),
                 session: SessionRule::Pass,
             });
         }
@@ -258,26 +260,27 @@ fn apps_of(site: &SitePlan) -> Vec<String> {
     let routes = site.routes.iter().map(|route| &route.target);
     let services = site.services.iter().map(|service| &service.target);
     let names = routes.chain(services).map(|target| match target {
-        Target::App(name) => vec![name.clone()],
-        Target::Proxy(list) => list.clone(),
+        RouteTarget::App(name) => vec![name.clone()],
+        RouteTarget::Proxy(list) => list.clone(),
         _ => Vec::new(),
     });
     names.flatten().collect()
 }
 
 /// Where `path` leads, at which phones ask for tunnels and business servers take callbacks.
-fn tunnel_route(plan: &SitePlan, path: &str, rooms: &Router) -> Route {
+fn tunnel_route(plan: &SitePlan, path: &str, rooms: &Router) -> SiteRoute {
     let others = route_of(&plan.routes, path);
-    let app = others.filter(|route| matches!(route.target, Target::App(_) | Target::Proxy(_)));
-    Route {
+    let app =
+        others.filter(|route| matches!(route.target, RouteTarget::App(_) | RouteTarget::Proxy(_)));
+    SiteRoute {
         path: format!("= {path}"),
         target: match app {
-            Some(route) => Target::Shared {
+            Some(route) => RouteTarget::Shared {
                 app: Box::new(route.target.clone()),
-                room: rooms.clone(),
+                router: rooms.clone(),
                 app_first: plan.tunnel_issuer == TunnelIssuer::Auto,
             },
-            None => Target::Room(rooms.clone()),
+            None => RouteTarget::Router(rooms.clone()),
         },
         session: app.map_or(SessionRule::Pass, |route| route.session),
     }
@@ -293,7 +296,7 @@ pub(crate) fn inside(site: &Site, callbacks: &[String]) -> Site {
     let inbox = site.no_redirect.clone();
     site.routes.retain(|route| {
         let path = exact_path(&route.path).unwrap_or(&route.path);
-        !inbox.iter().any(|own| own == path) || !matches!(route.target, Target::Room(_))
+        !inbox.iter().any(|own| own == path) || !matches!(route.target, RouteTarget::Router(_))
     });
     for path in callbacks {
         let exact = format!("= {path}");
@@ -301,13 +304,13 @@ pub(crate) fn inside(site: &Site, callbacks: &[String]) -> Site {
             continue;
         };
         let target = match &route.target {
-            Target::Shared { app, .. } => (**app).clone(),
-            app @ (Target::App(_) | Target::Proxy(_)) => app.clone(),
+            RouteTarget::Shared { app, .. } => (**app).clone(),
+            app @ (RouteTarget::App(_) | RouteTarget::Proxy(_)) => app.clone(),
             _ => continue,
         };
         site.routes
             .retain(|route| exact_path(&route.path) != Some(path));
-        site.routes.push(Route {
+        site.routes.push(SiteRoute {
             path: exact,
             target,
             session: SessionRule::Pass,
@@ -416,10 +419,10 @@ mod tests {
         }
     }
 
-    fn to_app(path: &str) -> Route {
-        Route {
+    fn to_app(path: &str) -> SiteRoute {
+        SiteRoute {
             path: path.to_owned(),
-            target: Target::App("app".to_owned()),
+            target: RouteTarget::App("app".to_owned()),
             session: SessionRule::Pass,
         }
     }
@@ -457,8 +460,8 @@ mod tests {
         }
         let site = SitePlan {
             routes: vec![
-                Route {
-                    target: Target::Static("html".into()),
+                SiteRoute {
+                    target: RouteTarget::Static("html".into()),
                     ..to_app("/")
                 },
                 to_app("/api"),
@@ -482,10 +485,10 @@ mod tests {
 
     #[test]
     fn callbacks_need_no_session_and_the_room_takes_none() {
-        let room = Target::Room(Router::new());
-        let shared = Target::Shared {
-            app: Box::new(Target::App("app".to_owned())),
-            room: Router::new(),
+        let room = RouteTarget::Router(Router::new());
+        let shared = RouteTarget::Shared {
+            app: Box::new(RouteTarget::App("app".to_owned())),
+            router: Router::new(),
             app_first: true,
         };
         let outside = Site {
@@ -496,16 +499,16 @@ mod tests {
             reserved: Vec::new(),
             appids: Vec::new(),
             routes: vec![
-                Route {
+                SiteRoute {
                     session: SessionRule::Require,
                     ..to_app("/")
                 },
-                Route {
+                SiteRoute {
                     target: shared,
                     session: SessionRule::Require,
                     ..to_app("= /weapp/tunnel")
                 },
-                Route {
+                SiteRoute {
                     target: room,
                     ..to_app("= /weapp/message")
                 },
@@ -526,7 +529,7 @@ mod tests {
             ("= /weapp/tunnel", pass),
         ];
         assert_eq!(rules, all);
-        let is_app = |route: &Route| matches!(route.target, Target::App(_));
+        let is_app = |route: &SiteRoute| matches!(route.target, RouteTarget::App(_));
         assert!(site.routes.iter().all(is_app));
     }
 }

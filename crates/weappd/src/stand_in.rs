@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use weappd_apps::EnvVariables;
-use weappd_edge::{Bound, CertFiles, Kind};
+use weappd_edge::{BoundListener, CertFiles, ListenerKind};
 use weappd_gateway::GatewayService;
 
 use crate::doors::Doors;
@@ -82,9 +82,10 @@ impl StandIn {
             let what = "the inner half of the stand-in";
             let socket = listen::bind(loopback, what, "free a port")?;
             let at = socket.local_addr().map_err(failed)?;
-            Ok((Bound { socket, kind }, at))
+            Ok((BoundListener { socket, kind }, at))
         };
-        let ((secure, tls), (open, plain)) = (half(Kind::Https)?, half(Kind::Http)?);
+        let ((secure, tls), (open, plain)) =
+            (half(ListenerKind::Https)?, half(ListenerKind::Http)?);
         let router = weappd_gateway::http::api_router(gateway);
         let hosts = weappd_wechat::API_HOSTS.map(str::to_owned).to_vec();
         let edge = secure_edge(ground, hosts, self.cert, router)?;

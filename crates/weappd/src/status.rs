@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use weappd_base::clock::Clock;
 use weappd_base::tasks::Stop;
-use weappd_edge::{Bound, Kind};
+use weappd_edge::{BoundListener, ListenerKind};
 
 use crate::plan::{Plan, Sockets};
 use crate::stand_in::StandIn;
@@ -39,13 +39,16 @@ struct Listener {
 impl Facts {
     /// The facts of what is about to run.
     pub(crate) fn of(plan: &Plan, sockets: &Sockets, clock: &Clock) -> Self {
-        let public = sockets.public.iter().filter_map(|Bound { socket, kind }| {
-            let name = match kind {
-                Kind::Http => "HTTP",
-                Kind::Https => "HTTPS",
-            };
-            Some((name, socket.local_addr().ok()?))
-        });
+        let public = sockets
+            .public
+            .iter()
+            .filter_map(|BoundListener { socket, kind }| {
+                let name = match kind {
+                    ListenerKind::Http => "HTTP",
+                    ListenerKind::Https => "HTTPS",
+                };
+                Some((name, socket.local_addr().ok()?))
+            });
         let stand_in = sockets.stand_in.as_ref().and_then(StandIn::address);
         let simulated = sockets.wechat.as_ref();
         let simulated = simulated.and_then(|socket| socket.local_addr().ok());

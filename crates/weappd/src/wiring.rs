@@ -22,7 +22,7 @@ use weappd_apps::{AppSupervisor, EnvVariables, SupervisorParts};
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Stop;
-use weappd_edge::{Bound, Edge, EdgeParts, Kind, Protected, Site};
+use weappd_edge::{BoundListener, Edge, EdgeParts, ListenerKind, ProtectedFiles, Site};
 use weappd_files::http::PublicBase;
 use weappd_files::{Files, FilesParts};
 use weappd_gateway::GatewayService;
@@ -147,9 +147,9 @@ async fn build(
     doors.open_inner(
         "the internal API",
         small_edge(ground, inner)?,
-        vec![Bound {
+        vec![BoundListener {
             socket: sockets.internal,
-            kind: Kind::Http,
+            kind: ListenerKind::Http,
         }],
     );
     if let Some(stand_in) = sockets.stand_in {
@@ -159,12 +159,12 @@ async fn build(
         .map(|site| house.site(ground, site, plan.dev.as_ref()))
         .collect();
     if let Some(socket) = side {
-        let kind = Kind::Http;
+        let kind = ListenerKind::Http;
         let callbacks = sites::callback_paths(&plan.sections.tunnel);
         let inside = |site: &Site| sites::inside(site, &callbacks);
         let inner = sites.iter().map(inside).collect();
         let edge = house.side_edge(inner, plan.protected.clone())?;
-        doors.open_inner("the side door", edge, vec![Bound { socket, kind }]);
+        doors.open_inner("the side door", edge, vec![BoundListener { socket, kind }]);
     }
     let edge = Edge::build(EdgeParts {
         config: plan.sections.edge,
@@ -361,7 +361,7 @@ impl House {
 
     /// The same sites for weappd's own callbacks: plain HTTP on loopback, sent nowhere else,
     /// drawn and logged by the rooms that make them.
-    fn side_edge(&self, sites: Vec<Site>, protected: Protected) -> Result<Edge, Failure> {
+    fn side_edge(&self, sites: Vec<Site>, protected: ProtectedFiles) -> Result<Edge, Failure> {
         Edge::build(EdgeParts {
             config: small_config(),
             sites,

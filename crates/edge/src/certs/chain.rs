@@ -13,11 +13,11 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
 
 use crate::certs::content::quoted;
-use crate::certs::pem::Block;
+use crate::certs::pem::PemBlock;
 use crate::certs::{CertSeverity, CertWarning};
 
 /// Roots that phones know and Mozilla has dropped.
-const OLD_ROOTS: [&str; 10] = [
+const DROPPED_ROOTS: [&str; 10] = [
     "AAA Certificate Services",
     "Baltimore CyberTrust Root",
     "Certum CA",
@@ -31,7 +31,7 @@ const OLD_ROOTS: [&str; 10] = [
 ];
 
 /// A certificate of a file, read.
-struct Link<'a> {
+struct ChainLink<'a> {
     cert: X509Certificate<'a>,
     der: &'a [u8],
     /// The line it begins in.
@@ -39,7 +39,7 @@ struct Link<'a> {
 }
 
 /// What to send, and what phones will stumble over.
-pub(crate) struct Chain {
+pub(crate) struct CertChain {
     pub(crate) certs: Vec<CertificateDer<'static>>,
     pub(crate) warnings: Vec<CertWarning>,
 }
@@ -48,10 +48,10 @@ pub(crate) struct Chain {
 /// there is none; on error, what cannot be read.
 pub(crate) fn sort(
     path: &Path,
-    blocks: &[Block],
+    blocks: &[PemBlock],
     is_leaf: impl Fn(&[u8]) -> bool,
     unix_secs: i64,
-) -> Result<Option<Chain>, String> {
+) -> Result<Option<CertChain>, String> {
     let mut notes = Vec::new();
     let links = read(blocks, &mut notes)?;
     let own: Vec<usize> = (0..links.len())
@@ -65,7 +65,7 @@ pub(crate) fn sort(
     let Some(leaf) = own.iter().find(is_valid).or(own.first()) else {
         return Ok(None);
     };
-    let mut sorter = Sorter {
+    let mut sorter = ChainSorter {
         path,
         used: vec![false; links.len()],
         links,
@@ -77,7 +77,7 @@ pub(crate) fn sort(
     sorter.look_at_rest();
     sorter.look_at_dates(unix_secs);
     let certs = sorter.sorted.iter().filter_map(|at| sorter.links.get(*at));
-    Ok(Some(Chain {
+    Ok(Some(CertChain {
         certs: certs
             .map(|link| CertificateDer::from(link.der.to_vec()))
             .collect(),
@@ -86,8 +86,8 @@ pub(crate) fn sort(
 }
 
 /// Reads every certificate; one that stands there again is noted and left out.
-fn read<'a>(blocks: &'a [Block], notes: &mut Vec<String>) -> Result<Vec<Link<'a>>, String> {
-    let mut links: Vec<Link<'a>> = Vec::new();
+fn read<'a>(blocks: &'a [PemBlock], notes: &mut Vec<String>) -> Result<Vec<ChainLink<'a>>, String> {
+    let mut links: Vec<ChainLink<'a>> = Vec::new();
     for block in blocks {
         let der = block.der.as_slice();
         let Ok((_, cert)) = X509Certificate::from_der(der) else {
@@ -110,7 +110,7 @@ fn read<'a>(blocks: &'a [Block], notes: &mut Vec<String>) -> Result<Vec<Link<'a>
             continue;
         }
         let line = block.line;
-        links.push(Link { cert, der, line });
+        links.push(ChainLink { cert, der, line });
     }
     Ok(links)
 }
@@ -130,16 +130,16 @@ fn length(der: &[u8]) -> Option<usize> {
     Some(length + 2 + count)
 }
 
-struct Sorter<'a> {
+struct ChainSorter<'a> {
     path: &'a Path,
-    links: Vec<Link<'a>>,
+    links: Vec<ChainLink<'a>>,
     used: Vec<bool>,
     /// From the site's own certificate on.
     sorted: Vec<usize>,
     warnings: Vec<CertWarning>,
 }
 
-impl Sorter<'_> {
+impl ChainSorter<'_> {
     fn take(&mut self, at: usize) {
         self.sorted.push(at);
         if let Some(used) = self.used.get_mut(at) {
@@ -331,7 +331,7 @@ fn note(path: &Path, what: String) -> CertWarning {
     }
 }
 
-fn is_valid(link: &Link<'_>, unix_secs: i64) -> bool {
+fn is_valid(link: &ChainLink<'_>, unix_secs: i64) -> bool {
     let validity = link.cert.validity();
     (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&unix_secs)
 }
@@ -362,7 +362,7 @@ fn is_known(name: &X509Name<'_>, key: Option<&[u8]>) -> bool {
                 .as_ref()
                 .is_none_or(|key| key.as_deref() == Some(root.subject_public_key_info.as_ref()))
     });
-    known || common_name(name).is_some_and(|name| OLD_ROOTS.contains(&name))
+    known || common_name(name).is_some_and(|name| DROPPED_ROOTS.contains(&name))
 }
 
 /// What is inside of a DER element.

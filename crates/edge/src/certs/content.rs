@@ -8,18 +8,18 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::certs::pem::Block;
+use crate::certs::pem::PemBlock;
 
 /// What a file should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum WantedFile {
     Certificate,
     Key,
 }
 
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(crate) enum FileContent {
     Certificate,
     Key,
     EncryptedKey,
@@ -43,32 +43,32 @@ pub(crate) enum Content {
 }
 
 /// What binary data is.
-pub(crate) fn of_der(bytes: &[u8]) -> Content {
+pub(crate) fn of_der(bytes: &[u8]) -> FileContent {
     const PKCS7: &[u8] = b"\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x07\x02";
     let head = bytes.get(..32.min(bytes.len())).unwrap_or_default();
     if bytes.first() != Some(&0x30) {
-        return Content::Unknown;
+        return FileContent::Unknown;
     }
     if X509Certificate::from_der(bytes).is_ok() {
-        return Content::Certificate;
+        return FileContent::Certificate;
     }
     if memchr::memmem::find(head, PKCS7).is_some() {
-        return Content::P7b;
+        return FileContent::P7b;
     }
     // PFX ::= SEQUENCE { version INTEGER 3, authSafe SEQUENCE ... }
     if memchr::memmem::find(head, b"\x02\x01\x03\x30").is_some() {
-        return Content::Pfx {
+        return FileContent::Pfx {
             is_legacy: has_legacy_cipher(bytes),
         };
     }
     if X509CertificationRequest::from_der(bytes).is_ok() {
-        return Content::Request;
+        return FileContent::Request;
     }
     if SubjectPublicKeyInfo::from_der(bytes).is_ok_and(|(rest, _)| rest.is_empty()) {
-        return Content::PublicKey;
+        return FileContent::PublicKey;
     }
     if PrivateKeyDer::try_from(bytes).is_ok() {
-        return Content::Key;
+        return FileContent::Key;
     }
     // EncryptedPrivateKeyInfo: its algorithm is one of PKCS#5 or PKCS#12.
     let encrypted = [
@@ -79,9 +79,9 @@ pub(crate) fn of_der(bytes: &[u8]) -> Content {
         .iter()
         .any(|oid| memchr::memmem::find(head, oid).is_some())
     {
-        return Content::EncryptedKey;
+        return FileContent::EncryptedKey;
     }
-    Content::Unknown
+    FileContent::Unknown
 }
 
 /// RC2 and RC4, with which Windows and old Javas seal certificates in a PFX.
@@ -93,55 +93,57 @@ fn has_legacy_cipher(bytes: &[u8]) -> bool {
 }
 
 /// What a PEM block is.
-pub(crate) fn of_block(block: &Block) -> Content {
+pub(crate) fn of_block(block: &PemBlock) -> FileContent {
     match block.label.as_str() {
         "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => match of_der(&block.der) {
-            Content::Unknown => Content::Certificate,
+            FileContent::Unknown => FileContent::Certificate,
             // Windows wraps anything in this label.
             other => other,
         },
-        "PKCS7" | "CMS" => Content::P7b,
-        label if label.starts_with("PKCS #7") => Content::P7b,
-        label if label.ends_with("CERTIFICATE REQUEST") => Content::Request,
-        label if label.ends_with("PUBLIC KEY") => Content::PublicKey,
-        "ENCRYPTED PRIVATE KEY" => Content::EncryptedKey,
-        "OPENSSH PRIVATE KEY" => Content::Ssh,
-        label if label.ends_with("PRIVATE KEY") && block.is_encrypted => Content::EncryptedKey,
-        label if label.ends_with("PRIVATE KEY") => Content::Key,
-        _ => Content::Unknown,
+        "PKCS7" | "CMS" => FileContent::P7b,
+        label if label.starts_with("PKCS #7") => FileContent::P7b,
+        label if label.ends_with("CERTIFICATE REQUEST") => FileContent::Request,
+        label if label.ends_with("PUBLIC KEY") => FileContent::PublicKey,
+        "ENCRYPTED PRIVATE KEY" => FileContent::EncryptedKey,
+        "OPENSSH PRIVATE KEY" => FileContent::Ssh,
+        label if label.ends_with("PRIVATE KEY") && block.is_encrypted => FileContent::EncryptedKey,
+        label if label.ends_with("PRIVATE KEY") => FileContent::Key,
+        _ => FileContent::Unknown,
     }
 }
 
 /// What a file without any PEM block is.
-pub(crate) fn of_file(bytes: &[u8]) -> Content {
+pub(crate) fn of_file(bytes: &[u8]) -> FileContent {
     let trimmed = bytes.trim_ascii();
     let starts = |words: &[&[u8]]| words.iter().any(|word| bytes.starts_with(word));
     let nulls = bytes.iter().take(64).filter(|b| **b == 0).count();
     if trimmed.is_empty() {
-        Content::Empty
+        FileContent::Empty
     } else if starts(&[b"\xFE\xED\xFE\xED", b"\xCE\xCE\xCE\xCE"]) {
-        Content::JavaStore
+        FileContent::JavaStore
     } else if starts(&[b"\xFF\xFE", b"\xFE\xFF"])
         || (nulls > 16 && memchr::memmem::find(bytes, b"-\0-\0-").is_some())
     {
-        Content::Utf16
+        FileContent::Utf16
     } else if starts(&[b"PK\x03\x04", b"\x1F\x8B", b"Rar!", b"7z\xBC\xAF"]) {
-        Content::Archive
+        FileContent::Archive
     } else if bytes.first() == Some(&0x30) && std::str::from_utf8(bytes).is_err() {
         of_der(bytes)
     } else if trimmed.starts_with(b"<") {
-        Content::Page
+        FileContent::Page
     } else if trimmed.starts_with(b"ssh-") || trimmed.starts_with(b"ecdsa-sha2-") {
-        Content::PublicKey
+        FileContent::PublicKey
     } else if trimmed.len() > 64
         && trimmed
             .iter()
             .all(|b| b.is_ascii_alphanumeric() || b"+/=\r\n".contains(b))
     {
-        Content::Bare
+        FileContent::Bare
     } else {
         match of_der(bytes) {
-            Content::Unknown if memchr::memmem::find(bytes, b"\0").is_some() => Content::Unknown,
+            FileContent::Unknown if memchr::memmem::find(bytes, b"\0").is_some() => {
+                FileContent::Unknown
+            }
             other => other,
         }
     }
@@ -150,31 +152,31 @@ pub(crate) fn of_file(bytes: &[u8]) -> Content {
 /// What is wrong with `path`, which holds this and should hold something else, and what to
 /// do; `is_pem` says whether it is text.
 pub(crate) fn complaint(
-    content: &Content,
-    wanted: Wanted,
+    content: &FileContent,
+    wanted: WantedFile,
     path: &Path,
     is_pem: bool,
 ) -> (String, String) {
     let is = name(content, wanted, is_pem);
     let says_what_lacks = matches!(
         content,
-        Content::Certificate
-            | Content::Key
-            | Content::EncryptedKey
-            | Content::PublicKey
-            | Content::Pfx { .. }
-            | Content::JavaStore
-            | Content::P7b
+        FileContent::Certificate
+            | FileContent::Key
+            | FileContent::EncryptedKey
+            | FileContent::PublicKey
+            | FileContent::Pfx { .. }
+            | FileContent::JavaStore
+            | FileContent::P7b
     );
     let what = if says_what_lacks {
         is.to_owned()
     } else {
         format!("holds no {}: it {is}", wanted.thing())
     };
-    (what, way_out(content, wanted, path, is_pem))
+    (what, remedy(content, wanted, path, is_pem))
 }
 
-impl Wanted {
+impl WantedFile {
     fn thing(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",
@@ -191,78 +193,84 @@ impl Wanted {
 }
 
 /// What people call it.
-fn name(content: &Content, wanted: Wanted, is_pem: bool) -> &'static str {
-    let key = wanted == Wanted::Key;
+fn name(content: &FileContent, wanted: WantedFile, is_pem: bool) -> &'static str {
+    let key = wanted == WantedFile::Key;
     match content {
-        Content::Pfx { .. } => {
+        FileContent::Pfx { .. } => {
             "is a PFX (PKCS#12): certificate and key in one file under a pass phrase"
         }
-        Content::JavaStore => "is a Java key store (JKS)",
-        Content::P7b if key => {
+        FileContent::JavaStore => "is a Java key store (JKS)",
+        FileContent::P7b if key => {
             "is a PKCS#7 bundle (.p7b), which holds certificates and no private key"
         }
-        Content::P7b => "is a PKCS#7 bundle (.p7b), not PEM",
-        Content::Request => "is a certificate signing request (CSR)",
-        Content::PublicKey if key => "is a public key, not the private one",
-        Content::PublicKey => "holds a public key and no certificate",
-        Content::Certificate if key && is_pem => "holds a certificate and no private key",
-        Content::Certificate if key => {
+        FileContent::P7b => "is a PKCS#7 bundle (.p7b), not PEM",
+        FileContent::Request => "is a certificate signing request (CSR)",
+        FileContent::PublicKey if key => "is a public key, not the private one",
+        FileContent::PublicKey => "holds a public key and no certificate",
+        FileContent::Certificate if key && is_pem => "holds a certificate and no private key",
+        FileContent::Certificate if key => {
             "holds a certificate in binary form (DER) and no private key"
         }
-        Content::Certificate => "is a certificate in binary form (DER), not text (PEM)",
-        Content::Key | Content::EncryptedKey if !key => "holds a private key and no certificate",
-        Content::Key => "is a key in binary form (DER), not text (PEM)",
-        Content::EncryptedKey => "is encrypted with a pass phrase",
-        Content::Ssh => "is a key of SSH, which belongs to no certificate",
-        Content::Utf16 => "is text in UTF-16, as Windows programs save it",
-        Content::Archive => "is an archive",
-        Content::Page => "is a web page or XML",
-        Content::Bare => "is base64 without its first and last line",
-        Content::Empty => "is empty",
-        Content::Unknown => "is of no kind that weappd knows",
+        FileContent::Certificate => "is a certificate in binary form (DER), not text (PEM)",
+        FileContent::Key | FileContent::EncryptedKey if !key => {
+            "holds a private key and no certificate"
+        }
+        FileContent::Key => "is a key in binary form (DER), not text (PEM)",
+        FileContent::EncryptedKey => "is encrypted with a pass phrase",
+        FileContent::Ssh => "is a key of SSH, which belongs to no certificate",
+        FileContent::Utf16 => "is text in UTF-16, as Windows programs save it",
+        FileContent::Archive => "is an archive",
+        FileContent::Page => "is a web page or XML",
+        FileContent::Bare => "is base64 without its first and last line",
+        FileContent::Empty => "is empty",
+        FileContent::Unknown => "is of no kind that weappd knows",
     }
 }
 
 /// What to do.
-fn way_out(content: &Content, wanted: Wanted, path: &Path, is_pem: bool) -> String {
-    let key = wanted == Wanted::Key;
+fn remedy(content: &FileContent, wanted: WantedFile, path: &Path, is_pem: bool) -> String {
+    let key = wanted == WantedFile::Key;
     let inform = if is_pem { "" } else { " -inform der" };
     let file = quoted(path);
     let new = quoted(&beside(path, if key { "key" } else { "crt" }));
     let (begin, end) = wanted.lines();
     let words = match content {
-        Content::Pfx { is_legacy } => return take_apart(path, *is_legacy),
-        Content::JavaStore => return java_store(path),
-        Content::P7b if !key => {
+        FileContent::Pfx { is_legacy } => return take_apart(path, *is_legacy),
+        FileContent::JavaStore => return java_store(path),
+        FileContent::P7b if !key => {
             return format!("openssl pkcs7{inform} -in {file} -print_certs -out {new}");
         }
-        Content::Certificate if !key => {
+        FileContent::Certificate if !key => {
             return format!("openssl x509 -inform der -in {file} -out {new}");
         }
-        Content::Key if key => return format!("openssl pkey -inform der -in {file} -out {new}"),
-        Content::EncryptedKey if key && is_pem => {
+        FileContent::Key if key => {
+            return format!("openssl pkey -inform der -in {file} -out {new}");
+        }
+        FileContent::EncryptedKey if key && is_pem => {
             return format!("{DECRYPT}: openssl pkey -in {file} -out {new}");
         }
-        Content::EncryptedKey if key => {
+        FileContent::EncryptedKey if key => {
             return format!("{DECRYPT}: openssl pkcs8 -inform der -in {file} -out {new}");
         }
-        Content::Utf16 => return format!("iconv -f UTF-16 -t UTF-8 {file} > {new}"),
-        Content::Bare => return format!("put {begin} before it and {end} behind it"),
-        Content::Unknown => return format!("it should hold lines between {begin} and {end}"),
-        Content::Certificate | Content::Key | Content::EncryptedKey => {
+        FileContent::Utf16 => return format!("iconv -f UTF-16 -t UTF-8 {file} > {new}"),
+        FileContent::Bare => return format!("put {begin} before it and {end} behind it"),
+        FileContent::Unknown => return format!("it should hold lines between {begin} and {end}"),
+        FileContent::Certificate | FileContent::Key | FileContent::EncryptedKey => {
             "were cert and key exchanged?"
         }
-        Content::Request if !key => {
+        FileContent::Request if !key => {
             "give what the vendor sent back for it: the certificate and its bundle"
         }
-        Content::Archive => {
+        FileContent::Archive => {
             "unpack it and take what is meant for nginx: the bundle (.crt or .pem) and the .key"
         }
-        Content::Page => "a download went wrong: get the file again",
-        Content::PublicKey | Content::Empty | Content::Ssh if !key => BUNDLE,
-        Content::P7b | Content::Request | Content::PublicKey | Content::Empty | Content::Ssh => {
-            KEY_FILE
-        }
+        FileContent::Page => "a download went wrong: get the file again",
+        FileContent::PublicKey | FileContent::Empty | FileContent::Ssh if !key => BUNDLE,
+        FileContent::P7b
+        | FileContent::Request
+        | FileContent::PublicKey
+        | FileContent::Empty
+        | FileContent::Ssh => KEY_FILE,
     };
     words.to_owned()
 }
@@ -330,17 +338,17 @@ mod tests {
             .collect();
         let long = "QUJD\n".repeat(40);
         for (bytes, content) in [
-            (&b""[..], Content::Empty),
-            (b" \r\n", Content::Empty),
-            (b"\xFE\xED\xFE\xED\0\0\0\x02", Content::JavaStore),
-            (b"\xFF\xFE-\0", Content::Utf16),
-            (&utf16, Content::Utf16),
-            (b"PK\x03\x04...", Content::Archive),
-            (b"<!DOCTYPE html><html>", Content::Page),
-            (long.as_bytes(), Content::Bare),
-            (b"domain = \"a\"", Content::Unknown),
-            (b"0", Content::Unknown),
-            (b"ssh-rsa AAAA me", Content::PublicKey),
+            (&b""[..], FileContent::Empty),
+            (b" \r\n", FileContent::Empty),
+            (b"\xFE\xED\xFE\xED\0\0\0\x02", FileContent::JavaStore),
+            (b"\xFF\xFE-\0", FileContent::Utf16),
+            (&utf16, FileContent::Utf16),
+            (b"PK\x03\x04...", FileContent::Archive),
+            (b"<!DOCTYPE html><html>", FileContent::Page),
+            (long.as_bytes(), FileContent::Bare),
+            (b"domain = \"a\"", FileContent::Unknown),
+            (b"0", FileContent::Unknown),
+            (b"ssh-rsa AAAA me", FileContent::PublicKey),
         ] {
             assert_eq!(of_file(bytes), content, "{bytes:?}");
         }
@@ -357,8 +365,8 @@ mod tests {
             beside(Path::new("x/a.crt"), "crt"),
             Path::new("x/a-pem.crt")
         );
-        let pfx = Content::Pfx { is_legacy: true };
-        let (what, hint) = complaint(&pfx, Wanted::Certificate, Path::new("x/a.pfx"), false);
+        let pfx = FileContent::Pfx { is_legacy: true };
+        let (what, hint) = complaint(&pfx, WantedFile::Certificate, Path::new("x/a.pfx"), false);
         assert!(what.contains("PFX"), "{what}");
         assert!(
             hint.contains("openssl pkcs12 -legacy -in x/a.pfx -nokeys -out x/a.crt && "),

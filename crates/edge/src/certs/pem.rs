@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// What stands between a BEGIN and its END.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Block {
+pub(crate) struct PemBlock {
     /// `CERTIFICATE`, `RSA PRIVATE KEY` ...
     pub(crate) label: String,
     pub(crate) der: Vec<u8>,
@@ -18,7 +18,7 @@ pub(crate) struct Block {
 
 /// Why a BEGIN became no block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct PemFault {
     pub(crate) line: usize,
     pub(crate) what: String,
 }
@@ -36,14 +36,14 @@ const ENGINE: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// All blocks of a text, in its order; where there is a fault, all faults.
-pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, Vec<Fault>> {
+pub(crate) fn blocks(text: &[u8]) -> Result<Vec<PemBlock>, Vec<PemFault>> {
     let (mut blocks, mut faults) = (Vec::new(), Vec::new());
     let mut at = 0;
     while let Some(found) = find(text, at, BEGIN) {
         let (next, read) = block(text, found);
         match read {
             Some(Ok(block)) => blocks.push(block),
-            Some(Err(what)) => faults.push(Fault {
+            Some(Err(what)) => faults.push(PemFault {
                 line: line_of(text, found),
                 what,
             }),
@@ -60,7 +60,7 @@ pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, Vec<Fault>> {
 
 /// The block whose `BEGIN ` stands at `at`, and where what follows begins; nothing if it is
 /// only a word of a text.
-fn block(text: &[u8], at: usize) -> (usize, Option<Result<Block, String>>) {
+fn block(text: &[u8], at: usize) -> (usize, Option<Result<PemBlock, String>>) {
     let label_at = at + BEGIN.len();
     let rest = text.get(label_at..).unwrap_or_default();
     let line_end = rest.iter().position(|b| matches!(b, b'\r' | b'\n'));
@@ -104,7 +104,7 @@ fn block(text: &[u8], at: usize) -> (usize, Option<Result<Block, String>>) {
     }
     let body = text.get(body_at..end).unwrap_or_default();
     let (head, code) = split_head(body);
-    let block = decode(code, line_of(text, body_at + head.len())).map(|der| Block {
+    let block = decode(code, line_of(text, body_at + head.len())).map(|der| PemBlock {
         is_encrypted: memchr::memmem::find(head, b"ENCRYPTED").is_some(),
         line: line_of(text, at),
         der,

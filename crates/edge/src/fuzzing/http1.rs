@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::runtime::Runtime;
 
 use super::feed::Feed;
-use crate::framing::{Fault, Framing, Waiting};
+use crate::conn::framing::{AwaitedPart, FramingFault, HttpFraming};
 
 /// Pieces that requests and smuggled requests are made of.
 const PIECES: [&str; 36] = [
@@ -60,8 +60,8 @@ const PIECES: [&str; 36] = [
 /// A request as it stands in the bytes.
 type Seen = (String, Vec<u8>);
 
-fn verdict(bytes: &[u8], cuts: &[u8]) -> Result<Waiting, Fault> {
-    let mut framing = Framing::default();
+fn verdict(bytes: &[u8], cuts: &[u8]) -> Result<AwaitedPart, FramingFault> {
+    let mut framing = HttpFraming::default();
     let mut done = 0;
     let mut turn = 0;
     while done < bytes.len() {
@@ -72,8 +72,8 @@ fn verdict(bytes: &[u8], cuts: &[u8]) -> Result<Waiting, Fault> {
         framing
             .follow(&bytes[done..end], &mut Vec::new())
             .map_err(|fault| match fault {
-                Fault::Head(at) => Fault::Head(done + at),
-                Fault::Body(at) => Fault::Body(done + at),
+                FramingFault::Head(at) => FramingFault::Head(done + at),
+                FramingFault::Body(at) => FramingFault::Body(done + at),
             })?;
         turn += 1;
         done = end;
@@ -196,8 +196,8 @@ pub(super) fn framing(data: &[u8]) {
         match (whole, pieces) {
             (Ok(one), Ok(other)) => assert_eq!(one, other, "{cuts:?}"),
             (Err(one), Err(other)) => {
-                let ((Fault::Head(_), Fault::Head(_)) | (Fault::Body(_), Fault::Body(_))) =
-                    (one, other)
+                let ((FramingFault::Head(_), FramingFault::Head(_))
+                | (FramingFault::Body(_), FramingFault::Body(_))) = (one, other)
                 else {
                     panic!("{one:?} is not {other:?} for {cuts:?}");
                 };
@@ -207,7 +207,7 @@ pub(super) fn framing(data: &[u8]) {
     }
     let passed = match whole {
         Ok(_) => bytes.len(),
-        Err(Fault::Head(at) | Fault::Body(at)) => at,
+        Err(FramingFault::Head(at) | FramingFault::Body(at)) => at,
     };
     let mut rest = &bytes[..passed];
     let mut plain = Vec::new();

@@ -11,10 +11,10 @@ use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::feed::Feed;
-use crate::certs::{CertTable, Resolver, load};
+use crate::certs::{CertResolver, CertTable, load};
 use crate::site::CertFiles;
-use crate::tls;
-use crate::tls_records::{Pass, take_records};
+use crate::tls::records::{RecordPass, take_records};
+use crate::tls::settings;
 
 const HOST: &str = "www.example.com";
 
@@ -46,7 +46,7 @@ impl Workshop {
         let loaded = load(&files, &[HOST.to_owned()], 1_800_000_000).expect("good files");
         let mut table = CertTable::default();
         table.add(HOST, &loaded.key);
-        let resolver = Resolver(arc_swap::ArcSwap::from_pointee(table));
+        let resolver = CertResolver(arc_swap::ArcSwap::from_pointee(table));
         let mut roots = RootCertStore::empty();
         roots.add(cert.der().clone()).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -59,7 +59,7 @@ impl Workshop {
             cert: text,
             key,
             files,
-            server: tls::settings(Arc::new(resolver), true).expect("settings"),
+            server: settings::settings(Arc::new(resolver), true).expect("settings"),
             client: Arc::new(client),
         }
     }
@@ -107,7 +107,7 @@ impl End {
         if pass.is_err() {
             return false;
         }
-        self.is_open |= matches!(pass, Ok(Pass::Open));
+        self.is_open |= matches!(pass, Ok(RecordPass::Open));
         !peer_closed
     }
 

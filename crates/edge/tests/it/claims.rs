@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use weappd_base::tasks::Tasks;
-use weappd_edge::{Route, SessionRule, Target};
+use weappd_edge::{RouteTarget, SessionRule, SiteRoute};
 
 use crate::tls::connect;
 use crate::world::{
@@ -36,8 +36,8 @@ const CLAIMED: [&str; 17] = [
     "x-original-url",
 ];
 
-fn require(path: &str, target: Target) -> Route {
-    Route {
+fn require(path: &str, target: RouteTarget) -> SiteRoute {
+    SiteRoute {
         session: SessionRule::Require,
         ..route(path, target)
     }
@@ -243,7 +243,7 @@ async fn weappds_own_rooms_are_passed_on_inside() {
             .filter(|name| name.as_str().contains("weappd"));
         names.map(ToString::to_string).collect::<Vec<_>>().join(" ")
     });
-    let world = Plan::new(vec![route("/", Target::Room(room))]).open();
+    let world = Plan::new(vec![route("/", RouteTarget::Router(room))]).open();
     let answer = ask(world.http, "GET", "/", &claims(), "").await;
     assert_eq!(answer.text(), "x-weappd-appid");
     world.closed().await;

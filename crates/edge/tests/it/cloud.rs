@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use weappd_edge::{Route, Service, SessionRule, Target};
+use weappd_edge::{RouteTarget, SessionRule, SiteRoute, SiteService};
 
 use crate::world::{
     PATIENCE, Plan, World, ask, ask_from, echo, proxy_to, raw, route, serve, serve_raw,
@@ -18,8 +18,8 @@ use crate::world::{
 const GATEWAY: &str = "127.0.0.7";
 const ELSEWHERE: &str = "127.0.0.8";
 
-fn require(path: &str, target: Target) -> Route {
-    Route {
+fn require(path: &str, target: RouteTarget) -> SiteRoute {
+    SiteRoute {
         session: SessionRule::Require,
         ..route(path, target)
     }
@@ -35,7 +35,7 @@ fn behind_gateway(appids: &[&str]) -> World {
     let mut plan = Plan::new(vec![
         route("/", app.clone()),
         require("/mine", app),
-        route("/room", Target::Room(whoami)),
+        route("/room", RouteTarget::Router(whoami)),
     ])
     .config(|config| config.wechat_gateways = vec![format!("{GATEWAY}/32")]);
     plan.sites[0].appids = appids.iter().map(|id| (*id).to_owned()).collect();
@@ -156,7 +156,7 @@ async fn a_client_may_hold_credentials_back() {
 }
 
 /// Says its name.
-fn named(name: &'static str) -> Target {
+fn named(name: &'static str) -> RouteTarget {
     proxy_to(serve(Router::new().fallback(
         move |uri: http::Uri| async move { format!("{name} {uri}") },
     )))
@@ -164,7 +164,7 @@ fn named(name: &'static str) -> Target {
 
 fn two_services() -> Plan {
     let room = Router::new().fallback(|| async { "weappd itself" });
-    let service = |name: &str, target, session| Service {
+    let service = |name: &str, target, session| SiteService {
         name: name.to_owned(),
         target,
         session,
@@ -172,7 +172,7 @@ fn two_services() -> Plan {
     Plan::new(vec![
         route("/api", named("main")),
         require("/api/mine", named("main")),
-        route("/weapp/login", Target::Room(room)),
+        route("/weapp/login", RouteTarget::Router(room)),
     ])
     .services(vec![
         service("orders", named("orders"), SessionRule::Pass),
@@ -228,7 +228,7 @@ async fn a_service_is_chosen_by_its_header() {
 }
 
 /// Agrees to any upgrade, tells the head it saw, and ends.
-fn telling() -> Target {
+fn telling() -> RouteTarget {
     proxy_to(serve_raw(|mut tcp, _| async move {
         let head = until(&mut tcp, b"\r\n\r\n").await;
         let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -252,7 +252,7 @@ async fn until(tcp: &mut TcpStream, end: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_websocket_goes_to_its_service_with_its_callers_name() {
-    let service = Service {
+    let service = SiteService {
         name: "ws".to_owned(),
         target: telling(),
         session: SessionRule::Require,

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use weappd_edge::{SessionRule, Target};
+use weappd_edge::{RouteTarget, SessionRule};
 
 use crate::frames::{
     DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, WINDOW_UPDATE, request,
@@ -131,14 +131,14 @@ fn refusing_world(
     locked.session = SessionRule::Require;
     let world = Plan::new(vec![
         locked,
-        route("/room", Target::Room(room)),
-        route("/app", Target::App("away".to_owned())),
+        route("/room", RouteTarget::Router(room)),
+        route("/app", RouteTarget::App("away".to_owned())),
         route("/down", proxy_to(nowhere)),
         route("/early", proxy_to(early)),
-        route("/files", Target::Static(folder)),
+        route("/files", RouteTarget::Static(folder)),
         route(
             "/moved",
-            Target::Redirect {
+            RouteTarget::Redirect {
                 to: "https://b.example{path}".to_owned(),
                 code: 308,
             },

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use weappd_edge::Target;
+use weappd_edge::RouteTarget;
 
 use crate::world::{Plan, World, ask, route};
 
@@ -32,7 +32,11 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn open(folder: &tempfile::TempDir) -> World {
-    Plan::new(vec![route("/", Target::Static(folder.path().to_owned()))]).open()
+    Plan::new(vec![route(
+        "/",
+        RouteTarget::Static(folder.path().to_owned()),
+    )])
+    .open()
 }
 
 #[tokio::test]

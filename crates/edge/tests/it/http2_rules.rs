@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use weappd_edge::Target;
+use weappd_edge::RouteTarget;
 
 use crate::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS,
@@ -116,7 +116,7 @@ async fn check(world: &World, authority: &Authority, cases: Vec<Case>) {
 
 fn open() -> (World, Authority) {
     let authority = Authority::new();
-    let world = Plan::new(vec![route("/", Target::Room(echo()))])
+    let world = Plan::new(vec![route("/", RouteTarget::Router(echo()))])
         .tls(authority.files("a", &["a.example"]))
         .open();
     (world, authority)
@@ -652,7 +652,7 @@ async fn floods_are_bounded() {
     let authority = Authority::new();
     let (room, came) = silent();
     let world = Plan::new(vec![
-        route("/", Target::Room(room)),
+        route("/", RouteTarget::Router(room)),
         route("/echo", proxy_to(serve(echo()))),
     ])
     .tls(authority.files("a", &["a.example"]))

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use weappd_base::fair_timer::FairTimer;
 use weappd_base::tasks::Tasks;
-use weappd_edge::Target;
+use weappd_edge::RouteTarget;
 
 use crate::world::{PATIENCE, Plan, ask, echo, proxy_to, route, serve, site};
 
@@ -107,7 +107,7 @@ async fn who_does_not_read_is_let_go() {
             .map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b'x'; 16_384])));
         axum::body::Body::from_stream(pieces)
     });
-    let world = Plan::new(vec![route("/", Target::Room(room))])
+    let world = Plan::new(vec![route("/", RouteTarget::Router(room))])
         .config(|c| c.send_timeout_secs = 1)
         .open();
     let mut tcp = TcpStream::connect(world.http).await.expect("connected");
@@ -197,7 +197,7 @@ async fn connections_are_dealt_to_all_threads() {
         let name = std::thread::current().name().map(str::to_owned);
         in_seen.lock().insert(name.unwrap_or_default());
     });
-    let world = Plan::new(vec![route("/", Target::Room(room))])
+    let world = Plan::new(vec![route("/", RouteTarget::Router(room))])
         .config(|c| c.threads = 3)
         .open();
     for _ in 0..3 {
@@ -271,8 +271,9 @@ async fn plain_requests_are_sent_to_https() {
 
 #[tokio::test]
 async fn sites_are_told_apart_and_may_be_replaced() {
-    let say =
-        |text: &'static str| Target::Room(Router::new().fallback(move || async move { text }));
+    let say = |text: &'static str| {
+        RouteTarget::Router(Router::new().fallback(move || async move { text }))
+    };
     let mut plan = Plan::new(vec![]);
     plan.sites = vec![
         site(
@@ -281,7 +282,7 @@ async fn sites_are_told_apart_and_may_be_replaced() {
                 route("/", say("a")),
                 route(
                     "/old",
-                    Target::Redirect {
+                    RouteTarget::Redirect {
                         to: "https://n.example{path}".to_owned(),
                         code: 302,
                     },
@@ -331,11 +332,11 @@ async fn sites_are_told_apart_and_may_be_replaced() {
 #[tokio::test]
 async fn a_certificate_authority_gets_its_answer() {
     let room = Router::new().route("/", get(|| async { "home" }));
-    let (apps, upstreams) = tokio::sync::watch::channel(weappd_edge::Upstreams::default());
+    let (apps, upstreams) = tokio::sync::watch::channel(weappd_edge::AppUpstreams::default());
     let edge = weappd_edge::Edge::build(weappd_edge::EdgeParts {
         config: weappd_edge::Config::default(),
-        sites: vec![site(&["*"], vec![route("/", Target::Room(room))])],
-        protected: weappd_edge::Protected::default(),
+        sites: vec![site(&["*"], vec![route("/", RouteTarget::Router(room))])],
+        protected: weappd_edge::ProtectedFiles::default(),
         upstreams,
         identify: Arc::new(crate::world::Doorman),
         clock: weappd_base::clock::Clock::system(),
@@ -349,9 +350,9 @@ async fn a_certificate_authority_gets_its_answer() {
     challenges.open("token", "token.thumb");
     let (socket, addr) = crate::world::bind();
     let stop = weappd_base::tasks::Stop::new();
-    let bound = vec![weappd_edge::Bound {
+    let bound = vec![weappd_edge::BoundListener {
         socket,
-        kind: weappd_edge::Kind::Http,
+        kind: weappd_edge::ListenerKind::Http,
     }];
     let asking = async {
         let path = "/.well-known/acme-challenge/token";

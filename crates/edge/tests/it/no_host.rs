@@ -1,6 +1,6 @@
 //! Requests that name no host, as balancers' health checks do.
 
-use weappd_edge::Target;
+use weappd_edge::RouteTarget;
 
 use crate::world::{PATIENCE, Plan, World, echo, proxy_to, raw, route, serve, site};
 
@@ -52,7 +52,7 @@ async fn without_such_a_site_nobody_does() {
 #[tokio::test]
 async fn who_names_no_host_is_not_sent_to_https() {
     let mut plan = Plan::new(Vec::new());
-    let moved = Target::Redirect {
+    let moved = RouteTarget::Redirect {
         to: "https://b.example{path}".to_owned(),
         code: 302,
     };

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use weappd_edge::{Protected, Target};
+use weappd_edge::{ProtectedFiles, RouteTarget};
 
 use crate::world::{Plan, World, route};
 
@@ -48,9 +48,9 @@ fn project() -> tempfile::TempDir {
     dir
 }
 
-fn protected(dir: &Path) -> Protected {
+fn protected(dir: &Path) -> ProtectedFiles {
     let at = |name: &str| dir.join(name);
-    Protected::new(
+    ProtectedFiles::new(
         [at("weappd.toml"), at("2_x.key"), at("app.secret")],
         [at("data")],
         [at("data/public")],
@@ -58,7 +58,7 @@ fn protected(dir: &Path) -> Protected {
 }
 
 fn open(dir: &Path, root: &Path) -> World {
-    let mut plan = Plan::new(vec![route("/", Target::Static(root.to_owned()))]);
+    let mut plan = Plan::new(vec![route("/", RouteTarget::Static(root.to_owned()))]);
     plan.protected = protected(dir);
     plan.open()
 }

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weappd_base::tasks::Tasks;
-use weappd_edge::{SessionRule, Target};
+use weappd_edge::{RouteTarget, SessionRule};
 
 use crate::world::{
     PATIENCE, Plan, ask, ask_over, echo, listen, proxy_to, raw, route, serve, serve_raw,
@@ -26,7 +26,7 @@ use crate::world::{
 #[tokio::test]
 async fn the_app_learns_who_really_calls() {
     let app = serve(echo());
-    let world = Plan::new(vec![route("/", Target::App("chat".to_owned()))]).open();
+    let world = Plan::new(vec![route("/", RouteTarget::App("chat".to_owned()))]).open();
     world.app("chat", vec![app]);
     let lies = [
         ("x-wx-openid", "mallory"),
@@ -234,8 +234,8 @@ async fn failures_have_a_page_for_people_and_json_for_programs() {
         route("/closed", proxy_to(closed_addr)),
         route("/silent", proxy_to(silent)),
         route("/rude", proxy_to(rude)),
-        route("/app", Target::App("chat".to_owned())),
-        route("/gone", Target::App("chat2".to_owned())),
+        route("/app", RouteTarget::App("chat".to_owned())),
+        route("/gone", RouteTarget::App("chat2".to_owned())),
     ])
     .config(|c| {
         c.answer_timeout_secs = 1;
@@ -276,7 +276,7 @@ async fn failures_have_a_page_for_people_and_json_for_programs() {
 async fn the_next_server_is_taken_when_one_is_down() {
     let (_closed, down) = crate::world::refusing();
     let up = serve(echo());
-    let both = Target::Proxy(vec![down.to_string(), up.to_string()]);
+    let both = RouteTarget::Proxy(vec![down.to_string(), up.to_string()]);
     let world = Plan::new(vec![route("/", both)]).open();
     for _ in 0..6 {
         assert_eq!(world.get("/").await.status, 200);
@@ -288,10 +288,10 @@ async fn the_next_server_is_taken_when_one_is_down() {
 async fn instances_and_servers_are_taken_in_turn() {
     let one = serve(Router::new().fallback(|| async { "one" }));
     let two = serve(Router::new().fallback(|| async { "two" }));
-    let both = Target::Proxy(vec![one.to_string(), two.to_string()]);
+    let both = RouteTarget::Proxy(vec![one.to_string(), two.to_string()]);
     let world = Plan::new(vec![
         route("/", both),
-        route("/app", Target::App("chat".to_owned())),
+        route("/app", RouteTarget::App("chat".to_owned())),
     ])
     .config(|c| c.threads = 1)
     .open();
@@ -309,7 +309,7 @@ async fn instances_and_servers_are_taken_in_turn() {
 
 #[tokio::test]
 async fn a_request_waits_for_an_app_that_starts_again() {
-    let world = Plan::new(vec![route("/", Target::App("chat".to_owned()))]).open();
+    let world = Plan::new(vec![route("/", RouteTarget::App("chat".to_owned()))]).open();
     let http = world.http;
     let (answered, answer) = tokio::sync::oneshot::channel();
     Tasks::new().spawn(async move {
@@ -474,7 +474,7 @@ async fn rooms_are_answered_in_place() {
             "/room/panic",
             get(|| async { assert!(std::hint::black_box(false), "on purpose") }),
         );
-    let world = Plan::new(vec![route("/room", Target::Room(router))]).open();
+    let world = Plan::new(vec![route("/room", RouteTarget::Router(router))]).open();
     let answer = ask(
         world.http,
         "GET",

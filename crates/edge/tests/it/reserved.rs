@@ -1,6 +1,6 @@
 //! Paths at which apps take what weappd itself sends them, and answers to HEAD.
 
-use weappd_edge::{SessionRule, Target};
+use weappd_edge::{RouteTarget, SessionRule};
 
 use crate::frames::{DATA, END_STREAM, Frames, HEADERS};
 use crate::world::{Authority, PATIENCE, Plan, World, ask, echo, proxy_to, raw, route, serve};
@@ -82,9 +82,9 @@ async fn head_is_answered_with_a_head_alone() {
     let room = axum::Router::new().fallback(|| async { "a room" });
     let world = Plan::new(vec![
         locked,
-        route("/", Target::Static(folder)),
+        route("/", RouteTarget::Static(folder)),
         route("/app", proxy_to(serve(echo()))),
-        route("/room", Target::Room(room)),
+        route("/room", RouteTarget::Router(room)),
     ])
     .tls(authority.files("a", &["a.example"]))
     .open();

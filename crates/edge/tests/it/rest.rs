@@ -9,7 +9,7 @@ use axum::Router;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use weappd_base::tasks::Tasks;
-use weappd_edge::{Config, Target};
+use weappd_edge::{Config, RouteTarget};
 
 use crate::world::{Plan, World, ask, refusing, route, serve, serve_raw};
 
@@ -19,7 +19,7 @@ fn live() -> SocketAddr {
 
 fn open(list: &[SocketAddr], change: impl FnOnce(&mut Config)) -> World {
     let list = list.iter().map(ToString::to_string).collect();
-    let plan = Plan::new(vec![route("/", Target::Proxy(list))]);
+    let plan = Plan::new(vec![route("/", RouteTarget::Proxy(list))]);
     plan.config(|c| {
         // No rest is over before its test is.
         c.upstream_rest_secs = 600;
@@ -65,7 +65,7 @@ async fn a_rest_outlives_a_reload_and_holds_for_all_lists() {
     let (_kept, silent) = silent().await;
     let list = vec![silent.to_string(), live().to_string()];
     let sites = || {
-        let routes = ["/", "/a", "/b"].map(|path| route(path, Target::Proxy(list.clone())));
+        let routes = ["/", "/a", "/b"].map(|path| route(path, RouteTarget::Proxy(list.clone())));
         vec![crate::world::site(&["*"], routes.into())]
     };
     let mut plan = Plan::new(Vec::new()).config(|c| c.upstream_rest_secs = 600);

@@ -10,7 +10,7 @@ use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use weappd_edge::Target;
+use weappd_edge::RouteTarget;
 
 use crate::world::{PATIENCE, Plan, World, ask, bind, listen, proxy_to, route, serve_raw};
 
@@ -207,7 +207,7 @@ async fn a_connection_that_ended_unnoticed_takes_no_order() {
     let room = Router::new().route("/busy", get(busy));
     let plan = Plan::new(vec![
         route("/", proxy_to(app)),
-        route("/busy", Target::Room(room)),
+        route("/busy", RouteTarget::Router(room)),
     ]);
     let world = plan.config(|c| c.threads = 1).open();
     assert_eq!(world.get("/").await.status, 200);
@@ -245,7 +245,7 @@ async fn a_request_that_ended_its_app_is_not_sent_to_the_next_process() {
     let (dying, first) = bind();
     dying.set_nonblocking(true).expect("set");
     let (next, read) = answers_once();
-    let mut plan = Plan::new(vec![route("/", Target::App("shop".to_owned()))]);
+    let mut plan = Plan::new(vec![route("/", RouteTarget::App("shop".to_owned()))]);
     plan = plan.config(|c| c.threads = 1);
     let world = plan.open();
     world.app("shop", vec![first]);

@@ -3,12 +3,12 @@
 use axum::Router;
 use axum::routing::any;
 use http::{Method, StatusCode};
-use weappd_edge::Target;
+use weappd_edge::RouteTarget;
 
 use crate::world::{Plan, ask, proxy_to, route, serve};
 
 /// An app that answers `GET` with `status` and everything else with 200 and its own words.
-fn app(status: StatusCode) -> Target {
+fn app(status: StatusCode) -> RouteTarget {
     proxy_to(serve(Router::new().fallback(any(
         move |method: Method, body: String| async move {
             match method {
@@ -19,10 +19,10 @@ fn app(status: StatusCode) -> Target {
     ))))
 }
 
-fn shared(app: Target, app_first: bool) -> Target {
-    Target::Shared {
+fn shared(app: RouteTarget, app_first: bool) -> RouteTarget {
+    RouteTarget::Shared {
         app: Box::new(app),
-        room: Router::new().fallback(async |method: Method| format!("room {method}")),
+        router: Router::new().fallback(async |method: Method| format!("room {method}")),
         app_first,
     }
 }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Barrier;
 use weappd_base::tasks::Tasks;
-use weappd_edge::Target;
+use weappd_edge::RouteTarget;
 
 use crate::frames::{
     DATA, END_STREAM, Frame, Frames, HEADERS, INITIAL_WINDOW_SIZE, RST_STREAM, WINDOW_UPDATE,
@@ -94,7 +94,7 @@ async fn an_upload_that_drips_or_stalls_on_a_stream_is_given_up() {
     let authority = Authority::new();
     let world = Plan::new(vec![
         route("/", proxy_to(serve(echo()))),
-        route("/room", Target::Room(echo())),
+        route("/room", RouteTarget::Router(echo())),
     ])
     .tls(authority.files("a", &["a.example"]))
     .config(|c| c.body_timeout_secs = 1)
@@ -154,8 +154,8 @@ async fn an_answer_that_a_stream_does_not_take_is_given_up() {
     let folder = big_file(4 << 20);
     let world = Plan::new(vec![
         route("/app", proxy_to(endless_upstream().0)),
-        route("/room", Target::Room(endless().0)),
-        route("/", Target::Static(folder.path().to_owned())),
+        route("/room", RouteTarget::Router(endless().0)),
+        route("/", RouteTarget::Static(folder.path().to_owned())),
     ])
     .tls(authority.files("a", &["a.example"]))
     .config(|c| c.send_timeout_secs = 1)
@@ -198,8 +198,8 @@ async fn a_reader_below_the_least_rate_is_let_go() {
     let folder = big_file(4 << 20);
     let world = Plan::new(vec![
         route("/app", proxy_to(endless_upstream().0)),
-        route("/room", Target::Room(endless().0)),
-        route("/", Target::Static(folder.path().to_owned())),
+        route("/room", RouteTarget::Router(endless().0)),
+        route("/", RouteTarget::Static(folder.path().to_owned())),
     ])
     .config(|c| {
         c.send_timeout_secs = 2;
@@ -326,7 +326,7 @@ async fn a_slow_reader_costs_little() {
     let (room, of_room) = endless();
     let (app, of_app) = endless_upstream();
     let world = Plan::new(vec![
-        route("/room", Target::Room(room)),
+        route("/room", RouteTarget::Router(room)),
         route("/app", proxy_to(app)),
     ])
     .tls(authority.files("a", &["a.example"]))

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use http::uri::Scheme;
-use weappd_edge::{Route, SessionRule, Target};
+use weappd_edge::{RouteTarget, SessionRule, SiteRoute};
 
 use crate::world::{Plan, ask_from, echo, proxy_to, route, serve, site};
 
@@ -14,8 +14,8 @@ const PROXY: &str = "127.0.0.7";
 const ELSEWHERE: &str = "127.0.0.8";
 
 /// Says what one of weappd's own rooms is told.
-fn room() -> Target {
-    Target::Room(Router::new().fallback(
+fn room() -> RouteTarget {
+    RouteTarget::Router(Router::new().fallback(
         |from: ConnectInfo<SocketAddr>, request: axum::extract::Request| async move {
             let scheme = request.extensions().get::<Scheme>().map(Scheme::as_str);
             let host = request.headers().get("host").cloned();
@@ -177,7 +177,7 @@ async fn a_proxy_passes_its_own_headers_on_but_no_other_path_where_paths_are_gua
     for guarded in [false, true] {
         let mut plan = plan();
         if guarded {
-            plan.sites[0].routes.push(Route {
+            plan.sites[0].routes.push(SiteRoute {
                 session: SessionRule::Require,
                 ..route("/admin", proxy_to(serve(echo())))
             });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use weappd_edge::Target;
+use weappd_edge::RouteTarget;
 
 use crate::world::{PATIENCE, Plan, listen, proxy_to, route, serve_raw};
 
@@ -42,7 +42,7 @@ fn echoing() -> std::net::SocketAddr {
 
 #[tokio::test]
 async fn bytes_flow_both_ways_after_101() {
-    let world = Plan::new(vec![route("/", Target::App("chat".to_owned()))])
+    let world = Plan::new(vec![route("/", RouteTarget::App("chat".to_owned()))])
         .config(|c| {
             c.keep_alive_secs = 1;
             c.head_timeout_secs = 1;
@@ -143,7 +143,7 @@ async fn a_room_may_take_the_connection() {
                 .expect("a response")
         }),
     );
-    let world = Plan::new(vec![route("/weapp/", Target::Room(router))]).open();
+    let world = Plan::new(vec![route("/weapp/", RouteTarget::Router(router))]).open();
     let mut tcp = TcpStream::connect(world.http).await.expect("connected");
     let ask = String::from_utf8_lossy(ASK).replace("/ws", "/weapp/ws/t");
     tcp.write_all(ask.as_bytes()).await.expect("sent");

@@ -20,8 +20,9 @@ use weappd_base::clock::Clock;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks};
 use weappd_edge::{
-    AccessLog, Bound, Caller, CertFiles, Config, Control, Edge, EdgeParts, Error, Identify, Kind,
-    Protected, Route, Service, SessionRule, Site, Target, Upstreams,
+    AccessLog, AppUpstreams, BoundListener, Caller, CertFiles, Config, Edge, EdgeControl,
+    EdgeParts, Error, Identify, ListenerKind, ProtectedFiles, RouteTarget, SessionRule, Site,
+    SiteRoute, SiteService,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,8 +52,8 @@ pub(crate) struct World {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) stop: Stop,
-    pub(crate) apps: watch::Sender<Upstreams>,
-    pub(crate) control: Control,
+    pub(crate) apps: watch::Sender<AppUpstreams>,
+    pub(crate) control: EdgeControl,
     pub(crate) tap: TrafficTap,
     ended: oneshot::Receiver<Result<(), Error>>,
 }
@@ -62,13 +63,13 @@ pub(crate) struct Plan {
     pub(crate) sites: Vec<Site>,
     pub(crate) quiet: Vec<String>,
     pub(crate) inside: bool,
-    pub(crate) protected: Protected,
+    pub(crate) protected: ProtectedFiles,
     pub(crate) access: Option<AccessLog>,
     pub(crate) clock: Clock,
 }
 
 impl Plan {
-    pub(crate) fn new(routes: Vec<Route>) -> Self {
+    pub(crate) fn new(routes: Vec<SiteRoute>) -> Self {
         Self {
             config: Config {
                 threads: 2,
@@ -77,13 +78,13 @@ impl Plan {
             sites: vec![site(&["*"], routes)],
             quiet: Vec::new(),
             inside: false,
-            protected: Protected::default(),
+            protected: ProtectedFiles::default(),
             access: None,
             clock: Clock::system(),
         }
     }
 
-    pub(crate) fn services(mut self, services: Vec<Service>) -> Self {
+    pub(crate) fn services(mut self, services: Vec<SiteService>) -> Self {
         self.sites[0].services = services;
         self
     }
@@ -99,7 +100,7 @@ impl Plan {
     }
 
     pub(crate) fn open(self) -> World {
-        let (apps, upstreams) = watch::channel(Upstreams::default());
+        let (apps, upstreams) = watch::channel(AppUpstreams::default());
         let tap = TrafficTap::on(Clock::system());
         let edge = Edge::build(EdgeParts {
             config: self.config,
@@ -118,13 +119,13 @@ impl Plan {
         let (plain_socket, http) = bind();
         let (tls_socket, https) = bind();
         let listeners = vec![
-            Bound {
+            BoundListener {
                 socket: plain_socket,
-                kind: Kind::Http,
+                kind: ListenerKind::Http,
             },
-            Bound {
+            BoundListener {
                 socket: tls_socket,
-                kind: Kind::Https,
+                kind: ListenerKind::Https,
             },
         ];
         let stop = Stop::new();
@@ -182,7 +183,7 @@ pub(crate) fn refusing() -> (tokio::net::TcpSocket, SocketAddr) {
     (socket, addr)
 }
 
-pub(crate) fn site(hosts: &[&str], routes: Vec<Route>) -> Site {
+pub(crate) fn site(hosts: &[&str], routes: Vec<SiteRoute>) -> Site {
     Site {
         hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
         tls: None,
@@ -195,16 +196,16 @@ pub(crate) fn site(hosts: &[&str], routes: Vec<Route>) -> Site {
     }
 }
 
-pub(crate) fn route(path: &str, target: Target) -> Route {
-    Route {
+pub(crate) fn route(path: &str, target: RouteTarget) -> SiteRoute {
+    SiteRoute {
         path: path.to_owned(),
         target,
         session: SessionRule::Pass,
     }
 }
 
-pub(crate) fn proxy_to(addr: SocketAddr) -> Target {
-    Target::Proxy(vec![addr.to_string()])
+pub(crate) fn proxy_to(addr: SocketAddr) -> RouteTarget {
+    RouteTarget::Proxy(vec![addr.to_string()])
 }
 
 /// A business server made of an axum router.

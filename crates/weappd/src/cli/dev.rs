@@ -8,7 +8,7 @@ use std::time::Duration;
 use weappd_apps::{AppConfig, config::RunCommand};
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
-use weappd_edge::{Bound, Kind, Route, SessionRule, Target};
+use weappd_edge::{BoundListener, ListenerKind, RouteTarget, SessionRule, SiteRoute};
 use weappd_session::MiniApp;
 use weappd_simulator::PushSettings;
 use weappd_tunnel::{BusinessConfig, OwnSites};
@@ -71,13 +71,13 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let ((internal, internal_addr), (wechat, wechat_addr)) = (internal, wechat);
     let sockets = Sockets {
         public: vec![
-            Bound {
+            BoundListener {
                 socket: page,
-                kind: Kind::Http,
+                kind: ListenerKind::Http,
             },
-            Bound {
+            BoundListener {
                 socket: secure,
-                kind: Kind::Https,
+                kind: ListenerKind::Https,
             },
         ],
         internal,
@@ -196,9 +196,9 @@ fn plan(
         pass_env: vec!["*".to_owned()],
         ..AppConfig::default()
     };
-    let to_app = |path: &str| Route {
+    let to_app = |path: &str| SiteRoute {
         path: path.to_owned(),
-        target: Target::App(name.clone()),
+        target: RouteTarget::App(name.clone()),
         session: SessionRule::Pass,
     };
     let sections = Sections {
@@ -226,7 +226,7 @@ fn plan(
             tunnel_business: Some(server_host.clone()),
             tunnel_issuer: TunnelIssuer::Auto,
         }],
-        protected: weappd_edge::Protected::default(),
+        protected: weappd_edge::ProtectedFiles::default(),
         mini_apps: vec![MiniApp::new(simulated::DEV_APPID, secret.clone())],
         pushes: BTreeMap::from([(simulated::DEV_APPID.to_owned(), taken(&push))]),
         apps: BTreeMap::from([(name.clone(), app)]),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
-use weappd_edge::{Bound, Kind};
+use weappd_edge::{BoundListener, ListenerKind};
 
 use crate::cli::{check, say};
 use crate::config::{self, Config, Loaded, LogFormat, Problem};
@@ -64,13 +64,17 @@ fn bind(config: &Config, data_dir: &Path) -> Result<Sockets, Failure> {
     let mut failures = Vec::new();
     let mut public = Vec::new();
     let doors = [
-        (&config.http, Kind::Http, "set `http` under [edge]"),
-        (&config.https, Kind::Https, "set `https` under [edge]"),
+        (&config.http, ListenerKind::Http, "set `http` under [edge]"),
+        (
+            &config.https,
+            ListenerKind::Https,
+            "set `https` under [edge]",
+        ),
     ];
     for (addresses, kind, change) in doors {
         for addr in addresses {
             let bound = listen::bind(*addr, "the front door", change);
-            public.extend(noted(bound, &mut failures).map(|socket| Bound { socket, kind }));
+            public.extend(noted(bound, &mut failures).map(|socket| BoundListener { socket, kind }));
         }
     }
     let change = "set `listen` under [internal]";
@@ -106,10 +110,10 @@ fn banner(config: &Config, sockets: &Sockets) -> String {
         let hosts = site.hosts.iter().map(|host| format!("{scheme}://{host}/"));
         let _ = writeln!(text, "  {}", hosts.collect::<Vec<_>>().join("  "));
     }
-    for Bound { socket, kind } in &sockets.public {
+    for BoundListener { socket, kind } in &sockets.public {
         let name = match kind {
-            Kind::Http => "HTTP",
-            Kind::Https => "HTTPS",
+            ListenerKind::Http => "HTTP",
+            ListenerKind::Https => "HTTPS",
         };
         if let Ok(addr) = socket.local_addr() {
             let _ = writeln!(text, "  {name:11} {addr}");

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use weappd_edge::Protected;
+use weappd_edge::ProtectedFiles;
 
 use crate::config::desk::Desk;
 use crate::config::document::Step;
@@ -17,7 +17,7 @@ pub(crate) fn protected(
     raw: &Raw,
     sites: &[SitePlan],
     data_dir: &Path,
-) -> Protected {
+) -> ProtectedFiles {
     let mut files = vec![desk.file.clone()];
     files.extend(desk.reader.secrets.files.borrow().iter().cloned());
     files.extend(
@@ -29,7 +29,7 @@ pub(crate) fn protected(
     files.extend(database(&raw.session.store).map(|file| data_dir.join(file)));
     files.sort_unstable();
     files.dedup();
-    Protected::new(
+    ProtectedFiles::new(
         files,
         [data_dir.to_owned()],
         // Uploads are public under their own names.
@@ -48,7 +48,7 @@ fn database(store: &str) -> Option<PathBuf> {
 }
 
 /// Tells of each directory that a site serves what of it lies there.
-pub(crate) fn tell(desk: &Desk<'_>, raw: &Raw, protected: &Protected) {
+pub(crate) fn tell(desk: &Desk<'_>, raw: &Raw, protected: &ProtectedFiles) {
     let mut roots = Vec::new();
     add_roots(&mut roots, &[], raw.root.as_deref(), &raw.routes);
     for (host, site) in &raw.sites.0 {
@@ -73,7 +73,7 @@ fn add_roots<'a>(
     }
 }
 
-fn tell_of(desk: &Desk<'_>, place: &[Step<'_>], root: &Path, protected: &Protected) {
+fn tell_of(desk: &Desk<'_>, place: &[Step<'_>], root: &Path, protected: &ProtectedFiles) {
     if let Some(holder) = protected.holder_of(root) {
         desk.error(
             place,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use weappd_apps::AppConfig;
 use weappd_base::small_file;
-use weappd_edge::{SessionRule, Target};
+use weappd_edge::{RouteTarget, SessionRule};
 
 use crate::config::{desk::Desk, resolve::Config};
 use crate::plan::SitePlan;
@@ -63,15 +63,16 @@ fn leads_to(site: &SitePlan, name: &str) -> bool {
     let services = site.services.iter().map(|service| &service.target);
     routes
         .chain(services)
-        .any(|target| matches!(target, Target::App(app) if app == name))
+        .any(|target| matches!(target, RouteTarget::App(app) if app == name))
 }
 
 /// Warns where the app has the logins of a site, and weappd what wants a session.
 fn taken_login(desk: &Desk<'_>, site: &SitePlan) {
     let route_of = |path: &str| site.routes.iter().find(|own| takes_over(&own.path, path));
     for (speaks, login) in [(site.wafer2, "/weapp/login"), (site.wafer1, "/login")] {
-        let taken = route_of(login)
-            .filter(|route| speaks && matches!(route.target, Target::App(_) | Target::Proxy(_)));
+        let taken = route_of(login).filter(|route| {
+            speaks && matches!(route.target, RouteTarget::App(_) | RouteTarget::Proxy(_))
+        });
         let Some(route) = taken else { continue };
         let wants = |path: &str| matches!(path, "/weapp/user" | "/user" | "/weapp/upload");
         let own = builtin_paths(site);

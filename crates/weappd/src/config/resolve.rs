@@ -9,7 +9,7 @@ use std::{
 };
 
 use weappd_apps::AppConfig;
-use weappd_edge::Protected;
+use weappd_edge::ProtectedFiles;
 use weappd_session::MiniApp;
 
 use crate::config::{
@@ -32,7 +32,7 @@ pub(crate) struct Config {
     /// Where state is kept.
     pub(crate) data_dir: PathBuf,
     /// What no site serves.
-    pub(crate) protected: Protected,
+    pub(crate) protected: ProtectedFiles,
     /// Where plain HTTP is listened for; `[::]` is every address, IPv4 too.
     pub(crate) http: Vec<SocketAddr>,
     /// Where HTTPS is listened for; nowhere if no site has a certificate.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path as FilePath};
 
 use weappd_apps::AppConfig;
-use weappd_edge::{Route, SessionRule, Target};
+use weappd_edge::{RouteTarget, SessionRule, SiteRoute};
 
 use crate::config::{address, desk::Desk, document::Step, raw, resolve::OpenDoors, spelling};
 
@@ -21,7 +21,7 @@ pub(crate) fn all(
     site: &raw::Site,
     written: &[raw::Route],
     known: &Known<'_>,
-) -> Vec<Route> {
+) -> Vec<SiteRoute> {
     let root = Leads {
         place: base.to_vec(),
         app: site.app.as_deref(),
@@ -29,8 +29,8 @@ pub(crate) fn all(
         root: site.root.as_deref(),
         redirect: None,
     };
-    let mut routes: Vec<Route> = Vec::new();
-    routes.extend(root.target(desk, known).map(|target| Route {
+    let mut routes: Vec<SiteRoute> = Vec::new();
+    routes.extend(root.target(desk, known).map(|target| SiteRoute {
         path: "/".to_owned(),
         target,
         session: SessionRule::Pass,
@@ -51,10 +51,10 @@ pub(crate) fn all(
             place,
         };
         if let Some(target) = leads.target(desk, known) {
-            if let Target::Static(dir) = &target {
+            if let RouteTarget::Static(dir) = &target {
                 below_root(desk, &leads.at("root"), route, dir);
             }
-            routes.push(Route {
+            routes.push(SiteRoute {
                 path: route.path.trim().to_owned(),
                 target,
                 session: rule(route.session),
@@ -170,7 +170,7 @@ impl Leads<'_> {
     }
 
     /// The one place it leads to.
-    pub(crate) fn target(&self, desk: &Desk<'_>, known: &Known<'_>) -> Option<Target> {
+    pub(crate) fn target(&self, desk: &Desk<'_>, known: &Known<'_>) -> Option<RouteTarget> {
         if let [first, second, ..] = self.given(desk).as_slice() {
             desk.error(
                 &self.at(second),
@@ -191,15 +191,15 @@ impl Leads<'_> {
                 let hint = "make it; a relative path begins at the directory of weappd.toml";
                 desk.error(&self.at("root"), message, hint);
             }
-            return Some(Target::Static(dir));
+            return Some(RouteTarget::Static(dir));
         }
         let (to, code) = self.redirect?;
         Some(self.redirect(desk, to, code))
     }
 
-    fn app(&self, desk: &Desk<'_>, known: &Known<'_>, name: &str) -> Option<Target> {
+    fn app(&self, desk: &Desk<'_>, known: &Known<'_>, name: &str) -> Option<RouteTarget> {
         match known.apps.get(name) {
-            Some(app) if app.listens => return Some(Target::App(name.to_owned())),
+            Some(app) if app.listens => return Some(RouteTarget::App(name.to_owned())),
             Some(_) => desk.error(
                 &self.at("app"),
                 format!("the app `{name}` has listens = false"),
@@ -218,7 +218,7 @@ impl Leads<'_> {
         None
     }
 
-    fn proxy(&self, desk: &Desk<'_>, known: &Known<'_>) -> Target {
+    fn proxy(&self, desk: &Desk<'_>, known: &Known<'_>) -> RouteTarget {
         let mut upstreams = Vec::new();
         for (at, text) in self.proxy.iter().enumerate() {
             let place = [self.at("proxy").as_slice(), &[at.into()]].concat();
@@ -237,10 +237,10 @@ impl Leads<'_> {
                 }
             }
         }
-        Target::Proxy(upstreams)
+        RouteTarget::Proxy(upstreams)
     }
 
-    fn redirect(&self, desk: &Desk<'_>, to: &str, code: Option<u16>) -> Target {
+    fn redirect(&self, desk: &Desk<'_>, to: &str, code: Option<u16>) -> RouteTarget {
         let address = ["https://", "http://", "/"]
             .iter()
             .any(|start| to.starts_with(start));
@@ -261,7 +261,7 @@ impl Leads<'_> {
                 "301, 302, 303, 307 or 308; 302 if left out",
             );
         }
-        Target::Redirect {
+        RouteTarget::Redirect {
             to: to.to_owned(),
             code,
         }

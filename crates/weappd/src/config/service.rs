@@ -1,6 +1,6 @@
 //! The services of a site, among which `X-WX-SERVICE` chooses.
 
-use weappd_edge::Service;
+use weappd_edge::SiteService;
 
 use crate::config::{
     desk::Desk,
@@ -15,7 +15,7 @@ pub(crate) fn all(
     base: &[Step<'_>],
     written: &[(String, raw::Service)],
     known: &Known<'_>,
-) -> Vec<Service> {
+) -> Vec<SiteService> {
     let mut services = Vec::new();
     for (name, service) in written {
         let place = [base, &["services".into(), name.as_str().into()]].concat();
@@ -34,7 +34,7 @@ pub(crate) fn all(
             redirect: None,
         };
         if let Some(target) = leads.target(desk, known) {
-            services.push(Service {
+            services.push(SiteService {
                 name: name.clone(),
                 target,
                 session: route::rule(service.session),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use weappd_edge::{CertFiles, Target};
+use weappd_edge::{CertFiles, RouteTarget};
 
 use crate::config::{self, Config, Problem, Severity, sample};
 
@@ -108,7 +108,7 @@ fn a_koa_hello_world_takes_four_lines() {
     let key = desk.dir.path().join("a.key");
     assert_eq!(site.tls, Some(CertFiles { cert, key }));
     assert_eq!(site.routes[0].path, "/");
-    assert!(matches!(&site.routes[0].target, Target::Proxy(to) if to == &["127.0.0.1:1937"]));
+    assert!(matches!(&site.routes[0].target, RouteTarget::Proxy(to) if to == &["127.0.0.1:1937"]));
     let short = desk.config(&text.replace("\"127.0.0.1:1937\"", "1937"));
     assert_eq!(format!("{short:?}"), format!("{config:?}"));
 }
@@ -128,7 +128,7 @@ fn the_smallest_file_of_the_design_needs_only_its_certificate() {
         config.mini_apps[0].secret.expose(),
         "5ec2e70f7e57a99000000000c0ffee11"
     );
-    assert!(matches!(&config.sites[0].routes[0].target, Target::App(name) if name == "app"));
+    assert!(matches!(&config.sites[0].routes[0].target, RouteTarget::App(name) if name == "app"));
     assert_eq!(config.sites[0].appids, ["wx1234567890abcdef"]);
     assert_eq!(config.data_dir, desk.dir.path().join(".weappd"));
 }

@@ -1,0 +1,10 @@
+//! Who is calling, from where, and whose headers about that are believed.
+
+pub(crate) mod client_share;
+pub(crate) mod client_trust;
+pub(crate) mod forwarded;
+pub(crate) mod header_claims;
+pub(crate) mod headers;
+pub(crate) mod identity;
+pub(crate) mod ip_networks;
+pub(crate) mod trusted_proxy;

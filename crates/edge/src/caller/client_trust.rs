@@ -1,0 +1,201 @@
+//! Whose word about a client is believed: the operator's own proxies, and WeChat's gateway.
+//!
+//! A request from one of their addresses is its client's: the address, scheme and host that
+//! were told count everywhere, for the log, for limits, for weappd's own endpoints and for
+//! apps. Everybody else's headers of this kind are dropped, and apps are told what the edge sees itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+use weappd_base::log_limit::LogLimit;
+
+use crate::caller::client_share::ClientShares;
+use crate::caller::forwarded::{self, ForwardedInfo};
+use crate::caller::header_claims::{HeaderClaim, is_doubtful};
+use crate::caller::headers::{self, HeaderScope};
+use crate::caller::ip_networks::IpNetworks;
+use crate::caller::trusted_proxy;
+use crate::config::Config;
+use crate::conn::connection::ConnInfo;
+use crate::error::Error;
+use crate::route::request_screen;
+use crate::route::site_table::SiteTable;
+
+/// How often a proxy that nobody named is spoken of.
+const HINT_INTERVAL: Duration = Duration::from_hours(1);
+
+/// The addresses whose word is believed.
+#[derive(Debug)]
+pub(crate) struct ClientTrust {
+    proxies: IpNetworks,
+    gateways: IpNetworks,
+    /// Where a proxy may stand that nobody named.
+    near: IpNetworks,
+    hints: LogLimit,
+}
+
+/// What the peer of a connection is believed in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PeerRole {
+    /// Where its clients are, how they came and whom they asked.
+    pub(crate) proxy: bool,
+    /// Who its clients are.
+    pub(crate) trusted_proxy: bool,
+    /// In nothing, but it may be a proxy that nobody named.
+    near: bool,
+}
+
+/// What a request from a believed peer is, in place of what the connection is.
+#[derive(Debug)]
+pub(crate) struct ForwardedRequest {
+    pub(crate) conn: ConnInfo,
+    host: Option<String>,
+}
+
+impl ClientTrust {
+    pub(crate) fn of(config: &Config) -> Result<Self, Error> {
+        let nets = |key, list: &[String]| {
+            let wrong = |(_, (what, hint))| Error::Nets { key, what, hint };
+            IpNetworks::parse(list).map_err(wrong)
+        };
+        Ok(Self {
+            proxies: nets("trusted_proxies", &config.trusted_proxies)?,
+            gateways: nets("wechat_gateways", &config.wechat_gateways)?,
+            near: IpNetworks::local(),
+            hints: LogLimit::new(HINT_INTERVAL, 1),
+        })
+    }
+
+    pub(crate) fn role(&self, peer: IpAddr) -> PeerRole {
+        let (proxy, trusted_proxy) = (self.proxies.contains(peer), self.gateways.contains(peer));
+        PeerRole {
+            proxy,
+            trusted_proxy,
+            near: !proxy && !trusted_proxy && self.near.contains(peer),
+        }
+    }
+
+    /// The request as its client made it, if its peer is believed.
+    pub(crate) fn original_request(
+        &self,
+        conn: &ConnInfo,
+        headers: &HeaderMap,
+        clients: &Arc<ClientShares>,
+    ) -> Option<ForwardedRequest> {
+        let PeerRole {
+            proxy,
+            trusted_proxy,
+            ..
+        } = conn.role;
+        let named = trusted_proxy
+            .then(|| trusted_proxy::client(headers))
+            .flatten();
+        let ours = match (proxy, trusted_proxy) {
+            (true, true) => &self.proxies.clone().and(&self.gateways),
+            (true, false) => &self.proxies,
+            (false, true) => &self.gateways,
+            (false, false) => return None,
+        };
+        let ForwardedInfo {
+            client,
+            is_https,
+            host,
+        } = forwarded::read(headers, ours);
+        // Who tells nothing is the client himself.
+        let alone = SocketAddr::new(conn.peer.ip(), 0);
+        let client = named.or(client).unwrap_or(alone);
+        let is_https = is_https.filter(|_| proxy);
+        Some(ForwardedRequest {
+            conn: conn.as_client((client, clients.of_client(client.ip())), is_https),
+            host: host.filter(|_| proxy),
+        })
+    }
+
+    /// Says once in a while that a proxy seems to stand in front that nobody named.
+    pub(crate) fn hint(&self, conn: &ConnInfo, headers: &HeaderMap) {
+        // A proxy says it from the first request on.
+        if !conn.role.near || !conn.traffic.is_young() || !forwarded::is_told(headers) {
+            return;
+        }
+        let peer = conn.peer.ip();
+        if self.hints.permit("").is_some() {
+            tracing::warn!(
+                %peer,
+                "requests with X-Forwarded-For or its like come from {peer}, which is not among \
+                 [edge] trusted_proxies: what they say is dropped, and apps, limits and the log \
+                 see this address and this connection's scheme ({}). If it is a proxy of yours, \
+                 write {}",
+                conn.proto,
+                suggestion(peer),
+            );
+        }
+    }
+}
+
+/// What the operator would write.
+fn suggestion(peer: IpAddr) -> String {
+    if peer.is_loopback() {
+        "trusted_proxies = [\"loopback\"]".to_owned()
+    } else {
+        format!("trusted_proxies = [\"{peer}\"]")
+    }
+}
+
+impl ForwardedRequest {
+    /// Takes the host that the proxy was asked for, if it did not pass it on as `Host`: where
+    /// `Host` is the proxy's own name for weappd. Gives the host that is asked for.
+    pub(crate) fn host(&self, sites: &SiteTable, head: &mut HeaderMap, host: String) -> String {
+        let Some(told) = &self.host else { return host };
+        let is_ours = sites.knows(&host) || sites.site(&host).is_some() && !is_inner_name(&host);
+        let (Ok(name), Ok(value)) = (
+            request_screen::host_name(told.as_bytes()),
+            HeaderValue::from_str(told),
+        ) else {
+            return host;
+        };
+        if is_ours || sites.site(&name).is_none() {
+            return host;
+        }
+        head.insert(header::HOST, value);
+        name
+    }
+}
+
+/// An address or a name of one label: what a server is called by its proxy.
+fn is_inner_name(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok() || !host.contains('.')
+}
+
+/// Whose words a request brings, and who reads them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderFilter<'a> {
+    pub(crate) role: PeerRole,
+    pub(crate) scope: HeaderScope,
+    /// The site's mini programs.
+    pub(crate) appids: &'a [String],
+    /// Some paths of the site want a session: nobody tells apps another path.
+    pub(crate) is_guarded: bool,
+}
+
+impl HeaderFilter<'_> {
+    /// Leaves in `headers` what their writer may say.
+    pub(crate) fn apply(self, headers: &mut HeaderMap) {
+        let PeerRole {
+            proxy,
+            trusted_proxy,
+            ..
+        } = self.role;
+        headers::drop_claims_but(headers, |name, claim| match claim {
+            HeaderClaim::Identity => {
+                self.scope.keeps(name) || trusted_proxy && trusted_proxy::may_say(name)
+            }
+            HeaderClaim::Client => proxy && !is_doubtful(name),
+            HeaderClaim::Path => proxy && !is_doubtful(name) && !self.is_guarded,
+        });
+        if trusted_proxy {
+            trusted_proxy::filter_claims(self.appids, headers, self.scope);
+        }
+    }
+}

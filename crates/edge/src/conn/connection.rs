@@ -1,0 +1,249 @@
+//! One client connection from its first byte to its last.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::caller::client_share::ClientLoad;
+use crate::caller::client_trust::PeerRole;
+use crate::conn::client_wire::{ClientStream, ClientWire, ConnDeadlines};
+use crate::conn::listener::AcceptedConn;
+use crate::conn::stream_tasks::StreamTasks;
+use crate::conn::traffic::{ConnGuard, ConnTraffic};
+use crate::gate;
+use crate::site::ListenerKind;
+use crate::tls::stream::TlsStream;
+use crate::worker::Worker;
+
+/// How long weappd waits at a stop for a connection without a request.
+const CLOSE_GRACE: Duration = Duration::from_millis(250);
+
+/// The most hyper reads ahead of a client's body, and about the most it holds of an answer
+/// that its client is slow to take. A head must fit in too.
+const READ_BUFFER_BYTES: usize = 32 * 1024;
+/// The same for the answers of HTTP/2, each.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
+/// What all requests of a connection share.
+#[derive(Debug)]
+pub(crate) struct ConnInfo {
+    pub(crate) peer: SocketAddr,
+    /// The client's address as headers tell it.
+    pub(crate) peer_text: HeaderValue,
+    /// The connection is TLS.
+    pub(crate) secure: bool,
+    /// How the client came: `https` or `http`. A proxy may have taken its TLS off.
+    pub(crate) proto: &'static str,
+    pub(crate) http1: bool,
+    /// The host the client asked for in the TLS handshake.
+    pub(crate) sni: Option<Box<str>>,
+    pub(crate) traffic: Arc<ConnTraffic>,
+    /// What the peer's word is believed in.
+    pub(crate) role: PeerRole,
+    /// The requests under way of this client, on all its connections.
+    pub(crate) load: Arc<ClientLoad>,
+}
+
+impl ConnInfo {
+    fn new(peer: SocketAddr, stream: &ClientStream, worker: &Worker) -> Self {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let (secure, http2, sni) = match stream {
+            ClientStream::Plain(_) => (false, false, None),
+            ClientStream::Tls(tls) => (true, tls.is_http2(), tls.sni().map(Into::into)),
+        };
+        Self {
+            peer,
+            peer_text: text_of(peer),
+            role: worker.trust().role(peer.ip()),
+            load: worker.clients().of_client(peer.ip()),
+            secure,
+            proto: if secure { "https" } else { "http" },
+            http1: !http2,
+            sni,
+            traffic: Arc::new(ConnTraffic::new()),
+        }
+    }
+
+    /// The same connection as another client's, who came by another scheme where one is told.
+    pub(crate) fn as_client(
+        &self,
+        (peer, load): (SocketAddr, Arc<ClientLoad>),
+        is_https: Option<bool>,
+    ) -> Self {
+        let proto = match is_https {
+            Some(true) => "https",
+            Some(false) => "http",
+            None => self.proto,
+        };
+        Self {
+            peer,
+            peer_text: text_of(peer),
+            secure: self.secure,
+            proto,
+            http1: self.http1,
+            sni: self.sni.clone(),
+            traffic: Arc::clone(&self.traffic),
+            role: self.role,
+            load,
+        }
+    }
+}
+
+fn text_of(peer: SocketAddr) -> HeaderValue {
+    HeaderValue::try_from(peer.ip().to_string())
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// Serves a connection until it ends or weappd stops.
+pub(crate) async fn serve(worker: Arc<Worker>, arrival: AcceptedConn) {
+    let AcceptedConn {
+        tcp,
+        peer,
+        kind,
+        conn_guard,
+    } = arrival;
+    let conn_count = [conn_guard, ConnGuard::take(&worker.conn_count)];
+    // Ends of connections are the client's affair: nothing to tell anybody who did not ask.
+    let stream = tokio::select! {
+        () = wait_for_close(&worker) => return,
+        stream = open_stream(&worker, (tcp, peer), kind) => match stream {
+            Ok(stream) => stream,
+            Err(_) => return,
+        },
+    };
+    let conn = Arc::new(ConnInfo::new(peer, &stream, &worker));
+    let traffic = Arc::clone(&conn.traffic);
+    let deadlines = ConnDeadlines::of(worker.config());
+    let log_buffer = worker.log_buffer().cloned();
+    let wire = ClientWire::new(
+        stream,
+        conn.http1,
+        traffic,
+        (deadlines, log_buffer),
+        conn_count,
+    );
+    if conn.http1 {
+        serve_http1(worker, conn, wire).await;
+    } else {
+        serve_http2(worker, conn, wire).await;
+    }
+}
+
+/// A client that connected just before the stop still has a moment to send its request.
+async fn wait_for_close(worker: &Worker) {
+    worker.stop.asked().await;
+    tokio::time::sleep(CLOSE_GRACE).await;
+}
+
+/// Waits for the first bytes, then shakes hands: who never speaks costs next to nothing.
+async fn open_stream(
+    worker: &Worker,
+    (tcp, peer): (std::net::TcpStream, SocketAddr),
+    kind: ListenerKind,
+) -> io::Result<ClientStream> {
+    let tcp = TcpStream::from_std(tcp)?;
+    timeout(worker.config().head_timeout(), tcp.readable()).await??;
+    match kind {
+        ListenerKind::Http => Ok(ClientStream::Plain(tcp)),
+        ListenerKind::Https => {
+            let limit = Duration::from_secs(worker.config().handshake_timeout_secs);
+            let config = worker.tls().ok_or(io::ErrorKind::ConnectionRefused)?;
+            let tls = timeout(limit, TlsStream::accept(tcp, config)).await?;
+            let tls = tls.inspect_err(|error| {
+                // Anybody can cause it at will, so it is for those who ask.
+                tracing::debug!(%peer, %error, "no TLS connection came about");
+            })?;
+            Ok(ClientStream::Tls(Box::new(tls)))
+        }
+    }
+}
+
+/// hyper goes on waiting for a first request, which may never come.
+async fn wait_until_quiet(traffic: &ConnTraffic) {
+    loop {
+        tokio::time::sleep(CLOSE_GRACE).await;
+        if traffic.quiet() >= CLOSE_GRACE {
+            return;
+        }
+    }
+}
+
+async fn serve_http1(worker: Arc<Worker>, conn: Arc<ConnInfo>, wire: ClientWire) {
+    let stop = worker.stop.clone();
+    let config = worker.config();
+    let mut builder = http1::Builder::new();
+    builder
+        .max_header_size(config.max_head_bytes)
+        .max_headers(config.max_headers)
+        .max_buf_size(READ_BUFFER_BYTES.max(config.max_head_bytes.saturating_add(1024)))
+        // The wire has its own deadlines, one timer for all of them. Flushing less often
+        // for pipelined requests (`pipeline_flush`) would swallow the 400 to a bad head.
+        .header_read_timeout(None);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (worker, conn) = (Arc::clone(&worker), Arc::clone(&conn));
+        async move { Ok::<_, Infallible>(gate::answer(&worker, &conn, request).await) }
+    });
+    let connection = builder
+        .serve_connection(TokioIo::new(wire), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        biased;
+        _ended = connection.as_mut() => return,
+        () = stop.asked() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        biased;
+        _ended = connection.as_mut() => {}
+        () = wait_until_quiet(&conn.traffic) => {}
+        () = stop.forced() => {}
+    }
+}
+
+async fn serve_http2(worker: Arc<Worker>, conn: Arc<ConnInfo>, wire: ClientWire) {
+    let stop = worker.stop.clone();
+    let head_bytes = u32::try_from(worker.config().max_head_bytes).unwrap_or(u32::MAX);
+    let streams = StreamTasks::new(worker.tasks.clone());
+    let mut builder = http2::Builder::new(streams.clone());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(128)
+        .max_header_list_size(head_bytes)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(256)
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (worker, conn) = (Arc::clone(&worker), Arc::clone(&conn));
+        let watch = streams.watch(worker.config().answer_rate());
+        async move {
+            let response = gate::answer(&worker, &conn, request).await;
+            Ok::<_, Infallible>(response.map(|body| body.watched(watch)))
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(wire), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        biased;
+        _ended = connection.as_mut() => return,
+        () = stop.asked() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        biased;
+        _ended = connection.as_mut() => {}
+        () = stop.forced() => {}
+    }
+}

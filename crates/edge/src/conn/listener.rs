@@ -1,0 +1,177 @@
+//! Accepts connections and deals them to the edge threads.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::UnboundedSender;
+use weappd_base::tasks::Stop;
+
+use crate::conn::traffic::{ConnCount, ConnGuard};
+use crate::error::Error;
+use crate::site::{BoundListener, ListenerKind};
+
+/// How long to wait when the system has no room for one more connection.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// How long after a complaint the next one comes.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
+/// How many connections are accepted before the stop is looked at again.
+const ACCEPT_BATCH: usize = 256;
+
+/// Bytes of an answer that may wait in the system for the client's turn to take them.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT_MAX_BYTES: u32 = 32 * 1024;
+
+/// A connection on its way to an edge thread.
+#[derive(Debug)]
+pub(crate) struct AcceptedConn {
+    pub(crate) tcp: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) kind: ListenerKind,
+    pub(crate) conn_guard: ConnGuard,
+}
+
+/// Gives connections to the edge threads in turn.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnDealer {
+    threads: Vec<UnboundedSender<AcceptedConn>>,
+    next: Arc<AtomicUsize>,
+}
+
+impl ConnDealer {
+    pub(crate) fn new(threads: Vec<UnboundedSender<AcceptedConn>>) -> Self {
+        Self {
+            threads,
+            next: Arc::default(),
+        }
+    }
+
+    fn deal(&self, arrival: AcceptedConn) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let Some(at) = turn.checked_rem(self.threads.len()) else {
+            return;
+        };
+        if let Some(thread) = self.threads.get(at) {
+            // A thread that is gone has been told to stop: the connection is closed.
+            drop(thread.send(arrival));
+        }
+    }
+}
+
+/// Makes a listening socket ready. Linux hands its options on to accepted connections.
+#[expect(
+    deprecated,
+    reason = "its successor is an unsafe fn for types that may lie about their descriptor; TcpListener does not"
+)]
+fn set_options(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    socket.set_nonblocking(true)?;
+    let options = SockRef::from(&socket);
+    options.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_mins(1))
+        .with_interval(Duration::from_secs(15));
+    options.set_tcp_keepalive(&keepalive)?;
+    // What is on its way may be as much as the path to the client holds, what waits here may
+    // not: it is memory for as long as the client is slow.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    options.set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
+    AsyncFd::new(socket)
+}
+
+/// Accepts until stopped, then takes those who already knocked and closes the socket.
+pub(crate) async fn accept(
+    bound: BoundListener,
+    dealer: ConnDealer,
+    limit: usize,
+    stop: Stop,
+) -> Result<(), Error> {
+    let mut acceptor = Acceptor {
+        kind: bound.kind,
+        dealer,
+        limit,
+        conn_count: Arc::default(),
+        logged_at: None,
+    };
+    let socket = set_options(bound.socket).map_err(Error::Listener)?;
+    while !stop.is_asked() {
+        tokio::select! {
+            () = stop.asked() => break,
+            () = acceptor.conn_count.below(limit) => {}
+        }
+        let mut ready = tokio::select! {
+            () = stop.asked() => break,
+            ready = socket.readable() => ready.map_err(Error::Listener)?,
+        };
+        let round = ready.try_io(|socket| acceptor.accept_batch(socket.get_ref()));
+        if let Ok(Err(error)) = round {
+            acceptor.log_starved(&error);
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+    }
+    // Who still has to be refused here finds the port closed in a moment.
+    drop(acceptor.accept_batch(socket.get_ref()));
+    Ok(())
+}
+
+struct Acceptor {
+    kind: ListenerKind,
+    dealer: ConnDealer,
+    limit: usize,
+    conn_count: Arc<ConnCount>,
+    logged_at: Option<Instant>,
+}
+
+impl Acceptor {
+    /// Accepts what waits, at most [`ACCEPT_BATCH`]; ends with `WouldBlock` when nothing does.
+    fn accept_batch(&mut self, socket: &TcpListener) -> io::Result<()> {
+        for _ in 0..ACCEPT_BATCH {
+            if self.conn_count.count() >= self.limit {
+                break;
+            }
+            match socket.accept() {
+                Ok((tcp, peer)) => {
+                    let conn_guard = ConnGuard::take(&self.conn_count);
+                    if tcp.set_nonblocking(true).is_ok() {
+                        let kind = self.kind;
+                        self.dealer.deal(AcceptedConn {
+                            tcp,
+                            peer,
+                            kind,
+                            conn_guard,
+                        });
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_starved(&error) => {
+                    return Err(error);
+                }
+                // The client left before its turn.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Seldom: in a flood a descriptor is free now and then, and a full log helps nobody.
+    fn log_starved(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        let is_due = |last| now.duration_since(last) >= LOG_INTERVAL;
+        if self.logged_at.is_none_or(is_due) {
+            self.logged_at = Some(now);
+            tracing::error!(%error, "no room for more connections; trying again until there is");
+        }
+    }
+}
+
+/// Out of file descriptors or memory: the connection stays in the queue.
+fn is_starved(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error.raw_os_error().is_some_and(|code| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+            .map(Errno::raw_os_error)
+            .contains(&code)
+    })
+}

@@ -1,0 +1,5 @@
+//! Files of a directory: what is served, which part of it, and what never is.
+
+pub(crate) mod protected;
+pub(crate) mod range;
+pub(crate) mod static_files;

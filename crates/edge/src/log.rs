@@ -1,0 +1,6 @@
+//! What is told of requests: the access log, warnings, and the traffic tap.
+
+pub(crate) mod access_log;
+pub(crate) mod log_format;
+pub(crate) mod request_tap;
+pub(crate) mod throttled_log;

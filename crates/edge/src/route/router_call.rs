@@ -1,0 +1,46 @@
+//! Calls one of weappd's own routers.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use futures_util::FutureExt as _;
+use http::request::Parts;
+use http::uri::Scheme;
+use http::{Request, Response, StatusCode};
+use tower::ServiceExt as _;
+
+use crate::body::EdgeBody;
+use crate::conn::connection::ConnInfo;
+use crate::error_page::EdgeRefusal;
+
+/// Hands the request to a router. One that panics answers 500; other requests on the
+/// same thread do not notice.
+pub(crate) async fn call_router(
+    router: &Router,
+    conn: &ConnInfo,
+    mut head: Parts,
+    body: EdgeBody,
+) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    head.extensions.insert(ConnectInfo::<SocketAddr>(conn.peer));
+    head.extensions.insert(if conn.proto == "https" {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    });
+    let request = Request::from_parts(head, axum::body::Body::new(body));
+    let answering = AssertUnwindSafe(router.clone().oneshot(request)).catch_unwind();
+    let Ok(answer) = answering.await else {
+        tracing::error!("a room panicked; the request is answered 500");
+        return Err(EdgeRefusal::Internal);
+    };
+    let response = match answer {
+        Ok(response) => response.map(EdgeBody::from_router),
+        Err(never) => match never {},
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        conn.traffic.becomes_tunnel();
+    }
+    Ok(response)
+}
