@@ -1,17 +1,18 @@
-//! The business servers that may use tunnels, and where their callbacks may go.
+//! The business servers that may use tunnels, found by their host: what they are set to changes
+//! with a reload, what became of their callbacks stays.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use http::{HeaderValue, Uri};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use weappd_base::secret::Secret;
 
-use crate::config::{Config, OwnSites};
+use crate::business_settings::BusinessSettings;
+use crate::config::Config;
 use crate::error::Error;
 use crate::retry::{LossLog, RetryGate};
 use crate::signature;
@@ -20,24 +21,18 @@ use crate::stats::BusinessStats;
 /// Most receive URLs remembered per business; further ones work but share no memory.
 const MAX_ROUTES: usize = 64;
 
-/// A business server, ready for use.
+/// A business server, for as long as weappd.toml names its host.
 pub(crate) struct BusinessServer {
     pub(crate) host: String,
-    pub(crate) key: Secret,
-    /// Whether uncertain messages are sent again.
-    pub(crate) dedupe: bool,
-    /// Bounds the callbacks under way, first come first served.
-    pub(crate) gate: Semaphore,
     /// When `close` callbacks that failed go again, and when others do.
     pub(crate) retries: [RetryGate; 2],
     pub(crate) losses: LossLog,
     pub(crate) counts: CallbackCounts,
-    receive: Option<Uri>,
-    receive_hosts: Vec<String>,
-    public_base: Option<String>,
-    own_sites: Arc<OwnSites>,
-    allow_http: bool,
+    /// Bounds the callbacks under way, first come first served.
+    gate: ArcSwap<Semaphore>,
+    settings: ArcSwap<BusinessSettings>,
     routes: Mutex<HashMap<String, Arc<CallbackRoute>>>,
+    is_removed: AtomicBool,
 }
 
 /// What became of a business server's callbacks since the start.
@@ -49,34 +44,127 @@ pub(crate) struct CallbackCounts {
     pub(crate) given_up: AtomicU64,
 }
 
-/// Where the callbacks of a tunnel go.
+/// Where the callbacks of a tunnel go: the URL its SDK named, as the settings of the day read it.
 #[derive(Debug)]
 pub(crate) struct CallbackRoute {
     pub(crate) business: Arc<BusinessServer>,
+    named: Box<str>,
+    target: ArcSwap<CallbackTarget>,
+}
+
+/// Where callbacks of a route go under the settings of the day.
+#[derive(Debug)]
+pub(crate) struct CallbackTarget {
+    /// What it is called.
     pub(crate) url: Uri,
     /// The `Host` to name, where it is not the URL's own.
     pub(crate) host: Option<HeaderValue>,
+    /// The URL before the shortest way to it was looked for.
+    public_url: Uri,
+    settings: Arc<BusinessSettings>,
+}
+
+impl CallbackTarget {
+    fn new(public_url: Uri, settings: Arc<BusinessSettings>) -> Self {
+        let (url, host) = settings.near(public_url.clone());
+        Self {
+            url,
+            host,
+            public_url,
+            settings,
+        }
+    }
+}
+
+impl CallbackRoute {
+    /// Where callbacks go now. A tunnel that lives keeps its URL also where the settings of
+    /// today would not let a new one have it.
+    pub(crate) fn target(&self) -> Arc<CallbackTarget> {
+        let (known, settings) = (self.target.load_full(), self.business.settings());
+        if Arc::ptr_eq(&known.settings, &settings) {
+            return known;
+        }
+        let url = settings.receive_url(&self.named);
+        let url = url.unwrap_or_else(|| known.public_url.clone());
+        let fresh = Arc::new(CallbackTarget::new(url, settings));
+        self.target.store(Arc::clone(&fresh));
+        fresh
+    }
 }
 
 impl BusinessServer {
+    /// One that nothing is known about.
+    pub(crate) fn new(host: &str, settings: BusinessSettings) -> Self {
+        Self {
+            host: host.to_owned(),
+            retries: [RetryGate::new(), RetryGate::new()],
+            losses: LossLog::default(),
+            counts: CallbackCounts::default(),
+            gate: ArcSwap::from_pointee(Semaphore::new(settings.concurrency)),
+            settings: ArcSwap::from_pointee(settings),
+            routes: Mutex::default(),
+            is_removed: AtomicBool::new(false),
+        }
+    }
+
+    /// How it is set now.
+    pub(crate) fn settings(&self) -> Arc<BusinessSettings> {
+        self.settings.load_full()
+    }
+
+    /// Sets it anew, if something differs. Callbacks under way end as they began.
+    pub(crate) fn set(&self, settings: BusinessSettings) {
+        let before = self.settings.load_full();
+        if *before == settings {
+            return;
+        }
+        if before.concurrency != settings.concurrency {
+            self.gate
+                .store(Arc::new(Semaphore::new(settings.concurrency)));
+        }
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// What callbacks pass one by one.
+    pub(crate) fn gate(&self) -> Arc<Semaphore> {
+        self.gate.load_full()
+    }
+
+    /// weappd.toml no longer names it: it gets no further tunnel.
+    pub(crate) fn remove(&self) {
+        self.is_removed.store(true, Ordering::SeqCst);
+        // They hold this server, and it held them.
+        self.routes.lock().clear();
+    }
+
+    /// Whether weappd.toml no longer names it.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::SeqCst)
+    }
+
     /// The route to the URL an SDK named, if callbacks may go there.
     pub(crate) fn route(self: &Arc<Self>, named: &str) -> Result<Arc<CallbackRoute>, Error> {
-        let refused = || Error::ReceiveNotAllowed(named.chars().take(200).collect());
-        if let Some(route) = self.routes.lock().get(named) {
+        let known = self.routes.lock().get(named).map(Arc::clone);
+        let settings = self.settings();
+        if let Some(route) = &known
+            && Arc::ptr_eq(&route.target.load().settings, &settings)
+        {
             return Ok(Arc::clone(route));
         }
-        let url = match &self.receive {
-            Some(url) => url.clone(),
-            None => self.allowed(named).ok_or_else(refused)?,
-        };
-        let (url, host) = self.near(url);
+        let refused = || Error::ReceiveNotAllowed(named.chars().take(200).collect());
+        let url = settings.receive_url(named).ok_or_else(refused)?;
+        let target = CallbackTarget::new(url, settings);
+        if let Some(route) = known {
+            route.target.store(Arc::new(target));
+            return Ok(route);
+        }
         let route = Arc::new(CallbackRoute {
             business: Arc::clone(self),
-            url,
-            host,
+            named: named.into(),
+            target: ArcSwap::from_pointee(target),
         });
         let mut routes = self.routes.lock();
-        if routes.len() < MAX_ROUTES && named.len() <= 1024 {
+        if routes.len() < MAX_ROUTES && named.len() <= 1024 && !self.is_removed() {
             routes.insert(named.to_owned(), Arc::clone(&route));
         }
         Ok(route)
@@ -113,58 +201,9 @@ impl BusinessServer {
 
     /// Where phones reach the tunnels this business asks for.
     pub(crate) fn public_base(&self) -> String {
-        let base = self.public_base.clone();
+        let base = self.settings.load().public_base.clone();
         base.unwrap_or_else(|| format!("wss://{}", self.host))
     }
-
-    /// The shortest way to an allowed URL, and the `Host` to name on it.
-    fn near(&self, url: Uri) -> (Uri, Option<HeaderValue>) {
-        let near = self.own_sites.via.filter(|_| self.own_sites.has(&url));
-        let near = near.and_then(|via| {
-            let host = HeaderValue::from_str(url.authority()?.as_str()).ok()?;
-            let path = url.path_and_query()?.as_str();
-            Some((format!("http://{via}{path}").parse().ok()?, Some(host)))
-        });
-        near.unwrap_or((url, None))
-    }
-
-    fn allowed(&self, named: &str) -> Option<Uri> {
-        let url: Uri = unbracket(named).parse().ok()?;
-        let authority = url.authority()?.as_str();
-        let scheme_fits = match url.scheme_str() {
-            Some("https") => true,
-            Some("http") => {
-                self.allow_http || (self.own_sites.via.is_some() && self.own_sites.has(&url))
-            }
-            _ => false,
-        };
-        let host = url.host()?;
-        let host_fits = std::iter::once(&self.host)
-            .chain(&self.receive_hosts)
-            .any(|ours| ours.eq_ignore_ascii_case(authority) || ours.eq_ignore_ascii_case(host));
-        // `Uri` takes any text for a port; the call would go to another one than is named.
-        let port_fits = match authority.strip_prefix(host) {
-            Some("" | ":") => true,
-            Some(rest) => rest.strip_prefix(':').is_some_and(is_port),
-            None => false,
-        };
-        (scheme_fits && host_fits && port_fits).then_some(url)
-    }
-}
-
-fn is_port(text: &str) -> bool {
-    text.bytes().all(|c| c.is_ascii_digit()) && text.parse::<u16>().is_ok()
-}
-
-/// `url.format` of Node, given a host with a port, writes `http://[127.0.0.1:8080]/`: the
-/// old SDKs send that when `serverHost` has a port. What was meant is plain.
-fn unbracket(url: &str) -> String {
-    let meant = url.split_once("://[").and_then(|(scheme, rest)| {
-        let (host, rest) = rest.split_once(']')?;
-        let is_ipv6 = host.parse::<Ipv6Addr>().is_ok();
-        (!is_ipv6).then(|| format!("{scheme}://{host}{rest}"))
-    });
-    meant.unwrap_or_else(|| url.to_owned())
 }
 
 impl fmt::Debug for BusinessServer {
@@ -174,35 +213,29 @@ impl fmt::Debug for BusinessServer {
 }
 
 /// All of them, by both their names.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct BusinessRegistry {
     by_tc_id: HashMap<String, Arc<BusinessServer>>,
     by_host: HashMap<String, Arc<BusinessServer>>,
 }
 
 impl BusinessRegistry {
-    /// Reads them from settings that have no problem.
-    pub(crate) fn new(config: &Config) -> Self {
+    /// Those of settings that have no problem. Who stands in `former` under the same host is
+    /// the same server, and is set anew.
+    pub(crate) fn new(config: &Config, former: &Self) -> Self {
         let own_sites = Arc::new(config.own_sites.clone());
         let all: Vec<_> = config
             .businesses
             .iter()
             .map(|business| {
-                Arc::new(BusinessServer {
-                    host: business.host.clone(),
-                    key: business.key.clone(),
-                    dedupe: business.dedupe,
-                    gate: Semaphore::new(config.callback_concurrency),
-                    retries: [RetryGate::new(), RetryGate::new()],
-                    losses: LossLog::default(),
-                    counts: CallbackCounts::default(),
-                    receive: business.receive.as_ref().and_then(|url| url.parse().ok()),
-                    receive_hosts: business.receive_hosts.clone(),
-                    public_base: business.public_base.clone(),
-                    own_sites: Arc::clone(&own_sites),
-                    allow_http: config.allow_http_receive,
-                    routes: Mutex::default(),
-                })
+                let settings = BusinessSettings::new(config, business, &own_sites);
+                match former.by_host(&business.host) {
+                    Some(same) => {
+                        same.set(settings);
+                        Arc::clone(same)
+                    }
+                    None => Arc::new(BusinessServer::new(&business.host, settings)),
+                }
             })
             .collect();
         let named = |name: fn(&BusinessServer) -> String| {
@@ -242,8 +275,10 @@ impl BusinessRegistry {
 
 #[cfg(test)]
 mod tests {
+    use weappd_base::secret::Secret;
+
     use super::*;
-    use crate::config;
+    use crate::config::{self, OwnSites};
 
     fn business(change: impl FnOnce(&mut Config)) -> Arc<BusinessServer> {
         let mut config = Config {
@@ -256,12 +291,13 @@ mod tests {
         };
         change(&mut config);
         let host = config.businesses[0].host.clone();
-        let all = BusinessRegistry::new(&config);
+        let all = BusinessRegistry::new(&config, &BusinessRegistry::default());
         Arc::clone(all.by_host(&host).expect("configured"))
     }
 
     fn routed(business: &Arc<BusinessServer>, url: &str) -> Option<String> {
-        business.route(url).ok().map(|route| route.url.to_string())
+        let route = business.route(url).ok()?;
+        Some(route.target().url.to_string())
     }
 
     #[test]
@@ -279,8 +315,9 @@ mod tests {
             let route = business
                 .route(&format!("{authority}/tunnel?x=1"))
                 .expect("allowed");
-            assert_eq!(route.url, "http://127.0.0.1:7/tunnel?x=1", "{authority}");
-            let host = route.host.as_ref().expect("a Host to name");
+            let target = route.target();
+            assert_eq!(target.url, "http://127.0.0.1:7/tunnel?x=1", "{authority}");
+            let host = target.host.as_ref().expect("a Host to name");
             assert_eq!(
                 Some(host.to_str().expect("text")),
                 authority.split("//").nth(1)
@@ -326,7 +363,7 @@ mod tests {
             let route = business
                 .route("https://www.example.com/t")
                 .expect("allowed");
-            assert_eq!(route.host.is_some(), near, "{hosts:?}");
+            assert_eq!(route.target().host.is_some(), near, "{hosts:?}");
         }
     }
 

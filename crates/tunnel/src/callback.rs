@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
@@ -53,13 +54,40 @@ const LATE_MAX_COUNT: usize = 50_000;
 
 /// Sends callbacks to business servers.
 pub(crate) struct CallbackSender {
-    client: CallbackClient,
-    timeout: Duration,
+    line: ArcSwap<CallbackLine>,
     clock: Clock,
     random: RandomSource,
     stop: Stop,
     tap: TrafficTap,
     hub: Arc<TunnelHub>,
+}
+
+/// By what callbacks go.
+pub(crate) struct CallbackLine {
+    client: CallbackClient,
+    timeout: Duration,
+}
+
+impl CallbackLine {
+    /// As configured.
+    pub(crate) fn build(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            client: CallbackClient::build(config)?,
+            timeout: Duration::from_millis(config.callback_timeout_ms),
+        })
+    }
+
+    /// Whether what `before` has is built as `after` wants it.
+    pub(crate) fn is_same(before: &Config, after: &Config) -> bool {
+        let of = |config: &Config| {
+            (
+                config.callback_timeout_ms,
+                config.callback_concurrency,
+                config.allow_http_receive,
+            )
+        };
+        of(before) == of(after)
+    }
 }
 
 /// What a sender is made of.
@@ -90,14 +118,18 @@ struct SenderClosed;
 impl CallbackSender {
     pub(crate) fn new(config: &Config, parts: SenderParts) -> Result<Self, Error> {
         Ok(Self {
-            client: CallbackClient::build(config)?,
-            timeout: Duration::from_millis(config.callback_timeout_ms),
+            line: ArcSwap::from_pointee(CallbackLine::build(config)?),
             clock: parts.clock,
             random: parts.random,
             stop: parts.stop,
             tap: parts.tap,
             hub: parts.hub,
         })
+    }
+
+    /// Has callbacks that begin from now on go by this line.
+    pub(crate) fn set_line(&self, line: CallbackLine) {
+        self.line.store(Arc::new(line));
     }
 
     /// Tells everything that waits on a tunnel, in order, until nothing does.
@@ -119,11 +151,18 @@ impl CallbackSender {
     /// Tells one event, as often as it is safe and worth it.
     async fn deliver(&self, tunnel: &Tunnel, event: &TunnelEvent) -> Result<(), SenderClosed> {
         let business = &tunnel.route.business;
-        let callback = CallbackRequest::write(tunnel.id, event, &business.key, self.callback_id());
+        let mut settings = business.settings();
+        let id = self.callback_id();
+        let mut callback = CallbackRequest::write(tunnel.id, event, &settings.key, id);
         let is_close = event.kind == EventKind::Close;
-        let repeatable = business.dedupe || !matches!(event.kind, EventKind::Message(_));
         let mut late = None;
         for tries in 0_u32.. {
+            let set = business.settings();
+            if set.key != settings.key {
+                callback = CallbackRequest::write(tunnel.id, event, &set.key, callback.id);
+            }
+            settings = set;
+            let repeatable = settings.dedupe || !matches!(event.kind, EventKind::Message(_));
             let outcome = tokio::select! {
                 outcome = self.attempt(tunnel, &callback) => outcome,
                 () = self.stop.forced() => return Err(self.give_up_at_stop(tunnel, &callback)),
@@ -248,19 +287,22 @@ impl CallbackSender {
     /// One try, at most `timeout` long, once it is its turn.
     async fn attempt(&self, tunnel: &Tunnel, callback: &CallbackRequest) -> TryOutcome {
         // The gate is never closed; were it, the callback would go unbounded, not be lost.
-        let _turn = tunnel.route.business.gate.acquire().await.ok();
+        let gate = tunnel.route.business.gate();
+        let _turn = gate.acquire().await.ok();
+        let line = self.line.load_full();
         let started = Instant::now();
         self.tap.record(|| sent(tunnel, callback));
         let request = match self.request(tunnel, callback) {
             Ok(request) => request,
             Err(problem) => return TryOutcome::Refused(problem.to_string()),
         };
-        let outcome = tokio::time::timeout(self.timeout, self.post(tunnel, callback, request))
-            .await
-            .unwrap_or_else(|_| TryOutcome::Lost {
-                safe: false,
-                why: "no answer in time".to_owned(),
-            });
+        let outcome =
+            tokio::time::timeout(line.timeout, self.post(&line, tunnel, callback, request))
+                .await
+                .unwrap_or_else(|_| TryOutcome::Lost {
+                    safe: false,
+                    why: "no answer in time".to_owned(),
+                });
         tracing::debug!(
             tunnel.id = %tunnel.id,
             callback = callback.name,
@@ -273,11 +315,12 @@ impl CallbackSender {
 
     async fn post(
         &self,
+        line: &CallbackLine,
         tunnel: &Tunnel,
         callback: &CallbackRequest,
         request: Request<Full<Bytes>>,
     ) -> TryOutcome {
-        let answer = match self.client.send(request).await {
+        let answer = match line.client.send(request).await {
             Ok(answer) => answer,
             Err(problem) => {
                 return TryOutcome::Lost {
@@ -306,12 +349,13 @@ impl CallbackSender {
         callback: &CallbackRequest,
     ) -> Result<Request<Full<Bytes>>, http::Error> {
         let timestamp = self.clock.unix_secs();
-        let key = &tunnel.route.business.key;
-        let signed = signature::webhook(&callback.id, timestamp, &callback.body, key);
+        let settings = tunnel.route.business.settings();
+        let signed = signature::webhook(&callback.id, timestamp, &callback.body, &settings.key);
+        let target = tunnel.route.target();
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(tunnel.route.url.clone());
-        if let Some(host) = &tunnel.route.host {
+            .uri(target.url.clone());
+        if let Some(host) = &target.host {
             request = request.header(HOST, host);
         }
         request
@@ -406,7 +450,7 @@ fn sent(tunnel: &Tunnel, callback: &CallbackRequest) -> TapReport {
         answer: false,
         who: Some(tunnel.id.to_string()),
         detail: json!({
-            "url": tunnel.route.url.to_string(),
+            "url": tunnel.route.target().url.to_string(),
             "webhookId": callback.id,
             "seq": callback.seq,
             "body": body,

@@ -52,7 +52,7 @@ pub struct Config {
 /// The sites of this very weappd. Callbacks to one of their public addresses go over plain
 /// HTTP to `via`, with the `Host` they name: no TLS, no redirect, no way around through the
 /// internet. All other addresses are called as they are named.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnSites {
     /// Where the sites are reached without leaving this machine; `None`: nowhere.
     pub via: Option<SocketAddr>,
@@ -142,6 +142,16 @@ impl Default for Config {
 pub type TunnelProblem = (String, String, String);
 
 impl Config {
+    /// The settings that differ in `next` and count only after a restart, as they are named in
+    /// the section.
+    pub fn restart_keys(&self, next: &Self) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        if self.node != next.node {
+            keys.push("node");
+        }
+        keys
+    }
+
     /// Everything in this section that cannot work.
     pub fn problems(&self) -> Vec<TunnelProblem> {
         let mut problems = Vec::new();

@@ -21,13 +21,16 @@ use weappd_base::tap::{TapPeer, TapReport};
 
 use crate::body;
 use crate::business::BusinessServer;
+use crate::business_settings::BusinessSettings;
 use crate::error::Error;
 use crate::handshake::{self, UpgradeError};
+use crate::id::TunnelId;
 use crate::lenient_list::LenientList;
 use crate::push::{self, MissedTunnels, PushError, PushPacket};
 use crate::signature;
 use crate::socket::SocketTask;
 use crate::stats::IssuedTunnel;
+use crate::table::TunnelTable;
 use crate::tunnels::{TunnelServer, WS_PATH};
 
 /// What business servers call. Never for the public.
@@ -124,9 +127,17 @@ struct SignedEnvelope {
     signature: Option<String>,
 }
 
+/// Whose request it is.
+#[derive(Clone)]
+struct BusinessCaller {
+    business: Arc<BusinessServer>,
+    /// As it was set when the request was believed.
+    settings: Arc<BusinessSettings>,
+}
+
 /// An envelope that was believed.
 struct VerifiedRequest {
-    business: Arc<BusinessServer>,
+    caller: BusinessCaller,
     data: String,
     /// Whether the SDK wants `data` of the answer as text (Java and C#) or as it is.
     wants_text: bool,
@@ -147,10 +158,10 @@ enum AnswerData {
 }
 
 async fn get_wsurl(State(tunnels): State<TunnelServer>, request: Request) -> Response {
-    let mut business = None;
+    let mut caller = None;
     let answer = async {
         let verified = open(&tunnels, request).await?;
-        business = Some(Arc::clone(&verified.business));
+        caller = Some(verified.caller.clone());
         issue(&tunnels, &verified)
     }
     .await;
@@ -162,7 +173,7 @@ async fn get_wsurl(State(tunnels): State<TunnelServer>, request: Request) -> Res
         // Texts always have a JSON form.
         AnswerData::Text(serde_json::to_string(&issued).unwrap_or_default())
     });
-    reply(data, business.as_deref())
+    reply(data, caller.as_ref())
 }
 
 fn issue(tunnels: &TunnelServer, verified: &VerifiedRequest) -> Result<IssuedTunnel, RequestError> {
@@ -170,28 +181,29 @@ fn issue(tunnels: &TunnelServer, verified: &VerifiedRequest) -> Result<IssuedTun
     let receive_url = params
         .receive_url
         .ok_or(RequestError::Missing("receiveUrl"))?;
-    let route = verified.business.route(&receive_url)?;
+    let business = &verified.caller.business;
+    let route = business.route(&receive_url)?;
     // The scheme is this server's: `protocolType` asks for wss even where only ws is there.
-    let configured = &tunnels.config().public_url;
-    let issued = if configured.is_empty() {
-        tunnels.issue_on(route, &verified.business.public_base())
-    } else {
-        tunnels.issue_on(route, configured)
+    let configured = tunnels.table().config.public_url.clone();
+    let base = match configured.as_str() {
+        "" => business.public_base(),
+        _ => configured,
     };
+    let issued = tunnels.issue_on(route, &base);
     issued.map_err(RequestError::from)
 }
 
 async fn ws_push(State(tunnels): State<TunnelServer>, request: Request) -> Response {
-    let mut business = None;
+    let mut caller = None;
     let answer = async {
         let verified = open(&tunnels, request).await?;
-        business = Some(Arc::clone(&verified.business));
+        caller = Some(verified.caller.clone());
         let LenientList(packets): LenientList<NamedFields<PushPacket<'_>>> = read(&verified.data)?;
         let packets: Vec<PushPacket<'_>> = packets
             .into_iter()
             .map(|NamedFields(packet)| packet)
             .collect();
-        let missed = push::push(&tunnels, &verified.business, &packets).await?;
+        let missed = push::push(&tunnels, &verified.caller.business, &packets).await?;
         let data = missed_json(&missed);
         Ok(if verified.wants_text {
             AnswerData::Text(data.to_string())
@@ -208,14 +220,15 @@ async fn ws_push(State(tunnels): State<TunnelServer>, request: Request) -> Respo
         };
         report("ws/push", true, None, detail)
     });
-    reply(answer, business.as_deref())
+    reply(answer, caller.as_ref())
 }
 
 /// Reads and believes an envelope.
 async fn open(tunnels: &TunnelServer, request: Request) -> Result<VerifiedRequest, RequestError> {
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let encoding = request.headers().get(CONTENT_ENCODING).cloned();
-    let body = collect(request.into_body(), tunnels.config().push_body_bytes).await?;
+    let most = tunnels.table().config.push_body_bytes;
+    let body = collect(request.into_body(), most).await?;
     let envelope: SignedEnvelope = object(body::without_mark(&body)).map_err(|problem| {
         RequestError::Unreadable(match body::compression(encoding.as_ref(), &body) {
             Some(how) => format!("body: it is compressed ({how}), send it as plain JSON"),
@@ -229,15 +242,15 @@ async fn open(tunnels: &TunnelServer, request: Request) -> Result<VerifiedReques
     let signed = envelope
         .signature
         .ok_or(RequestError::Missing("signature"))?;
-    let business = tunnels
-        .businesses()
-        .by_tc_id(&tc_id)
-        .ok_or_else(|| unknown_business(tunnels, &tc_id))?;
+    let table = tunnels.table();
+    let business =
+        (table.businesses.by_tc_id(&tc_id)).ok_or_else(|| unknown_business(&table, &tc_id))?;
+    let settings = business.settings();
     let key_fits = envelope
         .tc_key
         .as_deref()
-        .is_none_or(|key| business.key.is(key));
-    if !key_fits || !signature::check(&data, &business.key, &signed) {
+        .is_none_or(|key| settings.key.is(key));
+    if !key_fits || !signature::check(&data, &settings.key, &signed) {
         tracing::warn!(
             business = business.host,
             "a request was signed with another key"
@@ -253,19 +266,22 @@ async fn open(tunnels: &TunnelServer, request: Request) -> Result<VerifiedReques
         }
     };
     Ok(VerifiedRequest {
-        business: Arc::clone(business),
+        caller: BusinessCaller {
+            business: Arc::clone(business),
+            settings,
+        },
         data,
         wants_text,
     })
 }
 
 /// The SDK shows its caller only a number: the log names what the host must be.
-fn unknown_business(tunnels: &TunnelServer, tc_id: &str) -> RequestError {
+fn unknown_business(table: &TunnelTable, tc_id: &str) -> RequestError {
     /// Whoever reaches the internal API can cause it at will.
     static LIMIT: LazyLock<LogLimit> = LazyLock::new(|| LogLimit::new(Duration::from_secs(30), 16));
     let tc_id: String = tc_id.chars().take(40).collect();
     if let Some(untold) = LIMIT.permit(&tc_id) {
-        let hosts = tunnels.businesses().hosts();
+        let hosts = table.businesses.hosts();
         tracing::warn!(
             hosts,
             untold,
@@ -303,15 +319,15 @@ fn missed_json(missed: &MissedTunnels) -> Value {
 }
 
 /// Answers in the envelope every SDK reads: HTTP 200 whatever happened.
-fn reply(answer: Result<AnswerData, RequestError>, business: Option<&BusinessServer>) -> Response {
+fn reply(answer: Result<AnswerData, RequestError>, caller: Option<&BusinessCaller>) -> Response {
     let body = match answer {
         Ok(AnswerData::Plain(data)) => json!({ "code": 0, "message": "ok", "data": data }),
         Ok(AnswerData::Text(text)) => {
-            let signed = business.map(|business| signature::sign(&text, &business.key));
+            let signed = caller.map(|caller| signature::sign(&text, &caller.settings.key));
             json!({ "code": 0, "message": "ok", "data": text, "signature": signed })
         }
         Err(error) => {
-            log(&error, business);
+            log(&error, caller.map(|caller| &*caller.business));
             error_json(&error)
         }
     };
@@ -360,7 +376,7 @@ async fn upgrade(
     Path(token): Path<String>,
     mut request: Request,
 ) -> Response {
-    let Some(id) = tunnels.connect_tokens().check(&token) else {
+    let Some(id) = token_of(&tunnels, &token) else {
         return (StatusCode::NOT_FOUND, "no such tunnel\n").into_response();
     };
     let headers = match handshake::accept(request.headers()) {
@@ -380,6 +396,12 @@ async fn upgrade(
         .tasks()
         .spawn(SocketTask::new(tunnels.clone(), id, upgrade));
     (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
+}
+
+/// The tunnel that a token opens.
+fn token_of(tunnels: &TunnelServer, token: &str) -> Option<TunnelId> {
+    let lives = |id| tunnels.hub().find(id).is_some();
+    tunnels.table().tokens.check(token, lives)
 }
 
 fn no_upgrade(why: UpgradeError) -> Response {

@@ -15,7 +15,8 @@ use crate::tunnel::Tunnel;
 /// All tunnels of this node.
 pub(crate) struct TunnelHub {
     node: u16,
-    most: usize,
+    /// How many there may be.
+    most: AtomicUsize,
     count: AtomicUsize,
     turn: AtomicUsize,
     /// The keeper's clock: milliseconds since the start, wrapping. Only ages are told by it.
@@ -54,7 +55,7 @@ impl TunnelHub {
     pub(crate) fn new(node: u16, most: usize) -> Self {
         Self {
             node,
-            most,
+            most: AtomicUsize::new(most),
             count: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             now: AtomicU32::new(0),
@@ -73,13 +74,20 @@ impl TunnelHub {
         self.now.store(now, Ordering::Relaxed);
     }
 
-    /// Issues a tunnel; `None` if there are as many as allowed.
+    /// Allows at most `most` tunnels; who is there stays.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// Issues a tunnel that waits at most `ttl` for its phone; `None` if there are as many as
+    /// allowed.
     pub(crate) fn issue(
         &self,
         route: Arc<CallbackRoute>,
+        ttl: u32,
         random: &RandomSource,
     ) -> Option<Arc<Tunnel>> {
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -91,7 +99,7 @@ impl TunnelHub {
             slot: entry.key(),
         };
         let id = TunnelId::mint(self.node, place, random);
-        let tunnel = Arc::new(Tunnel::new(id, route, self.now()));
+        let tunnel = Arc::new(Tunnel::new(id, route, self.now(), ttl));
         entry.insert(Arc::clone(&tunnel));
         add(&self.counts.issued, 1);
         Some(tunnel)

@@ -6,11 +6,13 @@
 //! a signature over it: knowing a tunnelId, which reaches logs, does not open its tunnel.
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
+use tokio::time::Instant;
 use weappd_base::random::RandomSource;
 use weappd_base::secret::{Secret, same_bytes};
 
@@ -18,6 +20,8 @@ use crate::signature::hmac_sha256;
 
 /// How many shards a hub has.
 pub(crate) const SHARDS: usize = 16;
+/// How many keys that sign no more are kept for tunnels that live longer than their URLs.
+const FORMER_KEYS: usize = 4;
 
 /// What a tunnel is called on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,8 +99,19 @@ impl fmt::Debug for TunnelId {
 }
 
 /// Makes and checks the tokens in connect URLs.
+#[derive(Clone)]
 pub(crate) struct ConnectTokens {
     mac: Hmac<Sha256>,
+    /// The keys before, the latest first.
+    former: Vec<FormerTokenKey>,
+}
+
+/// A key that signs no more.
+#[derive(Clone)]
+struct FormerTokenKey {
+    mac: Hmac<Sha256>,
+    /// Until when the last URL it signed may wait for its phone.
+    until: Instant,
 }
 
 impl ConnectTokens {
@@ -107,38 +122,64 @@ impl ConnectTokens {
         } else {
             hmac_sha256(key.expose().as_bytes())
         };
-        Self { mac }
+        Self {
+            mac,
+            former: Vec::new(),
+        }
+    }
+
+    /// Signs with another key from now on; URLs signed with this one open as long as they
+    /// may, `ttl` at most.
+    pub(crate) fn renewed(&self, key: &Secret, random: &RandomSource, ttl: Duration) -> Self {
+        let now = Instant::now();
+        let until = now + ttl;
+        let mut former = vec![FormerTokenKey {
+            mac: self.mac.clone(),
+            until,
+        }];
+        let kept = self.former.iter().enumerate();
+        let kept = kept.filter(|(at, key)| key.until > now || *at + 1 < FORMER_KEYS);
+        former.extend(kept.map(|(_, key)| key.clone()));
+        Self {
+            former,
+            ..Self::new(key, random)
+        }
     }
 
     /// The token that opens `id`: 43 URL-safe characters, 128 bits of them unguessable.
     pub(crate) fn token(&self, id: TunnelId) -> String {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&id.0.to_be_bytes());
-        bytes[16..].copy_from_slice(&self.tag(id));
+        bytes[16..].copy_from_slice(&tag(&self.mac, id));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The tunnel a token opens; `None` if this server never signed it.
-    pub(crate) fn check(&self, token: &str) -> Option<TunnelId> {
+    /// The tunnel a token opens; `None` if this server never signed it. With a key of before
+    /// after its time, a token opens only a tunnel that `lives`.
+    pub(crate) fn check(&self, token: &str, lives: impl Fn(TunnelId) -> bool) -> Option<TunnelId> {
         if token.len() != 43 {
             return None;
         }
         let mut bytes = [0; 33];
         let length = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).ok()?;
-        let (id, tag) = bytes.get(..length)?.split_first_chunk::<16>()?;
+        let (id, given) = bytes.get(..length)?.split_first_chunk::<16>()?;
         let id = TunnelId(u128::from_be_bytes(*id));
-        same_bytes(tag, &self.tag(id)).then_some(id)
+        if same_bytes(given, &tag(&self.mac, id)) {
+            return Some(id);
+        }
+        let key = (self.former.iter()).find(|key| same_bytes(given, &tag(&key.mac, id)))?;
+        (Instant::now() < key.until || lives(id)).then_some(id)
     }
+}
 
-    fn tag(&self, id: TunnelId) -> [u8; 16] {
-        let mut mac = self.mac.clone();
-        mac.update(b"weappd connect token 1\0");
-        mac.update(&id.0.to_be_bytes());
-        let full: [u8; 32] = mac.finalize().into_bytes().into();
-        let mut tag = [0; 16];
-        tag.copy_from_slice(&full[..16]);
-        tag
-    }
+fn tag(mac: &Hmac<Sha256>, id: TunnelId) -> [u8; 16] {
+    let mut mac = mac.clone();
+    mac.update(b"weappd connect token 1\0");
+    mac.update(&id.0.to_be_bytes());
+    let full: [u8; 32] = mac.finalize().into_bytes().into();
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&full[..16]);
+    tag
 }
 
 impl fmt::Debug for ConnectTokens {
@@ -153,6 +194,7 @@ mod tests {
 
     use super::*;
 
+    const NOBODY: fn(TunnelId) -> bool = |_| false;
     const PLACE: TunnelPlace = TunnelPlace {
         shard: 11,
         slot: 0xdead_beef,
@@ -202,19 +244,19 @@ mod tests {
         let id = TunnelId::mint(3, PLACE, &random);
         let token = keeper.token(id);
         assert_eq!(token.len(), 43);
-        assert_eq!(keeper.check(&token), Some(id));
+        assert_eq!(keeper.check(&token, NOBODY), Some(id));
         assert_eq!(
-            ConnectTokens::new(&Secret::default(), &random).check(&token),
+            ConnectTokens::new(&Secret::default(), &random).check(&token, NOBODY),
             None
         );
         for at in 0..43 {
             let mut forged = token.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
             let forged = String::from_utf8(forged).expect("ascii");
-            assert_eq!(keeper.check(&forged), None, "{at}");
+            assert_eq!(keeper.check(&forged, NOBODY), None, "{at}");
         }
-        assert_eq!(keeper.check(&format!("{token}A")), None);
-        assert_eq!(keeper.check(""), None);
+        assert_eq!(keeper.check(&format!("{token}A"), NOBODY), None);
+        assert_eq!(keeper.check("", NOBODY), None);
     }
 
     #[test]
@@ -223,7 +265,32 @@ mod tests {
         let key = Secret::new("kept over restarts");
         let id = TunnelId::mint(0, PLACE, &random);
         let token = ConnectTokens::new(&key, &random).token(id);
-        assert_eq!(ConnectTokens::new(&key, &random).check(&token), Some(id));
+        assert_eq!(
+            ConnectTokens::new(&key, &random).check(&token, NOBODY),
+            Some(id)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_of_the_key_before_opens_as_long_as_its_url_may_wait() {
+        let random = RandomSource::system();
+        let (id, ttl) = (TunnelId::mint(0, PLACE, &random), Duration::from_mins(2));
+        let first = ConnectTokens::new(&Secret::default(), &random);
+        let token = first.token(id);
+        let second = first.renewed(&Secret::new("a"), &random, ttl);
+        let third = second.renewed(&Secret::new("b"), &random, ttl);
+        assert_eq!(third.check(&token, NOBODY), Some(id));
+        assert_eq!(third.check(&second.token(id), NOBODY), Some(id));
+        assert_ne!(third.token(id), token);
+        tokio::time::advance(ttl).await;
+        assert_eq!(third.check(&token, NOBODY), None);
+        assert_eq!(third.check(&token, |_| true), Some(id), "its tunnel lives");
+        let mut last = third;
+        for at in 0..100 {
+            last = last.renewed(&Secret::new(at.to_string()), &random, Duration::ZERO);
+        }
+        assert_eq!(last.former.len(), FORMER_KEYS);
+        assert_eq!(last.check(&token, |_| true), None);
     }
 
     proptest! {
@@ -241,13 +308,13 @@ mod tests {
             prop_assert_eq!(TunnelId::parse(&id.to_string()), Some(id));
             prop_assert_eq!((id.node(), id.place()), (node, place));
             let keeper = ConnectTokens::new(&Secret::new(key), &random);
-            prop_assert_eq!(keeper.check(&keeper.token(id)), Some(id));
+            prop_assert_eq!(keeper.check(&keeper.token(id), NOBODY), Some(id));
         }
 
         #[test]
         fn no_text_panics_and_none_opens(text in ".{0,60}") {
             let keeper = ConnectTokens::new(&Secret::default(), &RandomSource::system());
-            prop_assert_eq!(keeper.check(&text), None);
+            prop_assert_eq!(keeper.check(&text, NOBODY), None);
             if let Some(id) = TunnelId::parse(&text) {
                 prop_assert_eq!(id.to_string(), text);
             }

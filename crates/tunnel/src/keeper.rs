@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::id::SHARDS;
 use crate::tunnel::{ClockCheck, CloseReason, Tunnel};
@@ -23,8 +23,8 @@ const CALLBACK_SILENCE_MAX: Duration = Duration::from_secs(3);
 pub(crate) async fn keep(tunnels: TunnelServer) {
     let mut last = Instant::now();
     let hub = tunnels.hub();
-    let mut ticks = tokio::time::interval(pace(tunnels.config().heartbeat_secs));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heartbeat_secs = tunnels.table().config.heartbeat_secs;
+    let mut ticks = ticks(heartbeat_secs);
     for shard in (0..SHARDS).cycle() {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -35,11 +35,22 @@ pub(crate) async fn keep(tunnels: TunnelServer) {
         last += passed.saturating_sub(Duration::from_nanos(u64::from(
             passed.subsec_nanos() % 1_000_000,
         )));
-        hub.set_now(later(hub.now(), passed, tunnels.config().heartbeat_secs));
+        hub.set_now(later(hub.now(), passed, heartbeat_secs));
         sweep(&tunnels, shard);
+        let set = tunnels.table().config.heartbeat_secs;
+        if set != heartbeat_secs {
+            heartbeat_secs = set;
+            ticks = self::ticks(set);
+        }
     }
     drain(&tunnels).await;
     tunnels.last_callbacks(CALLBACK_SILENCE_MAX).await;
+}
+
+fn ticks(heartbeat_secs: u32) -> Interval {
+    let mut ticks = tokio::time::interval(pace(heartbeat_secs));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// One shard a tick, all shards within a tenth of a heartbeat.
@@ -60,14 +71,12 @@ fn later(now: u32, passed: Duration, heartbeat_secs: u32) -> u32 {
 
 /// Lets go of the tunnels of one shard whose time is over.
 fn sweep(tunnels: &TunnelServer, shard: usize) {
-    let (hub, limits) = (tunnels.hub(), tunnels.limits());
+    let (hub, stall) = (tunnels.hub(), tunnels.table().limits.stall);
     let now = hub.now();
-    let over = hub.sweep(shard, |tunnel| {
-        tunnel.check(now, limits) != ClockCheck::Fine
-    });
+    let over = hub.sweep(shard, |tunnel| tunnel.check(now, stall) != ClockCheck::Fine);
     let mut wakes = WakeBatch::default();
     for tunnel in over {
-        if let ClockCheck::End(close_reason) = tunnel.check(now, limits) {
+        if let ClockCheck::End(close_reason) = tunnel.check(now, stall) {
             tracing::debug!(tunnel.id = %tunnel.id, ?close_reason, "tunnel let go");
             tunnels.close(&tunnel, None, Some(close_reason), &mut wakes);
         }
@@ -79,7 +88,7 @@ async fn drain(tunnels: &TunnelServer) {
     let all: Vec<Arc<Tunnel>> = (0..SHARDS)
         .flat_map(|shard| tunnels.hub().sweep(shard, |_| true))
         .collect();
-    let steps = usize::try_from(tunnels.config().drain_secs)
+    let steps = usize::try_from(tunnels.table().config.drain_secs)
         .unwrap_or(1)
         .saturating_mul(10)
         .max(1);

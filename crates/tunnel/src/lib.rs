@@ -16,7 +16,8 @@
 //!   make of a list and a text.
 //!
 //! Who there is:
-//! - `business`: who may use tunnels, and where its callbacks may go.
+//! - `business`: who may use tunnels, and what became of its callbacks; `business_settings`: its
+//!   key, and where its callbacks may go.
 //! - `tunnel`: one tunnel's state, under one short lock; `outbox`: what waits for its phone.
 //! - `hub`: all tunnels, found by what their id says.
 //! - [`TunnelServer`]: the room's head; `start`: how it begins; `stats`: what it tells of itself.
@@ -27,6 +28,7 @@
 //! - `socket`: one phone's connection; `close_handshake`: how it ends.
 //! - `callback`: a business server is told, in order, as often as is safe; `retry`: when what
 //!   failed goes again; `outgoing`: the client it goes by.
+//! - `reload`: settings change; `table`: what changes as one.
 //! - `keeper`: time passes: the silent, the stuck and the never opened are let go.
 //!
 //! # Invariants
@@ -39,10 +41,12 @@
 //! - `timeout` is sent once; only JSON objects are sent as messages.
 //! - An idle tunnel holds no buffer, no timer and no task but its socket's.
 //! - Whatever waits is bounded: for a phone, for a business server, for being opened.
+//! - A business server is known by its host: a reload that names the host leaves its tunnels open.
 //! - The room waits for no business server while it holds a lock or an edge thread.
 
 mod body;
 mod business;
+mod business_settings;
 mod callback;
 mod callback_request;
 mod close_handshake;
@@ -62,11 +66,13 @@ mod outbox;
 mod outgoing;
 mod packet;
 mod push;
+mod reload;
 mod retry;
 mod signature;
 mod socket;
 mod start;
 mod stats;
+mod table;
 mod tunnel;
 mod tunnels;
 mod waker;
@@ -74,11 +80,14 @@ mod waker;
 #[cfg(test)]
 mod live_tests;
 #[cfg(test)]
+mod reload_tests;
+#[cfg(test)]
 mod rfc6455_tests;
 #[cfg(test)]
 mod world;
 
 pub use config::{BusinessConfig, Config, OwnSites, TunnelProblem};
 pub use error::Error;
+pub use reload::StagedTunnels;
 pub use stats::{BusinessStats, IssuedTunnel, TunnelStats, TunnelView};
 pub use tunnels::{TunnelServer, TunnelServerParts, WS_PATH};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -71,10 +72,10 @@ enum PushAction {
 /// Pushes all packets, in order, or none if one is wrong.
 pub(crate) async fn push(
     tunnels: &TunnelServer,
-    business: &BusinessServer,
+    business: &Arc<BusinessServer>,
     packets: &[PushPacket<'_>],
 ) -> Result<MissedTunnels, PushError> {
-    let most = tunnels.config().max_queue_bytes;
+    let most = tunnels.table().limits.queue;
     let mut actions = Vec::with_capacity(packets.len());
     for packet in packets {
         actions.push(check(packet, most)?);
@@ -83,6 +84,7 @@ pub(crate) async fn push(
     let mut run = PushRun {
         tunnels,
         business,
+        most,
         wakes: WakeBatch::default(),
         served: 0,
         delivered: 0,
@@ -159,7 +161,9 @@ enum PushReach {
 /// One push under way.
 struct PushRun<'a> {
     tunnels: &'a TunnelServer,
-    business: &'a BusinessServer,
+    business: &'a Arc<BusinessServer>,
+    /// What may wait for a phone, in bytes.
+    most: usize,
     wakes: WakeBatch,
     served: usize,
     delivered: u64,
@@ -180,7 +184,7 @@ impl PushRun<'_> {
             PushAction::Close => {
                 let tunnel = hub.find(id).filter(|tunnel| {
                     // Another business's tunnel is no tunnel.
-                    std::ptr::eq(&raw const *tunnel.route.business, self.business)
+                    tunnel.is_of(self.business)
                 });
                 let closed = tunnel.is_some_and(|tunnel| {
                     self.tunnels
@@ -196,10 +200,9 @@ impl PushRun<'_> {
     }
 
     fn deliver(&mut self, id: TunnelId, frame: &Bytes, content: &str) -> PushReach {
-        let most = self.tunnels.limits().queue;
-        let (business, wakes) = (self.business, &mut self.wakes);
+        let (business, most, wakes) = (self.business, self.most, &mut self.wakes);
         let offer = self.tunnels.hub().with(id, |tunnel| {
-            if std::ptr::eq(&raw const *tunnel.route.business, business) {
+            if tunnel.is_of(business) {
                 tunnel.offer(frame, most, wakes)
             } else {
                 OfferResult::Dead

@@ -162,7 +162,7 @@ enum EventOutcome {
 impl PhoneSocket {
     fn new(io: Upgraded, tunnels: TunnelServer, tunnel: Arc<Tunnel>, epoch: u32) -> Self {
         let mut out = FrameOutbox::default();
-        let heartbeat = tunnels.config().heartbeat_secs;
+        let heartbeat = tunnels.table().config.heartbeat_secs;
         out.push(packet::timeout(heartbeat));
         tunnels.tap().record(|| {
             to_phone(
@@ -289,7 +289,7 @@ impl PhoneSocket {
 
     /// Acts on bytes that came, until the business server must catch up first.
     fn take_in(&mut self, mut input: &mut [u8]) -> Option<CloseCause> {
-        let most = self.tunnels.config().max_message_bytes;
+        let most = self.tunnels.table().config.max_message_bytes;
         // `message:` is ours, not the phone's.
         let most = most.saturating_add("message:".len());
         while !input.is_empty() {

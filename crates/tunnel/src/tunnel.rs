@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::business::CallbackRoute;
+use crate::business::{BusinessServer, CallbackRoute};
 use crate::frame::code;
 use crate::id::TunnelId;
 use crate::outbox::FrameOutbox;
@@ -40,12 +40,14 @@ pub(crate) struct Tunnel {
 #[derive(Debug)]
 struct TunnelState {
     phase: TunnelPhase,
+    /// How long it may hear nothing: until its phone comes, then of its phone, as that was told.
+    patience: u32,
     /// Which of the phones that opened this URL one after the other.
     epoch: u32,
     /// When the phone last took bytes.
     progress: u32,
-    /// Bytes the socket holds.
-    in_flight: usize,
+    /// Bytes the socket holds; what may wait is far less than 4 GiB.
+    in_flight: u32,
     /// Whether the phone refused bytes at the last try.
     blocked: bool,
     /// Whether the socket waits for the lane before it reads on.
@@ -89,6 +91,8 @@ pub(crate) enum CloseReason {
     Replaced,
     /// The URL's time is over.
     Expired,
+    /// weappd.toml no longer names the business server.
+    Removed,
 }
 
 impl CloseReason {
@@ -102,6 +106,7 @@ impl CloseReason {
             Self::Draining => (code::GOING_AWAY, "going away"),
             Self::Replaced => (code::POLICY, "opened elsewhere"),
             Self::Expired => (code::POLICY, "url expired"),
+            Self::Removed => (code::GOING_AWAY, "no longer served here"),
         }
     }
 }
@@ -191,14 +196,15 @@ pub(crate) enum ClockCheck {
 }
 
 impl Tunnel {
-    /// A tunnel that waits for its phone from `now`.
-    pub(crate) fn new(id: TunnelId, route: Arc<CallbackRoute>, now: u32) -> Self {
+    /// A tunnel that waits for its phone from `now`, at most `ttl`.
+    pub(crate) fn new(id: TunnelId, route: Arc<CallbackRoute>, now: u32, ttl: u32) -> Self {
         Self {
             id,
             route,
             seen: AtomicU32::new(now),
             state: Mutex::new(TunnelState {
                 phase: TunnelPhase::Issued,
+                patience: ttl,
                 epoch: 0,
                 progress: now,
                 in_flight: 0,
@@ -214,26 +220,41 @@ impl Tunnel {
         }
     }
 
+    /// Whether callbacks go to this business server: to its host, whichever settings it had.
+    pub(crate) fn is_of(&self, business: &Arc<BusinessServer>) -> bool {
+        Arc::ptr_eq(&self.route.business, business) || self.route.business.host == business.host
+    }
+
     /// The phone was heard.
     pub(crate) fn mark_seen(&self, now: u32) {
         self.seen.store(now, Ordering::Relaxed);
     }
 
-    /// A phone opens the tunnel: which epoch it is, and whether it is the first, for whom a
-    /// lane must be started. An earlier phone is told to go. `None` if it is too late.
-    pub(crate) fn open(&self, thread: Arc<ThreadWaker>, now: u32, ttl: u32) -> Option<(u32, bool)> {
+    /// How long nothing was heard.
+    fn silence(&self, now: u32) -> u32 {
+        now.wrapping_sub(self.seen.load(Ordering::Relaxed))
+    }
+
+    /// A phone that may be silent for `silence` opens the tunnel: which epoch it is, and whether
+    /// it is the first, for whom a lane must be started. An earlier phone is told to go. `None`
+    /// if it is too late.
+    pub(crate) fn open(
+        &self,
+        thread: Arc<ThreadWaker>,
+        now: u32,
+        silence: u32,
+    ) -> Option<(u32, bool)> {
         let mut wakes = WakeBatch::default();
         let mut state = self.state.lock();
         let first = match state.phase {
             TunnelPhase::Closed => return None,
-            TunnelPhase::Issued if now.wrapping_sub(self.seen.load(Ordering::Relaxed)) > ttl => {
-                return None;
-            }
+            TunnelPhase::Issued if self.silence(now) > state.patience => return None,
             TunnelPhase::Issued => true,
             TunnelPhase::Open => false,
         };
         state.wake(&mut wakes);
         state.phase = TunnelPhase::Open;
+        state.patience = silence;
         state.epoch += 1;
         state.progress = now;
         state.in_flight = 0;
@@ -249,7 +270,7 @@ impl Tunnel {
     /// Gives a frame to the phone, now or as soon as it opens.
     pub(crate) fn offer(&self, frame: &Bytes, queue: usize, wakes: &mut WakeBatch) -> OfferResult {
         let mut state = self.state.lock();
-        let total = state.outbox.bytes() + state.in_flight + frame.len();
+        let total = state.queued_bytes() + frame.len();
         match state.phase {
             TunnelPhase::Closed => return OfferResult::Dead,
             TunnelPhase::Issued if total > queue => return OfferResult::Full,
@@ -280,15 +301,15 @@ impl Tunnel {
                 read: false,
             };
         }
-        if held == 0 || held < state.in_flight {
+        if held == 0 || held < state.in_flight as usize {
             state.progress = now;
         }
         state.blocked = held > 0;
-        state.in_flight = held;
+        state.set_in_flight(held);
         let mut frames = FrameOutbox::default();
         if held == 0 || state.close_reason.is_some() {
             frames = std::mem::take(&mut state.outbox);
-            state.in_flight += frames.bytes();
+            state.set_in_flight(held + frames.bytes());
         }
         let read = state.lane.as_ref().is_none_or(|lane| lane.has_room());
         state.read_paused = !read;
@@ -355,19 +376,19 @@ impl Tunnel {
         Some(event)
     }
 
-    /// Looks at the tunnel's clocks.
-    pub(crate) fn check(&self, now: u32, limits: &TunnelLimits) -> ClockCheck {
-        let silence = now.wrapping_sub(self.seen.load(Ordering::Relaxed));
+    /// Looks at the tunnel's clocks; `stall` is how long its phone may take no bytes.
+    pub(crate) fn check(&self, now: u32, stall: u32) -> ClockCheck {
+        let silence = self.silence(now);
         let state = self.state.lock();
         match state.phase {
-            TunnelPhase::Issued if silence > limits.ttl => ClockCheck::End(CloseReason::Expired),
-            TunnelPhase::Open if silence >= limits.silence && state.read_paused => {
+            TunnelPhase::Issued if silence > state.patience => {
+                ClockCheck::End(CloseReason::Expired)
+            }
+            TunnelPhase::Open if silence >= state.patience && state.read_paused => {
                 ClockCheck::End(CloseReason::BusinessBusy)
             }
-            TunnelPhase::Open if silence >= limits.silence => ClockCheck::End(CloseReason::Silent),
-            TunnelPhase::Open
-                if state.blocked && now.wrapping_sub(state.progress) >= limits.stall =>
-            {
+            TunnelPhase::Open if silence >= state.patience => ClockCheck::End(CloseReason::Silent),
+            TunnelPhase::Open if state.blocked && now.wrapping_sub(state.progress) >= stall => {
                 ClockCheck::End(CloseReason::Slow)
             }
             TunnelPhase::Issued | TunnelPhase::Open | TunnelPhase::Closed => ClockCheck::Fine,
@@ -377,12 +398,12 @@ impl Tunnel {
     /// What the operator sees of it: phase, silence, bytes for the phone, events for the
     /// business server.
     pub(crate) fn snapshot(&self, now: u32) -> TunnelSnapshot {
-        let silence_ms = now.wrapping_sub(self.seen.load(Ordering::Relaxed));
+        let silence_ms = self.silence(now);
         let state = self.state.lock();
         TunnelSnapshot {
             phase: state.phase,
             silence_ms,
-            queued_bytes: state.outbox.bytes() + state.in_flight,
+            queued_bytes: state.queued_bytes(),
             waiting_callbacks: state.lane.as_ref().map_or(0, |lane| lane.waiting.len()),
         }
     }
@@ -407,6 +428,15 @@ pub(crate) struct TunnelSnapshot {
 }
 
 impl TunnelState {
+    /// Bytes that wait for the phone, here and in its socket.
+    fn queued_bytes(&self) -> usize {
+        self.outbox.bytes() + self.in_flight as usize
+    }
+
+    fn set_in_flight(&mut self, bytes: usize) {
+        self.in_flight = u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+
     /// Hands the sleeping socket over to be woken.
     fn wake(&mut self, wakes: &mut WakeBatch) {
         if let (Some(thread), Some(waker)) = (&self.thread, self.waker.take()) {

@@ -29,14 +29,15 @@ fn route() -> Arc<CallbackRoute> {
         }],
         ..Config::default()
     };
-    let business = BusinessRegistry::new(&config);
+    let business = BusinessRegistry::new(&config, &BusinessRegistry::default());
     let business = business.by_host("www.example.com").expect("configured");
     business.own_route("/weapp/tunnel").expect("its own host")
 }
 
 fn tunnel() -> Arc<Tunnel> {
     let hub = TunnelHub::new(0, 10);
-    hub.issue(route(), &RandomSource::system()).expect("room")
+    hub.issue(route(), LIMITS.ttl, &RandomSource::system())
+        .expect("room")
 }
 
 fn kinds(tunnel: &Tunnel) -> Vec<EventKind> {
@@ -67,7 +68,7 @@ fn close(
 async fn the_usual_life() {
     let (tunnel, thread) = (tunnel(), ThreadWaker::current(&Tasks::new()));
     assert_eq!(offer(&tunnel, 10), OfferResult::Taken, "before its phone");
-    let (epoch, starts) = tunnel.open(thread, 0, LIMITS.ttl).expect("in time");
+    let (epoch, starts) = tunnel.open(thread, 0, LIMITS.silence).expect("in time");
     assert!(starts);
     assert_eq!(look(&tunnel, epoch, 0, 0).frames.bytes(), 10);
     let outcome = tunnel.take_message(epoch, "a").expect("open");
@@ -92,13 +93,13 @@ async fn the_usual_life() {
 #[tokio::test]
 async fn a_tunnel_never_opened_tells_nobody() {
     let (tunnel, thread) = (tunnel(), ThreadWaker::current(&Tasks::new()));
-    assert_eq!(tunnel.check(LIMITS.ttl, &LIMITS), ClockCheck::Fine);
+    assert_eq!(tunnel.check(LIMITS.ttl, LIMITS.stall), ClockCheck::Fine);
     let late = LIMITS.ttl + 1;
     assert_eq!(
-        tunnel.check(late, &LIMITS),
+        tunnel.check(late, LIMITS.stall),
         ClockCheck::End(CloseReason::Expired)
     );
-    assert_eq!(tunnel.open(thread, late, LIMITS.ttl), None);
+    assert_eq!(tunnel.open(thread, late, LIMITS.silence), None);
     let closed = close(&tunnel, None, Some(CloseReason::Expired)).expect("issued");
     assert_eq!(
         (closed.was, closed.start_lane),
@@ -111,9 +112,9 @@ async fn a_tunnel_never_opened_tells_nobody() {
 async fn the_newest_phone_wins_and_nobody_is_told() {
     let (tunnel, thread) = (tunnel(), ThreadWaker::current(&Tasks::new()));
     let (old, _) = tunnel
-        .open(Arc::clone(&thread), 0, LIMITS.ttl)
+        .open(Arc::clone(&thread), 0, LIMITS.silence)
         .expect("in time");
-    let (new, starts) = tunnel.open(thread, 500_000, LIMITS.ttl).expect("open");
+    let (new, starts) = tunnel.open(thread, 500_000, LIMITS.silence).expect("open");
     assert!(!starts && new != old);
     assert_eq!(
         look(&tunnel, old, 0, 0).close_reason,
@@ -130,7 +131,7 @@ async fn a_phone_that_does_not_read_is_slow_but_a_late_thread_is_not() {
     let (tunnel, thread) = (tunnel(), ThreadWaker::current(&Tasks::new()));
     assert_eq!(offer(&tunnel, 100), OfferResult::Taken);
     assert_eq!(offer(&tunnel, 1), OfferResult::Full, "nobody reads yet");
-    let (epoch, _) = tunnel.open(thread, 0, LIMITS.ttl).expect("in time");
+    let (epoch, _) = tunnel.open(thread, 0, LIMITS.silence).expect("in time");
     assert_eq!(
         offer(&tunnel, 1400),
         OfferResult::Taken,
@@ -146,27 +147,31 @@ async fn a_phone_that_does_not_read_is_slow_but_a_late_thread_is_not() {
     assert!(blocked.frames.is_empty() && blocked.close_reason.is_none());
     assert_eq!(offer(&tunnel, 40), OfferResult::Taken);
     assert_eq!(offer(&tunnel, 1), OfferResult::Slow);
-    assert_eq!(tunnel.check(9_999, &LIMITS), ClockCheck::Fine);
+    assert_eq!(tunnel.check(9_999, LIMITS.stall), ClockCheck::Fine);
     assert_eq!(
-        tunnel.check(10_000, &LIMITS),
+        tunnel.check(10_000, LIMITS.stall),
         ClockCheck::End(CloseReason::Slow)
     );
     assert!(look(&tunnel, epoch, 50, 9_000).frames.is_empty());
-    assert_eq!(tunnel.check(10_000, &LIMITS), ClockCheck::Fine, "it moved");
+    assert_eq!(
+        tunnel.check(10_000, LIMITS.stall),
+        ClockCheck::Fine,
+        "it moved"
+    );
     assert_eq!(look(&tunnel, epoch, 0, 9_500).frames.bytes(), 40);
 }
 
 #[tokio::test]
 async fn a_business_server_that_lags_stops_the_reading() {
     let (tunnel, thread) = (tunnel(), ThreadWaker::current(&Tasks::new()));
-    let (epoch, _) = tunnel.open(thread, 0, LIMITS.ttl).expect("in time");
+    let (epoch, _) = tunnel.open(thread, 0, LIMITS.silence).expect("in time");
     for n in 2..=LANE_EVENTS {
         let outcome = tunnel.take_message(epoch, "m").expect("open");
         assert_eq!(outcome.room, n < LANE_EVENTS, "{n}");
     }
     assert!(!look(&tunnel, epoch, 0, 0).read);
     assert_eq!(
-        tunnel.check(LIMITS.silence, &LIMITS),
+        tunnel.check(LIMITS.silence, LIMITS.stall),
         ClockCheck::End(CloseReason::BusinessBusy)
     );
     assert!(tunnel.next_event(&mut WakeBatch::default()).is_some());
@@ -186,7 +191,7 @@ async fn a_business_server_that_lags_stops_the_reading() {
 #[tokio::test]
 async fn a_close_that_was_asked_for_keeps_what_was_pushed_before() {
     let (tunnel, thread) = (tunnel(), ThreadWaker::current(&Tasks::new()));
-    let (epoch, _) = tunnel.open(thread, 0, LIMITS.ttl).expect("in time");
+    let (epoch, _) = tunnel.open(thread, 0, LIMITS.silence).expect("in time");
     assert_eq!(offer(&tunnel, 7), OfferResult::Taken);
     assert!(close(&tunnel, None, Some(CloseReason::Asked)).is_some());
     let orders = look(&tunnel, epoch, 3, 0);
@@ -197,13 +202,17 @@ async fn a_close_that_was_asked_for_keeps_what_was_pushed_before() {
 #[test]
 fn a_full_hub_issues_no_more_until_one_is_gone() {
     let (hub, random, route) = (TunnelHub::new(7, 2), RandomSource::system(), route());
-    let first = hub.issue(Arc::clone(&route), &random).expect("room");
-    let second = hub.issue(Arc::clone(&route), &random).expect("room");
-    assert!(hub.issue(Arc::clone(&route), &random).is_none());
+    let first = hub
+        .issue(Arc::clone(&route), LIMITS.ttl, &random)
+        .expect("room");
+    let second = hub
+        .issue(Arc::clone(&route), LIMITS.ttl, &random)
+        .expect("room");
+    assert!(hub.issue(Arc::clone(&route), LIMITS.ttl, &random).is_none());
     hub.remove(&first);
     hub.remove(&first);
     assert!(hub.find(first.id).is_none());
-    let third = hub.issue(route, &random).expect("room");
+    let third = hub.issue(route, LIMITS.ttl, &random).expect("room");
     assert_eq!(hub.len(), 2);
     for tunnel in [&second, &third] {
         assert!(hub.is_ours(tunnel.id));
@@ -254,7 +263,7 @@ proptest! {
         let (mut lanes, mut opened, mut closed, mut outcome) = (0, false, false, 0);
         for step in moves {
             match step {
-                Move::Open => if let Some((epoch, starts)) = tunnel.open(Arc::clone(&thread), now, LIMITS.ttl) {
+                Move::Open => if let Some((epoch, starts)) = tunnel.open(Arc::clone(&thread), now, LIMITS.silence) {
                     prop_assert!(!closed);
                     prop_assert_eq!(starts, !opened);
                     opened = true;

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
-use crate::business::{BusinessRegistry, CallbackRoute};
+use crate::business::CallbackRoute;
 use crate::callback::{CallbackSender, SenderParts};
 use crate::config::Config;
 use crate::error::Error;
 use crate::hub::{TunnelHub, add};
-use crate::id::{ConnectTokens, SHARDS, TunnelId};
+use crate::id::{SHARDS, TunnelId};
 use crate::stats::{IssuedTunnel, TunnelStats, TunnelView};
-use crate::tunnel::{CloseReason, MessageOutcome, Tunnel, TunnelLimits, TunnelPhase};
+use crate::table::TunnelTable;
+use crate::tunnel::{CloseReason, MessageOutcome, Tunnel, TunnelPhase};
 use crate::waker::{ThreadWaker, WakeBatch};
 
 /// How often the end of callbacks is looked for while weappd goes down.
@@ -50,11 +53,10 @@ pub struct TunnelServerParts {
 pub struct TunnelServer(Arc<Shared>);
 
 struct Shared {
-    config: Config,
-    limits: TunnelLimits,
+    table: ArcSwap<TunnelTable>,
+    /// Held while a reload changes the table.
+    changes: Mutex<()>,
     hub: Arc<TunnelHub>,
-    connect_tokens: ConnectTokens,
-    businesses: BusinessRegistry,
     sender: Arc<CallbackSender>,
     random: RandomSource,
     work: Work,
@@ -87,10 +89,8 @@ impl TunnelServer {
             },
         )?;
         Ok(Self(Arc::new(Shared {
-            limits: limits(&config),
-            connect_tokens: ConnectTokens::new(&config.token_key, &parts.random),
-            businesses: BusinessRegistry::new(&config),
-            config,
+            table: ArcSwap::from_pointee(TunnelTable::new(config, &parts.random)),
+            changes: Mutex::new(()),
             hub,
             sender: Arc::new(sender),
             random: parts.random,
@@ -112,8 +112,8 @@ impl TunnelServer {
         path: &str,
         public_ws_base: &str,
     ) -> Result<IssuedTunnel, Error> {
-        let business = self
-            .0
+        let table = self.table();
+        let business = table
             .businesses
             .by_host(business)
             .ok_or_else(|| Error::UnknownBusiness(business.to_owned()))?;
@@ -129,8 +129,17 @@ impl TunnelServer {
         if self.0.stop.is_asked() {
             return Err(Error::Full);
         }
-        let tunnel = self.0.hub.issue(route, &self.0.random).ok_or(Error::Full)?;
-        let token = self.0.connect_tokens.token(tunnel.id);
+        let table = self.table();
+        let issued = self.0.hub.issue(route, table.limits.ttl, &self.0.random);
+        let tunnel = issued.ok_or(Error::Full)?;
+        if tunnel.route.business.is_removed() {
+            // Its other tunnels were closed before this one was there.
+            let removed = Some(CloseReason::Removed);
+            self.close(&tunnel, None, removed, &mut WakeBatch::default());
+            let host = tunnel.route.business.host.clone();
+            return Err(Error::UnknownBusiness(host));
+        }
+        let token = table.tokens.token(tunnel.id);
         Ok(IssuedTunnel {
             tunnel_id: tunnel.id.to_string(),
             connect_url: format!("{}{WS_PATH}/{token}", base.trim_end_matches('/')),
@@ -173,7 +182,7 @@ impl TunnelServer {
             callbacks: read(&counts.callbacks),
             callback_retries: read(&counts.callback_retries),
             callback_failures: read(&counts.callback_failures),
-            businesses: self.0.businesses.all().map(|b| b.stats()).collect(),
+            businesses: self.table().businesses.all().map(|b| b.stats()).collect(),
         }
     }
 
@@ -208,7 +217,7 @@ impl TunnelServer {
         last_call.force();
         // What is left has nothing more to wait for.
         lanes.finish(Duration::from_secs(1)).await;
-        for business in self.0.businesses.all() {
+        for business in self.table().businesses.all() {
             business.tell_losses();
         }
     }
@@ -221,7 +230,7 @@ impl TunnelServer {
         let tunnel = self.0.hub.find(id).ok_or(CloseReason::Expired)?;
         let thread = ThreadWaker::current(&self.0.tasks);
         let (epoch, first) = tunnel
-            .open(thread, self.0.hub.now(), self.0.limits.ttl)
+            .open(thread, self.0.hub.now(), self.table().limits.silence)
             .ok_or(CloseReason::Expired)?;
         if first {
             add(&self.0.hub.counts.opened, 1);
@@ -281,24 +290,29 @@ impl TunnelServer {
             .spawn_on(&self.0.work, async move { sender.serve(&tunnel).await });
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.0.config
+    /// What holds now: for a look, not across a wait.
+    pub(crate) fn table(&self) -> Guard<Arc<TunnelTable>> {
+        self.0.table.load()
     }
 
-    pub(crate) fn limits(&self) -> &TunnelLimits {
-        &self.0.limits
+    /// Puts what `change` makes of the table in its place; gives the one before and after.
+    pub(crate) fn change_table(
+        &self,
+        change: impl FnOnce(&TunnelTable, &RandomSource) -> TunnelTable,
+    ) -> (Arc<TunnelTable>, Arc<TunnelTable>) {
+        let _one_at_a_time = self.0.changes.lock();
+        let before = self.0.table.load_full();
+        let after = Arc::new(change(&before, &self.0.random));
+        self.0.table.store(Arc::clone(&after));
+        (before, after)
     }
 
     pub(crate) fn hub(&self) -> &TunnelHub {
         &self.0.hub
     }
 
-    pub(crate) fn businesses(&self) -> &BusinessRegistry {
-        &self.0.businesses
-    }
-
-    pub(crate) fn connect_tokens(&self) -> &ConnectTokens {
-        &self.0.connect_tokens
+    pub(crate) fn sender(&self) -> &CallbackSender {
+        &self.0.sender
     }
 
     pub(crate) fn tap(&self) -> &TrafficTap {
@@ -321,16 +335,6 @@ impl TunnelServer {
 impl fmt::Debug for TunnelServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TunnelServer({:?})", self.0.hub)
-    }
-}
-
-fn limits(config: &Config) -> TunnelLimits {
-    TunnelLimits {
-        ttl: config.connect_ttl_secs.saturating_mul(1000),
-        // The keeper comes by every tenth of a heartbeat: 2.4 here is at most 2.5 there.
-        silence: config.heartbeat_secs.saturating_mul(2400),
-        stall: 10_000,
-        queue: config.max_queue_bytes,
     }
 }
 

@@ -57,6 +57,8 @@ type ReplyScript =
 /// A business server: checks and keeps every callback, answers by its script.
 pub(crate) struct TestBusiness {
     heard: watch::Sender<Vec<ReceivedCallback>>,
+    /// The key that it signs with and that it believes.
+    key: Mutex<Secret>,
     script: Mutex<ReplyScript>,
 }
 
@@ -64,6 +66,7 @@ impl TestBusiness {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             heard: watch::Sender::new(Vec::new()),
+            key: Mutex::new(Secret::new(KEY)),
             script: Mutex::new(Box::new(|_, _| (Duration::ZERO, 200, OK))),
         })
     }
@@ -77,6 +80,15 @@ impl TestBusiness {
         + 'static,
     ) {
         *self.script.lock() = Box::new(script);
+    }
+
+    /// Has another key from now on.
+    pub(crate) fn set_key(&self, key: &str) {
+        *self.key.lock() = Secret::new(key);
+    }
+
+    fn key(&self) -> Secret {
+        self.key.lock().clone()
     }
 
     pub(crate) fn all(&self) -> Vec<ReceivedCallback> {
@@ -119,7 +131,7 @@ async fn hook(
     let text = |name: &str| headers[name].to_str().expect("ascii").to_owned();
     let envelope: Value = serde_json::from_slice(&body).expect("JSON");
     let data = envelope["data"].as_str().expect("text");
-    let key = Secret::new(KEY);
+    let key = business.key();
     assert_eq!(envelope["signature"], signature::sign(data, &key));
     assert_eq!(envelope["dataEncode"], "json");
     let stamp = text("webhook-timestamp").parse().expect("seconds");
@@ -148,7 +160,9 @@ pub(crate) struct TestWorld {
     pub(crate) stop: Stop,
     pub(crate) tasks: Tasks,
     pub(crate) address: SocketAddr,
-    host: String,
+    pub(crate) host: String,
+    /// As it was last set.
+    config: Mutex<Config>,
     servers: Tasks,
     client: legacy::Client<legacy::connect::HttpConnector, Full<Bytes>>,
 }
@@ -211,7 +225,7 @@ impl TestWorld {
         let (stop, tasks) = (Stop::new(), Tasks::new());
         let tap = TrafficTap::on(Clock::system());
         let tunnels = TunnelServer::build(TunnelServerParts {
-            config,
+            config: config.clone(),
             clock: Clock::system(),
             random: RandomSource::system(),
             work: Work::current(),
@@ -231,6 +245,7 @@ impl TestWorld {
             tasks,
             address,
             host,
+            config: Mutex::new(config),
             servers: Tasks::new(),
             client: legacy::Client::builder(TokioExecutor::new()).build_http(),
         };
@@ -259,6 +274,20 @@ impl TestWorld {
         });
     }
 
+    /// What it is set to now.
+    pub(crate) fn config(&self) -> Config {
+        self.config.lock().clone()
+    }
+
+    /// Reloads it with settings that differ from now.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.config();
+        change(&mut config);
+        let staged = self.tunnels.prepare(config.clone()).expect("good settings");
+        self.tunnels.commit(staged);
+        *self.config.lock() = config;
+    }
+
     /// Posts a body; gives the JSON answer, which always comes with 200.
     pub(crate) async fn post(&self, path: &str, body: String) -> Value {
         let request = Request::post(format!("http://{}{path}", self.address))
@@ -275,7 +304,7 @@ impl TestWorld {
         json!({
             "data": data,
             "tcId": signature::tc_id(&self.host),
-            "signature": signature::sign(data, &Secret::new(KEY)),
+            "signature": signature::sign(data, &self.business.key()),
         })
     }
 
@@ -293,7 +322,7 @@ impl TestWorld {
         let data = answer["data"].as_str().expect("text");
         assert_eq!(
             answer["signature"],
-            signature::sign(data, &Secret::new(KEY))
+            signature::sign(data, &self.business.key())
         );
         let data: Value = serde_json::from_str(data).expect("JSON");
         let text = |name: &str| data[name].as_str().expect("text").to_owned();
