@@ -10,13 +10,8 @@
 mod config;
 #[path = "../../crates/weappd/src/plan.rs"]
 mod plan;
-#[path = "../../crates/weappd/src/sites.rs"]
-mod sites;
+#[path = "../../crates/weappd/src/site_rooms.rs"]
+mod site_rooms;
 
-/// What the plan names and no target opens.
-mod stand_in {
-    #[derive(Debug)]
-    pub(crate) struct StandIn;
-}
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| config::fuzzing::run("weappd_config", data));

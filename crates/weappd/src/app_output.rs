@@ -8,8 +8,8 @@ use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use weappd_apps::{AppSupervisor, LogStream};
 use weappd_base::tasks::Work;
 
-use crate::exit::Failure;
-use crate::ground::Ground;
+use crate::exit::ExitFailure;
+use crate::server_context::ServerContext;
 
 /// Colours of names, one for each app in turn: cyan, yellow, green, magenta, blue.
 const COLORS: [&str; 5] = ["36", "33", "32", "35", "34"];
@@ -24,38 +24,38 @@ pub(crate) struct AppOutput(Vec<(String, LogStream)>);
 
 impl AppOutput {
     /// Begins here: what is in the logs already is of an earlier run.
-    pub(crate) async fn open(apps: &AppSupervisor) -> Result<Self, Failure> {
+    pub(crate) async fn open(apps: &AppSupervisor) -> Result<Self, ExitFailure> {
         let mut streams = Vec::new();
         for app in apps.list().await {
             let stream = apps.logs(&app.name, 0, true).await;
-            let stream = stream.map_err(|error| Failure::new(&error, ""))?;
+            let stream = stream.map_err(|error| ExitFailure::new(&error, ""))?;
             streams.push((app.name, stream));
         }
         Ok(Self(streams))
     }
 
     /// Shows it until the apps have ended. `has_color` tells whether colours are wanted.
-    pub(crate) fn show(self, ground: &Ground, has_color: bool) {
+    pub(crate) fn show(self, context: &ServerContext, has_color: bool) {
         let width = self.0.iter().map(|(name, _)| name.len()).max();
         for (at, (name, stream)) in self.0.into_iter().enumerate() {
-            let label = Label {
+            let label = AppLabel {
                 name: format!("{name:width$}", width = width.unwrap_or_default()),
                 color: COLORS[at % COLORS.len()],
                 on_stdout: has_color && stdout().is_terminal(),
                 on_stderr: has_color && stderr().is_terminal(),
             };
-            ground
+            context
                 .tasks
-                .spawn(print(stream, label, ground.work.clone()));
+                .spawn(print(stream, label, context.work.clone()));
         }
     }
 }
 
-async fn print(mut stream: LogStream, label: Label, work: Work) {
+async fn print(mut stream: LogStream, label: AppLabel, work: Work) {
     let mut begun = Vec::new();
     while let Some(chunk) = stream.next().await {
         begun.extend_from_slice(&chunk);
-        let mut pages = Pages::default();
+        let mut pages = LinePages::default();
         let mut from = 0;
         while let Some(len) = begun[from..].iter().position(|byte| *byte == b'\n') {
             label.add(&begun[from..from + len], &mut pages);
@@ -72,12 +72,12 @@ async fn print(mut stream: LogStream, label: Label, work: Work) {
 
 /// What goes to the two outputs at once.
 #[derive(Debug, Default)]
-struct Pages {
+struct LinePages {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-impl Pages {
+impl LinePages {
     fn print(&self) {
         // Nobody reads any more: that is no reason to stop the apps.
         drop(stdout().lock().write_all(&self.stdout));
@@ -87,17 +87,17 @@ impl Pages {
 
 /// How lines of one app begin.
 #[derive(Debug)]
-struct Label {
+struct AppLabel {
     name: String,
     color: &'static str,
     on_stdout: bool,
     on_stderr: bool,
 }
 
-impl Label {
+impl AppLabel {
     /// Puts a line of the log where it belongs: `name | ` before what the app printed,
     /// `name ! ` before what it printed to standard error, `name - ` before what weappd says.
-    fn add(&self, line: &[u8], pages: &mut Pages) {
+    fn add(&self, line: &[u8], pages: &mut LinePages) {
         // The line begins with when it came and from where: `…Z out.2 `.
         let mut parts = line.splitn(3, |byte| *byte == b' ');
         let (_, source) = (parts.next(), parts.next().unwrap_or_default());
@@ -132,13 +132,13 @@ mod tests {
     use super::*;
 
     fn shown(has_color: bool, line: &str) -> (String, String) {
-        let label = Label {
+        let label = AppLabel {
             name: "shop".to_owned(),
             color: COLORS[0],
             on_stdout: has_color,
             on_stderr: has_color,
         };
-        let mut pages = Pages::default();
+        let mut pages = LinePages::default();
         label.add(line.as_bytes(), &mut pages);
         let text = |page: Vec<u8>| String::from_utf8(page).unwrap();
         (text(pages.stdout), text(pages.stderr))

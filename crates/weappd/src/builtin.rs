@@ -14,7 +14,7 @@ use weappd_edge::{Caller, Identify};
 use weappd_session::{AuthError, SessionService, UserIdentity};
 use weappd_tunnel::TunnelServer;
 
-use crate::sites::{TUNNEL, TUNNEL1};
+use crate::site_rooms::{TUNNEL, TUNNEL1};
 
 /// Tells the edge who is calling, from the session room.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(crate) fn is_https(parts: &axum::http::request::Parts) -> bool {
 }
 
 #[derive(Clone)]
-struct TunnelDesk {
+struct TunnelState {
     tunnels: TunnelServer,
     business: Arc<str>,
 }
@@ -76,24 +76,24 @@ struct TunnelDesk {
 /// `GET /weapp/tunnel` (Wafer 2) and `GET /tunnel` (Wafer 1) for sites whose business
 /// server only wants the callbacks, at the same path. The wiring demands a session for it.
 pub(crate) fn tunnel_router(tunnels: TunnelServer, business: &str) -> Router {
-    let desk = TunnelDesk {
+    let checker = TunnelState {
         tunnels,
         business: business.into(),
     };
     Router::new()
         .route(TUNNEL, get(open_wafer2))
         .route(TUNNEL1, get(open_wafer1))
-        .with_state(desk)
+        .with_state(checker)
 }
 
 async fn open_wafer2(
-    State(desk): State<TunnelDesk>,
+    State(checker): State<TunnelState>,
     who: Extension<Arc<UserIdentity>>,
     scheme: Option<Extension<Scheme>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match open(&desk, TUNNEL, &who, scheme, &uri, &headers) {
+    match open(&checker, TUNNEL, &who, scheme, &uri, &headers) {
         Ok((tunnel_id, connect_url)) => Json(json!({
             "code": 0,
             "data": { "tunnelId": tunnel_id, "connectUrl": connect_url },
@@ -104,13 +104,13 @@ async fn open_wafer2(
 }
 
 async fn open_wafer1(
-    State(desk): State<TunnelDesk>,
+    State(checker): State<TunnelState>,
     who: Extension<Arc<UserIdentity>>,
     scheme: Option<Extension<Scheme>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match open(&desk, TUNNEL1, &who, scheme, &uri, &headers) {
+    match open(&checker, TUNNEL1, &who, scheme, &uri, &headers) {
         Ok((_, connect_url)) => Json(json!({ "url": connect_url })),
         Err(words) => Json(json!({ "error": words })),
     }
@@ -118,7 +118,7 @@ async fn open_wafer1(
 }
 
 fn open(
-    desk: &TunnelDesk,
+    checker: &TunnelState,
     path: &str,
     who: &UserIdentity,
     scheme: Option<Extension<Scheme>>,
@@ -133,9 +133,9 @@ fn open(
     let plain = scheme.is_some_and(|Extension(scheme)| scheme == Scheme::HTTP);
     let base = format!("{}://{host}", if plain { "ws" } else { "wss" });
     tracing::debug!(openid = &*who.openid, "a tunnel is asked for");
-    let issued = desk
+    let issued = checker
         .tunnels
-        .issue(&desk.business, path, &base)
+        .issue(&checker.business, path, &base)
         .map_err(|error| error.to_string())?;
     Ok((issued.tunnel_id, issued.connect_url))
 }

@@ -19,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use weappd_base::tasks::{Stop, Tasks};
 
 use crate::data_dir::DataDir;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// Longest path a Unix socket may have.
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -73,10 +73,10 @@ pub(crate) async fn ask(
     data_dir: &Path,
     method: Method,
     path_and_query: &str,
-) -> Result<Response<hyper::body::Incoming>, Failure> {
+) -> Result<Response<hyper::body::Incoming>, ExitFailure> {
     let socket = DataDir::control_socket(data_dir);
     let not_running = |error: &io::Error| {
-        Failure::say(
+        ExitFailure::say(
             format_args!("no weappd answers on {} ({error})", socket.display()),
             "start it with `weappd serve` (or `weappd dev`); if it runs already, run this command in its \
              directory, or name its file with --config or its directory with --data-dir",
@@ -85,7 +85,7 @@ pub(crate) async fn ask(
     let stream = UnixStream::connect(&socket)
         .await
         .map_err(|error| not_running(&error))?;
-    let failed = |error: hyper::Error| Failure::new(&error, "ask again; is weappd stopping?");
+    let failed = |error: hyper::Error| ExitFailure::new(&error, "ask again; is weappd stopping?");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
@@ -96,18 +96,18 @@ pub(crate) async fn ask(
         .uri(path_and_query)
         .header("host", "control")
         .body(Body::empty())
-        .map_err(|error| Failure::new(&error, ""))?;
+        .map_err(|error| ExitFailure::new(&error, ""))?;
     sender.send_request(request).await.map_err(failed)
 }
 
 /// The whole body of a short answer.
-pub(crate) async fn body(response: Response<hyper::body::Incoming>) -> Result<Bytes, Failure> {
+pub(crate) async fn body(response: Response<hyper::body::Incoming>) -> Result<Bytes, ExitFailure> {
     response
         .into_body()
         .collect()
         .await
         .map(http_body_util::Collected::to_bytes)
-        .map_err(|error| Failure::new(&error, "weappd ended while it answered"))
+        .map_err(|error| ExitFailure::new(&error, "weappd ended while it answered"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// The data directory, held by this process until dropped.
 #[derive(Debug)]
@@ -18,10 +18,10 @@ pub(crate) struct DataDir {
 
 impl DataDir {
     /// Makes the directory where it is missing and takes it.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ExitFailure> {
         let failed = |error: io::Error| {
-            Failure::new(
-                &Unusable(path.to_owned(), error),
+            ExitFailure::new(
+                &DirUnusable(path.to_owned(), error),
                 "weappd keeps its database, certificates and logs there: make the directory \
                  writable for this user, or set `data_dir` (for `weappd dev`: --data-dir) to another one",
             )
@@ -43,7 +43,7 @@ impl DataDir {
                 path: path.to_owned(),
                 _lock: lock,
             }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::say(
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(ExitFailure::say(
                 format_args!("another weappd is running on {}", path.display()),
                 "stop it first, or give this one a data directory of its own",
             )),
@@ -52,18 +52,18 @@ impl DataDir {
     }
 
     /// Whether a weappd runs on the directory `path`.
-    pub(crate) fn is_held(path: &Path) -> Result<bool, Failure> {
+    pub(crate) fn is_held(path: &Path) -> Result<bool, ExitFailure> {
         let place = path.join("lock");
         let lock = match File::open(&place) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(Failure::new(&Unusable(place, error), "")),
+            Err(error) => return Err(ExitFailure::new(&DirUnusable(place, error), "")),
         };
         // Shared: who looks stands in nobody's way who looks too.
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
             Ok(()) => Ok(false),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-            Err(error) => Err(Failure::new(&Unusable(place, error.into()), "")),
+            Err(error) => Err(ExitFailure::new(&DirUnusable(place, error.into()), "")),
         }
     }
 
@@ -80,7 +80,7 @@ impl DataDir {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the data directory {0} cannot be used")]
-struct Unusable(PathBuf, #[source] io::Error);
+struct DirUnusable(PathBuf, #[source] io::Error);
 
 #[cfg(test)]
 mod tests {

@@ -32,9 +32,10 @@ use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::Tasks;
 
-use self::room::{Person, Push, Room};
-use self::weappd::Weappd;
-use crate::exit::Failure;
+use self::room::{ChatPerson, ChatRoom};
+use self::weappd::WeappdClient;
+use self::wire::ChatPush;
+use crate::exit::ExitFailure;
 
 /// What the supervisor tells every app through its environment.
 #[derive(Clone, Debug)]
@@ -78,19 +79,19 @@ const MAX_CALLBACK: usize = 256 * 1024;
 /// How many pushes may wait for weappd to take them.
 const MAX_QUEUE: usize = 1024;
 
-struct Chat {
-    weappd: Weappd,
+struct ChatServer {
+    weappd: WeappdClient,
     key: Secret,
     // Held while a push is queued, so that the queue keeps the order of what happened.
-    room: Mutex<Room>,
-    pushes: mpsc::Sender<Push>,
+    room: Mutex<ChatRoom>,
+    pushes: mpsc::Sender<ChatPush>,
 }
 
 /// `weappd demo-chat`: reads what the supervisor said, and serves.
-pub(crate) async fn main() -> Result<(), Failure> {
+pub(crate) async fn main() -> Result<(), ExitFailure> {
     let hint = "`weappd dev` starts this server and sets its environment";
-    let env = DemoEnv::read().map_err(|error| Failure::new(&error, hint))?;
-    run(env).await.map_err(|error| Failure::new(&error, ""))
+    let env = DemoEnv::read().map_err(|error| ExitFailure::new(&error, hint))?;
+    run(env).await.map_err(|error| ExitFailure::new(&error, ""))
 }
 
 impl DemoEnv {
@@ -121,10 +122,10 @@ pub(crate) async fn run(env: DemoEnv) -> Result<(), DemoError> {
     let listener = listen(port).map_err(|source| DemoError::Listen { port, source })?;
     let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::HearSignal)?;
     let (pushes, queue) = mpsc::channel(MAX_QUEUE);
-    let chat = Arc::new(Chat {
+    let chat = Arc::new(ChatServer {
         key: env.tunnel_key.clone(),
-        weappd: Weappd::new(env),
-        room: Mutex::new(Room::default()),
+        weappd: WeappdClient::new(env),
+        room: Mutex::new(ChatRoom::default()),
         pushes,
     });
     let tasks = Tasks::new();
@@ -146,7 +147,7 @@ fn listen(port: u16) -> std::io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener)
 }
 
-fn router(chat: Arc<Chat>) -> Router {
+fn router(chat: Arc<ChatServer>) -> Router {
     Router::new()
         .route("/weapp/tunnel", get(open).post(callback))
         .layer(DefaultBodyLimit::max(MAX_CALLBACK))
@@ -154,7 +155,7 @@ fn router(chat: Arc<Chat>) -> Router {
 }
 
 /// `GET /weapp/tunnel`: who calls is in the headers, put there by the edge.
-async fn open(State(chat): State<Arc<Chat>>, headers: HeaderMap) -> Response {
+async fn open(State(chat): State<Arc<ChatServer>>, headers: HeaderMap) -> Response {
     let Some(openid) = headers.get("x-wx-openid").and_then(|id| id.to_str().ok()) else {
         return refuse(StatusCode::UNAUTHORIZED, -1, "ERR_SKEY_INVALID");
     };
@@ -165,7 +166,7 @@ async fn open(State(chat): State<Arc<Chat>>, headers: HeaderMap) -> Response {
     };
     match chat.weappd.open_tunnel().await {
         Ok(tunnel) => {
-            let person = Person::new(openid, &user);
+            let person = ChatPerson::new(openid, &user);
             chat.room
                 .lock()
                 .await
@@ -182,7 +183,7 @@ async fn open(State(chat): State<Arc<Chat>>, headers: HeaderMap) -> Response {
 
 /// `POST /weapp/tunnel`: what happened in a tunnel. Acknowledged as soon as it is in the
 /// room; what the others hear of it follows through the queue.
-async fn callback(State(chat): State<Arc<Chat>>, body: Bytes) -> Response {
+async fn callback(State(chat): State<Arc<ChatServer>>, body: Bytes) -> Response {
     let news = match wire::read_callback(&body, &chat.key) {
         Ok(news) => news,
         Err(refusal) => {
@@ -197,10 +198,10 @@ async fn callback(State(chat): State<Arc<Chat>>, body: Bytes) -> Response {
     Json(json!({"code": 0, "message": "ok"})).into_response()
 }
 
-impl Chat {
+impl ChatServer {
     /// Queues what must be pushed, and logs it. A full queue means that weappd takes
     /// nothing: the demo forgets rather than fills the memory.
-    fn tell(&self, heard: room::Heard) {
+    fn tell(&self, heard: room::ChatHeard) {
         if let Some(line) = heard.line {
             log(&line);
         }
@@ -213,7 +214,7 @@ impl Chat {
 }
 
 /// Sends pushes one after the other: concurrent ones could overtake each other.
-async fn deliver(chat: Arc<Chat>, mut queue: mpsc::Receiver<Push>) {
+async fn deliver(chat: Arc<ChatServer>, mut queue: mpsc::Receiver<ChatPush>) {
     while let Some(push) = queue.recv().await {
         match chat.weappd.push(&push).await {
             Ok(gone) => {
@@ -261,7 +262,7 @@ mod tests {
     const KEY: &str = "signature-key";
 
     /// A chat whose weappd is at `internal_url`, and what it wants pushed.
-    fn chat(internal_url: String) -> (Arc<Chat>, mpsc::Receiver<Push>) {
+    fn chat(internal_url: String) -> (Arc<ChatServer>, mpsc::Receiver<ChatPush>) {
         let (pushes, queue) = mpsc::channel(16);
         let env = DemoEnv {
             port: 0,
@@ -269,16 +270,16 @@ mod tests {
             server_host: "127.0.0.1:8080".to_owned(),
             tunnel_key: Secret::new(KEY),
         };
-        let chat = Chat {
+        let chat = ChatServer {
             key: env.tunnel_key.clone(),
-            weappd: Weappd::new(env),
-            room: Mutex::new(Room::default()),
+            weappd: WeappdClient::new(env),
+            room: Mutex::new(ChatRoom::default()),
             pushes,
         };
         (Arc::new(chat), queue)
     }
 
-    async fn ask(chat: &Arc<Chat>, request: Request) -> (StatusCode, Value) {
+    async fn ask(chat: &Arc<ChatServer>, request: Request) -> (StatusCode, Value) {
         let answer = router(Arc::clone(chat))
             .oneshot(request)
             .await

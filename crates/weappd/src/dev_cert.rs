@@ -8,10 +8,10 @@ use std::path::Path;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use weappd_edge::CertFiles;
 
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// Finds the development certificate under `data_dir`, or makes it.
-pub(crate) fn find_or_make(data_dir: &Path) -> Result<CertFiles, Failure> {
+pub(crate) fn find_or_make(data_dir: &Path) -> Result<CertFiles, ExitFailure> {
     let files = CertFiles {
         cert: data_dir.join("dev-cert.pem"),
         key: data_dir.join("dev-key.pem"),
@@ -20,8 +20,8 @@ pub(crate) fn find_or_make(data_dir: &Path) -> Result<CertFiles, Failure> {
         return Ok(files);
     }
     make(&files).map_err(|error| {
-        Failure::new(
-            &NotMade(files.cert.display().to_string(), error),
+        ExitFailure::new(
+            &DevCertError(files.cert.display().to_string(), error),
             "make the data directory writable, or give --data-dir another one",
         )
     })?;
@@ -53,7 +53,7 @@ fn make(files: &CertFiles) -> io::Result<()> {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the development certificate {0} could not be made")]
-struct NotMade(String, #[source] io::Error);
+struct DevCertError(String, #[source] io::Error);
 
 #[cfg(test)]
 mod tests {

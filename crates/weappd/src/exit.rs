@@ -13,12 +13,12 @@ use std::process::ExitCode;
 
 /// Why a command ended without success.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct ExitFailure {
     code: u8,
     words: String,
 }
 
-impl Failure {
+impl ExitFailure {
     /// Exit code 1, with an error, its causes and a hint.
     pub(crate) fn new(error: &dyn std::error::Error, hint: &str) -> Self {
         let mut words = format!("error: {error}\n");
@@ -84,12 +84,12 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
-    struct Outer(#[source] std::io::Error);
+    struct OuterError(#[source] std::io::Error);
 
     #[test]
     fn a_failure_tells_the_whole_chain_once() {
         let inner = std::io::Error::other("disk is full");
-        let failure = Failure::new(&Outer(inner), "free some space");
+        let failure = ExitFailure::new(&OuterError(inner), "free some space");
         assert_eq!(
             failure.words,
             "error: outer\n  caused by: disk is full\n  hint: free some space\n"

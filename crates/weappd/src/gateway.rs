@@ -1,6 +1,6 @@
-//! WeChat's two doors, put into the house: how a pushed message reaches the app.
+//! WeChat's two doors, put into the server: how a pushed message reaches the app.
 //!
-//! A message goes through the side door, as the tunnels' callbacks do, so that it meets the
+//! A message goes through the loopback listener, as the tunnels' callbacks do, so that it meets the
 //! site's own routes. There nobody's claim to be a user is believed; the message carries a
 //! pass that was made for it and is good once, and the door writes `X-WX-OPENID`,
 //! `X-WX-APPID` and `X-WX-SOURCE` for it.
@@ -28,17 +28,17 @@ use weappd_gateway::{
 };
 use weappd_wechat::AppCredential;
 
-use crate::exit::Failure;
-use crate::ground::Ground;
-use crate::plan::Plan;
-use crate::shelf::SessionShelf;
+use crate::exit::ExitFailure;
+use crate::plan::ServerPlan;
+use crate::server_context::ServerContext;
+use crate::session_leases::SessionLeases;
 use crate::withdrawals::{ForgetWithdrawn, LateSessions};
 
-/// Shows the side door for whom a message speaks.
+/// Shows the loopback listener for whom a message speaks.
 const PASS: &str = "x-weappd-pass";
 /// The most that is read of an app's answer.
 const MAX_ANSWER: usize = 64 * 1024;
-/// How long a connection to the side door is kept.
+/// How long a connection to the loopback listener is kept.
 const IDLE: Duration = Duration::from_secs(15);
 
 /// What the gateway is to be.
@@ -55,12 +55,12 @@ pub(crate) struct GatewayPlan {
     /// By which names programs call weappd.
     pub(crate) local_hosts: LocalHosts,
     /// Where the messages of a mini program go, by its AppID.
-    pub(crate) homes: HashMap<String, Home>,
+    pub(crate) homes: HashMap<String, MessageTarget>,
 }
 
 /// Where messages go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Home {
+pub(crate) struct MessageTarget {
     /// A name of the site.
     pub(crate) host: String,
     /// The path its app takes messages at.
@@ -69,7 +69,7 @@ pub(crate) struct Home {
 
 /// What the gateway is to be, of a plan: every mini program, and the site each one's
 /// messages go to.
-pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
+pub(crate) fn of_plan(plan: &ServerPlan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
     let push = |appid: &str| plan.pushes.get(appid);
     let mini_apps = plan.mini_apps.iter().map(|app| GatewayApp {
         credential: AppCredential {
@@ -86,7 +86,7 @@ pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
     let served = plan.sites.iter().rev();
     let served = served.flat_map(|site| site.appids.iter().map(move |appid| (site, appid)));
     let homes = served.filter_map(|(site, appid)| {
-        let home = Home {
+        let home = MessageTarget {
             // Any name will do that leads to the site.
             host: site.hosts.first()?.replace('*', "weappd"),
             path: push(appid)?.path.clone(),
@@ -103,15 +103,15 @@ pub(crate) fn of_plan(plan: &Plan, callers: Arc<Vec<Secret>>) -> GatewayPlan {
     }
 }
 
-/// Builds the gateway; messages reach their apps through the side door at `side`. Deliveries
+/// Builds the gateway; messages reach their apps through the loopback listener at `side`. Deliveries
 /// end with the front door.
 pub(crate) async fn build(
-    ground: &Ground,
+    context: &ServerContext,
     data_dir: &Path,
     plan: GatewayPlan,
-    (side, passes): (Option<SocketAddr>, Passes),
-    (shelf, sessions): (Option<SessionShelf>, LateSessions),
-) -> Result<GatewayService, Failure> {
+    (side, passes): (Option<SocketAddr>, DeliveryPasses),
+    (leases, sessions): (Option<SessionLeases>, LateSessions),
+) -> Result<GatewayService, ExitFailure> {
     // Nobody knocks at a door that is not there: no mini program takes messages then.
     let side = side.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     GatewayService::build(GatewayParts {
@@ -121,33 +121,33 @@ pub(crate) async fn build(
         wechat_endpoint: plan.wechat_endpoint,
         callers: plan.callers,
         local_hosts: plan.local_hosts,
-        lease_store: shelf.map(|leases| Arc::new(leases) as Arc<dyn LeaseStore>),
+        lease_store: leases.map(|leases| Arc::new(leases) as Arc<dyn LeaseStore>),
         deliver: Arc::new(ForgetWithdrawn::new(
             sessions,
-            SideDoor::new(side, plan.homes, passes, ground.tokens.clone()),
+            LoopbackDelivery::new(side, plan.homes, passes, context.tokens.clone()),
         )),
-        clock: ground.clock.clone(),
-        tokens: ground.tokens.clone(),
-        work: ground.work.clone(),
-        tasks: ground.tasks.clone(),
-        stop: ground.front.clone(),
-        tap: ground.tap.clone(),
+        clock: context.clock.clone(),
+        tokens: context.tokens.clone(),
+        work: context.work.clone(),
+        tasks: context.tasks.clone(),
+        stop: context.front.clone(),
+        tap: context.tap.clone(),
     })
     .await
-    .map_err(|error| Failure::new(&error, error.hint()))
+    .map_err(|error| ExitFailure::new(&error, error.hint()))
 }
 
 /// Passes that were given out and not shown yet. All clones are one book.
 #[derive(Clone, Default)]
-pub(crate) struct Passes(Arc<Mutex<HashMap<String, (String, String)>>>);
+pub(crate) struct DeliveryPasses(Arc<Mutex<HashMap<String, (String, String)>>>);
 
-impl Passes {
+impl DeliveryPasses {
     /// A pass for a message of `appid`'s user `openid`, good once and until it is dropped.
-    fn give(&self, tokens: &RandomSource, appid: &str, openid: &str) -> Pass {
+    fn give(&self, tokens: &RandomSource, appid: &str, openid: &str) -> DeliveryPass {
         let text = tokens.url256();
         let who = (appid.to_owned(), openid.to_owned());
         self.book().insert(text.clone(), who);
-        Pass {
+        DeliveryPass {
             text,
             passes: self.clone(),
         }
@@ -164,26 +164,26 @@ impl Passes {
     }
 }
 
-impl fmt::Debug for Passes {
+impl fmt::Debug for DeliveryPasses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Passes({})", self.book().len())
     }
 }
 
-struct Pass {
+struct DeliveryPass {
     text: String,
-    passes: Passes,
+    passes: DeliveryPasses,
 }
 
-impl Drop for Pass {
+impl Drop for DeliveryPass {
     fn drop(&mut self) {
         drop(self.passes.take(&self.text));
     }
 }
 
-/// Tells the side door who is calling: the bearer of a pass, or whoever `others` says.
+/// Tells the loopback listener who is calling: the bearer of a pass, or whoever `others` says.
 pub(crate) struct PassIdentify<I> {
-    pub(crate) passes: Passes,
+    pub(crate) passes: DeliveryPasses,
     pub(crate) others: I,
 }
 
@@ -201,20 +201,20 @@ impl<I: Identify> Identify for PassIdentify<I> {
     }
 }
 
-/// Brings messages through the side door.
-struct SideDoor {
+/// Brings messages through the loopback listener.
+struct LoopbackDelivery {
     at: SocketAddr,
-    homes: HashMap<String, Home>,
-    passes: Passes,
+    homes: HashMap<String, MessageTarget>,
+    passes: DeliveryPasses,
     tokens: RandomSource,
     client: legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
-impl SideDoor {
+impl LoopbackDelivery {
     fn new(
         at: SocketAddr,
-        homes: HashMap<String, Home>,
-        passes: Passes,
+        homes: HashMap<String, MessageTarget>,
+        passes: DeliveryPasses,
         tokens: RandomSource,
     ) -> Self {
         let client = legacy::Client::builder(TokioExecutor::new())
@@ -273,7 +273,7 @@ fn read_answer(status: StatusCode, body: Option<Bytes>) -> AppAnswer {
     }
 }
 
-impl DeliverMessage for SideDoor {
+impl DeliverMessage for LoopbackDelivery {
     fn deliver<'a>(
         &'a self,
         message: &'a PushedMessage,
@@ -291,7 +291,7 @@ mod tests {
     use super::*;
     use crate::builtin::NobodyKnown;
 
-    type Seen = Arc<Mutex<Vec<(String, HeaderMap, String)>>>;
+    type SeenRequests = Arc<Mutex<Vec<(String, HeaderMap, String)>>>;
 
     fn message(openid: Option<&str>) -> PushedMessage {
         PushedMessage {
@@ -304,14 +304,15 @@ mod tests {
         }
     }
 
-    /// A side door that answers `status` and notes what came, and for whom it spoke.
-    fn side_door(passes: &Passes, status: u16) -> (SideDoor, Seen) {
-        let seen = Seen::default();
+    /// A loopback listener that answers `status` and notes what came, and for whom it spoke.
+    fn loopback_listener(passes: &DeliveryPasses, status: u16) -> (LoopbackDelivery, SeenRequests) {
+        let seen = SeenRequests::default();
         let identify = Arc::new(PassIdentify {
             passes: passes.clone(),
             others: NobodyKnown,
         });
-        let answer = async move |State(seen): State<Seen>, request: axum::extract::Request| {
+        let answer = async move |State(seen): State<SeenRequests>,
+                                 request: axum::extract::Request| {
             let (parts, body) = request.into_parts();
             let who = match identify.identify(&[], &parts.headers).await {
                 Caller::Known { openid, appid, .. } => format!("{appid} {openid}"),
@@ -335,21 +336,21 @@ mod tests {
         Tasks::new().spawn(async move {
             axum::serve(listener, router).await.expect("it serves");
         });
-        let home = Home {
+        let home = MessageTarget {
             host: "www.example.com".to_owned(),
             path: "/message".to_owned(),
         };
         let homes = HashMap::from([("wx1".to_owned(), home)]);
         (
-            SideDoor::new(at, homes, passes.clone(), RandomSource::system()),
+            LoopbackDelivery::new(at, homes, passes.clone(), RandomSource::system()),
             seen,
         )
     }
 
     #[tokio::test]
     async fn a_message_speaks_for_its_user_once() {
-        let passes = Passes::default();
-        let (door, seen) = side_door(&passes, 200);
+        let passes = DeliveryPasses::default();
+        let (door, seen) = loopback_listener(&passes, 200);
         let answer = door.deliver(&message(Some("o1"))).await.expect("delivered");
         assert_eq!((answer.status.as_u16(), &*answer.body), (200, &b"said"[..]));
         let seen = seen.lock().expect("a lock");
@@ -365,13 +366,13 @@ mod tests {
     #[tokio::test]
     async fn an_app_that_is_not_there_is_told_from_one_that_refuses() {
         for (status, there) in [(500, true), (404, true), (502, false), (503, false)] {
-            let passes = Passes::default();
-            let (door, _) = side_door(&passes, status);
+            let passes = DeliveryPasses::default();
+            let (door, _) = loopback_listener(&passes, status);
             let answer = door.deliver(&message(None)).await;
             assert_eq!(answer.is_ok(), there, "{status}");
         }
-        let passes = Passes::default();
-        let (door, _) = side_door(&passes, 200);
+        let passes = DeliveryPasses::default();
+        let (door, _) = loopback_listener(&passes, 200);
         let stray = PushedMessage {
             appid: "wx2".to_owned(),
             ..message(None)
@@ -381,7 +382,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pass_never_shown_is_taken_back() {
-        let passes = Passes::default();
+        let passes = DeliveryPasses::default();
         let pass = passes.give(&RandomSource::system(), "wx1", "o1");
         assert_eq!(format!("{passes:?}"), "Passes(1)");
         drop(pass);

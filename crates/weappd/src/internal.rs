@@ -29,7 +29,7 @@ use weappd_tunnel::TunnelServer;
 pub(crate) type AppTokens = Arc<Vec<Secret>>;
 
 #[derive(Clone)]
-struct Parts {
+struct InternalState {
     sessions: SessionService,
     tunnels: TunnelServer,
     tokens: AppTokens,
@@ -51,7 +51,7 @@ pub(crate) fn router(
         };
         weappd_session::http::public_router(sessions.clone(), choice)
     });
-    let parts = Parts {
+    let parts = InternalState {
         sessions: sessions.clone(),
         tunnels: tunnels.clone(),
         tokens,
@@ -128,13 +128,13 @@ fn unknown(limit: &LogLimit, request: &Request) -> Response {
 
 /// Which mini program's users an app asks for.
 #[derive(serde::Deserialize)]
-struct Among {
+struct AppidQuery {
     appid: Option<String>,
 }
 
 async fn whoami(
-    State(parts): State<Parts>,
-    Query(among): Query<Among>,
+    State(parts): State<InternalState>,
+    Query(among): Query<AppidQuery>,
     headers: HeaderMap,
 ) -> Response {
     let caller = match parts.sessions.check_headers(&headers).await {
@@ -159,12 +159,12 @@ async fn whoami(
     }
 }
 
-async fn tunnels_now(State(parts): State<Parts>) -> Response {
+async fn tunnels_now(State(parts): State<InternalState>) -> Response {
     Json(json!({ "tunnels": parts.tunnels.list(1000), "stats": parts.tunnels.stats() }))
         .into_response()
 }
 
-async fn want_token(State(parts): State<Parts>, request: Request, next: Next) -> Response {
+async fn want_token(State(parts): State<InternalState>, request: Request, next: Next) -> Response {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)

@@ -6,29 +6,29 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// Connections the system holds for us while we are busy.
 const BACKLOG: i32 = 4096;
 
 /// Binds `addr`; `what` names the listener and `flag` what to change, in the error.
-pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpListener, Failure> {
+pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpListener, ExitFailure> {
     try_bind(addr).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => Failure::say(
+        io::ErrorKind::AddrInUse => ExitFailure::say(
             format_args!("{what} cannot listen on {addr}: another program already does"),
             &in_use(addr.port(), change),
         ),
-        io::ErrorKind::PermissionDenied => Failure::say(
+        io::ErrorKind::PermissionDenied => ExitFailure::say(
             format_args!("{what} may not listen on {addr}: ports below 1024 need a privilege"),
             &format!(
                 "run as root, or `sudo setcap cap_net_bind_service=+ep $(which weappd)`, or {change}"
             ),
         ),
-        io::ErrorKind::AddrNotAvailable => Failure::say(
+        io::ErrorKind::AddrNotAvailable => ExitFailure::say(
             format_args!("{what} cannot listen on {addr}: this machine has no such address"),
             change,
         ),
-        _ => Failure::new(&error, &format!("{what} could not listen on {addr}; {change}")),
+        _ => ExitFailure::new(&error, &format!("{what} could not listen on {addr}; {change}")),
     })
 }
 

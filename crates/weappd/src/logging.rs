@@ -8,12 +8,12 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use weappd_edge::AccessLog;
 
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// Starts logging. `directives` is a filter such as `info` or `info,weappd_tunnel=debug`.
-pub(crate) fn start(directives: &str, json: bool) -> Result<(), Failure> {
+pub(crate) fn start(directives: &str, json: bool) -> Result<(), ExitFailure> {
     let filter: Targets = directives.parse().map_err(|error| {
-        Failure::say(
+        ExitFailure::say(
             format_args!("`{directives}` is no log filter: {error}"),
             "write warn, info or debug, or a list such as info,weappd_tunnel=debug",
         )

@@ -1,4 +1,4 @@
-//! Small edges for loopback listeners: the internal API, the simulated WeChat, the side door.
+//! Small edges for loopback listeners: the internal API, the simulated WeChat, the loopback listener.
 //! They have the front door's deadlines and limits, one thread each, and no access log.
 
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use weappd_base::tap::TrafficTap;
 use weappd_edge::{CertFiles, Edge, EdgeParts, RouteTarget, SessionRule, Site, SiteRoute};
 
 use crate::builtin::NobodyKnown;
-use crate::exit::Failure;
-use crate::ground::Ground;
+use crate::exit::ExitFailure;
+use crate::server_context::ServerContext;
 
 /// One thread, no log.
 pub(crate) fn small_config() -> weappd_edge::Config {
@@ -22,26 +22,26 @@ pub(crate) fn small_config() -> weappd_edge::Config {
 }
 
 /// One thread that serves one router to everybody who reaches it: for loopback listeners.
-pub(crate) fn small_edge(ground: &Ground, router: Router) -> Result<Edge, Failure> {
-    edge_of(ground, vec!["*".to_owned()], None, router)
+pub(crate) fn small_edge(context: &ServerContext, router: Router) -> Result<Edge, ExitFailure> {
+    edge_of(context, vec!["*".to_owned()], None, router)
 }
 
 /// The same over TLS as well, for callers who want one of `hosts`.
 pub(crate) fn secure_edge(
-    ground: &Ground,
+    context: &ServerContext,
     hosts: Vec<String>,
     cert: CertFiles,
     router: Router,
-) -> Result<Edge, Failure> {
-    edge_of(ground, hosts, Some(cert), router)
+) -> Result<Edge, ExitFailure> {
+    edge_of(context, hosts, Some(cert), router)
 }
 
 fn edge_of(
-    ground: &Ground,
+    context: &ServerContext,
     hosts: Vec<String>,
     tls: Option<CertFiles>,
     router: Router,
-) -> Result<Edge, Failure> {
+) -> Result<Edge, ExitFailure> {
     let hint = match &tls {
         Some(files) => format!(
             "remove {} and {}: the next start makes new ones",
@@ -70,12 +70,12 @@ fn edge_of(
         protected: weappd_edge::ProtectedFiles::default(),
         upstreams: watch::channel(Arc::default()).1,
         identify: Arc::new(NobodyKnown),
-        clock: ground.clock.clone(),
+        clock: context.clock.clone(),
         tap: TrafficTap::off(),
         quiet_paths: Vec::new(),
         access: None,
         // Apps name their mini program in X-Weappd-Appid.
         inside: true,
     })
-    .map_err(|error| Failure::new(&error, &hint))
+    .map_err(|error| ExitFailure::new(&error, &hint))
 }

@@ -4,6 +4,7 @@
 //! command, `wiring` puts the rooms together.
 
 mod app_output;
+mod bound_sockets;
 mod builtin;
 mod cli;
 mod config;
@@ -12,10 +13,9 @@ mod data_dir;
 mod demo_chat;
 mod descriptors;
 mod dev_cert;
-mod doors;
+mod edge_servers;
 mod exit;
 mod gateway;
-mod ground;
 mod host_lookup;
 mod internal;
 mod listen;
@@ -23,10 +23,11 @@ mod logging;
 mod loopback;
 mod pictures;
 mod plan;
-mod shelf;
+mod server_context;
+mod session_leases;
 mod signals;
 mod simulated;
-mod sites;
+mod site_rooms;
 mod stand_in;
 mod status;
 mod wiring;

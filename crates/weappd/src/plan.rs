@@ -2,7 +2,6 @@
 //! and `wiring` builds.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,14 +9,12 @@ use serde::Deserialize;
 use weappd_apps::AppConfig;
 use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
-use weappd_edge::{BoundListener, CertFiles, ProtectedFiles, SiteRoute, SiteService};
+use weappd_edge::{CertFiles, ProtectedFiles, SiteRoute, SiteService};
 use weappd_session::MiniApp;
-
-use crate::stand_in::StandIn;
 
 /// What is to run.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct ServerPlan {
     /// What relative paths of apps stand under.
     pub(crate) base_dir: PathBuf,
     /// Every site, the first one answers unknown TLS names.
@@ -33,7 +30,7 @@ pub(crate) struct Plan {
     /// What apps are told of the tunnel, unless they bring their own.
     pub(crate) tunnel_for_apps: Option<TunnelForApps>,
     /// The rooms' own sections.
-    pub(crate) sections: Sections,
+    pub(crate) sections: RoomSections,
     /// Whether log lines are JSON.
     pub(crate) log_json: bool,
     /// How long everything may take to end.
@@ -44,7 +41,7 @@ pub(crate) struct Plan {
 
 /// The rooms' own sections.
 #[derive(Debug, Default)]
-pub(crate) struct Sections {
+pub(crate) struct RoomSections {
     pub(crate) edge: weappd_edge::Config,
     pub(crate) session: weappd_session::Config,
     pub(crate) tunnel: weappd_tunnel::Config,
@@ -158,19 +155,4 @@ pub(crate) struct DevPlan {
     pub(crate) appid: String,
     /// Where the simulated WeChat pushes its messages.
     pub(crate) push: weappd_simulator::PushSettings,
-}
-
-/// Every listening socket, bound before anything runs.
-#[derive(Debug)]
-pub(crate) struct Sockets {
-    /// The front door's.
-    pub(crate) public: Vec<BoundListener>,
-    /// The internal API's.
-    pub(crate) internal: TcpListener,
-    /// The internal API's address, as apps are told.
-    pub(crate) internal_addr: SocketAddr,
-    /// The stand-in's for `https://api.weixin.qq.com`.
-    pub(crate) stand_in: Option<StandIn>,
-    /// The simulated WeChat's.
-    pub(crate) wechat: Option<TcpListener>,
 }

@@ -9,11 +9,11 @@ use std::io::{IsTerminal as _, stderr, stdin, stdout};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// What a SIGHUP means while the terminal is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hangup {
+pub(crate) enum HangupMeaning {
     /// The end, as for every command of a terminal: `dev`, `simulate`.
     Ends,
     /// A wish to read the configuration again: `serve`.
@@ -22,23 +22,23 @@ pub(crate) enum Hangup {
 
 /// The signals that weappd hears.
 #[derive(Debug)]
-pub(crate) struct Goodbye {
+pub(crate) struct ShutdownSignals {
     interrupt: Signal,
     terminate: Signal,
     quit: Signal,
     hangup: Option<Signal>,
     users: [Signal; 2],
-    meaning: Hangup,
+    meaning: HangupMeaning,
     had_terminal: bool,
     has_hung_up: bool,
 }
 
-impl Goodbye {
+impl ShutdownSignals {
     /// Starts listening; from now on the signals no longer kill.
-    pub(crate) fn listen(meaning: Hangup) -> Result<Self, Failure> {
-        let on = |kind| signal(kind).map_err(|error| Failure::new(&error, ""));
+    pub(crate) fn listen(meaning: HangupMeaning) -> Result<Self, ExitFailure> {
+        let on = |kind| signal(kind).map_err(|error| ExitFailure::new(&error, ""));
         // Under `nohup` a command of a terminal is meant to outlive it.
-        let is_deaf = meaning == Hangup::Ends && ignores_hangup();
+        let is_deaf = meaning == HangupMeaning::Ends && ignores_hangup();
         Ok(Self {
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,
@@ -75,7 +75,7 @@ impl Goodbye {
 
     /// Whether this SIGHUP asks to stop.
     fn hangs_up(&mut self) -> bool {
-        let is_end = self.meaning == Hangup::Ends || (self.had_terminal && !has_terminal());
+        let is_end = self.meaning == HangupMeaning::Ends || (self.had_terminal && !has_terminal());
         if is_end {
             return !std::mem::replace(&mut self.has_hung_up, true);
         }

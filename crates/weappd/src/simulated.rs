@@ -9,12 +9,12 @@ use weappd_edge::{BoundListener, ListenerKind, RouteTarget, SessionRule, SiteRou
 use weappd_simulator::{PushSettings, SimulatedApp, Simulator, SimulatorParts};
 use weappd_wechat::AppCredential;
 
-use crate::doors::Doors;
-use crate::exit::Failure;
-use crate::ground::Ground;
+use crate::edge_servers::EdgeServers;
+use crate::exit::ExitFailure;
 use crate::loopback::small_edge;
 use crate::plan::DevPlan;
-use crate::signals::Goodbye;
+use crate::server_context::ServerContext;
+use crate::signals::ShutdownSignals;
 
 /// The mini program of the simulated WeChat.
 pub(crate) const DEV_APPID: &str = "wxde00000000000001";
@@ -24,35 +24,35 @@ pub(crate) async fn alone(
     socket: TcpListener,
     credentials: Vec<AppCredential>,
     push: Option<PushSettings>,
-    mut goodbye: Goodbye,
-) -> Result<(), Failure> {
-    let ground = Ground::new(false);
+    mut signals: ShutdownSignals,
+) -> Result<(), ExitFailure> {
+    let context = ServerContext::new(false);
     let url = socket
         .local_addr()
         .map(|addr| format!("http://{addr}"))
         .unwrap_or_default();
-    let mut doors = Doors::new(ground.front.clone(), ground.inner.clone());
-    let simulator = simulator(&ground, url, credentials)?;
+    let mut doors = EdgeServers::new(context.front.clone(), context.inner.clone());
+    let simulator = simulator(&context, url, credentials)?;
     if let Some(push) = push {
         simulator.set_push(push).map_err(|error| {
-            Failure::new(&error, "see the --push options of weappd simulate --help")
+            ExitFailure::new(&error, "see the --push options of weappd simulate --help")
         })?;
     }
-    open(&ground, &doors, socket, simulator)?;
+    open(&context, &doors, socket, simulator)?;
     let crashed = tokio::select! {
-        () = goodbye.next() => None,
+        () = signals.next() => None,
         failure = doors.ended() => Some(failure),
     };
-    ground.inner.force();
+    context.inner.force();
     doors.close_inner(Duration::from_secs(1)).await;
     crashed.map_or(Ok(()), |failure| Err(failure.crashed()))
 }
 
 /// The phone page, before every other route of the site.
-pub(crate) fn pages(ground: &Ground, dev: &DevPlan) -> Vec<SiteRoute> {
+pub(crate) fn pages(context: &ServerContext, dev: &DevPlan) -> Vec<SiteRoute> {
     let config =
-        weappd_simulator::page::PageConfig::new(dev.wechat_url.as_str(), ground.front.clone());
-    let router = weappd_simulator::page::router(ground.tap.clone(), config);
+        weappd_simulator::page::PageConfig::new(dev.wechat_url.as_str(), context.front.clone());
+    let router = weappd_simulator::page::router(context.tap.clone(), config);
     ["= /", "/_dev/"]
         .map(|path| SiteRoute {
             path: path.to_owned(),
@@ -64,24 +64,24 @@ pub(crate) fn pages(ground: &Ground, dev: &DevPlan) -> Vec<SiteRoute> {
 
 /// Opens the simulated WeChat at `socket`, with one mini program whose messages it pushes.
 pub(crate) fn open_wechat(
-    ground: &Ground,
-    doors: &Doors,
+    context: &ServerContext,
+    doors: &EdgeServers,
     socket: TcpListener,
     public_url: String,
     (credential, push): (AppCredential, PushSettings),
-) -> Result<(), Failure> {
-    let simulator = simulator(ground, public_url, vec![credential])?;
+) -> Result<(), ExitFailure> {
+    let simulator = simulator(context, public_url, vec![credential])?;
     simulator
         .set_push(push)
-        .map_err(|error| Failure::new(&error, ""))?;
-    open(ground, doors, socket, simulator)
+        .map_err(|error| ExitFailure::new(&error, ""))?;
+    open(context, doors, socket, simulator)
 }
 
 fn simulator(
-    ground: &Ground,
+    context: &ServerContext,
     public_url: String,
     credentials: Vec<AppCredential>,
-) -> Result<Simulator, Failure> {
+) -> Result<Simulator, ExitFailure> {
     Simulator::new(SimulatorParts {
         mini_apps: (credentials.into_iter())
             .map(|credential| SimulatedApp {
@@ -90,22 +90,22 @@ fn simulator(
             })
             .collect(),
         public_url,
-        clock: ground.clock.clone(),
-        random: ground.tokens.clone(),
-        tap: ground.tap.clone(),
-        // Nobody waits for a push that is still to come when the house closes.
+        clock: context.clock.clone(),
+        random: context.tokens.clone(),
+        tap: context.tap.clone(),
+        // Nobody waits for a push that is still to come when weappd stops.
         tasks: Tasks::new(),
     })
-    .map_err(|error| Failure::new(&error, ""))
+    .map_err(|error| ExitFailure::new(&error, ""))
 }
 
 fn open(
-    ground: &Ground,
-    doors: &Doors,
+    context: &ServerContext,
+    doors: &EdgeServers,
     socket: TcpListener,
     simulator: Simulator,
-) -> Result<(), Failure> {
-    let edge = small_edge(ground, weappd_simulator::http::router(simulator))?;
+) -> Result<(), ExitFailure> {
+    let edge = small_edge(context, weappd_simulator::http::router(simulator))?;
     let kind = ListenerKind::Http;
     doors.open_inner(
         "the simulated WeChat",

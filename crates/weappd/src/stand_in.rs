@@ -18,12 +18,12 @@ use weappd_apps::EnvVariables;
 use weappd_edge::{BoundListener, CertFiles, ListenerKind};
 use weappd_gateway::GatewayService;
 
-use crate::doors::Doors;
-use crate::exit::Failure;
-use crate::ground::Ground;
+use crate::edge_servers::EdgeServers;
+use crate::exit::ExitFailure;
 use crate::listen;
 use crate::loopback::secure_edge;
-use crate::stand_in::opening::Speech;
+use crate::server_context::ServerContext;
+use crate::stand_in::opening::FirstBytes;
 
 mod opening;
 mod trust;
@@ -52,7 +52,7 @@ impl StandIn {
         at: SocketAddr,
         data_dir: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ExitFailure> {
         let what = "the stand-in for https://api.weixin.qq.com";
         let socket = listen::bind(at, what, "set `wechat_https` under [internal]")?;
         let at = socket.local_addr().unwrap_or(at);
@@ -72,11 +72,11 @@ impl StandIn {
     /// Opens it: calls go out through `gateway`.
     pub(crate) fn open(
         self,
-        ground: &Ground,
-        doors: &Doors,
+        context: &ServerContext,
+        doors: &EdgeServers,
         gateway: GatewayService,
-    ) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::new(&error, "");
+    ) -> Result<(), ExitFailure> {
+        let failed = |error: io::Error| ExitFailure::new(&error, "");
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let half = |kind| {
             let what = "the inner half of the stand-in";
@@ -88,24 +88,24 @@ impl StandIn {
             (half(ListenerKind::Https)?, half(ListenerKind::Http)?);
         let router = weappd_gateway::http::api_router(gateway);
         let hosts = weappd_wechat::API_HOSTS.map(str::to_owned).to_vec();
-        let edge = secure_edge(ground, hosts, self.cert, router)?;
+        let edge = secure_edge(context, hosts, self.cert, router)?;
         doors.open_inner("the stand-in for WeChat", edge, vec![secure, open]);
-        let inside = Inside { tls, plain };
+        let inside = StandInState { tls, plain };
         let outside = tokio::net::TcpListener::from_std(self.socket).map_err(failed)?;
-        let task = accept(outside, inside, ground.clone());
-        ground.tasks.spawn(task);
+        let task = accept(outside, inside, context.clone());
+        context.tasks.spawn(task);
         Ok(())
     }
 }
 
 /// Where the edge behind it listens.
 #[derive(Clone, Copy, Debug)]
-struct Inside {
+struct StandInState {
     tls: SocketAddr,
     plain: SocketAddr,
 }
 
-async fn accept(outside: tokio::net::TcpListener, inside: Inside, ground: Ground) {
+async fn accept(outside: tokio::net::TcpListener, inside: StandInState, context: ServerContext) {
     let seats = Arc::new(Semaphore::new(SEATS));
     let next = async || {
         let seat = Arc::clone(&seats).acquire_owned().await;
@@ -113,15 +113,15 @@ async fn accept(outside: tokio::net::TcpListener, inside: Inside, ground: Ground
     };
     loop {
         let arrived = tokio::select! {
-            () = ground.front.asked() => return,
+            () = context.front.asked() => return,
             arrived = next() => arrived,
         };
         let (Ok(seat), Ok((tcp, _))) = arrived else {
             tokio::time::sleep(BREATH).await;
             continue;
         };
-        let stop = ground.front.clone();
-        ground.tasks.spawn(async move {
+        let stop = context.front.clone();
+        context.tasks.spawn(async move {
             tokio::select! {
                 () = stop.forced() => {}
                 () = serve(tcp, inside) => {}
@@ -131,15 +131,15 @@ async fn accept(outside: tokio::net::TcpListener, inside: Inside, ground: Ground
     }
 }
 
-async fn serve(mut tcp: TcpStream, inside: Inside) {
+async fn serve(mut tcp: TcpStream, inside: StandInState) {
     // A caller that hangs up, here or later, is nobody's trouble but its own.
     let heard = tokio::time::timeout(GREETING, opening::hear(&mut tcp)).await;
     let Ok(Ok(Some(opening))) = heard else {
         return;
     };
     let to = match opening.speech {
-        Speech::Tls => inside.tls,
-        Speech::Plain => inside.plain,
+        FirstBytes::Tls => inside.tls,
+        FirstBytes::Plain => inside.plain,
     };
     if let Ok(inner) = TcpStream::connect(to).await {
         drop(join(tcp, inner, &opening.early).await);

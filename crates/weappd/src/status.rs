@@ -12,18 +12,19 @@ use weappd_base::clock::Clock;
 use weappd_base::tasks::Stop;
 use weappd_edge::{BoundListener, ListenerKind};
 
-use crate::plan::{Plan, Sockets};
+use crate::bound_sockets::BoundSockets;
+use crate::plan::ServerPlan;
 use crate::stand_in::StandIn;
 
 /// A weappd that runs, as far as it does not change.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Facts {
+pub(crate) struct ServerFacts {
     version: &'static str,
     pid: u32,
     /// `dev` or `serve`.
     command: &'static str,
     /// What each listener is, and where.
-    listeners: Vec<Listener>,
+    listeners: Vec<ListenerView>,
     /// How long a stop may take.
     grace_ms: u64,
     #[serde(skip)]
@@ -31,14 +32,14 @@ pub(crate) struct Facts {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Listener {
+struct ListenerView {
     name: &'static str,
     address: String,
 }
 
-impl Facts {
+impl ServerFacts {
     /// The facts of what is about to run.
-    pub(crate) fn of(plan: &Plan, sockets: &Sockets, clock: &Clock) -> Self {
+    pub(crate) fn of(plan: &ServerPlan, sockets: &BoundSockets, clock: &Clock) -> Self {
         let public = sockets
             .public
             .iter()
@@ -58,7 +59,7 @@ impl Facts {
             ("Simulated", simulated),
         ];
         let inner = inner.into_iter().filter_map(|(name, at)| Some((name, at?)));
-        let listeners = public.chain(inner).map(|(name, at)| Listener {
+        let listeners = public.chain(inner).map(|(name, at)| ListenerView {
             name,
             address: at.to_string(),
         });
@@ -74,21 +75,21 @@ impl Facts {
 }
 
 #[derive(Clone)]
-struct Parts {
-    facts: Facts,
+struct StatusState {
+    facts: ServerFacts,
     clock: Clock,
     stop: Stop,
 }
 
 /// `GET /status`, and `POST /stop`, which asks `stop`.
-pub(crate) fn control_router(facts: Facts, clock: Clock, stop: Stop) -> Router {
+pub(crate) fn control_router(facts: ServerFacts, clock: Clock, stop: Stop) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/stop", post(ask_stop))
-        .with_state(Parts { facts, clock, stop })
+        .with_state(StatusState { facts, clock, stop })
 }
 
-async fn status(State(parts): State<Parts>) -> Json<Value> {
+async fn status(State(parts): State<StatusState>) -> Json<Value> {
     let up = parts.clock.unix_secs().saturating_sub(parts.facts.since);
     let mut told = json!(parts.facts);
     told["uptime_secs"] = json!(up.max(0));
@@ -96,7 +97,7 @@ async fn status(State(parts): State<Parts>) -> Json<Value> {
     Json(told)
 }
 
-async fn ask_stop(State(parts): State<Parts>) -> Json<Value> {
+async fn ask_stop(State(parts): State<StatusState>) -> Json<Value> {
     tracing::info!("asked to stop by `weappd stop`");
     // The answer goes out before the socket it is asked on ends.
     weappd_base::tasks::Tasks::new().spawn(async move {

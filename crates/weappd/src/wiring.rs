@@ -32,23 +32,24 @@ use weappd_tunnel::{TunnelServer, TunnelServerParts};
 use weappd_wechat::{AppCredential, WechatClient};
 
 use crate::app_output::AppOutput;
+use crate::bound_sockets::BoundSockets;
 use crate::builtin::{SessionIdentify, is_https, tunnel_router};
 use crate::data_dir::DataDir;
 use crate::descriptors;
-use crate::doors::Doors;
-use crate::exit::Failure;
-use crate::gateway::{self, PassIdentify, Passes};
-use crate::ground::Ground;
+use crate::edge_servers::EdgeServers;
+use crate::exit::ExitFailure;
+use crate::gateway::{self, DeliveryPasses, PassIdentify};
 use crate::internal::AppTokens;
 use crate::loopback::{small_config, small_edge};
 use crate::pictures::FilePictures;
-use crate::plan::{DevPlan, Plan, PushPlan, SitePlan, Sockets, TunnelForApps};
-use crate::shelf::SessionShelf;
-use crate::signals::{Goodbye, Hangup};
+use crate::plan::{DevPlan, PushPlan, ServerPlan, SitePlan, TunnelForApps};
+use crate::server_context::ServerContext;
+use crate::session_leases::SessionLeases;
+use crate::signals::{HangupMeaning, ShutdownSignals};
 use crate::simulated::{open_wechat, pages};
-use crate::status::Facts;
+use crate::status::ServerFacts;
 use crate::withdrawals::LateSessions;
-use crate::{control, internal, listen, logging, sites, status};
+use crate::{control, internal, listen, logging, site_rooms, status};
 
 /// What the front door does not draw: the page's own files, and paths whose rooms draw what
 /// happens in better words.
@@ -61,7 +62,7 @@ const QUIET: [&str; 9] = [
     "/weapp/user",
     "/weapp/session",
     "/weapp/ws/",
-    sites::INBOX,
+    site_rooms::INBOX,
 ];
 
 /// The supervisor's word for "become this app, and end when weappd ends". It is no command
@@ -69,111 +70,111 @@ const QUIET: [&str; 9] = [
 pub(crate) const LAUNCH_APP: &str = "launch-app";
 
 /// The rooms that live behind the doors.
-struct House {
-    ground: Ground,
+struct RunningServer {
+    context: ServerContext,
     sessions: SessionService,
     tunnels: TunnelServer,
     files: Files,
     gateway: GatewayService,
-    passes: Passes,
+    passes: DeliveryPasses,
     apps: AppSupervisor,
 }
 
-/// Builds the house, calls `announce` when it is open, and runs it until a signal.
+/// Builds the server, calls `announce` when it listens, and runs it until a signal.
 pub(crate) async fn run(
-    plan: Plan,
-    sockets: Sockets,
+    plan: ServerPlan,
+    sockets: BoundSockets,
     data: &DataDir,
     announce: impl FnOnce(),
-) -> Result<(), Failure> {
+) -> Result<(), ExitFailure> {
     descriptors::raise_limit();
-    let mut goodbye = Goodbye::listen(match plan.dev {
-        Some(_) => Hangup::Ends,
-        None => Hangup::Reload,
+    let mut signals = ShutdownSignals::listen(match plan.dev {
+        Some(_) => HangupMeaning::Ends,
+        None => HangupMeaning::Reload,
     })?;
     let grace = plan.grace;
-    let ground = Ground::new(plan.dev.is_some());
+    let context = ServerContext::new(plan.dev.is_some());
     let asked = Stop::new();
-    let facts = Facts::of(&plan, &sockets, &ground.clock);
-    let status = status::control_router(facts, ground.clock.clone(), asked.clone());
-    let mut doors = Doors::new(ground.front.clone(), ground.inner.clone());
-    let (house, output) = build(&ground, plan, sockets, data, &doors).await?;
-    house.start(data, status);
+    let facts = ServerFacts::of(&plan, &sockets, &context.clock);
+    let status = status::control_router(facts, context.clock.clone(), asked.clone());
+    let mut doors = EdgeServers::new(context.front.clone(), context.inner.clone());
+    let (server, output) = build(&context, plan, sockets, data, &doors).await?;
+    server.start(data, status);
     announce();
     if let Some((output, has_color)) = output {
-        output.show(&ground, has_color);
+        output.show(&context, has_color);
     }
     let crashed = tokio::select! {
-        () = goodbye.next() => None,
+        () = signals.next() => None,
         () = asked.asked() => None,
         failure = doors.ended() => Some(failure),
     };
     tokio::select! {
-        () = house.close(&doors, grace) => {}
-        () = goodbye.next() => {}
+        () = server.close(&doors, grace) => {}
+        () = signals.next() => {}
     }
     crashed.map_or(Ok(()), |failure| Err(failure.crashed()))
 }
 
 async fn build(
-    ground: &Ground,
-    mut plan: Plan,
-    sockets: Sockets,
+    context: &ServerContext,
+    mut plan: ServerPlan,
+    sockets: BoundSockets,
     data: &DataDir,
-    doors: &Doors,
-) -> Result<(House, Option<(AppOutput, bool)>), Failure> {
-    let token = Secret::new(ground.tokens.url256());
-    let side = side_door(&mut plan)?;
+    doors: &EdgeServers,
+) -> Result<(RunningServer, Option<(AppOutput, bool)>), ExitFailure> {
+    let token = Secret::new(context.tokens.url256());
+    let side = loopback_listener(&mut plan)?;
     let side_addr = side.as_ref().and_then(|side| side.local_addr().ok());
-    let house = rooms(ground, &plan, &sockets, (data, side_addr), &token).await?;
+    let server = rooms(context, &plan, &sockets, (data, side_addr), &token).await?;
     let inner = internal::router(
-        &house.sessions,
-        &house.tunnels,
+        &server.sessions,
+        &server.tunnels,
         plan.mini_apps.iter().map(|app| app.appid.clone()).collect(),
         (
             callers(&plan, &token),
             plan.sections.internal_access.hosts.clone(),
         ),
     );
-    let inner = weappd_gateway::http::in_front_of(house.gateway.clone(), inner);
+    let inner = weappd_gateway::http::in_front_of(server.gateway.clone(), inner);
     if let (Some(dev), Some(wechat)) = (&plan.dev, sockets.wechat) {
         let credential = AppCredential {
             appid: dev.appid.clone(),
             secret: dev.secret.clone(),
         };
         let known = (credential, dev.push.clone());
-        open_wechat(ground, doors, wechat, dev.wechat_url.clone(), known)?;
+        open_wechat(context, doors, wechat, dev.wechat_url.clone(), known)?;
     }
     doors.open_inner(
         "the internal API",
-        small_edge(ground, inner)?,
+        small_edge(context, inner)?,
         vec![BoundListener {
             socket: sockets.internal,
             kind: ListenerKind::Http,
         }],
     );
     if let Some(stand_in) = sockets.stand_in {
-        stand_in.open(ground, doors, house.gateway.clone())?;
+        stand_in.open(context, doors, server.gateway.clone())?;
     }
     let sites: Vec<Site> = (plan.sites.into_iter())
-        .map(|site| house.site(ground, site, plan.dev.as_ref()))
+        .map(|site| server.site(context, site, plan.dev.as_ref()))
         .collect();
     if let Some(socket) = side {
         let kind = ListenerKind::Http;
-        let callbacks = sites::callback_paths(&plan.sections.tunnel);
-        let inside = |site: &Site| sites::inside(site, &callbacks);
+        let callbacks = site_rooms::callback_paths(&plan.sections.tunnel);
+        let inside = |site: &Site| site_rooms::inside(site, &callbacks);
         let inner = sites.iter().map(inside).collect();
-        let edge = house.side_edge(inner, plan.protected.clone())?;
+        let edge = server.loopback_edge(inner, plan.protected.clone())?;
         doors.open_inner("the side door", edge, vec![BoundListener { socket, kind }]);
     }
     let edge = Edge::build(EdgeParts {
         config: plan.sections.edge,
         sites,
         protected: plan.protected.clone(),
-        upstreams: house.apps.addresses(),
-        identify: Arc::new(SessionIdentify(house.sessions.clone())),
-        clock: ground.clock.clone(),
-        tap: ground.tap.clone(),
+        upstreams: server.apps.addresses(),
+        identify: Arc::new(SessionIdentify(server.sessions.clone())),
+        clock: context.clock.clone(),
+        tap: context.tap.clone(),
         quiet_paths: QUIET.map(str::to_owned).to_vec(),
         access: logging::access_log(plan.log_json),
         inside: false,
@@ -184,35 +185,35 @@ async fn build(
             Some(_) => "remove dev-cert.pem and dev-key.pem: the next start makes new ones",
             None => "`weappd check` looks at all of it at once",
         };
-        Failure::new(&error, hint)
+        ExitFailure::new(&error, hint)
     })?;
     doors.open("the front door", edge, sockets.public);
     let output = match &plan.dev {
-        Some(dev) => Some((AppOutput::open(&house.apps).await?, dev.has_color)),
+        Some(dev) => Some((AppOutput::open(&server.apps).await?, dev.has_color)),
         None => None,
     };
-    Ok((house, output))
+    Ok((server, output))
 }
 
 async fn rooms(
-    ground: &Ground,
-    plan: &Plan,
-    sockets: &Sockets,
+    context: &ServerContext,
+    plan: &ServerPlan,
+    sockets: &BoundSockets,
     (data, side): (&DataDir, Option<SocketAddr>),
     token: &Secret,
-) -> Result<House, Failure> {
-    let wechat = WechatClient::new(&plan.sections.wechat, ground.tap.clone())
-        .map_err(|error| Failure::new(&error, error.hint().unwrap_or_default()))?;
-    let passes = Passes::default();
+) -> Result<RunningServer, ExitFailure> {
+    let wechat = WechatClient::new(&plan.sections.wechat, context.tap.clone())
+        .map_err(|error| ExitFailure::new(&error, error.hint().unwrap_or_default()))?;
+    let passes = DeliveryPasses::default();
     let is_shared = plan.sections.session.is_shared();
-    let shelf = is_shared.then(SessionShelf::default);
+    let leases = is_shared.then(SessionLeases::default);
     let late_sessions = LateSessions::default();
     let gateway = gateway::build(
-        ground,
+        context,
         data.path(),
         gateway::of_plan(plan, callers(plan, token)),
         (side, passes.clone()),
-        (shelf.clone(), late_sessions.clone()),
+        (leases.clone(), late_sessions.clone()),
     )
     .await?;
     let sessions = SessionService::open(SessionParts {
@@ -221,35 +222,35 @@ async fn rooms(
         mini_apps: plan.mini_apps.clone(),
         calls: Some(Arc::new(gateway.clone())),
         wechat,
-        clock: ground.clock.clone(),
-        tokens: ground.tokens.clone(),
-        work: ground.work.clone(),
-        tap: ground.tap.clone(),
+        clock: context.clock.clone(),
+        tokens: context.tokens.clone(),
+        work: context.work.clone(),
+        tap: context.tap.clone(),
     })
     .await
-    .map_err(|error| Failure::new(&error, ""))?;
-    // A house has one session room.
+    .map_err(|error| ExitFailure::new(&error, ""))?;
+    // A server has one session room.
     let _first = late_sessions.set(sessions.clone());
-    if let (Some(shelf), Some(opened)) = (shelf, sessions.shared_values()) {
-        shelf.open(opened);
+    if let (Some(leases), Some(opened)) = (leases, sessions.shared_values()) {
+        leases.open(opened);
     }
     let tunnels = TunnelServer::build(TunnelServerParts {
         config: plan.sections.tunnel.clone(),
-        clock: ground.clock.clone(),
-        random: ground.tokens.clone(),
-        work: ground.work.clone(),
-        tasks: ground.tunnel_tasks.clone(),
-        tap: ground.tap.clone(),
-        stop: ground.front.clone(),
+        clock: context.clock.clone(),
+        random: context.tokens.clone(),
+        work: context.work.clone(),
+        tasks: context.tunnel_tasks.clone(),
+        tap: context.tap.clone(),
+        stop: context.front.clone(),
     })
-    .map_err(|error| Failure::new(&error, "see [tunnel] in weappd.toml"))?;
+    .map_err(|error| ExitFailure::new(&error, "see [tunnel] in weappd.toml"))?;
     let files = Files::open(FilesParts {
         config: plan.sections.files.clone(),
         data_dir: data.path().to_owned(),
-        random: ground.tokens.clone(),
-        work: ground.work.clone(),
+        random: context.tokens.clone(),
+        work: context.work.clone(),
     })
-    .map_err(|error| Failure::new(&error, "make the data directory writable"))?;
+    .map_err(|error| ExitFailure::new(&error, "make the data directory writable"))?;
     let apps = AppSupervisor::build(SupervisorParts {
         apps: plan.apps.clone(),
         data_dir: data.path().to_owned(),
@@ -264,14 +265,14 @@ async fn rooms(
         } else {
             "port = "
         },
-        clock: ground.clock.clone(),
-        random: ground.tokens.clone(),
-        work: ground.work.clone(),
-        stop: ground.back.clone(),
+        clock: context.clock.clone(),
+        random: context.tokens.clone(),
+        work: context.work.clone(),
+        stop: context.back.clone(),
     })
-    .map_err(|error| Failure::new(&error, "see [app] in weappd.toml"))?;
-    Ok(House {
-        ground: ground.clone(),
+    .map_err(|error| ExitFailure::new(&error, "see [app] in weappd.toml"))?;
+    Ok(RunningServer {
+        context: context.clone(),
         sessions,
         tunnels,
         files,
@@ -282,7 +283,7 @@ async fn rooms(
 }
 
 /// The tokens that open the internal API: the apps' and, if there is one, everybody else's.
-fn callers(plan: &Plan, token: &Secret) -> AppTokens {
+fn callers(plan: &ServerPlan, token: &Secret) -> AppTokens {
     let others = plan.sections.internal_access.token.clone();
     Arc::new(std::iter::once(token.clone()).chain(others).collect())
 }
@@ -297,7 +298,11 @@ fn own_env() -> Vec<(OsString, OsString)> {
 }
 
 /// What every app is told, beside its PORT.
-fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String, EnvVariables> {
+fn extra_env(
+    plan: &ServerPlan,
+    sockets: &BoundSockets,
+    token: &Secret,
+) -> BTreeMap<String, EnvVariables> {
     let mut common = EnvVariables::new();
     let internal = format!("http://{}", sockets.internal_addr);
     common.insert("WEAPPD_INTERNAL_URL".to_owned(), Secret::new(internal));
@@ -317,13 +322,13 @@ fn extra_env(plan: &Plan, sockets: &Sockets, token: &Secret) -> BTreeMap<String,
     names.map(|name| (name.clone(), common.clone())).collect()
 }
 
-impl House {
+impl RunningServer {
     /// The rooms' endpoints of one site.
-    fn site(&self, ground: &Ground, plan: SitePlan, dev: Option<&DevPlan>) -> Site {
+    fn site(&self, context: &ServerContext, plan: SitePlan, dev: Option<&DevPlan>) -> Site {
         let served = !plan.appids.is_empty();
         let rooms = served.then(|| self.rooms_of(&plan));
-        let pages = dev.filter(|dev| dev.page).map(|dev| pages(ground, dev));
-        sites::site(plan, rooms.as_ref(), pages.unwrap_or_default())
+        let pages = dev.filter(|dev| dev.page).map(|dev| pages(context, dev));
+        site_rooms::site(plan, rooms.as_ref(), pages.unwrap_or_default())
     }
 
     fn rooms_of(&self, plan: &SitePlan) -> Router {
@@ -361,7 +366,11 @@ impl House {
 
     /// The same sites for weappd's own callbacks: plain HTTP on loopback, sent nowhere else,
     /// drawn and logged by the rooms that make them.
-    fn side_edge(&self, sites: Vec<Site>, protected: ProtectedFiles) -> Result<Edge, Failure> {
+    fn loopback_edge(
+        &self,
+        sites: Vec<Site>,
+        protected: ProtectedFiles,
+    ) -> Result<Edge, ExitFailure> {
         Edge::build(EdgeParts {
             config: small_config(),
             sites,
@@ -371,18 +380,18 @@ impl House {
                 passes: self.passes.clone(),
                 others: SessionIdentify(self.sessions.clone()),
             }),
-            clock: self.ground.clock.clone(),
+            clock: self.context.clock.clone(),
             tap: TrafficTap::off(),
             quiet_paths: Vec::new(),
             access: None,
             inside: true,
         })
-        .map_err(|error| Failure::new(&error, ""))
+        .map_err(|error| ExitFailure::new(&error, ""))
     }
 
     /// Starts what runs behind the doors.
     fn start(&self, data: &DataDir, status: Router) {
-        let Ground { tasks, back, .. } = &self.ground;
+        let ServerContext { tasks, back, .. } = &self.context;
         let apps = self.apps.clone();
         tasks.spawn(async move { apps.run().await });
         let router = weappd_apps::http::control_router(self.apps.clone())
@@ -403,14 +412,14 @@ impl House {
     }
 
     /// Says goodbye, in the order of the module's doc.
-    async fn close(&self, doors: &Doors, grace: Duration) {
-        let Ground {
+    async fn close(&self, doors: &EdgeServers, grace: Duration) {
+        let ServerContext {
             tasks,
             tunnel_tasks,
             front,
             back,
             ..
-        } = &self.ground;
+        } = &self.context;
         front.ask();
         let part = grace / 2;
         tokio::join!(doors.closed(part), tunnel_tasks.finish(part));
@@ -429,9 +438,9 @@ impl House {
     }
 }
 
-/// Tunnels whose business server is one of our own sites call back through the side door, and
+/// Tunnels whose business server is one of our own sites call back through the loopback listener, and
 /// pushed messages come to the app through it. It is there only if somebody uses it.
-fn side_door(plan: &mut Plan) -> Result<Option<TcpListener>, Failure> {
+fn loopback_listener(plan: &mut ServerPlan) -> Result<Option<TcpListener>, ExitFailure> {
     let tunnels = !plan.sections.tunnel.businesses.is_empty();
     let messages = plan.pushes.values().any(PushPlan::takes_messages);
     if !tunnels && !messages {

@@ -7,63 +7,60 @@ use clap::Subcommand;
 use hyper::Method;
 use serde_json::Value;
 
-use crate::cli::running::{self, Target, dash, escaped, good, refused, span, text};
+use crate::cli::running::{
+    self, APP_HINT, NO_APPS, RunningWeappd, dash, escaped, good, refused, span, text,
+};
 use crate::cli::{logs, say};
 use crate::control;
-use crate::exit::Failure;
-
-/// What to do about a refusal.
-pub(super) const HINT: &str = "`weappd app list` shows every app";
-
-/// What there is to say where no app is.
-pub(super) const NO_APPS: &str = "no apps: add [app] with run = \"…\" to weappd.toml";
+use crate::exit::ExitFailure;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum AppCommand {
     /// Show every app: state, port, restarts, memory
     List {
         #[command(flatten)]
-        target: Target,
+        target: RunningWeappd,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Start an app that is stopped
-    Start(Named),
+    Start(NamedApp),
     /// Stop an app and keep it stopped
-    Stop(Named),
+    Stop(NamedApp),
     /// Stop an app and start it again
-    Restart(Named),
+    Restart(NamedApp),
     /// Print an app's output, as `weappd logs` does
-    Logs(logs::Args),
+    Logs(logs::LogsArgs),
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Named {
+pub(super) struct NamedApp {
     /// The app's name, as `weappd app list` shows it
     name: String,
     #[command(flatten)]
-    target: Target,
+    target: RunningWeappd,
 }
 
-pub(super) async fn run(command: Command) -> Result<(), Failure> {
+pub(super) async fn run(command: AppCommand) -> Result<(), ExitFailure> {
     match command {
-        Command::List { target, json } => list(&target.data_dir(), json).await,
-        Command::Start(named) => deed(&named, "start").await,
-        Command::Stop(named) => deed(&named, "stop").await,
-        Command::Restart(named) => deed(&named, "restart").await,
-        Command::Logs(args) => logs::run(args).await,
+        AppCommand::List { target, json } => list(&target.data_dir(), json).await,
+        AppCommand::Start(named) => deed(&named, "start").await,
+        AppCommand::Stop(named) => deed(&named, "stop").await,
+        AppCommand::Restart(named) => deed(&named, "restart").await,
+        AppCommand::Logs(args) => logs::run(args).await,
     }
 }
 
-async fn list(data_dir: &Path, json: bool) -> Result<(), Failure> {
+async fn list(data_dir: &Path, json: bool) -> Result<(), ExitFailure> {
     let answer = control::ask(data_dir, Method::GET, "/apps").await?;
-    let text = good(answer, HINT).await?;
+    let text = good(answer, APP_HINT).await?;
     if json {
         say(text);
         return Ok(());
     }
-    let apps: Vec<Value> = serde_json::from_str(&text).map_err(|error| Failure::new(&error, ""))?;
+    let apps: Vec<Value> =
+        serde_json::from_str(&text).map_err(|error| ExitFailure::new(&error, ""))?;
     say(table(&apps));
     Ok(())
 }
@@ -173,7 +170,7 @@ fn memory(bytes: u64) -> String {
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
-async fn deed(named: &Named, verb: &str) -> Result<(), Failure> {
+async fn deed(named: &NamedApp, verb: &str) -> Result<(), ExitFailure> {
     let path = format!("/apps/{}/{verb}", escaped(&named.name));
     let answer = control::ask(&named.target.data_dir(), Method::POST, &path).await?;
     if answer.status().is_success() {
@@ -192,7 +189,7 @@ async fn deed(named: &Named, verb: &str) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    Err(refused(answer, HINT).await)
+    Err(refused(answer, APP_HINT).await)
 }
 
 /// That an app is not ready after a command, and where to see why.

@@ -6,24 +6,24 @@ use serde_json::json;
 
 use crate::{
     cli::say,
-    config::{self, Env, Loaded, LookUp, Problem, Severity},
-    exit::Failure,
+    config::{self, ConfigProblem, EnvLookup, HostLookup, LoadedConfig, ProblemSeverity},
+    exit::ExitFailure,
     host_lookup,
 };
 
 /// Checks `path` and says what it found; problems that keep weappd from starting are a
 /// failure, and warnings too if it is `strict`.
-pub(crate) fn run(path: &Path, json: bool, strict: bool) -> Result<(), Failure> {
-    let colors = Colors::of_terminal();
-    let machine: Machine<'_> = (&variable, &host_lookup::addresses);
+pub(crate) fn run(path: &Path, json: bool, strict: bool) -> Result<(), ExitFailure> {
+    let colors = ColorChoice::of_terminal();
+    let machine: MachineFacts<'_> = (&variable, &host_lookup::addresses);
     let report = report(path, (json, strict), colors, machine);
     if report.fine || json {
         say(&report.words);
     }
     match (report.fine, json) {
         (true, _) => Ok(()),
-        (false, true) => Err(Failure::config(String::new())),
-        (false, false) => Err(Failure::config(report.words + "\n")),
+        (false, true) => Err(ExitFailure::config(String::new())),
+        (false, false) => Err(ExitFailure::config(report.words + "\n")),
     }
 }
 
@@ -38,12 +38,12 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 
 /// Whether the two outputs show colours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Colors {
+pub(super) struct ColorChoice {
     stdout: bool,
     pub(super) stderr: bool,
 }
 
-impl Colors {
+impl ColorChoice {
     /// Whether somebody asked for none.
     pub(super) fn are_wanted() -> bool {
         variable("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -58,42 +58,42 @@ impl Colors {
     }
 }
 
-struct Report {
+struct CheckReport {
     fine: bool,
     words: String,
 }
 
 /// What a file's meaning hangs on besides itself.
-type Machine<'a> = (Env<'a>, LookUp<'a>);
+type MachineFacts<'a> = (EnvLookup<'a>, HostLookup<'a>);
 
 fn report(
     path: &Path,
     (json, strict): (bool, bool),
-    colors: Colors,
-    (env, look_up): Machine<'_>,
-) -> Report {
+    colors: ColorChoice,
+    (env, look_up): MachineFacts<'_>,
+) -> CheckReport {
     let loaded = config::load(path, env, look_up);
     let fine = match &loaded {
-        Ok(loaded) => !strict || warned(&loaded.warnings, Severity::Warning) == 0,
+        Ok(loaded) => !strict || warned(&loaded.warnings, ProblemSeverity::Warning) == 0,
         Err(_) => false,
     };
     let words = match loaded {
-        Ok(Loaded { warnings, .. }) if json => to_json(fine, &warnings),
+        Ok(LoadedConfig { warnings, .. }) if json => to_json(fine, &warnings),
         Err(problems) if json => to_json(fine, &problems),
-        Ok(Loaded { warnings, .. }) if !fine => format!(
+        Ok(LoadedConfig { warnings, .. }) if !fine => format!(
             "{}{} has {}, which --strict does not let pass",
             config::render(&warnings, colors.stderr),
             path.display(),
-            count(warned(&warnings, Severity::Warning), "warning"),
+            count(warned(&warnings, ProblemSeverity::Warning), "warning"),
         ),
-        Ok(Loaded { config, warnings }) => format!(
+        Ok(LoadedConfig { config, warnings }) => format!(
             "{}{} is fine: {}, {}, {}{}",
             config::render(&warnings, colors.stdout),
             path.display(),
             count(config.sites.len(), "site"),
             count(config.mini_apps.len(), "mini program"),
             count(config.apps.len(), "app"),
-            match warned(&warnings, Severity::Warning) {
+            match warned(&warnings, ProblemSeverity::Warning) {
                 0 => String::new(),
                 warnings => format!(" ({})", count(warnings, "warning")),
             },
@@ -102,19 +102,19 @@ fn report(
             "{}{} has {}",
             config::render(&problems, colors.stderr),
             path.display(),
-            count(warned(&problems, Severity::Error), "problem"),
+            count(warned(&problems, ProblemSeverity::Error), "problem"),
         ),
     };
-    Report { fine, words }
+    CheckReport { fine, words }
 }
 
-fn to_json(fine: bool, problems: &[Problem]) -> String {
+fn to_json(fine: bool, problems: &[ConfigProblem]) -> String {
     let problems: Vec<_> = problems.iter().map(config::to_json).collect();
     json!({ "ok": fine, "problems": problems }).to_string()
 }
 
-fn warned(problems: &[Problem], severity: Severity) -> usize {
-    let alike = |problem: &&Problem| problem.severity == severity;
+fn warned(problems: &[ConfigProblem], severity: ProblemSeverity) -> usize {
+    let alike = |problem: &&ConfigProblem| problem.severity == severity;
     problems.iter().filter(alike).count()
 }
 
@@ -127,16 +127,16 @@ fn count(number: usize, of_what: &str) -> String {
 mod tests {
     use super::*;
 
-    const PLAIN: Colors = Colors {
+    const PLAIN: ColorChoice = ColorChoice {
         stdout: false,
         stderr: false,
     };
 
-    fn checked(text: &str, json: bool) -> Report {
+    fn checked(text: &str, json: bool) -> CheckReport {
         checked_as(text, (json, false))
     }
 
-    fn checked_as(text: &str, how: (bool, bool)) -> Report {
+    fn checked_as(text: &str, how: (bool, bool)) -> CheckReport {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("weappd.toml");
         std::fs::write(&path, text).expect("written");

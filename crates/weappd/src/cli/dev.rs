@@ -13,17 +13,18 @@ use weappd_session::MiniApp;
 use weappd_simulator::PushSettings;
 use weappd_tunnel::{BusinessConfig, OwnSites};
 
-use crate::cli::dev_ports::{self, Wish};
+use crate::bound_sockets::BoundSockets;
+use crate::cli::dev_ports::{self, PortWish};
 use crate::cli::{check, say};
 use crate::data_dir::DataDir;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 use crate::plan::{
-    DevPlan, Plan, PushPlan, Sections, SitePlan, Sockets, TunnelForApps, TunnelIssuer,
+    DevPlan, PushPlan, RoomSections, ServerPlan, SitePlan, TunnelForApps, TunnelIssuer,
 };
 use crate::{config, dev_cert, logging, simulated, wiring};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct DevArgs {
     /// Port of the phone page and the site over HTTP; else 8080, or the next free one
     #[arg(long)]
     http: Option<u16>,
@@ -55,9 +56,9 @@ const CHAT: &str = "chat";
 /// The name of one's own.
 const OWN: &str = "app";
 
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: DevArgs) -> Result<(), ExitFailure> {
     if let Some(command) = quoted_whole(&args.run) {
-        return Err(Failure::say(
+        return Err(ExitFailure::say(
             format_args!("there is no program called `{command}`"),
             &format!("leave out the quotes: weappd dev -- {command}"),
         ));
@@ -69,7 +70,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let [page, secure, internal, wechat] = sockets;
     let ((page, http_addr), (secure, tls_addr)) = (page, secure);
     let ((internal, internal_addr), (wechat, wechat_addr)) = (internal, wechat);
-    let sockets = Sockets {
+    let sockets = BoundSockets {
         public: vec![
             BoundListener {
                 socket: page,
@@ -117,12 +118,12 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     wiring::run(plan, sockets, &data, || say(banner)).await
 }
 
-type Socket = (TcpListener, SocketAddr);
+type BoundSocket = (TcpListener, SocketAddr);
 
 /// The phone page's socket, the HTTPS site's, the internal API's, the simulated WeChat's; and
 /// what is to be said of those that are not where they usually are.
-fn bind(args: &Args) -> Result<([Socket; 4], Vec<String>), Failure> {
-    let wish = |what, option, asked, usual| Wish {
+fn bind(args: &DevArgs) -> Result<([BoundSocket; 4], Vec<String>), ExitFailure> {
+    let wish = |what, option, asked, usual| PortWish {
         what,
         option,
         asked,
@@ -136,7 +137,7 @@ fn bind(args: &Args) -> Result<([Socket; 4], Vec<String>), Failure> {
     ];
     let bound = dev_ports::bind(&wishes)?;
     let sockets = bound.sockets.try_into();
-    let sockets = sockets.map_err(|_| Failure::say("a port was not bound", ""))?;
+    let sockets = sockets.map_err(|_| ExitFailure::say("a port was not bound", ""))?;
     Ok((sockets, bound.moved))
 }
 
@@ -148,7 +149,7 @@ fn quoted_whole(run: &[String]) -> Option<&str> {
 }
 
 /// The command that shows the app's output again.
-fn logs(args: &Args) -> String {
+fn logs(args: &DevArgs) -> String {
     let name = if args.run.is_empty() { CHAT } else { OWN };
     if args.data_dir == config::data_dir_of(Path::new("weappd.toml")) {
         return format!("weappd app logs -f {name}");
@@ -178,11 +179,11 @@ fn tunnel(http_addr: SocketAddr, key: &Secret) -> weappd_tunnel::Config {
 }
 
 fn plan(
-    args: Args,
+    args: DevArgs,
     cert: weappd_edge::CertFiles,
     http_addr: SocketAddr,
     wechat_addr: SocketAddr,
-) -> Result<Plan, Failure> {
+) -> Result<ServerPlan, ExitFailure> {
     let tokens = RandomSource::system();
     let server_host = http_addr.to_string();
     let key = Secret::new(tokens.hex256());
@@ -201,15 +202,15 @@ fn plan(
         target: RouteTarget::App(name.clone()),
         session: SessionRule::Pass,
     };
-    let sections = Sections {
+    let sections = RoomSections {
         wechat: weappd_wechat::Config {
             endpoint: format!("http://{wechat_addr}"),
             ..weappd_wechat::Config::default()
         },
         tunnel: tunnel(http_addr, &key),
-        ..Sections::default()
+        ..RoomSections::default()
     };
-    Ok(Plan {
+    Ok(ServerPlan {
         base_dir: std::env::current_dir().unwrap_or_default(),
         sites: vec![SitePlan {
             hosts: vec!["*".to_owned()],
@@ -236,7 +237,7 @@ fn plan(
         grace: Duration::from_millis(1500),
         dev: Some(DevPlan {
             wechat_url: format!("http://{wechat_addr}"),
-            has_color: check::Colors::are_wanted(),
+            has_color: check::ColorChoice::are_wanted(),
             page: true,
             secret,
             appid: simulated::DEV_APPID.to_owned(),
@@ -277,12 +278,12 @@ fn taken(push: &PushSettings) -> PushPlan {
 }
 
 /// The business server: the user's own, or the chat room in this very binary.
-fn command(own: Vec<String>) -> Result<(String, RunCommand), Failure> {
+fn command(own: Vec<String>) -> Result<(String, RunCommand), ExitFailure> {
     if !own.is_empty() {
         return Ok((OWN.to_owned(), RunCommand::from(own)));
     }
     let me = std::env::current_exe().map_err(|error| {
-        Failure::new(
+        ExitFailure::new(
             &error,
             "weappd must know its own path to start the chat room",
         )

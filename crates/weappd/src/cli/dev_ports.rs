@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 use crate::listen;
 
 /// How many ports after the usual one are tried.
@@ -11,7 +11,7 @@ const TRIES: u16 = 200;
 
 /// A port that is wanted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
+pub(super) struct PortWish {
     /// What listens there.
     pub(super) what: &'static str,
     /// The option that names another one.
@@ -24,14 +24,14 @@ pub(super) struct Wish {
 
 /// The sockets in the order of the wishes, and a line for each that is not at its usual port.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(super) struct DevSockets {
     pub(super) sockets: Vec<(TcpListener, SocketAddr)>,
     pub(super) moved: Vec<String>,
 }
 
 /// Binds all of them on loopback; every one that cannot be had is told at once.
-pub(super) fn bind(wishes: &[Wish]) -> Result<Bound, Failure> {
-    let mut bound = Bound {
+pub(super) fn bind(wishes: &[PortWish]) -> Result<DevSockets, ExitFailure> {
+    let mut bound = DevSockets {
         sockets: Vec::new(),
         moved: Vec::new(),
     };
@@ -68,10 +68,13 @@ pub(super) fn bind(wishes: &[Wish]) -> Result<Bound, Failure> {
         "{}; without the option the next free one is taken",
         hints.join(", ")
     );
-    Err(Failure::say(problems.join("\nerror: "), &hint))
+    Err(ExitFailure::say(problems.join("\nerror: "), &hint))
 }
 
-fn one(wish: &Wish, all: &[Wish]) -> Result<(TcpListener, SocketAddr), (SocketAddr, io::Error)> {
+fn one(
+    wish: &PortWish,
+    all: &[PortWish],
+) -> Result<(TcpListener, SocketAddr), (SocketAddr, io::Error)> {
     let at = |port| {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let socket = listen::try_bind(addr).map_err(|error| (addr, error))?;
@@ -107,8 +110,8 @@ fn one(wish: &Wish, all: &[Wish]) -> Result<(TcpListener, SocketAddr), (SocketAd
 mod tests {
     use super::*;
 
-    fn wish(asked: Option<u16>, usual: u16) -> Wish {
-        Wish {
+    fn wish(asked: Option<u16>, usual: u16) -> PortWish {
+        PortWish {
             what: "the phone page",
             option: "--http",
             asked,

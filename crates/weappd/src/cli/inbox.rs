@@ -7,20 +7,20 @@ use hyper::Method;
 use serde_json::Value;
 use weappd_base::clock::Clock;
 
-use crate::cli::running::{self, Target, good, moment, read, text};
+use crate::cli::running::{self, RunningWeappd, good, moment, read, text};
 use crate::cli::say;
 use crate::control;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// What to do about a refusal.
 const HINT: &str = "weappd's log says more";
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum InboxCommand {
     /// Show how many messages wait for the app, and how many were given up
     Status {
         #[command(flatten)]
-        target: Target,
+        target: RunningWeappd,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -31,7 +31,7 @@ pub(super) enum Command {
         #[arg(short = 'n', long, default_value_t = 100)]
         most: u32,
         #[command(flatten)]
-        target: Target,
+        target: RunningWeappd,
         /// Print JSON, with the messages themselves
         #[arg(long)]
         json: bool,
@@ -41,19 +41,19 @@ pub(super) enum Command {
         /// The letter's number, as `weappd inbox list` shows it
         id: Option<i64>,
         #[command(flatten)]
-        target: Target,
+        target: RunningWeappd,
     },
 }
 
-pub(super) async fn run(command: Command) -> Result<(), Failure> {
+pub(super) async fn run(command: InboxCommand) -> Result<(), ExitFailure> {
     match command {
-        Command::Status { target, json } => status(&target.data_dir(), json).await,
-        Command::List { most, target, json } => list(&target.data_dir(), most, json).await,
-        Command::Replay { id, target } => replay(&target.data_dir(), id).await,
+        InboxCommand::Status { target, json } => status(&target.data_dir(), json).await,
+        InboxCommand::List { most, target, json } => list(&target.data_dir(), most, json).await,
+        InboxCommand::Replay { id, target } => replay(&target.data_dir(), id).await,
     }
 }
 
-async fn status(data_dir: &Path, json: bool) -> Result<(), Failure> {
+async fn status(data_dir: &Path, json: bool) -> Result<(), ExitFailure> {
     let answer = control::ask(data_dir, Method::GET, "/inbox").await?;
     let body = good(answer, HINT).await?;
     if json {
@@ -84,7 +84,7 @@ fn summary(counts: &Value, now: i64) -> String {
     lines.join("\n")
 }
 
-async fn list(data_dir: &Path, most: u32, json: bool) -> Result<(), Failure> {
+async fn list(data_dir: &Path, most: u32, json: bool) -> Result<(), ExitFailure> {
     let path = format!("/inbox/dead?most={most}");
     let answer = control::ask(data_dir, Method::GET, &path).await?;
     let body = good(answer, HINT).await?;
@@ -119,13 +119,13 @@ fn table(letters: &[Value], now: i64) -> String {
     running::table(&rows)
 }
 
-async fn replay(data_dir: &Path, id: Option<i64>) -> Result<(), Failure> {
+async fn replay(data_dir: &Path, id: Option<i64>) -> Result<(), ExitFailure> {
     let which = id.map(|id| format!("?id={id}")).unwrap_or_default();
     let path = format!("/inbox/replay{which}");
     let answer = control::ask(data_dir, Method::POST, &path).await?;
     let replayed = read(&good(answer, HINT).await?)?["replayed"].as_u64();
     match (replayed.unwrap_or_default(), id) {
-        (0, Some(id)) => Err(Failure::say(
+        (0, Some(id)) => Err(ExitFailure::say(
             format_args!("no dead letter has the number {id}"),
             "`weappd inbox list` shows every dead letter",
         )),

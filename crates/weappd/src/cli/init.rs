@@ -9,10 +9,10 @@ use std::{
 
 use weappd_base::random::RandomSource;
 
-use crate::{cli::say, config::sample, exit::Failure};
+use crate::{cli::say, config::sample, exit::ExitFailure};
 
 /// Writes `dir/weappd.toml`, over an existing one only by `force`.
-pub(crate) fn run(dir: &Path, force: bool) -> Result<(), Failure> {
+pub(crate) fn run(dir: &Path, force: bool) -> Result<(), ExitFailure> {
     let path = if dir == Path::new(".") {
         PathBuf::from("weappd.toml")
     } else {
@@ -20,13 +20,13 @@ pub(crate) fn run(dir: &Path, force: bool) -> Result<(), Failure> {
     };
     write(&path, force, &RandomSource::system()).map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
-            return Failure::say(
+            return ExitFailure::say(
                 format_args!("{} is there already", path.display()),
                 "`weappd init --force` writes a new one and keeps the old one as weappd.toml.old",
             );
         }
         let sentence = format!("{} cannot be written: {error}", path.display());
-        Failure::say(
+        ExitFailure::say(
             sentence,
             "name a directory that exists and that you may write",
         )

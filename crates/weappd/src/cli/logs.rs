@@ -8,23 +8,23 @@ use hyper::body::Incoming;
 use hyper::{Method, Response, StatusCode};
 use serde_json::Value;
 
-use crate::cli::running::{Target, escaped, good, read, refused, text};
-use crate::cli::{app, say};
+use crate::cli::running::{APP_HINT, NO_APPS, RunningWeappd, escaped, good, read, refused, text};
+use crate::cli::say;
 use crate::control;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct LogsArgs {
     /// The app, as `weappd app list` shows it; all of them unless said
     app: Option<String>,
     #[command(flatten)]
-    how: How,
+    how: LineFormat,
     #[command(flatten)]
-    target: Target,
+    target: RunningWeappd,
 }
 
 #[derive(Debug, clap::Args)]
-struct How {
+struct LineFormat {
     /// How many lines to go back
     #[arg(short = 'n', long, default_value_t = 100)]
     lines: usize,
@@ -33,14 +33,14 @@ struct How {
     follow: bool,
 }
 
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: LogsArgs) -> Result<(), ExitFailure> {
     let names = match args.app {
         Some(name) => vec![name],
         None => all(&args.target).await?,
     };
     match &names[..] {
         [] => {
-            say(app::NO_APPS);
+            say(NO_APPS);
             Ok(())
         }
         [name] => of_one(name, &args.target, &args.how).await,
@@ -49,9 +49,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The names of all apps.
-async fn all(target: &Target) -> Result<Vec<String>, Failure> {
+async fn all(target: &RunningWeappd) -> Result<Vec<String>, ExitFailure> {
     let answer = control::ask(&target.data_dir(), Method::GET, "/apps").await?;
-    let apps = read(&good(answer, app::HINT).await?)?;
+    let apps = read(&good(answer, APP_HINT).await?)?;
     let apps = apps.as_array().into_iter().flatten();
     Ok(apps
         .filter_map(|app| app["name"].as_str().map(str::to_owned))
@@ -59,7 +59,7 @@ async fn all(target: &Target) -> Result<Vec<String>, Failure> {
 }
 
 /// Prints one app's output as it is.
-async fn of_one(name: &str, target: &Target, how: &How) -> Result<(), Failure> {
+async fn of_one(name: &str, target: &RunningWeappd, how: &LineFormat) -> Result<(), ExitFailure> {
     let mut body = ask(name, target, how).await?.into_body();
     while let Some(Ok(frame)) = body.frame().await {
         if let Ok(data) = frame.into_data()
@@ -71,7 +71,11 @@ async fn of_one(name: &str, target: &Target, how: &How) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn of_all(names: &[String], target: &Target, how: &How) -> Result<(), Failure> {
+async fn of_all(
+    names: &[String],
+    target: &RunningWeappd,
+    how: &LineFormat,
+) -> Result<(), ExitFailure> {
     let width = names.iter().map(|name| name.chars().count()).max();
     let mut outputs = Vec::new();
     for name in names {
@@ -100,7 +104,11 @@ async fn of_all(names: &[String], target: &Target, how: &How) -> Result<(), Fail
     Ok(())
 }
 
-async fn ask(name: &str, target: &Target, how: &How) -> Result<Response<Incoming>, Failure> {
+async fn ask(
+    name: &str,
+    target: &RunningWeappd,
+    how: &LineFormat,
+) -> Result<Response<Incoming>, ExitFailure> {
     let path = format!(
         "/apps/{}/logs?lines={}&follow={}",
         escaped(name),
@@ -111,7 +119,7 @@ async fn ask(name: &str, target: &Target, how: &How) -> Result<Response<Incoming
     if answer.status() == StatusCode::OK {
         Ok(answer)
     } else {
-        Err(refused(answer, app::HINT).await)
+        Err(refused(answer, APP_HINT).await)
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! # To add a command
 //!
-//! A variant of [`Command`] with its arguments, a line in [`run`], a file `cli/<verb>.rs`
-//! with a function that returns `Result<(), Failure>`, and a line in the README if a
+//! A variant of [`CliCommand`] with its arguments, a line in [`run`], a file `cli/<verb>.rs`
+//! with a function that returns `Result<(), ExitFailure>`, and a line in the README if a
 //! newcomer needs it. `cargo xtask tidy` checks that every command a README shows exists.
 
 mod app;
@@ -30,7 +30,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::demo_chat;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 use crate::wiring;
 
 /// Everything a WeChat Mini Program needs on the server, in one binary: HTTPS, login,
@@ -42,20 +42,20 @@ use crate::wiring;
     disable_version_flag = true,
     after_help = "Examples:\n  weappd dev               everything on this machine, with a simulated WeChat\n  weappd init              write a commented weappd.toml\n  weappd check             every problem of weappd.toml at once\n  weappd serve             run it\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 70 a part crashed, 78 configuration problems."
 )]
-struct Cli {
+struct CliArgs {
     /// Print version
     #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     #[command(
         about = "Run everything on loopback with a simulated WeChat: no AppID, domain or database needed"
     )]
-    Dev(dev::Args),
+    Dev(dev::DevArgs),
     /// Write a commented weappd.toml with generated secrets
     Init {
         /// Directory to write weappd.toml into
@@ -85,31 +85,31 @@ enum Command {
         file: ConfigFile,
     },
     /// Say whether a weappd runs here: since when, where it listens, its apps
-    Status(status::Args),
+    Status(status::StatusArgs),
     /// Stop the weappd that runs here, in order
     Stop {
         #[command(flatten)]
-        target: running::Target,
+        target: running::RunningWeappd,
     },
     /// Print what the apps of a running weappd print
-    Logs(logs::Args),
+    Logs(logs::LogsArgs),
     /// List, restart and read the apps of a running weappd
     App {
         #[command(subcommand)]
-        command: app::Command,
+        command: app::AppCommand,
     },
     /// List, show and end the sessions of a running weappd
     Session {
         #[command(subcommand)]
-        command: session::Command,
+        command: session::SessionCommand,
     },
     /// See the messages WeChat pushed to a running weappd, and deliver dead letters anew
     Inbox {
         #[command(subcommand)]
-        command: inbox::Command,
+        command: inbox::InboxCommand,
     },
     /// Run the simulated WeChat alone, for the tests of any stack
-    Simulate(simulate::Args),
+    Simulate(simulate::SimulateArgs),
     /// Print what points an old Wafer business server at this weappd, and where it goes
     SdkConfig {
         #[command(flatten)]
@@ -119,7 +119,7 @@ enum Command {
         host: Option<String>,
         /// What to print
         #[arg(long, value_enum, default_value = "file")]
-        format: sdk_config::Format,
+        format: sdk_config::SdkFormat,
     },
     /// Print version
     Version,
@@ -142,45 +142,45 @@ struct ConfigFile {
 }
 
 /// Reads the command line and does what it says.
-pub(crate) fn run() -> Result<ExitCode, Failure> {
+pub(crate) fn run() -> Result<ExitCode, ExitFailure> {
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == wiring::LAUNCH_APP) {
         let error = weappd_apps::launch(words);
-        return Err(Failure::new(&error, "check `run` in weappd.toml").not_started());
+        return Err(ExitFailure::new(&error, "check `run` in weappd.toml").not_started());
     }
-    match Cli::try_parse()
+    match CliArgs::try_parse()
         .unwrap_or_else(|error| tipped(error).exit())
         .command
     {
-        Command::Dev(args) => runtime()?.block_on(dev::run(args))?,
-        Command::Init { dir, force } => init::run(&dir, force)?,
-        Command::Check {
+        CliCommand::Dev(args) => runtime()?.block_on(dev::run(args))?,
+        CliCommand::Init { dir, force } => init::run(&dir, force)?,
+        CliCommand::Check {
             file,
             path,
             json,
             strict,
         } => check::run(&path.unwrap_or(file.config), json, strict)?,
-        Command::Serve { file } => {
+        CliCommand::Serve { file } => {
             let config = serve::load(&file.config)?;
             runtime()?.block_on(serve::run(config))?;
         }
-        Command::Status(args) => small_runtime()?.block_on(status::run(args))?,
-        Command::Stop { target } => small_runtime()?.block_on(stop::run(target))?,
-        Command::Logs(args) => small_runtime()?.block_on(logs::run(args))?,
-        Command::App { command } => small_runtime()?.block_on(app::run(command))?,
-        Command::Session { command } => small_runtime()?.block_on(session::run(command))?,
-        Command::Inbox { command } => small_runtime()?.block_on(inbox::run(command))?,
-        Command::Simulate(args) => runtime()?.block_on(simulate::run(args))?,
-        Command::SdkConfig { file, host, format } => {
+        CliCommand::Status(args) => small_runtime()?.block_on(status::run(args))?,
+        CliCommand::Stop { target } => small_runtime()?.block_on(stop::run(target))?,
+        CliCommand::Logs(args) => small_runtime()?.block_on(logs::run(args))?,
+        CliCommand::App { command } => small_runtime()?.block_on(app::run(command))?,
+        CliCommand::Session { command } => small_runtime()?.block_on(session::run(command))?,
+        CliCommand::Inbox { command } => small_runtime()?.block_on(inbox::run(command))?,
+        CliCommand::Simulate(args) => runtime()?.block_on(simulate::run(args))?,
+        CliCommand::SdkConfig { file, host, format } => {
             sdk_config::run(&file.config, host.as_deref(), format)?;
         }
-        Command::Version => say(format_args!("weappd {}", env!("CARGO_PKG_VERSION"))),
-        Command::Completions { shell } => {
+        CliCommand::Version => say(format_args!("weappd {}", env!("CARGO_PKG_VERSION"))),
+        CliCommand::Completions { shell } => {
             let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "weappd", &mut text);
+            clap_complete::generate(shell, &mut CliArgs::command(), "weappd", &mut text);
             say(String::from_utf8_lossy(&text).trim_end());
         }
-        Command::DemoChat => small_runtime()?.block_on(demo_chat::main())?,
+        CliCommand::DemoChat => small_runtime()?.block_on(demo_chat::main())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -201,21 +201,21 @@ fn tipped(mut error: clap::Error) -> clap::Error {
 }
 
 /// The work runtime; edge threads bring their own (docs/decisions/0001).
-fn runtime() -> Result<Runtime, Failure> {
+fn runtime() -> Result<Runtime, ExitFailure> {
     Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(64)
         .thread_name("work")
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(&error, "the system gave no threads"))
+        .map_err(|error| ExitFailure::new(&error, "the system gave no threads"))
 }
 
-fn small_runtime() -> Result<Runtime, Failure> {
+fn small_runtime() -> Result<Runtime, ExitFailure> {
     Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(&error, ""))
+        .map_err(|error| ExitFailure::new(&error, ""))
 }
 
 /// Prints a line for the person who called.
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        CliArgs::command().debug_assert();
     }
 
     #[test]
@@ -239,22 +239,24 @@ mod tests {
             &["weappd", "dev", "node", "app.js"][..],
             &["weappd", "dev", "--http", "9000", "npm", "start"],
         ] {
-            let error = Cli::try_parse_from(words).map(drop).expect_err("no dashes");
+            let error = CliArgs::try_parse_from(words)
+                .map(drop)
+                .expect_err("no dashes");
             let told = tipped(error).to_string();
             let word = words.iter().rev().nth(1).expect("a word");
             assert!(told.contains(&format!("weappd dev -- {word}")), "{told}");
         }
-        let other = Cli::try_parse_from(["weappd", "stop", "x"]).map(drop);
+        let other = CliArgs::try_parse_from(["weappd", "stop", "x"]).map(drop);
         let told = tipped(other.expect_err("no such word")).to_string();
         assert!(!told.contains("weappd dev --"), "{told}");
-        assert!(Cli::try_parse_from(["weappd", "app", "logs"]).is_ok());
+        assert!(CliArgs::try_parse_from(["weappd", "app", "logs"]).is_ok());
     }
 
     #[test]
     fn a_user_may_be_named_in_either_way() {
         let parsed = |words: &[&str]| {
             let all = ["weappd", "session", "show"].iter().chain(words);
-            Cli::try_parse_from(all).is_ok()
+            CliArgs::try_parse_from(all).is_ok()
         };
         assert!(parsed(&["oABC"]));
         assert!(parsed(&["--openid", "oABC"]));

@@ -8,11 +8,17 @@ use serde_json::Value;
 
 use crate::config;
 use crate::control;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
+
+/// What to do about a refusal.
+pub(super) const APP_HINT: &str = "`weappd app list` shows every app";
+
+/// What there is to say where no app is.
+pub(super) const NO_APPS: &str = "no apps: add [app] with run = \"…\" to weappd.toml";
 
 /// Which running weappd.
 #[derive(Debug, clap::Args)]
-pub(super) struct Target {
+pub(super) struct RunningWeappd {
     /// The configuration file of the running weappd
     #[arg(short, long = "config")]
     config: Option<PathBuf>,
@@ -21,7 +27,7 @@ pub(super) struct Target {
     data_dir: Option<PathBuf>,
 }
 
-impl Target {
+impl RunningWeappd {
     /// `--data-dir`, else what the configuration says, else `.weappd` here.
     pub(super) fn data_dir(&self) -> PathBuf {
         if let Some(dir) = &self.data_dir {
@@ -33,7 +39,7 @@ impl Target {
 }
 
 /// The text of a good answer; of another one, its words and `hint`.
-pub(super) async fn good(answer: Response<Incoming>, hint: &str) -> Result<String, Failure> {
+pub(super) async fn good(answer: Response<Incoming>, hint: &str) -> Result<String, ExitFailure> {
     if !answer.status().is_success() {
         return Err(refused(answer, hint).await);
     }
@@ -42,17 +48,17 @@ pub(super) async fn good(answer: Response<Incoming>, hint: &str) -> Result<Strin
 }
 
 /// A good answer's text as JSON.
-pub(super) fn read(text: &str) -> Result<Value, Failure> {
+pub(super) fn read(text: &str) -> Result<Value, ExitFailure> {
     serde_json::from_str(text)
-        .map_err(|error| Failure::new(&error, "is the running weappd of another version?"))
+        .map_err(|error| ExitFailure::new(&error, "is the running weappd of another version?"))
 }
 
 /// Why weappd refused, in its own words; its own hint goes before `hint`.
-pub(super) async fn refused(answer: Response<Incoming>, hint: &str) -> Failure {
+pub(super) async fn refused(answer: Response<Incoming>, hint: &str) -> ExitFailure {
     let body = control::body(answer).await.unwrap_or_default();
     let words: Value = serde_json::from_slice(&body).unwrap_or_default();
     let error = &words["error"];
-    Failure::say(
+    ExitFailure::say(
         (error["message"].as_str()).unwrap_or("weappd refused and gave no reason"),
         error["hint"].as_str().unwrap_or(hint),
     )

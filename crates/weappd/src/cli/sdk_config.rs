@@ -12,12 +12,12 @@ use weappd_tunnel::BusinessConfig;
 
 use crate::cli::{check, say, serve};
 use crate::config::{self, Config};
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 use crate::host_lookup;
 
 /// What is printed.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum Format {
+pub(super) enum SdkFormat {
     /// sdk.config, JSON: the file that old servers read
     File,
     /// A module for Node, with the names each SDK has for them
@@ -37,7 +37,7 @@ const PLACEHOLDERS: [&str; 4] = [
 ];
 
 /// What every format tells.
-struct Answers {
+struct SdkAnswers {
     server_host: String,
     auth_url: String,
     tunnel_url: String,
@@ -45,7 +45,7 @@ struct Answers {
     appid: Option<String>,
 }
 
-pub(super) fn run(file: &Path, host: Option<&str>, format: Format) -> Result<(), Failure> {
+pub(super) fn run(file: &Path, host: Option<&str>, format: SdkFormat) -> Result<(), ExitFailure> {
     // The secrets are in the shell of the weappd that serves; nothing of them is printed.
     let config = serve::told(config::load_addresses(
         file,
@@ -54,9 +54,9 @@ pub(super) fn run(file: &Path, host: Option<&str>, format: Format) -> Result<(),
     ))?;
     let answers = answers(&config, host)?;
     let (text, hint) = match format {
-        Format::File => (format!("{:#}", as_file(&answers)), FILE_HINT),
-        Format::Js => (as_js(&answers), JS_HINT),
-        Format::Env => (as_env(&answers), ENV_HINT),
+        SdkFormat::File => (format!("{:#}", as_file(&answers)), FILE_HINT),
+        SdkFormat::Js => (as_js(&answers), JS_HINT),
+        SdkFormat::Env => (as_env(&answers), ENV_HINT),
     };
     say(text);
     tell(hint);
@@ -94,7 +94,7 @@ fn tell(hint: &str) {
 const NO_KEY_HINT: &str = "`openssl rand -hex 32` prints one; write it into weappd.toml, then \
 restart weappd:\n    [tunnel]\n    key = \"what openssl printed\"";
 
-fn answers(config: &Config, host: Option<&str>) -> Result<Answers, Failure> {
+fn answers(config: &Config, host: Option<&str>) -> Result<SdkAnswers, ExitFailure> {
     let hosts: Vec<&str> = config
         .sites
         .iter()
@@ -104,7 +104,7 @@ fn answers(config: &Config, host: Option<&str>) -> Result<Answers, Failure> {
     let host = match host {
         Some(host) if hosts.contains(&host) => host,
         Some(host) => {
-            return Err(Failure::say(
+            return Err(ExitFailure::say(
                 format_args!("no site is called {host}"),
                 &format!("the sites are {}", hosts.join(", ")),
             ));
@@ -114,7 +114,7 @@ fn answers(config: &Config, host: Option<&str>) -> Result<Answers, Failure> {
     let businesses = &config.tunnel.businesses;
     let has_key = |business: &&BusinessConfig| business.host == host && !business.key.is_empty();
     let Some(business) = businesses.iter().find(has_key) else {
-        return Err(Failure::say(
+        return Err(ExitFailure::say(
             format_args!("{host} has no tunnel key"),
             NO_KEY_HINT,
         ));
@@ -127,7 +127,7 @@ fn answers(config: &Config, host: Option<&str>) -> Result<Answers, Failure> {
     // these servers know of no other.
     let part = appid.filter(|_| config.mini_apps.len() > 1);
     let part = part.map(|appid| format!("{appid}/")).unwrap_or_default();
-    Ok(Answers {
+    Ok(SdkAnswers {
         server_host: host.to_owned(),
         auth_url: format!("{internal}/mina_auth/{part}"),
         tunnel_url: internal,
@@ -136,7 +136,7 @@ fn answers(config: &Config, host: Option<&str>) -> Result<Answers, Failure> {
     })
 }
 
-fn as_file(answers: &Answers) -> Value {
+fn as_file(answers: &SdkAnswers) -> Value {
     let mut file = json!({
         "serverHost": answers.server_host,
         "authServerUrl": answers.auth_url,
@@ -150,8 +150,8 @@ fn as_file(answers: &Answers) -> Value {
     file
 }
 
-fn as_js(answers: &Answers) -> String {
-    let Answers {
+fn as_js(answers: &SdkAnswers) -> String {
+    let SdkAnswers {
         server_host,
         auth_url,
         tunnel_url,
@@ -203,7 +203,7 @@ exports.wafer2 = {{
     )
 }
 
-fn as_env(answers: &Answers) -> String {
+fn as_env(answers: &SdkAnswers) -> String {
     format!(
         "WEAPPD_SERVER_HOST={}\nWEAPPD_TUNNEL_KEY={}\nWEAPPD_INTERNAL_URL={}",
         quoted(&answers.server_host),

@@ -7,16 +7,17 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_edge::{BoundListener, ListenerKind};
 
+use crate::bound_sockets::BoundSockets;
 use crate::cli::{check, say};
-use crate::config::{self, Config, Loaded, LogFormat, Problem};
+use crate::config::{self, Config, ConfigProblem, LoadedConfig, LogFormat};
 use crate::data_dir::DataDir;
-use crate::exit::Failure;
-use crate::plan::{Plan, Sections, Sockets, TunnelForApps};
+use crate::exit::ExitFailure;
+use crate::plan::{RoomSections, ServerPlan, TunnelForApps};
 use crate::stand_in::StandIn;
 use crate::{host_lookup, listen, logging, wiring};
 
 /// A configuration that can be served, or every problem of it.
-pub(super) fn load(file: &Path) -> Result<Config, Failure> {
+pub(super) fn load(file: &Path) -> Result<Config, ExitFailure> {
     told(config::load(
         file,
         &check::variable,
@@ -25,19 +26,21 @@ pub(super) fn load(file: &Path) -> Result<Config, Failure> {
 }
 
 /// What was loaded, its warnings told; or every problem of it.
-pub(super) fn told(loaded: Result<Loaded, Vec<Problem>>) -> Result<Config, Failure> {
-    let color = check::Colors::of_terminal().stderr;
+pub(super) fn told(
+    loaded: Result<LoadedConfig, Vec<ConfigProblem>>,
+) -> Result<Config, ExitFailure> {
+    let color = check::ColorChoice::of_terminal().stderr;
     match loaded {
         Ok(loaded) => {
             let loud: Vec<_> = loaded
                 .warnings
                 .into_iter()
-                .filter(|problem| problem.severity == config::Severity::Warning)
+                .filter(|problem| problem.severity == config::ProblemSeverity::Warning)
                 .collect();
             warn(&config::render(&loud, color));
             Ok(loaded.config)
         }
-        Err(problems) => Err(Failure::config(config::render(&problems, color))),
+        Err(problems) => Err(ExitFailure::config(config::render(&problems, color))),
     }
 }
 
@@ -49,7 +52,7 @@ fn warn(words: &str) {
     eprint!("{words}");
 }
 
-pub(super) async fn run(config: Config) -> Result<(), Failure> {
+pub(super) async fn run(config: Config) -> Result<(), ExitFailure> {
     let directives = config.log.level.clone();
     logging::start(&directives, config.log.format == LogFormat::Json)?;
     let data = DataDir::open(&config.data_dir)?;
@@ -60,7 +63,7 @@ pub(super) async fn run(config: Config) -> Result<(), Failure> {
 }
 
 /// Binds every socket; what stands in the way of any is told at once.
-fn bind(config: &Config, data_dir: &Path) -> Result<Sockets, Failure> {
+fn bind(config: &Config, data_dir: &Path) -> Result<BoundSockets, ExitFailure> {
     let mut failures = Vec::new();
     let mut public = Vec::new();
     let doors = [
@@ -84,24 +87,24 @@ fn bind(config: &Config, data_dir: &Path) -> Result<Sockets, Failure> {
     let stand_in = stand_in.map(|at| StandIn::bind(at, data_dir, &check::variable));
     let stand_in = noted(stand_in.transpose(), &mut failures);
     match (internal, stand_in) {
-        (Some(internal), Some(stand_in)) if failures.is_empty() => Ok(Sockets {
+        (Some(internal), Some(stand_in)) if failures.is_empty() => Ok(BoundSockets {
             public,
             stand_in,
             internal_addr: internal.local_addr().unwrap_or(config.internal),
             internal,
             wechat: None,
         }),
-        _ => Err(Failure::all(failures)),
+        _ => Err(ExitFailure::all(failures)),
     }
 }
 
 /// What was bound; a failure is noted.
-fn noted<T>(bound: Result<T, Failure>, failures: &mut Vec<Failure>) -> Option<T> {
+fn noted<T>(bound: Result<T, ExitFailure>, failures: &mut Vec<ExitFailure>) -> Option<T> {
     bound.map_err(|failure| failures.push(failure)).ok()
 }
 
 /// What answers where, in a few lines.
-fn banner(config: &Config, sockets: &Sockets) -> String {
+fn banner(config: &Config, sockets: &BoundSockets) -> String {
     use std::fmt::Write as _;
 
     let mut text = format!("weappd {} serves\n\n", env!("CARGO_PKG_VERSION"));
@@ -130,7 +133,7 @@ fn banner(config: &Config, sockets: &Sockets) -> String {
     text
 }
 
-fn plan(mut config: Config) -> Plan {
+fn plan(mut config: Config) -> ServerPlan {
     for business in &mut config.tunnel.businesses {
         // Nobody but our own app knows it, and the app is told.
         if business.key.is_empty() {
@@ -142,7 +145,7 @@ fn plan(mut config: Config) -> Plan {
         server_host: business.host.clone(),
         key: business.key.clone(),
     });
-    Plan {
+    ServerPlan {
         base_dir: config.base_dir,
         sites: config.sites,
         protected: config.protected,
@@ -150,7 +153,7 @@ fn plan(mut config: Config) -> Plan {
         pushes: config.pushes,
         apps: config.apps,
         tunnel_for_apps,
-        sections: Sections {
+        sections: RoomSections {
             edge: config.edge,
             session: config.session,
             tunnel: config.tunnel,

@@ -10,16 +10,16 @@ use hyper::Method;
 use serde_json::Value;
 use weappd_base::clock::Clock;
 
-use crate::cli::running::{self, Target, escaped, good, moment, read, text};
+use crate::cli::running::{self, RunningWeappd, escaped, good, moment, read, text};
 use crate::cli::say;
 use crate::control;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// What to do about a refusal.
 const HINT: &str = "weappd's log says more; is its store there?";
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum SessionCommand {
     /// Show a user's sessions: number, times, device
     List {
         /// The user's openid
@@ -29,7 +29,7 @@ pub(super) enum Command {
         #[arg(long)]
         appid: Option<String>,
         #[command(flatten)]
-        target: Target,
+        target: RunningWeappd,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -46,7 +46,7 @@ pub(super) enum Command {
         #[arg(long)]
         appid: Option<String>,
         #[command(flatten)]
-        target: Target,
+        target: RunningWeappd,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -54,20 +54,20 @@ pub(super) enum Command {
     /// End one session, a user's sessions, or everybody's
     Revoke {
         #[command(flatten)]
-        which: Which,
+        which: SessionChoice,
         /// The user's sessions of this mini program only
         // Not only `requires`, which clap forgets where `openid` may not stand.
         #[arg(long, requires = "openid", conflicts_with_all = ["id", "all"])]
         appid: Option<String>,
         #[command(flatten)]
-        target: Target,
+        target: RunningWeappd,
     },
 }
 
 /// Whose sessions end.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub(super) struct Which {
+pub(super) struct SessionChoice {
     /// The session's number, as `weappd session list` shows it
     id: Option<i64>,
     /// All sessions of this user
@@ -78,9 +78,9 @@ pub(super) struct Which {
     all: bool,
 }
 
-pub(super) async fn run(command: Command) -> Result<(), Failure> {
+pub(super) async fn run(command: SessionCommand) -> Result<(), ExitFailure> {
     match command {
-        Command::List {
+        SessionCommand::List {
             openid,
             appid,
             target,
@@ -89,7 +89,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let user = user(&openid, appid.as_deref());
             list(&target.data_dir(), &user, json).await
         }
-        Command::Show {
+        SessionCommand::Show {
             which,
             openid,
             appid,
@@ -99,7 +99,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let which = which.or(openid).unwrap_or_default();
             show::run(&target.data_dir(), &which, appid.as_deref(), json).await
         }
-        Command::Revoke {
+        SessionCommand::Revoke {
             which,
             appid,
             target,
@@ -118,7 +118,7 @@ fn named(openid: &str, appid: Option<&str>) -> String {
     format!("openid={}{}", escaped(openid), appid.unwrap_or_default())
 }
 
-async fn list(data_dir: &Path, user: &str, json: bool) -> Result<(), Failure> {
+async fn list(data_dir: &Path, user: &str, json: bool) -> Result<(), ExitFailure> {
     let answer = control::ask(data_dir, Method::GET, user).await?;
     let body = good(answer, HINT).await?;
     if json {
@@ -151,7 +151,11 @@ fn table(sessions: &[Value], now: i64) -> String {
     running::table(&rows)
 }
 
-async fn revoke(data_dir: &Path, which: &Which, appid: Option<&str>) -> Result<(), Failure> {
+async fn revoke(
+    data_dir: &Path,
+    which: &SessionChoice,
+    appid: Option<&str>,
+) -> Result<(), ExitFailure> {
     let path = match (which.id, &which.openid) {
         (Some(id), _) => format!("/sessions/{id}"),
         (None, Some(openid)) => user(openid, appid),
@@ -160,7 +164,7 @@ async fn revoke(data_dir: &Path, which: &Which, appid: Option<&str>) -> Result<(
     let answer = control::ask(data_dir, Method::DELETE, &path).await?;
     let ended = read(&good(answer, HINT).await?)?["ended"].as_u64();
     match (ended, which.id) {
-        (Some(0), Some(id)) => Err(Failure::say(
+        (Some(0), Some(id)) => Err(ExitFailure::say(
             format_args!("no session has the number {id}"),
             "`weappd session list --openid …` shows a user's sessions",
         )),

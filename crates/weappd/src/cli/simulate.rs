@@ -10,12 +10,12 @@ use weappd_simulator::{PushBodyFormat, PushEncryption, PushSettings};
 use weappd_wechat::AppCredential;
 
 use crate::cli::say;
-use crate::exit::Failure;
-use crate::signals::{Goodbye, Hangup};
+use crate::exit::ExitFailure;
+use crate::signals::{HangupMeaning, ShutdownSignals};
 use crate::{listen, logging, simulated};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct SimulateArgs {
     /// Port on 127.0.0.1
     #[arg(long, default_value_t = 8082)]
     port: u16,
@@ -64,7 +64,7 @@ enum PushFormat {
 }
 
 /// The text of a file that an option names.
-fn readable(file: &Path, option: &str) -> Result<String, Failure> {
+fn readable(file: &Path, option: &str) -> Result<String, ExitFailure> {
     small_file::read_text(file, small_file::MAX_BYTES).map_err(|error| {
         let name = file.display();
         let hint = match error.kind() {
@@ -73,16 +73,16 @@ fn readable(file: &Path, option: &str) -> Result<String, Failure> {
             io::ErrorKind::InvalidData => "it must be a file of text",
             _ => "it must be a file of text that this user may read",
         };
-        Failure::say(
+        ExitFailure::say(
             format_args!("the file {name} of {option} cannot be read: {error}"),
             hint,
         )
     })
 }
 
-impl Args {
+impl SimulateArgs {
     /// Every mini program with its secret.
-    fn credentials(&self) -> Result<Vec<AppCredential>, Failure> {
+    fn credentials(&self) -> Result<Vec<AppCredential>, ExitFailure> {
         let read =
             |file: &std::path::PathBuf| Ok(Secret::new(readable(file, "--secret-file")?.trim()));
         let mut secrets: Vec<Secret> = self
@@ -95,7 +95,7 @@ impl Args {
             secrets = vec![one; self.appid.len()];
         }
         if secrets.len() != self.appid.len() {
-            return Err(Failure::say(
+            return Err(ExitFailure::say(
                 "there are not as many secrets as mini programs",
                 "give --secret-file once for all, or once for each --appid",
             ));
@@ -106,7 +106,7 @@ impl Args {
             .collect())
     }
 
-    fn push(&self) -> Result<Option<PushSettings>, Failure> {
+    fn push(&self) -> Result<Option<PushSettings>, ExitFailure> {
         let (Some(url), Some(token)) = (&self.push_url, &self.push_token) else {
             return Ok(None);
         };
@@ -135,9 +135,9 @@ impl Args {
     }
 }
 
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: SimulateArgs) -> Result<(), ExitFailure> {
     logging::start("warn", false)?;
-    let goodbye = Goodbye::listen(Hangup::Ends)?;
+    let signals = ShutdownSignals::listen(HangupMeaning::Ends)?;
     let credentials = args.credentials()?;
     let push = args.push()?;
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
@@ -150,7 +150,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
          The same address in a browser shows users, codes and calls. Ctrl-C stops.",
         args.appid.join(", ")
     ));
-    simulated::alone(socket, credentials, push, goodbye).await
+    simulated::alone(socket, credentials, push, signals).await
 }
 
 #[cfg(test)]

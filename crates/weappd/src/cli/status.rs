@@ -3,21 +3,21 @@
 use hyper::Method;
 use serde_json::Value;
 
-use crate::cli::running::{Target, good, read, span, text};
+use crate::cli::running::{RunningWeappd, good, read, span, text};
 use crate::cli::{app, say};
 use crate::control;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct StatusArgs {
     #[command(flatten)]
-    target: Target,
+    target: RunningWeappd,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: StatusArgs) -> Result<(), ExitFailure> {
     let data_dir = args.target.data_dir();
     let ask = async |path: &str| {
         let answer = control::ask(&data_dir, Method::GET, path).await?;

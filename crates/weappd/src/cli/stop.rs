@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use hyper::Method;
 
-use crate::cli::running::{Target, good, read};
+use crate::cli::running::{RunningWeappd, good, read};
 use crate::cli::say;
 use crate::control;
 use crate::data_dir::DataDir;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// How often to look whether it has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(2);
 /// How much longer than its own time for a stop it is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(target: Target) -> Result<(), Failure> {
+pub(super) async fn run(target: RunningWeappd) -> Result<(), ExitFailure> {
     let data_dir = target.data_dir();
     let answer = control::ask(&data_dir, Method::POST, "/stop").await?;
     let status = read(&good(answer, "").await?)?;
@@ -26,7 +26,7 @@ pub(super) async fn run(target: Target) -> Result<(), Failure> {
     let pid = &status["pid"];
     let took = ended(&data_dir, grace * 2 + PATIENCE).await?;
     let Some(took) = took else {
-        return Err(Failure::say(
+        return Err(ExitFailure::say(
             format_args!("weappd (process {pid}) was asked to stop and has not ended yet"),
             &format!("look at its log; `kill -9 {pid}` ends it at once"),
         ));
@@ -40,7 +40,7 @@ pub(super) async fn run(target: Target) -> Result<(), Failure> {
 }
 
 /// How long it took to end, if it did within `bound`.
-async fn ended(data_dir: &Path, bound: Duration) -> Result<Option<Duration>, Failure> {
+async fn ended(data_dir: &Path, bound: Duration) -> Result<Option<Duration>, ExitFailure> {
     let begun = Instant::now();
     let mut told = false;
     loop {

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use http::uri::Authority;
 
 /// What is wrong and what to do.
-pub(crate) type Wrong = (String, &'static str);
+pub(crate) type AddressError = (String, &'static str);
 
 /// A host name in its one spelling: lower case, no port.
-pub(crate) fn host(text: &str) -> Result<String, Wrong> {
+pub(crate) fn host(text: &str) -> Result<String, AddressError> {
     let wrong = |what: &str, hint| Err((format!("`{text}` {what}"), hint));
     let name = text.strip_prefix("*.").unwrap_or(text);
     if text == "*" {
@@ -52,7 +52,7 @@ pub(crate) fn host(text: &str) -> Result<String, Wrong> {
 }
 
 /// An address to listen on: `:80` is every address of the machine.
-pub(crate) fn listen(text: &str) -> Result<SocketAddr, Wrong> {
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, AddressError> {
     let wrong = || {
         let hint = "write \":80\" for every address of this machine, or \"127.0.0.1:80\" for one";
         (format!("`{text}` is not an address to listen on"), hint)
@@ -79,7 +79,7 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, Wrong> {
 }
 
 /// A running server: `host:port`, or a port of this machine.
-pub(crate) fn upstream(text: &str) -> Result<String, Wrong> {
+pub(crate) fn upstream(text: &str) -> Result<String, AddressError> {
     let wrong = |hint| Err((format!("`{text}` is not host:port"), hint));
     if text.starts_with("http://") {
         return wrong("leave out http:// and the path, as in \"127.0.0.1:1937\"");

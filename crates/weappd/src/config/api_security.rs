@@ -4,17 +4,17 @@ use serde::Deserialize;
 use weappd_base::secret::Secret;
 use weappd_wechat::api_sign::{KeyTexts, SealedChannel};
 
-use crate::config::desk::Desk;
-use crate::config::document::Step;
+use crate::config::checker::ConfigChecker;
+use crate::config::document::PathStep;
 
 /// `[miniapp.api_security]`: the keys of WeChat's console, 开发管理 / 安全中心 / API 安全.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct ApiSecurity {
+pub(crate) struct ApiSecuritySection {
     /// The algorithms chosen in the console: `"rsa"` (`AES256_GCM` with
     /// `RSAwithSHA256`).
     /// `"sm"` (`SM4_GCM` with `SM2withSM3`) is not supported.
-    pub(crate) algorithms: Algorithms,
+    pub(crate) algorithms: AlgorithmNames,
     /// The symmetric key, 32 bytes of base64.
     pub(crate) symmetric_key: Secret,
     /// Its number (`sn`).
@@ -34,7 +34,7 @@ pub(crate) struct ApiSecurity {
 /// A suite of algorithms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Algorithms {
+pub(crate) enum AlgorithmNames {
     #[default]
     Rsa,
     Sm,
@@ -42,14 +42,14 @@ pub(crate) enum Algorithms {
 
 /// Settles the section at `path`; what is wrong with it is told.
 pub(crate) fn settle(
-    desk: &Desk<'_>,
-    path: &[Step<'_>],
-    (appid, raw): (&str, &ApiSecurity),
+    checker: &ConfigChecker<'_>,
+    path: &[PathStep<'_>],
+    (appid, raw): (&str, &ApiSecuritySection),
 ) -> Option<weappd_gateway::ApiSecurity> {
-    let section = [path, &[Step::Key("api_security")]].concat();
-    if raw.algorithms == Algorithms::Sm {
-        let at = [section.as_slice(), &[Step::Key("algorithms")]].concat();
-        desk.error(
+    let section = [path, &[PathStep::Key("api_security")]].concat();
+    if raw.algorithms == AlgorithmNames::Sm {
+        let at = [section.as_slice(), &[PathStep::Key("algorithms")]].concat();
+        checker.error(
             &at,
             "SM4_GCM with SM2withSM3 is not supported",
             "choose AES256_GCM and RSAwithSHA256 in WeChat's console (API 安全), and \"rsa\" here",
@@ -58,8 +58,8 @@ pub(crate) fn settle(
     }
     for wrong in raw.paths.iter().flatten() {
         if !wrong.starts_with('/') || wrong.contains('?') {
-            let at = [section.as_slice(), &[Step::Key("paths")]].concat();
-            desk.error(
+            let at = [section.as_slice(), &[PathStep::Key("paths")]].concat();
+            checker.error(
                 &at,
                 format!("{wrong:?} is not a path"),
                 "write it like /wxa/msg_sec_check",
@@ -76,14 +76,14 @@ pub(crate) fn settle(
         their_key_sn: raw.wechat_certificate_sn.clone(),
     };
     let lacks = |key: &&str| {
-        let at = [section.as_slice(), &[Step::Key(key)]].concat();
-        desk.reader.is_left_out(desk.doc, &at)
+        let at = [section.as_slice(), &[PathStep::Key(key)]].concat();
+        checker.reader.is_left_out(checker.doc, &at)
     };
     if ["symmetric_key", "private_key"].iter().any(lacks) {
         return None;
     }
     if let Err(problem) = SealedChannel::new(&keys) {
-        desk.error(
+        checker.error(
             &section,
             problem.to_string(),
             "copy the keys and their numbers from WeChat's console (API 安全); a PEM text fits \

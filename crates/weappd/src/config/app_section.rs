@@ -5,19 +5,19 @@ use std::path::Path as FilePath;
 
 use weappd_apps::AppConfig;
 
-use crate::config::desk::Desk;
-use crate::config::document::Step;
+use crate::config::checker::ConfigChecker;
+use crate::config::document::PathStep;
 use crate::config::placeholders;
-use crate::config::raw::Raw;
-use crate::config::resolve::whole;
+use crate::config::raw::RawConfig;
+use crate::config::whole_path::whole;
 
 /// Every app by its name; `[app]` is called `app`.
-pub(crate) fn all(desk: &Desk<'_>, raw: &mut Raw) -> BTreeMap<String, AppConfig> {
+pub(crate) fn all(checker: &ConfigChecker<'_>, raw: &mut RawConfig) -> BTreeMap<String, AppConfig> {
     let mut apps = std::mem::take(&mut raw.apps);
     let mut short = false;
     if let Some(app) = raw.app.clone() {
         if apps.contains_key("app") {
-            desk.error(
+            checker.error(
                 &["apps".into(), "app".into()],
                 "[app] and [apps.app] are the same app",
                 "keep one of them, or give this one another name",
@@ -30,18 +30,18 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &mut Raw) -> BTreeMap<String, AppConfig>
         let path = if short && name == "app" {
             vec!["app".into()]
         } else {
-            vec!["apps".into(), Step::Key(name)]
+            vec!["apps".into(), PathStep::Key(name)]
         };
         if let Some((_, message, hint)) = weappd_apps::config::problem_of_name(name) {
-            desk.error(&path, message, hint);
+            checker.error(&path, message, hint);
         }
-        desk.room(&path, app.problems());
-        app.dir = app.dir.as_ref().map(|dir| whole(&desk.dir.join(dir)));
-        directory(desk, &path, app);
-        program(desk, &path, app);
-        placeholders::script(desk, &path, app);
+        checker.room(&path, app.problems());
+        app.dir = app.dir.as_ref().map(|dir| whole(&checker.dir.join(dir)));
+        directory(checker, &path, app);
+        program(checker, &path, app);
+        placeholders::script(checker, &path, app);
         for (field, message, hint) in app.warnings() {
-            desk.warning(
+            checker.warning(
                 &[&path[..], &[field.as_str().into()]].concat(),
                 message,
                 hint,
@@ -51,9 +51,9 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &mut Raw) -> BTreeMap<String, AppConfig>
     apps
 }
 
-fn directory(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
+fn directory(checker: &ConfigChecker<'_>, path: &[PathStep<'_>], app: &AppConfig) {
     if let Some(dir) = app.dir.as_ref().filter(|dir| !dir.is_dir()) {
-        desk.error(
+        checker.error(
             &[path, &["dir".into()]].concat(),
             format!("{} is not a directory", dir.display()),
             "a relative path begins at the directory of weappd.toml",
@@ -62,21 +62,21 @@ fn directory(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
 }
 
 /// Warns of a program that is not there: it may come with the next deployment.
-fn program(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
+fn program(checker: &ConfigChecker<'_>, path: &[PathStep<'_>], app: &AppConfig) {
     let words = app.run.words().unwrap_or_default();
     let Some(program) = words.first().filter(|word| !word.is_empty()) else {
         return;
     };
-    let dir = app.dir.as_ref().unwrap_or(&desk.dir);
+    let dir = app.dir.as_ref().unwrap_or(&checker.dir);
     let search = app.env.get("PATH").map(|path| path.expose().to_owned());
-    let search = search.or_else(|| (desk.env)("PATH")).unwrap_or_default();
+    let search = search.or_else(|| (checker.env)("PATH")).unwrap_or_default();
     let found = if program.contains('/') {
         is_program(&dir.join(program))
     } else {
         std::env::split_paths(&search).any(|dir| is_program(&dir.join(program)))
     };
     if !found {
-        desk.warning(
+        checker.warning(
             &[path, &["run".into()]].concat(),
             format!("the program `{program}` is not found"),
             "install it, or write its whole path; weappd searches the directories of its own PATH",

@@ -6,60 +6,60 @@ use toml::de::{DeTable, DeValue};
 
 /// A value and its place in the text.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub(crate) struct TomlNode {
     /// Tells nodes of one document apart.
     pub(crate) id: usize,
     /// Where it stands.
     pub(crate) span: Range<usize>,
     /// What it is.
-    pub(crate) value: Value,
+    pub(crate) value: TomlValue,
 }
 
 /// What a value is.
 #[derive(Debug)]
-pub(crate) enum Value {
+pub(crate) enum TomlValue {
     Text(String),
     /// A whole number; one that no setting could hold is the largest of all.
     Whole(i128),
     Fraction(f64),
     Bool(bool),
     Date,
-    List(Vec<Node>),
-    Table(Vec<Entry>),
+    List(Vec<TomlNode>),
+    Table(Vec<TomlEntry>),
 }
 
 /// A key and its value.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct TomlEntry {
     pub(crate) key: String,
     pub(crate) key_span: Range<usize>,
-    pub(crate) node: Node,
+    pub(crate) node: TomlNode,
 }
 
 /// A step down the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step<'a> {
+pub(crate) enum PathStep<'a> {
     Key(&'a str),
     At(usize),
 }
 
-impl<'a> From<&'a str> for Step<'a> {
+impl<'a> From<&'a str> for PathStep<'a> {
     fn from(key: &'a str) -> Self {
         Self::Key(key)
     }
 }
 
-impl From<usize> for Step<'_> {
+impl From<usize> for PathStep<'_> {
     fn from(at: usize) -> Self {
         Self::At(at)
     }
 }
 
 /// The way to a value: keys of tables and places in lists.
-pub(crate) type Path<'a> = [Step<'a>];
+pub(crate) type TomlPath<'a> = [PathStep<'a>];
 
 /// Reads a text; on failure, every syntax error with its place.
-pub(crate) fn parse(text: &str) -> Result<Node, Vec<(String, Range<usize>)>> {
+pub(crate) fn parse(text: &str) -> Result<TomlNode, Vec<(String, Range<usize>)>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         let span = table.span();
@@ -80,11 +80,11 @@ fn take_id(next: &mut usize) -> usize {
     *next
 }
 
-fn from_table(table: DeTable<'_>, span: Range<usize>, next: &mut usize) -> Node {
+fn from_table(table: DeTable<'_>, span: Range<usize>, next: &mut usize) -> TomlNode {
     let id = take_id(next);
-    let mut entries: Vec<Entry> = table
+    let mut entries: Vec<TomlEntry> = table
         .into_iter()
-        .map(|(key, value)| Entry {
+        .map(|(key, value)| TomlEntry {
             key_span: key.span(),
             key: key.into_inner().into_owned(),
             node: from_value(value.span(), value.into_inner(), next),
@@ -92,21 +92,21 @@ fn from_table(table: DeTable<'_>, span: Range<usize>, next: &mut usize) -> Node 
         .collect();
     // The file's order, in which later parts of weappd read the sites.
     entries.sort_by_key(|entry| entry.key_span.start);
-    let value = Value::Table(entries);
-    Node { id, span, value }
+    let value = TomlValue::Table(entries);
+    TomlNode { id, span, value }
 }
 
-fn from_value(span: Range<usize>, value: DeValue<'_>, next: &mut usize) -> Node {
+fn from_value(span: Range<usize>, value: DeValue<'_>, next: &mut usize) -> TomlNode {
     let value = match value {
         DeValue::Table(table) => return from_table(table, span, next),
-        DeValue::String(text) => Value::Text(text.into_owned()),
-        DeValue::Integer(number) => {
-            Value::Whole(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))
-        }
-        DeValue::Float(number) => Value::Fraction(number.as_str().parse().unwrap_or(f64::NAN)),
-        DeValue::Boolean(on) => Value::Bool(on),
-        DeValue::Datetime(_) => Value::Date,
-        DeValue::Array(items) => Value::List(
+        DeValue::String(text) => TomlValue::Text(text.into_owned()),
+        DeValue::Integer(number) => TomlValue::Whole(
+            i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX),
+        ),
+        DeValue::Float(number) => TomlValue::Fraction(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(on) => TomlValue::Bool(on),
+        DeValue::Datetime(_) => TomlValue::Date,
+        DeValue::Array(items) => TomlValue::List(
             items
                 .into_iter()
                 .map(|item| from_value(item.span(), item.into_inner(), next))
@@ -114,37 +114,37 @@ fn from_value(span: Range<usize>, value: DeValue<'_>, next: &mut usize) -> Node 
         ),
     };
     let id = take_id(next);
-    Node { id, span, value }
+    TomlNode { id, span, value }
 }
 
-impl Node {
+impl TomlNode {
     /// A table with nothing in it, for a section that is not there.
     pub(crate) fn empty() -> Self {
         Self {
             id: 0,
             span: 0..0,
-            value: Value::Table(Vec::new()),
+            value: TomlValue::Table(Vec::new()),
         }
     }
 
     /// The entries of a table; none of anything else.
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[TomlEntry] {
         match &self.value {
-            Value::Table(entries) => entries,
+            TomlValue::Table(entries) => entries,
             _ => &[],
         }
     }
 
-    fn entry(&self, key: &str) -> Option<&Entry> {
+    fn entry(&self, key: &str) -> Option<&TomlEntry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
     /// The value at `path`.
-    pub(crate) fn find(&self, path: &Path<'_>) -> Option<&Node> {
+    pub(crate) fn find(&self, path: &TomlPath<'_>) -> Option<&TomlNode> {
         path.iter().try_fold(self, |node, step| match step {
-            Step::Key(key) => node.entry(key).map(|entry| &entry.node),
-            Step::At(at) => match &node.value {
-                Value::List(items) => items.get(*at),
+            PathStep::Key(key) => node.entry(key).map(|entry| &entry.node),
+            PathStep::At(at) => match &node.value {
+                TomlValue::List(items) => items.get(*at),
                 _ => None,
             },
         })
@@ -152,20 +152,20 @@ impl Node {
 
     /// Where to point for a problem with the value at `path`: the value, or the key of a
     /// table, or the nearest thing above that exists.
-    pub(crate) fn place(&self, path: &Path<'_>) -> Option<Range<usize>> {
+    pub(crate) fn place(&self, path: &TomlPath<'_>) -> Option<Range<usize>> {
         let mut node = self;
         let mut place = None;
         for step in path {
             match (step, &node.value) {
-                (Step::Key(key), Value::Table(_)) => {
+                (PathStep::Key(key), TomlValue::Table(_)) => {
                     let Some(entry) = node.entry(key) else { break };
                     node = &entry.node;
                     place = Some(match node.value {
-                        Value::Table(_) => entry.key_span.clone(),
+                        TomlValue::Table(_) => entry.key_span.clone(),
                         _ => node.span.clone(),
                     });
                 }
-                (Step::At(at), Value::List(items)) => {
+                (PathStep::At(at), TomlValue::List(items)) => {
                     let Some(item) = items.get(*at) else { break };
                     node = item;
                     place = Some(item.span.clone());
@@ -179,12 +179,12 @@ impl Node {
     /// What a person would call it.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
-            Value::Text(_) => "text",
-            Value::Whole(_) | Value::Fraction(_) => "a number",
-            Value::Bool(_) => "true or false",
-            Value::Date => "a date",
-            Value::List(_) => "a list",
-            Value::Table(_) => "a table",
+            TomlValue::Text(_) => "text",
+            TomlValue::Whole(_) | TomlValue::Fraction(_) => "a number",
+            TomlValue::Bool(_) => "true or false",
+            TomlValue::Date => "a date",
+            TomlValue::List(_) => "a list",
+            TomlValue::Table(_) => "a table",
         }
     }
 }
@@ -199,11 +199,11 @@ mod tests {
     fn every_value_has_its_place() {
         let doc = parse(TEXT).expect("toml");
         let path = [
-            Step::Key("sites"),
-            Step::Key("z.com"),
-            Step::Key("routes"),
-            Step::At(0),
-            Step::Key("path"),
+            PathStep::Key("sites"),
+            PathStep::Key("z.com"),
+            PathStep::Key("routes"),
+            PathStep::At(0),
+            PathStep::Key("path"),
         ];
         let place = |steps: usize| doc.place(&path[..steps]).map(|span| &TEXT[span]);
         assert_eq!(place(5), Some("\"/\""));

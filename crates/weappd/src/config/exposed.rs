@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 use weappd_edge::ProtectedFiles;
 
-use crate::config::desk::Desk;
-use crate::config::document::Step;
-use crate::config::raw::{self, Raw};
+use crate::config::checker::ConfigChecker;
+use crate::config::document::PathStep;
+use crate::config::raw::{self, RawConfig};
 use crate::plan::SitePlan;
 
 /// Everything that no site serves.
 pub(crate) fn protected(
-    desk: &Desk<'_>,
-    raw: &Raw,
+    checker: &ConfigChecker<'_>,
+    raw: &RawConfig,
     sites: &[SitePlan],
     data_dir: &Path,
 ) -> ProtectedFiles {
-    let mut files = vec![desk.file.clone()];
-    files.extend(desk.reader.secrets.files.borrow().iter().cloned());
+    let mut files = vec![checker.file.clone()];
+    files.extend(checker.reader.secrets.files.borrow().iter().cloned());
     files.extend(
         sites
             .iter()
@@ -48,23 +48,23 @@ fn database(store: &str) -> Option<PathBuf> {
 }
 
 /// Tells of each directory that a site serves what of it lies there.
-pub(crate) fn tell(desk: &Desk<'_>, raw: &Raw, protected: &ProtectedFiles) {
+pub(crate) fn tell(checker: &ConfigChecker<'_>, raw: &RawConfig, protected: &ProtectedFiles) {
     let mut roots = Vec::new();
     add_roots(&mut roots, &[], raw.root.as_deref(), &raw.routes);
     for (host, site) in &raw.sites.0 {
-        let base = ["sites".into(), Step::Key(host)];
+        let base = ["sites".into(), PathStep::Key(host)];
         add_roots(&mut roots, &base, site.root.as_deref(), &site.routes);
     }
     for (place, root) in roots {
-        tell_of(desk, &place, &desk.dir.join(root), protected);
+        tell_of(checker, &place, &checker.dir.join(root), protected);
     }
 }
 
 fn add_roots<'a>(
-    roots: &mut Vec<(Vec<Step<'a>>, &'a Path)>,
-    base: &[Step<'a>],
+    roots: &mut Vec<(Vec<PathStep<'a>>, &'a Path)>,
+    base: &[PathStep<'a>],
     own: Option<&'a Path>,
-    routes: &'a [raw::Route],
+    routes: &'a [raw::RouteSection],
 ) {
     roots.extend(own.map(|root| ([base, &["root".into()]].concat(), root)));
     for (at, route) in routes.iter().enumerate() {
@@ -73,9 +73,14 @@ fn add_roots<'a>(
     }
 }
 
-fn tell_of(desk: &Desk<'_>, place: &[Step<'_>], root: &Path, protected: &ProtectedFiles) {
+fn tell_of(
+    checker: &ConfigChecker<'_>,
+    place: &[PathStep<'_>],
+    root: &Path,
+    protected: &ProtectedFiles,
+) {
     if let Some(holder) = protected.holder_of(root) {
-        desk.error(
+        checker.error(
             place,
             format!(
                 "{} belongs to the data directory {}, which is never served",
@@ -90,13 +95,13 @@ fn tell_of(desk: &Desk<'_>, place: &[Step<'_>], root: &Path, protected: &Protect
     if found.is_empty() {
         return;
     }
-    let dir = std::path::absolute(&desk.dir).unwrap_or_default();
+    let dir = std::path::absolute(&checker.dir).unwrap_or_default();
     let names: Vec<String> = found
         .iter()
         .map(|path| path.strip_prefix(&dir).unwrap_or(path))
         .map(|path| path.display().to_string())
         .collect();
-    desk.warning(
+    checker.warning(
         place,
         format!(
             "weappd's own files lie in what this site serves: {}",

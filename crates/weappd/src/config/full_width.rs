@@ -22,13 +22,13 @@ pub(crate) fn plain(c: char) -> Option<char> {
 
 /// A full-width character, and what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+struct WideMark {
     c: char,
-    deed: Deed,
+    deed: MarkFix,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+enum MarkFix {
     /// Write this one for it.
     Write(char),
     /// It ends a sentence where a value has ended: nothing stands there in TOML.
@@ -46,34 +46,34 @@ pub(crate) fn in_line(text: &str, at: usize) -> Option<(Range<usize>, String, St
     let (last, mark) = found.marks.last()?;
     let span = start + first..start + last + mark.c.len_utf8();
     let bare = found.value.is_some_and(|at| is_bare(&line[at..]));
-    let marks: Vec<Mark> = found.marks.into_iter().map(|(_, mark)| mark).collect();
+    let marks: Vec<WideMark> = found.marks.into_iter().map(|(_, mark)| mark).collect();
     Some((span, named(&marks), mend(&marks, bare)))
 }
 
 /// What a value holds of them, as a hint.
 pub(crate) fn in_value(value: &str) -> Option<String> {
     let write = |c| {
-        plain(c).map(|plain| Mark {
+        plain(c).map(|plain| WideMark {
             c,
-            deed: Deed::Write(plain),
+            deed: MarkFix::Write(plain),
         })
     };
-    let marks: Vec<Mark> = value.chars().filter_map(write).collect();
+    let marks: Vec<WideMark> = value.chars().filter_map(write).collect();
     let hint = || format!("{}: {}", named(&marks), mend(&marks, false));
     (!marks.is_empty()).then(hint)
 }
 
 /// What [`outside`] finds.
 #[derive(Default)]
-struct Found {
-    marks: Vec<(usize, Mark)>,
+struct FoundMark {
+    marks: Vec<(usize, WideMark)>,
     /// Behind the sign between a key and its value.
     value: Option<usize>,
 }
 
 /// Those that stand neither in a closed text nor in a comment.
-fn outside(line: &str) -> Found {
-    let mut found = Found::default();
+fn outside(line: &str) -> FoundMark {
+    let mut found = FoundMark::default();
     // Since the quote that opened a text.
     let mut open: Option<(char, usize)> = None;
     let mut escaped = false;
@@ -91,10 +91,10 @@ fn outside(line: &str) -> Found {
             None if c == '#' => break,
             _ => {
                 let meant = plain(c);
-                let mut deed = meant.map(Deed::Write);
+                let mut deed = meant.map(MarkFix::Write);
                 if open.is_none() && depth == 0 && found.value.is_none() {
                     if c == '：' {
-                        deed = Some(Deed::Write('='));
+                        deed = Some(MarkFix::Write('='));
                     }
                     if matches!(c, '=' | '＝' | '：') {
                         found.value = Some(at + c.len_utf8());
@@ -102,14 +102,16 @@ fn outside(line: &str) -> Found {
                 } else if depth == 0 && ends(c) && is_end(rest) {
                     let closed = before.is_some_and(|c| "\"'”’」]}】".contains(c));
                     if closed || open.is_none() {
-                        deed = Some(Deed::Remove);
+                        deed = Some(MarkFix::Remove);
                     }
                 }
                 // A section's name has no value.
                 if depth == 0 && before == Some(']') && ends(c) && c != '，' && c != '、' {
-                    deed = Some(Deed::Remove);
+                    deed = Some(MarkFix::Remove);
                 }
-                found.marks.extend(deed.map(|deed| (at, Mark { c, deed })));
+                found
+                    .marks
+                    .extend(deed.map(|deed| (at, WideMark { c, deed })));
                 match meant.unwrap_or(c) {
                     '[' | '{' if open.is_none() => depth += 1,
                     ']' | '}' if open.is_none() => depth = depth.saturating_sub(1),
@@ -146,8 +148,8 @@ fn is_bare(value: &str) -> bool {
     value.starts_with(|c: char| c.is_alphabetic() || "./$~<".contains(c)) && !is_known
 }
 
-fn each(marks: &[Mark]) -> Vec<Mark> {
-    let mut each: Vec<Mark> = Vec::new();
+fn each(marks: &[WideMark]) -> Vec<WideMark> {
+    let mut each: Vec<WideMark> = Vec::new();
     for mark in marks {
         if !each.contains(mark) {
             each.push(*mark);
@@ -164,7 +166,7 @@ fn shown(c: char) -> String {
     }
 }
 
-fn named(marks: &[Mark]) -> String {
+fn named(marks: &[WideMark]) -> String {
     let mut each: Vec<String> = each(marks).iter().map(|mark| shown(mark.c)).collect();
     each.dedup();
     match each.as_slice() {
@@ -173,15 +175,15 @@ fn named(marks: &[Mark]) -> String {
     }
 }
 
-fn mend(marks: &[Mark], bare: bool) -> String {
+fn mend(marks: &[WideMark], bare: bool) -> String {
     let marks = each(marks);
-    let write = |mark: &Mark| match mark.deed {
-        Deed::Write(' ') => Some(format!("a plain blank for {}", shown(mark.c))),
-        Deed::Write(plain) => Some(format!("{plain} for {}", shown(mark.c))),
-        Deed::Remove => None,
+    let write = |mark: &WideMark| match mark.deed {
+        MarkFix::Write(' ') => Some(format!("a plain blank for {}", shown(mark.c))),
+        MarkFix::Write(plain) => Some(format!("{plain} for {}", shown(mark.c))),
+        MarkFix::Remove => None,
     };
     let written: Vec<String> = marks.iter().filter_map(write).collect();
-    let removed = marks.iter().filter(|mark| mark.deed == Deed::Remove);
+    let removed = marks.iter().filter(|mark| mark.deed == MarkFix::Remove);
     let removed: Vec<String> = removed.map(|mark| shown(mark.c)).collect();
     let mut mends = Vec::new();
     if !written.is_empty() {

@@ -16,7 +16,7 @@ mod feed;
 
 use std::path::Path;
 
-use crate::config::problem::{Problem, Severity, render, to_json};
+use crate::config::problem::{ConfigProblem, ProblemSeverity, render, to_json};
 use crate::config::{check, mask};
 use feed::Feed;
 
@@ -53,9 +53,9 @@ fn told(bytes: &[u8]) -> String {
             .then(|| format!("the value of {name}"))
     };
     let path = Path::new("/nowhere/at/all/weappd.toml");
-    let problems: Vec<Problem> = match check((path, bytes), true, &env, &|_| Vec::new()) {
+    let problems: Vec<ConfigProblem> = match check((path, bytes), true, &env, &|_| Vec::new()) {
         Ok(loaded) => {
-            let errors = |problem: &&Problem| problem.severity == Severity::Error;
+            let errors = |problem: &&ConfigProblem| problem.severity == ProblemSeverity::Error;
             assert_eq!(loaded.warnings.iter().filter(errors).count(), 0);
             loaded.warnings
         }
@@ -63,7 +63,7 @@ fn told(bytes: &[u8]) -> String {
             assert!(
                 problems
                     .iter()
-                    .any(|problem| problem.severity == Severity::Error)
+                    .any(|problem| problem.severity == ProblemSeverity::Error)
             );
             problems
         }

@@ -6,13 +6,13 @@ use serde::Deserialize;
 use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
 
-use crate::config::{address, desk::Desk};
+use crate::config::{address, checker::ConfigChecker};
 use crate::plan::InternalAccess;
 
 /// `[internal]`.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Internal {
+pub(crate) struct InternalSection {
     /// Where business servers call weappd; on this machine only.
     pub(crate) listen: String,
     /// Names by which programs call it besides loopback addresses and `localhost`: containers
@@ -27,7 +27,7 @@ pub(crate) struct Internal {
     pub(crate) wechat_https: Option<String>,
 }
 
-impl Default for Internal {
+impl Default for InternalSection {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8081".to_owned(),
@@ -42,9 +42,9 @@ impl Default for Internal {
 const LEAST_TOKEN: usize = 16;
 
 /// Who may call; what is wrong with it is noted.
-pub(crate) fn access(desk: &Desk<'_>, internal: &Internal) -> InternalAccess {
+pub(crate) fn access(checker: &ConfigChecker<'_>, internal: &InternalSection) -> InternalAccess {
     if let Some(token) = &internal.token {
-        check_token(desk, token.expose());
+        check_token(checker, token.expose());
     }
     for (at, host) in internal.hosts.iter().enumerate() {
         let is_address = host.parse::<IpAddr>().is_ok();
@@ -53,7 +53,7 @@ pub(crate) fn access(desk: &Desk<'_>, internal: &Internal) -> InternalAccess {
             Err(_) if !is_address => "is no name of a host",
             _ => continue,
         };
-        desk.error(
+        checker.error(
             &["internal".into(), "hosts".into(), at.into()],
             format!("`{host}`: {wrong}"),
             "write the name alone, as in hosts = [\"host.docker.internal\", \"10.0.0.7\"]",
@@ -66,47 +66,50 @@ pub(crate) fn access(desk: &Desk<'_>, internal: &Internal) -> InternalAccess {
 }
 
 /// The address; what is wrong with it is noted.
-pub(crate) fn listener(desk: &Desk<'_>, internal: &Internal) -> SocketAddr {
+pub(crate) fn listener(checker: &ConfigChecker<'_>, internal: &InternalSection) -> SocketAddr {
     let path = ["internal".into(), "listen".into()];
     match address::listen(&internal.listen) {
         Ok(address) if address.ip().is_loopback() => return address,
-        Ok(_) => desk.error(
+        Ok(_) => checker.error(
             &path,
             format!("`{}` can be reached from other machines", internal.listen),
             "the internal API is for business servers on this machine: write 127.0.0.1:8081",
         ),
-        Err((message, hint)) => desk.error(&path, message, hint),
+        Err((message, hint)) => checker.error(&path, message, hint),
     }
     SocketAddr::from(([127, 0, 0, 1], 8081))
 }
 
 /// Where the stand-in for WeChat listens, if at all.
-pub(crate) fn stand_in(desk: &Desk<'_>, internal: &Internal) -> Option<SocketAddr> {
+pub(crate) fn stand_in(
+    checker: &ConfigChecker<'_>,
+    internal: &InternalSection,
+) -> Option<SocketAddr> {
     let written = internal.wechat_https.as_deref()?;
     let path = ["internal".into(), "wechat_https".into()];
     match address::listen(written) {
         Ok(address) if address.ip().is_loopback() => return Some(address),
-        Ok(_) => desk.error(
+        Ok(_) => checker.error(
             &path,
             format!("`{written}` can be reached from other machines"),
             "whoever reaches it calls WeChat in your name: write 127.0.0.1:8083",
         ),
-        Err((message, hint)) => desk.error(&path, message, hint),
+        Err((message, hint)) => checker.error(&path, message, hint),
     }
     None
 }
 
-fn check_token(desk: &Desk<'_>, token: &str) {
+fn check_token(checker: &ConfigChecker<'_>, token: &str) {
     let path = ["internal".into(), "token".into()];
     let hint = "make one with `openssl rand -hex 32`, or leave it out: apps of weappd need none";
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        desk.error(
+        checker.error(
             &path,
             "a header cannot carry blanks or letters beyond ASCII",
             hint,
         );
     } else if token.len() < LEAST_TOKEN {
         let message = format!("shorter than {LEAST_TOKEN} characters: it can be guessed");
-        desk.error(&path, message, hint);
+        checker.error(&path, message, hint);
     }
 }

@@ -12,13 +12,13 @@ use serde::{
 pub(crate) fn keys_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let keys: Cell<&[&str]> = Cell::new(&[]);
     // It only asks and never gives, so it always ends in an error.
-    drop(T::deserialize(Asker(&keys)));
+    drop(T::deserialize(KeyLister(&keys)));
     keys.get()
 }
 
-struct Asker<'a>(&'a Cell<&'static [&'static str]>);
+struct KeyLister<'a>(&'a Cell<&'static [&'static str]>);
 
-impl<'de> de::Deserializer<'de> for Asker<'_> {
+impl<'de> de::Deserializer<'de> for KeyLister<'_> {
     type Error = value::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {

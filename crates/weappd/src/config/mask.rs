@@ -11,11 +11,11 @@ use weappd_base::secret::is_secret_name;
 pub(crate) fn secrets(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
-    for hidden in (Scan {
+    for hidden in (SecretScan {
         text,
         at: 0,
         key: String::new(),
-        env: Env::No,
+        env: EnvLine::No,
         is_value: false,
     }) {
         out.push_str(text.get(at..hidden.start).unwrap_or_default());
@@ -36,7 +36,7 @@ pub(crate) fn secrets(text: &str) -> String {
 
 /// Whether the scan stands among the variables of an app, all of which may be secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Env {
+enum EnvLine {
     No,
     /// Until the next table header.
     Table,
@@ -45,17 +45,17 @@ enum Env {
 }
 
 /// Walks over the text from one hidden stretch to the next.
-struct Scan<'a> {
+struct SecretScan<'a> {
     text: &'a str,
     at: usize,
     /// The last key seen before a `=`.
     key: String,
-    env: Env,
+    env: EnvLine,
     /// Whether an equals sign has been read, and what follows is its value.
     is_value: bool,
 }
 
-impl Iterator for Scan<'_> {
+impl Iterator for SecretScan<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
@@ -94,9 +94,9 @@ impl Iterator for Scan<'_> {
                     let plain = header.replace([' ', '\t', '"', '\'', '“', '”'], "");
                     let ends = [".env]", ".env】", ".env］"];
                     self.env = if ends.iter().any(|end| plain.contains(end)) {
-                        Env::Table
+                        EnvLine::Table
                     } else {
-                        Env::No
+                        EnvLine::No
                     };
                     if let Some(length) = header_length(header) {
                         self.key.clear();
@@ -105,8 +105,8 @@ impl Iterator for Scan<'_> {
                         continue;
                     }
                 }
-                '{' if last(&self.key) == "env" => self.env = Env::Inline,
-                '}' if self.env == Env::Inline => self.env = Env::No,
+                '{' if last(&self.key) == "env" => self.env = EnvLine::Inline,
+                '}' if self.env == EnvLine::Inline => self.env = EnvLine::No,
                 '\n' | ',' | '{' | '[' | '#' => word = self.at + 1,
                 _ => {}
             }
@@ -136,7 +136,7 @@ fn header_length(line: &str) -> Option<usize> {
     None
 }
 
-impl Scan<'_> {
+impl SecretScan<'_> {
     /// Whether a bare key that begins at `word` ends here, on a line of its own.
     fn begins_value(&self, word: usize) -> bool {
         let key = self.text.get(word..self.at).unwrap_or_default();
@@ -155,7 +155,7 @@ impl Scan<'_> {
     /// Whether what is read now is a variable of an app, as in `env.NAME = "..."` too.
     fn is_env(&self) -> bool {
         let mut parts = self.key.rsplit('.').skip(1);
-        self.env != Env::No || parts.any(|part| bare(part) == "env")
+        self.env != EnvLine::No || parts.any(|part| bare(part) == "env")
     }
 
     fn starts_line(&self) -> bool {

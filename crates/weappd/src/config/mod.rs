@@ -7,7 +7,7 @@
 //! the way (`read`), fetching texts that stand in the environment or in files
 //! (`secret_source`). What was written (`raw`) is settled into what is meant (`resolve`,
 //! `site`, `route`, `tunnel`, `address`): the short form becomes the long one, relative paths become
-//! whole ones, and what crosses sections is checked at the `desk`. Problems carry their
+//! whole ones, and what crosses sections is checked at the `checker`. Problems carry their
 //! place and a hint (`problem`); what is drawn of the file has its secrets hidden (`mask`).
 //!
 //! # To add a setting
@@ -19,17 +19,16 @@ mod address;
 mod api_security;
 mod app_section;
 mod bounds;
-mod desk;
+mod checker;
 mod document;
 mod exposed;
 mod full_width;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod homes;
 mod internal;
+mod key_hints;
 mod keys;
 mod mask;
-mod mistake;
 mod own_logins;
 mod placeholders;
 mod problem;
@@ -38,6 +37,7 @@ mod push;
 mod quantity;
 mod raw;
 mod read;
+mod read_error;
 mod redirect;
 #[cfg(test)]
 mod reference_tests;
@@ -53,6 +53,7 @@ mod tests;
 mod tunnel;
 mod uploads;
 mod wechat_address;
+mod whole_path;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -61,45 +62,49 @@ use std::path::{Path, PathBuf};
 use weappd_base::clock::Clock;
 use weappd_base::small_file;
 
-pub(crate) use problem::{Problem, Severity, render, to_json};
+pub(crate) use problem::{ConfigProblem, ProblemSeverity, render, to_json};
 pub(crate) use raw::LogFormat;
 pub(crate) use resolve::Config;
-pub(crate) use secret_source::Env;
-pub(crate) use wechat_address::LookUp;
+pub(crate) use secret_source::EnvLookup;
+pub(crate) use wechat_address::HostLookup;
 
 /// A weappd.toml that can be served.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedConfig {
     /// What it means.
     pub(crate) config: Config,
     /// What will likely not work, and what is good to know.
-    pub(crate) warnings: Vec<Problem>,
+    pub(crate) warnings: Vec<ConfigProblem>,
 }
 
 /// Reads and checks `path`; on failure, every error and warning.
-pub(crate) fn load(path: &Path, env: Env<'_>, look_up: LookUp<'_>) -> Result<Loaded, Vec<Problem>> {
+pub(crate) fn load(
+    path: &Path,
+    env: EnvLookup<'_>,
+    look_up: HostLookup<'_>,
+) -> Result<LoadedConfig, Vec<ConfigProblem>> {
     load_as(path, true, env, look_up)
 }
 
 /// The same for who only wants addresses: a secret whose variable is not set here is left out.
 pub(crate) fn load_addresses(
     path: &Path,
-    env: Env<'_>,
-    look_up: LookUp<'_>,
-) -> Result<Loaded, Vec<Problem>> {
+    env: EnvLookup<'_>,
+    look_up: HostLookup<'_>,
+) -> Result<LoadedConfig, Vec<ConfigProblem>> {
     load_as(path, false, env, look_up)
 }
 
 fn load_as(
     path: &Path,
     needs_secrets: bool,
-    env: Env<'_>,
-    look_up: LookUp<'_>,
-) -> Result<Loaded, Vec<Problem>> {
+    env: EnvLookup<'_>,
+    look_up: HostLookup<'_>,
+) -> Result<LoadedConfig, Vec<ConfigProblem>> {
     match read(path) {
         Ok(bytes) => check((path, &bytes), needs_secrets, env, look_up),
         Err((message, hint)) => {
-            let problems = problem::Problems::new(path, "");
+            let problems = problem::ProblemList::new(path, "");
             problems.error(None, message, hint);
             Err(problems.into_sorted())
         }
@@ -114,8 +119,8 @@ pub(crate) fn data_dir_of(file: &Path) -> PathBuf {
     let doc = text.and_then(|text| document::parse(&text).ok());
     let written = doc.as_ref().and_then(|doc| doc.find(&["data_dir".into()]));
     let dir = match written.map(|node| &node.value) {
-        Some(document::Value::Text(dir)) => PathBuf::from(dir),
-        _ => raw::Raw::default().data_dir,
+        Some(document::TomlValue::Text(dir)) => PathBuf::from(dir),
+        _ => raw::RawConfig::default().data_dir,
     };
     dir_of(file).join(dir)
 }
@@ -148,16 +153,16 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
 fn check(
     (path, bytes): (&Path, &[u8]),
     needs_secrets: bool,
-    env: Env<'_>,
-    look_up: LookUp<'_>,
-) -> Result<Loaded, Vec<Problem>> {
+    env: EnvLookup<'_>,
+    look_up: HostLookup<'_>,
+) -> Result<LoadedConfig, Vec<ConfigProblem>> {
     // Windows editors put a byte-order mark before the first line.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             let (valid, _) = bytes.split_at(error.valid_up_to());
-            let problems = problem::Problems::new(path, &String::from_utf8_lossy(valid));
+            let problems = problem::ProblemList::new(path, &String::from_utf8_lossy(valid));
             let end = valid.len();
             problems.error(
                 Some(end..end),
@@ -167,7 +172,7 @@ fn check(
             return Err(problems.into_sorted());
         }
     };
-    let problems = problem::Problems::new(path, text);
+    let problems = problem::ProblemList::new(path, text);
     let doc = match document::parse(text) {
         Ok(doc) => doc,
         Err(errors) => {
@@ -181,9 +186,9 @@ fn check(
         files: RefCell::default(),
         needs_secrets,
     };
-    let reader = read::Reader::new(&problems, &secrets);
-    let raw: raw::Raw = reader.read(&doc);
-    let empty = document::Node::empty();
+    let reader = read::SectionReader::new(&problems, &secrets);
+    let raw: raw::RawConfig = reader.read(&doc);
+    let empty = document::TomlNode::empty();
     let section = |name: &'static str| doc.find(&[name.into()]).unwrap_or(&empty);
     let (doors, edge) = reader.read_both(section("edge"));
     let (tunnel_short, tunnel) = reader.read_both(section("tunnel"));
@@ -193,7 +198,7 @@ fn check(
         tunnel_short,
         tunnel,
     };
-    let desk = desk::Desk {
+    let checker = checker::ConfigChecker {
         doc: &doc,
         reader: &reader,
         problems: &problems,
@@ -203,27 +208,27 @@ fn check(
         dir: dir_of(path),
         unix_secs: Clock::system().unix_secs(),
     };
-    let config = resolve::resolve(&desk, raw, shared);
-    proxies::tell(&desk, &config);
-    uploads::tell(&desk, &config);
-    own_logins::tell(&desk, &config);
+    let config = resolve::resolve(&checker, raw, shared);
+    proxies::tell(&checker, &config);
+    uploads::tell(&checker, &config);
+    own_logins::tell(&checker, &config);
     let mut found = problems.into_sorted();
     if found
         .iter()
-        .any(|problem| problem.severity == Severity::Error)
+        .any(|problem| problem.severity == ProblemSeverity::Error)
     {
         // Who answers what is told once it is settled.
-        found.retain(|problem| problem.severity != Severity::Note);
+        found.retain(|problem| problem.severity != ProblemSeverity::Note);
         return Err(found);
     }
-    Ok(Loaded {
+    Ok(LoadedConfig {
         config,
         warnings: found,
     })
 }
 
 /// Notes what is no TOML.
-fn syntax(problems: &problem::Problems, text: &str, errors: Vec<(String, Range<usize>)>) {
+fn syntax(problems: &problem::ProblemList, text: &str, errors: Vec<(String, Range<usize>)>) {
     let mut doubled = 0..0;
     for (message, span) in errors {
         let is_doubled = message.contains("duplicate key");

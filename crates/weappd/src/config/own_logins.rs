@@ -7,9 +7,9 @@ use weappd_apps::AppConfig;
 use weappd_base::small_file;
 use weappd_edge::{RouteTarget, SessionRule};
 
-use crate::config::{desk::Desk, resolve::Config};
+use crate::config::{checker::ConfigChecker, resolve::Config};
 use crate::plan::SitePlan;
-use crate::sites::{builtin_paths, takes_over, tunnel_paths};
+use crate::site_rooms::{builtin_paths, takes_over, tunnel_paths};
 
 /// The Wafer 2 SDK that looks every skey up in a MySQL database of its own.
 const SDK: &str = "wafer-node-sdk";
@@ -19,30 +19,30 @@ const TWO_WAYS: &str = "one of two ways: [session] store = \"mysql://user:passwo
      the app logs its users in itself";
 
 /// Warns of both, unless they may share a database.
-pub(crate) fn tell(desk: &Desk<'_>, config: &Config) {
+pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
     if config.session.store.starts_with("mysql:") {
         return;
     }
     for site in config.sites.iter().filter(|site| !site.appids.is_empty()) {
         for (name, app) in &config.apps {
             if asks_weappd(site) && leads_to(site, name) && has_sdk(app, &config.base_dir) {
-                sdk(desk, site, name);
+                sdk(checker, site, name);
             }
         }
-        taken_login(desk, site);
+        taken_login(checker, site);
     }
 }
 
-fn sdk(desk: &Desk<'_>, site: &SitePlan, name: &str) {
+fn sdk(checker: &ConfigChecker<'_>, site: &SitePlan, name: &str) {
     let long = ["apps".into(), name.into(), "run".into()];
     let short = ["app".into(), "run".into()];
-    let place = if desk.says(&long) {
+    let place = if checker.says(&long) {
         long.as_slice()
     } else {
         &short
     };
     let host = site.hosts.first().map_or("the site", String::as_str);
-    desk.warning(
+    checker.warning(
         place,
         format!(
             "weappd logs the users of {host} in, and this app looks skeys up in a database of its \
@@ -67,7 +67,7 @@ fn leads_to(site: &SitePlan, name: &str) -> bool {
 }
 
 /// Warns where the app has the logins of a site, and weappd what wants a session.
-fn taken_login(desk: &Desk<'_>, site: &SitePlan) {
+fn taken_login(checker: &ConfigChecker<'_>, site: &SitePlan) {
     let route_of = |path: &str| site.routes.iter().find(|own| takes_over(&own.path, path));
     for (speaks, login) in [(site.wafer2, "/weapp/login"), (site.wafer1, "/login")] {
         let taken = route_of(login).filter(|route| {
@@ -88,7 +88,7 @@ fn taken_login(desk: &Desk<'_>, site: &SitePlan) {
             continue;
         };
         let host = site.hosts.first().map_or("the site", String::as_str);
-        desk.warning(
+        checker.warning(
             &["routes".into()],
             format!(
                 "the app behind `{}` logs the users of {host} in, and weappd, which answers {left}, \
@@ -125,7 +125,7 @@ fn names_sdk(dir: &Path) -> bool {
 mod tests {
     use std::fs;
 
-    use crate::config::{Severity, load};
+    use crate::config::{ProblemSeverity, load};
 
     const MINI: &str = "[miniapp]\nappid = \"wx1234567890abcdef\"\nsecret = \"5ec2e70f7e57a99000000000c0ffee11\"\n";
     const PACKAGE: &str = r#"{"dependencies": {"koa": "2", "wafer-node-sdk": "^1.4.5"}}"#;
@@ -145,8 +145,8 @@ mod tests {
             .expect("a fine file")
             .warnings;
         let found = found.into_iter();
-        let found = found.filter(|problem| problem.severity == Severity::Warning);
-        let about = |problem: &crate::config::Problem| {
+        let found = found.filter(|problem| problem.severity == ProblemSeverity::Warning);
+        let about = |problem: &crate::config::ConfigProblem| {
             problem
                 .hint
                 .as_ref()

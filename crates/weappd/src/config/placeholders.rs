@@ -4,32 +4,32 @@ use std::path::Path;
 
 use weappd_apps::AppConfig;
 
-use crate::config::desk::Desk;
-use crate::config::document::{Node, Step, Value};
+use crate::config::checker::ConfigChecker;
+use crate::config::document::{PathStep, TomlNode, TomlValue};
 
 /// The AppID in the file that `weappd init` writes.
 const SAMPLE_APPID: &str = "wx0123456789abcdef";
 
 /// Warns of every text that is a placeholder, wherever it stands.
-pub(crate) fn tell(desk: &Desk<'_>) {
-    walk(desk, desk.doc, None);
+pub(crate) fn tell(checker: &ConfigChecker<'_>) {
+    walk(checker, checker.doc, None);
 }
 
-fn walk(desk: &Desk<'_>, node: &Node, key: Option<&str>) {
+fn walk(checker: &ConfigChecker<'_>, node: &TomlNode, key: Option<&str>) {
     match &node.value {
-        Value::Table(entries) => {
+        TomlValue::Table(entries) => {
             for entry in entries {
                 if entry.key == SAMPLE_APPID {
-                    sample_appid(desk, entry.key_span.clone());
+                    sample_appid(checker, entry.key_span.clone());
                 }
-                walk(desk, &entry.node, Some(&entry.key));
+                walk(checker, &entry.node, Some(&entry.key));
             }
         }
-        Value::List(items) => items.iter().for_each(|item| walk(desk, item, key)),
-        Value::Text(text) => {
+        TomlValue::List(items) => items.iter().for_each(|item| walk(checker, item, key)),
+        TomlValue::Text(text) => {
             let span = node.span.clone();
             if let Some(name) = variable(text).filter(|_| key != Some("run")) {
-                desk.problems.warning(
+                checker.problems.warning(
                     Some(span),
                     format!(
                         "`{}` is not replaced by a variable: it is taken as it stands",
@@ -38,9 +38,9 @@ fn walk(desk: &Desk<'_>, node: &Node, key: Option<&str>) {
                     format!("write {{ env = \"{name}\" }} in its place"),
                 );
             } else if key == Some("appid") && text == SAMPLE_APPID {
-                sample_appid(desk, span);
+                sample_appid(checker, span);
             } else if !key.is_some_and(is_name_of_file) && is_placeholder(text) {
-                desk.problems.warning(
+                checker.problems.warning(
                     Some(span),
                     "this is a placeholder from a manual",
                     "put your own value in its place",
@@ -59,8 +59,8 @@ fn is_name_of_file(key: &str) -> bool {
     )
 }
 
-fn sample_appid(desk: &Desk<'_>, span: std::ops::Range<usize>) {
-    desk.problems.warning(
+fn sample_appid(checker: &ConfigChecker<'_>, span: std::ops::Range<usize>) {
+    checker.problems.warning(
         Some(span),
         format!("{SAMPLE_APPID} is the AppID of the sample, not yours"),
         "mp.weixin.qq.com shows yours under Development settings (开发设置)",
@@ -127,14 +127,14 @@ pub(crate) fn is_app_secret(text: &str) -> bool {
 
 /// Warns of a script that is not where its interpreter will look for it: it may come with
 /// the next deployment.
-pub(crate) fn script(desk: &Desk<'_>, path: &[Step<'_>], app: &AppConfig) {
+pub(crate) fn script(checker: &ConfigChecker<'_>, path: &[PathStep<'_>], app: &AppConfig) {
     let words = app.run.words().unwrap_or_default();
-    let dir = app.dir.as_deref().unwrap_or(&desk.dir);
+    let dir = app.dir.as_deref().unwrap_or(&checker.dir);
     let Some(missing) = missing_script(&words, dir) else {
         return;
     };
     let whole = dir.join(&missing);
-    desk.warning(
+    checker.warning(
         &[path, &["run".into()]].concat(),
         format!("{} is not there", whole.display()),
         "a relative path begins at `dir`, or else at the directory of weappd.toml",

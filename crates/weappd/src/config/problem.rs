@@ -18,7 +18,7 @@ use crate::config::{full_width, mask};
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Severity {
+pub(crate) enum ProblemSeverity {
     /// weappd does not start.
     Error,
     /// weappd starts, but something will likely not work.
@@ -27,7 +27,7 @@ pub(crate) enum Severity {
     Note,
 }
 
-impl Severity {
+impl ProblemSeverity {
     /// `error`, `warning` or `note`.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -40,9 +40,9 @@ impl Severity {
 
 /// One problem. Neither its words nor its rendering show a secret.
 #[derive(Clone, Debug)]
-pub(crate) struct Problem {
+pub(crate) struct ConfigProblem {
     /// How bad it is.
-    pub(crate) severity: Severity,
+    pub(crate) severity: ProblemSeverity,
     /// What is wrong.
     pub(crate) message: String,
     /// What to do.
@@ -50,26 +50,26 @@ pub(crate) struct Problem {
     /// The file it stands in.
     pub(crate) file: PathBuf,
     /// Where in the file, if it is about a place.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<ProblemPlace>,
 }
 
 /// Where in the file a problem stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ProblemPlace {
     /// Bytes of the text.
     pub(crate) span: Range<usize>,
     /// From 1.
     pub(crate) line: usize,
     /// From 1, in characters.
     pub(crate) column: usize,
-    source: Arc<Source>,
+    source: Arc<SourceText>,
 }
 
 /// The text of the file with its secrets hidden, shown line by line.
 #[derive(Debug)]
-struct Source(NamedSource<String>);
+struct SourceText(NamedSource<String>);
 
-impl SourceCode for Source {
+impl SourceCode for SourceText {
     /// Gives whole lines when context is asked for: miette's own choice is between no
     /// context at all and the lines around, which may be many and help little.
     fn read_span<'a>(
@@ -95,22 +95,22 @@ impl SourceCode for Source {
 
 /// Collects the problems of one file.
 #[derive(Debug)]
-pub(crate) struct Problems {
+pub(crate) struct ProblemList {
     file: PathBuf,
     text: String,
-    source: Arc<Source>,
-    found: RefCell<Vec<Problem>>,
+    source: Arc<SourceText>,
+    found: RefCell<Vec<ConfigProblem>>,
     seen: RefCell<HashSet<(Option<Range<usize>>, String)>>,
 }
 
-impl Problems {
+impl ProblemList {
     /// No problem yet with `file`, which holds `text`.
     pub(crate) fn new(file: &Path, text: &str) -> Self {
         let name = file.display().to_string();
         Self {
             file: file.to_owned(),
             text: text.to_owned(),
-            source: Arc::new(Source(NamedSource::new(name, mask::secrets(text)))),
+            source: Arc::new(SourceText(NamedSource::new(name, mask::secrets(text)))),
             found: RefCell::default(),
             seen: RefCell::default(),
         }
@@ -123,7 +123,7 @@ impl Problems {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.add(Severity::Error, span, message.into(), hint.into());
+        self.add(ProblemSeverity::Error, span, message.into(), hint.into());
     }
 
     /// Adds a warning.
@@ -133,15 +133,21 @@ impl Problems {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.add(Severity::Warning, span, message.into(), hint.into());
+        self.add(ProblemSeverity::Warning, span, message.into(), hint.into());
     }
 
     /// Adds a note.
     pub(crate) fn note(&self, span: Option<Range<usize>>, message: impl Into<String>) {
-        self.add(Severity::Note, span, message.into(), String::new());
+        self.add(ProblemSeverity::Note, span, message.into(), String::new());
     }
 
-    fn add(&self, severity: Severity, span: Option<Range<usize>>, message: String, hint: String) {
+    fn add(
+        &self,
+        severity: ProblemSeverity,
+        span: Option<Range<usize>>,
+        message: String,
+        hint: String,
+    ) {
         if !self
             .seen
             .borrow_mut()
@@ -151,14 +157,14 @@ impl Problems {
         }
         let mut hint = hint;
         let value = span.clone().and_then(|span| self.text.get(span));
-        if severity == Severity::Error
+        if severity == ProblemSeverity::Error
             && !message.contains("full-width")
             && let Some(also) = value.and_then(full_width::in_value)
         {
             let comma = if hint.is_empty() { "" } else { "; " };
             hint = format!("{also}{comma}{hint}");
         }
-        self.found.borrow_mut().push(Problem {
+        self.found.borrow_mut().push(ConfigProblem {
             severity,
             message,
             hint: (!hint.is_empty()).then_some(hint),
@@ -167,12 +173,12 @@ impl Problems {
         });
     }
 
-    fn place(&self, span: Range<usize>) -> Place {
+    fn place(&self, span: Range<usize>) -> ProblemPlace {
         let start = boundary(&self.text, span.start);
         let end = boundary(&self.text, span.end).max(start);
         let before = self.text.get(..start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Place {
+        ProblemPlace {
             span: start..end,
             line: before.matches('\n').count() + 1,
             column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
@@ -181,7 +187,7 @@ impl Problems {
     }
 
     /// All problems, in the file's order; those about no place come last.
-    pub(crate) fn into_sorted(self) -> Vec<Problem> {
+    pub(crate) fn into_sorted(self) -> Vec<ConfigProblem> {
         let mut found = self.found.into_inner();
         found.sort_by_key(|problem| {
             let start = problem.place.as_ref().map(|place| place.span.start);
@@ -200,7 +206,7 @@ fn boundary(text: &str, at: usize) -> usize {
 const WIDTH: usize = 100;
 
 /// Draws problems for people: message, place with caret, hint.
-pub(crate) fn render(problems: &[Problem], color: bool) -> String {
+pub(crate) fn render(problems: &[ConfigProblem], color: bool) -> String {
     let theme = if color {
         GraphicalTheme::unicode()
     } else {
@@ -223,7 +229,7 @@ pub(crate) fn render(problems: &[Problem], color: bool) -> String {
 }
 
 /// A problem as one JSON value, for programs.
-pub(crate) fn to_json(problem: &Problem) -> serde_json::Value {
+pub(crate) fn to_json(problem: &ConfigProblem) -> serde_json::Value {
     serde_json::json!({
         "severity": problem.severity.name(),
         "message": problem.message,
@@ -234,7 +240,7 @@ pub(crate) fn to_json(problem: &Problem) -> serde_json::Value {
     })
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&wrapped(&self.message))
     }
@@ -257,14 +263,14 @@ fn wrapped(text: &str) -> String {
     out
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for ConfigProblem {}
 
-impl Diagnostic for Problem {
+impl Diagnostic for ConfigProblem {
     fn severity(&self) -> Option<miette::Severity> {
         Some(match self.severity {
-            Severity::Error => miette::Severity::Error,
-            Severity::Warning => miette::Severity::Warning,
-            Severity::Note => miette::Severity::Advice,
+            ProblemSeverity::Error => miette::Severity::Error,
+            ProblemSeverity::Warning => miette::Severity::Warning,
+            ProblemSeverity::Note => miette::Severity::Advice,
         })
     }
 
@@ -291,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_place_counts_lines_and_characters() {
-        let problems = Problems::new(Path::new("weappd.toml"), "a = 1\n名 = \"x\" # y\n");
+        let problems = ProblemList::new(Path::new("weappd.toml"), "a = 1\n名 = \"x\" # y\n");
         problems.error(Some(12..15), "second", "");
         problems.error(Some(0..1), "first", "");
         problems.error(Some(0..1), "first", "told twice");
@@ -305,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_place_never_leaves_the_text() {
-        let problems = Problems::new(Path::new("weappd.toml"), "名");
+        let problems = ProblemList::new(Path::new("weappd.toml"), "名");
         problems.error(Some(1..99), "cut", "");
         let found = problems.into_sorted();
         assert_eq!(found[0].place.as_ref().expect("a place").span, 0..3);

@@ -1,18 +1,18 @@
 //! Sites behind a TLS proxy of the operator's: a word for those whose proxy is not named.
 
-use crate::config::{desk::Desk, document::Step, resolve::Config};
+use crate::config::{checker::ConfigChecker, document::PathStep, resolve::Config};
 
 /// Says where a proxy is to be named; `trusted_proxies = []` says that there is none.
-pub(crate) fn tell(desk: &Desk<'_>, config: &Config) {
-    if desk.says(&["edge".into(), "trusted_proxies".into()]) {
+pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
+    if checker.says(&["edge".into(), "trusted_proxies".into()]) {
         return;
     }
     for site in config.sites.iter().filter(|site| site.tls.is_none()) {
         let name = site.hosts.first().map_or("the site", String::as_str);
-        let own: [Step<'_>; 3] = ["sites".into(), name.into(), "tls".into()];
-        let short: [Step<'_>; 1] = ["tls".into()];
-        let place: &[Step<'_>] = if desk.says(&own) { &own } else { &short };
-        desk.note(
+        let own: [PathStep<'_>; 3] = ["sites".into(), name.into(), "tls".into()];
+        let short: [PathStep<'_>; 1] = ["tls".into()];
+        let place: &[PathStep<'_>] = if checker.says(&own) { &own } else { &short };
+        checker.note(
             place,
             format!(
                 "{name} has no TLS of its own: if a TLS proxy stands in front, name it as \
@@ -27,7 +27,7 @@ pub(crate) fn tell(desk: &Desk<'_>, config: &Config) {
 mod tests {
     use std::path::Path;
 
-    use crate::config::{Severity, load};
+    use crate::config::{ProblemSeverity, load};
 
     fn notes(text: &str) -> usize {
         let dir = tempfile::tempdir().expect("a directory");
@@ -36,7 +36,7 @@ mod tests {
         let loaded = load(Path::new(&path), &|_| None, &|_| Vec::new()).expect("a fine file");
         let about = loaded.warnings.iter().filter(|note| {
             let words = note.message.contains("trusted_proxies");
-            assert!(!words || note.severity == Severity::Note);
+            assert!(!words || note.severity == ProblemSeverity::Note);
             words
         });
         about.count()

@@ -2,34 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use weappd_base::secret::Secret;
 use weappd_gateway::PushChannel;
 
 use crate::config::api_security;
-use crate::config::desk::Desk;
-use crate::config::document::Step;
-use crate::config::raw::Raw;
+use crate::config::checker::ConfigChecker;
+use crate::config::document::PathStep;
+use crate::config::raw::{FurtherPush, RawConfig};
 use crate::plan::{PushPlan, SitePlan};
-use crate::sites::INBOX;
-
-/// `[[miniapp.pushes]]`: a push configuration beside the mini program's own.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct FurtherPush {
-    /// Where WeChat pushes to.
-    pub(crate) path: String,
-    /// The Token set for it in WeChat's console.
-    pub(crate) token: Secret,
-    /// The `EncodingAESKey` set there; with one, only encrypted messages are taken.
-    pub(crate) encoding_aes_key: Option<Secret>,
-}
+use crate::site_rooms::INBOX;
 
 /// Settles them, by AppID.
-pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
+pub(crate) fn all(checker: &ConfigChecker<'_>, raw: &RawConfig) -> BTreeMap<String, PushPlan> {
     let short = raw.miniapp.iter().map(|mini| {
         let appid = mini.appid.as_deref().unwrap_or_default();
-        (vec![Step::from("miniapp")], appid, mini)
+        (vec![PathStep::from("miniapp")], appid, mini)
     });
     let long = raw.miniapps.0.iter().map(|(appid, mini)| {
         let path = vec!["miniapps".into(), appid.as_str().into()];
@@ -37,10 +24,10 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
     });
     let mut pushes = BTreeMap::new();
     for (path, appid, mini) in short.chain(long) {
-        let at = |key| [path.as_slice(), &[Step::Key(key)]].concat();
-        let has_token = desk.says(&at("message_token"));
+        let at = |key| [path.as_slice(), &[PathStep::Key(key)]].concat();
+        let has_token = checker.says(&at("message_token"));
         if mini.encoding_aes_key.is_some() && !has_token {
-            desk.error(
+            checker.error(
                 &at("encoding_aes_key"),
                 "an EncodingAESKey goes with a message_token, which is missing",
                 "copy both from WeChat's console (消息推送)",
@@ -48,21 +35,21 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
         }
         let key = mini.encoding_aes_key.as_ref();
         if key.is_some_and(|key| key.expose().len() != 43) {
-            desk.error(
+            checker.error(
                 &at("encoding_aes_key"),
                 "an EncodingAESKey has 43 characters",
                 "copy it from WeChat's console (消息推送)",
             );
         }
         if mini.message_token.as_ref().is_some_and(Secret::is_empty) {
-            desk.error(
+            checker.error(
                 &at("message_token"),
                 "the message Token is empty",
                 "copy it from WeChat's console (消息推送), or leave the line out",
             );
         }
         if !mini.message_path.starts_with('/') {
-            desk.error(
+            checker.error(
                 &at("message_path"),
                 "not a path",
                 "begin with /, as in /weapp/message",
@@ -74,9 +61,9 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
             encoding_aes_key: mini.encoding_aes_key.clone(),
             path: mini.message_path.clone(),
             answer: mini.message_answer,
-            further: further(desk, &path, &mini.pushes),
+            further: further(checker, &path, &mini.pushes),
             api_security: security
-                .and_then(|security| api_security::settle(desk, &path, (appid, security))),
+                .and_then(|security| api_security::settle(checker, &path, (appid, security))),
         };
         pushes.insert(appid.to_owned(), plan);
     }
@@ -84,10 +71,14 @@ pub(crate) fn all(desk: &Desk<'_>, raw: &Raw) -> BTreeMap<String, PushPlan> {
 }
 
 /// Settles `[[miniapp.pushes]]`.
-fn further(desk: &Desk<'_>, mini: &[Step<'_>], pushes: &[FurtherPush]) -> Vec<PushChannel> {
+fn further(
+    checker: &ConfigChecker<'_>,
+    mini: &[PathStep<'_>],
+    pushes: &[FurtherPush],
+) -> Vec<PushChannel> {
     let copy = "copy it from WeChat's console, where this push configuration stands";
     for (number, push) in pushes.iter().enumerate() {
-        let at = |key| [mini, &["pushes".into(), number.into(), Step::Key(key)]].concat();
+        let at = |key| [mini, &["pushes".into(), number.into(), PathStep::Key(key)]].concat();
         let path = push.path.as_str();
         let is_own = path == INBOX || path.starts_with("/weapp/message/wx");
         let is_plain = path.starts_with('/')
@@ -96,7 +87,7 @@ fn further(desk: &Desk<'_>, mini: &[Step<'_>], pushes: &[FurtherPush]) -> Vec<Pu
             && !path.contains(['?', '#', '{', '}', '%', '*', ' ', '\\', ';'])
             && !path.contains("//");
         if !is_plain || is_own {
-            desk.error(
+            checker.error(
                 &at("path"),
                 format!("{path:?} cannot be the path of a further push configuration"),
                 "write it like /weapp/message/delivery, and set the URL with it in WeChat's console",
@@ -107,18 +98,18 @@ fn further(desk: &Desk<'_>, mini: &[Step<'_>], pushes: &[FurtherPush]) -> Vec<Pu
             .take(number)
             .any(|other| other.path == push.path)
         {
-            desk.error(
+            checker.error(
                 &at("path"),
                 format!("two push configurations have the path {path}"),
                 "give each a path of its own",
             );
         }
         if push.token.is_empty() {
-            desk.error(&at("token"), "the Token is missing or empty", copy);
+            checker.error(&at("token"), "the Token is missing or empty", copy);
         }
         let key = push.encoding_aes_key.as_ref();
         if key.is_some_and(|key| key.expose().len() != 43) {
-            desk.error(
+            checker.error(
                 &at("encoding_aes_key"),
                 "an EncodingAESKey has 43 characters",
                 copy,
@@ -145,7 +136,7 @@ pub(crate) fn further_paths(appids: &[String], pushes: &BTreeMap<String, PushPla
 }
 
 /// Says what to paste into WeChat's console.
-pub(crate) fn tell_addresses(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
+pub(crate) fn tell_addresses(checker: &ConfigChecker<'_>, raw: &RawConfig, sites: &[SitePlan]) {
     let mut told = Vec::new();
     for site in sites {
         let named = site.hosts.iter().find(|host| !host.contains('*'));
@@ -155,8 +146,8 @@ pub(crate) fn tell_addresses(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
                 continue;
             }
             told.push(appid);
-            let long = ["miniapps".into(), Step::Key(appid)];
-            let short = [Step::Key("miniapp")];
+            let long = ["miniapps".into(), PathStep::Key(appid)];
+            let short = [PathStep::Key("miniapp")];
             let is_long = raw.miniapps.0.iter().any(|(id, _)| id == appid);
             let mini = if is_long { &long[..] } else { &short[..] };
             let token = [mini, &["message_token".into()]].concat();
@@ -167,8 +158,8 @@ pub(crate) fn tell_addresses(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
             };
             let pushes = [mini, &["pushes".into()]].concat();
             for (place, paths) in [(token, &[own][..]), (pushes, &site.push_paths)] {
-                for path in paths.iter().filter(|_| desk.says(&place)) {
-                    desk.note(
+                for path in paths.iter().filter(|_| checker.says(&place)) {
+                    checker.note(
                         &place,
                         format!("the URL for WeChat's console (消息推送) is https://{host}{path}"),
                     );
@@ -180,7 +171,7 @@ pub(crate) fn tell_addresses(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
 
 /// Warns of mini programs of one site whose messages cannot be told apart by what signs
 /// them.
-pub(crate) fn same_token(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
+pub(crate) fn same_token(checker: &ConfigChecker<'_>, raw: &RawConfig, sites: &[SitePlan]) {
     let of = |appid: &str| {
         let long = raw.miniapps.0.iter().find(|(id, _)| id == appid);
         let short = || raw.miniapp.as_ref();
@@ -197,11 +188,15 @@ pub(crate) fn same_token(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
             let long = [
                 "miniapps".into(),
                 appid.as_str().into(),
-                Step::Key("message_token"),
+                PathStep::Key("message_token"),
             ];
-            let short = ["miniapp".into(), Step::Key("message_token")];
-            let place = if desk.says(&long) { &long[..] } else { &short };
-            desk.warning(
+            let short = ["miniapp".into(), PathStep::Key("message_token")];
+            let place = if checker.says(&long) {
+                &long[..]
+            } else {
+                &short
+            };
+            checker.warning(
                 place,
                 format!("{appid} and {other} sign messages with the same Token"),
                 format!(

@@ -3,7 +3,7 @@
 
 /// What the number of a key counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub(crate) enum QuantityUnit {
     Bytes,
     Millis,
     Secs,
@@ -13,7 +13,7 @@ pub(crate) enum Unit {
 
 /// Why a text is no quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
+pub(crate) enum QuantityError {
     /// It is something else.
     Other,
     /// It is one, but no whole number of what the key counts.
@@ -40,7 +40,7 @@ const SIZES: [(&[&str], u64); 5] = [
     (&["t", "tb", "tib"], 1 << 40),
 ];
 
-impl Unit {
+impl QuantityUnit {
     /// What the number of `key` counts, as its name says.
     pub(crate) fn of_key(key: &str) -> Option<Self> {
         let ends = |ends: &[&str]| ends.iter().any(|end| key.ends_with(end));
@@ -80,29 +80,29 @@ impl Unit {
     }
 
     /// How many of it a text says.
-    pub(crate) fn read(self, text: &str) -> Result<u64, Unread> {
+    pub(crate) fn read(self, text: &str) -> Result<u64, QuantityError> {
         let text = text.trim();
         let end = text
             .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .ok_or(Unread::Other)?;
+            .ok_or(QuantityError::Other)?;
         let (number, name) = text.split_at(end);
         let name = name.trim_start().to_lowercase();
         let names = if self == Self::Bytes { SIZES } else { TIMES };
         let known = names.iter().find(|(names, _)| names.contains(&&*name));
-        let (_, each) = known.ok_or(Unread::Other)?;
+        let (_, each) = known.ok_or(QuantityError::Other)?;
         let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
         if part.is_empty() || part.len() > 9 {
-            return Err(Unread::Other);
+            return Err(QuantityError::Other);
         }
-        let tens = 10_u128.pow(u32::try_from(part.len()).map_err(|_| Unread::Other)?);
-        let whole: u64 = whole.parse().map_err(|_| Unread::Other)?;
-        let part: u64 = part.parse().map_err(|_| Unread::Other)?;
+        let tens = 10_u128.pow(u32::try_from(part.len()).map_err(|_| QuantityError::Other)?);
+        let whole: u64 = whole.parse().map_err(|_| QuantityError::Other)?;
+        let part: u64 = part.parse().map_err(|_| QuantityError::Other)?;
         let all = (u128::from(whole) * tens + u128::from(part)) * u128::from(*each);
         let one = tens * u128::from(self.size());
         if all % one != 0 {
-            return Err(Unread::Broken);
+            return Err(QuantityError::Broken);
         }
-        u64::try_from(all / one).map_err(|_| Unread::Other)
+        u64::try_from(all / one).map_err(|_| QuantityError::Other)
     }
 
     fn size(self) -> u64 {
@@ -122,44 +122,44 @@ mod tests {
     #[test]
     fn a_key_says_what_it_counts() {
         for (key, unit) in [
-            ("max_body_bytes", Some(Unit::Bytes)),
-            ("max_bytes_per_sec", Some(Unit::Bytes)),
-            ("min_upload_rate", Some(Unit::Bytes)),
-            ("hold_ms", Some(Unit::Millis)),
-            ("keep_alive_secs", Some(Unit::Secs)),
-            ("max_age_hours", Some(Unit::Hours)),
-            ("login_duration_days", Some(Unit::Days)),
+            ("max_body_bytes", Some(QuantityUnit::Bytes)),
+            ("max_bytes_per_sec", Some(QuantityUnit::Bytes)),
+            ("min_upload_rate", Some(QuantityUnit::Bytes)),
+            ("hold_ms", Some(QuantityUnit::Millis)),
+            ("keep_alive_secs", Some(QuantityUnit::Secs)),
+            ("max_age_hours", Some(QuantityUnit::Hours)),
+            ("login_duration_days", Some(QuantityUnit::Days)),
             ("threads", None),
             ("logins_per_minute_per_ip", None),
             ("decrypt_failures_per_hour_per_user", None),
         ] {
-            assert_eq!(Unit::of_key(key), unit, "{key}");
+            assert_eq!(QuantityUnit::of_key(key), unit, "{key}");
         }
     }
 
     #[test]
     fn quantities_are_read_exactly() {
         for (unit, text, number) in [
-            (Unit::Bytes, "10MB", 10 << 20),
-            (Unit::Bytes, "10m", 10 << 20),
-            (Unit::Bytes, "1.5 GiB", 3 << 29),
-            (Unit::Bytes, "100 KB", 102_400),
-            (Unit::Bytes, "7b", 7),
-            (Unit::Millis, "2s", 2000),
-            (Unit::Millis, "250ms", 250),
-            (Unit::Millis, "0.5m", 30_000),
-            (Unit::Secs, "30s", 30),
-            (Unit::Secs, "5m", 300),
-            (Unit::Secs, "1500ms", u64::MAX),
-            (Unit::Secs, "2000ms", 2),
-            (Unit::Secs, "30 天", 2_592_000),
-            (Unit::Hours, "3d", 72),
-            (Unit::Hours, "1.5h", u64::MAX),
-            (Unit::Days, "30d", 30),
-            (Unit::Days, "48h", 2),
+            (QuantityUnit::Bytes, "10MB", 10 << 20),
+            (QuantityUnit::Bytes, "10m", 10 << 20),
+            (QuantityUnit::Bytes, "1.5 GiB", 3 << 29),
+            (QuantityUnit::Bytes, "100 KB", 102_400),
+            (QuantityUnit::Bytes, "7b", 7),
+            (QuantityUnit::Millis, "2s", 2000),
+            (QuantityUnit::Millis, "250ms", 250),
+            (QuantityUnit::Millis, "0.5m", 30_000),
+            (QuantityUnit::Secs, "30s", 30),
+            (QuantityUnit::Secs, "5m", 300),
+            (QuantityUnit::Secs, "1500ms", u64::MAX),
+            (QuantityUnit::Secs, "2000ms", 2),
+            (QuantityUnit::Secs, "30 天", 2_592_000),
+            (QuantityUnit::Hours, "3d", 72),
+            (QuantityUnit::Hours, "1.5h", u64::MAX),
+            (QuantityUnit::Days, "30d", 30),
+            (QuantityUnit::Days, "48h", 2),
         ] {
             let right = if number == u64::MAX {
-                Err(Unread::Broken)
+                Err(QuantityError::Broken)
             } else {
                 Ok(number)
             };
@@ -170,22 +170,22 @@ mod tests {
     #[test]
     fn what_is_none_is_not_guessed_at() {
         for (unit, text) in [
-            (Unit::Bytes, "30s"),
-            (Unit::Secs, "10MB"),
-            (Unit::Secs, ""),
-            (Unit::Secs, "30"),
-            (Unit::Secs, "s"),
-            (Unit::Secs, "-1s"),
-            (Unit::Secs, "1.s"),
-            (Unit::Secs, ".5m"),
-            (Unit::Secs, "1.2.3s"),
-            (Unit::Secs, "1h30m"),
-            (Unit::Secs, "1,000s"),
-            (Unit::Bytes, "99999999999999999999TB"),
-            (Unit::Bytes, "18446744073709551615TB"),
-            (Unit::Secs, "0.0000000001s"),
+            (QuantityUnit::Bytes, "30s"),
+            (QuantityUnit::Secs, "10MB"),
+            (QuantityUnit::Secs, ""),
+            (QuantityUnit::Secs, "30"),
+            (QuantityUnit::Secs, "s"),
+            (QuantityUnit::Secs, "-1s"),
+            (QuantityUnit::Secs, "1.s"),
+            (QuantityUnit::Secs, ".5m"),
+            (QuantityUnit::Secs, "1.2.3s"),
+            (QuantityUnit::Secs, "1h30m"),
+            (QuantityUnit::Secs, "1,000s"),
+            (QuantityUnit::Bytes, "99999999999999999999TB"),
+            (QuantityUnit::Bytes, "18446744073709551615TB"),
+            (QuantityUnit::Secs, "0.0000000001s"),
         ] {
-            assert_eq!(unit.read(text), Err(Unread::Other), "{text}");
+            assert_eq!(unit.read(text), Err(QuantityError::Other), "{text}");
         }
     }
 }

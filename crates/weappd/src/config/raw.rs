@@ -10,46 +10,46 @@ use weappd_apps::AppConfig;
 use weappd_base::secret::Secret;
 
 use crate::config::{
-    api_security::ApiSecurity, internal::Internal, push::FurtherPush, redirect::Redirect,
+    api_security::ApiSecuritySection, internal::InternalSection, redirect::RedirectRule,
 };
 use crate::plan::TunnelIssuer;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Raw {
+pub(crate) struct RawConfig {
     /// Short form: the site's host name, or several (`["www.example.com", "example.com"]`).
-    pub(crate) domain: Names,
+    pub(crate) domain: HostNames,
     /// Short form: the certificate chain, PEM, as vendors issue it.
     pub(crate) cert: Option<PathBuf>,
     /// Short form: the certificate's private key, PEM.
     pub(crate) key: Option<PathBuf>,
     /// Short form: `"off"` for a site without TLS, behind a TLS proxy of your own.
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<TlsSource>,
     /// Short form: a business server that runs already: its port, or `"host:port"`, or a
     /// list of them.
-    pub(crate) proxy: Upstreams,
+    pub(crate) proxy: UpstreamList,
     /// Short form: a directory of files.
     pub(crate) root: Option<PathBuf>,
     /// Short form: the dialects the site speaks, of `"wafer1"` and `"wafer2"`.
-    pub(crate) dialects: Option<Vec<Dialect>>,
+    pub(crate) dialects: Option<Vec<WaferDialect>>,
     /// Short form: routes of the site, as in the long form.
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<RouteSection>,
     /// Short form: services of the site, as in the long form.
-    pub(crate) services: InOrder<Service>,
+    pub(crate) services: InOrder<ServiceSection>,
     /// Short form: the mini program.
-    pub(crate) miniapp: Option<MiniApp>,
+    pub(crate) miniapp: Option<MiniAppSection>,
     /// Short form: the business server that weappd keeps alive.
     pub(crate) app: Option<AppConfig>,
     /// Long form: the sites by host name.
-    pub(crate) sites: InOrder<Site>,
+    pub(crate) sites: InOrder<SiteSection>,
     /// Long form: the mini programs by AppID.
-    pub(crate) miniapps: InOrder<MiniApp>,
+    pub(crate) miniapps: InOrder<MiniAppSection>,
     /// Long form: the business servers by name.
     pub(crate) apps: BTreeMap<String, AppConfig>,
     /// Where weappd keeps its database, uploads and logs; relative to this file.
     pub(crate) data_dir: PathBuf,
-    /// Read with [`Doors`] beside the room's own settings.
+    /// Read with [`ListenSection`] beside the room's own settings.
     pub(crate) edge: IgnoredAny,
     /// Read with [`TunnelShort`] beside the room's own settings.
     pub(crate) tunnel: IgnoredAny,
@@ -61,19 +61,19 @@ pub(crate) struct Raw {
     pub(crate) wechat: weappd_wechat::Config,
     pub(crate) gateway: weappd_gateway::Config,
     /// The API that business servers call.
-    pub(crate) internal: Internal,
+    pub(crate) internal: InternalSection,
     /// What is logged.
-    pub(crate) log: Log,
+    pub(crate) log: LogSection,
 }
 
-impl Default for Raw {
+impl Default for RawConfig {
     fn default() -> Self {
         Self {
-            domain: Names::default(),
+            domain: HostNames::default(),
             cert: None,
             key: None,
             tls: None,
-            proxy: Upstreams::default(),
+            proxy: UpstreamList::default(),
             root: None,
             dialects: None,
             routes: Vec::new(),
@@ -90,8 +90,8 @@ impl Default for Raw {
             files: weappd_files::Config::default(),
             wechat: weappd_wechat::Config::default(),
             gateway: weappd_gateway::Config::default(),
-            internal: Internal::default(),
-            log: Log::default(),
+            internal: InternalSection::default(),
+            log: LogSection::default(),
         }
     }
 }
@@ -99,7 +99,7 @@ impl Default for Raw {
 /// `[sites."host"]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Site {
+pub(crate) struct SiteSection {
     /// Further names of the site.
     pub(crate) aliases: Vec<String>,
     /// The certificate chain, PEM.
@@ -107,11 +107,11 @@ pub(crate) struct Site {
     /// The certificate's private key, PEM.
     pub(crate) key: Option<PathBuf>,
     /// `"off"` for a site without TLS.
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<TlsSource>,
     /// Whether plain HTTP is sent on to HTTPS; `[edge] redirect` says it for all sites.
-    pub(crate) redirect: Option<Redirect>,
+    pub(crate) redirect: Option<RedirectRule>,
     /// The dialects the site speaks; `[session] wafer1` and `wafer2` say it for all sites.
-    pub(crate) dialects: Option<Vec<Dialect>>,
+    pub(crate) dialects: Option<Vec<WaferDialect>>,
     /// The AppID of the mini program whose users log in here.
     pub(crate) miniapp: Option<String>,
     /// The same for several mini programs; a login that does not say which means the first.
@@ -119,40 +119,40 @@ pub(crate) struct Site {
     /// The app that answers `/`.
     pub(crate) app: Option<String>,
     /// The running servers that answer `/`.
-    pub(crate) proxy: Upstreams,
+    pub(crate) proxy: UpstreamList,
     /// The files that answer `/`.
     pub(crate) root: Option<PathBuf>,
     /// Where paths lead; the most specific one wins.
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<RouteSection>,
     /// The services by name, among which the header `X-WX-SERVICE` of a request chooses, as
     /// in WeChat's cloud hosting (微信云托管). Without any, the header means nothing.
-    pub(crate) services: InOrder<Service>,
+    pub(crate) services: InOrder<ServiceSection>,
 }
 
 /// An entry of `services`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Service {
+pub(crate) struct ServiceSection {
     /// An app of `[apps]`.
     pub(crate) app: Option<String>,
     /// Running servers.
-    pub(crate) proxy: Upstreams,
+    pub(crate) proxy: UpstreamList,
     /// `"require"`: only the logged-in may come, whatever the path. `"pass"`: as the path's
     /// route says.
-    pub(crate) session: SessionRule,
+    pub(crate) session: SessionWord,
 }
 
 /// An entry of `routes`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Route {
+pub(crate) struct RouteSection {
     /// `/api` leads `/api` and everything under it, `/api/` only what is under it,
     /// `= /api` exactly that path.
     pub(crate) path: String,
     /// An app of `[apps]`.
     pub(crate) app: Option<String>,
     /// Running servers.
-    pub(crate) proxy: Upstreams,
+    pub(crate) proxy: UpstreamList,
     /// A directory of files.
     pub(crate) root: Option<PathBuf>,
     /// Another address; `{path}` in it stands for the request's path and query.
@@ -160,13 +160,13 @@ pub(crate) struct Route {
     /// The status of a redirect: 301, 302, 303, 307 or 308.
     pub(crate) code: Option<u16>,
     /// `"require"`: only the logged-in may come. `"pass"`: anyone may.
-    pub(crate) session: SessionRule,
+    pub(crate) session: SessionWord,
 }
 
 /// Whether a route demands a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum SessionRule {
+pub(crate) enum SessionWord {
     #[default]
     Pass,
     Require,
@@ -175,7 +175,7 @@ pub(crate) enum SessionRule {
 /// How a site's TLS comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Tls {
+pub(crate) enum TlsSource {
     Auto,
     Off,
 }
@@ -183,7 +183,7 @@ pub(crate) enum Tls {
 /// A dialect of the Wafer SDKs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Dialect {
+pub(crate) enum WaferDialect {
     Wafer1,
     Wafer2,
 }
@@ -191,7 +191,7 @@ pub(crate) enum Dialect {
 /// `[miniapp]`, or `[miniapps.wx...]` where the AppID is the name.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct MiniApp {
+pub(crate) struct MiniAppSection {
     /// The AppID (`[miniapp]` only).
     pub(crate) appid: Option<String>,
     /// The AppSecret.
@@ -212,10 +212,22 @@ pub(crate) struct MiniApp {
     /// Further push configurations (mini games).
     pub(crate) pushes: Vec<FurtherPush>,
     /// Calls of WeChat's API encrypted and signed (API 安全).
-    pub(crate) api_security: Option<ApiSecurity>,
+    pub(crate) api_security: Option<ApiSecuritySection>,
 }
 
-impl Default for MiniApp {
+/// `[[miniapp.pushes]]`: a push configuration beside the mini program's own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FurtherPush {
+    /// Where WeChat pushes to.
+    pub(crate) path: String,
+    /// The Token set for it in WeChat's console.
+    pub(crate) token: Secret,
+    /// The `EncodingAESKey` set there; with one, only encrypted messages are taken.
+    pub(crate) encoding_aes_key: Option<Secret>,
+}
+
+impl Default for MiniAppSection {
     fn default() -> Self {
         Self {
             appid: None,
@@ -235,24 +247,24 @@ impl Default for MiniApp {
 /// weappd's own keys of `[edge]`.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Doors {
+pub(crate) struct ListenSection {
     /// Where plain HTTP is listened for: `":80"`, or `"127.0.0.1:8080"`, or a list; `false`
     /// for nowhere.
-    pub(crate) http: Addresses,
+    pub(crate) http: AddressList,
     /// Where HTTPS is listened for.
-    pub(crate) https: Addresses,
+    pub(crate) https: AddressList,
     /// Whether plain HTTP is sent on to HTTPS, or to which port where it is another outside.
-    pub(crate) redirect: Redirect,
+    pub(crate) redirect: RedirectRule,
     /// How long requests and tunnels may take to end when weappd stops, in seconds.
     pub(crate) grace_secs: u64,
 }
 
-impl Default for Doors {
+impl Default for ListenSection {
     fn default() -> Self {
         Self {
-            http: Addresses(vec![":80".to_owned()]),
-            https: Addresses(vec![":443".to_owned()]),
-            redirect: Redirect::On,
+            http: AddressList(vec![":80".to_owned()]),
+            https: AddressList(vec![":443".to_owned()]),
+            redirect: RedirectRule::On,
             grace_secs: 30,
         }
     }
@@ -274,14 +286,14 @@ pub(crate) struct TunnelShort {
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Log {
+pub(crate) struct LogSection {
     /// `"warn"`, `"info"`, `"debug"`, or a filter such as `"info,weappd_tunnel=debug"`.
     pub(crate) level: String,
     /// `"text"` for people, `"json"` for programs.
     pub(crate) format: LogFormat,
 }
 
-impl Default for Log {
+impl Default for LogSection {
     fn default() -> Self {
         Self {
             level: "info".to_owned(),
@@ -310,9 +322,9 @@ impl<T> Default for InOrder<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
+        struct EntryVisitor<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for EntryVisitor<T> {
             type Value = InOrder<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -328,7 +340,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
             }
         }
 
-        deserializer.deserialize_map(Entries(PhantomData))
+        deserializer.deserialize_map(EntryVisitor(PhantomData))
     }
 }
 
@@ -380,10 +392,10 @@ impl<'de> Visitor<'de> for OneOrMore {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let mut all = Vec::new();
-        while let Some(item) = items.next_element::<One>()? {
+        while let Some(item) = items.next_element::<OneText>()? {
             match item {
-                One::Text(text) => all.push(text),
-                One::Number(number) => all.extend(self.port::<A::Error>(number)?),
+                OneText::Text(text) => all.push(text),
+                OneText::Number(number) => all.extend(self.port::<A::Error>(number)?),
             }
         }
         Ok(all)
@@ -393,24 +405,24 @@ impl<'de> Visitor<'de> for OneOrMore {
 /// A text or a number.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a text or a port number")]
-enum One {
+enum OneText {
     Text(String),
     Number(i64),
 }
 
 /// Host names.
 #[derive(Debug, Default)]
-pub(crate) struct Names(pub(crate) Vec<String>);
+pub(crate) struct HostNames(pub(crate) Vec<String>);
 
 /// Addresses of running servers.
 #[derive(Debug, Default)]
-pub(crate) struct Upstreams(pub(crate) Vec<String>);
+pub(crate) struct UpstreamList(pub(crate) Vec<String>);
 
 /// Addresses to listen on.
 #[derive(Debug, Default)]
-pub(crate) struct Addresses(pub(crate) Vec<String>);
+pub(crate) struct AddressList(pub(crate) Vec<String>);
 
-impl<'de> Deserialize<'de> for Names {
+impl<'de> Deserialize<'de> for HostNames {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let one_or_more = OneOrMore {
             expecting: "a host name, or a list of them",
@@ -420,7 +432,7 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-impl<'de> Deserialize<'de> for Upstreams {
+impl<'de> Deserialize<'de> for UpstreamList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let one_or_more = OneOrMore {
             expecting: "a port, \"host:port\", or a list of them",
@@ -430,7 +442,7 @@ impl<'de> Deserialize<'de> for Upstreams {
     }
 }
 
-impl<'de> Deserialize<'de> for Addresses {
+impl<'de> Deserialize<'de> for AddressList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let one_or_more = OneOrMore {
             expecting: "an address such as \":80\" or \"127.0.0.1:8080\", a list of them, or false",

@@ -14,13 +14,13 @@ use serde::{
 };
 
 use crate::config::{
-    bounds::Bounds,
-    document::{Entry, Node, Path, Value},
-    homes,
+    bounds::KeyBounds,
+    document::{TomlEntry, TomlNode, TomlPath, TomlValue},
+    key_hints,
     keys::keys_of,
-    mistake::Mistake,
-    problem::Problems,
-    quantity::{Unit, Unread},
+    problem::ProblemList,
+    quantity::{QuantityError, QuantityUnit},
+    read_error::ReadError,
     secret_source::{self, SecretSource},
     spelling,
 };
@@ -29,15 +29,15 @@ use crate::config::{
 const MAX_ROUNDS: usize = 500;
 
 /// Reads sections and collects what is wrong with them.
-pub(crate) struct Reader<'a> {
-    pub(crate) problems: &'a Problems,
+pub(crate) struct SectionReader<'a> {
+    pub(crate) problems: &'a ProblemList,
     pub(crate) secrets: &'a SecretSource<'a>,
     /// Values that could not be read.
     left_out: RefCell<HashSet<usize>>,
 }
 
-impl<'a> Reader<'a> {
-    pub(crate) fn new(problems: &'a Problems, secrets: &'a SecretSource<'a>) -> Self {
+impl<'a> SectionReader<'a> {
+    pub(crate) fn new(problems: &'a ProblemList, secrets: &'a SecretSource<'a>) -> Self {
         Self {
             problems,
             secrets,
@@ -46,13 +46,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads `node`; what cannot be read is noted and stays at its default.
-    pub(crate) fn read<'de, T: Deserialize<'de> + Default>(&self, node: &'de Node) -> T {
+    pub(crate) fn read<'de, T: Deserialize<'de> + Default>(&self, node: &'de TomlNode) -> T {
         self.read_beside(node, Some(&[]))
     }
 
     /// Reads two sections that share one table, as `[edge]` holds the room's settings and
     /// weappd's own.
-    pub(crate) fn read_both<'de, A, B>(&self, node: &'de Node) -> (A, B)
+    pub(crate) fn read_both<'de, A, B>(&self, node: &'de TomlNode) -> (A, B)
     where
         A: Deserialize<'de> + Default,
         B: Deserialize<'de> + Default,
@@ -67,11 +67,11 @@ impl<'a> Reader<'a> {
     /// all keys that are not known, without a word.
     fn read_beside<'de, T: Deserialize<'de> + Default>(
         &self,
-        node: &'de Node,
+        node: &'de TomlNode,
         beside: Option<&'static [&'static str]>,
     ) -> T {
         for _ in 0..MAX_ROUNDS {
-            let mistake = match T::deserialize(At {
+            let mistake = match T::deserialize(NodeReader {
                 node,
                 key: "",
                 reader: self,
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
         T::default()
     }
 
-    fn note(&self, mistake: Mistake, node: &Node) {
+    fn note(&self, mistake: ReadError, node: &TomlNode) {
         if !mistake.told {
             let span = mistake.span.unwrap_or_else(|| node.span.clone());
             self.problems
@@ -101,10 +101,10 @@ impl<'a> Reader<'a> {
     /// Reads a value inside another, and says on failure which value it was.
     fn descend<'de, T: DeserializeSeed<'de>>(
         &self,
-        (key, node): (&'de str, &'de Node),
+        (key, node): (&'de str, &'de TomlNode),
         seed: T,
-    ) -> Result<T::Value, Mistake> {
-        let at = At {
+    ) -> Result<T::Value, ReadError> {
+        let at = NodeReader {
             node,
             key,
             reader: self,
@@ -119,62 +119,66 @@ impl<'a> Reader<'a> {
 
     /// Whether the value at `path`, one it stands in or one of its items could not be
     /// read: further complaints about it would be noise, or point at the wrong item.
-    pub(crate) fn is_left_out(&self, root: &Node, path: &Path<'_>) -> bool {
+    pub(crate) fn is_left_out(&self, root: &TomlNode, path: &TomlPath<'_>) -> bool {
         (0..=path.len())
             .filter_map(|end| root.find(path.get(..end)?))
             .any(|node| {
                 let items = match &node.value {
-                    Value::List(items) => items.as_slice(),
+                    TomlValue::List(items) => items.as_slice(),
                     _ => &[],
                 };
                 self.leaves_out(node) || items.iter().any(|item| self.leaves_out(item))
             })
     }
 
-    fn leaves_out(&self, node: &Node) -> bool {
+    fn leaves_out(&self, node: &TomlNode) -> bool {
         self.left_out.borrow().contains(&node.id)
     }
 }
 
 /// A value about to be read.
 #[derive(Clone, Copy)]
-struct At<'a, 'de> {
-    node: &'de Node,
+struct NodeReader<'a, 'de> {
+    node: &'de TomlNode,
     /// Empty for what has none.
     key: &'de str,
-    reader: &'a Reader<'a>,
+    reader: &'a SectionReader<'a>,
     beside: Option<&'static [&'static str]>,
 }
 
-impl<'de> At<'_, 'de> {
-    fn mistake(&self, message: String, hint: &str) -> Mistake {
-        Mistake {
+impl<'de> NodeReader<'_, 'de> {
+    fn mistake(&self, message: String, hint: &str) -> ReadError {
+        ReadError {
             span: Some(self.node.span.clone()),
             message,
             hint: hint.to_owned(),
-            ..Mistake::default()
+            ..ReadError::default()
         }
     }
 
-    fn expected(&self, what: &str) -> Mistake {
+    fn expected(&self, what: &str) -> ReadError {
         let hint = match &self.node.value {
-            Value::Text(text) if what.contains("number") && text.trim().parse::<i64>().is_ok() => {
+            TomlValue::Text(text)
+                if what.contains("number") && text.trim().parse::<i64>().is_ok() =>
+            {
                 "numbers stand without quotes"
             }
-            Value::Text(text) if what == "true or false" && matches!(&**text, "true" | "false") => {
+            TomlValue::Text(text)
+                if what == "true or false" && matches!(&**text, "true" | "false") =>
+            {
                 "true and false stand without quotes"
             }
-            Value::Text(_) if what == "a table" && self.key == "app" => {
+            TomlValue::Text(_) if what == "a table" && self.key == "app" => {
                 "[app] describes the one app; of several under [apps], say which answers: \
                  routes = [{ path = \"/\", app = \"...\" }], or app = \"...\" under [sites.\"...\"]"
             }
-            Value::Text(_) if what == "a table" && self.key == "miniapp" => {
+            TomlValue::Text(_) if what == "a table" && self.key == "miniapp" => {
                 "[miniapp] describes the one mini program: appid and secret stand under it"
             }
-            Value::Table(_) if what == "text" => {
+            TomlValue::Table(_) if what == "text" => {
                 "text may also come from { env = \"NAME\" } or { file = \"path\" }"
             }
-            Value::Whole(_) | Value::Fraction(_) | Value::Bool(_) | Value::Date
+            TomlValue::Whole(_) | TomlValue::Fraction(_) | TomlValue::Bool(_) | TomlValue::Date
                 if what == "text" =>
             {
                 "put it in quotes"
@@ -185,14 +189,14 @@ impl<'de> At<'_, 'de> {
     }
 
     /// A whole number of type `T`, or a text with a unit that says one.
-    fn whole<T: TryFrom<i128> + Bounds>(&self) -> Result<T, Mistake> {
-        let unit = Unit::of_key(self.key);
+    fn whole<T: TryFrom<i128> + KeyBounds>(&self) -> Result<T, ReadError> {
+        let unit = QuantityUnit::of_key(self.key);
         let found = match (&self.node.value, unit) {
-            (Value::Whole(number), _) => *number,
-            (Value::Text(text), Some(unit)) => match unit.read(text) {
+            (TomlValue::Whole(number), _) => *number,
+            (TomlValue::Text(text), Some(unit)) => match unit.read(text) {
                 Ok(number) => i128::from(number),
-                Err(Unread::Other) => return Err(self.expected(unit.wish())),
-                Err(Unread::Broken) => {
+                Err(QuantityError::Other) => return Err(self.expected(unit.wish())),
+                Err(QuantityError::Broken) => {
                     let message = format!("`{}` counts {}", self.key, unit.counts());
                     return Err(self.mistake(message, ""));
                 }
@@ -211,15 +215,15 @@ impl<'de> At<'_, 'de> {
     }
 
     /// A text, wherever it comes from.
-    fn text(&self) -> Result<String, Mistake> {
-        if let Value::Text(text) = &self.node.value {
+    fn text(&self) -> Result<String, ReadError> {
+        if let TomlValue::Text(text) = &self.node.value {
             return Ok(text.clone());
         }
         let Some((kind, name, place)) = secret_source::reference(self.node) else {
             return Err(self.expected("text"));
         };
         let fetched = self.reader.secrets.fetch(kind, name);
-        let fetched = fetched.map_err(|missing| Mistake {
+        let fetched = fetched.map_err(|missing| ReadError {
             span: Some(place.span.clone()),
             told: self.reader.secrets.spares(kind, self.key),
             ..self.mistake(missing.message, &missing.hint)
@@ -231,9 +235,9 @@ impl<'de> At<'_, 'de> {
         Ok(fetched.text)
     }
 
-    fn list(&self) -> Result<Items<'_, 'de>, Mistake> {
+    fn list(&self) -> Result<ItemReader<'_, 'de>, ReadError> {
         match &self.node.value {
-            Value::List(items) => Ok(Items {
+            TomlValue::List(items) => Ok(ItemReader {
                 items: items.iter(),
                 reader: self.reader,
             }),
@@ -241,15 +245,18 @@ impl<'de> At<'_, 'de> {
         }
     }
 
-    fn table(&self, keys: Option<&'static [&'static str]>) -> Result<Entries<'_, 'de>, Mistake> {
-        let Value::Table(entries) = &self.node.value else {
+    fn table(
+        &self,
+        keys: Option<&'static [&'static str]>,
+    ) -> Result<EntryReader<'_, 'de>, ReadError> {
+        let TomlValue::Table(entries) = &self.node.value else {
             return Err(self.expected("a table"));
         };
-        let known = |entry: &&'de Entry| keys.is_none_or(|keys| keys.contains(&&*entry.key));
+        let known = |entry: &&'de TomlEntry| keys.is_none_or(|keys| keys.contains(&&*entry.key));
         if let (Some(keys), Some(beside)) = (keys, self.beside) {
             for entry in entries.iter().filter(|entry| !known(entry)) {
                 if !beside.contains(&&*entry.key) {
-                    let hint = homes::meant(&entry.key, keys.iter().chain(beside));
+                    let hint = key_hints::meant(&entry.key, keys.iter().chain(beside));
                     let message = format!("unknown key `{}`", entry.key);
                     let span = Some(entry.key_span.clone());
                     self.reader.problems.error(span, message, hint);
@@ -260,7 +267,7 @@ impl<'de> At<'_, 'de> {
             .iter()
             .filter(known)
             .partition(|entry| !self.reader.leaves_out(&entry.node));
-        Ok(Entries {
+        Ok(EntryReader {
             rest: whole.into_iter(),
             value: None,
             reader: self.reader,
@@ -269,61 +276,63 @@ impl<'de> At<'_, 'de> {
     }
 }
 
-impl<'de> de::Deserializer<'de> for At<'_, 'de> {
-    type Error = Mistake;
+impl<'de> de::Deserializer<'de> for NodeReader<'_, 'de> {
+    type Error = ReadError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match &self.node.value {
-            Value::Text(text) => visitor.visit_str(text),
-            Value::Whole(_) => visitor.visit_i64(self.whole()?),
-            Value::Fraction(number) => visitor.visit_f64(*number),
-            Value::Bool(on) => visitor.visit_bool(*on),
-            Value::Date => Err(self.mistake("no setting is a date".to_owned(), "put it in quotes")),
-            Value::List(_) => visitor.visit_seq(self.list()?),
-            Value::Table(_) => visitor.visit_map(self.table(None)?),
+            TomlValue::Text(text) => visitor.visit_str(text),
+            TomlValue::Whole(_) => visitor.visit_i64(self.whole()?),
+            TomlValue::Fraction(number) => visitor.visit_f64(*number),
+            TomlValue::Bool(on) => visitor.visit_bool(*on),
+            TomlValue::Date => {
+                Err(self.mistake("no setting is a date".to_owned(), "put it in quotes"))
+            }
+            TomlValue::List(_) => visitor.visit_seq(self.list()?),
+            TomlValue::Table(_) => visitor.visit_map(self.table(None)?),
         }
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.node.value {
-            Value::Bool(on) => visitor.visit_bool(on),
+            TomlValue::Bool(on) => visitor.visit_bool(on),
             _ => Err(self.expected("true or false")),
         }
     }
 
-    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_i32(self.whole()?)
     }
 
-    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_i64(self.whole()?)
     }
 
-    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_u8(self.whole()?)
     }
 
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_u16(self.whole()?)
     }
 
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_u32(self.whole()?)
     }
 
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_u64(self.whole()?)
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_string(self.text()?)
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_string(self.text()?)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_some(self)
     }
 
@@ -331,15 +340,15 @@ impl<'de> de::Deserializer<'de> for At<'_, 'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
+    ) -> Result<V::Value, ReadError> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_seq(self.list()?)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_map(self.table(None)?)
     }
 
@@ -348,10 +357,10 @@ impl<'de> de::Deserializer<'de> for At<'_, 'de> {
         _: &'static str,
         keys: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
+    ) -> Result<V::Value, ReadError> {
         let entries = self.table(Some(keys))?;
         let lacks = entries.lacks;
-        visitor.visit_map(entries).map_err(|mistake| Mistake {
+        visitor.visit_map(entries).map_err(|mistake| ReadError {
             // What is missing here was left out for a mistake of its own.
             told: mistake.told || (lacks && mistake.span.is_none()),
             ..mistake
@@ -363,9 +372,9 @@ impl<'de> de::Deserializer<'de> for At<'_, 'de> {
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
+    ) -> Result<V::Value, ReadError> {
         let wish = spelling::one_of(variants);
-        let Value::Text(text) = &self.node.value else {
+        let TomlValue::Text(text) = &self.node.value else {
             return Err(self.expected(&wish));
         };
         if !variants.contains(&text.as_str()) {
@@ -375,7 +384,7 @@ impl<'de> de::Deserializer<'de> for At<'_, 'de> {
         visitor.visit_enum(text.as_str().into_deserializer())
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_unit()
     }
 
@@ -386,18 +395,18 @@ impl<'de> de::Deserializer<'de> for At<'_, 'de> {
 }
 
 /// The items of a list.
-struct Items<'a, 'de> {
-    items: std::slice::Iter<'de, Node>,
-    reader: &'a Reader<'a>,
+struct ItemReader<'a, 'de> {
+    items: std::slice::Iter<'de, TomlNode>,
+    reader: &'a SectionReader<'a>,
 }
 
-impl<'de> SeqAccess<'de> for Items<'_, 'de> {
-    type Error = Mistake;
+impl<'de> SeqAccess<'de> for ItemReader<'_, 'de> {
+    type Error = ReadError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Mistake> {
+    ) -> Result<Option<T::Value>, ReadError> {
         let reader = self.reader;
         self.items
             .find(|item| !reader.leaves_out(item))
@@ -407,21 +416,21 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
 }
 
 /// The entries of a table.
-struct Entries<'a, 'de> {
-    rest: std::vec::IntoIter<&'de Entry>,
-    value: Option<&'de Entry>,
-    reader: &'a Reader<'a>,
+struct EntryReader<'a, 'de> {
+    rest: std::vec::IntoIter<&'de TomlEntry>,
+    value: Option<&'de TomlEntry>,
+    reader: &'a SectionReader<'a>,
     /// Whether some entry was left out.
     lacks: bool,
 }
 
-impl<'de> MapAccess<'de> for Entries<'_, 'de> {
-    type Error = Mistake;
+impl<'de> MapAccess<'de> for EntryReader<'_, 'de> {
+    type Error = ReadError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Mistake> {
+    ) -> Result<Option<K::Value>, ReadError> {
         let Some(entry) = self.rest.next() else {
             return Ok(None);
         };
@@ -430,7 +439,7 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
             .map(Some)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Mistake> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, ReadError> {
         match self.value.take() {
             Some(entry) => self.reader.descend((&entry.key, &entry.node), seed),
             None => Err(de::Error::custom("a value was read before its key")),
@@ -447,26 +456,26 @@ mod tests {
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(default, deny_unknown_fields)]
-    struct Section {
+    struct TestSection {
         count: u16,
         on: bool,
         name: String,
-        mode: Mode,
+        mode: TestMode,
         names: Vec<String>,
-        inner: BTreeMap<String, Inner>,
-        list: Vec<Inner>,
+        inner: BTreeMap<String, TestInner>,
+        list: Vec<TestInner>,
     }
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(default, deny_unknown_fields)]
-    struct Inner {
+    struct TestInner {
         size: u8,
         maybe: Option<i64>,
     }
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(rename_all = "kebab-case")]
-    enum Mode {
+    enum TestMode {
         #[default]
         Fast,
         VerySlow,
@@ -478,7 +487,7 @@ mod tests {
         B: for<'de> Deserialize<'de> + Default,
     {
         let doc = document::parse(text).expect("toml");
-        let problems = Problems::new(std::path::Path::new("x"), text);
+        let problems = ProblemList::new(std::path::Path::new("x"), text);
         let env = |name: &str| (name == "NAME").then(|| "env".to_owned());
         let secrets = SecretSource {
             env: &env,
@@ -486,7 +495,7 @@ mod tests {
             files: RefCell::default(),
             needs_secrets: true,
         };
-        let (a, b) = Reader::new(&problems, &secrets).read_both(&doc);
+        let (a, b) = SectionReader::new(&problems, &secrets).read_both(&doc);
         let found = problems.into_sorted();
         let told = found.iter().map(|problem| {
             let place = problem.place.as_ref().expect("a place");
@@ -504,14 +513,14 @@ mod tests {
     fn a_right_section_is_read_whole() {
         let text = "count = 0x10\non = true\nname = { env = \"NAME\" }\nmode = \"very-slow\"\n\
                     names = [\"a\", \"b\"]\ninner.x.size = 1\n[[list]]\nsize = 2\nmaybe = -3\n";
-        let (section, _, told): (Section, Inner, _) = read(text);
+        let (section, _, told): (TestSection, TestInner, _) = read(text);
         assert_eq!(told, Vec::<String>::new());
-        let inner = |size, maybe| Inner { size, maybe };
-        let expected = Section {
+        let inner = |size, maybe| TestInner { size, maybe };
+        let expected = TestSection {
             count: 16,
             on: true,
             name: "env".to_owned(),
-            mode: Mode::VerySlow,
+            mode: TestMode::VerySlow,
             names: vec!["a".to_owned(), "b".to_owned()],
             inner: BTreeMap::from([("x".to_owned(), inner(1, None))]),
             list: vec![inner(2, Some(-3))],
@@ -524,7 +533,7 @@ mod tests {
         let text = "count = 70000\non = \"true\"\nname = 5\nmode = \"slow\"\n\
                     names = [1, \"b\", true]\ncuont = 1\n\
                     [inner.x]\nsize = \"1\"\nmaybe = 7\nsiez = 1\n[[list]]\nsize = -1\n[inner.y]\nsize = 9\n";
-        let (section, _, told): (Section, Inner, _) = read(text);
+        let (section, _, told): (TestSection, TestInner, _) = read(text);
         assert_eq!(
             told,
             [
@@ -547,14 +556,15 @@ mod tests {
 
     #[test]
     fn two_sections_share_one_table() {
-        let (section, inner, told): (Section, Inner, _) = read("count = 1\nsize = 2\nsizr = 3\n");
+        let (section, inner, told): (TestSection, TestInner, _) =
+            read("count = 1\nsize = 2\nsizr = 3\n");
         assert_eq!((section.count, inner.size), (1, 2));
         assert_eq!(told, ["3:1 unknown key `sizr` (did you mean `size`?)"]);
     }
 
     #[test]
     fn a_missing_variable_is_told_at_its_name() {
-        let (_, _, told): (Section, Inner, _) = read("name = { env = \"OTHER\" }");
+        let (_, _, told): (TestSection, TestInner, _) = read("name = { env = \"OTHER\" }");
         assert_eq!(told.len(), 1);
         assert!(told[0].starts_with("1:16 the environment variable OTHER is not set"));
     }

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
 /// `true`, `false`, or the port of HTTPS outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Redirect {
+pub(crate) enum RedirectRule {
     /// To the port that is listened on.
     On,
     Off,
@@ -15,7 +15,7 @@ pub(crate) enum Redirect {
     Port(u16),
 }
 
-impl Redirect {
+impl RedirectRule {
     /// The port to send clients to, where HTTPS is listened for on `inside`.
     pub(crate) fn port(self, inside: u16) -> Option<u16> {
         match self {
@@ -26,7 +26,7 @@ impl Redirect {
     }
 }
 
-impl<'de> Deserialize<'de> for Redirect {
+impl<'de> Deserialize<'de> for RedirectRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(OnOrPort)
     }
@@ -35,23 +35,27 @@ impl<'de> Deserialize<'de> for Redirect {
 struct OnOrPort;
 
 impl Visitor<'_> for OnOrPort {
-    type Value = Redirect;
+    type Value = RedirectRule;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("true, false, or the port of HTTPS outside such as 443")
     }
 
-    fn visit_bool<E: Error>(self, on: bool) -> Result<Redirect, E> {
-        Ok(if on { Redirect::On } else { Redirect::Off })
+    fn visit_bool<E: Error>(self, on: bool) -> Result<RedirectRule, E> {
+        Ok(if on {
+            RedirectRule::On
+        } else {
+            RedirectRule::Off
+        })
     }
 
-    fn visit_i64<E: Error>(self, port: i64) -> Result<Redirect, E> {
+    fn visit_i64<E: Error>(self, port: i64) -> Result<RedirectRule, E> {
         let found = || E::invalid_value(Unexpected::Signed(port), &self);
         let port = u16::try_from(port).ok().filter(|port| *port > 0);
-        port.map(Redirect::Port).ok_or_else(found)
+        port.map(RedirectRule::Port).ok_or_else(found)
     }
 
-    fn visit_u64<E: Error>(self, port: u64) -> Result<Redirect, E> {
+    fn visit_u64<E: Error>(self, port: u64) -> Result<RedirectRule, E> {
         self.visit_i64(i64::try_from(port).unwrap_or(-1))
     }
 }

@@ -7,12 +7,14 @@ use serde::Deserialize;
 use weappd_apps::AppConfig;
 use weappd_apps::config::{LogConfig, ReadyConfig, RestartConfig, StopConfig};
 
-use crate::config::api_security::ApiSecurity;
-use crate::config::internal::Internal;
+use crate::config::api_security::ApiSecuritySection;
+use crate::config::internal::InternalSection;
 use crate::config::keys::keys_of;
-use crate::config::push::FurtherPush;
-use crate::config::raw::{Doors, Log, MiniApp, Raw, Site, TunnelShort};
-use crate::config::read::Reader;
+use crate::config::raw::FurtherPush;
+use crate::config::raw::{
+    ListenSection, LogSection, MiniAppSection, RawConfig, SiteSection, TunnelShort,
+};
+use crate::config::read::SectionReader;
 use crate::config::secret_source::SecretSource;
 use crate::config::{document, problem};
 
@@ -58,14 +60,14 @@ fn as_told<T: for<'de> Deserialize<'de> + Default>(heading: &str) -> T {
     let text = lines.concat();
     let doc = document::parse(&text).expect("the defaults are TOML");
     let path = std::path::Path::new("config.md");
-    let problems = problem::Problems::new(path, &text);
+    let problems = problem::ProblemList::new(path, &text);
     let secrets = SecretSource {
         env: &|_| None,
         dir: std::path::PathBuf::new(),
         files: std::cell::RefCell::default(),
         needs_secrets: true,
     };
-    let value = Reader::new(&problems, &secrets).read(&doc);
+    let value = SectionReader::new(&problems, &secrets).read(&doc);
     let found = problems.into_sorted();
     assert!(found.is_empty(), "{heading}: {found:?}");
     value
@@ -82,13 +84,16 @@ fn every_key_is_told_and_no_other() {
         "miniapp", "app", "sites", "miniapps", "apps", "edge", "tunnel", "session", "files",
         "wechat", "gateway", "internal", "log",
     ];
-    let top = keys_of::<Raw>().iter().copied();
+    let top = keys_of::<RawConfig>().iter().copied();
     let top: Vec<_> = top.filter(|key| !elsewhere.contains(key)).collect();
     same_keys("The short form", &[&top]);
-    same_keys("`[miniapp]`", &[keys_of::<MiniApp>()]);
+    same_keys("`[miniapp]`", &[keys_of::<MiniAppSection>()]);
     same_keys("`[[miniapp.pushes]]`", &[keys_of::<FurtherPush>()]);
-    same_keys("`[miniapp.api_security]`", &[keys_of::<ApiSecurity>()]);
-    same_keys("`[sites.\"www.example.com\"]`", &[keys_of::<Site>()]);
+    same_keys(
+        "`[miniapp.api_security]`",
+        &[keys_of::<ApiSecuritySection>()],
+    );
+    same_keys("`[sites.\"www.example.com\"]`", &[keys_of::<SiteSection>()]);
     same_keys("`[session]`", &[keys_of::<weappd_session::Config>()]);
     let gateway = keys_of::<weappd_gateway::Config>();
     let gateway: Vec<_> = gateway
@@ -104,11 +109,11 @@ fn every_key_is_told_and_no_other() {
     same_keys("`[tunnel]`", &[keys_of::<TunnelShort>(), tunnel]);
     same_keys(
         "`[edge]`",
-        &[keys_of::<Doors>(), keys_of::<weappd_edge::Config>()],
+        &[keys_of::<ListenSection>(), keys_of::<weappd_edge::Config>()],
     );
-    same_keys("`[internal]`", &[keys_of::<Internal>()]);
+    same_keys("`[internal]`", &[keys_of::<InternalSection>()]);
     same_keys("`[wechat]`", &[keys_of::<weappd_wechat::Config>()]);
-    same_keys("`[log]`", &[keys_of::<Log>()]);
+    same_keys("`[log]`", &[keys_of::<LogSection>()]);
 
     let parts = [
         ("restart", keys_of::<RestartConfig>()),
@@ -136,14 +141,14 @@ fn every_default_is_the_real_one() {
     same_words::<weappd_files::Config>("`[files]`");
     same_words::<weappd_tunnel::Config>("`[tunnel]`");
     same_words::<weappd_edge::Config>("`[edge]`");
-    same_words::<Doors>("`[edge]`");
+    same_words::<ListenSection>("`[edge]`");
     same_words::<weappd_wechat::Config>("`[wechat]`");
-    same_words::<Internal>("`[internal]`");
-    same_words::<Log>("`[log]`");
-    same_words::<MiniApp>("`[miniapp]`");
+    same_words::<InternalSection>("`[internal]`");
+    same_words::<LogSection>("`[log]`");
+    same_words::<MiniAppSection>("`[miniapp]`");
     same_words::<AppConfig>("`[app]`");
     assert_eq!(
-        as_told::<Raw>("The short form").data_dir,
-        Raw::default().data_dir
+        as_told::<RawConfig>("The short form").data_dir,
+        RawConfig::default().data_dir
     );
 }

@@ -1,28 +1,24 @@
 //! From what is written to what is meant: the two forms become one, defaults are filled
 //! in, and everything that crosses sections is checked.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    path::{Path as FilePath, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use weappd_apps::AppConfig;
 use weappd_edge::ProtectedFiles;
 use weappd_session::MiniApp;
 
+use crate::config::whole_path::whole;
 use crate::config::{
     address, app_section,
-    desk::Desk,
-    document::Step,
+    checker::ConfigChecker,
+    document::PathStep,
     exposed, internal, placeholders, push,
-    raw::{self, Doors, Log, Raw, TunnelShort},
-    redirect::Redirect,
+    raw::{self, ListenSection, LogSection, RawConfig, TunnelShort},
+    redirect::RedirectRule,
     site, spelling, tunnel, wechat_address,
 };
 use crate::plan::{InternalAccess, PushPlan, SitePlan};
-use crate::sites;
+use crate::site_rooms;
 
 /// What weappd.toml means. Every relative path is settled.
 #[derive(Debug)]
@@ -52,7 +48,7 @@ pub(crate) struct Config {
     /// Who may call it.
     pub(crate) internal_access: InternalAccess,
     /// What is logged.
-    pub(crate) log: Log,
+    pub(crate) log: LogSection,
     /// The rooms' own sections.
     pub(crate) edge: weappd_edge::Config,
     pub(crate) session: weappd_session::Config,
@@ -66,29 +62,29 @@ pub(crate) struct Config {
 
 /// Sections that share a table with a room's own settings.
 pub(crate) struct Shared {
-    pub(crate) doors: Doors,
+    pub(crate) doors: ListenSection,
     pub(crate) edge: weappd_edge::Config,
     pub(crate) tunnel_short: TunnelShort,
     pub(crate) tunnel: weappd_tunnel::Config,
 }
 
-/// Settles everything; what is wrong is noted at `desk`, and the result then not used.
-pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
+/// Settles everything; what is wrong is noted at `checker`, and the result then not used.
+pub(crate) fn resolve(checker: &ConfigChecker<'_>, mut raw: RawConfig, shared: Shared) -> Config {
     let mut doors = OpenDoors {
-        http: listeners(desk, "http", &shared.doors.http.0),
-        https: listeners(desk, "https", &shared.doors.https.0),
-        internal: internal::listener(desk, &raw.internal),
-        wechat_https: internal::stand_in(desk, &raw.internal),
+        http: listeners(checker, "http", &shared.doors.http.0),
+        https: listeners(checker, "https", &shared.doors.https.0),
+        internal: internal::listener(checker, &raw.internal),
+        wechat_https: internal::stand_in(checker, &raw.internal),
         redirect: shared.doors.redirect,
         no_http: shared.doors.http.0.is_empty(),
         no_https: shared.doors.https.0.is_empty(),
     };
-    let mini_apps = mini_apps(desk, &raw);
-    let pushes = push::all(desk, &raw);
-    let apps = app_section::all(desk, &mut raw);
-    let mut sites = site::all(desk, &raw, &doors, &mini_apps, &apps);
+    let mini_apps = mini_apps(checker, &raw);
+    let pushes = push::all(checker, &raw);
+    let apps = app_section::all(checker, &mut raw);
+    let mut sites = site::all(checker, &raw, &doors, &mini_apps, &apps);
     let tunnel = tunnel::settle(
-        desk,
+        checker,
         shared.tunnel,
         &shared.tunnel_short,
         &mut sites,
@@ -100,28 +96,28 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         site.push_paths = push::further_paths(&messages, &pushes);
         site.messages = messages;
     }
-    sites::settle_message_targets(&mut sites, |appid| {
+    site_rooms::settle_message_targets(&mut sites, |appid| {
         pushes.get(appid).map(|push| push.path.clone())
     });
-    push::same_token(desk, &raw, &sites);
-    push::tell_addresses(desk, &raw, &sites);
-    site::tell(desk, &raw, &sites);
-    ports(desk, &doors, &apps);
-    rooms(desk, &raw, &shared.edge);
-    log(desk, &raw.log);
-    let data_dir = desk.dir.join(&raw.data_dir);
-    let protected = exposed::protected(desk, &raw, &sites, &data_dir);
-    exposed::tell(desk, &raw, &protected);
-    placeholders::tell(desk);
+    push::same_token(checker, &raw, &sites);
+    push::tell_addresses(checker, &raw, &sites);
+    site::tell(checker, &raw, &sites);
+    ports(checker, &doors, &apps);
+    rooms(checker, &raw, &shared.edge);
+    log(checker, &raw.log);
+    let data_dir = checker.dir.join(&raw.data_dir);
+    let protected = exposed::protected(checker, &raw, &sites, &data_dir);
+    exposed::tell(checker, &raw, &protected);
+    placeholders::tell(checker);
     if !sites.iter().any(|site| site.tls.is_some()) {
         doors.https.clear();
     }
     if !mini_apps.is_empty() {
         let open: Vec<_> = doors.all().collect();
-        wechat_address::tell(desk, &raw.wechat.endpoint, &open);
+        wechat_address::tell(checker, &raw.wechat.endpoint, &open);
     }
     Config {
-        base_dir: whole(&desk.dir),
+        base_dir: whole(&checker.dir),
         data_dir,
         protected,
         http: doors.http,
@@ -132,7 +128,7 @@ pub(crate) fn resolve(desk: &Desk<'_>, mut raw: Raw, shared: Shared) -> Config {
         apps,
         internal: doors.internal,
         wechat_https: doors.wechat_https,
-        internal_access: internal::access(desk, &raw.internal),
+        internal_access: internal::access(checker, &raw.internal),
         log: raw.log,
         edge: shared.edge,
         session: raw.session,
@@ -150,7 +146,7 @@ pub(crate) struct OpenDoors {
     pub(crate) https: Vec<SocketAddr>,
     pub(crate) internal: SocketAddr,
     pub(crate) wechat_https: Option<SocketAddr>,
-    pub(crate) redirect: Redirect,
+    pub(crate) redirect: RedirectRule,
     /// Whether the file closes the door on purpose.
     pub(crate) no_http: bool,
     pub(crate) no_https: bool,
@@ -164,62 +160,62 @@ impl OpenDoors {
     }
 }
 
-fn listeners(desk: &Desk<'_>, key: &str, written: &[String]) -> Vec<SocketAddr> {
+fn listeners(checker: &ConfigChecker<'_>, key: &str, written: &[String]) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     for (at, text) in written.iter().enumerate() {
         match address::listen(text) {
             Ok(address) => addresses.push(address),
             Err((message, hint)) => {
-                desk.error(&["edge".into(), key.into(), at.into()], message, hint);
+                checker.error(&["edge".into(), key.into(), at.into()], message, hint);
             }
         }
     }
     addresses
 }
 
-fn mini_apps(desk: &Desk<'_>, raw: &Raw) -> Vec<MiniApp> {
+fn mini_apps(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Vec<MiniApp> {
     let mut all: Vec<MiniApp> = Vec::new();
     let short = raw.miniapp.iter().map(|mini| {
         let appid = mini.appid.as_deref().unwrap_or_default();
-        (vec![Step::from("miniapp")], appid, mini, true)
+        (vec![PathStep::from("miniapp")], appid, mini, true)
     });
     let long = raw.miniapps.0.iter().map(|(appid, mini)| {
         let path = vec!["miniapps".into(), appid.as_str().into()];
         (path, appid.as_str(), mini, false)
     });
     for (path, appid, mini, short) in short.chain(long) {
-        let at = |key| [path.as_slice(), &[Step::Key(key)]].concat();
+        let at = |key| [path.as_slice(), &[PathStep::Key(key)]].concat();
         if !short && mini.appid.is_some() {
-            desk.error(
+            checker.error(
                 &at("appid"),
                 "the AppID stands in the table's name already",
                 "remove this line",
             );
         }
-        if short && !desk.says(&at("appid")) {
-            desk.error(&path, "[miniapp] has no `appid`", APPID_HINT);
+        if short && !checker.says(&at("appid")) {
+            checker.error(&path, "[miniapp] has no `appid`", APPID_HINT);
         } else if !is_appid(appid) {
             let place = if short { at("appid") } else { path.clone() };
-            desk.warning(
+            checker.warning(
                 &place,
                 format!("`{appid}` does not look like an AppID"),
                 APPID_HINT,
             );
         }
         if all.iter().any(|other| other.appid == appid) {
-            desk.error(
+            checker.error(
                 &path,
                 format!("the mini program {appid} stands here twice"),
                 "keep one",
             );
         }
-        secret(desk, &path, mini);
+        secret(checker, &path, mini);
         for (key, value) in [
             ("login_duration_days", u64::from(mini.login_duration_days)),
             ("session_duration_secs", mini.session_duration_secs),
         ] {
             if value == 0 {
-                desk.error(
+                checker.error(
                     &at(key),
                     "nobody would stay logged in",
                     "leave it out for 30 days",
@@ -243,13 +239,15 @@ fn is_appid(text: &str) -> bool {
         .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|c| c.is_ascii_hexdigit()))
 }
 
-fn secret(desk: &Desk<'_>, mini: &[Step<'_>], written: &raw::MiniApp) {
+fn secret(checker: &ConfigChecker<'_>, mini: &[PathStep<'_>], written: &raw::MiniAppSection) {
     let path = [mini, &["secret".into()]].concat();
     let hint = "give the AppSecret: secret = { env = \"WEAPP_SECRET\" }, or { file = \"...\" }, or the text itself";
     match &written.secret {
-        Some(secret) if secret.is_empty() => desk.error(&path, "the secret is empty", hint),
-        None if !desk.says(&path) => desk.error(mini, "the mini program has no `secret`", hint),
-        Some(secret) if !placeholders::is_app_secret(secret.expose()) => desk.warning(
+        Some(secret) if secret.is_empty() => checker.error(&path, "the secret is empty", hint),
+        None if !checker.says(&path) => {
+            checker.error(mini, "the mini program has no `secret`", hint);
+        }
+        Some(secret) if !placeholders::is_app_secret(secret.expose()) => checker.warning(
             &path,
             "this does not look like an AppSecret, which has 32 hex digits",
             "mp.weixin.qq.com shows a new one under Development settings (开发设置)",
@@ -258,25 +256,15 @@ fn secret(desk: &Desk<'_>, mini: &[Step<'_>], written: &raw::MiniApp) {
     }
 }
 
-/// A directory that a process can be started in, wherever that happens.
-pub(crate) fn whole(dir: &FilePath) -> PathBuf {
-    let dir = if dir.as_os_str().is_empty() {
-        FilePath::new(".")
-    } else {
-        dir
-    };
-    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
-}
-
 /// No two listeners, and no app, want the same port.
-fn ports(desk: &Desk<'_>, doors: &OpenDoors, apps: &BTreeMap<String, AppConfig>) {
+fn ports(checker: &ConfigChecker<'_>, doors: &OpenDoors, apps: &BTreeMap<String, AppConfig>) {
     let mut taken: Vec<(String, SocketAddr)> = Vec::new();
-    let mut take = |path: &[Step<'_>], who: String, address: SocketAddr| {
+    let mut take = |path: &[PathStep<'_>], who: String, address: SocketAddr| {
         let other = taken
             .iter()
             .find(|(_, other)| address::collide(*other, address));
         if let Some((other, _)) = other {
-            desk.error(
+            checker.error(
                 path,
                 format!("{who} and {other} both want port {}", address.port()),
                 "give one of them another port",
@@ -304,7 +292,7 @@ fn ports(desk: &Desk<'_>, doors: &OpenDoors, apps: &BTreeMap<String, AppConfig>)
         {
             let long = ["apps".into(), name.as_str().into(), "port".into()];
             let short = ["app".into(), "port".into()];
-            let path = if desk.says(&long) {
+            let path = if checker.says(&long) {
                 long.as_slice()
             } else {
                 &short
@@ -319,36 +307,23 @@ fn ports(desk: &Desk<'_>, doors: &OpenDoors, apps: &BTreeMap<String, AppConfig>)
 }
 
 /// What the rooms themselves find wrong.
-fn rooms(desk: &Desk<'_>, raw: &Raw, edge: &weappd_edge::Config) {
-    desk.room(&["edge".into()], edge.problems());
-    desk.room(&["session".into()], raw.session.problems());
-    desk.room(&["files".into()], raw.files.problems());
-    desk.room(&["wechat".into()], raw.wechat.problems());
-    desk.room(&["gateway".into()], raw.gateway.problems());
+fn rooms(checker: &ConfigChecker<'_>, raw: &RawConfig, edge: &weappd_edge::Config) {
+    checker.room(&["edge".into()], edge.problems());
+    checker.room(&["session".into()], raw.session.problems());
+    checker.room(&["files".into()], raw.files.problems());
+    checker.room(&["wechat".into()], raw.wechat.problems());
+    checker.room(&["gateway".into()], raw.gateway.problems());
 }
 
-fn log(desk: &Desk<'_>, log: &Log) {
+fn log(checker: &ConfigChecker<'_>, log: &LogSection) {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let level = log.level.as_str();
     if !level.contains(['=', ',']) && !LEVELS.contains(&level) {
         let hint = spelling::nearest(level, &LEVELS);
-        desk.error(
+        checker.error(
             &["log".into(), "level".into()],
             format!("`{level}` is not a log level"),
             hint.unwrap_or_else(|| format!("write {}", spelling::one_of(&LEVELS))),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_start_in_whole_directories() {
-        let here = std::env::current_dir().expect("a directory");
-        assert_eq!(whole(FilePath::new("")), here);
-        assert_eq!(whole(FilePath::new("app")), here.join("app"));
-        assert_eq!(whole(FilePath::new("/srv/app")), FilePath::new("/srv/app"));
     }
 }

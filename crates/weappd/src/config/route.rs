@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, path::Path as FilePath};
 use weappd_apps::AppConfig;
 use weappd_edge::{RouteTarget, SessionRule, SiteRoute};
 
-use crate::config::{address, desk::Desk, document::Step, raw, resolve::OpenDoors, spelling};
+use crate::config::{
+    address, checker::ConfigChecker, document::PathStep, raw, resolve::OpenDoors, spelling,
+};
 
 /// What routes may lead to.
-pub(crate) struct Known<'a> {
+pub(crate) struct RouteContext<'a> {
     pub(crate) doors: &'a OpenDoors,
     pub(crate) apps: &'a BTreeMap<String, AppConfig>,
 }
@@ -16,13 +18,13 @@ pub(crate) struct Known<'a> {
 /// Settles the routes of the site at `base`: `/` from its own `app`, `proxy` or `root`, and
 /// its list.
 pub(crate) fn all(
-    desk: &Desk<'_>,
-    base: &[Step<'_>],
-    site: &raw::Site,
-    written: &[raw::Route],
-    known: &Known<'_>,
+    checker: &ConfigChecker<'_>,
+    base: &[PathStep<'_>],
+    site: &raw::SiteSection,
+    written: &[raw::RouteSection],
+    known: &RouteContext<'_>,
 ) -> Vec<SiteRoute> {
-    let root = Leads {
+    let root = RouteTargets {
         place: base.to_vec(),
         app: site.app.as_deref(),
         proxy: &site.proxy.0,
@@ -30,7 +32,7 @@ pub(crate) fn all(
         redirect: None,
     };
     let mut routes: Vec<SiteRoute> = Vec::new();
-    routes.extend(root.target(desk, known).map(|target| SiteRoute {
+    routes.extend(root.target(checker, known).map(|target| SiteRoute {
         path: "/".to_owned(),
         target,
         session: SessionRule::Pass,
@@ -38,21 +40,21 @@ pub(crate) fn all(
     for (at, route) in written.iter().enumerate() {
         let place = [base, &["routes".into(), at.into()]].concat();
         let path = [place.as_slice(), &["path".into()]].concat();
-        check_path(desk, &place, route);
+        check_path(checker, &place, route);
         if routes.iter().any(|other| other.path == route.path.trim()) {
             let message = format!("the path `{}` leads two ways", route.path.trim());
-            desk.error(&path, message, "keep one of them");
+            checker.error(&path, message, "keep one of them");
         }
-        let leads = Leads {
+        let leads = RouteTargets {
             app: route.app.as_deref(),
             proxy: &route.proxy.0,
             root: route.root.as_deref(),
             redirect: route.redirect.as_deref().map(|to| (to, route.code)),
             place,
         };
-        if let Some(target) = leads.target(desk, known) {
+        if let Some(target) = leads.target(checker, known) {
             if let RouteTarget::Static(dir) = &target {
-                below_root(desk, &leads.at("root"), route, dir);
+                below_root(checker, &leads.at("root"), route, dir);
             }
             routes.push(SiteRoute {
                 path: route.path.trim().to_owned(),
@@ -60,7 +62,7 @@ pub(crate) fn all(
                 session: rule(route.session),
             });
         } else {
-            leads.nowhere(desk);
+            leads.nowhere(checker);
         }
     }
     routes
@@ -68,7 +70,12 @@ pub(crate) fn all(
 
 /// Warns where nothing lies under a root that the route could find: its path stays part of
 /// the file's name.
-fn below_root(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route, dir: &FilePath) {
+fn below_root(
+    checker: &ConfigChecker<'_>,
+    place: &[PathStep<'_>],
+    route: &raw::RouteSection,
+    dir: &FilePath,
+) {
     let written = route.path.trim().trim_start_matches('=').trim_start();
     let path = written.trim_end_matches('*').trim_matches('/');
     let is_plain = path.split('/').all(|part| part != ".." && part != ".");
@@ -80,7 +87,7 @@ fn below_root(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route, dir: &Fil
     } else {
         format!("; or `ln -s . {path}` there leaves them where they are")
     };
-    desk.warning(
+    checker.warning(
         place,
         format!(
             "{} is not there, and the route `{}` finds its files in it",
@@ -95,66 +102,66 @@ fn below_root(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route, dir: &Fil
 }
 
 /// The edge's word for it.
-pub(crate) fn rule(written: raw::SessionRule) -> SessionRule {
+pub(crate) fn rule(written: raw::SessionWord) -> SessionRule {
     match written {
-        raw::SessionRule::Pass => SessionRule::Pass,
-        raw::SessionRule::Require => SessionRule::Require,
+        raw::SessionWord::Pass => SessionRule::Pass,
+        raw::SessionWord::Require => SessionRule::Require,
     }
 }
 
-fn check_path(desk: &Desk<'_>, place: &[Step<'_>], route: &raw::Route) {
-    let at = |key| [place, &[Step::Key(key)]].concat();
+fn check_path(checker: &ConfigChecker<'_>, place: &[PathStep<'_>], route: &raw::RouteSection) {
+    let at = |key| [place, &[PathStep::Key(key)]].concat();
     let written = route.path.trim();
     let path = written.strip_prefix('=').map_or(written, str::trim_start);
     let path = path.strip_suffix("/*").unwrap_or(path);
-    if !desk.says(&at("path")) {
-        desk.error(
+    if !checker.says(&at("path")) {
+        checker.error(
             place,
             "the route has no `path`",
             "write path = \"/\" for everything",
         );
     } else if !path.starts_with('/') && written != "/*" {
         let hint = "write it like \"/api\", or \"= /api\" for exactly that path";
-        desk.error(
+        checker.error(
             &at("path"),
             format!("`{written}` does not begin with /"),
             hint,
         );
     } else if path.contains(['*', '?', '#']) || path.contains(char::is_whitespace) {
         let hint = "a path leads everything under it: \"/api\" also leads /api/users?id=1";
-        desk.error(
+        checker.error(
             &at("path"),
             format!("`{written}` is a pattern, not a path"),
             hint,
         );
     }
     if route.redirect.is_none() && route.code.is_some() {
-        desk.error(&at("code"), "`code` goes with `redirect`", "remove it");
+        checker.error(&at("code"), "`code` goes with `redirect`", "remove it");
     }
 }
 
 /// Where something leads, as it is written.
-pub(crate) struct Leads<'a> {
-    pub(crate) place: Vec<Step<'a>>,
+pub(crate) struct RouteTargets<'a> {
+    pub(crate) place: Vec<PathStep<'a>>,
     pub(crate) app: Option<&'a str>,
     pub(crate) proxy: &'a [String],
     pub(crate) root: Option<&'a FilePath>,
     pub(crate) redirect: Option<(&'a str, Option<u16>)>,
 }
 
-impl Leads<'_> {
-    fn at(&self, key: &'static str) -> Vec<Step<'_>> {
+impl RouteTargets<'_> {
+    fn at(&self, key: &'static str) -> Vec<PathStep<'_>> {
         [self.place.as_slice(), &[key.into()]].concat()
     }
 
     /// The keys that lead somewhere and are there, readable or not.
-    pub(crate) fn given(&self, desk: &Desk<'_>) -> Vec<&'static str> {
+    pub(crate) fn given(&self, checker: &ConfigChecker<'_>) -> Vec<&'static str> {
         // The short form's app is a table elsewhere, not a key here.
-        let says = |key| desk.says(&self.at(key)) || (key == "app" && self.app.is_some());
+        let says = |key| checker.says(&self.at(key)) || (key == "app" && self.app.is_some());
         let listed = self
             .place
             .last()
-            .is_some_and(|step| matches!(step, Step::At(_)));
+            .is_some_and(|step| matches!(step, PathStep::At(_)));
         let keys = ["app", "proxy", "root", "redirect"].into_iter();
         keys.filter(|key| says(key))
             .filter(|key| *key != "redirect" || listed)
@@ -162,45 +169,54 @@ impl Leads<'_> {
             .collect()
     }
 
-    fn nowhere(&self, desk: &Desk<'_>) {
-        if self.given(desk).is_empty() {
+    fn nowhere(&self, checker: &ConfigChecker<'_>) {
+        if self.given(checker).is_empty() {
             let hint = "give one of app, proxy, root, redirect";
-            desk.error(&self.place, "the route leads nowhere", hint);
+            checker.error(&self.place, "the route leads nowhere", hint);
         }
     }
 
     /// The one place it leads to.
-    pub(crate) fn target(&self, desk: &Desk<'_>, known: &Known<'_>) -> Option<RouteTarget> {
-        if let [first, second, ..] = self.given(desk).as_slice() {
-            desk.error(
+    pub(crate) fn target(
+        &self,
+        checker: &ConfigChecker<'_>,
+        known: &RouteContext<'_>,
+    ) -> Option<RouteTarget> {
+        if let [first, second, ..] = self.given(checker).as_slice() {
+            checker.error(
                 &self.at(second),
                 format!("both `{first}` and `{second}` answer here"),
                 "keep one; to have both, give each a path of its own in routes = [...]",
             );
         }
         if let Some(app) = self.app {
-            return self.app(desk, known, app);
+            return self.app(checker, known, app);
         }
         if !self.proxy.is_empty() {
-            return Some(self.proxy(desk, known));
+            return Some(self.proxy(checker, known));
         }
         if let Some(root) = self.root {
-            let dir = desk.dir.join(root);
+            let dir = checker.dir.join(root);
             if !dir.is_dir() {
                 let message = format!("{} is not a directory", dir.display());
                 let hint = "make it; a relative path begins at the directory of weappd.toml";
-                desk.error(&self.at("root"), message, hint);
+                checker.error(&self.at("root"), message, hint);
             }
             return Some(RouteTarget::Static(dir));
         }
         let (to, code) = self.redirect?;
-        Some(self.redirect(desk, to, code))
+        Some(self.redirect(checker, to, code))
     }
 
-    fn app(&self, desk: &Desk<'_>, known: &Known<'_>, name: &str) -> Option<RouteTarget> {
+    fn app(
+        &self,
+        checker: &ConfigChecker<'_>,
+        known: &RouteContext<'_>,
+        name: &str,
+    ) -> Option<RouteTarget> {
         match known.apps.get(name) {
             Some(app) if app.listens => return Some(RouteTarget::App(name.to_owned())),
-            Some(_) => desk.error(
+            Some(_) => checker.error(
                 &self.at("app"),
                 format!("the app `{name}` has listens = false"),
                 "only apps that listen on PORT can answer requests",
@@ -212,18 +228,18 @@ impl Leads<'_> {
                 } else {
                     spelling::hint(name, names.iter())
                 };
-                desk.error(&self.at("app"), format!("no app is called `{name}`"), hint);
+                checker.error(&self.at("app"), format!("no app is called `{name}`"), hint);
             }
         }
         None
     }
 
-    fn proxy(&self, desk: &Desk<'_>, known: &Known<'_>) -> RouteTarget {
+    fn proxy(&self, checker: &ConfigChecker<'_>, known: &RouteContext<'_>) -> RouteTarget {
         let mut upstreams = Vec::new();
         for (at, text) in self.proxy.iter().enumerate() {
             let place = [self.at("proxy").as_slice(), &[at.into()]].concat();
             match address::upstream(text) {
-                Err((message, hint)) => desk.error(&place, message, hint),
+                Err((message, hint)) => checker.error(&place, message, hint),
                 Ok(upstream) => {
                     if known
                         .doors
@@ -231,7 +247,7 @@ impl Leads<'_> {
                         .any(|door| address::leads_to(&upstream, door))
                     {
                         let message = format!("{upstream} is weappd itself");
-                        desk.error(&place, message, "give the port your own server listens on");
+                        checker.error(&place, message, "give the port your own server listens on");
                     }
                     upstreams.push(upstream);
                 }
@@ -240,13 +256,13 @@ impl Leads<'_> {
         RouteTarget::Proxy(upstreams)
     }
 
-    fn redirect(&self, desk: &Desk<'_>, to: &str, code: Option<u16>) -> RouteTarget {
+    fn redirect(&self, checker: &ConfigChecker<'_>, to: &str, code: Option<u16>) -> RouteTarget {
         let address = ["https://", "http://", "/"]
             .iter()
             .any(|start| to.starts_with(start));
         if !address || to.contains(char::is_whitespace) || to.contains(char::is_control) {
             let hint = "write it like https://www.example.com{path}, or /elsewhere";
-            desk.error(
+            checker.error(
                 &self.at("redirect"),
                 format!("`{to}` is not an address"),
                 hint,
@@ -255,7 +271,7 @@ impl Leads<'_> {
         let code = code.unwrap_or(302);
         if !matches!(code, 301 | 302 | 303 | 307 | 308) {
             let message = format!("{code} is not the status of a redirect");
-            desk.error(
+            checker.error(
                 &self.at("code"),
                 message,
                 "301, 302, 303, 307 or 308; 302 if left out",

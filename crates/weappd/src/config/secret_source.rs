@@ -12,10 +12,10 @@ use std::{
 use weappd_base::secret::is_secret_name;
 use weappd_base::small_file;
 
-use crate::config::document::{Entry, Node, Value};
+use crate::config::document::{TomlEntry, TomlNode, TomlValue};
 
 /// Reads the environment.
-pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The largest file a text is read from.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// Fetches texts that stand elsewhere.
 pub(crate) struct SecretSource<'a> {
     /// The environment.
-    pub(crate) env: Env<'a>,
+    pub(crate) env: EnvLookup<'a>,
     /// What relative paths are relative to.
     pub(crate) dir: PathBuf,
     /// Every file that was asked for.
@@ -35,25 +35,25 @@ pub(crate) struct SecretSource<'a> {
 
 /// Why a text could not be fetched; the caller knows where it was asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Missing {
+pub(crate) struct MissingSecret {
     pub(crate) message: String,
     pub(crate) hint: String,
 }
 
 /// A fetched text, and what is risky about where it was.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fetched {
+pub(crate) struct FetchedText {
     pub(crate) text: String,
-    pub(crate) warning: Option<Missing>,
+    pub(crate) warning: Option<MissingSecret>,
 }
 
 /// `env` or `file`, if that is what the node says.
-pub(crate) fn reference(node: &Node) -> Option<(&str, &str, &Node)> {
-    let [Entry { key, node, .. }] = node.entries() else {
+pub(crate) fn reference(node: &TomlNode) -> Option<(&str, &str, &TomlNode)> {
+    let [TomlEntry { key, node, .. }] = node.entries() else {
         return None;
     };
     match &node.value {
-        Value::Text(name) if key == "env" || key == "file" => Some((key, name, node)),
+        TomlValue::Text(name) if key == "env" || key == "file" => Some((key, name, node)),
         _ => None,
     }
 }
@@ -70,28 +70,28 @@ impl SecretSource<'_> {
     }
 
     /// Fetches the text that `kind` (`env` or `file`) and `name` refer to.
-    pub(crate) fn fetch(&self, kind: &str, name: &str) -> Result<Fetched, Missing> {
+    pub(crate) fn fetch(&self, kind: &str, name: &str) -> Result<FetchedText, MissingSecret> {
         if kind == "env" {
             return self.variable(name);
         }
         let path = self.dir.join(name);
         self.files.borrow_mut().push(path.clone());
-        file(&path).map_err(|what| Missing {
+        file(&path).map_err(|what| MissingSecret {
             message: format!("the file `{name}` {what}"),
             hint: "the path is relative to the directory of weappd.toml".to_owned(),
         })
     }
 
-    fn variable(&self, name: &str) -> Result<Fetched, Missing> {
+    fn variable(&self, name: &str) -> Result<FetchedText, MissingSecret> {
         let (what, mend) = match (self.env)(name) {
             Some(text) if !text.is_empty() => {
                 let warning = None;
-                return Ok(Fetched { text, warning });
+                return Ok(FetchedText { text, warning });
             }
             Some(_) => ("is empty", "give it a value"),
             None => ("is not set", "set it"),
         };
-        Err(Missing {
+        Err(MissingSecret {
             message: format!("the environment variable {name} {what}"),
             hint: format!("{mend} where weappd is started, or use {{ file = \"...\" }}"),
         })
@@ -99,7 +99,7 @@ impl SecretSource<'_> {
 }
 
 /// The text in a file, without its last line break.
-fn file(path: &Path) -> Result<Fetched, String> {
+fn file(path: &Path) -> Result<FetchedText, String> {
     let said = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => "does not exist".to_owned(),
         std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
@@ -112,11 +112,11 @@ fn file(path: &Path) -> Result<Fetched, String> {
         return Err("is empty".to_owned());
     }
     let open = facts.permissions().mode() & 0o007 != 0;
-    let warning = open.then(|| Missing {
+    let warning = open.then(|| MissingSecret {
         message: format!("every user of this machine may read {}", path.display()),
         hint: format!("chmod 600 {}", path.display()),
     });
-    Ok(Fetched { text, warning })
+    Ok(FetchedText { text, warning })
 }
 
 #[cfg(test)]

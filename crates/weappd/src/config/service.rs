@@ -3,45 +3,45 @@
 use weappd_edge::SiteService;
 
 use crate::config::{
-    desk::Desk,
-    document::Step,
+    checker::ConfigChecker,
+    document::PathStep,
     raw,
-    route::{self, Known, Leads},
+    route::{self, RouteContext, RouteTargets},
 };
 
 /// Settles the services of the site at `base`.
 pub(crate) fn all(
-    desk: &Desk<'_>,
-    base: &[Step<'_>],
-    written: &[(String, raw::Service)],
-    known: &Known<'_>,
+    checker: &ConfigChecker<'_>,
+    base: &[PathStep<'_>],
+    written: &[(String, raw::ServiceSection)],
+    known: &RouteContext<'_>,
 ) -> Vec<SiteService> {
     let mut services = Vec::new();
     for (name, service) in written {
         let place = [base, &["services".into(), name.as_str().into()]].concat();
         if !is_name(name) {
-            desk.error(
+            checker.error(
                 &place,
                 format!("`{name}` is no name of a service"),
                 "1 to 64 letters, digits, - _ and dots, as the mini program writes it in X-WX-SERVICE",
             );
         }
-        let leads = Leads {
+        let leads = RouteTargets {
             place,
             app: service.app.as_deref(),
             proxy: &service.proxy.0,
             root: None,
             redirect: None,
         };
-        if let Some(target) = leads.target(desk, known) {
+        if let Some(target) = leads.target(checker, known) {
             services.push(SiteService {
                 name: name.clone(),
                 target,
                 session: route::rule(service.session),
             });
-        } else if leads.given(desk).is_empty() {
+        } else if leads.given(checker).is_empty() {
             let message = format!("the service `{name}` leads nowhere");
-            desk.error(&leads.place, message, "give it an app or a proxy");
+            checker.error(&leads.place, message, "give it an app or a proxy");
         }
     }
     services

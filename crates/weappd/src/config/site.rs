@@ -11,9 +11,9 @@ use weappd_session::MiniApp;
 use crate::{
     config::{
         address,
-        desk::Desk,
-        document::Step,
-        raw::{self, Dialect, Raw, Tls, Upstreams},
+        checker::ConfigChecker,
+        document::PathStep,
+        raw::{self, RawConfig, TlsSource, UpstreamList, WaferDialect},
         resolve::OpenDoors,
         route, service, spelling,
     },
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) use tell::tell;
 
 /// What sites may refer to.
-struct Known<'a> {
+struct SiteContext<'a> {
     doors: &'a OpenDoors,
     mini_apps: &'a [MiniApp],
     apps: &'a BTreeMap<String, AppConfig>,
@@ -32,22 +32,22 @@ struct Known<'a> {
 
 /// Settles all sites.
 pub(crate) fn all(
-    desk: &Desk<'_>,
-    raw: &Raw,
+    checker: &ConfigChecker<'_>,
+    raw: &RawConfig,
     doors: &OpenDoors,
     mini_apps: &[MiniApp],
     apps: &BTreeMap<String, AppConfig>,
 ) -> Vec<SitePlan> {
-    let known = Known {
+    let known = SiteContext {
         doors,
         mini_apps,
         apps,
         session: &raw.session,
     };
-    let short = short_form(desk, raw);
+    let short = short_form(checker, raw);
     let written = written(raw, short.as_ref());
-    if written.is_empty() && !desk.reader.is_left_out(desk.doc, &["sites".into()]) {
-        desk.error(
+    if written.is_empty() && !checker.reader.is_left_out(checker.doc, &["sites".into()]) {
+        checker.error(
             &["domain".into()],
             "no site is configured",
             "begin with: domain = \"www.example.com\"",
@@ -56,25 +56,25 @@ pub(crate) fn all(
     let mut seen: Vec<String> = Vec::new();
     written
         .iter()
-        .map(|site| settle(desk, site, &known, &mut seen))
+        .map(|site| settle(checker, site, &known, &mut seen))
         .collect()
 }
 
 /// Every site as it is written: the short form's first.
-fn written<'a>(raw: &'a Raw, short: Option<&'a raw::Site>) -> Vec<Written<'a>> {
-    let short = short.map(|site| Written::short(raw, site));
-    let long = raw.sites.0.iter().map(Written::long);
+fn written<'a>(raw: &'a RawConfig, short: Option<&'a raw::SiteSection>) -> Vec<WrittenSite<'a>> {
+    let short = short.map(|site| WrittenSite::short(raw, site));
+    let long = raw.sites.0.iter().map(WrittenSite::long);
     short.into_iter().chain(long).collect()
 }
 
 /// The short form as a site of the long form; `None` without `domain`.
-fn short_form(desk: &Desk<'_>, raw: &Raw) -> Option<raw::Site> {
-    if !desk.says(&["domain".into()]) {
+fn short_form(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Option<raw::SiteSection> {
+    if !checker.says(&["domain".into()]) {
         let keys = [
             "cert", "key", "tls", "proxy", "root", "dialects", "routes", "services",
         ];
-        if let Some(key) = keys.into_iter().find(|key| desk.says(&[(*key).into()])) {
-            desk.error(
+        if let Some(key) = keys.into_iter().find(|key| checker.says(&[(*key).into()])) {
+            checker.error(
                 &[key.into()],
                 format!("`{key}` is of no site"),
                 "give the site's name as domain = \"www.example.com\", or put this under [sites.\"...\"]",
@@ -83,7 +83,7 @@ fn short_form(desk: &Desk<'_>, raw: &Raw) -> Option<raw::Site> {
         return None;
     }
     if raw.domain.0.is_empty() {
-        desk.error(
+        checker.error(
             &["domain".into()],
             "`domain` names no host",
             "write domain = \"www.example.com\"",
@@ -92,29 +92,29 @@ fn short_form(desk: &Desk<'_>, raw: &Raw) -> Option<raw::Site> {
     let listens = raw.app.as_ref().is_some_and(|app| app.listens);
     // An app beside routes answers / only if no route does.
     let app = listens && !raw.routes.iter().any(|route| route.path == "/");
-    Some(raw::Site {
+    Some(raw::SiteSection {
         cert: raw.cert.clone(),
         key: raw.key.clone(),
         tls: raw.tls,
         dialects: raw.dialects.clone(),
         app: app.then(|| "app".to_owned()),
-        proxy: Upstreams(raw.proxy.0.clone()),
+        proxy: UpstreamList(raw.proxy.0.clone()),
         root: raw.root.clone(),
-        ..raw::Site::default()
+        ..raw::SiteSection::default()
     })
 }
 
 /// A site as it is written, and where.
-struct Written<'a> {
-    path: Vec<Step<'a>>,
-    names: Vec<(&'a str, Vec<Step<'a>>)>,
-    site: &'a raw::Site,
-    routes: &'a [raw::Route],
-    services: &'a [(String, raw::Service)],
+struct WrittenSite<'a> {
+    path: Vec<PathStep<'a>>,
+    names: Vec<(&'a str, Vec<PathStep<'a>>)>,
+    site: &'a raw::SiteSection,
+    routes: &'a [raw::RouteSection],
+    services: &'a [(String, raw::ServiceSection)],
 }
 
-impl<'a> Written<'a> {
-    fn short(raw: &'a Raw, site: &'a raw::Site) -> Self {
+impl<'a> WrittenSite<'a> {
+    fn short(raw: &'a RawConfig, site: &'a raw::SiteSection) -> Self {
         let names = raw.domain.0.iter().enumerate();
         Self {
             path: Vec::new(),
@@ -127,8 +127,8 @@ impl<'a> Written<'a> {
         }
     }
 
-    fn long((host, site): &'a (String, raw::Site)) -> Self {
-        let path: Vec<Step<'a>> = vec!["sites".into(), host.as_str().into()];
+    fn long((host, site): &'a (String, raw::SiteSection)) -> Self {
+        let path: Vec<PathStep<'a>> = vec!["sites".into(), host.as_str().into()];
         let mut names = vec![(host.as_str(), path.clone())];
         for (at, alias) in site.aliases.iter().enumerate() {
             names.push((
@@ -145,12 +145,12 @@ impl<'a> Written<'a> {
         }
     }
 
-    fn at(&self, key: &'a str) -> Vec<Step<'a>> {
+    fn at(&self, key: &'a str) -> Vec<PathStep<'a>> {
         [self.path.as_slice(), &[key.into()]].concat()
     }
 
     /// Where the site's name stands.
-    fn name_place(&self) -> Vec<Step<'a>> {
+    fn name_place(&self) -> Vec<PathStep<'a>> {
         self.names
             .first()
             .map_or_else(|| self.path.clone(), |(_, path)| path.clone())
@@ -158,14 +158,14 @@ impl<'a> Written<'a> {
 }
 
 fn settle(
-    desk: &Desk<'_>,
-    written: &Written<'_>,
-    known: &Known<'_>,
+    checker: &ConfigChecker<'_>,
+    written: &WrittenSite<'_>,
+    known: &SiteContext<'_>,
     seen: &mut Vec<String>,
 ) -> SitePlan {
-    let hosts = hosts(desk, written, seen);
-    let tls = tls(desk, written, &hosts, known.doors);
-    let leads_to = route::Known {
+    let hosts = hosts(checker, written, seen);
+    let tls = tls(checker, written, &hosts, known.doors);
+    let leads_to = route::RouteContext {
         doors: known.doors,
         apps: known.apps,
     };
@@ -182,11 +182,17 @@ fn settle(
             .filter(|_| tls.is_some() && !known.doors.http.is_empty())
             .and_then(|address| redirect.port(address.port())),
         tls,
-        appids: mini_apps(desk, written, known),
-        wafer1: speaks(Dialect::Wafer1, known.session.wafer1),
-        wafer2: speaks(Dialect::Wafer2, known.session.wafer2),
-        routes: route::all(desk, &written.path, written.site, written.routes, &leads_to),
-        services: service::all(desk, &written.path, written.services, &leads_to),
+        appids: mini_apps(checker, written, known),
+        wafer1: speaks(WaferDialect::Wafer1, known.session.wafer1),
+        wafer2: speaks(WaferDialect::Wafer2, known.session.wafer2),
+        routes: route::all(
+            checker,
+            &written.path,
+            written.site,
+            written.routes,
+            &leads_to,
+        ),
+        services: service::all(checker, &written.path, written.services, &leads_to),
         messages: Vec::new(),
         push_paths: Vec::new(),
         message_targets: Vec::new(),
@@ -196,12 +202,16 @@ fn settle(
     }
 }
 
-fn hosts(desk: &Desk<'_>, written: &Written<'_>, seen: &mut Vec<String>) -> Vec<String> {
+fn hosts(
+    checker: &ConfigChecker<'_>,
+    written: &WrittenSite<'_>,
+    seen: &mut Vec<String>,
+) -> Vec<String> {
     let mut hosts = Vec::new();
     for (name, path) in &written.names {
         match address::host(name) {
-            Err((message, hint)) => desk.error(path, message, hint),
-            Ok(host) if seen.contains(&host) => desk.error(
+            Err((message, hint)) => checker.error(path, message, hint),
+            Ok(host) if seen.contains(&host) => checker.error(
                 path,
                 format!("two sites are called {host}"),
                 "a name leads to one site; put the routes of both under one of them",
@@ -216,21 +226,21 @@ fn hosts(desk: &Desk<'_>, written: &Written<'_>, seen: &mut Vec<String>) -> Vec<
 }
 
 fn tls(
-    desk: &Desk<'_>,
-    written: &Written<'_>,
+    checker: &ConfigChecker<'_>,
+    written: &WrittenSite<'_>,
     hosts: &[String],
     doors: &OpenDoors,
 ) -> Option<CertFiles> {
     let name = hosts.first().map_or("the site", String::as_str);
-    let (site, says) = (written.site, |key| desk.says(&written.at(key)));
-    if site.tls == Some(Tls::Off) {
+    let (site, says) = (written.site, |key| checker.says(&written.at(key)));
+    if site.tls == Some(TlsSource::Off) {
         if let Some(key) = ["cert", "key"].into_iter().find(|key| says(key)) {
             let message = format!("{name} has `{key}`, but TLS is off");
-            desk.error(&written.at("tls"), message, "remove one of the two");
+            checker.error(&written.at("tls"), message, "remove one of the two");
         } else if doors.no_http {
             let message = format!("{name} can be reached nowhere");
             let hint = "it has no TLS, and [edge] http is false";
-            desk.error(&written.at("tls"), message, hint);
+            checker.error(&written.at("tls"), message, hint);
         }
         return None;
     }
@@ -239,36 +249,36 @@ fn tls(
             (true, false) => {
                 let hint =
                     "give the private key that came with it: key = \"2_www.example.com.key\"";
-                desk.error(&written.at("cert"), "`cert` without `key`", hint);
+                checker.error(&written.at("cert"), "`cert` without `key`", hint);
             }
             (false, true) => {
                 let hint = "give the certificate chain that came with it: \
                             cert = \"1_www.example.com_bundle.crt\"";
-                desk.error(&written.at("key"), "`key` without `cert`", hint);
+                checker.error(&written.at("key"), "`key` without `cert`", hint);
             }
             (true, true) => {}
-            (false, false) => no_certificate(desk, written, name),
+            (false, false) => no_certificate(checker, written, name),
         }
         return None;
     };
     if doors.no_https {
         let message = format!("{name} has a certificate, but [edge] https is false");
-        desk.error(
+        checker.error(
             &written.at("cert"),
             message,
             "give [edge] https an address such as \":443\"",
         );
     }
     let files = CertFiles {
-        cert: desk.dir.join(cert),
-        key: desk.dir.join(key),
+        cert: checker.dir.join(cert),
+        key: checker.dir.join(key),
     };
-    certificate(desk, written, &files, hosts);
+    certificate(checker, written, &files, hosts);
     Some(files)
 }
 
-fn no_certificate(desk: &Desk<'_>, written: &Written<'_>, name: &str) {
-    if desk.reader.is_left_out(desk.doc, &written.at("tls")) {
+fn no_certificate(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, name: &str) {
+    if checker.reader.is_left_out(checker.doc, &written.at("tls")) {
         return;
     }
     let place = if written.site.tls.is_some() {
@@ -276,7 +286,7 @@ fn no_certificate(desk: &Desk<'_>, written: &Written<'_>, name: &str) {
     } else {
         written.name_place()
     };
-    desk.error(
+    checker.error(
         &place,
         format!("{name} has no certificate, and mini programs speak HTTPS only"),
         "automatic certificates come with a later release: give cert and key, the files your \
@@ -285,17 +295,22 @@ fn no_certificate(desk: &Desk<'_>, written: &Written<'_>, name: &str) {
 }
 
 /// Loads the certificate as the edge will.
-fn certificate(desk: &Desk<'_>, written: &Written<'_>, files: &CertFiles, hosts: &[String]) {
+fn certificate(
+    checker: &ConfigChecker<'_>,
+    written: &WrittenSite<'_>,
+    files: &CertFiles,
+    hosts: &[String],
+) {
     let place = |path: &FilePath| written.at(if path == files.key { "key" } else { "cert" });
-    match weappd_edge::check_certificate(files, hosts, desk.unix_secs) {
+    match weappd_edge::check_certificate(files, hosts, checker.unix_secs) {
         Ok(warnings) => {
             for warning in warnings {
                 let message = format!("{} {}", warning.path.display(), warning.what);
                 match warning.severity {
                     CertSeverity::Warning => {
-                        desk.warning(&place(&warning.path), message, warning.hint);
+                        checker.warning(&place(&warning.path), message, warning.hint);
                     }
-                    CertSeverity::Note => desk.note(&place(&warning.path), message),
+                    CertSeverity::Note => checker.note(&place(&warning.path), message),
                 }
             }
         }
@@ -310,51 +325,55 @@ fn certificate(desk: &Desk<'_>, written: &Written<'_>, files: &CertFiles, hosts:
                 Some(cause) => format!("{error}: {cause}"),
                 None => error.to_string(),
             };
-            desk.error(&at, message, error.hint().unwrap_or_default());
+            checker.error(&at, message, error.hint().unwrap_or_default());
         }),
     }
 }
 
 /// The mini programs whose users log in on a site.
-fn mini_apps(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Vec<String> {
+fn mini_apps(
+    checker: &ConfigChecker<'_>,
+    written: &WrittenSite<'_>,
+    known: &SiteContext<'_>,
+) -> Vec<String> {
     let appids = || known.mini_apps.iter().map(|mini| mini.appid.as_str());
-    let named: Vec<(&String, Vec<Step<'_>>)> = match (&written.site.miniapp, &written.site.miniapps)
-    {
-        (Some(_), Some(_)) => {
-            desk.error(
-                &written.at("miniapp"),
-                "both `miniapp` and `miniapps` say who logs in here",
-                "keep miniapps = [...], with this one in it",
-            );
-            return Vec::new();
-        }
-        (Some(one), None) => vec![(one, written.at("miniapp"))],
-        (None, Some(all)) if all.is_empty() => {
-            desk.error(
-                &written.at("miniapps"),
-                "`miniapps` names no mini program",
-                "write it like miniapps = [\"wx0123456789abcdef\", \"wxfedcba9876543210\"]",
-            );
-            return Vec::new();
-        }
-        (None, Some(all)) => {
-            let place = |at: usize| [written.at("miniapps").as_slice(), &[at.into()]].concat();
-            let all = all.iter().enumerate();
-            all.map(|(at, appid)| (appid, place(at))).collect()
-        }
-        (None, None) => return unnamed(desk, written, known),
-    };
+    let named: Vec<(&String, Vec<PathStep<'_>>)> =
+        match (&written.site.miniapp, &written.site.miniapps) {
+            (Some(_), Some(_)) => {
+                checker.error(
+                    &written.at("miniapp"),
+                    "both `miniapp` and `miniapps` say who logs in here",
+                    "keep miniapps = [...], with this one in it",
+                );
+                return Vec::new();
+            }
+            (Some(one), None) => vec![(one, written.at("miniapp"))],
+            (None, Some(all)) if all.is_empty() => {
+                checker.error(
+                    &written.at("miniapps"),
+                    "`miniapps` names no mini program",
+                    "write it like miniapps = [\"wx0123456789abcdef\", \"wxfedcba9876543210\"]",
+                );
+                return Vec::new();
+            }
+            (None, Some(all)) => {
+                let place = |at: usize| [written.at("miniapps").as_slice(), &[at.into()]].concat();
+                let all = all.iter().enumerate();
+                all.map(|(at, appid)| (appid, place(at))).collect()
+            }
+            (None, None) => return unnamed(checker, written, known),
+        };
     let mut settled: Vec<String> = Vec::new();
     for (appid, place) in named {
         if !appids().any(|known| known == appid) {
             let all: Vec<&str> = appids().collect();
             let hint = spelling::hint(appid, all.iter());
             let message = format!("no mini program is called `{appid}`");
-            desk.error(&place, message, hint);
+            checker.error(&place, message, hint);
         }
         if settled.contains(appid) {
             let message = format!("the mini program {appid} stands here twice");
-            desk.error(&place, message, "keep one");
+            checker.error(&place, message, "keep one");
         } else {
             settled.push(appid.clone());
         }
@@ -363,12 +382,16 @@ fn mini_apps(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Vec<S
 }
 
 /// Those of a site that names none: the only one there is, or the short form's own.
-fn unnamed(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Vec<String> {
+fn unnamed(
+    checker: &ConfigChecker<'_>,
+    written: &WrittenSite<'_>,
+    known: &SiteContext<'_>,
+) -> Vec<String> {
     match known.mini_apps {
         [] => Vec::new(),
         [only] => vec![only.appid.clone()],
         // The short form has no key for it: [miniapp] is its mini program.
-        [first, ..] if written.path.is_empty() && desk.says(&["miniapp".into()]) => {
+        [first, ..] if written.path.is_empty() && checker.says(&["miniapp".into()]) => {
             vec![first.appid.clone()]
         }
         all => {
@@ -383,7 +406,7 @@ fn unnamed(desk: &Desk<'_>, written: &Written<'_>, known: &Known<'_>) -> Vec<Str
                     quoted.join(", ")
                 )
             };
-            desk.error(
+            checker.error(
                 &written.name_place(),
                 "the site does not say which mini program logs in here",
                 hint,

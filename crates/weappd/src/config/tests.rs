@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use weappd_edge::{CertFiles, RouteTarget};
 
-use crate::config::{self, Config, Problem, Severity, sample};
+use crate::config::{self, Config, ConfigProblem, ProblemSeverity, sample};
 
 mod mends;
 mod special_files;
@@ -33,7 +33,7 @@ impl Desk {
         Self { dir }
     }
 
-    fn load(&self, text: &str) -> Result<config::Loaded, Vec<Problem>> {
+    fn load(&self, text: &str) -> Result<config::LoadedConfig, Vec<ConfigProblem>> {
         let path = self.dir.path().join("weappd.toml");
         std::fs::write(&path, text).expect("written");
         let env = |name: &str| match name {
@@ -51,7 +51,7 @@ impl Desk {
         }
     }
 
-    fn rendered(&self, problems: &[Problem]) -> String {
+    fn rendered(&self, problems: &[ConfigProblem]) -> String {
         let place = format!("{}/", self.dir.path().display());
         config::render(problems, false).replace(&place, "")
     }
@@ -65,7 +65,7 @@ impl Desk {
         let place = format!("{}/", self.dir.path().display());
         problems
             .iter()
-            .filter(|problem| problem.severity != Severity::Note)
+            .filter(|problem| problem.severity != ProblemSeverity::Note)
             .map(|problem| {
                 let at = problem.place.as_ref();
                 let at = at.map_or("-".to_owned(), |at| format!("{}:{}", at.line, at.column));
@@ -79,7 +79,7 @@ impl Desk {
         let warnings = self.load(text).expect("a fine file").warnings;
         let notes = warnings
             .into_iter()
-            .filter(|note| note.severity == Severity::Note);
+            .filter(|note| note.severity == ProblemSeverity::Note);
         notes.map(|note| note.message).collect()
     }
 }
@@ -93,10 +93,10 @@ const SITE: &str = "domain = \"a.com\"\ntls = \"off\"\n";
 
 #[test]
 fn a_koa_hello_world_takes_four_lines() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let text = "domain = \"www.example.com\"\ncert = \"a.crt\"\nkey = \"a.key\"\nproxy = \"127.0.0.1:1937\"\n";
-    assert_eq!(desk.told(text), [SELF_SIGNED]);
-    let config = desk.config(text);
+    assert_eq!(checker.told(text), [SELF_SIGNED]);
+    let config = checker.config(text);
     assert_eq!(config.http[0].to_string(), "[::]:80");
     assert_eq!(config.https[0].to_string(), "[::]:443");
     let [site] = config.sites.as_slice() else {
@@ -104,38 +104,38 @@ fn a_koa_hello_world_takes_four_lines() {
     };
     assert_eq!(site.hosts, ["www.example.com"]);
     assert_eq!(site.redirect, Some(443));
-    let cert = desk.dir.path().join("a.crt");
-    let key = desk.dir.path().join("a.key");
+    let cert = checker.dir.path().join("a.crt");
+    let key = checker.dir.path().join("a.key");
     assert_eq!(site.tls, Some(CertFiles { cert, key }));
     assert_eq!(site.routes[0].path, "/");
     assert!(matches!(&site.routes[0].target, RouteTarget::Proxy(to) if to == &["127.0.0.1:1937"]));
-    let short = desk.config(&text.replace("\"127.0.0.1:1937\"", "1937"));
+    let short = checker.config(&text.replace("\"127.0.0.1:1937\"", "1937"));
     assert_eq!(format!("{short:?}"), format!("{config:?}"));
 }
 
 #[test]
 fn the_smallest_file_of_the_design_needs_only_its_certificate() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let text = format!("domain = \"www.example.com\"\n{MINIAPP}[app]\nrun = \"sh app.sh\"\n");
     assert_eq!(
-        desk.told(&text),
+        checker.told(&text),
         ["1:10 error: www.example.com has no certificate, and mini programs speak HTTPS only"]
     );
     let text = text.replace("[miniapp]", "cert = \"a.crt\"\nkey = \"a.key\"\n[miniapp]");
-    let config = desk.config(&text);
-    assert_eq!(desk.told(&text), [SELF_SIGNED]);
+    let config = checker.config(&text);
+    assert_eq!(checker.told(&text), [SELF_SIGNED]);
     assert_eq!(
         config.mini_apps[0].secret.expose(),
         "5ec2e70f7e57a99000000000c0ffee11"
     );
     assert!(matches!(&config.sites[0].routes[0].target, RouteTarget::App(name) if name == "app"));
     assert_eq!(config.sites[0].appids, ["wx1234567890abcdef"]);
-    assert_eq!(config.data_dir, desk.dir.path().join(".weappd"));
+    assert_eq!(config.data_dir, checker.dir.path().join(".weappd"));
 }
 
 #[test]
 fn the_short_and_the_long_form_mean_the_same() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let short = format!(
         "domain = [\"www.example.com\", \"example.com\"]\ncert = \"a.crt\"\nkey = \"a.key\"\n\
          dialects = [\"wafer1\"]\nroutes = [{{ path = \"/api\", proxy = 1937, session = \"require\" }}]\n\
@@ -150,7 +150,7 @@ fn the_short_and_the_long_form_mean_the_same() {
          [apps.app]\nrun = \"sh app.sh\"\ninstances = 2\n\
          [[tunnel.businesses]]\nhost = \"www.example.com\"\nkey = \"abc\"\n\
          [edge]\nhttp = \":80\"\nhttps = [443]\nredirect = true\n[internal]\nlisten = \"127.0.0.1:8081\"\n";
-    let (short, long) = (desk.config(&short), desk.config(long));
+    let (short, long) = (checker.config(&short), checker.config(long));
     assert_eq!(format!("{short:?}"), format!("{long:?}"));
     assert_eq!(short.mini_apps, long.mini_apps);
     assert_eq!(
@@ -169,11 +169,11 @@ fn who_answers_what_is_told() {
     const PROXY: &str = "a.com has no TLS of its own: if a TLS proxy stands in front, name it as \
         [edge] trusted_proxies = [\"loopback\"] (or its address), or apps see it, and plain http, \
         in place of the client";
-    let desk = Desk::new();
+    let checker = Desk::new();
     let text = format!(
         "{SITE}proxy = 1937\nroutes = [{{ path = \"/weapp/login\", proxy = 5757 }}]\n{MINIAPP}[tunnel]\nkey = \"abc\"\n"
     );
-    let notes = desk.notes(&text);
+    let notes = checker.notes(&text);
     assert_eq!(
         notes,
         [
@@ -183,7 +183,7 @@ fn who_answers_what_is_told() {
             "this route takes over /weapp/login, which weappd would answer",
         ]
     );
-    let all = desk.notes(&format!(
+    let all = checker.notes(&format!(
         "{SITE}routes = [{{ path = \"/weapp/\", proxy = 5757 }}]\n{MINIAPP}"
     ));
     assert_eq!(
@@ -193,7 +193,7 @@ fn who_answers_what_is_told() {
             "this route takes over /weapp/session, /weapp/files/, /weapp/ws/, /weapp/login, /weapp/user, /weapp/upload, which weappd would answer"
         ]
     );
-    let without = desk.notes(&format!("{SITE}proxy = 1937\n"));
+    let without = checker.notes(&format!("{SITE}proxy = 1937\n"));
     assert_eq!(without.len(), 2);
     assert!(without[0].contains("has no [miniapp]"), "{without:?}");
 }
@@ -201,7 +201,7 @@ fn who_answers_what_is_told() {
 /// Every broken file: its text, and what is told about it.
 #[test]
 fn every_problem_of_broken_files_is_told() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let cases: &[(&str, &[&str])] = &[
         ("", &["- error: no site is configured"]),
         (
@@ -427,7 +427,7 @@ fn every_problem_of_broken_files_is_told() {
         ),
     ];
     for (text, expected) in cases {
-        let told = desk.told(text);
+        let told = checker.told(text);
         let alike = told.len() == expected.len()
             && told.iter().zip(*expected).all(|(told, expected)| {
                 // The words of other rooms and of the TOML parser are their own business.
@@ -439,7 +439,7 @@ fn every_problem_of_broken_files_is_told() {
 
 #[test]
 fn a_certificate_and_its_key_are_told_at_once() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let no_key = "3:7 error: cannot read none.key: No such file or directory (os error 2)";
     for (cert, key, expected) in [
         (
@@ -460,31 +460,31 @@ fn a_certificate_and_its_key_are_told_at_once() {
         ),
     ] {
         let files = format!("cert = \"{cert}\"\nkey = \"{key}\"\n");
-        let told = desk.told(&format!("domain = \"a.com\"\n{files}proxy = 1\n"));
+        let told = checker.told(&format!("domain = \"a.com\"\n{files}proxy = 1\n"));
         assert_eq!(told, expected);
     }
-    let told = desk.told("domain = \"a.com\"\ncert = \"a.key\"\nkey = \"a.crt\"\nproxy = 1\n");
+    let told = checker.told("domain = \"a.com\"\ncert = \"a.key\"\nkey = \"a.crt\"\nproxy = 1\n");
     assert_eq!(told.len(), 2, "exchanged: {told:?}");
 }
 
 #[test]
 fn the_mend_of_a_certificate_for_another_name_names_settings() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let text = "domain = \"a.com\"\ncert = \"a.crt\"\nkey = \"a.key\"\nproxy = 1\n";
-    let warnings = desk.load(text).expect("usable").warnings;
-    let other = |problem: &&Problem| problem.message.contains("does not cover a.com");
+    let warnings = checker.load(text).expect("usable").warnings;
+    let other = |problem: &&ConfigProblem| problem.message.contains("does not cover a.com");
     let hint = warnings.iter().find(other).and_then(|p| p.hint.as_deref());
     assert!(hint.is_some_and(|hint| hint.contains("`domain` or `aliases`")));
 }
 
 #[test]
 fn a_certificate_and_a_key_of_another_one_do_not_match() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let other = rcgen::generate_simple_self_signed(["a.com".to_owned()]).expect("a certificate");
     let key = other.signing_key.serialize_pem();
-    std::fs::write(desk.dir.path().join("b.key"), key).expect("written");
+    std::fs::write(checker.dir.path().join("b.key"), key).expect("written");
     let text = "domain = \"www.example.com\"\ncert = \"a.crt\"\nkey = \"b.key\"\nproxy = 1937\n";
-    let told = desk.told(text);
+    let told = checker.told(text);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
         told[0].starts_with("3:7 error: b.key: does not belong"),
@@ -494,10 +494,10 @@ fn a_certificate_and_a_key_of_another_one_do_not_match() {
 
 #[test]
 fn problems_are_drawn_with_place_and_hint() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let text = "domian = \"www.example.com\"\n\n[files]\nmax_upload_bytes = \"10\"\n[miniapp]\nsecert = \"0a1b2c\"\n";
-    let problems = desk.load(text).expect_err("broken");
-    let drawn = desk.rendered(&problems);
+    let problems = checker.load(text).expect_err("broken");
+    let drawn = checker.rendered(&problems);
     let expected = "  × unknown key `domian`
    ╭─[weappd.toml:1:1]
  1 │ domian = \"www.example.com\"
@@ -543,7 +543,7 @@ fn problems_are_drawn_with_place_and_hint() {
 
 #[test]
 fn a_secret_is_never_shown() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let secrets = [
         "s3cr3t-of-the-app",
         "k3y-of-the-tunnel",
@@ -564,7 +564,7 @@ fn a_secret_is_never_shown() {
             &format!("[session]\nstore = \"mysql://u:{}@h\"\n[app]", secrets[2]),
         );
         for text in [text, whole, store] {
-            let problems = desk.load(&text).expect_err("broken");
+            let problems = checker.load(&text).expect_err("broken");
             let drawn = config::render(&problems, true);
             let debug = format!("{problems:?}");
             let json: Vec<_> = problems.iter().map(config::to_json).collect();
@@ -575,7 +575,7 @@ fn a_secret_is_never_shown() {
             }
         }
     }
-    let config = desk.config(&format!(
+    let config = checker.config(&format!(
         "{SITE}[miniapp]\nappid = \"wx1234567890abcdef\"\nsecret = \"{}\"\n[tunnel]\nkey = \"{}\"\n[app]\nrun = \"sh\"\nenv = {{ A = \"{}\" }}\n",
         secrets[0], secrets[1], secrets[3],
     ));
@@ -586,11 +586,14 @@ fn a_secret_is_never_shown() {
 
 #[test]
 fn the_data_directory_is_found_in_files_with_problems() {
-    let desk = Desk::new();
-    let path = desk.dir.path().join("weappd.toml");
-    assert_eq!(config::data_dir_of(&path), desk.dir.path().join(".weappd"));
+    let checker = Desk::new();
+    let path = checker.dir.path().join("weappd.toml");
+    assert_eq!(
+        config::data_dir_of(&path),
+        checker.dir.path().join(".weappd")
+    );
     std::fs::write(&path, "data_dir = \"state\"\nnonsense = 1\n").expect("written");
-    assert_eq!(config::data_dir_of(&path), desk.dir.path().join("state"));
+    assert_eq!(config::data_dir_of(&path), checker.dir.path().join("state"));
     assert_eq!(
         config::data_dir_of(Path::new("weappd.toml")),
         Path::new(".weappd")
@@ -599,10 +602,10 @@ fn the_data_directory_is_found_in_files_with_problems() {
 
 #[test]
 fn the_sample_is_right_as_it_is_and_with_every_line_in_use() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let text = sample::text("0123456789abcdef");
     // Only what the user must fill in is missing.
-    let told = desk.told(&text);
+    let told = checker.told(&text);
     assert_eq!(told.len(), 4, "{told:#?}");
     for (told, missing) in told.iter().zip([
         "cannot read 1_www.example.com_bundle.crt",
@@ -618,7 +621,8 @@ fn the_sample_is_right_as_it_is_and_with_every_line_in_use() {
             ("a.crt", format!("1_{name}.example.com_bundle.crt")),
             ("a.key", format!("2_{name}.example.com.key")),
         ] {
-            std::fs::copy(desk.dir.path().join(from), desk.dir.path().join(to)).expect("copied");
+            std::fs::copy(checker.dir.path().join(from), checker.dir.path().join(to))
+                .expect("copied");
         }
     }
     let secrets = [
@@ -626,15 +630,15 @@ fn the_sample_is_right_as_it_is_and_with_every_line_in_use() {
         ("internal.token", "0123456789abcdef"),
     ];
     for (name, text) in secrets {
-        std::fs::write(desk.dir.path().join(name), text).expect("written");
+        std::fs::write(checker.dir.path().join(name), text).expect("written");
     }
     let all = text.replace("#: ", "").replace("#:", "");
-    let told = desk.told(&all);
+    let told = checker.told(&all);
     assert!(
         !told.iter().any(|told| told.contains(" error: ")),
         "{told:#?}"
     );
-    let config = desk.config(&all);
+    let config = checker.config(&all);
     let appids: Vec<_> = config.sites.iter().map(|site| &site.appids[..]).collect();
     let (one, two) = ("wx0123456789abcdef", "wxfedcba9876543210");
     assert_eq!(appids, [&[one][..], &[one, two]]);
@@ -642,7 +646,7 @@ fn the_sample_is_right_as_it_is_and_with_every_line_in_use() {
 
 #[test]
 fn a_site_may_have_several_mini_programs() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let (one, two) = ("wx1234567890abcdef", "wx1234567890abcdee");
     let apps = format!(
         "[miniapps.{one}]\nsecret = \"0123456789abcdef0123456789abcdea\"\nmessage_token = \"t\"\n\
@@ -651,21 +655,21 @@ fn a_site_may_have_several_mini_programs() {
     let site =
         |lines: &str| format!("[sites.\"a.com\"]\ntls = \"off\"\nproxy = 1\n{lines}\n{apps}");
     let both = site(&format!("miniapps = [\"{two}\", \"{one}\"]"));
-    assert_eq!(desk.told(&both), Vec::<String>::new());
-    let config = desk.config(&both);
+    assert_eq!(checker.told(&both), Vec::<String>::new());
+    let config = checker.config(&both);
     assert_eq!(
         config.sites[0].appids,
         [two, one],
         "the first is the default"
     );
     assert_eq!(config.sites[0].messages, [two, one]);
-    let note = &desk.notes(&both)[0];
+    let note = &checker.notes(&both)[0];
     let inbox = format!("/weapp/message, /weapp/message/{two}, /weapp/message/{one}");
     assert!(note.contains(&inbox), "{note}");
 
     let single = site(&format!("miniapps = [\"{two}\"]"));
     let as_before = site(&format!("miniapp = \"{two}\""));
-    let (single, as_before) = (desk.config(&single), desk.config(&as_before));
+    let (single, as_before) = (checker.config(&single), checker.config(&as_before));
     assert_eq!(format!("{single:?}"), format!("{as_before:?}"));
 
     for (lines, told) in [
@@ -690,11 +694,11 @@ fn a_site_may_have_several_mini_programs() {
             "1:8 error: the site does not say which mini program logs in here".to_owned(),
         ),
     ] {
-        assert_eq!(desk.told(&site(&lines)), [told], "{lines}");
+        assert_eq!(checker.told(&site(&lines)), [told], "{lines}");
     }
     let alike = both.replace("\"u\"", "\"t\"");
     assert_eq!(
-        desk.told(&alike),
+        checker.told(&alike),
         [format!(
             "7:17 warning: {one} and {two} sign messages with the same Token"
         )]
@@ -703,22 +707,22 @@ fn a_site_may_have_several_mini_programs() {
 
 #[test]
 fn the_short_forms_mini_program_is_its_own_beside_others() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let text = format!(
         "{SITE}proxy = 1\n{MINIAPP}[miniapps.wx1234567890abcdee]\nsecret = \"0123456789abcdef0123456789abcdeb\"\n"
     );
-    assert_eq!(desk.told(&text), Vec::<String>::new());
-    let config = desk.config(&text);
+    assert_eq!(checker.told(&text), Vec::<String>::new());
+    let config = checker.config(&text);
     assert_eq!(config.sites[0].appids, ["wx1234567890abcdef"]);
     assert_eq!(config.mini_apps.len(), 2);
 }
 
 #[test]
 fn api_security_names_what_it_cannot_do() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let told = |lines: &str| {
         let text = format!("{SITE}proxy = 1\n{MINIAPP}[miniapp.api_security]\n{lines}\n");
-        desk.told(&text).join("\n")
+        checker.told(&text).join("\n")
     };
     let sm = told("algorithms = \"sm\"");
     assert!(
@@ -731,9 +735,9 @@ fn api_security_names_what_it_cannot_do() {
 
 #[test]
 fn what_was_not_filled_in_is_told() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let told = |secret: &str, run: &str| {
-        desk.told(&format!(
+        checker.told(&format!(
             "{SITE}[miniapp]\nappid = \"wx0123456789abcdef\"\nsecret = {secret}\n[app]\nrun = \"{run}\"\n"
         ))
     };
@@ -764,8 +768,8 @@ fn what_was_not_filled_in_is_told() {
     }
     let found = told("{ env = \"WEAPP_SECRET\" }", "sh other.sh");
     assert_eq!(found[1..], ["7:7 warning: other.sh is not there"]);
-    let dates =
-        desk.told("domain = \"www.example.org\"\ncert = \"a.crt\"\nkey = \"a.key\"\nproxy = 1\n");
+    let dates = checker
+        .told("domain = \"www.example.org\"\ncert = \"a.crt\"\nkey = \"a.key\"\nproxy = 1\n");
     assert!(
         dates
             .iter()
@@ -776,35 +780,35 @@ fn what_was_not_filled_in_is_told() {
 
 #[test]
 fn a_root_that_would_show_weappds_own_files_is_told() {
-    let desk = Desk::new();
-    let at = |name: &str| desk.dir.path().join(name);
+    let checker = Desk::new();
+    let at = |name: &str| checker.dir.path().join(name);
     std::fs::create_dir_all(at("data/www")).expect("made");
     std::fs::create_dir_all(at("html/data")).expect("made");
     std::fs::write(at("app.secret"), "abc").expect("written");
     std::os::unix::fs::symlink("data", at("linked")).expect("a link");
     let secret = "[miniapp]\nappid = \"wx1234567890abcdef\"\nsecret = { file = \"app.secret\" }\n";
     let whole = format!("{SITE}root = \".\"\ndata_dir = \"data\"\n{secret}");
-    let told = desk.told(&whole).join("\n");
+    let told = checker.told(&whole).join("\n");
     assert!(
         told.contains("3:8 warning: weappd's own files lie in what this site serves: app.secret, data, weappd.toml"),
         "{told}"
     );
     let with_key = "domain = \"www.example.com\"\ncert = \"a.crt\"\nkey = \"a.key\"\nroutes = [{ path = \"/x\", root = \"./html/..\" }]\n";
-    let told = desk.told(with_key).join("\n");
+    let told = checker.told(with_key).join("\n");
     assert!(
         told.contains("lie in what this site serves: a.key, weappd.toml"),
         "{told}"
     );
     for root in ["data", "data/", "./data/www", "linked", "linked/www"] {
-        let told = desk.told(&format!("{SITE}root = \"{root}\"\ndata_dir = \"data\"\n"));
+        let told = checker.told(&format!("{SITE}root = \"{root}\"\ndata_dir = \"data\"\n"));
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].starts_with("3:8 error: "), "{told:?}");
         assert!(told[0].contains("which is never served"), "{told:?}");
     }
     let beside = format!("{SITE}root = \"html\"\ndata_dir = \"data\"\n");
-    assert_eq!(desk.told(&beside), Vec::<String>::new());
+    assert_eq!(checker.told(&beside), Vec::<String>::new());
     let inside = format!("{SITE}root = \"html\"\ndata_dir = \"html/data\"\n");
-    let told = desk.told(&inside).join("\n");
+    let told = checker.told(&inside).join("\n");
     assert!(told.contains("serves: html/data"), "{told}");
 }
 

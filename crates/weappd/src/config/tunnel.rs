@@ -6,14 +6,16 @@ use std::borrow::Cow;
 use http::Uri;
 use weappd_tunnel::{BusinessConfig, OwnSites};
 
-use crate::config::{address, desk::Desk, document::Step, raw::TunnelShort, resolve::OpenDoors};
+use crate::config::{
+    address, checker::ConfigChecker, document::PathStep, raw::TunnelShort, resolve::OpenDoors,
+};
 use crate::plan::SitePlan;
-use crate::sites::{self, Answers};
+use crate::site_rooms::{self, PathOwner};
 
 /// Gives every site its business server, from `[tunnel] key` where the list has none, and
 /// follows the callbacks of each.
 pub(crate) fn settle(
-    desk: &Desk<'_>,
+    checker: &ConfigChecker<'_>,
     mut tunnel: weappd_tunnel::Config,
     short: &TunnelShort,
     sites: &mut [SitePlan],
@@ -40,8 +42,8 @@ pub(crate) fn settle(
         }
         site.tunnel_business = Some(host);
     }
-    if short.receive.is_some() && !desk.says(&["tunnel".into(), "key".into()]) {
-        desk.error(
+    if short.receive.is_some() && !checker.says(&["tunnel".into(), "key".into()]) {
+        checker.error(
             &["tunnel".into(), "receive".into()],
             "`receive` goes with `key`, which is missing",
             "give the SDK's tunnelSignatureKey as key",
@@ -60,7 +62,7 @@ pub(crate) fn settle(
         };
         (field, message, hint)
     });
-    desk.room(&["tunnel".into()], problems);
+    checker.room(&["tunnel".into()], problems);
     let configured = tunnel.businesses.len();
     if configured == 0 {
         tunnel.businesses.extend(unasked(sites));
@@ -71,10 +73,10 @@ pub(crate) fn settle(
     }
     if are_sound {
         for (at, business) in tunnel.businesses.iter().take(configured).enumerate() {
-            let place = Place {
+            let place = BusinessPlace {
                 listed: (at < listed).then_some(at),
             };
-            follow(desk, business, &place, &tunnel, sites, doors);
+            follow(checker, business, &place, &tunnel, sites, doors);
         }
     }
     tunnel
@@ -85,7 +87,7 @@ pub(crate) fn settle(
 fn unasked(sites: &mut [SitePlan]) -> Option<BusinessConfig> {
     let site = sites
         .iter_mut()
-        .find(|site| sites::is_apps(site, sites::TUNNEL))?;
+        .find(|site| site_rooms::is_apps(site, site_rooms::TUNNEL))?;
     let name = site.hosts.first().filter(|host| !host.contains('*'));
     let host = name.cloned()?;
     site.tunnel_business = Some(host.clone());
@@ -131,13 +133,13 @@ fn public_base(host: &str, sites: &[SitePlan], doors: &OpenDoors) -> Option<Stri
 }
 
 /// Where a business server is written down.
-struct Place {
+struct BusinessPlace {
     /// Its index in the list; `None` for `[tunnel] key`.
     listed: Option<usize>,
 }
 
-impl Place {
-    fn of(&self, key: &'static str) -> Vec<Step<'static>> {
+impl BusinessPlace {
+    fn of(&self, key: &'static str) -> Vec<PathStep<'static>> {
         match (self.listed, key) {
             (Some(at), key) => vec!["tunnel".into(), "businesses".into(), at.into(), key.into()],
             (None, "host") => vec!["tunnel".into(), "key".into()],
@@ -148,9 +150,9 @@ impl Place {
 
 /// Follows the callbacks of one business server, and says so if they come back to weappd.
 fn follow(
-    desk: &Desk<'_>,
+    checker: &ConfigChecker<'_>,
     business: &BusinessConfig,
-    place: &Place,
+    place: &BusinessPlace,
     tunnel: &weappd_tunnel::Config,
     sites: &[SitePlan],
     doors: &OpenDoors,
@@ -160,7 +162,7 @@ fn follow(
             return;
         };
         if let Some(why) = comes_back(&url, &tunnel.own_sites, sites, doors) {
-            desk.error(
+            checker.error(
                 &place.of("receive"),
                 format!("callbacks to {receive} come back to weappd: {why}"),
                 "give the address at which your business server takes callbacks, or leave `receive` out",
@@ -171,7 +173,7 @@ fn follow(
     let its_address = [doors.internal].into_iter().chain(doors.wechat_https);
     for door in its_address {
         if address::leads_to(&business.host, door) {
-            desk.error(
+            checker.error(
                 &place.of("host"),
                 format!(
                     "callbacks to {} come back to weappd: it is the internal API",
@@ -183,7 +185,7 @@ fn follow(
     }
     let own = |site: &&SitePlan| site.tunnel_business.as_ref() == Some(&business.host);
     for site in sites.iter().filter(own) {
-        for path in sites::tunnel_paths(site) {
+        for path in site_rooms::tunnel_paths(site) {
             if let Some(why) = not_taken(site, path) {
                 let message = format!("tunnels of {} would be dead: {why}", business.host);
                 let hint = "give the site an app or proxy = 1937; or `receive`, the whole \
@@ -191,9 +193,9 @@ fn follow(
                             are no tunnels";
                 if site.routes.is_empty() {
                     // A site that is still to be written.
-                    desk.warning(&place.of("host"), message, hint);
+                    checker.warning(&place.of("host"), message, hint);
                 } else {
-                    desk.error(&place.of("host"), message, hint);
+                    checker.error(&place.of("host"), message, hint);
                 }
                 break;
             }
@@ -225,7 +227,7 @@ fn comes_back(
         return Some("it is the stand-in for WeChat".into());
     }
     if own.has(url) {
-        return not_taken(sites::of_host(sites, host)?, url.path());
+        return not_taken(site_rooms::of_host(sites, host)?, url.path());
     }
     let mut public = doors.http.iter().chain(&doors.https);
     public
@@ -236,12 +238,12 @@ fn comes_back(
 /// Why a `POST` to `path` of a site reaches no business server.
 fn not_taken(site: &SitePlan, path: &str) -> Option<Cow<'static, str>> {
     let name = site.hosts.first().map_or("the site", String::as_str);
-    let why = match sites::who_takes(site, path) {
-        Answers::App => return None,
-        Answers::Weappd => format!("weappd itself answers {path} of {name}"),
-        Answers::Files => format!("at {path} of {name} stand files"),
-        Answers::Redirect => format!("{path} of {name} is sent elsewhere"),
-        Answers::Nobody => format!("no app and no proxy answers {path} of {name}"),
+    let why = match site_rooms::who_takes(site, path) {
+        PathOwner::App => return None,
+        PathOwner::Weappd => format!("weappd itself answers {path} of {name}"),
+        PathOwner::Files => format!("at {path} of {name} stand files"),
+        PathOwner::Redirect => format!("{path} of {name} is sent elsewhere"),
+        PathOwner::Nobody => format!("no app and no proxy answers {path} of {name}"),
     };
     Some(why.into())
 }

@@ -1,22 +1,22 @@
 //! Uploads that anybody may send: by choice, and not without a word.
 
-use crate::config::{desk::Desk, resolve::Config};
+use crate::config::{checker::ConfigChecker, resolve::Config};
 
 /// Says that uploads want no session, and warns where they may fill the disk.
-pub(crate) fn tell(desk: &Desk<'_>, config: &Config) {
+pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
     let files = &config.files;
     if !files.enabled || !files.anonymous {
         return;
     }
     let place = ["files".into(), "anonymous".into()];
     if files.max_total_bytes == 0 {
-        desk.warning(
+        checker.warning(
             &place,
             "anybody on the internet may upload, and all uploads together have no limit",
             "give one to [files] max_total_bytes, or remove anonymous: phones that are logged in need it not",
         );
     } else {
-        desk.note(
+        checker.note(
             &place,
             "anybody on the internet may upload here: /weapp/upload wants no session",
         );
@@ -25,9 +25,9 @@ pub(crate) fn tell(desk: &Desk<'_>, config: &Config) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Severity, load};
+    use crate::config::{ProblemSeverity, load};
 
-    fn told(files: &str) -> Vec<Severity> {
+    fn told(files: &str) -> Vec<ProblemSeverity> {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("weappd.toml");
         let site = "domain = \"a.com\"\ntls = \"off\"\nproxy = 1937\n";
@@ -41,10 +41,10 @@ mod tests {
 
     #[test]
     fn open_uploads_are_told_and_unbounded_ones_warned_of() {
-        assert_eq!(told("anonymous = true"), [Severity::Warning]);
+        assert_eq!(told("anonymous = true"), [ProblemSeverity::Warning]);
         assert_eq!(
             told("anonymous = true\nmax_total_bytes = 1000000000"),
-            [Severity::Note]
+            [ProblemSeverity::Note]
         );
         assert_eq!(told("anonymous = false"), []);
         assert_eq!(told("anonymous = true\nenabled = false"), []);

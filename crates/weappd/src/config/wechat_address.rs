@@ -6,13 +6,13 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use http::Uri;
 use weappd_wechat::{API_HOSTS, is_api_host};
 
-use crate::config::desk::Desk;
+use crate::config::checker::ConfigChecker;
 
 /// The addresses of a host name, as programs of this machine see them; none if it has none.
-pub(crate) type LookUp<'a> = &'a dyn Fn(&str) -> Vec<IpAddr>;
+pub(crate) type HostLookup<'a> = &'a dyn Fn(&str) -> Vec<IpAddr>;
 
 /// Notes an endpoint at which weappd would call itself, which listens on `doors`.
-pub(crate) fn tell(desk: &Desk<'_>, endpoint: &str, doors: &[SocketAddr]) {
+pub(crate) fn tell(checker: &ConfigChecker<'_>, endpoint: &str, doors: &[SocketAddr]) {
     // What is no address at all is told by the room.
     let Some((uri, host)) = endpoint
         .parse::<Uri>()
@@ -27,7 +27,7 @@ pub(crate) fn tell(desk: &Desk<'_>, endpoint: &str, doors: &[SocketAddr]) {
         443
     };
     let port = uri.port_u16().unwrap_or(default);
-    let addresses = addresses(desk, &host);
+    let addresses = addresses(checker, &host);
     let path = ["wechat".into(), "endpoint".into()];
     let circle = addresses.iter().find_map(|ip| {
         let mut doors = doors.iter();
@@ -39,22 +39,22 @@ pub(crate) fn tell(desk: &Desk<'_>, endpoint: &str, doors: &[SocketAddr]) {
             "calls of WeChat's API would come back to weappd: {host} is {ip} on this machine, \
              and weappd itself listens on {door}"
         );
-        desk.error(&path, message, mend(desk, &host));
+        checker.error(&path, message, mend(checker, &host));
     } else if is_api_host(&host)
         && let Some(ip) = addresses.iter().find(|ip| is_here(**ip))
     {
         let message =
             format!("{host} is {ip} on this machine, and WeChat is not there: no login would work");
-        desk.error(&path, message, mend(desk, &host));
+        checker.error(&path, message, mend(checker, &host));
     }
 }
 
 /// What to do about a name that leads here.
-fn mend(desk: &Desk<'_>, host: &str) -> String {
+fn mend(checker: &ConfigChecker<'_>, host: &str) -> String {
     if !is_api_host(host) {
         return "`endpoint` is where WeChat, a relay or `weappd simulate` answers".to_owned();
     }
-    let leads_away = |name: &str| !addresses(desk, name).into_iter().any(is_here);
+    let leads_away = |name: &str| !addresses(checker, name).into_iter().any(is_here);
     let mut others = API_HOSTS.into_iter().filter(|name| *name != host);
     match others.find(|name| leads_away(name)) {
         Some(other) => format!(
@@ -69,11 +69,11 @@ fn mend(desk: &Desk<'_>, host: &str) -> String {
     }
 }
 
-fn addresses(desk: &Desk<'_>, host: &str) -> Vec<IpAddr> {
+fn addresses(checker: &ConfigChecker<'_>, host: &str) -> Vec<IpAddr> {
     let plain = host.trim_start_matches('[').trim_end_matches(']');
     match plain.parse() {
         Ok(ip) => vec![ip],
-        Err(_) => (desk.look_up)(host),
+        Err(_) => (checker.look_up)(host),
     }
 }
 

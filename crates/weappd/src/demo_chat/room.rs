@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::wire::{News, Packet};
+use super::wire::{ChatPush, DemoPacket, TunnelNews};
 
 /// How many people fit into the room.
 const MAX_PEOPLE: usize = 1000;
@@ -19,39 +19,31 @@ const MAX_NAME: usize = 64;
 /// Somebody as the others see them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Person {
+pub(super) struct ChatPerson {
     open_id: String,
     nick_name: String,
     avatar_url: String,
 }
 
-/// What must go to some tunnels: a message, or the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Push {
-    pub(super) tunnel_ids: Vec<String>,
-    /// The message as JSON text; `None` closes the tunnels.
-    pub(super) content: Option<String>,
-}
-
 /// What follows from something that happened.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(super) struct ChatHeard {
     /// In this order.
-    pub(super) pushes: Vec<Push>,
+    pub(super) pushes: Vec<ChatPush>,
     /// A line for the log.
     pub(super) line: Option<String>,
 }
 
 /// The room itself.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct ChatRoom {
     /// Asked for a tunnel, oldest first.
-    expected: VecDeque<(String, Person)>,
+    expected: VecDeque<(String, ChatPerson)>,
     /// Connected, by tunnelId.
-    here: BTreeMap<String, Person>,
+    here: BTreeMap<String, ChatPerson>,
 }
 
-impl Person {
+impl ChatPerson {
     /// What the session knows of a user, cut to what a room shows. Somebody who logged in
     /// without a profile gets the name WeChat gives them too.
     pub(super) fn new(openid: &str, user: &Value) -> Self {
@@ -73,9 +65,9 @@ impl Person {
     }
 }
 
-impl Room {
+impl ChatRoom {
     /// Remembers who will come through a tunnel that was just asked for.
-    pub(super) fn expect_person(&mut self, tunnel_id: &str, person: Person) {
+    pub(super) fn expect_person(&mut self, tunnel_id: &str, person: ChatPerson) {
         if self.expected.len() >= MAX_EXPECTED {
             self.expected.pop_front();
         }
@@ -83,32 +75,32 @@ impl Room {
     }
 
     /// Takes in what happened in a tunnel.
-    pub(super) fn hear(&mut self, news: News) -> Heard {
+    pub(super) fn hear(&mut self, news: TunnelNews) -> ChatHeard {
         match news.packet {
-            Packet::Connect => self.enter(news.tunnel_id),
-            Packet::Message { kind, content } => self.listen(&news.tunnel_id, &kind, &content),
-            Packet::Close => self.forget(&news.tunnel_id),
-            Packet::Other => Heard::default(),
+            DemoPacket::Connect => self.enter(news.tunnel_id),
+            DemoPacket::Message { kind, content } => self.listen(&news.tunnel_id, &kind, &content),
+            DemoPacket::Close => self.forget(&news.tunnel_id),
+            DemoPacket::Other => ChatHeard::default(),
         }
     }
 
     /// Somebody's tunnel is gone.
-    pub(super) fn forget(&mut self, tunnel_id: &str) -> Heard {
+    pub(super) fn forget(&mut self, tunnel_id: &str) -> ChatHeard {
         self.expected.retain(|(id, _)| id != tunnel_id);
         let Some(person) = self.here.remove(tunnel_id) else {
-            return Heard::default();
+            return ChatHeard::default();
         };
         let total = self.here.len();
-        Heard {
+        ChatHeard {
             line: Some(format!("leave {} ({total} here)", person.shown())),
             pushes: self.to_all("people", &json!({"total": total, "leave": person})),
         }
     }
 
-    fn enter(&mut self, tunnel_id: String) -> Heard {
+    fn enter(&mut self, tunnel_id: String) -> ChatHeard {
         // A callback that came twice announces nobody twice.
         if self.here.contains_key(&tunnel_id) {
-            return Heard::default();
+            return ChatHeard::default();
         }
         let at = self.expected.iter().position(|(id, _)| *id == tunnel_id);
         let Some((_, person)) = at.and_then(|at| self.expected.remove(at)) else {
@@ -119,42 +111,42 @@ impl Room {
         }
         self.here.insert(tunnel_id, person.clone());
         let total = self.here.len();
-        Heard {
+        ChatHeard {
             line: Some(format!("connect {} ({total} here)", person.shown())),
             pushes: self.to_all("people", &json!({"total": total, "enter": person})),
         }
     }
 
-    fn listen(&self, tunnel_id: &str, kind: &str, content: &Value) -> Heard {
+    fn listen(&self, tunnel_id: &str, kind: &str, content: &Value) -> ChatHeard {
         let Some(person) = self.here.get(tunnel_id) else {
             return close(tunnel_id.to_owned(), "a speaker who is not here");
         };
         let word = content.get("word").and_then(Value::as_str);
         let (Some(word), "speak") = (word, kind) else {
-            return Heard::default();
+            return ChatHeard::default();
         };
         let word: String = word.chars().take(MAX_WORD).collect();
-        Heard {
+        ChatHeard {
             line: Some(format!("speak {}: {}", person.shown(), plain(&word))),
             pushes: self.to_all("speak", &json!({"who": person, "word": word})),
         }
     }
 
-    fn to_all(&self, kind: &str, content: &Value) -> Vec<Push> {
+    fn to_all(&self, kind: &str, content: &Value) -> Vec<ChatPush> {
         if self.here.is_empty() {
             return Vec::new();
         }
-        vec![Push {
+        vec![ChatPush {
             tunnel_ids: self.here.keys().cloned().collect(),
             content: Some(json!({"type": kind, "content": content}).to_string()),
         }]
     }
 }
 
-fn close(tunnel_id: String, why: &str) -> Heard {
-    Heard {
+fn close(tunnel_id: String, why: &str) -> ChatHeard {
+    ChatHeard {
         line: Some(format!("close: {why}")),
-        pushes: vec![Push {
+        pushes: vec![ChatPush {
             tunnel_ids: vec![tunnel_id],
             content: None,
         }],
@@ -171,48 +163,48 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn person(name: &str) -> Person {
-        Person::new(
+    fn person(name: &str) -> ChatPerson {
+        ChatPerson::new(
             &format!("o-{name}"),
             &json!({"nickName": name, "secret": "no"}),
         )
     }
 
-    fn news(tunnel_id: &str, packet: Packet) -> News {
-        News {
+    fn news(tunnel_id: &str, packet: DemoPacket) -> TunnelNews {
+        TunnelNews {
             tunnel_id: tunnel_id.to_owned(),
             packet,
         }
     }
 
-    fn speak(tunnel_id: &str, word: &str) -> News {
+    fn speak(tunnel_id: &str, word: &str) -> TunnelNews {
         let content = json!({"word": word});
         let kind = "speak".to_owned();
-        news(tunnel_id, Packet::Message { kind, content })
+        news(tunnel_id, DemoPacket::Message { kind, content })
     }
 
     /// A room with 张三 at t1 and Band at t2.
-    fn two() -> Room {
-        let mut room = Room::default();
+    fn two() -> ChatRoom {
+        let mut room = ChatRoom::default();
         for (id, name) in [("t1", "张三"), ("t2", "Band")] {
             room.expect_person(id, person(name));
-            room.hear(news(id, Packet::Connect));
+            room.hear(news(id, DemoPacket::Connect));
         }
         room
     }
 
-    fn content(push: &Push) -> Value {
+    fn content(push: &ChatPush) -> Value {
         serde_json::from_str(push.content.as_deref().expect("a message")).expect("JSON")
     }
 
     #[test]
     fn everybody_hears_who_enters_speaks_and_leaves() {
-        let mut room = Room::default();
+        let mut room = ChatRoom::default();
         room.expect_person("t1", person("张三"));
         room.expect_person("t2", person("Band"));
-        let first = room.hear(news("t1", Packet::Connect));
+        let first = room.hear(news("t1", DemoPacket::Connect));
         assert_eq!(first.pushes[0].tunnel_ids, ["t1"]);
-        let second = room.hear(news("t2", Packet::Connect));
+        let second = room.hear(news("t2", DemoPacket::Connect));
         assert_eq!(second.pushes[0].tunnel_ids, ["t1", "t2"]);
         assert_eq!(
             content(&second.pushes[0]),
@@ -229,7 +221,7 @@ mod tests {
             "张三"
         );
 
-        let left = room.hear(news("t1", Packet::Close));
+        let left = room.hear(news("t1", DemoPacket::Close));
         assert_eq!(left.pushes[0].tunnel_ids, ["t2"]);
         assert_eq!(content(&left.pushes[0])["content"]["total"], 1);
         assert_eq!(
@@ -245,25 +237,28 @@ mod tests {
     #[test]
     fn nobody_enters_or_leaves_twice() {
         let mut room = two();
-        assert_eq!(room.hear(news("t2", Packet::Connect)), Heard::default());
+        assert_eq!(
+            room.hear(news("t2", DemoPacket::Connect)),
+            ChatHeard::default()
+        );
         assert_eq!(room.forget("t1").pushes.len(), 1);
-        assert_eq!(room.forget("t1"), Heard::default());
+        assert_eq!(room.forget("t1"), ChatHeard::default());
     }
 
     #[test]
     fn strangers_are_shown_out() {
         let mut room = two();
-        for news in [news("t9", Packet::Connect), speak("t9", "let me in")] {
+        for news in [news("t9", DemoPacket::Connect), speak("t9", "let me in")] {
             let heard = room.hear(news);
             assert_eq!(
                 heard.pushes,
-                [Push {
+                [ChatPush {
                     tunnel_ids: vec!["t9".to_owned()],
                     content: None,
                 }]
             );
         }
-        assert_eq!(room.forget("t9"), Heard::default());
+        assert_eq!(room.forget("t9"), ChatHeard::default());
     }
 
     #[test]
@@ -276,25 +271,28 @@ mod tests {
             ("UnknownRaw", json!("ping")),
         ] {
             let kind = kind.to_owned();
-            let heard = room.hear(news("t1", Packet::Message { kind, content }));
-            assert_eq!(heard, Heard::default());
+            let heard = room.hear(news("t1", DemoPacket::Message { kind, content }));
+            assert_eq!(heard, ChatHeard::default());
         }
-        assert_eq!(room.hear(news("t1", Packet::Other)), Heard::default());
+        assert_eq!(
+            room.hear(news("t1", DemoPacket::Other)),
+            ChatHeard::default()
+        );
     }
 
     #[test]
     fn the_room_is_bounded() {
-        let mut room = Room::default();
+        let mut room = ChatRoom::default();
         for n in 0..MAX_EXPECTED + 5 {
             room.expect_person(&n.to_string(), person("p"));
         }
         assert_eq!(room.expected.len(), MAX_EXPECTED);
         for n in 5..MAX_EXPECTED + 5 {
-            room.hear(news(&n.to_string(), Packet::Connect));
+            room.hear(news(&n.to_string(), DemoPacket::Connect));
         }
         assert_eq!(room.here.len(), MAX_PEOPLE);
         room.expect_person("one more", person("p"));
-        let full = room.hear(news("one more", Packet::Connect));
+        let full = room.hear(news("one more", DemoPacket::Connect));
         assert_eq!(full.pushes[0].content, None);
         let long = room.hear(speak("7", &"长".repeat(2 * MAX_WORD)));
         let word = content(&long.pushes[0])["content"]["word"].clone();
@@ -303,14 +301,14 @@ mod tests {
 
     #[test]
     fn a_log_line_stays_one_line() {
-        let mut room = Room::default();
+        let mut room = ChatRoom::default();
         room.expect_person("t", person("a\u{1b}[31m\nb"));
-        let line = room.hear(news("t", Packet::Connect)).line;
+        let line = room.hear(news("t", DemoPacket::Connect)).line;
         assert_eq!(line.as_deref(), Some("connect a [31m b (1 here)"));
     }
 
     #[test]
     fn a_user_without_a_profile_has_a_name() {
-        assert_eq!(Person::new("o", &json!({})).nick_name, "微信用户");
+        assert_eq!(ChatPerson::new("o", &json!({})).nick_name, "微信用户");
     }
 }

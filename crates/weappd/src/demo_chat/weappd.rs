@@ -11,8 +11,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use super::DemoEnv;
-use super::room::Push;
-use super::wire::{self, Issued};
+use super::wire::ChatPush;
+use super::wire::{self, DemoTunnel};
 
 /// How long weappd may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,12 +72,12 @@ pub(super) enum AskError {
 }
 
 /// weappd as this business server sees it.
-pub(super) struct Weappd {
+pub(super) struct WeappdClient {
     env: DemoEnv,
     http: Client<HttpConnector, Full<Bytes>>,
 }
 
-impl Weappd {
+impl WeappdClient {
     pub(super) fn new(env: DemoEnv) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -102,7 +102,7 @@ impl Weappd {
     }
 
     /// A new tunnel for a phone.
-    pub(super) async fn open_tunnel(&self) -> Result<Issued, AskError> {
+    pub(super) async fn open_tunnel(&self) -> Result<DemoTunnel, AskError> {
         let path = "/get/wsurl";
         let body = wire::wsurl_request(&self.env.server_host, &self.env.tunnel_key);
         let answer = self.post(path, body).await?;
@@ -114,7 +114,7 @@ impl Weappd {
     }
 
     /// Sends something into tunnels; the tunnels that are dead.
-    pub(super) async fn push(&self, push: &Push) -> Result<Vec<String>, AskError> {
+    pub(super) async fn push(&self, push: &ChatPush) -> Result<Vec<String>, AskError> {
         let body = wire::push_request(push, &self.env.server_host, &self.env.tunnel_key);
         let answer = self.post("/ws/push", body).await?;
         Ok(wire::read_gone(&answer))

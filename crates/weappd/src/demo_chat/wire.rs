@@ -7,18 +7,16 @@ use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 use weappd_base::secret::{Secret, same_bytes};
 
-use super::room::Push;
-
 /// What happened in a tunnel.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct News {
+pub(super) struct TunnelNews {
     pub(super) tunnel_id: String,
-    pub(super) packet: Packet,
+    pub(super) packet: DemoPacket,
 }
 
 /// The kinds of packets a callback brings.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Packet {
+pub(super) enum DemoPacket {
     /// The phone is there.
     Connect,
     /// The phone said something.
@@ -31,7 +29,7 @@ pub(super) enum Packet {
 
 /// A callback that is not taken; the codes are those of the old SDKs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum WireRefusal {
     NotJson,
     FieldsMissing,
     BadSignature,
@@ -41,12 +39,20 @@ pub(super) enum Refusal {
 /// A tunnel as `/get/wsurl` hands it out.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Issued {
+pub(super) struct DemoTunnel {
     pub(super) tunnel_id: String,
     pub(super) connect_url: String,
 }
 
-impl Refusal {
+/// What must go to some tunnels: a message, or the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ChatPush {
+    pub(super) tunnel_ids: Vec<String>,
+    /// The message as JSON text; `None` closes the tunnels.
+    pub(super) content: Option<String>,
+}
+
+impl WireRefusal {
     /// Code and message of the answer.
     pub(super) fn words(&self) -> (i32, &'static str) {
         match self {
@@ -59,42 +65,42 @@ impl Refusal {
 }
 
 /// Reads a callback and believes it only with the right signature.
-pub(super) fn read_callback(body: &[u8], key: &Secret) -> Result<News, Refusal> {
-    let envelope: Value = serde_json::from_slice(body).map_err(|_| Refusal::NotJson)?;
+pub(super) fn read_callback(body: &[u8], key: &Secret) -> Result<TunnelNews, WireRefusal> {
+    let envelope: Value = serde_json::from_slice(body).map_err(|_| WireRefusal::NotJson)?;
     let text = |name: &str| envelope.get(name).and_then(Value::as_str);
     let (Some(data), Some(signature)) = (text("data"), text("signature")) else {
-        return Err(Refusal::FieldsMissing);
+        return Err(WireRefusal::FieldsMissing);
     };
     if !same_bytes(sign(data, key).as_bytes(), signature.as_bytes()) {
-        return Err(Refusal::BadSignature);
+        return Err(WireRefusal::BadSignature);
     }
-    let data: Value = serde_json::from_str(data).map_err(|_| Refusal::BadData)?;
+    let data: Value = serde_json::from_str(data).map_err(|_| WireRefusal::BadData)?;
     let text = |name: &str| data.get(name).and_then(Value::as_str);
     let (Some(tunnel_id), Some(kind)) = (text("tunnelId"), text("type")) else {
-        return Err(Refusal::BadData);
+        return Err(WireRefusal::BadData);
     };
     let packet = match kind {
-        "connect" => Packet::Connect,
+        "connect" => DemoPacket::Connect,
         "message" => read_message(text("content").unwrap_or_default()),
-        "close" => Packet::Close,
-        _ => Packet::Other,
+        "close" => DemoPacket::Close,
+        _ => DemoPacket::Other,
     };
-    Ok(News {
+    Ok(TunnelNews {
         tunnel_id: tunnel_id.to_owned(),
         packet,
     })
 }
 
 /// `{"type", "content"}`, or whatever the phone sent under the SDKs' name for that.
-fn read_message(content: &str) -> Packet {
+fn read_message(content: &str) -> DemoPacket {
     let read: Option<Value> = serde_json::from_str(content).ok();
     let kind = read.as_ref().and_then(|m| m.get("type")?.as_str());
     match (kind, &read) {
-        (Some(kind), Some(message)) => Packet::Message {
+        (Some(kind), Some(message)) => DemoPacket::Message {
             kind: kind.to_owned(),
             content: message.get("content").cloned().unwrap_or_default(),
         },
-        _ => Packet::Message {
+        _ => DemoPacket::Message {
             kind: "UnknownRaw".to_owned(),
             content: Value::from(content),
         },
@@ -116,7 +122,7 @@ pub(super) fn wsurl_request(server_host: &str, key: &Secret) -> String {
 }
 
 /// The body of `POST /ws/push`.
-pub(super) fn push_request(push: &Push, server_host: &str, key: &Secret) -> String {
+pub(super) fn push_request(push: &ChatPush, server_host: &str, key: &Secret) -> String {
     let packet = match &push.content {
         Some(content) => {
             json!({"tunnelIds": push.tunnel_ids, "type": "message", "content": content})
@@ -129,7 +135,7 @@ pub(super) fn push_request(push: &Push, server_host: &str, key: &Secret) -> Stri
 }
 
 /// Reads the answer to [`wsurl_request`]; `None` if it is not one, or not signed.
-pub(super) fn read_issued(answer: &Value, key: &Secret) -> Option<Issued> {
+pub(super) fn read_issued(answer: &Value, key: &Secret) -> Option<DemoTunnel> {
     let data = answer.get("data")?.as_str()?;
     let signature = answer.get("signature")?.as_str()?;
     if !same_bytes(sign(data, key).as_bytes(), signature.as_bytes()) {
@@ -185,7 +191,7 @@ mod tests {
             "142c7be0e1bb6b6e91dc67483c2d16ab763c120d",
         );
         let news = read_callback(&connect, &key());
-        assert_eq!(news.map(|n| n.packet), Ok(Packet::Connect));
+        assert_eq!(news.map(|n| n.packet), Ok(DemoPacket::Connect));
 
         let message = callback(
             r#"{"tunnelId":"t1","type":"message","content":"{\"type\":\"speak\",\"content\":{\"word\":\"hello\"}}"}"#,
@@ -194,9 +200,9 @@ mod tests {
         let news = read_callback(&message, &key());
         assert_eq!(
             news,
-            Ok(News {
+            Ok(TunnelNews {
                 tunnel_id: "t1".to_owned(),
-                packet: Packet::Message {
+                packet: DemoPacket::Message {
                     kind: "speak".to_owned(),
                     content: json!({"word": "hello"}),
                 },
@@ -229,7 +235,7 @@ mod tests {
         ] {
             assert_eq!(
                 read_message(raw),
-                Packet::Message {
+                DemoPacket::Message {
                     kind: "UnknownRaw".to_owned(),
                     content: Value::from(raw),
                 },
@@ -241,7 +247,7 @@ mod tests {
     #[test]
     fn requests_are_signed_as_the_old_sdk_signs_them() {
         assert_eq!(tc_id(HOST), "881158cfef0395d472a6ebffeb0840a3");
-        let close = Push {
+        let close = ChatPush {
             tunnel_ids: vec!["t2".to_owned()],
             content: None,
         };
@@ -254,7 +260,7 @@ mod tests {
         assert!(body.get("tcKey").is_none(), "a push carries no key");
 
         let ids = ["02ca30d0-740a-4b02-9d74-6f5d7f78f3ec", "t2"];
-        let said = Push {
+        let said = ChatPush {
             tunnel_ids: ids.map(str::to_owned).to_vec(),
             content: Some(r#"{"type":"speak","content":{"word":"大家好 \"hi\""}}"#.to_owned()),
         };

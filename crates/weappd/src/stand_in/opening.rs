@@ -15,32 +15,32 @@ use crate::loopback::small_config;
 /// How a TLS connection begins: a record of the handshake.
 const HANDSHAKE: u8 = 0x16;
 /// The two ports WeChat's API has.
-const PORTS: [(&str, Speech); 2] = [("443", Speech::Tls), ("80", Speech::Plain)];
+const PORTS: [(&str, FirstBytes); 2] = [("443", FirstBytes::Tls), ("80", FirstBytes::Plain)];
 
 /// What is spoken from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speech {
+pub(super) enum FirstBytes {
     Tls,
     Plain,
 }
 
 /// A caller who wants WeChat.
 #[derive(Debug)]
-pub(super) struct Opening {
-    pub(super) speech: Speech,
+pub(super) struct ConnectionOpening {
+    pub(super) speech: FirstBytes,
     /// What came already of what is to be passed on.
     pub(super) early: Vec<u8>,
 }
 
 /// Hears a caller's first words; `None` if it was refused, or said nothing.
-pub(super) async fn hear(tcp: &mut TcpStream) -> io::Result<Option<Opening>> {
+pub(super) async fn hear(tcp: &mut TcpStream) -> io::Result<Option<ConnectionOpening>> {
     let mut first = [0];
     if tcp.peek(&mut first).await? == 0 {
         return Ok(None);
     }
     if first == [HANDSHAKE] {
-        return Ok(Some(Opening {
-            speech: Speech::Tls,
+        return Ok(Some(ConnectionOpening {
+            speech: FirstBytes::Tls,
             early: Vec::new(),
         }));
     }
@@ -60,22 +60,22 @@ pub(super) async fn hear(tcp: &mut TcpStream) -> io::Result<Option<Opening>> {
         }
     };
     match wanted(&heard[..end]) {
-        Wanted::Tunnel(speech) => {
+        OpeningWant::Tunnel(speech) => {
             let yes = b"HTTP/1.1 200 Connection established\r\n\r\n";
             tcp.write_all(yes).await?;
             let early = heard.split_off(end);
-            Ok(Some(Opening { speech, early }))
+            Ok(Some(ConnectionOpening { speech, early }))
         }
-        Wanted::WeChat => Ok(Some(Opening {
-            speech: Speech::Plain,
+        OpeningWant::WeChat => Ok(Some(ConnectionOpening {
+            speech: FirstBytes::Plain,
             early: heard,
         })),
-        Wanted::Elsewhere => {
+        OpeningWant::Elsewhere => {
             let words = "this proxy leads to api.weixin.qq.com (and api2, sh.api, sz.api, hk.api) \
                          at ports 443 and 80 only; set it for calls of WeChat's API, not for all";
             refuse(tcp, "403 Forbidden", words).await
         }
-        Wanted::Weappd => {
+        OpeningWant::Weappd => {
             let words = "this port stands in for api.weixin.qq.com: it takes TLS for that name, \
                          its Host over plain HTTP, or what is said to a proxy; calls by another \
                          address go to the internal API ($WEAPPD_INTERNAL_URL)";
@@ -86,9 +86,9 @@ pub(super) async fn hear(tcp: &mut TcpStream) -> io::Result<Option<Opening>> {
 
 /// What the head of a first request asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+enum OpeningWant {
     /// A way to WeChat, whatever is then said on it.
-    Tunnel(Speech),
+    Tunnel(FirstBytes),
     /// WeChat, over plain HTTP.
     WeChat,
     /// Another place, by this proxy.
@@ -97,22 +97,24 @@ enum Wanted {
     Weappd,
 }
 
-fn wanted(head: &[u8]) -> Wanted {
+fn wanted(head: &[u8]) -> OpeningWant {
     let head = String::from_utf8_lossy(head);
     let mut lines = head.split("\r\n");
     let line: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
     let [method, target, version] = line[..] else {
-        return Wanted::Weappd;
+        return OpeningWant::Weappd;
     };
     if !version.starts_with("HTTP/1.") {
-        return Wanted::Weappd;
+        return OpeningWant::Weappd;
     }
     if method == "CONNECT" {
         let there = target
             .rsplit_once(':')
             .filter(|(host, _)| is_api_host(host));
         let known = there.and_then(|(_, port)| PORTS.iter().find(|(known, _)| *known == port));
-        return known.map_or(Wanted::Elsewhere, |(_, speech)| Wanted::Tunnel(*speech));
+        return known.map_or(OpeningWant::Elsewhere, |(_, speech)| {
+            OpeningWant::Tunnel(*speech)
+        });
     }
     // A proxy is told the whole address, by some clients of https too.
     for (scheme, port) in [("http://", "80"), ("https://", "443")] {
@@ -122,9 +124,9 @@ fn wanted(head: &[u8]) -> Wanted {
             let authority = target[scheme.len()..].split(['/', '?']).next();
             let is_wechat = authority.is_some_and(|there| names_wechat(there, port));
             return if is_wechat {
-                Wanted::WeChat
+                OpeningWant::WeChat
             } else {
-                Wanted::Elsewhere
+                OpeningWant::Elsewhere
             };
         }
     }
@@ -132,9 +134,9 @@ fn wanted(head: &[u8]) -> Wanted {
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("host"));
     if host.is_some_and(|(_, host)| names_wechat(host.trim(), "80")) {
-        Wanted::WeChat
+        OpeningWant::WeChat
     } else {
-        Wanted::Weappd
+        OpeningWant::Weappd
     }
 }
 
@@ -144,7 +146,11 @@ fn names_wechat(authority: &str, port: &str) -> bool {
     is_api_host(name) && named == port
 }
 
-async fn refuse(tcp: &mut TcpStream, status: &str, words: &str) -> io::Result<Option<Opening>> {
+async fn refuse(
+    tcp: &mut TcpStream,
+    status: &str,
+    words: &str,
+) -> io::Result<Option<ConnectionOpening>> {
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n{words}\n",
@@ -161,8 +167,8 @@ mod tests {
 
     #[test]
     fn it_leads_to_wechat_only() {
-        use Wanted::{Elsewhere, Tunnel, WeChat, Weappd};
-        let (tls, plain) = (Tunnel(Speech::Tls), Tunnel(Speech::Plain));
+        use OpeningWant::{Elsewhere, Tunnel, WeChat, Weappd};
+        let (tls, plain) = (Tunnel(FirstBytes::Tls), Tunnel(FirstBytes::Plain));
         for (line, host, asked) in [
             ("CONNECT api.weixin.qq.com:443 HTTP/1.1", "x", &tls),
             ("CONNECT API.weixin.QQ.com:443 HTTP/1.0", "x", &tls),

@@ -17,11 +17,11 @@ use rcgen::{
 use weappd_edge::CertFiles;
 use weappd_wechat::API_HOSTS;
 
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// Where the stand-in's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trust {
+pub(crate) struct StandInTrust {
     /// The folder of all of them.
     pub(crate) dir: PathBuf,
     /// Whom programs must trust.
@@ -31,11 +31,11 @@ pub(crate) struct Trust {
 }
 
 /// Finds the files under `data_dir`, or makes all of them.
-pub(crate) fn find_or_make(data_dir: &Path) -> Result<Trust, Failure> {
+pub(crate) fn find_or_make(data_dir: &Path) -> Result<StandInTrust, ExitFailure> {
     let place = data_dir.join("wechat-https");
     // Apps have other working directories.
     let dir = std::path::absolute(&place).unwrap_or(place);
-    let trust = Trust {
+    let trust = StandInTrust {
         authority: dir.join("ca.pem"),
         cert: CertFiles {
             cert: dir.join("cert.pem"),
@@ -48,8 +48,8 @@ pub(crate) fn find_or_make(data_dir: &Path) -> Result<Trust, Failure> {
         return Ok(trust);
     }
     make(&trust).map_err(|error| {
-        Failure::new(
-            &NotMade(trust.dir.clone(), error),
+        ExitFailure::new(
+            &TrustError(trust.dir.clone(), error),
             "make the data directory writable",
         )
     })?;
@@ -67,7 +67,7 @@ fn is_whole(cert: &Path) -> bool {
 }
 
 /// The authority's certificate is written last: without it everything is made anew.
-fn make(trust: &Trust) -> io::Result<()> {
+fn make(trust: &StandInTrust) -> io::Result<()> {
     let mut folder = DirBuilder::new();
     folder.recursive(true).mode(0o700).create(&trust.dir)?;
     let (root, signer) = authority().map_err(io::Error::other)?;
@@ -138,7 +138,7 @@ fn signed(
 
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate for api.weixin.qq.com could not be made in {0}")]
-struct NotMade(PathBuf, #[source] io::Error);
+struct TrustError(PathBuf, #[source] io::Error);
 
 #[cfg(test)]
 mod tests {

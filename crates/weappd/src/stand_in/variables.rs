@@ -9,8 +9,8 @@ use weappd_apps::EnvVariables;
 use weappd_base::secret::Secret;
 use weappd_base::small_file;
 
-use crate::exit::Failure;
-use crate::stand_in::trust::{Trust, write};
+use crate::exit::ExitFailure;
+use crate::stand_in::trust::{StandInTrust, write};
 
 /// Leads a Node process there: see its own first lines.
 const NODE: &str = include_str!("node.cjs");
@@ -35,13 +35,13 @@ const SYSTEMS: [&str; 4] = [
 
 /// The variables, for a stand-in at `at`; what `environment` says already is kept.
 pub(super) fn of(
-    trust: &Trust,
+    trust: &StandInTrust,
     at: SocketAddr,
     environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<EnvVariables, Failure> {
+) -> Result<EnvVariables, ExitFailure> {
     let failed = |error: io::Error| {
-        Failure::new(
-            &NotWritten(trust.dir.display().to_string(), error),
+        ExitFailure::new(
+            &VariableError(trust.dir.display().to_string(), error),
             "make the data directory writable",
         )
     };
@@ -85,7 +85,7 @@ fn quoted(path: &Path) -> String {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the files that apps need to trust the stand-in could not be written in {0}")]
-struct NotWritten(String, #[source] io::Error);
+struct VariableError(String, #[source] io::Error);
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,8 @@
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
-use crate::http::{self, Client};
-use crate::world::{Recipe, World, text};
+use crate::http::{self, TestClient};
+use crate::world::{TestWorld, WorldRecipe, text};
 
 const SYMMETRIC: &str = "otUpngOjU+nVQaWJIC3D/yMLV17RKaP6t4Ot9tbnzLY=";
 const CHECK: &str = "/wxa/msg_sec_check";
@@ -14,19 +14,19 @@ fn pair() -> KeyPair {
 }
 
 /// Tells WeChat the mini program's public key, and what it signs with itself.
-async fn set(world: &World, ours: &KeyPair, theirs: &KeyPair) {
+async fn set(world: &TestWorld, ours: &KeyPair, theirs: &KeyPair) {
     let keys = json!({
         "symmetric_key": SYMMETRIC, "symmetric_key_sn": "5e",
         "public_key": ours.public_key_pem(), "public_key_sn": "0a",
         "private_key": theirs.serialize_pem(), "private_key_sn": "1a",
         "required": [CHECK],
     });
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let answer = wechat.post("/api_security").json(&keys).send().await;
     assert_eq!(answer.status(), 200);
 }
 
-async fn check(world: &World, openid: &str) -> (u16, Value) {
+async fn check(world: &TestWorld, openid: &str) -> (u16, Value) {
     let asked = json!({"version": 2, "scene": 1, "openid": openid, "content": "你好"});
     let answer = world.api().post(CHECK).json(&asked).send().await;
     (answer.status().as_u16(), http::json(&answer))
@@ -35,7 +35,7 @@ async fn check(world: &World, openid: &str) -> (u16, Value) {
 #[tokio::test]
 async fn an_app_calls_in_plain_and_wechat_gets_it_sealed() {
     let (ours, theirs) = (pair(), pair());
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .site("proxy = 9")
         .miniapp(&format!(
             "[miniapp.api_security]\nsymmetric_key = \"{SYMMETRIC}\"\n\
@@ -47,7 +47,7 @@ async fn an_app_calls_in_plain_and_wechat_gets_it_sealed() {
         .serve();
     let mut alice = world.phone("alice");
     alice.log_in().await;
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let profile = http::json(&wechat.get("/phone/alice").send().await);
     let openid = text(&profile["openid"]);
 

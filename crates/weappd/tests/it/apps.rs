@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::family;
 use crate::http::json;
-use crate::process::{PATIENCE, Process};
-use crate::world::{APP_SECRET, APPID, Recipe, WEAPPD, World, text};
+use crate::process::{PATIENCE, WeappdProcess};
+use crate::world::{APP_SECRET, APPID, TestWorld, WEAPPD, WorldRecipe, text};
 
 /// Listens a moment after it began, as real servers do; `/crash` is what no server wants.
 const SHOP_JS: &str = r"
@@ -29,8 +29,8 @@ setTimeout(() => server.listen(process.env.PORT, '127.0.0.1'), 200);
 process.on('SIGTERM', () => { console.log('shop says goodbye'); process.exit(0); });
 ";
 
-fn shop() -> Recipe {
-    Recipe::new()
+fn shop() -> WorldRecipe {
+    WorldRecipe::new()
         .file("shop.js", SHOP_JS)
         .site("routes = [{ path = \"/\", app = \"shop\" }]")
         .sections("[apps.shop]\nrun = \"node shop.js\"")
@@ -38,7 +38,7 @@ fn shop() -> Recipe {
         .edge("hold_ms = 15000")
 }
 
-async fn pid(world: &World) -> u64 {
+async fn pid(world: &TestWorld) -> u64 {
     let answer = world.site().get("/").send().await;
     assert_eq!(answer.status(), 200, "{}", world.transcript());
     json(&answer)["pid"].as_u64().expect("a pid")
@@ -53,7 +53,7 @@ fn stderr(output: &Output) -> String {
 }
 
 /// The one instance of an app, as `weappd app list --json` has it.
-fn instance(world: &World, app: &str) -> Value {
+fn instance(world: &TestWorld, app: &str) -> Value {
     let list = world.command(&["app", "list", "--json"]);
     let apps: Value = serde_json::from_slice(&list.stdout).expect("JSON");
     let apps = apps.as_array().expect("a list").iter();
@@ -142,7 +142,7 @@ async fn stop_start_and_restart_do_what_they_say() {
 
 #[tokio::test]
 async fn a_stopped_app_is_503_in_words_after_the_hold() {
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .file("shop.js", SHOP_JS)
         .site("routes = [{ path = \"/\", app = \"shop\" }]")
         .sections("[apps.shop]\nrun = \"node shop.js\"\nautostart = false")
@@ -184,7 +184,7 @@ async fn output_is_kept_and_followed() {
     command
         .current_dir(world.dir())
         .args(["app", "logs", "-f", "-n", "1", "shop"]);
-    let mut follower = Process::spawn("weappd app logs -f", &mut command);
+    let mut follower = WeappdProcess::spawn("weappd app logs -f", &mut command);
     follower.expect_line("the last line", |line| {
         line.contains("said three").then_some(())
     });
@@ -284,7 +284,7 @@ async fn everything_an_app_started_ends_with_weappd() {
 
 #[tokio::test]
 async fn one_that_crashes_at_once_is_tried_ever_more_slowly_and_weappd_lives_on() {
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .site("routes = [{ path = \"/\", app = \"broken\" }]")
         .sections(
             "[apps.broken]\nrun = [\"sh\", \"-c\", \"echo no such database; exit 3\"]\n\

@@ -17,9 +17,9 @@ use weappd_base::fair_timer::FairTimer;
 
 use crate::http::{self, connector};
 use crate::process::PATIENCE;
-use crate::raw::{self, Raw};
+use crate::raw::{self, RawClient};
 use crate::upstream;
-use crate::world::{APPID, Recipe, World, text};
+use crate::world::{APPID, TestWorld, WorldRecipe, text};
 
 /// By how much weappd may grow under any of this, in KiB.
 const GROWTH_KIB: u64 = 24 * 1024;
@@ -28,15 +28,15 @@ const MAX_BODY: usize = 24 * 1024 * 1024;
 
 /// A weappd of little patience, before an app that reads what it gets at `/` and ignores
 /// it at `/deaf`.
-struct Victim {
-    world: World,
+struct BadInputTarget {
+    world: TestWorld,
     tls: TlsConnector,
     /// How many requests the app got in whole.
     reached: Arc<AtomicUsize>,
     idle_kib: u64,
 }
 
-impl Victim {
+impl BadInputTarget {
     async fn new() -> Self {
         let reached = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&reached);
@@ -53,7 +53,7 @@ impl Victim {
             seen.fetch_add(1, Ordering::SeqCst);
             "whole"
         }));
-        let world = Recipe::new()
+        let world = WorldRecipe::new()
             .site(&format!("proxy = \"{app}\""))
             .edge(&format!(
                 "head_timeout_secs = 1\nhandshake_timeout_secs = 1\nkeep_alive_secs = 2\n\
@@ -79,16 +79,16 @@ impl Victim {
     }
 
     /// A connection to the site.
-    async fn site(&self) -> Raw {
-        Raw::tls(self.world.https, &self.tls).await
+    async fn site(&self) -> RawClient {
+        RawClient::tls(self.world.https, &self.tls).await
     }
 
     /// A connection to the site or to another door.
-    async fn reach(&self, addr: SocketAddr) -> Raw {
+    async fn reach(&self, addr: SocketAddr) -> RawClient {
         if addr == self.world.https {
             self.site().await
         } else {
-            Raw::plain(addr).await
+            RawClient::plain(addr).await
         }
     }
 
@@ -197,7 +197,7 @@ fn heads() -> Vec<(&'static str, String, u16)> {
 
 #[tokio::test]
 async fn heads_that_are_too_much_have_their_statuses() {
-    let victim = Victim::new().await;
+    let victim = BadInputTarget::new().await;
     let long = "x".repeat(8_000);
     for (name, head, status) in heads() {
         let answer = victim.ask(&head).await;
@@ -241,7 +241,7 @@ async fn heads_that_are_too_much_have_their_statuses() {
 
 #[tokio::test]
 async fn bytes_that_are_no_request_reach_nobody() {
-    let victim = Victim::new().await;
+    let victim = BadInputTarget::new().await;
     for bytes in [
         &b"GET /a%00b HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
         b"GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -290,7 +290,7 @@ async fn bytes_that_are_no_request_reach_nobody() {
 }
 
 /// Sends a byte at a time until the door has had enough; how long that took.
-async fn drip(mut raw: Raw, head: &str) -> (Duration, String) {
+async fn drip(mut raw: RawClient, head: &str) -> (Duration, String) {
     let begun = FairTimer::start();
     let mut bytes = head.bytes().chain(std::iter::repeat(b'x'));
     while begun.elapsed() < PATIENCE {
@@ -309,16 +309,16 @@ async fn drip(mut raw: Raw, head: &str) -> (Duration, String) {
 
 #[tokio::test]
 async fn slow_heads_and_slow_handshakes_are_cut_off() {
-    let victim = Victim::new().await;
+    let victim = BadInputTarget::new().await;
     let limit = Duration::from_secs(10);
     let head = "GET / HTTP/1.1\r\nX-Slow: ";
     let (site, plain, inside) = tokio::join!(
         async { drip(victim.site().await, head).await },
-        async { drip(Raw::plain(victim.world.http).await, head).await },
+        async { drip(RawClient::plain(victim.world.http).await, head).await },
         // A ClientHello that never ends.
         async {
             drip(
-                Raw::plain(victim.world.https).await,
+                RawClient::plain(victim.world.https).await,
                 "\u{16}\u{3}\u{1}\u{2}",
             )
             .await
@@ -339,7 +339,7 @@ async fn slow_heads_and_slow_handshakes_are_cut_off() {
 
 #[tokio::test]
 async fn bodies_that_stop_or_drip_are_given_up() {
-    let victim = Victim::new().await;
+    let victim = BadInputTarget::new().await;
     let mut phone = victim.world.phone("slow");
     phone.log_in().await;
     let skey = phone.skey.clone().unwrap_or_default();
@@ -390,7 +390,7 @@ async fn bodies_that_stop_or_drip_are_given_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_never_end_are_cut_off_in_bounded_memory() {
-    let victim = Victim::new().await;
+    let victim = BadInputTarget::new().await;
     let mut phone = victim.world.phone("endless");
     phone.log_in().await;
     let skey = phone.skey.clone().unwrap_or_default();
@@ -448,7 +448,7 @@ async fn bodies_that_never_end_are_cut_off_in_bounded_memory() {
 
 #[tokio::test]
 async fn forms_that_are_bombs_are_refused() {
-    let victim = Victim::new().await;
+    let victim = BadInputTarget::new().await;
     let mut phone = victim.world.phone("bomber");
     phone.log_in().await;
     let skey = phone.skey.clone().unwrap_or_default();
@@ -494,7 +494,7 @@ async fn forms_that_are_bombs_are_refused() {
 
 #[tokio::test]
 async fn json_that_is_none_is_told_in_each_dialects_words() {
-    let victim = Victim::new().await;
+    let victim = BadInputTarget::new().await;
     let (site, api) = (victim.world.site(), victim.world.api());
     let deep = "[".repeat(30_000);
     let deep_object = "{\"a\":".repeat(10_000);
@@ -553,7 +553,7 @@ async fn json_that_is_none_is_told_in_each_dialects_words() {
 }
 
 /// `GET /weapp/login` with these three.
-async fn log_in(world: &World, code: &str, data: &str, iv: &str) -> Value {
+async fn log_in(world: &TestWorld, code: &str, data: &str, iv: &str) -> Value {
     let site = world.site();
     let ask = site.get("/weapp/login").header("x-wx-code", code);
     let ask = ask
@@ -564,7 +564,7 @@ async fn log_in(world: &World, code: &str, data: &str, iv: &str) -> Value {
 
 #[tokio::test]
 async fn base64_that_lost_its_plus_signs_is_understood_and_garbage_is_not() {
-    let victim = Victim::new().await;
+    let victim = BadInputTarget::new().await;
     let world = &victim.world;
     let phone = world.phone("base64");
     let mut lost = 0;
@@ -644,7 +644,7 @@ async fn base64_that_lost_its_plus_signs_is_understood_and_garbage_is_not() {
 
 #[tokio::test]
 async fn codes_are_good_once() {
-    let victim = Victim::new().await;
+    let victim = BadInputTarget::new().await;
     let world = &victim.world;
     let phone = world.phone("twice");
     let site = world.site();
@@ -662,7 +662,7 @@ async fn codes_are_good_once() {
         "/sns/jscode2session?appid={APPID}&secret={}&js_code={code}&grant_type=authorization_code",
         crate::world::APP_SECRET
     );
-    let wechat = http::Client::http(world.wechat, "127.0.0.1");
+    let wechat = http::TestClient::http(world.wechat, "127.0.0.1");
     let first = http::json(&wechat.get(&spend).send().await);
     assert!(first["openid"].is_string(), "{first}");
     let late = http::json(
@@ -703,7 +703,9 @@ async fn codes_are_good_once() {
 
 #[tokio::test]
 async fn a_session_that_was_not_visited_expires() {
-    let world = Recipe::new().miniapp("session_duration_secs = 1").serve();
+    let world = WorldRecipe::new()
+        .miniapp("session_duration_secs = 1")
+        .serve();
     let mut phone = world.phone("late");
     phone.log_in().await;
     // Time itself is what this waits for.
@@ -718,8 +720,8 @@ async fn a_session_that_was_not_visited_expires() {
 
 #[tokio::test]
 async fn wechat_out_of_order_is_told_in_words() {
-    let nobody = upstream::Refusing::new();
-    let world = Recipe::new().wechat_by(nobody.addr()).serve();
+    let nobody = upstream::RefusingPort::new();
+    let world = WorldRecipe::new().wechat_by(nobody.addr()).serve();
     let phone = world.phone("alice");
     let code = phone.code().await;
     let site = world.site();

@@ -4,14 +4,14 @@
 use hyper::Method;
 use serde_json::Value;
 
-use crate::http::{self, Answer, Client};
-use crate::upstream::{self, Refusing, echo, seen};
-use crate::world::{APPID, Recipe, World, text};
+use crate::http::{self, HttpAnswer, TestClient};
+use crate::upstream::{self, RefusingPort, echo, seen};
+use crate::world::{APPID, TestWorld, WorldRecipe, text};
 
 /// A site without TLS in front of an app.
-fn site(edge: &str) -> World {
+fn site(edge: &str) -> TestWorld {
     let app = upstream::serve(echo());
-    Recipe::new()
+    WorldRecipe::new()
         .long_form()
         .edge(edge)
         .sections(&format!(
@@ -24,15 +24,21 @@ fn site(edge: &str) -> World {
 }
 
 /// What the proxy says of a client.
-type Words<'a> = &'a [(&'a str, &'a str)];
+type HeaderWords<'a> = &'a [(&'a str, &'a str)];
 
-const NGINX: Words<'static> = &[
+const NGINX: HeaderWords<'static> = &[
     ("x-forwarded-for", "203.0.113.9"),
     ("x-forwarded-proto", "https"),
 ];
 
-async fn ask(world: &World, method: Method, path: &str, words: Words<'_>, body: &str) -> Answer {
-    let client = Client::http(world.http, "shop.test");
+async fn ask(
+    world: &TestWorld,
+    method: Method,
+    path: &str,
+    words: HeaderWords<'_>,
+    body: &str,
+) -> HttpAnswer {
+    let client = TestClient::http(world.http, "shop.test");
     let ask = words
         .iter()
         .fold(client.request(method, path), |ask, (name, value)| {
@@ -41,13 +47,13 @@ async fn ask(world: &World, method: Method, path: &str, words: Words<'_>, body: 
     ask.body(body.to_owned()).send().await
 }
 
-async fn log_in(world: &World, words: Words<'_>) -> Answer {
+async fn log_in(world: &TestWorld, words: HeaderWords<'_>) -> HttpAnswer {
     let code = world.phone("alice").code().await;
     let words = [words, &[("x-wx-code", code.as_str())]].concat();
     ask(world, Method::GET, "/weapp/login", &words, "").await
 }
 
-fn skey_of(answer: &Answer) -> String {
+fn skey_of(answer: &HttpAnswer) -> String {
     let told: Value = http::json(answer);
     text(&told["data"]["skey"]).to_owned()
 }
@@ -85,7 +91,8 @@ async fn addresses_for_phones_are_https_and_clients_are_counted_apart() {
     }
 
     // Two logins a minute for each client, not for the proxy.
-    let code = async |words: Words<'_>| http::json(&log_in(&world, words).await)["code"].clone();
+    let code =
+        async |words: HeaderWords<'_>| http::json(&log_in(&world, words).await)["code"].clone();
     assert_eq!(code(NGINX).await, 0);
     assert_ne!(code(NGINX).await, 0);
     let forged = [("x-forwarded-for", "6.6.6.6, 203.0.113.9")];
@@ -141,8 +148,8 @@ async fn a_host_that_is_no_site_is_named_beside_those_that_are() {
 
 #[tokio::test]
 async fn a_business_server_that_cannot_be_reached_is_named() {
-    let dead = Refusing::new();
-    let world = Recipe::new()
+    let dead = RefusingPort::new();
+    let world = WorldRecipe::new()
         .site(&format!("proxy = \"{}\"", dead.addr()))
         .serve();
     for _ in 0..5 {

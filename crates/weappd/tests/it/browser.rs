@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::npm;
-use crate::process::Process;
-use crate::world::World;
+use crate::process::WeappdProcess;
+use crate::world::TestWorld;
 
 /// Debian's Chromium.
 const CHROMIUM: &str = "/usr/bin/chromium";
@@ -33,7 +33,7 @@ pub(crate) fn play(story: &str, url: &str) {
         .args([CHROMIUM, story, url])
         .arg(profile.path())
         .env("NODE_PATH", modules);
-    let mut driver = Process::spawn(&format!("drive.js {story}"), &mut command);
+    let mut driver = WeappdProcess::spawn(&format!("drive.js {story}"), &mut command);
     let deadline = Instant::now() + LONG;
     while let Some(line) = driver.next_line(deadline) {
         if line == "done" {
@@ -46,19 +46,19 @@ pub(crate) fn play(story: &str, url: &str) {
     panic!("the story `{story}` broke off\n{}", driver.transcript());
 }
 
-fn site(world: &World) -> String {
+fn site(world: &TestWorld) -> String {
     format!("http://{}/", world.http)
 }
 
 #[tokio::test]
 async fn two_people_log_in_send_a_picture_and_chat() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     play("together", &site(&world));
 }
 
 #[tokio::test]
 async fn the_same_over_https() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     play(
         "together",
         &format!("https://localhost:{}/", world.https.port()),
@@ -67,25 +67,25 @@ async fn the_same_over_https() {
 
 #[tokio::test]
 async fn who_refuses_is_logged_in_without_a_name() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     play("refusal", &site(&world));
 }
 
 #[tokio::test]
 async fn an_expired_session_is_renewed_unnoticed_and_storage_can_be_cleared() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     play("expiry", &site(&world));
 }
 
 #[tokio::test]
 async fn the_wire_names_every_step_and_shows_no_secret() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     play("wire", &site(&world));
 }
 
 #[tokio::test]
 async fn the_page_speaks_two_languages() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     play("languages", &site(&world));
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::npm;
 use crate::old_software::OldSoftware;
-use crate::process::Process;
-use crate::world::{Recipe, World};
+use crate::process::WeappdProcess;
+use crate::world::{TestWorld, WorldRecipe};
 
 /// How long a file of tests may take on a busy machine.
 const LONG: Duration = Duration::from_mins(2);
@@ -18,7 +18,7 @@ fn root() -> PathBuf {
 }
 
 /// `node --test` of some of the package's tests; the phones among them use `world`.
-fn node_test(files: &[&str], world: Option<&World>) {
+fn node_test(files: &[&str], world: Option<&TestWorld>) {
     let package = root().join("clients");
     let mut command = Command::new("node");
     command.args(["--test", "--test-reporter=tap"]);
@@ -37,7 +37,7 @@ fn node_test(files: &[&str], world: Option<&World>) {
             .env("WECHAT_URL", format!("http://{}", world.wechat))
             .env("NODE_EXTRA_CA_CERTS", world.ca());
     }
-    let mut node = Process::spawn("node --test", &mut command);
+    let mut node = WeappdProcess::spawn("node --test", &mut command);
     let status = node.wait(LONG);
     let said = node.last_transcript();
     assert!(status.is_some_and(|status| status.success()), "{status:?}");
@@ -69,7 +69,7 @@ fn its_types_and_examples_compile_strictly_beside_wechats_own() {
         .arg(root().join("clients"))
         .arg(dir.path())
         .env("NODE_PATH", modules);
-    let mut compiler = Process::spawn("node compile.js", &mut command);
+    let mut compiler = WeappdProcess::spawn("node compile.js", &mut command);
     let status = compiler.wait(LONG);
     let said = compiler.last_transcript();
     assert!(
@@ -83,7 +83,7 @@ async fn a_mini_program_logs_in_sends_and_stays_connected() {
     let modules = OldSoftware::install().modules().display().to_string();
     let server = root().join("clients/test/business-server.js");
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let world = World::dev_in(
+    let world = TestWorld::dev_in(
         dir,
         &[
             "--",
@@ -103,7 +103,7 @@ async fn an_app_for_wechats_cloud_hosting_runs_unchanged() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients");
     let files = ["cloud-hosting.js", "hosts.js", "cloud-talk.js"];
     let [app, hosts, talk] = files.map(|file| folder.join(file));
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .site(
             "routes = [{ path = \"/\", app = \"app\", session = \"require\" }]\n\
              services.express-demo = { app = \"app\" }\n\

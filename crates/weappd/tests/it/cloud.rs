@@ -7,18 +7,18 @@ use std::path::Path;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use crate::http::{self, Client};
+use crate::http::{self, TestClient};
 use crate::old_software::OldSoftware;
 use crate::upstream::{self, echo, seen};
-use crate::world::{Recipe, World, text};
+use crate::world::{TestWorld, WorldRecipe, text};
 
 /// Where the gateway of these tests calls from.
 const GATEWAY: &str = "127.0.0.9:0";
 
 /// An app with a service beside it, behind a gateway.
-fn serve() -> World {
+fn serve() -> TestWorld {
     let app = upstream::serve(echo());
-    Recipe::new()
+    WorldRecipe::new()
         .site(&format!(
             "routes = [{{ path = \"/\", proxy = \"{app}\" }}, \
              {{ path = \"/mine\", proxy = \"{app}\", session = \"require\" }}]\n\
@@ -32,7 +32,7 @@ fn serve() -> World {
 #[tokio::test]
 async fn nothing_internal_is_reached_from_outside() {
     let world = serve();
-    let site = Client::http(world.http, "localhost");
+    let site = TestClient::http(world.http, "localhost");
     // The paths of the internal API and of the cloud's own sidecar are the app's here.
     for path in [
         "/get/wsurl",
@@ -59,7 +59,7 @@ async fn nothing_internal_is_reached_from_outside() {
     }
     // The name under which apps find WeChat's API means nothing at the front.
     for host in ["api.weixin.qq.com", "127.0.0.1:8081"] {
-        let ask = Client::http(world.http, host);
+        let ask = TestClient::http(world.http, host);
         let answer = ask.get("/cgi-bin/token").send().await;
         assert_eq!(answer.status(), 421, "{host}");
     }
@@ -147,10 +147,10 @@ async fn the_gateways_user_and_the_sessions_user_are_one() {
 }
 
 /// An Express app that leaves `/admin` and `/account` to weappd.
-fn serve_express() -> World {
+fn serve_express() -> TestWorld {
     let modules = OldSoftware::install().modules().display().to_string();
     let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/guarded.js");
-    Recipe::new()
+    WorldRecipe::new()
         .site(
             "routes = [{ path = \"/\", app = \"app\" }, \
              { path = \"/admin/*\", app = \"app\", session = \"require\" }, \

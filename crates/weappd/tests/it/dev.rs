@@ -15,8 +15,8 @@ use std::path::Path;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use crate::http::{self, Answer, Client};
-use crate::world::{World, text};
+use crate::http::{self, HttpAnswer, TestClient};
+use crate::world::{TestWorld, text};
 
 /// The mini program of the simulated WeChat.
 const APPID: &str = "wxde00000000000001";
@@ -25,12 +25,12 @@ const APPID: &str = "wxde00000000000001";
 const MARK: &str = "F2C224D4-2BCE-4C64-AF9F-A6D872000D1A";
 
 /// The simulated WeChat.
-fn wechat(world: &World) -> Client {
-    Client::http(world.wechat, &world.wechat.to_string())
+fn wechat(world: &TestWorld) -> TestClient {
+    TestClient::http(world.wechat, &world.wechat.to_string())
 }
 
 /// Who WeChat says holds this phone.
-async fn profile(world: &World, user: &str) -> Value {
+async fn profile(world: &TestWorld, user: &str) -> Value {
     let path = format!("/phone/{user}");
     http::json(&wechat(world).get(&path).send().await)
 }
@@ -41,13 +41,13 @@ fn fixture(name: &str) -> String {
     dir.join(name).display().to_string()
 }
 
-fn type_of(answer: &Answer) -> &str {
+fn type_of(answer: &HttpAnswer) -> &str {
     answer.headers()["content-type"].to_str().expect("ascii")
 }
 
 #[tokio::test]
 async fn the_first_run_needs_nothing_and_every_address_of_the_banner_answers() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
 
     for site in [world.plain(), world.site()] {
         let page = site.get("/").send().await;
@@ -91,7 +91,7 @@ async fn the_first_run_needs_nothing_and_every_address_of_the_banner_answers() {
 
 #[tokio::test]
 async fn a_picture_comes_back_as_it_was_sent() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mut alice = world.phone("alice");
     alice.log_in().await;
     let skey = alice.skey.clone().expect("logged in");

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::family;
 use crate::http;
 use crate::process::PATIENCE;
-use crate::world::{World, text};
+use crate::world::{TestWorld, text};
 
 /// After how many acknowledged deeds each round is killed: in the first moments, and when
 /// many logins share a transaction.
@@ -25,14 +25,14 @@ const PHONES: usize = 24;
 
 /// What weappd said yes to.
 #[derive(Default)]
-struct Ledger {
+struct DurabilityRecord {
     /// Sessions: skey and openid.
     opened: Vec<(String, String)>,
     /// Sessions that were ended again.
     ended: Vec<String>,
 }
 
-impl Ledger {
+impl DurabilityRecord {
     fn deeds(&self) -> usize {
         self.opened.len() + 2 * self.ended.len()
     }
@@ -67,7 +67,7 @@ pub(crate) async fn ask(
 async fn log_in_until_it_falls(
     world: (SocketAddr, SocketAddr),
     name: &str,
-    ledger: &RefCell<Ledger>,
+    ledger: &RefCell<DurabilityRecord>,
     enough: (usize, &Notify),
 ) -> Option<()> {
     let (site, wechat) = world;
@@ -99,15 +99,15 @@ async fn log_in_until_it_falls(
 
 #[tokio::test]
 async fn no_acknowledged_login_is_lost_by_kill_9() {
-    let mut all = Ledger::default();
+    let mut all = DurabilityRecord::default();
     let mut dir = tempfile::tempdir().expect("a temporary directory");
     for (round, deeds) in KILLED_AFTER.into_iter().enumerate() {
-        let mut world = World::dev_in(dir, &[]).await;
+        let mut world = TestWorld::dev_in(dir, &[]).await;
         let children = family::of(world.process().id());
         assert!(!children.is_empty(), "the chat room runs");
         check(&world, &all).await;
 
-        let (ledger, enough) = (RefCell::new(Ledger::default()), Notify::new());
+        let (ledger, enough) = (RefCell::new(DurabilityRecord::default()), Notify::new());
         let names: Vec<_> = (0..PHONES)
             .map(|phone| format!("r{round}-{phone}"))
             .collect();
@@ -129,13 +129,13 @@ async fn no_acknowledged_login_is_lost_by_kill_9() {
         (dir, _) = world.end(Signal::KILL);
         family::gone(&children).await;
     }
-    let world = World::dev_in(dir, &[]).await;
+    let world = TestWorld::dev_in(dir, &[]).await;
     assert!(all.opened.len() > KILLED_AFTER[5] && !all.ended.is_empty());
     check(&world, &all).await;
 }
 
 /// Every session that was acknowledged is there, and none that was ended.
-async fn check(world: &World, all: &Ledger) {
+async fn check(world: &TestWorld, all: &DurabilityRecord) {
     let site = world.plain();
     let mut lost = Vec::new();
     for (skey, openid) in &all.opened {
@@ -165,12 +165,12 @@ async fn what_a_killed_weappd_left_running_is_ended_by_the_next() {
     // An app with a helper: the helper is nobody's child once weappd and the app are dead.
     let app = "sleep 300 & exec \"$0\" demo-chat";
     let run = ["--", "sh", "-c", app, crate::world::WEAPPD];
-    let mut world = World::dev_in(dir, &run).await;
+    let mut world = TestWorld::dev_in(dir, &run).await;
     let children = family::of(world.process().id());
     let helper = children.iter().filter(|child| child.command() == "sleep");
     assert_eq!(helper.count(), 1, "{children:?}");
     let (dir, _) = world.end(Signal::KILL);
-    let world = World::dev_in(dir, &run).await;
+    let world = TestWorld::dev_in(dir, &run).await;
     family::gone(&children).await;
     // And what the next one started is not touched.
     assert_eq!(world.command(&["app", "list"]).status.code(), Some(0));

@@ -25,13 +25,13 @@ use weappd_base::tasks::Tasks;
 
 use crate::http::{self, connector, connector_for};
 use crate::process::PATIENCE;
-use crate::raw::{self, Raw};
-use crate::upstream::{self, Refusing, echo, seen, serve_raw};
-use crate::world::{APPID, Recipe, World, text};
+use crate::raw::{self, RawClient};
+use crate::upstream::{self, RefusingPort, echo, seen, serve_raw};
+use crate::world::{APPID, TestWorld, WorldRecipe, text};
 
 /// A server for the paths `/`, behind a real weappd.
-fn before(upstream: SocketAddr) -> Recipe {
-    Recipe::new().site(&format!("proxy = \"{upstream}\""))
+fn before(upstream: SocketAddr) -> WorldRecipe {
+    WorldRecipe::new().site(&format!("proxy = \"{upstream}\""))
 }
 
 #[tokio::test]
@@ -321,7 +321,7 @@ async fn a_websocket_goes_through_the_proxy() {
     });
     let world = before(upstream).serve();
     let tls = connector(&world.ca(), &[b"http/1.1"]);
-    let mut phone = Raw::tls(world.https, &tls).await;
+    let mut phone = RawClient::tls(world.https, &tls).await;
     let ask = "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     phone.say(ask).await.expect("sent");
@@ -346,8 +346,8 @@ async fn nobody_behind_is_502_and_silence_is_504() {
         drop(tcp.read_exact(&mut first).await);
         drop(tcp.write_all(b"I speak no HTTP\r\n\r\n").await);
     });
-    let nobody = Refusing::new();
-    let world = Recipe::new()
+    let nobody = RefusingPort::new();
+    let world = WorldRecipe::new()
         .site(&format!(
             "routes = [\n  {{ path = \"/silent\", proxy = \"{silent}\" }},\n  \
              {{ path = \"/rude\", proxy = \"{rude}\" }},\n  {{ path = \"/nobody\", proxy = \"{}\" }},\n]",
@@ -375,8 +375,8 @@ async fn nobody_behind_is_502_and_silence_is_504() {
 async fn several_servers_take_turns_and_a_dead_one_is_passed_over() {
     let named =
         |name: &'static str| upstream::serve(Router::new().fallback(move || async move { name }));
-    let (one, two, dead) = (named("one"), named("two"), Refusing::new());
-    let world = Recipe::new()
+    let (one, two, dead) = (named("one"), named("two"), RefusingPort::new());
+    let world = WorldRecipe::new()
         .site(&format!(
             "proxy = [\"{one}\", \"{}\", \"{two}\"]",
             dead.addr()
@@ -395,9 +395,9 @@ async fn several_servers_take_turns_and_a_dead_one_is_passed_over() {
 }
 
 /// The site of an app whose `/private` demands a session.
-fn guarded() -> World {
+fn guarded() -> TestWorld {
     let app = upstream::serve(echo());
-    Recipe::new()
+    WorldRecipe::new()
         .site(&format!(
             "proxy = \"{app}\"\nroutes = [\n  \
              {{ path = \"/private\", proxy = \"{app}\", session = \"require\" }},\n]"
@@ -529,7 +529,7 @@ async fn users_of_one_mini_program_are_strangers_to_the_site_of_another() {
         )
     };
     let other = "wxfedcba9876543210";
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .long_form()
         .sections(&site("localhost", APPID))
         .sections(&site("other.example", other))
@@ -571,7 +571,7 @@ async fn users_of_one_mini_program_are_strangers_to_the_site_of_another() {
 #[tokio::test]
 async fn a_route_takes_over_what_weappd_would_answer() {
     let app = upstream::serve(echo());
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .site(&format!(
             "dialects = [\"wafer1\", \"wafer2\"]\nproxy = \"{app}\"\n\
              routes = [{{ path = \"/weapp/login\", proxy = \"{app}\" }}, {{ path = \"= /user\", proxy = \"{app}\" }}]"
@@ -620,7 +620,7 @@ async fn the_second_site_has_its_own_routes_and_certificate() {
             "[sites.\"two.example\"]\ncert = \"two.crt\"\nkey = \"two.key\"\nproxy = \"{two}\""
         ))
         .serve();
-    let second = http::Client::https(world.https, "two.example", &other_ca);
+    let second = http::TestClient::https(world.https, "two.example", &other_ca);
     assert_eq!(second.get("/").send().await.body(), "two");
     assert!(
         world
@@ -676,9 +676,9 @@ async fn what_was_asked_is_answered_before_it_ends() {
 
 #[tokio::test]
 async fn a_business_servers_rest_is_told_at_its_beginning_and_its_end() {
-    let (gone, live) = (Refusing::new(), upstream::serve(echo()));
+    let (gone, live) = (RefusingPort::new(), upstream::serve(echo()));
     let addr = gone.addr();
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .site(&format!("proxy = [\"{addr}\", \"{live}\"]"))
         .edge("upstream_rest_secs = 1")
         .serve();

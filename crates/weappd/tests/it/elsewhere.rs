@@ -5,10 +5,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::process::{PATIENCE, free_port, free_ports};
-use crate::world::{Recipe, WEAPPD, World};
+use crate::world::{TestWorld, WEAPPD, WorldRecipe};
 
-fn serve(sections: &str, files: &[(&str, &str)]) -> World {
-    let recipe = Recipe::new()
+fn serve(sections: &str, files: &[(&str, &str)]) -> TestWorld {
+    let recipe = WorldRecipe::new()
         .site("routes = [{ path = \"/\", app = \"shop\" }]")
         .sections(sections)
         .env("DB_PASSWORD", "hunter2")
@@ -19,7 +19,7 @@ fn serve(sections: &str, files: &[(&str, &str)]) -> World {
     recipe.serve()
 }
 
-async fn logged(world: &World, text: &str) -> String {
+async fn logged(world: &TestWorld, text: &str) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let logs = world.command(&["app", "logs", "shop"]);

@@ -8,13 +8,13 @@ use crate::process::PATIENCE;
 
 /// A process as it was seen: a pid alone may be given again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
+pub(crate) struct FamilyProcess {
     pid: u32,
     started: u64,
     command: String,
 }
 
-impl Member {
+impl FamilyProcess {
     /// The name of its program, as the kernel keeps it.
     pub(crate) fn command(&self) -> &str {
         &self.command
@@ -22,8 +22,8 @@ impl Member {
 }
 
 /// Everybody who descends from `pid` now.
-pub(crate) fn of(pid: u32) -> Vec<Member> {
-    let mut children: HashMap<u32, Vec<Member>> = HashMap::new();
+pub(crate) fn of(pid: u32) -> Vec<FamilyProcess> {
+    let mut children: HashMap<u32, Vec<FamilyProcess>> = HashMap::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
@@ -44,7 +44,7 @@ pub(crate) fn of(pid: u32) -> Vec<Member> {
 }
 
 /// Waits until none of them runs; a dead one that nobody buried counts as gone.
-pub(crate) async fn gone(members: &[Member]) {
+pub(crate) async fn gone(members: &[FamilyProcess]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let left: Vec<_> = members.iter().filter(|member| runs(member)).collect();
@@ -56,19 +56,19 @@ pub(crate) async fn gone(members: &[Member]) {
     }
 }
 
-fn runs(member: &Member) -> bool {
+fn runs(member: &FamilyProcess) -> bool {
     look(member.pid).is_some_and(|(_, now)| now.started == member.started)
 }
 
 /// A process that is not a zombie: its parent and itself.
-fn look(pid: u32) -> Option<(u32, Member)> {
+fn look(pid: u32) -> Option<(u32, FamilyProcess)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (head, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     if fields.first()?.starts_with('Z') {
         return None;
     }
-    let member = Member {
+    let member = FamilyProcess {
         pid,
         started: fields.get(19)?.parse().ok()?,
         command: head.split_once('(')?.1.to_owned(),
@@ -82,11 +82,11 @@ async fn a_family_is_seen_and_its_end_too() {
 
     use rustix::process::Signal;
 
-    use crate::process::Process;
+    use crate::process::WeappdProcess;
 
     let mut shell = Command::new("sh");
     shell.args(["-c", "sh -c 'sleep 600 & wait' & echo up; wait"]);
-    let mut process = Process::spawn("a family", &mut shell);
+    let mut process = WeappdProcess::spawn("a family", &mut shell);
     process.expect_line("up", |line| (line == "up").then_some(()));
     let deadline = Instant::now() + PATIENCE;
     let mut members = of(process.id());

@@ -13,16 +13,16 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use weappd_base::fair_timer::FairTimer;
 
-use crate::http::{self, Client};
+use crate::http::{self, TestClient};
 use crate::mariadb::{MariaDb, PASSWORD, USER};
 use crate::process::{PATIENCE, free_port};
-use crate::world::{Recipe, World, text};
+use crate::world::{TestWorld, WorldRecipe, text};
 
 /// The exit code of a command that failed.
 const FAILED: i32 = 1;
 
 /// It does not start, in these words, and without a secret in them.
-fn refuses(recipe: &Recipe, words: &[&str]) {
+fn refuses(recipe: &WorldRecipe, words: &[&str]) {
     let (code, said) = recipe.fails();
     assert_eq!(code, Some(FAILED), "{said}");
     for word in words {
@@ -33,13 +33,13 @@ fn refuses(recipe: &Recipe, words: &[&str]) {
 }
 
 /// A recipe whose data directory stays.
-fn on(data: &Path) -> Recipe {
-    Recipe::new()
+fn on(data: &Path) -> WorldRecipe {
+    WorldRecipe::new()
         .edge("redirect = false")
         .site(&format!("data_dir = \"{}\"", data.display()))
 }
 
-async fn served(recipe: Recipe) -> World {
+async fn served(recipe: WorldRecipe) -> TestWorld {
     let served = tokio::task::spawn_blocking(|| recipe.serve());
     served.await.expect("serves")
 }
@@ -55,11 +55,11 @@ async fn used() -> (TempDir, String) {
 }
 
 /// The site over plain HTTP.
-fn plain(world: &World) -> Client {
-    Client::http(world.http, "localhost")
+fn plain(world: &TestWorld) -> TestClient {
+    TestClient::http(world.http, "localhost")
 }
 
-async fn is_known(world: &World, skey: &str) -> bool {
+async fn is_known(world: &TestWorld, skey: &str) -> bool {
     let site = plain(world);
     let user = site.get("/weapp/user").header("x-wx-skey", skey).send();
     http::json(&user.await)["code"] == 0
@@ -272,10 +272,12 @@ async fn a_full_disk_refuses_logins_until_there_is_room() {
 }
 
 /// A recipe for a database on a server.
-fn with_store(url: &str) -> Recipe {
-    Recipe::new().edge("redirect = false").sections(&format!(
-        "[session]\nstore = \"{url}\"\nstore_wait_ms = 1500"
-    ))
+fn with_store(url: &str) -> WorldRecipe {
+    WorldRecipe::new()
+        .edge("redirect = false")
+        .sections(&format!(
+            "[session]\nstore = \"{url}\"\nstore_wait_ms = 1500"
+        ))
 }
 
 /// A server that speaks something else.
@@ -360,7 +362,7 @@ async fn a_database_server_that_cannot_be_used_is_told() {
     drop(crowd);
 }
 
-async fn log_in(world: &World, user: &str) -> Option<String> {
+async fn log_in(world: &TestWorld, user: &str) -> Option<String> {
     let code = world.phone(user).code().await;
     let site = plain(world);
     let login = site.get("/weapp/login").header("x-wx-code", &code).send();
@@ -375,7 +377,7 @@ fn cut(db: &MariaDb) {
 }
 
 /// Logs in until it goes well.
-async fn log_in_at_last(world: &World, user: &str) -> String {
+async fn log_in_at_last(world: &TestWorld, user: &str) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(skey) = log_in(world, user).await {

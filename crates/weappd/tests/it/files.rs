@@ -5,9 +5,9 @@ use std::path::Path;
 use hyper::Method;
 use serde_json::json;
 
-use crate::http::{self, Answer, Client, connector};
-use crate::raw::{self, Raw};
-use crate::world::{Phone, Recipe, World, text};
+use crate::http::{self, HttpAnswer, TestClient, connector};
+use crate::raw::{self, RawClient};
+use crate::world::{TestPhone, TestWorld, WorldRecipe, text};
 
 /// The smallest PNG there is: one pixel.
 pub(crate) const PNG: &[u8] =
@@ -27,7 +27,7 @@ pub(crate) fn form(name: &str, kind: &str, file: &[u8]) -> Vec<u8> {
     body
 }
 
-pub(crate) async fn upload(phone: &Phone, site: &Client, body: Vec<u8>) -> Answer {
+pub(crate) async fn upload(phone: &TestPhone, site: &TestClient, body: Vec<u8>) -> HttpAnswer {
     let ask = site.post("/weapp/upload").header(
         "content-type",
         "multipart/form-data; boundary=WebKitFormBoundaryX",
@@ -39,8 +39,8 @@ pub(crate) async fn upload(phone: &Phone, site: &Client, body: Vec<u8>) -> Answe
     ask.body(body).send().await
 }
 
-async fn shared() -> (World, Phone) {
-    let world = Recipe::new()
+async fn shared() -> (TestWorld, TestPhone) {
+    let world = WorldRecipe::new()
         .sections("[files]\nmax_upload_bytes = 2097152")
         .serve();
     let mut phone = world.phone("alice");
@@ -242,7 +242,7 @@ async fn a_refused_upload_gets_to_read_why() {
             "" => head.replace("X-WX-Skey: \r\n", ""),
             _ => head,
         };
-        let mut wire = Raw::tls(world.https, &tls).await;
+        let mut wire = RawClient::tls(world.https, &tls).await;
         // As many clients do: everything is sent before anything is read.
         wire.say(head).await.expect("sent");
         wire.say(body).await.expect("sent");

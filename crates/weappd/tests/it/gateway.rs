@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::http::{self, Client};
+use crate::http::{self, TestClient};
 use crate::process::PATIENCE;
-use crate::upstream::{self, Refusing};
-use crate::world::{APPID, Recipe, World, text};
+use crate::upstream::{self, RefusingPort};
+use crate::world::{APPID, TestWorld, WorldRecipe, text};
 
 const TOKEN: &str = "a message token";
 const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
@@ -24,10 +24,10 @@ const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 const INTERNAL_TOKEN: &str = "1e7e57a9900000000000000000c0ffee";
 
 /// A message as it reached the app.
-type Told = (HeaderMap, String);
+type AppRequest = (HeaderMap, String);
 
 /// An app that takes messages, answers `status`, and tells the test.
-fn app(status: StatusCode) -> (Router, mpsc::UnboundedReceiver<Told>) {
+fn app(status: StatusCode) -> (Router, mpsc::UnboundedReceiver<AppRequest>) {
     let (told, heard) = mpsc::unbounded_channel();
     let take = async move |headers: HeaderMap, body: String| {
         told.send((headers, body)).expect("a listener");
@@ -36,13 +36,13 @@ fn app(status: StatusCode) -> (Router, mpsc::UnboundedReceiver<Told>) {
     (Router::new().route("/weapp/message", post(take)), heard)
 }
 
-async fn next(heard: &mut mpsc::UnboundedReceiver<Told>) -> Told {
+async fn next(heard: &mut mpsc::UnboundedReceiver<AppRequest>) -> AppRequest {
     let told = tokio::time::timeout(PATIENCE, heard.recv()).await;
     told.expect("in time").expect("a message")
 }
 
 /// weappd before the app at `app`, and a WeChat that pushes to it in safe mode.
-fn serve(app: SocketAddr) -> World {
+fn serve(app: SocketAddr) -> TestWorld {
     // The simulator starts first and must know already where weappd will be.
     let front = Arc::new(OnceLock::<SocketAddr>::new());
     let behind = Arc::clone(&front);
@@ -61,7 +61,7 @@ fn serve(app: SocketAddr) -> World {
         ["--push-aes-key", KEY],
         ["--push-mode", "safe"],
     ];
-    let world = Recipe::simulating(push.as_flattened())
+    let world = WorldRecipe::simulating(push.as_flattened())
         .site(&format!("proxy = \"{app}\""))
         .miniapp(&format!(
             "message_token = \"{TOKEN}\"\nencoding_aes_key = \"{KEY}\""
@@ -75,8 +75,8 @@ fn serve(app: SocketAddr) -> World {
 }
 
 /// Has WeChat push a text of alice's.
-async fn push(world: &World, content: &str, is_forged: bool) -> Value {
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+async fn push(world: &TestWorld, content: &str, is_forged: bool) -> Value {
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let asked = json!({
         "user": "alice",
         "message": {"MsgType": "text", "Content": content},
@@ -85,8 +85,8 @@ async fn push(world: &World, content: &str, is_forged: bool) -> Value {
     http::json(&wechat.post("/push/send").json(&asked).send().await)
 }
 
-async fn openid(world: &World) -> String {
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+async fn openid(world: &TestWorld) -> String {
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let alice = http::json(&wechat.get("/phone/alice").send().await);
     text(&alice["openid"]).to_owned()
 }
@@ -104,7 +104,7 @@ fn complained(output: &Output) -> String {
 }
 
 /// Waits until `weappd inbox status` shows these numbers.
-async fn inbox_has(world: &World, waiting: u64, dead: u64) {
+async fn inbox_has(world: &TestWorld, waiting: u64, dead: u64) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = said(&world.command(&["inbox", "status", "--json"]));
@@ -119,7 +119,7 @@ async fn inbox_has(world: &World, waiting: u64, dead: u64) {
 
 #[tokio::test]
 async fn messages_reach_the_app_even_if_it_was_down() {
-    let nobody = Refusing::new();
+    let nobody = RefusingPort::new();
     let world = serve(nobody.addr());
     let openid = openid(&world).await;
 
@@ -195,7 +195,7 @@ async fn what_the_app_refuses_is_listed_and_replayed() {
 
 #[tokio::test]
 async fn a_call_without_a_token_reaches_wechat() {
-    let world = serve(Refusing::new().addr());
+    let world = serve(RefusingPort::new().addr());
     let openid = {
         let mut alice = world.phone("alice");
         alice.log_in().await;
@@ -211,7 +211,7 @@ async fn a_call_without_a_token_reaches_wechat() {
     assert_eq!(told["result"]["suggest"], "pass", "{told}");
 
     // WeChat itself wants a token.
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let bare = http::json(&wechat.post(path).json(&check).send().await);
     assert_eq!(bare["errcode"], 41001, "{bare}");
 }
@@ -219,7 +219,7 @@ async fn a_call_without_a_token_reaches_wechat() {
 #[tokio::test]
 async fn every_documented_path_leads_to_wechat() {
     let listed = include_str!("../../../simulator/data/endpoints.tsv");
-    let world = serve(Refusing::new().addr());
+    let world = serve(RefusingPort::new().addr());
     let api = world.api();
     let mut count = 0;
     for (path, method) in listed.lines().filter_map(|line| line.split_once('\t')) {
@@ -236,7 +236,7 @@ async fn every_documented_path_leads_to_wechat() {
     assert_eq!(count, 432);
 
     // All of them went under one token, fetched once.
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let asked = wechat.get("/calls?path=/cgi-bin/stable_token").send().await;
     let calls = http::json(&asked)["calls"]
         .as_array()
@@ -247,7 +247,7 @@ async fn every_documented_path_leads_to_wechat() {
 
 #[tokio::test]
 async fn other_programs_are_told_the_access_token() {
-    let world = serve(Refusing::new().addr());
+    let world = serve(RefusingPort::new().addr());
     let api = world.api();
     let ask = |bearer: String| {
         let ask = api.get("/token").header("authorization", &bearer);
@@ -263,7 +263,7 @@ async fn other_programs_are_told_the_access_token() {
     }
     let told = ask(format!("Bearer {INTERNAL_TOKEN}")).await;
     let access_token = text(&told["access_token"]);
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let path = format!("/cgi-bin/getcallbackip?access_token={access_token}");
     let answer = http::json(&wechat.get(&path).send().await);
     assert!(answer["ip_list"].is_array(), "{answer}");
@@ -285,7 +285,7 @@ async fn other_programs_are_told_the_access_token() {
 
 #[tokio::test]
 async fn sessions_are_listed_and_ended_from_the_command_line() {
-    let world = serve(Refusing::new().addr());
+    let world = serve(RefusingPort::new().addr());
     let (mut alice, mut bob) = (world.phone("alice"), world.phone("bob"));
     alice.log_in().await;
     alice.log_in().await;

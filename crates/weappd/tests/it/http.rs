@@ -20,17 +20,17 @@ use tokio_rustls::TlsConnector;
 use crate::process::PATIENCE;
 
 /// A whole answer.
-pub(crate) type Answer = Response<Bytes>;
+pub(crate) type HttpAnswer = Response<Bytes>;
 
 /// Speaks HTTP/1.1 to one address.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct TestClient {
     addr: SocketAddr,
     host: String,
     tls: Option<TlsConnector>,
 }
 
-impl Client {
+impl TestClient {
     /// Over plain TCP, naming `host`.
     pub(crate) fn http(addr: SocketAddr, host: &str) -> Self {
         Self {
@@ -57,8 +57,8 @@ impl Client {
     }
 
     /// Begins a request.
-    pub(crate) fn request(&self, method: Method, path: &str) -> Asked<'_> {
-        Asked {
+    pub(crate) fn request(&self, method: Method, path: &str) -> TestRequest<'_> {
+        TestRequest {
             client: self,
             builder: Request::builder()
                 .method(method)
@@ -69,16 +69,16 @@ impl Client {
     }
 
     /// Begins a `GET`.
-    pub(crate) fn get(&self, path: &str) -> Asked<'_> {
+    pub(crate) fn get(&self, path: &str) -> TestRequest<'_> {
         self.request(Method::GET, path)
     }
 
     /// Begins a `POST`.
-    pub(crate) fn post(&self, path: &str) -> Asked<'_> {
+    pub(crate) fn post(&self, path: &str) -> TestRequest<'_> {
         self.request(Method::POST, path)
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+    async fn send(&self, request: Request<Full<Bytes>>) -> HttpAnswer {
         let tcp = TcpStream::connect(self.addr)
             .await
             .unwrap_or_else(|error| panic!("cannot connect to {}: {error}", self.addr));
@@ -92,7 +92,7 @@ impl Client {
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Answer
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> HttpAnswer
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -121,13 +121,13 @@ where
 }
 
 /// A request that is being written.
-pub(crate) struct Asked<'a> {
-    client: &'a Client,
+pub(crate) struct TestRequest<'a> {
+    client: &'a TestClient,
     builder: hyper::http::request::Builder,
     body: Bytes,
 }
 
-impl Asked<'_> {
+impl TestRequest<'_> {
     /// Adds a header.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.builder = self.builder.header(name, value);
@@ -147,7 +147,7 @@ impl Asked<'_> {
     }
 
     /// Sends it and reads the whole answer.
-    pub(crate) async fn send(self) -> Answer {
+    pub(crate) async fn send(self) -> HttpAnswer {
         let request = self
             .builder
             .body(Full::new(self.body))
@@ -157,7 +157,7 @@ impl Asked<'_> {
 }
 
 /// The body as JSON.
-pub(crate) fn json(answer: &Answer) -> Value {
+pub(crate) fn json(answer: &HttpAnswer) -> Value {
     serde_json::from_slice(answer.body()).unwrap_or_else(|error| {
         panic!(
             "not JSON ({error}): {} {}",

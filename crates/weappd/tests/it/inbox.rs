@@ -26,7 +26,7 @@ use weappd_wechat::message::{
 
 use crate::process::PATIENCE;
 use crate::upstream;
-use crate::world::{Recipe, World, text};
+use crate::world::{TestWorld, WorldRecipe, text};
 
 /// Takes only what is encrypted.
 const LOCKED: &str = "wx00000000000010cd";
@@ -39,14 +39,14 @@ const AT_ONCE: usize = 8;
 
 /// How a message comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+enum InboxMode {
     Plain,
     Compatible,
     Safe,
 }
 
 /// One push as WeChat makes it.
-struct Letter {
+struct InboxPush {
     name: String,
     path: String,
     body: String,
@@ -54,17 +54,17 @@ struct Letter {
 
 /// Somebody whose messages WeChat pushes, always in one form.
 #[derive(Clone, Debug)]
-struct Writer {
+struct InboxWriter {
     openid: String,
     number: u32,
-    mode: Mode,
+    mode: InboxMode,
     is_xml: bool,
     /// The next letter.
     next: u32,
 }
 
-impl Writer {
-    fn new(name: &str, number: u32, mode: Mode, is_xml: bool) -> Self {
+impl InboxWriter {
+    fn new(name: &str, number: u32, mode: InboxMode, is_xml: bool) -> Self {
         Self {
             openid: format!("o{name}"),
             number,
@@ -76,13 +76,13 @@ impl Writer {
 
     fn appid(&self) -> &'static str {
         match self.mode {
-            Mode::Plain => OPEN,
+            InboxMode::Plain => OPEN,
             _ => LOCKED,
         }
     }
 
     /// Every second one is an event, which has no `MsgId`.
-    fn letter(&self, number: u32) -> Letter {
+    fn letter(&self, number: u32) -> InboxPush {
         let name = format!("{} {number}", self.openid);
         let at = 1_700_000_000 + number;
         let id = u64::from(self.number) * 1_000_000 + u64::from(number);
@@ -110,7 +110,7 @@ impl Writer {
             .to_string(),
         };
         let (query, body) = self.pushed(&message);
-        Letter {
+        InboxPush {
             name,
             path: format!("/weapp/message/{}?{query}", self.appid()),
             body,
@@ -124,7 +124,7 @@ impl Writer {
         let now = Clock::system().unix_secs().to_string();
         let plain = signature(&token, &now, &nonce);
         let query = format!("signature={plain}&timestamp={now}&nonce={nonce}");
-        if self.mode == Mode::Plain {
+        if self.mode == InboxMode::Plain {
             return (query, message.to_owned());
         }
         let key = MessageKey::parse(&Secret::new(KEY)).expect("a key");
@@ -132,8 +132,8 @@ impl Writer {
         let proof = msg_signature(&token, &now, &nonce, &sealed);
         let query = format!("{query}&encrypt_type=aes&msg_signature={proof}");
         let rest = match (self.mode, self.is_xml) {
-            (Mode::Safe, true) => "<xml><ToUserName><![CDATA[gh_1]]></ToUserName></xml>",
-            (Mode::Safe, false) => "{\"ToUserName\":\"gh_1\"}",
+            (InboxMode::Safe, true) => "<xml><ToUserName><![CDATA[gh_1]]></ToUserName></xml>",
+            (InboxMode::Safe, false) => "{\"ToUserName\":\"gh_1\"}",
             _ => message,
         };
         let body = if self.is_xml {
@@ -150,16 +150,16 @@ impl Writer {
 
 /// A letter as the app heard it.
 #[derive(Debug)]
-struct Heard {
+struct InboxHeard {
     name: String,
     id: String,
 }
 
 /// The business server, which outlives every weappd.
 #[derive(Default)]
-struct App {
+struct InboxApp {
     /// What it took.
-    taken: Mutex<Vec<Heard>>,
+    taken: Mutex<Vec<InboxHeard>>,
     /// As if nobody were there.
     is_away: AtomicBool,
     /// Refuses the grumbler's letters no more.
@@ -168,7 +168,7 @@ struct App {
     tries: AtomicU32,
 }
 
-async fn take(State(app): State<Arc<App>>, headers: HeaderMap, body: String) -> StatusCode {
+async fn take(State(app): State<Arc<InboxApp>>, headers: HeaderMap, body: String) -> StatusCode {
     let header = |name: &str| headers[name].to_str().expect("text").to_owned();
     let message: Value = serde_json::from_str(&body).expect("plain JSON");
     let name = text(&message["Name"]);
@@ -187,14 +187,14 @@ async fn take(State(app): State<Arc<App>>, headers: HeaderMap, body: String) -> 
     // Some take longer than others, so that they fall in every state.
     let [pause] = RandomSource::system().bytes();
     tokio::time::sleep(Duration::from_millis(u64::from(pause % 8))).await;
-    app.taken.lock().expect("a lock").push(Heard {
+    app.taken.lock().expect("a lock").push(InboxHeard {
         name: name.to_owned(),
         id: header("x-weappd-message-id"),
     });
     StatusCode::OK
 }
 
-impl App {
+impl InboxApp {
     /// How often each letter was taken.
     fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
@@ -205,9 +205,9 @@ impl App {
     }
 }
 
-fn serve(app: SocketAddr, more: &str) -> World {
+fn serve(app: SocketAddr, more: &str) -> TestWorld {
     let secret = "secret = { env = \"WEAPP_SECRET\" }";
-    Recipe::new()
+    WorldRecipe::new()
         .long_form()
         .edge("redirect = false")
         .sections(&format!(
@@ -224,7 +224,7 @@ fn serve(app: SocketAddr, more: &str) -> World {
 }
 
 /// Pushes a letter: status and body of the answer, if it came whole.
-async fn post_letter(to: SocketAddr, letter: &Letter) -> Option<(u16, String)> {
+async fn post_letter(to: SocketAddr, letter: &InboxPush) -> Option<(u16, String)> {
     let asking = async {
         let mut tcp = TcpStream::connect(to).await.ok()?;
         let request = format!(
@@ -253,7 +253,7 @@ async fn post_letter(to: SocketAddr, letter: &Letter) -> Option<(u16, String)> {
 }
 
 /// The same: whether it was acknowledged; `None` if weappd fell.
-async fn push(to: SocketAddr, letter: &Letter) -> Option<bool> {
+async fn push(to: SocketAddr, letter: &InboxPush) -> Option<bool> {
     let (status, body) = post_letter(to, letter).await?;
     Some((status, body.as_str()) == (200, "success"))
 }
@@ -262,7 +262,7 @@ async fn push(to: SocketAddr, letter: &Letter) -> Option<bool> {
 /// pushed first at its next run, as WeChat does.
 async fn write_until_it_falls(
     to: SocketAddr,
-    writer: &mut Writer,
+    writer: &mut InboxWriter,
     (acknowledged, enough, most): (&Mutex<BTreeSet<String>>, &Notify, usize),
 ) {
     loop {
@@ -281,14 +281,14 @@ async fn write_until_it_falls(
 }
 
 /// What `weappd inbox` says in JSON.
-fn inbox(world: &World, args: &[&str]) -> Value {
+fn inbox(world: &TestWorld, args: &[&str]) -> Value {
     let output = world.command(&[&["inbox"], args, &["--json"]].concat());
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 /// Waits until nothing waits and this many are dead.
-async fn settled(world: &World, dead: usize) {
+async fn settled(world: &TestWorld, dead: usize) {
     let deadline = Instant::now() + PATIENCE * 2;
     loop {
         let status = inbox(world, &["status"]);
@@ -310,25 +310,25 @@ const RUNS: [(usize, bool); 5] = [
     (60, false),
 ];
 
-fn writers() -> Vec<Writer> {
-    let modes = [Mode::Plain, Mode::Compatible, Mode::Safe];
+fn writers() -> Vec<InboxWriter> {
+    let modes = [InboxMode::Plain, InboxMode::Compatible, InboxMode::Safe];
     let forms = modes
         .into_iter()
         .flat_map(|mode| [(mode, true), (mode, false)]);
     let forms = forms.cycle().zip(1..=12);
     let writer = |((mode, is_xml), number): ((_, _), u32)| {
-        Writer::new(&number.to_string(), number, mode, is_xml)
+        InboxWriter::new(&number.to_string(), number, mode, is_xml)
     };
     forms.map(writer).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_acknowledged_message_is_lost_by_kill_9() {
-    let app = Arc::new(App::default());
+    let app = Arc::new(InboxApp::default());
     let router = Router::new().route("/weapp/message", post(take));
     let mut world = serve(upstream::serve(router.with_state(Arc::clone(&app))), "");
     let mut writers = writers();
-    let mut grumbler = Writer::new("grumbler", 99, Mode::Safe, false);
+    let mut grumbler = InboxWriter::new("grumbler", 99, InboxMode::Safe, false);
     let acknowledged = Mutex::new(BTreeSet::new());
 
     for (run, (more, is_away)) in (0..).zip(RUNS) {
@@ -362,7 +362,7 @@ async fn no_acknowledged_message_is_lost_by_kill_9() {
 }
 
 /// Every acknowledged letter, in order, once; twice only where weappd fell meanwhile.
-fn everything_arrived(app: &App, acknowledged: &BTreeSet<String>, writers: &[Writer]) {
+fn everything_arrived(app: &InboxApp, acknowledged: &BTreeSet<String>, writers: &[InboxWriter]) {
     let counts = app.counts();
     let lost: Vec<_> = acknowledged
         .iter()
@@ -400,7 +400,11 @@ fn everything_arrived(app: &App, acknowledged: &BTreeSet<String>, writers: &[Wri
 }
 
 /// Two messages of each writer and the one that may have fallen, twice more.
-async fn nothing_pushed_again_is_delivered_again(world: &World, app: &App, writers: &[Writer]) {
+async fn nothing_pushed_again_is_delivered_again(
+    world: &TestWorld,
+    app: &InboxApp,
+    writers: &[InboxWriter],
+) {
     for writer in writers {
         assert_eq!(
             push(world.http, &writer.letter(writer.next)).await,
@@ -420,7 +424,7 @@ async fn nothing_pushed_again_is_delivered_again(world: &World, app: &App, write
     assert_eq!(app.counts(), before);
 }
 
-async fn the_dead_are_replayed(world: &World, app: &App, grumbler: &Writer) {
+async fn the_dead_are_replayed(world: &TestWorld, app: &InboxApp, grumbler: &InboxWriter) {
     let dead = inbox(world, &["list"]);
     let dead = dead.as_array().expect("a list");
     let names = dead.iter().map(|letter| {
@@ -469,12 +473,12 @@ async fn the_answer_to_an_encrypted_push_is_encrypted_as_wechat_reads_it() {
         key: MessageKey::parse(&Secret::new(KEY)).expect("a key"),
     };
     for (number, mode, is_xml) in [
-        (1, Mode::Safe, true),
-        (2, Mode::Safe, false),
-        (3, Mode::Compatible, true),
-        (4, Mode::Compatible, false),
+        (1, InboxMode::Safe, true),
+        (2, InboxMode::Safe, false),
+        (3, InboxMode::Compatible, true),
+        (4, InboxMode::Compatible, false),
     ] {
-        let writer = Writer::new(&number.to_string(), number, mode, is_xml);
+        let writer = InboxWriter::new(&number.to_string(), number, mode, is_xml);
         let (status, sealed) = post_letter(world.http, &writer.letter(0))
             .await
             .expect("an answer");

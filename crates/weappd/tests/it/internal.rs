@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::http;
 use crate::upstream::{self, echo};
-use crate::world::{Recipe, World, text};
+use crate::world::{TestWorld, WorldRecipe, text};
 
-fn serve(internal: &str) -> World {
+fn serve(internal: &str) -> TestWorld {
     let app = upstream::serve(echo());
-    Recipe::new()
+    WorldRecipe::new()
         .site(&format!("proxy = \"{app}\""))
         .internal(internal)
         .sections("[tunnel]\nkey = \"the-key-of-the-tunnel\"")

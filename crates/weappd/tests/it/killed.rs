@@ -13,10 +13,10 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
 use crate::durability::ask;
-use crate::http::{self, Client};
+use crate::http::{self, TestClient};
 use crate::mariadb::MariaDb;
 use crate::process::PATIENCE;
-use crate::world::{Recipe, World, text};
+use crate::world::{TestWorld, WorldRecipe, text};
 
 /// After how many acknowledged deeds each round is killed.
 const KILLED_AFTER: [usize; 4] = [3, 40, 90, 160];
@@ -25,7 +25,7 @@ const PHONES: usize = 16;
 
 /// What weappd said yes to.
 #[derive(Default)]
-struct Ledger {
+struct KillRecord {
     deeds: usize,
     /// Sessions that hold: skey and openid.
     held: Vec<(String, String)>,
@@ -53,7 +53,7 @@ async fn control(data: &Path, method: &str, path: &str) -> Option<Value> {
 }
 
 /// A login, if it was acknowledged: skey and openid.
-async fn log_in(world: &World, user: &str) -> Option<(String, String)> {
+async fn log_in(world: &TestWorld, user: &str) -> Option<(String, String)> {
     let path = format!("/phone/{user}/login");
     let (_, code) = ask(world.wechat, "POST", &path, "accept: */*").await?;
     let code: Value = serde_json::from_str(&code).ok()?;
@@ -69,10 +69,10 @@ async fn log_in(world: &World, user: &str) -> Option<(String, String)> {
 /// One user after the other logs in twice, and some are logged out or ended by command, until
 /// weappd is gone.
 async fn live(
-    world: &World,
+    world: &TestWorld,
     data: &Path,
     name: &str,
-    ledger: &RefCell<Ledger>,
+    ledger: &RefCell<KillRecord>,
     enough: (usize, &Notify),
 ) -> Option<()> {
     for number in 0.. {
@@ -124,19 +124,19 @@ async fn live(
     None
 }
 
-fn goes_on(ledger: &RefCell<Ledger>) -> Option<()> {
+fn goes_on(ledger: &RefCell<KillRecord>) -> Option<()> {
     (!ledger.borrow().is_over).then_some(())
 }
 
 /// From here until the answer nobody can say whether these hold.
-fn unsure(ledger: &RefCell<Ledger>, sessions: &[&(String, String)]) {
+fn unsure(ledger: &RefCell<KillRecord>, sessions: &[&(String, String)]) {
     let mut ledger = ledger.borrow_mut();
     ledger.held.retain(|held| !sessions.contains(&held));
 }
 
-async fn serve(store: &str, data: &TempDir) -> World {
+async fn serve(store: &str, data: &TempDir) -> TestWorld {
     let path = data.path().display();
-    let recipe = Recipe::new()
+    let recipe = WorldRecipe::new()
         .edge("redirect = false")
         .site(&format!("data_dir = \"{path}\""))
         .sections(&format!("[session]\n{store}"));
@@ -145,8 +145,8 @@ async fn serve(store: &str, data: &TempDir) -> World {
 }
 
 /// What was acknowledged stands.
-async fn check(world: &World, data: &Path, all: &Ledger) {
-    let site = Client::http(world.http, "localhost");
+async fn check(world: &TestWorld, data: &Path, all: &KillRecord) {
+    let site = TestClient::http(world.http, "localhost");
     for (skey, openid) in &all.held {
         let user = site.get("/weapp/user").header("x-wx-skey", skey).send();
         let user = http::json(&user.await);
@@ -178,11 +178,11 @@ async fn check(world: &World, data: &Path, all: &Ledger) {
 /// Rounds of deeds and falls; in the last one everybody's sessions are ended.
 async fn rounds(store: &str) {
     let data = tempfile::tempdir().expect("a directory");
-    let mut all = Ledger::default();
+    let mut all = KillRecord::default();
     for (round, deeds) in KILLED_AFTER.into_iter().enumerate() {
         let world = serve(store, &data).await;
         check(&world, data.path(), &all).await;
-        let (ledger, enough) = (RefCell::new(Ledger::default()), Notify::new());
+        let (ledger, enough) = (RefCell::new(KillRecord::default()), Notify::new());
         let names: Vec<_> = (0..PHONES).map(|n| format!("r{round}-{n}")).collect();
         let phones = names
             .iter()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::process::{PATIENCE, Process, free_port};
+use crate::process::{PATIENCE, WeappdProcess, free_port};
 
 /// The account every test uses; it may do anything on this private server.
 pub(crate) const USER: &str = "weappd";
@@ -23,7 +23,7 @@ pub(crate) struct MariaDb {
     /// Its port on 127.0.0.1.
     pub(crate) port: u16,
     // Before `home`: the server ends before its files go.
-    server: Process,
+    server: WeappdProcess,
     home: TempDir,
 }
 
@@ -145,14 +145,14 @@ fn init_sql(databases: &[&str]) -> String {
     made.chain(account).collect::<Vec<_>>().join("\n")
 }
 
-fn spawn_server(home: &TempDir, port: u16, more: &[&str]) -> Process {
+fn spawn_server(home: &TempDir, port: u16, more: &[&str]) -> WeappdProcess {
     let at = |name: &str| home.path().join(name).display().to_string();
     // Debian keeps it in /usr/sbin, which is not on everybody's PATH.
     let program = ["/usr/sbin/mariadbd", "/usr/sbin/mysqld"]
         .into_iter()
         .find(|path| fs::exists(path).unwrap_or(false))
         .unwrap_or("mariadbd");
-    Process::spawn(
+    WeappdProcess::spawn(
         "mariadbd",
         Command::new(program)
             .arg("--no-defaults")
@@ -185,7 +185,7 @@ fn client(socket: &std::path::Path) -> Command {
 }
 
 /// Waits until the server answers (its init file has run by then) or has ended.
-fn is_ready(server: &mut Process, home: &TempDir) -> bool {
+fn is_ready(server: &mut WeappdProcess, home: &TempDir) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if server.wait(Duration::from_millis(50)).is_some() {

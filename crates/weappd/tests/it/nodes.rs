@@ -19,17 +19,17 @@ use crate::http;
 use crate::mariadb::MariaDb;
 use crate::process::PATIENCE;
 use crate::upstream;
-use crate::world::{APPID, Recipe, World};
+use crate::world::{APPID, TestWorld, WorldRecipe};
 
 /// How long a hold lasts whose node has died, as docs/wire/gateway.md has it.
 const HOLD_MILLIS: i64 = 25_000;
 
 /// A WeChat that remembers who asked it for tokens.
-struct Wechat {
-    inner: Mutex<Inner>,
+struct SharedWechat {
+    inner: Mutex<WechatState>,
 }
 
-struct Inner {
+struct WechatState {
     /// When it was asked, and whether to force a new token.
     asked: Vec<(Instant, bool)>,
     /// The number of the newest token.
@@ -42,10 +42,10 @@ struct Inner {
     rejected: HashSet<String>,
 }
 
-impl Wechat {
+impl SharedWechat {
     fn serve() -> (Arc<Self>, SocketAddr) {
         let wechat = Arc::new(Self {
-            inner: Mutex::new(Inner {
+            inner: Mutex::new(WechatState {
                 asked: Vec::new(),
                 current: 0,
                 expires_in: 7200,
@@ -61,7 +61,7 @@ impl Wechat {
         (wechat, addr)
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, WechatState> {
         self.inner.lock().expect("no test panics in it")
     }
 
@@ -87,7 +87,7 @@ impl Wechat {
     }
 }
 
-async fn answer(State(wechat): State<Arc<Wechat>>, request: Request) -> Json<Value> {
+async fn answer(State(wechat): State<Arc<SharedWechat>>, request: Request) -> Json<Value> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if path.ends_with("token") {
@@ -103,7 +103,7 @@ async fn answer(State(wechat): State<Arc<Wechat>>, request: Request) -> Json<Val
     Json(json!({"errcode": 0, "token": token}))
 }
 
-impl Wechat {
+impl SharedWechat {
     async fn token(&self, is_forced: bool) -> Json<Value> {
         let is_lost = {
             let mut inner = self.inner();
@@ -123,9 +123,9 @@ impl Wechat {
 }
 
 /// A node and what more its configuration says.
-fn node_with(store: &str, keys: &TempDir, wechat: SocketAddr, more: &str) -> World {
+fn node_with(store: &str, keys: &TempDir, wechat: SocketAddr, more: &str) -> TestWorld {
     let keys = keys.path().join("session.key");
-    Recipe::new()
+    WorldRecipe::new()
         .wechat_by(wechat)
         .sections(&format!(
             "[session]\nstore = \"{store}\"\nkey_file = \"{}\"\n\n{more}",
@@ -134,7 +134,7 @@ fn node_with(store: &str, keys: &TempDir, wechat: SocketAddr, more: &str) -> Wor
         .serve()
 }
 
-fn node(store: &str, keys: &TempDir, wechat: SocketAddr) -> World {
+fn node(store: &str, keys: &TempDir, wechat: SocketAddr) -> TestWorld {
     node_with(store, keys, wechat, "")
 }
 
@@ -143,7 +143,7 @@ fn keys() -> TempDir {
 }
 
 /// What became of a call of WeChat's API: the token it went with, or WeChat's no.
-async fn call(node: &World) -> Result<String, i64> {
+async fn call(node: &TestWorld) -> Result<String, i64> {
     let answer = http::json(&node.api().post("/wxa/x").send().await);
     match answer["token"].as_str() {
         Some(token) => Ok(token.to_owned()),
@@ -152,7 +152,7 @@ async fn call(node: &World) -> Result<String, i64> {
 }
 
 /// Calls of all nodes at the same time.
-async fn calls(nodes: &[World], each: usize) -> HashSet<Result<String, i64>> {
+async fn calls(nodes: &[TestWorld], each: usize) -> HashSet<Result<String, i64>> {
     let calls = nodes.iter().flat_map(|node| (0..each).map(|_| call(node)));
     join_all(calls).await.into_iter().collect()
 }
@@ -173,7 +173,7 @@ async fn until(what: &str, mut so: impl FnMut() -> bool) {
 async fn nodes_ask_wechat_for_one_token() {
     let store = MariaDb::start(&["weappd"]);
     let keys = keys();
-    let (wechat, at) = Wechat::serve();
+    let (wechat, at) = SharedWechat::serve();
     let nodes = [0, 1].map(|_| node(&store.url("weappd"), &keys, at));
     assert_eq!(calls(&nodes, 20).await, only("token-1"));
     assert_eq!(wechat.questions(), 1);
@@ -207,7 +207,7 @@ async fn a_rejected_token_is_replaced_once_and_forced_once_over_three_nodes() {
     let store = MariaDb::start_with(&[], &["--character-set-server=latin1"]);
     store.query("mysql", "CREATE DATABASE old");
     let keys = keys();
-    let (wechat, at) = Wechat::serve();
+    let (wechat, at) = SharedWechat::serve();
     let nodes = [0, 1, 2].map(|_| node(&store.url("old"), &keys, at));
     assert_eq!(calls(&nodes, 50).await, only("token-1"));
     assert_eq!(wechat.questions(), 1, "one for 150 callers");
@@ -235,7 +235,7 @@ async fn a_rejected_token_is_replaced_once_and_forced_once_over_three_nodes() {
 async fn one_of_three_nodes_renews_ahead_of_the_end() {
     let store = MariaDb::start(&["weappd"]);
     let keys = keys();
-    let (wechat, at) = Wechat::serve();
+    let (wechat, at) = SharedWechat::serve();
     wechat.inner().expires_in = 8;
     let nodes = [0, 1, 2].map(|_| node(&store.url("weappd"), &keys, at));
     let deadline = Instant::now() + PATIENCE;
@@ -259,7 +259,7 @@ async fn a_node_killed_while_it_asks_is_stood_in_for() {
     let store = MariaDb::start(&["stable", "classic"]);
     for mode in ["stable", "classic"] {
         let keys = keys();
-        let (wechat, at) = Wechat::serve();
+        let (wechat, at) = SharedWechat::serve();
         let start = || {
             let more = format!("[gateway]\ntoken = \"{mode}\"");
             node_with(&store.url(mode), &keys, at, &more)
@@ -306,7 +306,7 @@ async fn a_node_killed_while_it_asks_is_stood_in_for() {
 async fn without_the_database_each_node_asks_itself_until_it_is_back() {
     let mut store = MariaDb::start(&["weappd"]);
     let keys = keys();
-    let (wechat, at) = Wechat::serve();
+    let (wechat, at) = SharedWechat::serve();
     let nodes = [0, 1].map(|_| node(&store.url("weappd"), &keys, at));
     assert_eq!(calls(&nodes, 1).await, only("token-1"));
     store.kill();

@@ -1,14 +1,14 @@
 //! Old software runs unchanged: the real packages of the Wafer years, driven from Rust.
 //!
 //! `old_software/` holds what a team of those years would have written: two business
-//! servers on the unchanged server SDKs ([`OldServer`], apps of a [`production`] weappd) and,
+//! servers on the unchanged server SDKs ([`OldAppServer`], apps of a [`production`] weappd) and,
 //! for the unchanged client SDKs, a Node `wx` with a driver that takes orders
 //! ([`ClientDriver`]).
 //! The packages come from npm at exact versions, once, into the target directory
 //! ([`OldSoftware::install`]); nothing of them is patched.
 //!
 //! [`stories`] are the test bodies; [`runs`] tells them. Phones know a weappd only by its
-//! [`Endpoint`], business servers only by their sdk.config.
+//! [`OldEndpoint`], business servers only by their sdk.config.
 
 mod beside;
 mod client;
@@ -23,13 +23,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) use client::ClientDriver;
-pub(crate) use server::OldServer;
+pub(crate) use server::OldAppServer;
 
 use crate::npm;
 
 /// Where phones reach a weappd under test.
 #[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
+pub(crate) struct OldEndpoint {
     /// The public site, `https://localhost:PORT`, without a slash at the end.
     pub(crate) site_url: String,
     /// The simulated WeChat, both its sides.
@@ -40,14 +40,14 @@ pub(crate) struct Endpoint {
 
 /// Which generation of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wafer {
+pub(crate) enum WaferVersion {
     /// `/login`, `/user`, `/tunnel`; `X-WX-Id` and `X-WX-Skey`.
     One,
     /// The same under `/weapp`, `X-WX-Skey` alone.
     Two,
 }
 
-impl Wafer {
+impl WaferVersion {
     /// Where the endpoints of this generation stand under a site.
     fn prefix(self) -> &'static str {
         match self {

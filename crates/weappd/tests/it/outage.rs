@@ -19,11 +19,11 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 use weappd_base::fair_timer::FairTimer;
 
-use crate::http::{self, Answer, Client};
+use crate::http::{self, HttpAnswer, TestClient};
 use crate::mariadb::{self, MariaDb};
 use crate::process::PATIENCE;
-use crate::relay::{Relay, Wire};
-use crate::world::{Recipe, World, text};
+use crate::relay::{FaultRelay, RelayWire};
+use crate::world::{TestWorld, WorldRecipe, text};
 
 const INTERNAL_TOKEN: &str = "1e7e57a9900000000000000000c0ffee";
 /// How long the database is gone.
@@ -48,7 +48,7 @@ const USERS: usize = 12;
 
 /// How the database goes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
+enum OutageKind {
     Stopped,
     Killed,
     Silent,
@@ -56,20 +56,20 @@ enum How {
 }
 
 /// A database behind a wire, and weappd before it.
-struct Stage {
-    how: How,
+struct OutageStage {
+    how: OutageKind,
     db: Arc<Mutex<MariaDb>>,
-    relay: Relay,
+    relay: FaultRelay,
     store: String,
     database: &'static str,
     keys: TempDir,
-    world: World,
+    world: TestWorld,
 }
 
-impl Stage {
-    async fn build(how: How, db: Arc<Mutex<MariaDb>>, database: &'static str) -> Self {
+impl OutageStage {
+    async fn build(how: OutageKind, db: Arc<Mutex<MariaDb>>, database: &'static str) -> Self {
         let port = locked(&db).port;
-        let relay = Relay::to(SocketAddr::from(([127, 0, 0, 1], port))).await;
+        let relay = FaultRelay::to(SocketAddr::from(([127, 0, 0, 1], port))).await;
         let store = format!(
             "mysql://{}:{}@127.0.0.1:{}/{database}",
             mariadb::USER,
@@ -92,22 +92,22 @@ impl Stage {
 
     fn goes(&self) {
         match self.how {
-            How::Stopped => locked(&self.db).signal(Signal::STOP),
-            How::Killed => locked(&self.db).kill(),
-            How::Silent => self.relay.is(Wire::Silent),
-            How::OutOfReach => self.relay.is(Wire::Gone),
+            OutageKind::Stopped => locked(&self.db).signal(Signal::STOP),
+            OutageKind::Killed => locked(&self.db).kill(),
+            OutageKind::Silent => self.relay.is(RelayWire::Silent),
+            OutageKind::OutOfReach => self.relay.is(RelayWire::Gone),
         }
     }
 
     async fn comes_back(&self) {
         match self.how {
-            How::Stopped => locked(&self.db).signal(Signal::CONT),
-            How::Killed => {
+            OutageKind::Stopped => locked(&self.db).signal(Signal::CONT),
+            OutageKind::Killed => {
                 let db = Arc::clone(&self.db);
                 let started = tokio::task::spawn_blocking(move || locked(&db).start_again(&[]));
                 started.await.expect("starts");
             }
-            How::Silent | How::OutOfReach => self.relay.is(Wire::Whole),
+            OutageKind::Silent | OutageKind::OutOfReach => self.relay.is(RelayWire::Whole),
         }
     }
 
@@ -128,9 +128,9 @@ impl Stage {
     }
 }
 
-fn recipe(store: &str, keys: &TempDir) -> Recipe {
+fn recipe(store: &str, keys: &TempDir) -> WorldRecipe {
     let keys = keys.path().join("session.key");
-    let recipe = Recipe::new()
+    let recipe = WorldRecipe::new()
         .edge("redirect = false")
         .internal(&format!("token = \"{INTERNAL_TOKEN}\""));
     recipe.sections(&format!(
@@ -144,29 +144,29 @@ fn locked(db: &Mutex<MariaDb>) -> MutexGuard<'_, MariaDb> {
 }
 
 /// The site over plain HTTP.
-fn plain(world: &World) -> Client {
-    Client::http(world.http, "localhost")
+fn plain(world: &TestWorld) -> TestClient {
+    TestClient::http(world.http, "localhost")
 }
 
 /// A fresh code of a phone.
-async fn code(world: &World, user: &str) -> String {
+async fn code(world: &TestWorld, user: &str) -> String {
     world.phone(user).code().await
 }
 
 /// `GET /weapp/login` with a code alone.
-async fn log_in(world: &World, user: &str) -> Answer {
+async fn log_in(world: &TestWorld, user: &str) -> HttpAnswer {
     let (code, site) = (code(world, user).await, plain(world));
     let asked = site.get("/weapp/login").header("x-wx-code", &code);
     asked.send().await
 }
 
 /// The skey of a login that was acknowledged.
-fn skey(answer: &Answer) -> Option<String> {
+fn skey(answer: &HttpAnswer) -> Option<String> {
     let answer = http::json(answer);
     Some(answer["data"]["skey"].as_str()?.to_owned())
 }
 
-async fn rpc(world: &World, name: &str, para: Value) -> Answer {
+async fn rpc(world: &TestWorld, name: &str, para: Value) -> HttpAnswer {
     let call = json!({
         "version": 1, "componentName": "MA",
         "interface": {"interfaceName": name, "para": para},
@@ -176,7 +176,7 @@ async fn rpc(world: &World, name: &str, para: Value) -> Answer {
 }
 
 /// Waits are bounded: neither given up at once nor hung.
-fn waited(what: &str, how: How, since: FairTimer) {
+fn waited(what: &str, how: OutageKind, since: FairTimer) {
     let (waited, fair) = (since.elapsed(), since.fair());
     assert!(
         waited > WAIT * 4 / 5,
@@ -186,7 +186,7 @@ fn waited(what: &str, how: How, since: FairTimer) {
 }
 
 /// Users in memory are known all the time, and nobody waits to find that out.
-async fn memory_goes_on(stage: &Stage, skeys: &[String], until: Instant) {
+async fn memory_goes_on(stage: &OutageStage, skeys: &[String], until: Instant) {
     let (how, begun) = (stage.how, Instant::now());
     let site = plain(&stage.world);
     let (mut asked, mut slow) = (0, 0);
@@ -211,7 +211,7 @@ async fn memory_goes_on(stage: &Stage, skeys: &[String], until: Instant) {
 }
 
 /// What cannot be known or written is refused after the wait, in each dialect's words.
-async fn every_dialect_says_so(stage: &Stage) {
+async fn every_dialect_says_so(stage: &OutageStage) {
     let (world, how) = (&stage.world, stage.how);
     let (site, begun) = (plain(world), FairTimer::start());
     let unknown = "0".repeat(64);
@@ -288,7 +288,7 @@ async fn every_dialect_says_so(stage: &Stage) {
     );
 }
 
-async fn internal_api_says_so(stage: &Stage, skey: &str, begun: FairTimer) {
+async fn internal_api_says_so(stage: &OutageStage, skey: &str, begun: FairTimer) {
     let (api, bearer) = (stage.world.api(), format!("Bearer {INTERNAL_TOKEN}"));
     let asked = api.get("/v1/session").header("authorization", &bearer);
     let answer = asked.header("x-wx-skey", skey).send().await;
@@ -298,7 +298,7 @@ async fn internal_api_says_so(stage: &Stage, skey: &str, begun: FairTimer) {
 }
 
 /// Many wait at once: each is answered in time, and weappd stays as large as it was.
-async fn a_crowd_waits(stage: &Stage) {
+async fn a_crowd_waits(stage: &OutageStage) {
     let how = stage.how;
     let before = stage.world.pss_kib();
     let world = &stage.world;
@@ -348,7 +348,7 @@ async fn a_crowd_waits(stage: &Stage) {
 }
 
 /// The story of one outage.
-async fn outage(stage: Stage) {
+async fn outage(stage: OutageStage) {
     let how = stage.how;
     let names: Vec<_> = (0..USERS).map(|n| format!("user{n}")).collect();
     let logins = join_all(names.iter().map(|name| log_in(&stage.world, name))).await;
@@ -370,7 +370,7 @@ async fn outage(stage: Stage) {
 }
 
 /// The database comes back: all goes on, and what was acknowledged or visited is there.
-async fn nothing_is_lost(stage: Stage, mut skeys: Vec<String>) {
+async fn nothing_is_lost(stage: OutageStage, mut skeys: Vec<String>) {
     let how = stage.how;
     let visits = "SELECT MIN(last_visit), UNIX_TIMESTAMP() FROM weappd_sessions";
     stage.comes_back().await;
@@ -396,7 +396,7 @@ async fn nothing_is_lost(stage: Stage, mut skeys: Vec<String>) {
         assert_eq!(http::json(&user.await)["code"], 0, "{how:?}");
     }
     // An orderly end writes what was not written yet.
-    let Stage {
+    let OutageStage {
         db,
         relay: _relay,
         store,
@@ -435,7 +435,7 @@ async fn nothing_is_lost(stage: Stage, mut skeys: Vec<String>) {
 }
 
 /// Asked to end while the database is silent, weappd ends in time and says what it lost.
-async fn an_end_in_the_outage_is_bounded(stage: Stage) {
+async fn an_end_in_the_outage_is_bounded(stage: OutageStage) {
     let answer = log_in(&stage.world, "last").await;
     let skey = skey(&answer).expect("logs in");
     stage.goes();
@@ -476,12 +476,12 @@ async fn half_a_minute_without_the_database() {
     let killed = killed.await.expect("starts");
     let shared = shared.await.expect("starts");
     let stages = [
-        Stage::build(How::Stopped, stopped, "stopped").await,
-        Stage::build(How::Killed, killed, "killed").await,
-        Stage::build(How::Silent, Arc::clone(&shared), "silent").await,
-        Stage::build(How::OutOfReach, Arc::clone(&shared), "gone").await,
+        OutageStage::build(OutageKind::Stopped, stopped, "stopped").await,
+        OutageStage::build(OutageKind::Killed, killed, "killed").await,
+        OutageStage::build(OutageKind::Silent, Arc::clone(&shared), "silent").await,
+        OutageStage::build(OutageKind::OutOfReach, Arc::clone(&shared), "gone").await,
     ];
-    let ending = Stage::build(How::Silent, shared, "ending").await;
+    let ending = OutageStage::build(OutageKind::Silent, shared, "ending").await;
     let told = join_all(stages.map(|stage| outage(stage).boxed_local()));
     let ended = an_end_in_the_outage_is_bounded(ending).boxed_local();
     futures_util::join!(told, ended);
@@ -491,7 +491,7 @@ async fn half_a_minute_without_the_database() {
 async fn connections_that_were_silently_forgotten_are_found_out() {
     let started = tokio::task::spawn_blocking(|| Arc::new(Mutex::new(MariaDb::start(&["one"]))));
     let db = started.await.expect("starts");
-    let stage = Stage::build(How::Silent, db, "one").await;
+    let stage = OutageStage::build(OutageKind::Silent, db, "one").await;
     let site = plain(&stage.world);
     let answers = async |n: usize| {
         let begun = FairTimer::start();
@@ -505,7 +505,7 @@ async fn connections_that_were_silently_forgotten_are_found_out() {
     answers(0).await;
     // The night: nobody asks, and something on the way forgets.
     sleep(Duration::from_millis(1200)).await;
-    stage.relay.is(Wire::Forgotten);
+    stage.relay.is(RelayWire::Forgotten);
     let timer = answers(1).await;
     let (took, fair) = (timer.elapsed(), timer.fair());
     assert!(took > Duration::from_millis(900), "nothing was forgotten");

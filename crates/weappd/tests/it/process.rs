@@ -18,7 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A running child. Dropping it ends its whole process group.
-pub(crate) struct Process {
+pub(crate) struct WeappdProcess {
     name: String,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -28,7 +28,7 @@ pub(crate) struct Process {
     ended: Receiver<()>,
 }
 
-impl Process {
+impl WeappdProcess {
     /// Starts `command` with all three streams piped; `name` is for error messages.
     pub(crate) fn spawn(name: &str, command: &mut Command) -> Self {
         let mut child = command
@@ -136,7 +136,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for WeappdProcess {
     #[expect(
         clippy::print_stderr,
         reason = "a failed test shows what its children said"
@@ -187,7 +187,7 @@ pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
 
 #[test]
 fn a_dropped_process_takes_its_children_along() {
-    let mut shell = Process::spawn(
+    let mut shell = WeappdProcess::spawn(
         "a shell with a child",
         Command::new("sh").args(["-c", "sleep 600 & echo $!; wait"]),
     );

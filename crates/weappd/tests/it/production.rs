@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use crate::files;
 use crate::http;
-use crate::old_software::{OldSoftware, Wafer, runs, stories};
-use crate::world::{APPID, Recipe, WEAPPD, World, text};
+use crate::old_software::{OldSoftware, WaferVersion, runs, stories};
+use crate::world::{APPID, TestWorld, WEAPPD, WorldRecipe, text};
 
 /// The checkout.
 fn checkout() -> PathBuf {
@@ -54,12 +54,12 @@ pub(crate) fn own(file: &str) -> String {
 }
 
 /// The chat room of the example, as the app that the file names.
-fn chat_room(recipe: Recipe, script: &str) -> Recipe {
+fn chat_room(recipe: WorldRecipe, script: &str) -> WorldRecipe {
     recipe.file(script, read("examples/node-chat/server.js"))
 }
 
 /// Login, upload and chat, as a phone of Wafer 2 does them.
-async fn phones_find_everything(world: &World) {
+async fn phones_find_everything(world: &TestWorld) {
     world.app_ready().await;
     let mut phone = world.phone("carol");
     phone.log_in().await;
@@ -74,14 +74,14 @@ async fn phones_find_everything(world: &World) {
         (picture.status(), &picture.body()[..]),
         (StatusCode::OK, files::PNG)
     );
-    stories::chats_in_the_demo_room(Wafer::Two, &runs::endpoint(world));
+    stories::chats_in_the_demo_room(WaferVersion::Two, &runs::endpoint(world));
 }
 
 #[tokio::test]
 async fn the_smallest_file_of_both_readmes_serves() {
     for readme in ["README.md", "README.zh-CN.md"] {
         let file = own(&block_with(&read(readme), "run = \"node app.js\""));
-        let recipe = Recipe::new().whole(&file);
+        let recipe = WorldRecipe::new().whole(&file);
         let world = chat_room(recipe, "app.js").serve();
         phones_find_everything(&world).await;
     }
@@ -102,7 +102,7 @@ pub(crate) fn init() -> String {
 
 #[tokio::test]
 async fn the_file_of_init_serves_with_the_edits_it_asks_for() {
-    let recipe = Recipe::new().whole(&own(&init()));
+    let recipe = WorldRecipe::new().whole(&own(&init()));
     let world = chat_room(recipe, "app.js").serve();
     phones_find_everything(&world).await;
 }
@@ -111,7 +111,7 @@ async fn the_file_of_init_serves_with_the_edits_it_asks_for() {
 async fn the_chat_example_serves_as_its_readme_says() {
     let readme = read("examples/node-chat/README.md");
     let file = own(&block_with(&readme, "run = \"node server.js\""));
-    let world = chat_room(Recipe::new().whole(&file), "server.js").serve();
+    let world = chat_room(WorldRecipe::new().whole(&file), "server.js").serve();
     phones_find_everything(&world).await;
 }
 
@@ -120,11 +120,14 @@ async fn the_chat_example_serves_phones_of_both_generations() {
     let readme = read("examples/node-chat/README.md");
     let file = own(&block_with(&readme, "run = \"node server.js\""));
     for (dialects, spoken) in [
-        ("[\"wafer1\"]", vec![Wafer::One]),
-        ("[\"wafer1\", \"wafer2\"]", vec![Wafer::One, Wafer::Two]),
+        ("[\"wafer1\"]", vec![WaferVersion::One]),
+        (
+            "[\"wafer1\", \"wafer2\"]",
+            vec![WaferVersion::One, WaferVersion::Two],
+        ),
     ] {
         let file = format!("dialects = {dialects}\n{file}");
-        let world = chat_room(Recipe::new().whole(&file), "server.js").serve();
+        let world = chat_room(WorldRecipe::new().whole(&file), "server.js").serve();
         world.app_ready().await;
         for wafer in spoken {
             stories::chats_in_the_demo_room(wafer, &runs::endpoint(&world));
@@ -143,7 +146,7 @@ async fn the_koa_example_is_kept_alive_as_its_readme_says() {
         .map_or(("", ""), |(rest, last)| (last, rest));
     assert!(last.starts_with("proxy"), "{example}");
     let software = OldSoftware::install();
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .whole(&format!("{}\n{app}", own(rest)))
         .file("app.js", read("examples/koa-hello/app.js"))
         .folder("node_modules", software.modules())
@@ -164,10 +167,10 @@ async fn four_lines_put_https_before_a_server_that_runs() {
     let app = crate::upstream::serve(crate::upstream::echo());
     let file = own(&example).replace("127.0.0.1:1937", &app.to_string());
     assert_eq!(file.lines().count(), 4, "{file}");
-    let world = Recipe::new().whole(&file).serve();
+    let world = WorldRecipe::new().whole(&file).serve();
     let answer = world.site().get("/hello").send().await;
     assert_eq!(answer.status(), StatusCode::OK);
-    let plain = http::Client::http(world.http, "localhost");
+    let plain = http::TestClient::http(world.http, "localhost");
     let plain = plain.get("/hello").send().await;
     assert_eq!(plain.status(), StatusCode::MOVED_PERMANENTLY);
 }

@@ -11,16 +11,16 @@ use tokio_rustls::TlsConnector;
 
 use crate::process::PATIENCE;
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+trait RawIo: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> RawIo for T {}
 
 /// A connection on which a test says what it wants.
-pub(crate) struct Raw {
-    io: Box<dyn Io>,
+pub(crate) struct RawClient {
+    io: Box<dyn RawIo>,
     heard: Vec<u8>,
 }
 
-impl Raw {
+impl RawClient {
     /// Over plain TCP.
     pub(crate) async fn plain(addr: SocketAddr) -> Self {
         let tcp = TcpStream::connect(addr).await.expect("connected");
@@ -128,7 +128,7 @@ impl Raw {
 
 /// Sends `bytes` and gives everything that comes until the connection is closed.
 pub(crate) async fn ask(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
-    let mut raw = Raw::plain(addr).await;
+    let mut raw = RawClient::plain(addr).await;
     drop(raw.say(bytes).await);
     raw.rest().await
 }
@@ -139,7 +139,7 @@ pub(crate) async fn ask_tls(
     tls: &TlsConnector,
     bytes: impl AsRef<[u8]>,
 ) -> String {
-    let mut raw = Raw::tls(addr, tls).await;
+    let mut raw = RawClient::tls(addr, tls).await;
     drop(raw.say(bytes).await);
     raw.rest().await
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::family;
-use crate::http::Client;
-use crate::process::{PATIENCE, Process};
+use crate::http::TestClient;
+use crate::process::{PATIENCE, WeappdProcess};
 use crate::world::WEAPPD;
 
 /// How long a release build may take on a small machine with much else to do.
@@ -75,7 +75,7 @@ async fn the_first_command_of_the_readme_works_in_a_fresh_clone() {
         // The crates this depends on are the same as this checkout's. Built once is enough:
         // a clone's own target directory would double what CI builds.
         .env("CARGO_TARGET_DIR", target());
-    let mut dev = Process::spawn("cargo run --release -- dev", &mut run);
+    let mut dev = WeappdProcess::spawn("cargo run --release -- dev", &mut run);
     let deadline = Instant::now() + BUILD;
     let phones: SocketAddr = loop {
         let line = dev.next_line(deadline);
@@ -86,7 +86,7 @@ async fn the_first_command_of_the_readme_works_in_a_fresh_clone() {
             break address.parse().expect(url);
         }
     };
-    let page = Client::http(phones, &phones.to_string());
+    let page = TestClient::http(phones, &phones.to_string());
     let answer = page.get("/").send().await;
     assert_eq!(answer.status(), 200);
     assert!(answer.body().starts_with(b"<!doctype html>"));

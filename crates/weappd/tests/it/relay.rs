@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 /// What the wire does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wire {
+pub(crate) enum RelayWire {
     /// Everything goes through.
     Whole,
     /// Connections stand, new ones too, and nothing moves on them.
@@ -26,24 +26,24 @@ pub(crate) enum Wire {
 }
 
 /// A relay on loopback to one address.
-pub(crate) struct Relay {
+pub(crate) struct FaultRelay {
     /// Where it listens.
     pub(crate) port: u16,
-    wire: watch::Sender<Wire>,
+    wire: watch::Sender<RelayWire>,
 }
 
-impl Relay {
+impl FaultRelay {
     /// Listens, and passes on to `to`.
     pub(crate) async fn to(to: SocketAddr) -> Self {
         let listener = listen(0).await;
         let port = listener.local_addr().expect("an address").port();
-        let (wire, seen) = watch::channel(Wire::Whole);
+        let (wire, seen) = watch::channel(RelayWire::Whole);
         tokio::spawn(serve(listener, port, to, seen));
         Self { port, wire }
     }
 
     /// Changes what the wire does.
-    pub(crate) fn is(&self, wire: Wire) {
+    pub(crate) fn is(&self, wire: RelayWire) {
         self.wire.send_replace(wire);
     }
 }
@@ -53,13 +53,18 @@ async fn listen(port: u16) -> TcpListener {
     listener.expect("a port to listen on")
 }
 
-async fn serve(listener: TcpListener, port: u16, to: SocketAddr, mut wire: watch::Receiver<Wire>) {
+async fn serve(
+    listener: TcpListener,
+    port: u16,
+    to: SocketAddr,
+    mut wire: watch::Receiver<RelayWire>,
+) {
     let mut listener = Some(listener);
     loop {
         let now = *wire.borrow_and_update();
         match (now, &listener) {
-            (Wire::Gone, Some(_)) => listener = None,
-            (Wire::Gone, None) => {
+            (RelayWire::Gone, Some(_)) => listener = None,
+            (RelayWire::Gone, None) => {
                 if wire.changed().await.is_err() {
                     return;
                 }
@@ -79,7 +84,7 @@ async fn serve(listener: TcpListener, port: u16, to: SocketAddr, mut wire: watch
     }
 }
 
-async fn join(near: TcpStream, to: SocketAddr, wire: watch::Receiver<Wire>) -> Option<()> {
+async fn join(near: TcpStream, to: SocketAddr, wire: watch::Receiver<RelayWire>) -> Option<()> {
     let far = TcpStream::connect(to).await.ok()?;
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
@@ -93,20 +98,20 @@ async fn join(near: TcpStream, to: SocketAddr, wire: watch::Receiver<Wire>) -> O
 async fn pass(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut wire: watch::Receiver<Wire>,
+    mut wire: watch::Receiver<RelayWire>,
 ) -> Option<()> {
-    let is_new = *wire.borrow() == Wire::Forgotten;
+    let is_new = *wire.borrow() == RelayWire::Forgotten;
     let mut bytes = vec![0; 16 * 1024];
     loop {
         let now = *wire.borrow_and_update();
         let read = match now {
-            Wire::Gone => return None,
-            Wire::Forgotten if !is_new => std::future::pending().await,
-            Wire::Silent => {
+            RelayWire::Gone => return None,
+            RelayWire::Forgotten if !is_new => std::future::pending().await,
+            RelayWire::Silent => {
                 wire.changed().await.ok()?;
                 continue;
             }
-            Wire::Whole | Wire::Forgotten => tokio::select! {
+            RelayWire::Whole | RelayWire::Forgotten => tokio::select! {
                 read = from.read(&mut bytes) => read.ok()?,
                 changed = wire.changed() => {
                     changed.ok()?;

@@ -6,15 +6,15 @@ use hyper::Method;
 
 use crate::http::connector;
 use crate::raw;
-use crate::world::{Recipe, World};
+use crate::world::{TestWorld, WorldRecipe};
 
 const PAGE: &str = "<!doctype html><title>首页</title>";
 /// WeChat's proof that the domain is ours.
 const PROOF: &str = "8f3a1c0d9e7b6a5f";
 
-fn site() -> World {
+fn site() -> TestWorld {
     let big: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
-    let recipe = Recipe::new()
+    let recipe = WorldRecipe::new()
         .file("html/index.html", PAGE)
         .file("html/MP_verify_1a2B3c4D5e6F7g8H.txt", PROOF)
         .file("html/style.css", "body { color: #07c160 }")
@@ -233,7 +233,7 @@ async fn a_changed_file_is_seen() {
 
 #[tokio::test]
 async fn a_root_beside_weappds_own_files_gives_none_of_them_out() {
-    let recipe = Recipe::new()
+    let recipe = WorldRecipe::new()
         .file("index.html", PAGE)
         .file("weappd.toml.old", "secret")
         .file("pass.word", "0123456789abcdef0123456789abcdef\n")

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::PATIENCE;
-use crate::world::{Recipe, WEAPPD, World, text};
+use crate::world::{TestWorld, WEAPPD, WorldRecipe, text};
 
 const TALKER_JS: &str = r"
 console.log('first of ' + process.env.NAME);
@@ -23,8 +23,8 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-async fn of_two() -> World {
-    let world = Recipe::new()
+async fn of_two() -> TestWorld {
+    let world = WorldRecipe::new()
         .file("talker.js", TALKER_JS)
         .site("routes = [{ path = \"/\", app = \"shop\" }]")
         .sections(
@@ -38,7 +38,7 @@ async fn of_two() -> World {
     world
 }
 
-impl World {
+impl TestWorld {
     /// Waits until the apps have printed something.
     async fn says_in_logs(&self, words: &str) {
         let deadline = std::time::Instant::now() + PATIENCE;
@@ -144,7 +144,7 @@ async fn one_that_runs_is_seen_heard_and_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_is_stopped_so_too() {
-    let mut world = World::dev().await;
+    let mut world = TestWorld::dev().await;
     let words = stdout(&world.command(&["status"]));
     assert!(words.contains(" dev: process "), "{words}");
     assert!(words.contains(&world.wechat.to_string()), "{words}");

@@ -7,18 +7,18 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use crate::old_software::OldSoftware;
-use crate::world::{APP_SECRET, Recipe, WEAPPD, World};
+use crate::world::{APP_SECRET, TestWorld, WEAPPD, WorldRecipe};
 
 const KEY: &str = "9f338d1f0ecc37d25ac7b161c1d7bf72";
 const PLACEHOLDER: &str = "placeholder: weappd does not use it";
 
-fn serve() -> World {
+fn serve() -> TestWorld {
     let tunnel = format!("[tunnel]\nkey = \"{KEY}\"");
-    Recipe::new().sections(&tunnel).serve()
+    WorldRecipe::new().sections(&tunnel).serve()
 }
 
 /// What is printed in this form, as the file `name`, and the words beside it.
-fn printed(world: &World, args: &[&str], name: &str) -> (std::path::PathBuf, String) {
+fn printed(world: &TestWorld, args: &[&str], name: &str) -> (std::path::PathBuf, String) {
     let printed = sdk_config(world.dir(), args);
     let words = String::from_utf8_lossy(&printed.stderr).into_owned();
     assert!(printed.status.success(), "{words}");

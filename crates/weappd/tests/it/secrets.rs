@@ -14,11 +14,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha1::Sha1;
 
-use crate::http::{self, Answer, Client, connector};
+use crate::http::{self, HttpAnswer, TestClient, connector};
 use crate::raw;
-use crate::tunnel::Socket;
+use crate::tunnel::PhoneSocket;
 use crate::upstream;
-use crate::world::{APP_SECRET, APPID, Recipe, World, text};
+use crate::world::{APP_SECRET, APPID, TestWorld, WorldRecipe, text};
 
 /// A mini program that an old business server registers, and its secret.
 const OTHER_APPID: &str = "wxfedcba9876543210";
@@ -34,9 +34,9 @@ const APP_JS: &str = "require('http').createServer((ask, answer) => { \
 
 /// Secrets by name.
 #[derive(Clone, Default)]
-struct Secrets(Arc<Mutex<Vec<(String, String)>>>);
+struct KnownSecrets(Arc<Mutex<Vec<(String, String)>>>);
 
-impl Secrets {
+impl KnownSecrets {
     fn add(&self, name: &str, secret: &str) {
         assert!(secret.len() >= 16, "{name} is too short to be searched for");
         let mut all = self.0.lock().expect("whole");
@@ -83,12 +83,12 @@ impl Secrets {
 }
 
 /// A WeChat between weappd and the simulated one, which notes every session key.
-fn eavesdropper(wechat: std::net::SocketAddr, secrets: &Secrets) -> std::net::SocketAddr {
+fn eavesdropper(wechat: std::net::SocketAddr, secrets: &KnownSecrets) -> std::net::SocketAddr {
     let secrets = secrets.clone();
     upstream::serve(Router::new().fallback(move |request: Request| {
         let (secrets, path) = (secrets.clone(), request.uri().to_string());
         async move {
-            let client = Client::http(wechat, "127.0.0.1");
+            let client = TestClient::http(wechat, "127.0.0.1");
             let answer = client.get(&path).send().await;
             assert!(
                 path.contains(APP_SECRET),
@@ -103,14 +103,14 @@ fn eavesdropper(wechat: std::net::SocketAddr, secrets: &Secrets) -> std::net::So
 }
 
 /// Answers that hold no secret unless they are asked to.
-struct Answers {
-    secrets: Secrets,
+struct AllAnswers {
+    secrets: KnownSecrets,
     count: usize,
 }
 
-impl Answers {
+impl AllAnswers {
     /// Looks through an answer which may hold the secrets named `but`.
-    fn see(&mut self, what: &str, answer: &Answer, but: &[&str]) {
+    fn see(&mut self, what: &str, answer: &HttpAnswer, but: &[&str]) {
         self.count += 1;
         self.secrets.absent_from(what, answer.body(), but);
         let head = format!("{:?}", answer.headers());
@@ -122,11 +122,11 @@ impl Answers {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_weappd_says_holds_a_secret() {
     for level in ["debug", "trace"] {
-        let secrets = Secrets::default();
+        let secrets = KnownSecrets::default();
         secrets.add("AppSecret", APP_SECRET);
         secrets.add("tunnel key", TUNNEL_KEY);
         secrets.add("registered secret", OTHER_SECRET);
-        let recipe = Recipe::new();
+        let recipe = WorldRecipe::new();
         let wechat = eavesdropper(recipe.wechat, &secrets);
         let world = recipe
             .wechat_by(wechat)
@@ -149,7 +149,7 @@ async fn nothing_weappd_says_holds_a_secret() {
         let env = http::json(&world.site().get("/env").send().await);
         secrets.add("WEAPPD_TOKEN", text(&env["WEAPPD_TOKEN"]));
 
-        let mut answers = Answers {
+        let mut answers = AllAnswers {
             secrets: secrets.clone(),
             count: 0,
         };
@@ -180,7 +180,7 @@ async fn nothing_weappd_says_holds_a_secret() {
 }
 
 /// Searches every file under `dir`; gives their names.
-fn search_files(dir: &Path, secrets: &Secrets) -> Vec<String> {
+fn search_files(dir: &Path, secrets: &KnownSecrets) -> Vec<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).expect("a directory").flatten() {
         let path = entry.path();
@@ -204,7 +204,7 @@ fn search_files(dir: &Path, secrets: &Secrets) -> Vec<String> {
 }
 
 /// What every day brings: logins in all dialects, checks, an upload, the app.
-async fn good_day(world: &World, secrets: &Secrets, answers: &mut Answers) -> String {
+async fn good_day(world: &TestWorld, secrets: &KnownSecrets, answers: &mut AllAnswers) -> String {
     let phone = world.phone("alice");
     let site = world.site();
     let mut skeys = Vec::new();
@@ -282,7 +282,7 @@ async fn good_day(world: &World, secrets: &Secrets, answers: &mut Answers) -> St
 }
 
 /// What an old business server asks.
-async fn session_server(world: &World, secrets: &Secrets, answers: &mut Answers) {
+async fn session_server(world: &TestWorld, secrets: &KnownSecrets, answers: &mut AllAnswers) {
     let api = world.api();
     let call = |name: &str, para: Value| {
         json!({"version": 1, "componentName": "MA",
@@ -358,7 +358,7 @@ fn letter(data: &str, key: &str) -> Value {
 }
 
 /// A tunnel from its birth to its end, and business servers with the wrong key.
-async fn tunnels(world: &World, secrets: &Secrets, answers: &mut Answers, skey: &str) {
+async fn tunnels(world: &TestWorld, secrets: &KnownSecrets, answers: &mut AllAnswers, skey: &str) {
     let api = world.api();
     let ask = json!({"receiveUrl": "https://localhost/weapp/tunnel", "protocolType": "wss"});
     let ask = ask.to_string();
@@ -374,7 +374,7 @@ async fn tunnels(world: &World, secrets: &Secrets, answers: &mut Answers, skey: 
     let url = text(&data["connectUrl"]);
     let token = url.rsplit('/').next().expect("a token");
     secrets.add("connect token", token);
-    let mut socket = Socket::open(world, url).await.expect("a tunnel");
+    let mut socket = PhoneSocket::open(world, url).await.expect("a tunnel");
     assert_eq!(socket.hears().await, "timeout:15");
     let content = json!({"type": "speak", "content": {"word": "hello"}}).to_string();
     let push = json!([{"type": "message", "tunnelIds": [data["tunnelId"]], "content": content}]);
@@ -410,7 +410,7 @@ async fn tunnels(world: &World, secrets: &Secrets, answers: &mut Answers, skey: 
 }
 
 /// Mistakes, each with a secret where none should be.
-async fn bad_day(world: &World, secrets: &Secrets, answers: &mut Answers, skey: &str) {
+async fn bad_day(world: &TestWorld, secrets: &KnownSecrets, answers: &mut AllAnswers, skey: &str) {
     let (site, api, plain) = (world.site(), world.api(), world.plain().named("localhost"));
     let token = secrets.of("WEAPPD_TOKEN").remove(0);
     let phone = world.phone("carol");
@@ -477,7 +477,7 @@ async fn bad_day(world: &World, secrets: &Secrets, answers: &mut Answers, skey: 
 }
 
 /// What an operator prints.
-fn commands(world: &World, secrets: &Secrets) {
+fn commands(world: &TestWorld, secrets: &KnownSecrets) {
     for args in [
         &["check"][..],
         &["check", "--json"],

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cert::{self, KeyForm};
-use crate::http::{self, Client};
+use crate::http::{self, TestClient};
 use crate::old_software::OldSoftware;
-use crate::process::{PATIENCE, Process, free_port, free_ports};
-use crate::world::{Recipe, WEAPPD, text};
+use crate::process::{PATIENCE, WeappdProcess, free_port, free_ports};
+use crate::world::{WEAPPD, WorldRecipe, text};
 
 /// What `weappd check` and `serve` end with when weappd.toml has problems.
 const CONFIG_PROBLEMS: i32 = 78;
@@ -50,13 +50,13 @@ fn ports() -> (SocketAddr, SocketAddr, String) {
 }
 
 /// Serves what stands in `dir` already.
-fn serve(dir: &Path, secret: Option<&str>) -> Process {
+fn serve(dir: &Path, secret: Option<&str>) -> WeappdProcess {
     let mut command = Command::new(WEAPPD);
     command.arg("serve").current_dir(dir);
     if let Some(secret) = secret {
         command.env("WEAPP_SECRET", secret);
     }
-    let mut process = Process::spawn("weappd serve", &mut command);
+    let mut process = WeappdProcess::spawn("weappd serve", &mut command);
     process.expect_line("its internal API", |line| {
         line.trim_start().starts_with("Internal").then_some(())
     });
@@ -64,7 +64,7 @@ fn serve(dir: &Path, secret: Option<&str>) -> Process {
 }
 
 /// Asks until the app behind is up.
-async fn eventually(client: &Client, path: &str) -> http::Answer {
+async fn eventually(client: &TestClient, path: &str) -> http::HttpAnswer {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = client.get(path).send().await;
@@ -120,7 +120,7 @@ async fn a_new_user_gets_from_init_to_serve() {
     assert!(told.contains("weappd.toml is fine"), "{told}");
 
     let mut process = serve(dir.path(), Some("a secret"));
-    let site = Client::https(https, "localhost", &ca);
+    let site = TestClient::https(https, "localhost", &ca);
     let answer = eventually(&site, "/orders?id=1").await;
     assert_eq!(
         http::json(&answer),
@@ -128,7 +128,7 @@ async fn a_new_user_gets_from_init_to_serve() {
         "{}",
         process.transcript()
     );
-    let plain = Client::http(http, "localhost").get("/").send().await;
+    let plain = TestClient::http(http, "localhost").get("/").send().await;
     assert_eq!(plain.status(), 301);
 
     // A file that is there is not overwritten.
@@ -143,7 +143,7 @@ async fn a_new_user_gets_from_init_to_serve() {
 
 #[tokio::test]
 async fn the_smallest_file_of_the_design_serves_login_and_app() {
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .file("app.js", APP_JS)
         .sections("[app]\nrun = \"node app.js\"")
         .serve();
@@ -161,7 +161,7 @@ async fn the_smallest_file_of_the_design_serves_login_and_app() {
 #[tokio::test]
 async fn every_form_of_private_key_is_taken() {
     for form in [KeyForm::Pkcs8, KeyForm::Pkcs1, KeyForm::Sec1] {
-        let world = Recipe::new().key(form).serve();
+        let world = WorldRecipe::new().key(form).serve();
         let answer = world.site().get("/weapp/user").send().await;
         assert_eq!(http::json(&answer)["code"], -1, "{form:?}");
     }
@@ -185,7 +185,7 @@ async fn the_tutorials_koa_is_reachable_over_https_by_four_lines() {
         .arg(example.join("app.js"))
         .env("NODE_PATH", software.modules())
         .env("PORT", koa_port.to_string());
-    let mut koa = Process::spawn("koa-hello", &mut command);
+    let mut koa = WeappdProcess::spawn("koa-hello", &mut command);
     koa.expect_line("that it listens", |line| {
         line.starts_with("listening").then_some(())
     });
@@ -205,11 +205,11 @@ async fn the_tutorials_koa_is_reachable_over_https_by_four_lines() {
     assert!(check.status.success(), "{}", stderr(&check));
     let _weappd = serve(dir.path(), None);
 
-    let site = Client::https(https, "www.example.com", &ca);
+    let site = TestClient::https(https, "www.example.com", &ca);
     let hello = site.get("/").send().await;
     assert_eq!(hello.status(), 200);
     assert_eq!(http::json(&hello), json!({"hello": "world"}));
-    let plain = Client::http(http, "www.example.com");
+    let plain = TestClient::http(http, "www.example.com");
     let redirect = plain.get("/a?b=c").send().await;
     assert_eq!(redirect.status(), 301);
     assert_eq!(
@@ -229,9 +229,9 @@ fn desk() -> TempDir {
 }
 
 /// A broken file, and where and by which words each of its problems is told, in order.
-type Broken = (&'static str, &'static [(u64, u64, &'static str)]);
+type BrokenConfig = (&'static str, &'static [(u64, u64, &'static str)]);
 
-const BROKEN: &[Broken] = &[
+const BROKEN: &[BrokenConfig] = &[
     // A public name without a certificate: never one that signs itself, by surprise.
     (
         "domain = \"www.example.com\"\nproxy = 1937\n",
@@ -446,7 +446,7 @@ fn listening(pid: u32) -> HashSet<u16> {
 
 #[tokio::test]
 async fn nothing_of_the_simulator_is_there_in_production() {
-    let mut world = Recipe::new().serve();
+    let mut world = WorldRecipe::new().serve();
     let expected = [world.http, world.https, world.internal].map(|addr| addr.port());
     let pid = world.process().id();
     assert_eq!(listening(pid), HashSet::from(expected));
@@ -460,7 +460,7 @@ async fn nothing_of_the_simulator_is_there_in_production() {
         "/sns/jscode2session?appid=a&secret=b&js_code=c",
         "/",
     ];
-    let plain = Client::http(world.http, "localhost");
+    let plain = TestClient::http(world.http, "localhost");
     for (client, is_internal) in [(world.site(), false), (world.api(), true)] {
         for path in paths {
             for answer in [
@@ -481,14 +481,16 @@ async fn nothing_of_the_simulator_is_there_in_production() {
         assert_eq!(answer.status(), 308, "{path}");
     }
     // With tunnels there is one door more, for callbacks, and it leads to the site alone.
-    let mut tunnels = Recipe::new().sections("[tunnel]\nkey = \"a-key\"").serve();
+    let mut tunnels = WorldRecipe::new()
+        .sections("[tunnel]\nkey = \"a-key\"")
+        .serve();
     let ours = [tunnels.http, tunnels.https, tunnels.internal].map(|addr| addr.port());
     let all = listening(tunnels.process().id());
     let more: Vec<_> = all.difference(&HashSet::from(ours)).copied().collect();
     let [side] = more.as_slice() else {
         panic!("{more:?} beside {ours:?}");
     };
-    let side = Client::http(SocketAddr::from(([127, 0, 0, 1], *side)), "localhost");
+    let side = TestClient::http(SocketAddr::from(([127, 0, 0, 1], *side)), "localhost");
     for path in paths {
         assert_eq!(side.post(path).send().await.status(), 404, "{path}");
     }
@@ -547,7 +549,7 @@ fn every_port_that_is_taken_is_named_at_once() {
 #[test]
 fn both_signals_end_it_cleanly() {
     for signal in [Signal::TERM, Signal::INT] {
-        let mut world = Recipe::new().serve();
+        let mut world = WorldRecipe::new().serve();
         let process = world.process();
         process.signal_leader(signal);
         let ended = process.wait(PATIENCE).expect("weappd ends");

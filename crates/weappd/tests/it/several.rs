@@ -12,10 +12,10 @@ use axum::routing::any;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::http::{self, Answer, Client};
+use crate::http::{self, HttpAnswer, TestClient};
 use crate::process::PATIENCE;
 use crate::upstream::{self, seen};
-use crate::world::{APPID, Recipe, World, text};
+use crate::world::{APPID, TestWorld, WorldRecipe, text};
 
 /// The other mini program, and its secret.
 const OTHER: &str = "wxfedcba9876543210";
@@ -29,13 +29,13 @@ const PNG: &[u8] =
     \0\0\0\rIDATx\x9cc\xf8\xcf\xc0\xf0\x1f\0\x05\0\x01\xff\x89\x99=\x1d\0\0\0\0IEND\xaeB`\x82";
 
 /// `localhost` is of both mini programs, `other.example` of one; `app` answers on both.
-fn serve(app: std::net::SocketAddr) -> World {
+fn serve(app: std::net::SocketAddr) -> TestWorld {
     let dir = tempfile::tempdir().expect("a directory");
     let secret = dir.path().join("other.secret");
     std::fs::write(&secret, OTHER_SECRET).expect("written");
     let secret = secret.to_str().expect("text");
     let simulate = ["--appid", OTHER, "--secret-file", secret];
-    Recipe::simulating(&simulate)
+    WorldRecipe::simulating(&simulate)
         .long_form()
         .edge("redirect = false")
         .file("other.secret", OTHER_SECRET)
@@ -59,15 +59,19 @@ fn page(appid: &str) -> String {
 }
 
 /// `wx.login` of a user's phone that runs `appid`.
-async fn code(world: &World, user: &str, appid: &str) -> String {
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+async fn code(world: &TestWorld, user: &str, appid: &str) -> String {
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let asked = wechat.post(&format!("/phone/{user}/login"));
     let said = http::json(&asked.json(&json!({"appid": appid})).send().await);
     text(&said["code"]).to_owned()
 }
 
 /// Logs a user of `appid` in, whose request carries `headers`.
-async fn log_in(world: &World, (user, appid): (&str, &str), headers: &[(&str, &str)]) -> Answer {
+async fn log_in(
+    world: &TestWorld,
+    (user, appid): (&str, &str),
+    headers: &[(&str, &str)],
+) -> HttpAnswer {
     let code = code(world, user, appid).await;
     let site = world.site();
     let mut ask = site.post("/weapp/session").json(&json!({"code": code}));
@@ -78,7 +82,7 @@ async fn log_in(world: &World, (user, appid): (&str, &str), headers: &[(&str, &s
 }
 
 /// The same where it must succeed: the user and the skey.
-async fn logged_in(world: &World, user: &str, appid: &str) -> (Value, String) {
+async fn logged_in(world: &TestWorld, user: &str, appid: &str) -> (Value, String) {
     let page = page(appid);
     let answer = log_in(world, (user, appid), &[("referer", &page)]).await;
     assert_eq!(answer.status(), 200, "{answer:?}");
@@ -87,7 +91,7 @@ async fn logged_in(world: &World, user: &str, appid: &str) -> (Value, String) {
     (told["user"].clone(), text(&told["skey"]).to_owned())
 }
 
-async fn get(client: &Client, path: &str, skey: &str) -> Answer {
+async fn get(client: &TestClient, path: &str, skey: &str) -> HttpAnswer {
     client.get(path).header("x-wx-skey", skey).send().await
 }
 
@@ -208,7 +212,7 @@ fn app() -> (Router, mpsc::UnboundedReceiver<[String; 3]>) {
 async fn each_mini_programs_messages_come_to_its_own_path() {
     let (app, mut heard) = app();
     let world = serve(upstream::serve(app));
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let set = async |appid: &str, path: &str, token: &str| {
         let url = format!("http://localhost:{}{path}", world.http.port());
         let push = json!({"appid": appid, "url": url, "token": token, "verify": true});
@@ -246,7 +250,7 @@ async fn each_mini_programs_messages_come_to_its_own_path() {
 }
 
 /// `wx.uploadFile` of what chooseAvatar gave.
-async fn avatar(site: &Client, skey: &str, picture: &[u8]) -> Answer {
+async fn avatar(site: &TestClient, skey: &str, picture: &[u8]) -> HttpAnswer {
     let mut form = b"--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\
         Content-Type: image/png\r\n\r\n"
         .to_vec();
@@ -257,7 +261,7 @@ async fn avatar(site: &Client, skey: &str, picture: &[u8]) -> Answer {
     ask.body(form).send().await
 }
 
-fn pictures(world: &World) -> usize {
+fn pictures(world: &TestWorld) -> usize {
     fn count(dir: &Path) -> usize {
         let entries = std::fs::read_dir(dir).expect("a directory").flatten();
         entries
@@ -279,7 +283,7 @@ async fn a_chosen_picture_replaces_the_one_before_and_nobody_elses() {
     let site = world.site();
     let (user, alice) = logged_in(&world, "alice", APPID).await;
     let (_, bob) = logged_in(&world, "bob", APPID).await;
-    let url_of = |answer: &Answer| {
+    let url_of = |answer: &HttpAnswer| {
         assert_eq!(answer.status(), 200, "{answer:?}");
         let told = http::json(answer);
         text(&told["user"]["info"]["avatarUrl"]).to_owned()

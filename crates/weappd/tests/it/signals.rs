@@ -8,8 +8,8 @@ use rustix::process::Signal;
 
 use crate::family;
 use crate::http::json;
-use crate::process::{PATIENCE, Process};
-use crate::world::{Recipe, WEAPPD, World};
+use crate::process::{PATIENCE, WeappdProcess};
+use crate::world::{TestWorld, WEAPPD, WorldRecipe};
 
 /// Tells its pid, and says goodbye when it is asked to end.
 const SHOP_JS: &str = r"
@@ -18,15 +18,15 @@ require('http').createServer((ask, answer) => answer.end(JSON.stringify(process.
   .listen(process.env.PORT, '127.0.0.1');
 ";
 
-fn shop() -> Recipe {
-    Recipe::new()
+fn shop() -> WorldRecipe {
+    WorldRecipe::new()
         .file("shop.js", SHOP_JS)
         .site("routes = [{ path = \"/\", app = \"shop\" }]")
         .sections("[apps.shop]\nrun = \"node shop.js\"")
         .edge("hold_ms = 15000")
 }
 
-async fn pid(world: &World) -> String {
+async fn pid(world: &TestWorld) -> String {
     let answer = world.site().get("/").send().await;
     assert_eq!(answer.status(), 200, "{}", world.transcript());
     json(&answer).to_string()
@@ -77,7 +77,7 @@ async fn a_hangup_ends_dev_and_simulate_in_order() {
     let _heard = hangups_count_again();
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("shop.js"), SHOP_JS).expect("a file");
-    let mut world = World::dev_in(dir, &["--", "node", "shop.js"]).await;
+    let mut world = TestWorld::dev_in(dir, &["--", "node", "shop.js"]).await;
     let family = family::of(world.process().id());
     world.signal(Signal::USR1);
     // The kernel and the shell both send it: the second does not insist.
@@ -90,7 +90,7 @@ async fn a_hangup_ends_dev_and_simulate_in_order() {
     assert!(log.contains("shop says goodbye"), "{log}");
 
     let mut command = Command::new(WEAPPD);
-    let mut simulator = Process::spawn("simulate", command.args(["simulate", "--port", "0"]));
+    let mut simulator = WeappdProcess::spawn("simulate", command.args(["simulate", "--port", "0"]));
     simulator.expect_line("its address", |line| line.contains("http://").then_some(()));
     for signal in [Signal::USR1, Signal::USR2] {
         simulator.signal_leader(signal);
@@ -104,7 +104,7 @@ async fn a_hangup_ends_dev_and_simulate_in_order() {
 async fn what_is_meant_to_outlive_its_terminal_does() {
     let mut command = Command::new("sh");
     let line = format!("trap '' HUP; exec '{WEAPPD}' simulate --port 0");
-    let mut simulator = Process::spawn("simulate", command.args(["-c", &line]));
+    let mut simulator = WeappdProcess::spawn("simulate", command.args(["-c", &line]));
     simulator.expect_line("its address", |line| line.contains("http://").then_some(()));
     simulator.signal_leader(Signal::HUP);
     simulator.signal_leader(Signal::TERM);
@@ -126,7 +126,7 @@ async fn a_closed_terminal_ends_even_a_server_in_order() {
         .args(["-q", "-f", "-c", &line, "/dev/null"])
         .current_dir(dir.path())
         .env("WEAPP_SECRET", crate::world::APP_SECRET);
-    let mut terminal = Process::spawn("script", &mut command);
+    let mut terminal = WeappdProcess::spawn("script", &mut command);
     let soon = Instant::now() + PATIENCE;
     while !log(dir.path(), "shop").contains("ready after") {
         assert!(Instant::now() < soon, "{}", terminal.transcript());

@@ -15,17 +15,17 @@ use weappd_base::secret::Secret;
 use weappd_wechat::message::{MessageCodec, MessageKey, PushSignature};
 
 use crate::browser;
-use crate::http::Client;
-use crate::process::{PATIENCE, Process};
+use crate::http::TestClient;
+use crate::process::{PATIENCE, WeappdProcess};
 use crate::upstream;
 use crate::world::WEAPPD;
 
 const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 
-fn simulate(options: &[&str]) -> (Process, SocketAddr) {
+fn simulate(options: &[&str]) -> (WeappdProcess, SocketAddr) {
     let mut command = Command::new(WEAPPD);
     command.args(["simulate", "--port", "0", "--appid", "wxtest"]);
-    let mut simulator = Process::spawn("weappd simulate", command.args(options));
+    let mut simulator = WeappdProcess::spawn("weappd simulate", command.args(options));
     let address = simulator.expect_line("its address", |line| {
         let (_, rest) = line.split_once("http://")?;
         rest.split(['/', ' ']).next()?.parse().ok()
@@ -49,7 +49,7 @@ fn the_node_example_of_the_document_works() {
         .args(["--test", "--test-reporter=tap"])
         .arg(&file)
         .env("WECHAT", format!("http://{address}"));
-    let mut node = Process::spawn("node --test", &mut command);
+    let mut node = WeappdProcess::spawn("node --test", &mut command);
     let status = node.wait(Duration::from_mins(1));
     let said = node.transcript();
     assert!(
@@ -79,7 +79,7 @@ async fn the_push_options_reach_a_server() {
         "--push-format",
         "xml",
     ]);
-    let phone = Client::http(address, &address.to_string());
+    let phone = TestClient::http(address, &address.to_string());
     let said = phone
         .post("/phone/alice/say")
         .json(&json!({ "text": "hello" }))

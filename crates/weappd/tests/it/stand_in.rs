@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::http::{self, Client};
+use crate::http::{self, TestClient};
 use crate::process::free_port;
-use crate::world::{Recipe, World, text};
+use crate::world::{TestWorld, WorldRecipe, text};
 
 const NAME: &str = "api.weixin.qq.com";
 const CHECK: &str = "/wxa/msg_sec_check";
 
 /// An app that weappd runs, and one that has been told to trust nobody new.
-fn serve() -> (World, SocketAddr) {
+fn serve() -> (TestWorld, SocketAddr) {
     let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .site(
             "routes = [{ path = \"/\", app = \"app\" }, \
              { path = \"/doubt\", app = \"doubter\" }]",
@@ -35,14 +35,14 @@ fn serve() -> (World, SocketAddr) {
 }
 
 /// A call that WeChat answers well only for a user it knows, and never without a token.
-async fn call(world: &World) -> Value {
+async fn call(world: &TestWorld) -> Value {
     world.phone("alice").log_in().await;
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let alice = http::json(&wechat.get("/phone/alice").send().await);
     json!({"version": 2, "scene": 1, "openid": text(&alice["openid"]), "content": "hello"})
 }
 
-fn authority(world: &World) -> PathBuf {
+fn authority(world: &TestWorld) -> PathBuf {
     world.dir().join(".weappd/wechat-https/ca.pem")
 }
 
@@ -108,7 +108,7 @@ async fn a_program_with_a_proxy_setting_is_led_to_wechat_and_nowhere_else() {
     let ca = authority(&world);
 
     // As a name in a hosts file leads there: TLS at once.
-    let direct = Client::https(at, NAME, &ca);
+    let direct = TestClient::https(at, NAME, &ca);
     let told = http::json(&direct.post(CHECK).json(&call).send().await);
     assert_eq!(told["result"]["suggest"], "pass", "{told}");
     // It stands in for WeChat's API and is no way to the rest of weappd, or of the machine.
@@ -128,7 +128,7 @@ async fn a_program_with_a_proxy_setting_is_led_to_wechat_and_nowhere_else() {
     assert_eq!(page.json(&call).send().await.status(), 403);
 
     // Over plain HTTP by WeChat's own name, as a name in a hosts file leads there too.
-    let by_name = Client::http(at, NAME);
+    let by_name = TestClient::http(at, NAME);
     let told = http::json(&by_name.post(CHECK).json(&call).send().await);
     assert_eq!(told["result"]["suggest"], "pass", "{told}");
 

@@ -8,18 +8,18 @@ use tokio::net::TcpStream;
 
 use crate::process::PATIENCE;
 use crate::upstream::{self, echo};
-use crate::world::{Recipe, World};
+use crate::world::{TestWorld, WorldRecipe};
 
 const COMPLAINT: &str = "no room for more connections";
 
 /// The descriptors that weappd holds.
-fn held(world: &mut World) -> u64 {
+fn held(world: &mut TestWorld) -> u64 {
     let folder = format!("/proc/{}/fd", world.process().id());
     fs::read_dir(folder).expect("weappd runs").count() as u64
 }
 
 /// Processor time that weappd has taken, in ticks of 10 ms.
-fn ticks(world: &mut World) -> u64 {
+fn ticks(world: &mut TestWorld) -> u64 {
     let file = format!("/proc/{}/stat", world.process().id());
     let stat = fs::read_to_string(file).expect("weappd runs");
     // Behind the name in parentheses: user and system time are the 12th and 13th.
@@ -30,7 +30,7 @@ fn ticks(world: &mut World) -> u64 {
         .sum()
 }
 
-fn limit(world: &mut World, most: u64) {
+fn limit(world: &mut TestWorld, most: u64) {
     let pid = i32::try_from(world.process().id()).expect("an id");
     let pid = rustix::process::Pid::from_raw(pid);
     // The hard limit stays as it is.
@@ -44,7 +44,7 @@ fn limit(world: &mut World, most: u64) {
 #[tokio::test]
 async fn a_door_without_descriptors_waits_and_opens_again() {
     let app = upstream::serve(echo());
-    let mut world = Recipe::new()
+    let mut world = WorldRecipe::new()
         .site(&format!("proxy = \"{app}\""))
         .edge("redirect = false")
         .serve();

@@ -19,31 +19,31 @@ use weappd_base::tasks::{Stop, Tasks};
 use crate::http;
 use crate::process::PATIENCE;
 use crate::upstream;
-use crate::world::{Phone, Recipe, World, text};
+use crate::world::{TestPhone, TestWorld, WorldRecipe, text};
 
 /// How often a phone shows that it is there: however long a busy machine makes a test, it is
 /// never let go as silent.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
-type Tunnel = WebSocketStream<TlsStream<TcpStream>>;
+type TunnelStream = WebSocketStream<TlsStream<TcpStream>>;
 
 /// A phone's end of a tunnel.
-pub(crate) struct Socket {
-    out: Arc<Mutex<SplitSink<Tunnel, Message>>>,
-    own: SplitStream<Tunnel>,
+pub(crate) struct PhoneSocket {
+    out: Arc<Mutex<SplitSink<TunnelStream, Message>>>,
+    own: SplitStream<TunnelStream>,
     gone: Stop,
     /// The phone's port.
     port: u16,
 }
 
-impl Drop for Socket {
+impl Drop for PhoneSocket {
     fn drop(&mut self) {
         self.gone.ask();
     }
 }
 
 /// Sends pongs nobody asked for: no answer comes, so no test sees them.
-async fn show_life(out: Arc<Mutex<SplitSink<Tunnel, Message>>>, gone: Stop) {
+async fn show_life(out: Arc<Mutex<SplitSink<TunnelStream, Message>>>, gone: Stop) {
     let signs = async {
         loop {
             tokio::time::sleep(SIGN_OF_LIFE).await;
@@ -58,9 +58,9 @@ async fn show_life(out: Arc<Mutex<SplitSink<Tunnel, Message>>>, gone: Stop) {
     }
 }
 
-impl Socket {
+impl PhoneSocket {
     /// Asks the chat room for a tunnel and opens it.
-    pub(crate) async fn join(world: &World, phone: &Phone) -> Self {
+    pub(crate) async fn join(world: &TestWorld, phone: &TestPhone) -> Self {
         let url = connect_url(phone).await;
         Self::open(world, &url)
             .await
@@ -68,7 +68,7 @@ impl Socket {
     }
 
     /// Opens a connect URL over TLS, whatever its scheme.
-    pub(crate) async fn open(world: &World, url: &str) -> Result<Self, Error> {
+    pub(crate) async fn open(world: &TestWorld, url: &str) -> Result<Self, Error> {
         let url: Uri = url.parse().expect("a URL");
         let tcp = TcpStream::connect(world.https).await.expect("the site");
         let port = tcp.local_addr().expect("connected").port();
@@ -146,7 +146,7 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// `GET /weapp/tunnel`, as both SDKs ask.
-async fn connect_url(phone: &Phone) -> String {
+async fn connect_url(phone: &TestPhone) -> String {
     let answer = phone.get("/weapp/tunnel").await;
     assert_eq!(answer.status(), StatusCode::OK);
     let answer = http::json(&answer);
@@ -156,10 +156,10 @@ async fn connect_url(phone: &Phone) -> String {
 }
 
 /// Two users who sit in the chat room, past all welcomes: with their sockets and openids.
-async fn alice_and_bob(world: &World) -> [(Phone, Socket, Value); 2] {
+async fn alice_and_bob(world: &TestWorld) -> [(TestPhone, PhoneSocket, Value); 2] {
     let mut alice = world.phone("alice");
     let me = alice.log_in().await["data"]["userinfo"].take();
-    let mut a = Socket::join(world, &alice).await;
+    let mut a = PhoneSocket::join(world, &alice).await;
     assert_eq!(a.hears().await, "timeout:15", "the first word, in seconds");
     let people = a.hears_of("people").await;
     assert_eq!(
@@ -169,7 +169,7 @@ async fn alice_and_bob(world: &World) -> [(Phone, Socket, Value); 2] {
 
     let mut bob = world.phone("bob");
     let other = bob.log_in().await["data"]["userinfo"].take();
-    let mut b = Socket::join(world, &bob).await;
+    let mut b = PhoneSocket::join(world, &bob).await;
     assert_eq!(b.hears().await, "timeout:15");
     for socket in [&mut a, &mut b] {
         let people = socket.hears_of("people").await;
@@ -185,7 +185,7 @@ async fn alice_and_bob(world: &World) -> [(Phone, Socket, Value); 2] {
 
 #[tokio::test]
 async fn two_people_chat_and_one_leaves() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let [(_, mut a, alice), (_, mut b, bob)] = alice_and_bob(&world).await;
     for (at, who) in [(0, &alice), (1, &bob)] {
         let words = format!("你好 from {at}: \"quoted\"\n\u{1F44B}");
@@ -216,7 +216,7 @@ async fn two_people_chat_and_one_leaves() {
 
 #[tokio::test]
 async fn a_phone_that_vanishes_is_missed_at_once() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let [(_, a, alice), (_, mut b, _)] = alice_and_bob(&world).await;
     // No goodbye at all: the connection is gone.
     drop(a);
@@ -230,7 +230,7 @@ async fn a_phone_that_vanishes_is_missed_at_once() {
 #[tokio::test]
 async fn words_stay_in_order() {
     const WORDS: usize = 200;
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let [(_, mut a, _), (_, mut b, _)] = alice_and_bob(&world).await;
     let speak = async {
         for at in 0..WORDS {
@@ -250,7 +250,7 @@ async fn words_stay_in_order() {
 
 #[tokio::test]
 async fn nobody_gets_a_tunnel_without_a_session() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mut alice = world.phone("alice");
     for skey in [None, Some("0".repeat(64))] {
         alice.skey = skey;
@@ -262,7 +262,7 @@ async fn nobody_gets_a_tunnel_without_a_session() {
 
 #[tokio::test]
 async fn a_connect_url_is_good_once_and_cannot_be_made_up() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mut alice = world.phone("alice");
     alice.log_in().await;
     let url = connect_url(&alice).await;
@@ -274,7 +274,7 @@ async fn a_connect_url_is_good_once_and_cannot_be_made_up() {
     let first = if token.starts_with('A') { 'B' } else { 'A' };
     let renamed = format!("{first}{}", &token[1..]);
     for token in [&forged, &renamed, &token[..20], "x", &"A".repeat(5000)] {
-        let refused = Socket::open(&world, &format!("{base}/{token}")).await;
+        let refused = PhoneSocket::open(&world, &format!("{base}/{token}")).await;
         let refused = refused
             .err()
             .unwrap_or_else(|| panic!("{token} was accepted"));
@@ -292,13 +292,13 @@ async fn a_connect_url_is_good_once_and_cannot_be_made_up() {
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{token}");
     }
     // The genuine one, untouched by all that.
-    let mut socket = Socket::open(&world, &url).await.expect("accepted");
+    let mut socket = PhoneSocket::open(&world, &url).await.expect("accepted");
     assert_eq!(socket.hears().await, "timeout:15");
     assert_eq!(socket.hears_of("people").await["total"], 1);
     socket.sends("close").await;
     assert_eq!(socket.sees_close().await, Some(1000));
     // Used up: accepted, so that no client is stuck, and closed at once.
-    let mut late = Socket::open(&world, &url).await.expect("accepted");
+    let mut late = PhoneSocket::open(&world, &url).await.expect("accepted");
     assert_eq!(late.sees_close().await, Some(1008));
     // Without an upgrade it is a sentence for people.
     let page = world.site().get(&format!("/weapp/ws/{token}")).send().await;
@@ -314,13 +314,13 @@ async fn a_connect_url_nobody_used_in_time_is_accepted_and_closed() {
         "k".repeat(32)
     );
     let site = format!("proxy = \"{app}\"");
-    let world = Recipe::new().site(&site).sections(&tunnel).serve();
+    let world = WorldRecipe::new().site(&site).sections(&tunnel).serve();
     let mut alice = world.phone("alice");
     alice.log_in().await;
     let begun = Instant::now();
     loop {
         let url = connect_url(&alice).await;
-        let mut at_once = Socket::open(&world, &url).await.expect("accepted");
+        let mut at_once = PhoneSocket::open(&world, &url).await.expect("accepted");
         match at_once.next().await {
             Ok(packet) => break assert_eq!(packet, "timeout:15"),
             // A busy machine opened it too late.
@@ -334,7 +334,7 @@ async fn a_connect_url_nobody_used_in_time_is_accepted_and_closed() {
     }
     // One after the other is opened for the first time, until one comes too late.
     for url in urls {
-        let mut socket = Socket::open(&world, &url).await.expect("accepted");
+        let mut socket = PhoneSocket::open(&world, &url).await.expect("accepted");
         match socket.next().await {
             Err(code) => return assert_eq!(code, Some(1008)),
             Ok(packet) => assert_eq!(packet, "timeout:15"),
@@ -346,13 +346,13 @@ async fn a_connect_url_nobody_used_in_time_is_accepted_and_closed() {
 
 #[tokio::test]
 async fn a_tunnel_opened_twice_belongs_to_the_latest_socket() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mut alice = world.phone("alice");
     alice.log_in().await;
     let url = connect_url(&alice).await;
-    let mut first = Socket::open(&world, &url).await.expect("accepted");
+    let mut first = PhoneSocket::open(&world, &url).await.expect("accepted");
     assert_eq!(first.hears().await, "timeout:15");
-    let mut second = Socket::open(&world, &url).await.expect("accepted");
+    let mut second = PhoneSocket::open(&world, &url).await.expect("accepted");
     let ends = [first.sees_close().await, None];
     assert_eq!(ends[0], Some(1008));
     assert_eq!(second.hears().await, "timeout:15");
@@ -361,12 +361,12 @@ async fn a_tunnel_opened_twice_belongs_to_the_latest_socket() {
 #[tokio::test]
 async fn many_people_all_hear_each_other() {
     const PEOPLE: usize = 25;
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mut sockets = Vec::new();
     for at in 0..PEOPLE {
         let mut phone = world.phone(&format!("user{at}"));
         phone.log_in().await;
-        let mut socket = Socket::join(&world, &phone).await;
+        let mut socket = PhoneSocket::join(&world, &phone).await;
         assert_eq!(socket.hears().await, "timeout:15");
         assert_eq!(socket.hears_of("people").await["total"], at + 1);
         sockets.push(socket);

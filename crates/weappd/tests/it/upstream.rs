@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpSocket, TcpStream};
 use weappd_base::tasks::Tasks;
 
-use crate::http::Answer;
+use crate::http::HttpAnswer;
 
 /// Serves one behaviour for each connection.
 pub(crate) fn serve_raw<F, Fut>(behave: F) -> SocketAddr
@@ -61,9 +61,9 @@ fn speak(router: Router) -> impl Fn(TcpStream) -> BoxFuture<'static, ()> {
 }
 
 /// An address that refuses connections, and that nobody else can take meanwhile.
-pub(crate) struct Refusing(TcpSocket);
+pub(crate) struct RefusingPort(TcpSocket);
 
-impl Refusing {
+impl RefusingPort {
     /// Bound, but not listening.
     pub(crate) fn new() -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
@@ -102,7 +102,7 @@ pub(crate) fn echo() -> Router {
 }
 
 /// What an [`echo`] saw of a header.
-pub(crate) fn seen(answer: &Answer, name: &str) -> Vec<String> {
+pub(crate) fn seen(answer: &HttpAnswer, name: &str) -> Vec<String> {
     let text = String::from_utf8_lossy(answer.body());
     let head = text.split("\n\n").next().unwrap_or_default();
     let prefix = format!("{name}: ");

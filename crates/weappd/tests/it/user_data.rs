@@ -15,20 +15,20 @@ use weappd_wechat::message::signature;
 
 use crate::http;
 use crate::process::PATIENCE;
-use crate::upstream::{self, Refusing};
-use crate::world::{APPID, Phone, Recipe, World, text};
+use crate::upstream::{self, RefusingPort};
+use crate::world::{APPID, TestPhone, TestWorld, WorldRecipe, text};
 
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 MicroMessenger/8.0.49(0x18003137) NetType/WIFI Language/zh_CN";
 
-fn serve() -> World {
-    let app = Refusing::new().addr();
-    Recipe::new()
+fn serve() -> TestWorld {
+    let app = RefusingPort::new().addr();
+    WorldRecipe::new()
         .site(&format!("proxy = \"{app}\""))
         .log("debug")
         .serve()
 }
 
-async fn log_in(world: &World, phone: &Phone) -> Value {
+async fn log_in(world: &TestWorld, phone: &TestPhone) -> Value {
     let code = phone.code().await;
     let site = world.site();
     let login = site.post("/weapp/session").header("user-agent", IPHONE);
@@ -38,7 +38,7 @@ async fn log_in(world: &World, phone: &Phone) -> Value {
 }
 
 /// Asks under `/weapp/session` with the session `skey`.
-async fn post(world: &World, what: &str, skey: &str, body: &Value) -> (StatusCode, Value) {
+async fn post(world: &TestWorld, what: &str, skey: &str, body: &Value) -> (StatusCode, Value) {
     let path = format!("/weapp/session{what}");
     let site = world.site();
     let answer = site.post(&path).header("x-wx-skey", skey).json(body);
@@ -46,7 +46,7 @@ async fn post(world: &World, what: &str, skey: &str, body: &Value) -> (StatusCod
     (answer.status(), http::json(&answer))
 }
 
-async fn is_key_valid(world: &World, skey: &str) -> Value {
+async fn is_key_valid(world: &TestWorld, skey: &str) -> Value {
     let site = world.site();
     let answer = site.get("/weapp/session/key").header("x-wx-skey", skey);
     http::json(&answer.send().await)["valid"].clone()
@@ -171,10 +171,10 @@ async fn a_user_is_shown_on_the_command_line() {
 
 const MESSAGE_TOKEN: &str = "a message token";
 
-type Heard = Arc<Mutex<Vec<Value>>>;
+type HeardUsers = Arc<Mutex<Vec<Value>>>;
 
 /// Pushes an event as WeChat does in plain mode.
-async fn push(world: &World, event: &Value) -> (StatusCode, String) {
+async fn push(world: &TestWorld, event: &Value) -> (StatusCode, String) {
     let at = Clock::system().unix_secs().to_string();
     let signature = signature(&Secret::new(MESSAGE_TOKEN), &at, "n");
     let path = format!("/weapp/message?signature={signature}&timestamp={at}&nonce=n");
@@ -185,16 +185,16 @@ async fn push(world: &World, event: &Value) -> (StatusCode, String) {
 
 #[tokio::test]
 async fn what_a_user_withdraws_at_wechat_is_deleted_and_the_app_hears_of_it() {
-    let heard = Heard::default();
+    let heard = HeardUsers::default();
     let app = Router::new()
         .fallback(
-            async |State(heard): State<Heard>, Json(event): Json<Value>| {
+            async |State(heard): State<HeardUsers>, Json(event): Json<Value>| {
                 heard.lock().expect("a lock").push(event);
             },
         )
         .with_state(Arc::clone(&heard));
     let app = upstream::serve(app);
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .site(&format!("proxy = \"{app}\""))
         .miniapp(&format!("message_token = \"{MESSAGE_TOKEN}\""))
         .serve();

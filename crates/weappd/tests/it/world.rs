@@ -1,7 +1,7 @@
 //! The world of a test: a real weappd process, a simulated WeChat, phones with users.
 //!
-//! `World::dev().await` runs `weappd dev` in a directory of its own, on free ports;
-//! `Recipe::new()` with some lines of weappd.toml and `.serve()` runs `weappd serve`
+//! `TestWorld::dev().await` runs `weappd dev` in a directory of its own, on free ports;
+//! `WorldRecipe::new()` with some lines of weappd.toml and `.serve()` runs `weappd serve`
 //! beside a `weappd simulate`. `world.phone("alice").log_in().await` is a deed of an actor.
 //! Dropping the world ends the processes and everything they started.
 
@@ -16,22 +16,22 @@ use tempfile::TempDir;
 use weappd_base::fair_timer::FairTimer;
 
 use crate::cert::{self, KeyForm};
-use crate::http::{self, Answer, Client};
-use crate::process::{PATIENCE, Process, free_ports};
+use crate::http::{self, HttpAnswer, TestClient};
+use crate::process::{PATIENCE, WeappdProcess, free_ports};
 
 /// The binary under test.
 pub(crate) const WEAPPD: &str = env!("CARGO_BIN_EXE_weappd");
 
-/// The mini program of a [`Recipe`].
+/// The mini program of a [`WorldRecipe`].
 pub(crate) const APPID: &str = "wx0123456789abcdef";
 /// Its AppSecret.
 pub(crate) const APP_SECRET: &str = "5ec2e70f7e57a99000000000c0ffee11";
 
 /// A running `weappd dev` or `weappd serve`.
-pub(crate) struct World {
-    process: Process,
+pub(crate) struct TestWorld {
+    process: WeappdProcess,
     // After `process`: weappd may still ask WeChat while it ends.
-    _simulator: Option<Process>,
+    _simulator: Option<WeappdProcess>,
     dir: TempDir,
     ca: PathBuf,
     pub(crate) http: SocketAddr,
@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) wechat: SocketAddr,
 }
 
-impl World {
+impl TestWorld {
     /// `weappd dev` with the chat room, ready.
     pub(crate) async fn dev() -> Self {
         Self::dev_in(tempfile::tempdir().expect("a temporary directory"), &[]).await
@@ -54,7 +54,7 @@ impl World {
             .args(["dev", "--http", "0", "--https", "0", "--internal", "0"])
             .args(["--wechat", "0", "--log", "warn,weappd=info"])
             .args(more);
-        let mut process = Process::spawn("weappd dev", &mut command);
+        let mut process = WeappdProcess::spawn("weappd dev", &mut command);
         let mut address = |name: &str| {
             process.expect_line(name, |line| {
                 let rest = line.trim_start().strip_prefix(name)?;
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// The process.
-    pub(crate) fn process(&mut self) -> &mut Process {
+    pub(crate) fn process(&mut self) -> &mut WeappdProcess {
         &mut self.process
     }
 
@@ -200,26 +200,26 @@ impl World {
     }
 
     /// A client of the site over HTTPS.
-    pub(crate) fn site(&self) -> Client {
-        Client::https(self.https, "localhost", &self.ca())
+    pub(crate) fn site(&self) -> TestClient {
+        TestClient::https(self.https, "localhost", &self.ca())
     }
 
     /// A client of the site over plain HTTP.
-    pub(crate) fn plain(&self) -> Client {
-        Client::http(self.http, &self.http.to_string())
+    pub(crate) fn plain(&self) -> TestClient {
+        TestClient::http(self.http, &self.http.to_string())
     }
 
     /// A client of the internal API.
-    pub(crate) fn api(&self) -> Client {
-        Client::http(self.internal, &self.internal.to_string())
+    pub(crate) fn api(&self) -> TestClient {
+        TestClient::http(self.internal, &self.internal.to_string())
     }
 
     /// A user with a phone.
-    pub(crate) fn phone(&self, user: &str) -> Phone {
-        Phone {
+    pub(crate) fn phone(&self, user: &str) -> TestPhone {
+        TestPhone {
             user: user.to_owned(),
             site: self.site(),
-            wechat: Client::http(self.wechat, &self.wechat.to_string()),
+            wechat: TestClient::http(self.wechat, &self.wechat.to_string()),
             skey: None,
         }
     }
@@ -229,9 +229,9 @@ impl World {
 ///
 /// Given without asking: `domain = "localhost"` with a vendor's certificate, the mini
 /// program [`APPID`] of a simulated WeChat, and free ports.
-pub(crate) struct Recipe {
+pub(crate) struct WorldRecipe {
     dir: TempDir,
-    simulator: Process,
+    simulator: WeappdProcess,
     /// Where the simulated WeChat listens.
     pub(crate) wechat: SocketAddr,
     endpoint: SocketAddr,
@@ -247,7 +247,7 @@ pub(crate) struct Recipe {
     env: Vec<(String, String)>,
 }
 
-impl Recipe {
+impl WorldRecipe {
     /// Starts the simulated WeChat and an empty directory.
     pub(crate) fn new() -> Self {
         Self::simulating(&[])
@@ -263,7 +263,7 @@ impl Recipe {
             .args(["simulate", "--port", "0", "--appid", APPID, "--secret-file"])
             .arg(&secret)
             .args(more);
-        let mut simulator = Process::spawn("weappd simulate", &mut command);
+        let mut simulator = WeappdProcess::spawn("weappd simulate", &mut command);
         let wechat = simulator.expect_line("its address", |line| {
             let (_, rest) = line.split_once("http://")?;
             rest.split(['/', ' ']).next()?.parse().ok()
@@ -409,7 +409,7 @@ impl Recipe {
     }
 
     /// Serves it.
-    pub(crate) fn serve(self) -> World {
+    pub(crate) fn serve(self) -> TestWorld {
         let mut words = String::new();
         for _ in 0..STARTS {
             let ports = fresh();
@@ -432,14 +432,14 @@ impl Recipe {
             .arg("serve")
             .current_dir(self.dir.path())
             .env("WEAPP_SECRET", APP_SECRET);
-        let mut process = Process::spawn("weappd serve", &mut command);
+        let mut process = WeappdProcess::spawn("weappd serve", &mut command);
         let status = process.wait(PATIENCE);
         let said = process.last_transcript();
         (status.and_then(|status| status.code()), said)
     }
 
-    fn world(self, process: Process, [http, https, internal]: [SocketAddr; 3]) -> World {
-        World {
+    fn world(self, process: WeappdProcess, [http, https, internal]: [SocketAddr; 3]) -> TestWorld {
+        TestWorld {
             process,
             _simulator: Some(self.simulator),
             ca: self.dir.path().join("ca.pem"),
@@ -461,14 +461,14 @@ fn fresh() -> [SocketAddr; 3] {
 }
 
 /// `weappd serve` in a directory, once it is open; or what it said of a port that is taken.
-fn start(dir: &Path, env: &[(String, String)]) -> Result<Process, String> {
+fn start(dir: &Path, env: &[(String, String)]) -> Result<WeappdProcess, String> {
     let mut command = Command::new(WEAPPD);
     command
         .arg("serve")
         .current_dir(dir)
         .env("WEAPP_SECRET", APP_SECRET)
         .envs(env.iter().map(|(name, value)| (name, value)));
-    let mut process = Process::spawn("weappd serve", &mut command);
+    let mut process = WeappdProcess::spawn("weappd serve", &mut command);
     let deadline = Instant::now() + PATIENCE;
     while let Some(line) = process.next_line(deadline) {
         if line.trim_start().starts_with("Internal") {
@@ -484,14 +484,14 @@ fn start(dir: &Path, env: &[(String, String)]) -> Result<Process, String> {
 }
 
 /// A user with a phone that runs the mini program.
-pub(crate) struct Phone {
+pub(crate) struct TestPhone {
     user: String,
-    site: Client,
-    wechat: Client,
+    site: TestClient,
+    wechat: TestClient,
     pub(crate) skey: Option<String>,
 }
 
-impl Phone {
+impl TestPhone {
     /// Asks the simulated WeChat for something only a phone can ask.
     pub(crate) async fn wx(&self, what: &str, body: &Value) -> Value {
         let path = format!("/phone/{}/{what}", self.user);
@@ -543,7 +543,7 @@ impl Phone {
     }
 
     /// A request with the session header.
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> HttpAnswer {
         let skey = self.skey.as_deref().unwrap_or_default();
         self.site.get(path).header("x-wx-skey", skey).send().await
     }

@@ -10,14 +10,14 @@ use super::{HINT, named};
 use crate::cli::running::{self, good, moment, read, text};
 use crate::cli::say;
 use crate::control;
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 pub(super) async fn run(
     data_dir: &Path,
     which: &str,
     appid: Option<&str>,
     as_json: bool,
-) -> Result<(), Failure> {
+) -> Result<(), ExitFailure> {
     // Numbers are sessions: openids begin with a letter.
     let session = which.parse::<i64>().ok();
     let path = match session {
@@ -35,11 +35,11 @@ pub(super) async fn run(
     let list = users.as_array().map_or(&[][..], Vec::as_slice);
     if list.is_empty() {
         return Err(match session {
-            Some(number) => Failure::say(
+            Some(number) => ExitFailure::say(
                 format_args!("no session has the number {number}"),
                 "`weappd session list --openid …` shows a user's sessions",
             ),
-            None => Failure::say(
+            None => ExitFailure::say(
                 format_args!("no user has the openid {}", text(&Value::from(which))),
                 "openids differ from one mini program to the next; is it of this one?",
             ),

@@ -2,33 +2,33 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use super::{Written, short_form, written};
+use super::{WrittenSite, short_form, written};
 use crate::{
-    config::{desk::Desk, raw::Raw},
+    config::{checker::ConfigChecker, raw::RawConfig},
     plan::{SitePlan, TunnelIssuer},
-    sites::{self, Answers, builtin_paths, takes_over},
+    site_rooms::{self, PathOwner, builtin_paths, takes_over},
 };
 
 /// Says who answers what on the settled `sites`, so that nobody has to guess.
-pub(crate) fn tell(desk: &Desk<'_>, raw: &Raw, sites: &[SitePlan]) {
-    let short = short_form(desk, raw);
+pub(crate) fn tell(checker: &ConfigChecker<'_>, raw: &RawConfig, sites: &[SitePlan]) {
+    let short = short_form(checker, raw);
     for (written, site) in written(raw, short.as_ref()).iter().zip(sites) {
-        tell_of(desk, written, site);
+        tell_of(checker, written, site);
     }
 }
 
-fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
+fn tell_of(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, site: &SitePlan) {
     let name = site.hosts.first().map_or("the site", String::as_str);
     let said = ["app", "proxy", "root", "routes", "services"];
-    if site.routes.is_empty() && !said.iter().any(|key| desk.says(&written.at(key))) {
-        desk.warning(
+    if site.routes.is_empty() && !said.iter().any(|key| checker.says(&written.at(key))) {
+        checker.warning(
             &written.name_place(),
             format!("no app, proxy or root answers the paths of {name}"),
             "add proxy = 1937 for a server that runs already, or [app] run = \"node app.js\" for one that weappd starts",
         );
     }
     if site.appids.is_empty() {
-        desk.note(
+        checker.note(
             &written.name_place(),
             format!(
                 "{name} has no [miniapp]: weappd answers no login, upload or tunnel there itself"
@@ -38,8 +38,8 @@ fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
     }
     let mut own = Vec::new();
     let mut taken: BTreeMap<&str, Vec<Cow<'static, str>>> = BTreeMap::new();
-    let tunnels = sites::tunnel_paths(site);
-    let taken_over = sites::all_tunnel_paths(site).filter(|path| !tunnels.contains(path));
+    let tunnels = site_rooms::tunnel_paths(site);
+    let taken_over = site_rooms::all_tunnel_paths(site).filter(|path| !tunnels.contains(path));
     for path in builtin_paths(site)
         .into_iter()
         .chain(taken_over.map(Cow::from))
@@ -53,21 +53,21 @@ fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
             None => own.push(path),
         }
     }
-    let has_app = |path: &&str| sites::who_takes(site, path) == Answers::App;
+    let has_app = |path: &&str| site_rooms::who_takes(site, path) == PathOwner::App;
     let is_shared = site.tunnel_issuer == TunnelIssuer::Auto && tunnels.iter().any(has_app);
     if !is_shared {
         own.extend(tunnels.iter().map(|path| format!("GET {path}").into()));
     }
     if !own.is_empty() {
         let own = own.join(", ");
-        desk.note(
+        checker.note(
             &written.name_place(),
             format!("weappd itself answers {own} of {name}"),
         );
     }
     if is_shared {
         let paths = tunnels.join(", ");
-        desk.note(
+        checker.note(
             &written.name_place(),
             format!("phones ask your app for tunnels at {paths} of {name}, and weappd if your app has no such path; callbacks are your app's"),
         );
@@ -76,7 +76,7 @@ fn tell_of(desk: &Desk<'_>, written: &Written<'_>, site: &SitePlan) {
         if let Some(paths) = taken.get(route.path.trim()) {
             let place = [written.at("routes").as_slice(), &[at.into(), "path".into()]].concat();
             let paths = paths.join(", ");
-            desk.note(
+            checker.note(
                 &place,
                 format!("this route takes over {paths}, which weappd would answer"),
             );

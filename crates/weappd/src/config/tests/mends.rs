@@ -1,14 +1,16 @@
 //! Mistakes of people who write their first weappd.toml, each with its mend.
 
 use super::{Desk, MINIAPP, SITE};
-use crate::config::{Problem, Severity};
+use crate::config::{ConfigProblem, ProblemSeverity};
 
 /// What is told of `text` beside notes: place, message and hint.
 fn told(text: &str) -> Vec<(String, String, String)> {
-    let desk = Desk::new();
-    let problems = desk.load(text).map_or_else(|found| found, |l| l.warnings);
-    let place = format!("{}/", desk.dir.path().display());
-    let words = |problem: Problem| {
+    let checker = Desk::new();
+    let problems = checker
+        .load(text)
+        .map_or_else(|found| found, |l| l.warnings);
+    let place = format!("{}/", checker.dir.path().display());
+    let words = |problem: ConfigProblem| {
         let at = problem.place.as_ref();
         let at = at.map_or("-".to_owned(), |at| format!("{}:{}", at.line, at.column));
         let message = problem.message.replace(&place, "");
@@ -16,7 +18,7 @@ fn told(text: &str) -> Vec<(String, String, String)> {
     };
     let loud = problems
         .into_iter()
-        .filter(|problem| problem.severity != Severity::Note);
+        .filter(|problem| problem.severity != ProblemSeverity::Note);
     loud.map(words).collect()
 }
 
@@ -158,7 +160,7 @@ fn a_root_below_which_the_path_is_not_is_warned_of() {
 
 #[test]
 fn sizes_and_times_may_have_units() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let text = format!(
         "{SITE}proxy = 1937\n[edge]\nmax_body_bytes = \"10MB\"\nkeep_alive_secs = \"5m\"\n\
          hold_ms = \"2s\"\nmin_upload_rate = \"1KB\"\ngrace_secs = \"1m\"\n\
@@ -170,7 +172,7 @@ fn sizes_and_times_may_have_units() {
          [miniapps.wx1234567890abcdef]\nsecret = {{ env = \"WEAPP_SECRET\" }}\n\
          login_duration_days = \"7d\"\nsession_duration_secs = \"12h\"\n"
     );
-    let config = desk.config(&text);
+    let config = checker.config(&text);
     assert_eq!(config.edge.max_body_bytes, 10 << 20);
     assert_eq!(config.edge.keep_alive_secs, 300);
     assert_eq!(

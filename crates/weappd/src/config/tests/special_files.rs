@@ -8,9 +8,9 @@ use super::{Desk, MINIAPP};
 use crate::config;
 
 /// A desk with a pipe, a file of two MiB, and the names of what cannot be read and why.
-fn desk() -> (Desk, [(&'static str, &'static str); 4]) {
-    let desk = Desk::new();
-    let at = |name: &str| desk.dir.path().join(name);
+fn checker() -> (Desk, [(&'static str, &'static str); 4]) {
+    let checker = Desk::new();
+    let at = |name: &str| checker.dir.path().join(name);
     mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
     let large = File::create(at("large")).expect("a file");
     large.set_len(2 << 20).expect("its size");
@@ -20,12 +20,12 @@ fn desk() -> (Desk, [(&'static str, &'static str); 4]) {
         ("html", "it is a directory, not a regular file"),
         ("large", "it is larger than"),
     ];
-    (desk, files)
+    (checker, files)
 }
 
 #[test]
 fn a_certificate_a_key_or_a_secret_that_never_ends_is_told() {
-    let (desk, files) = desk();
+    let (checker, files) = checker();
     let site = |cert: &str, key: &str| {
         format!("domain = \"example.com\"\ncert = {cert:?}\nkey = {key:?}\nproxy = 1\n")
     };
@@ -36,7 +36,7 @@ fn a_certificate_a_key_or_a_secret_that_never_ends_is_told() {
             (site("a.crt", name), "3:7"),
             (site("a.crt", "a.key") + &secret, "7:"),
         ] {
-            let told = desk.told(&text);
+            let told = checker.told(&text);
             let hit = told
                 .iter()
                 .any(|told| told.starts_with(place) && told.contains(name) && told.contains(words));
@@ -47,11 +47,11 @@ fn a_certificate_a_key_or_a_secret_that_never_ends_is_told() {
 
 #[test]
 fn a_weappd_toml_that_never_ends_is_told() {
-    let (desk, files) = desk();
+    let (checker, files) = checker();
     for (name, words) in files {
-        let path = desk.dir.path().join(name);
+        let path = checker.dir.path().join(name);
         let told = config::load(&path, &|_| None, &|_| Vec::new()).expect_err(name);
-        let told = desk.rendered(&told);
+        let told = checker.rendered(&told);
         assert!(told.contains(name) && told.contains(words), "{told}");
         assert_eq!(
             config::data_dir_of(&path),

@@ -1,16 +1,16 @@
 //! Whose tunnels are: who opens them, where phones reach them, where callbacks go.
 
 use super::{Desk, MINIAPP};
-use crate::config::Severity;
+use crate::config::ProblemSeverity;
 
 const SITE: &str = "domain = \"www.example.com\"\ncert = \"a.crt\"\nkey = \"a.key\"\n";
 
-fn errors(desk: &Desk, text: &str) -> Vec<String> {
-    match desk.load(text) {
+fn errors(checker: &Desk, text: &str) -> Vec<String> {
+    match checker.load(text) {
         Ok(_) => Vec::new(),
         Err(problems) => problems
             .into_iter()
-            .filter(|problem| problem.severity == Severity::Error)
+            .filter(|problem| problem.severity == ProblemSeverity::Error)
             .map(|problem| problem.message)
             .collect(),
     }
@@ -18,11 +18,11 @@ fn errors(desk: &Desk, text: &str) -> Vec<String> {
 
 #[test]
 fn who_opens_tunnels_is_told() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let both = "dialects = [\"wafer1\", \"wafer2\"]\n";
     let told = |site: &str, tunnel: &str| {
         let text = format!("{SITE}{site}{MINIAPP}[tunnel]\nkey = \"abc\"\n{tunnel}");
-        let notes = desk.notes(&text);
+        let notes = checker.notes(&text);
         notes
             .into_iter()
             .filter(|note| note.contains("tunnel"))
@@ -51,7 +51,7 @@ fn who_opens_tunnels_is_told() {
         "{weappd:?}"
     );
     let text = format!("{SITE}{MINIAPP}[app]\nrun = \"./app.sh\"\n");
-    let keyless = desk.notes(&text);
+    let keyless = checker.notes(&text);
     assert!(
         keyless
             .iter()
@@ -67,8 +67,9 @@ fn who_opens_tunnels_is_told() {
 
 #[test]
 fn callbacks_that_come_back_to_weappd_are_refused() {
-    let desk = Desk::new();
-    let dead = |site: &str, tunnel: &str| errors(&desk, &format!("{SITE}{site}{MINIAPP}{tunnel}"));
+    let checker = Desk::new();
+    let dead =
+        |site: &str, tunnel: &str| errors(&checker, &format!("{SITE}{site}{MINIAPP}{tunnel}"));
     let key = "[tunnel]\nkey = \"abc\"\n";
     for (site, tunnel, why) in [
         // Nobody there takes a POST.
@@ -156,10 +157,10 @@ fn callbacks_that_come_back_to_weappd_are_refused() {
 
 #[test]
 fn phones_are_sent_to_the_port_the_site_has() {
-    let desk = Desk::new();
+    let checker = Desk::new();
     let base = |edge: &str| {
         let text = format!("{SITE}proxy = 1937\n{MINIAPP}[tunnel]\nkey = \"abc\"\n[edge]\n{edge}");
-        let config = desk.config(&text);
+        let config = checker.config(&text);
         config.tunnel.businesses[0].public_base.clone()
     };
     let at = |port: &str| Some(format!("wss://www.example.com{port}"));
@@ -176,6 +177,6 @@ fn phones_are_sent_to_the_port_the_site_has() {
     let plain = format!(
         "domain = \"www.example.com\"\ntls = \"off\"\nproxy = 1937\n{MINIAPP}[tunnel]\nkey = \"abc\"\n"
     );
-    let config = desk.config(&plain);
+    let config = checker.config(&plain);
     assert_eq!(config.tunnel.businesses[0].public_base, at(""));
 }

@@ -4,13 +4,13 @@ use hyper::StatusCode;
 use serde_json::Value;
 
 use super::{APPID, MARK, fixture, profile};
-use crate::http::{self, Answer};
-use crate::world::{World, text};
+use crate::http::{self, HttpAnswer};
+use crate::world::{TestWorld, text};
 
 /// `weappd dev -- node echo.js`.
-async fn with_echo() -> World {
+async fn with_echo() -> TestWorld {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    World::dev_in(dir, &["--", "node", &fixture("echo.js")]).await
+    TestWorld::dev_in(dir, &["--", "node", &fixture("echo.js")]).await
 }
 
 /// The values of a header as the app saw them.
@@ -129,7 +129,7 @@ async fn a_wafer_1_session_is_known_to_the_app_too() {
     }
 }
 
-fn error_of(answer: &Answer) -> String {
+fn error_of(answer: &HttpAnswer) -> String {
     text(&http::json(answer)["error"]["code"]).to_owned()
 }
 

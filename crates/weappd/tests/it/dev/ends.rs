@@ -12,14 +12,14 @@ use tokio::net::TcpStream;
 use super::fixture;
 use crate::family;
 use crate::process::PATIENCE;
-use crate::tunnel::Socket;
-use crate::world::World;
+use crate::tunnel::PhoneSocket;
+use crate::world::TestWorld;
 
 /// Longer than this nobody wants to look at a terminal after Ctrl-C.
 const SOON: Duration = Duration::from_secs(2);
 
 /// The page's open wire (server-sent events), past its first words.
-async fn open_wire(world: &World) -> TcpStream {
+async fn open_wire(world: &TestWorld) -> TcpStream {
     let mut wire = TcpStream::connect(world.http).await.expect("the site");
     let request = format!("GET /_dev/wire HTTP/1.1\r\nhost: {}\r\n\r\n", world.http);
     wire.write_all(request.as_bytes()).await.expect("asked");
@@ -47,12 +47,12 @@ async fn hangs_up(mut wire: TcpStream) {
 
 #[tokio::test]
 async fn ctrl_c_ends_everything_soon_and_the_next_start_knows_the_sessions() {
-    let mut world = World::dev().await;
+    let mut world = TestWorld::dev().await;
     let mut phones = [world.phone("alice"), world.phone("bob")];
     let mut sockets = Vec::new();
     for phone in &mut phones {
         phone.log_in().await;
-        let mut socket = Socket::join(&world, phone).await;
+        let mut socket = PhoneSocket::join(&world, phone).await;
         assert_eq!(socket.hears().await, "timeout:15");
         sockets.push(socket);
     }
@@ -74,7 +74,7 @@ async fn ctrl_c_ends_everything_soon_and_the_next_start_knows_the_sessions() {
     );
     family::gone(&children).await;
 
-    let world = World::dev_in(dir, &[]).await;
+    let world = TestWorld::dev_in(dir, &[]).await;
     for (user, skey) in ["alice", "bob"].into_iter().zip(skeys) {
         let mut phone = world.phone(user);
         phone.skey = Some(skey);
@@ -90,7 +90,7 @@ async fn an_app_that_will_not_end_does_not_keep_weappd() {
     // Deaf to SIGTERM, with a child of its own that is deaf as well.
     let deaf = "trap '' TERM INT; (trap '' TERM INT; while :; do sleep 1; done) & exec node \"$0\"";
     let run = ["--", "sh", "-c", deaf, &fixture("echo.js")];
-    let mut world = World::dev_in(dir, &run).await;
+    let mut world = TestWorld::dev_in(dir, &run).await;
     let answer = world.site().get("/x").send().await;
     assert_eq!(answer.status(), StatusCode::OK);
     let children = family::of(world.process().id());
@@ -102,13 +102,13 @@ async fn an_app_that_will_not_end_does_not_keep_weappd() {
 
 #[tokio::test]
 async fn sigterm_is_an_end_like_ctrl_c() {
-    let mut world = World::dev().await;
+    let mut world = TestWorld::dev().await;
     let children = family::of(world.process().id());
     let (dir, took) = world.end(Signal::TERM);
     assert!(took < SOON, "SIGTERM took {took:?}");
     family::gone(&children).await;
     // The directory is free again.
-    let world = World::dev_in(dir, &[]).await;
+    let world = TestWorld::dev_in(dir, &[]).await;
     let list: Value = serde_json::from_slice(&world.command(&["app", "list", "--json"]).stdout)
         .expect("the control socket answers");
     assert_eq!(list[0]["name"], json!("chat"));

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::{APPID, MARK, profile, wechat};
 use crate::http;
 use crate::process::PATIENCE;
-use crate::world::{World, text};
+use crate::world::{TestWorld, text};
 
 fn is_skey(skey: &str) -> bool {
     let is_hex = |digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
@@ -19,7 +19,7 @@ fn is_skey(skey: &str) -> bool {
 
 #[tokio::test]
 async fn wafer_2_logs_in_with_user_data_and_is_known_then() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mut alice = world.phone("alice");
     let about = profile(&world, "alice").await;
     let answer = alice.log_in().await;
@@ -46,7 +46,7 @@ async fn wafer_2_logs_in_with_user_data_and_is_known_then() {
 
 #[tokio::test]
 async fn wafer_2_tells_what_was_wrong_with_a_login() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let alice = world.phone("alice");
     let site = world.site();
     let missed = http::json(&site.get("/weapp/login").send().await);
@@ -73,7 +73,7 @@ async fn wafer_2_tells_what_was_wrong_with_a_login() {
 
 #[tokio::test]
 async fn wafer_1_logs_in_and_is_known_then() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let alice = world.phone("alice");
     let site = world.site();
     let mut ids = Vec::new();
@@ -121,7 +121,7 @@ async fn wafer_1_logs_in_and_is_known_then() {
 
 #[tokio::test]
 async fn a_native_session_is_opened_shown_and_ended() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let alice = world.phone("alice");
     let about = profile(&world, "alice").await;
     let site = world.site();
@@ -186,7 +186,7 @@ async fn a_native_session_is_opened_shown_and_ended() {
 
 #[tokio::test]
 async fn who_refuses_logs_in_by_the_code_alone() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mut alice = world.phone("alice");
     let about = profile(&world, "alice").await;
     alice.code().await;
@@ -217,7 +217,7 @@ async fn who_refuses_logs_in_by_the_code_alone() {
 
 #[tokio::test]
 async fn what_expired_is_renewed_with_a_new_code() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mut alice = world.phone("alice");
     alice.log_in().await;
     let old = alice.skey.clone().expect("logged in");
@@ -246,7 +246,7 @@ async fn what_expired_is_renewed_with_a_new_code() {
 
 #[tokio::test]
 async fn a_bad_day_of_wechat_is_told_and_passes() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let alice = world.phone("alice");
     let site = world.site();
     for (fault, status, code) in [
@@ -278,7 +278,7 @@ async fn a_bad_day_of_wechat_is_told_and_passes() {
 
 #[tokio::test]
 async fn a_login_goes_on_when_its_phone_hangs_up() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let alice = world.phone("alice");
     let openid = text(&profile(&world, "alice").await["openid"]).to_owned();
     let code = alice.code().await;

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::{APPID, fixture, profile, wechat};
 use crate::http;
 use crate::process::PATIENCE;
-use crate::world::{World, text};
+use crate::world::{TestWorld, text};
 
 /// What the app got, once there are `count` messages.
-async fn got(world: &World, count: usize) -> Vec<Value> {
+async fn got(world: &TestWorld, count: usize) -> Vec<Value> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let got = http::json(&world.plain().get("/got").send().await);
@@ -26,7 +26,7 @@ async fn got(world: &World, count: usize) -> Vec<Value> {
 #[tokio::test]
 async fn customer_messages_and_events_reach_the_app() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let world = World::dev_in(dir, &["--", "node", &fixture("messages.js")]).await;
+    let world = TestWorld::dev_in(dir, &["--", "node", &fixture("messages.js")]).await;
     let desk = wechat(&world);
     let push = http::json(&desk.get("/push").send().await);
     assert!(push.to_string().contains("safe"), "{push}");

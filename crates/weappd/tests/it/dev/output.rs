@@ -8,12 +8,12 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::http::{Client, json};
-use crate::process::{PATIENCE, Process, free_port};
+use crate::http::{TestClient, json};
+use crate::process::{PATIENCE, WeappdProcess, free_port};
 use crate::world::WEAPPD;
 
 /// `weappd dev` with a program, on ports of its own.
-fn dev(dir: &Path, run: &[&str]) -> Process {
+fn dev(dir: &Path, run: &[&str]) -> WeappdProcess {
     let mut command = Command::new(WEAPPD);
     command
         .current_dir(dir)
@@ -22,10 +22,10 @@ fn dev(dir: &Path, run: &[&str]) -> Process {
         .env("MYSQL_PASSWORD", "of my own")
         .env("WX_TOKEN", "of my own")
         .args(run);
-    Process::spawn("weappd dev", &mut command)
+    WeappdProcess::spawn("weappd dev", &mut command)
 }
 
-fn site(dev: &mut Process) -> SocketAddr {
+fn site(dev: &mut WeappdProcess) -> SocketAddr {
     dev.expect_line("its address", |line| {
         let rest = line.trim_start().strip_prefix("Phones")?;
         rest.trim()
@@ -60,7 +60,7 @@ async fn what_it_prints_is_seen_as_it_comes_and_ones_own_variables_are_there() {
     dev.expect_line("that it is ready", |line| {
         line.starts_with("app - ready after").then_some(())
     });
-    let client = Client::http(at, &at.to_string());
+    let client = TestClient::http(at, &at.to_string());
     let env = json(&client.get("/any").send().await);
     assert_eq!(env["MYSQL_PASSWORD"], "of my own");
     assert_eq!(env["WX_TOKEN"], "of my own");
@@ -95,7 +95,10 @@ async fn a_program_that_knows_no_port_is_found_and_told() {
     dev.expect_line("that it is ready", |line| {
         line.starts_with("app - ready after").then_some(())
     });
-    let answer = Client::http(at, &at.to_string()).get("/any").send().await;
+    let answer = TestClient::http(at, &at.to_string())
+        .get("/any")
+        .send()
+        .await;
     assert_eq!(&answer.body()[..], b"found");
 }
 

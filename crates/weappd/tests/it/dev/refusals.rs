@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::process::{PATIENCE, Process};
-use crate::world::{WEAPPD, World};
+use crate::process::{PATIENCE, WeappdProcess};
+use crate::world::{TestWorld, WEAPPD};
 
 /// Runs `weappd dev` in `dir`, which must fail, and checks its words. Later arguments win.
 async fn refuses(dir: &Path, args: &[&str], words: &[&str]) {
@@ -19,7 +19,7 @@ async fn refuses(dir: &Path, args: &[&str], words: &[&str]) {
         }
     }
     command.args(args);
-    let mut process = Process::spawn("weappd dev", &mut command);
+    let mut process = WeappdProcess::spawn("weappd dev", &mut command);
     let status = process
         .wait(PATIENCE)
         .expect("a start that cannot work ends");
@@ -40,7 +40,7 @@ async fn refuses(dir: &Path, args: &[&str], words: &[&str]) {
 }
 
 /// What it said, up to its last words: they may come a moment after its end.
-async fn whole(process: &Process, last: &str) -> String {
+async fn whole(process: &WeappdProcess, last: &str) -> String {
     let deadline = Instant::now() + PATIENCE;
     while !process.transcript().contains(last) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -111,7 +111,7 @@ async fn a_broken_database() {
     );
     // The words are true: moved away, the start works.
     fs::rename(&file, data.join("broken.db")).expect("moved");
-    drop(World::dev_in(dir, &[]).await);
+    drop(TestWorld::dev_in(dir, &[]).await);
 }
 
 #[tokio::test]
@@ -127,13 +127,13 @@ async fn a_broken_certificate() {
     for name in ["dev-cert.pem", "dev-key.pem"] {
         fs::remove_file(data.join(name)).expect("removed");
     }
-    let world = World::dev_in(dir, &[]).await;
+    let world = TestWorld::dev_in(dir, &[]).await;
     assert_eq!(world.site().get("/").send().await.status(), 200);
 }
 
 #[tokio::test]
 async fn a_second_weappd_on_the_same_data() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let words = [
         "hint: stop it first",
         "another weappd is running on .weappd",

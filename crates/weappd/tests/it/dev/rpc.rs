@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::{APPID, profile, wechat};
 use crate::http;
-use crate::world::{Phone, World, text};
+use crate::world::{TestPhone, TestWorld, text};
 
 /// Calls and gives the whole answer.
-async fn call_at(world: &World, path: &str, name: &str, para: Value) -> Value {
+async fn call_at(world: &TestWorld, path: &str, name: &str, para: Value) -> Value {
     let body = json!({
         "version": 1, "componentName": "MA",
         "interface": {"interfaceName": name, "para": para},
@@ -20,12 +20,12 @@ async fn call_at(world: &World, path: &str, name: &str, para: Value) -> Value {
     answer
 }
 
-async fn call(world: &World, name: &str, para: Value) -> Value {
+async fn call(world: &TestWorld, name: &str, para: Value) -> Value {
     call_at(world, "/mina_auth/", name, para).await
 }
 
 /// `id_skey` with what a phone sends today.
-async fn log_in(world: &World, phone: &Phone) -> Value {
+async fn log_in(world: &TestWorld, phone: &TestPhone) -> Value {
     let code = phone.code().await;
     let data = phone.wx("user_info", &json!({})).await;
     let para = json!({"code": code, "encrypt_data": data["encryptedData"], "iv": data["iv"]});
@@ -34,7 +34,7 @@ async fn log_in(world: &World, phone: &Phone) -> Value {
 
 #[tokio::test]
 async fn id_skey_auth_and_decrypt() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let alice = world.phone("alice");
     let about = profile(&world, "alice").await;
     let first = log_in(&world, &alice).await;
@@ -75,7 +75,7 @@ async fn id_skey_auth_and_decrypt() {
 
 #[tokio::test]
 async fn the_oldest_form_needs_no_iv_and_no_watermark() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let alice = world.phone("alice");
     let about = profile(&world, "alice").await;
     let code = alice.code().await;
@@ -108,7 +108,7 @@ fn refusal(answer: &Value) -> (i64, &str) {
 
 #[tokio::test]
 async fn what_is_no_call_has_its_number() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let api = world.api();
     let called = |body: &str| format!("{{\"interface\":{{\"interfaceName\":{body}}}}}");
     for (body, code, message) in [
@@ -128,7 +128,7 @@ async fn what_is_no_call_has_its_number() {
 
 #[tokio::test]
 async fn every_refusal_has_its_number() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let alice = world.phone("alice");
     let session = log_in(&world, &alice).await["returnData"].take();
     let (id, skey) = (&session["id"], &session["skey"]);

@@ -6,9 +6,9 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::production::Production;
-use super::{OldServer, OldSoftware};
-use crate::http::{self, Client};
+use super::production::ProductionServer;
+use super::{OldAppServer, OldSoftware};
+use crate::http::{self, TestClient};
 use crate::mariadb::MariaDb;
 use crate::process::PATIENCE;
 
@@ -27,21 +27,22 @@ pub(super) const TABLE: &str = "CREATE TABLE cSessionInfo (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci";
 
 /// Both servers, and everybody's phone.
-struct Move {
+struct DataMove {
     store: MariaDb,
-    production: Production,
-    site: Client,
-    api: Client,
-    wechat: Client,
+    production: ProductionServer,
+    site: TestClient,
+    api: TestClient,
+    wechat: TestClient,
 }
 
-impl Move {
+impl DataMove {
     fn new() -> Self {
         let software = OldSoftware::install();
         let store = MariaDb::start(&["cAuth"]);
         store.query("cAuth", TABLE);
         let session = format!("\n[session]\nstore = '{}'\n", store.url("cAuth"));
-        let production = Production::start_with(&software, &OldServer::Wafer2(&store), &session);
+        let production =
+            ProductionServer::start_with(&software, &OldAppServer::Wafer2(&store), &session);
         Self {
             site: production.site(),
             api: production.api(),
@@ -115,7 +116,7 @@ impl Move {
 }
 
 /// The name of the user, by `/weapp/user`.
-async fn who(server: &Client, skey: &str) -> Option<String> {
+async fn who(server: &TestClient, skey: &str) -> Option<String> {
     let asked = server.get("/weapp/user").header("X-WX-Skey", skey);
     let answer = http::json(&asked.send().await);
     let data = &answer["data"];
@@ -128,7 +129,7 @@ fn text(value: &Value) -> &str {
 
 #[tokio::test]
 async fn sessions_of_the_node_sdk_and_of_weappd_hold_at_both() {
-    let both = Move::new();
+    let both = DataMove::new();
     let first = both.log_in_there("alice", true).await;
     both.assert_known(&first).await;
 
@@ -167,7 +168,7 @@ async fn sessions_of_the_node_sdk_and_of_weappd_hold_at_both() {
 
 #[tokio::test]
 async fn hundreds_of_logins_at_the_node_sdk_and_at_weappd_lose_nobody() {
-    let both = Move::new();
+    let both = DataMove::new();
     let logins = (0..200).map(|n| {
         let both = &both;
         async move {

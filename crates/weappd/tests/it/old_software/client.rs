@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{Endpoint, OldSoftware, Wafer};
-use crate::process::{PATIENCE, Process};
+use super::{OldEndpoint, OldSoftware, WaferVersion};
+use crate::process::{PATIENCE, WeappdProcess};
 
 /// One phone with the real `wafer-client-sdk` or `wafer2-client-sdk` on it.
 ///
@@ -14,7 +14,7 @@ use crate::process::{PATIENCE, Process};
 /// asked for yet is kept until somebody does.
 pub(crate) struct ClientDriver {
     user: String,
-    process: Process,
+    process: WeappdProcess,
     unread: VecDeque<Value>,
 }
 
@@ -22,13 +22,13 @@ impl ClientDriver {
     /// Starts the phone of `user`, whose mini program points at `endpoint`.
     pub(crate) fn spawn(
         software: &OldSoftware,
-        wafer: Wafer,
-        endpoint: &Endpoint,
+        wafer: WaferVersion,
+        endpoint: &OldEndpoint,
         user: &str,
     ) -> Self {
         let script = match wafer {
-            Wafer::One => "client-wafer1.js",
-            Wafer::Two => "client-wafer2.js",
+            WaferVersion::One => "client-wafer1.js",
+            WaferVersion::Two => "client-wafer2.js",
         };
         let at = |name: &str| format!("{}{}/{name}", endpoint.site_url, wafer.prefix());
         let mut command = software.node(script);
@@ -43,7 +43,7 @@ impl ClientDriver {
         }
         let mut driver = Self {
             user: user.to_owned(),
-            process: Process::spawn(user, &mut command),
+            process: WeappdProcess::spawn(user, &mut command),
             unread: VecDeque::new(),
         };
         driver.expect("ready");

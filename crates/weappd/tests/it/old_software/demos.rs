@@ -8,17 +8,17 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_websockets::{ClientBuilder, Message};
 
-use super::{ClientDriver, OldServer, OldSoftware, Wafer, fixture, runs, stories};
+use super::{ClientDriver, OldAppServer, OldSoftware, WaferVersion, fixture, runs, stories};
 use crate::mariadb::MariaDb;
 use crate::process::free_port;
 use crate::production;
 use crate::tunnel::soon;
-use crate::world::{APP_SECRET, APPID, Recipe, World};
+use crate::world::{APP_SECRET, APPID, TestWorld, WorldRecipe};
 
 /// The file of `weappd init`, with its owner's names, this business server and nothing else
 /// changed; the server gets the sdk.config that `weappd sdk-config` prints.
-fn serve(software: &OldSoftware, server: &OldServer, dialects: &str) -> World {
-    let recipe = Recipe::new();
+fn serve(software: &OldSoftware, server: &OldAppServer, dialects: &str) -> TestWorld {
+    let recipe = WorldRecipe::new();
     let wechat = format!("http://{}", recipe.wechat);
     let env = server.env(software, "sdk.config".as_ref(), &wechat, APP_SECRET);
     let run = format!("run = \"sh start.sh\"\nenv = {env}");
@@ -43,7 +43,7 @@ fn serve(software: &OldSoftware, server: &OldServer, dialects: &str) -> World {
     world
 }
 
-async fn chat(software: &OldSoftware, wafer: Wafer, world: &World) {
+async fn chat(software: &OldSoftware, wafer: WaferVersion, world: &TestWorld) {
     world.app_ready().await;
     let endpoint = runs::endpoint(world);
     let mut alice = ClientDriver::spawn(software, wafer, &endpoint, "alice");
@@ -55,8 +55,8 @@ async fn chat(software: &OldSoftware, wafer: Wafer, world: &World) {
 async fn the_file_of_init_serves_the_express_sdk() {
     let software = OldSoftware::install();
     for dialects in ["", "dialects = [\"wafer1\", \"wafer2\"]"] {
-        let world = serve(&software, &OldServer::Wafer1, dialects);
-        chat(&software, Wafer::One, &world).await;
+        let world = serve(&software, &OldAppServer::Wafer1, dialects);
+        chat(&software, WaferVersion::One, &world).await;
     }
 }
 
@@ -66,13 +66,13 @@ async fn the_file_of_init_serves_the_koa_sdk() {
     for dialects in ["[]", "[\"wafer1\"]"] {
         let store = MariaDb::start(&["cAuth"]);
         let dialects = format!("dialects = {dialects}");
-        let world = serve(&software, &OldServer::Wafer2(&store), &dialects);
-        chat(&software, Wafer::Two, &world).await;
+        let world = serve(&software, &OldAppServer::Wafer2(&store), &dialects);
+        chat(&software, WaferVersion::Two, &world).await;
     }
 }
 
 /// A server on `wafer-node-session`, which goes to WeChat by the name in its code.
-fn serve_own_sessions(software: &OldSoftware, dialects: &str) -> World {
+fn serve_own_sessions(software: &OldSoftware, dialects: &str) -> TestWorld {
     let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let app = format!(
         "[app]\nrun = \"node '{}'\"\nenv = {{ NODE_PATH = '{}', WX_APPID = '{APPID}', \
@@ -80,7 +80,7 @@ fn serve_own_sessions(software: &OldSoftware, dialects: &str) -> World {
         fixture("session-server.js").display(),
         software.modules().display()
     );
-    Recipe::new()
+    WorldRecipe::new()
         .site(dialects)
         .internal(&format!("wechat_https = \"{at}\""))
         .sections(&app)
@@ -94,8 +94,8 @@ async fn a_server_with_sessions_of_its_own_runs_unchanged() {
         let world = serve_own_sessions(&software, dialects);
         world.app_ready().await;
         let endpoint = runs::endpoint(&world);
-        let mut alice = ClientDriver::spawn(&software, Wafer::One, &endpoint, "alice");
-        stories::logs_in_and_in_again(Wafer::One, &mut alice);
+        let mut alice = ClientDriver::spawn(&software, WaferVersion::One, &endpoint, "alice");
+        stories::logs_in_and_in_again(WaferVersion::One, &mut alice);
 
         let who = stories::nick_after_login(&mut alice);
         let session = alice.session();
@@ -114,7 +114,7 @@ async fn a_server_with_sessions_of_its_own_runs_unchanged() {
 
 /// The server's own WebSocket, if it opens.
 async fn socket(
-    world: &World,
+    world: &TestWorld,
     query: &str,
 ) -> Option<tokio_websockets::WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>> {
     let tcp = TcpStream::connect(world.https).await.expect("the site");

@@ -11,10 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::server::OldServer;
-use super::{Endpoint, OldSoftware};
-use crate::http::Client;
-use crate::process::{PATIENCE, Process, free_ports};
+use super::server::OldAppServer;
+use super::{OldEndpoint, OldSoftware};
+use crate::http::TestClient;
+use crate::process::{PATIENCE, WeappdProcess, free_ports};
 use crate::world::WEAPPD;
 
 pub(super) const APPID: &str = "wx0123456789abcdef";
@@ -23,37 +23,41 @@ pub(super) const APP_SECRET: &str = "secret";
 const TUNNEL_KEY: &str = "9f338d1f0ecc37d25ac7b161c1d7bf72";
 
 /// A running `weappd serve` and the old business server under its supervisor.
-pub(crate) struct Production {
+pub(crate) struct ProductionServer {
     /// Where it is reached.
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: OldEndpoint,
     // In this order: the reader of the log, weappd with its app, WeChat, their files.
-    log: Process,
+    log: WeappdProcess,
     internal: u16,
-    _weappd: Process,
-    _wechat: Process,
-    home: Home,
+    _weappd: WeappdProcess,
+    _wechat: WeappdProcess,
+    home: AppFolder,
 }
 
-impl Production {
+impl ProductionServer {
     /// Serves `localhost` with `server` behind it, which has nothing but its sdk.config
     /// changed.
-    pub(crate) fn start(software: &OldSoftware, server: &OldServer) -> Self {
+    pub(crate) fn start(software: &OldSoftware, server: &OldAppServer) -> Self {
         Self::start_with(software, server, "")
     }
 
     /// The same with more sections of weappd.toml.
-    pub(crate) fn start_with(software: &OldSoftware, server: &OldServer, sections: &str) -> Self {
+    pub(crate) fn start_with(
+        software: &OldSoftware,
+        server: &OldAppServer,
+        sections: &str,
+    ) -> Self {
         Self::start_on(software, server, server.site(), sections)
     }
 
     /// The same with lines of the site.
     pub(crate) fn start_on(
         software: &OldSoftware,
-        server: &OldServer,
+        server: &OldAppServer,
         site: &str,
         sections: &str,
     ) -> Self {
-        let home = Home(tempfile::tempdir().expect("a temp dir"));
+        let home = AppFolder(tempfile::tempdir().expect("a temp dir"));
         let ports = free_ports();
         let [_, https, internal, wechat] = ports;
         let wechat_url = format!("http://127.0.0.1:{wechat}");
@@ -66,13 +70,13 @@ impl Production {
 
         let mut command = Command::new(WEAPPD);
         command.args(["simulate", "--appid", APPID, "--port", &wechat.to_string()]);
-        let mut simulator = Process::spawn("weappd simulate", &mut command);
+        let mut simulator = WeappdProcess::spawn("weappd simulate", &mut command);
         simulator.expect_line("its address", |line| {
             line.contains(&wechat_url).then_some(())
         });
 
         let mut command = Command::new(WEAPPD);
-        let mut weappd = Process::spawn(
+        let mut weappd = WeappdProcess::spawn(
             "weappd serve",
             command.arg("serve").current_dir(home.path()),
         );
@@ -84,9 +88,9 @@ impl Production {
         command
             .args(["app", "logs", "app", "-f", "-n", "1000"])
             .current_dir(home.path());
-        let log = Process::spawn("weappd app logs -f", &mut command);
+        let log = WeappdProcess::spawn("weappd app logs -f", &mut command);
         Self {
-            endpoint: Endpoint {
+            endpoint: OldEndpoint {
                 site_url: format!("https://localhost:{https}"),
                 wechat_url,
                 ca_pem_path: Some(ca),
@@ -100,24 +104,24 @@ impl Production {
     }
 
     /// The site, as phones reach it.
-    pub(crate) fn site(&self) -> Client {
+    pub(crate) fn site(&self) -> TestClient {
         let host = self.endpoint.site_url.trim_start_matches("https://");
         let port = host.rsplit(':').next().and_then(|port| port.parse().ok());
         let addr = (Ipv4Addr::LOCALHOST, port.expect("a port")).into();
         let ca = self.endpoint.ca_pem_path.as_deref();
-        Client::https(addr, host, ca.expect("a certificate"))
+        TestClient::https(addr, host, ca.expect("a certificate"))
     }
 
     /// The internal API.
-    pub(crate) fn api(&self) -> Client {
+    pub(crate) fn api(&self) -> TestClient {
         let addr = (Ipv4Addr::LOCALHOST, self.internal).into();
-        Client::http(addr, &format!("127.0.0.1:{}", self.internal))
+        TestClient::http(addr, &format!("127.0.0.1:{}", self.internal))
     }
 
     /// The simulated WeChat and its phones.
-    pub(crate) fn wechat(&self) -> Client {
+    pub(crate) fn wechat(&self) -> TestClient {
         let host = self.endpoint.wechat_url.trim_start_matches("http://");
-        Client::http(host.parse().expect("an address"), host)
+        TestClient::http(host.parse().expect("an address"), host)
     }
 
     /// Another weappd command, which must do what it is asked.
@@ -146,9 +150,9 @@ impl Production {
 }
 
 /// The directory everything of a team lies in.
-struct Home(TempDir);
+struct AppFolder(TempDir);
 
-impl Home {
+impl AppFolder {
     fn path(&self) -> &Path {
         self.0.path()
     }

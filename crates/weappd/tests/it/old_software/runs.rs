@@ -1,11 +1,11 @@
 //! The stories, told against real weappd processes.
 
-use super::{Endpoint, Wafer, stories};
-use crate::world::World;
+use super::{OldEndpoint, WaferVersion, stories};
+use crate::world::TestWorld;
 
 /// A weappd as a mini program reaches it.
-pub(crate) fn endpoint(world: &World) -> Endpoint {
-    Endpoint {
+pub(crate) fn endpoint(world: &TestWorld) -> OldEndpoint {
+    OldEndpoint {
         site_url: format!("https://localhost:{}", world.https.port()),
         wechat_url: format!("http://{}", world.wechat),
         ca_pem_path: Some(world.ca()),
@@ -36,20 +36,20 @@ fn a_wafer_2_server_keeps_its_tunnels_where_weappd_logs_in() {
 
 #[tokio::test]
 async fn wafer_1_clients_log_in_at_weappd_itself() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     stories::wafer1_logs_in_at_weappd(&endpoint(&world));
 }
 
 #[tokio::test]
 async fn wafer_2_clients_log_in_at_weappd_itself() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     stories::wafer2_logs_in_at_weappd(&endpoint(&world));
 }
 
 #[tokio::test]
 async fn wafer_2_clients_chat_in_the_demo_room() {
-    let world = World::dev().await;
-    stories::chats_in_the_demo_room(Wafer::Two, &endpoint(&world));
+    let world = TestWorld::dev().await;
+    stories::chats_in_the_demo_room(WaferVersion::Two, &endpoint(&world));
 }
 
 #[tokio::test]
@@ -59,6 +59,6 @@ async fn wafer_2_clients_chat_in_the_node_example() {
         "/../../examples/node-chat/server.js"
     );
     let dir = tempfile::tempdir().expect("a temp dir");
-    let world = World::dev_in(dir, &["--", "node", server]).await;
-    stories::chats_in_the_demo_room(Wafer::Two, &endpoint(&world));
+    let world = TestWorld::dev_in(dir, &["--", "node", server]).await;
+    stories::chats_in_the_demo_room(WaferVersion::Two, &endpoint(&world));
 }

@@ -7,7 +7,7 @@ use super::{OldSoftware, fixture};
 use crate::mariadb::{self, MariaDb};
 
 /// A business server of those years. weappd chooses its port.
-pub(crate) enum OldServer<'a> {
+pub(crate) enum OldAppServer<'a> {
     /// Express and `qcloud-weapp-server-sdk` 0.8.2; sessions at weappd's session server.
     Wafer1,
     /// Koa and `wafer-node-sdk` 1.4.5; sessions in a table of its own, which it makes in
@@ -15,7 +15,7 @@ pub(crate) enum OldServer<'a> {
     Wafer2(&'a MariaDb),
 }
 
-impl OldServer<'_> {
+impl OldAppServer<'_> {
     /// What the smallest file says besides. A Wafer 2 server logs its users in by itself, so
     /// weappd speaks no dialect there.
     pub(super) fn site(&self) -> &'static str {

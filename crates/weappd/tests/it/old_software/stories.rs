@@ -5,17 +5,17 @@
 
 use serde_json::{Value, json};
 
-use super::production::Production;
-use super::{ClientDriver, Endpoint, OldServer, OldSoftware, Wafer};
+use super::production::ProductionServer;
+use super::{ClientDriver, OldAppServer, OldEndpoint, OldSoftware, WaferVersion};
 use crate::mariadb::MariaDb;
 
 /// Express and the Wafer 1 SDKs, with weappd as session server and tunnel server.
 pub(crate) fn wafer1_runs_unchanged() {
     let software = OldSoftware::install();
-    let mut weappd = Production::start(&software, &OldServer::Wafer1);
-    let mut alice = ClientDriver::spawn(&software, Wafer::One, &weappd.endpoint, "alice");
-    let mut bob = ClientDriver::spawn(&software, Wafer::One, &weappd.endpoint, "bob");
-    logs_in_and_in_again(Wafer::One, &mut alice);
+    let mut weappd = ProductionServer::start(&software, &OldAppServer::Wafer1);
+    let mut alice = ClientDriver::spawn(&software, WaferVersion::One, &weappd.endpoint, "alice");
+    let mut bob = ClientDriver::spawn(&software, WaferVersion::One, &weappd.endpoint, "bob");
+    logs_in_and_in_again(WaferVersion::One, &mut alice);
     goes_on_after_a_kill(&mut weappd, &mut alice, &mut bob);
     let nick = two_users_chat(&mut alice, &mut bob);
     weappd.expect_log(&format!("leave {nick}"));
@@ -27,9 +27,10 @@ pub(crate) fn wafer1_runs_where_weappd_logs_in() {
     let software = OldSoftware::install();
     for dialects in ["[\"wafer1\"]", "[\"wafer1\", \"wafer2\"]", "[]"] {
         let site = format!("dialects = {dialects}");
-        let weappd = Production::start_on(&software, &OldServer::Wafer1, &site, "");
-        let mut alice = ClientDriver::spawn(&software, Wafer::One, &weappd.endpoint, "alice");
-        let mut bob = ClientDriver::spawn(&software, Wafer::One, &weappd.endpoint, "bob");
+        let weappd = ProductionServer::start_on(&software, &OldAppServer::Wafer1, &site, "");
+        let mut alice =
+            ClientDriver::spawn(&software, WaferVersion::One, &weappd.endpoint, "alice");
+        let mut bob = ClientDriver::spawn(&software, WaferVersion::One, &weappd.endpoint, "bob");
         two_users_chat(&mut alice, &mut bob);
     }
 }
@@ -41,11 +42,12 @@ pub(crate) fn wafer2_runs_where_weappd_logs_in() {
         let store = MariaDb::start(&["cAuth"]);
         store.query("cAuth", super::beside::TABLE);
         let session = format!("\n[session]\nstore = '{}'\n", store.url("cAuth"));
-        let server = OldServer::Wafer2(&store);
+        let server = OldAppServer::Wafer2(&store);
         let site = format!("dialects = {dialects}");
-        let weappd = Production::start_on(&software, &server, &site, &session);
-        let mut alice = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "alice");
-        let mut bob = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "bob");
+        let weappd = ProductionServer::start_on(&software, &server, &site, &session);
+        let mut alice =
+            ClientDriver::spawn(&software, WaferVersion::Two, &weappd.endpoint, "alice");
+        let mut bob = ClientDriver::spawn(&software, WaferVersion::Two, &weappd.endpoint, "bob");
         two_users_chat(&mut alice, &mut bob);
     }
 }
@@ -54,10 +56,10 @@ pub(crate) fn wafer2_runs_where_weappd_logs_in() {
 pub(crate) fn wafer2_runs_unchanged() {
     let software = OldSoftware::install();
     let store = MariaDb::start(&["cAuth"]);
-    let mut weappd = Production::start(&software, &OldServer::Wafer2(&store));
-    let mut alice = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "alice");
-    let mut bob = ClientDriver::spawn(&software, Wafer::Two, &weappd.endpoint, "bob");
-    logs_in_and_in_again(Wafer::Two, &mut alice);
+    let mut weappd = ProductionServer::start(&software, &OldAppServer::Wafer2(&store));
+    let mut alice = ClientDriver::spawn(&software, WaferVersion::Two, &weappd.endpoint, "alice");
+    let mut bob = ClientDriver::spawn(&software, WaferVersion::Two, &weappd.endpoint, "bob");
+    logs_in_and_in_again(WaferVersion::Two, &mut alice);
     goes_on_after_a_kill(&mut weappd, &mut alice, &mut bob);
     let nick = two_users_chat(&mut alice, &mut bob);
     weappd.expect_log(&format!("leave {nick}"));
@@ -66,22 +68,22 @@ pub(crate) fn wafer2_runs_unchanged() {
 }
 
 /// The Wafer 1 client SDK at weappd's own `/login` and `/user`; the site turns them on.
-pub(crate) fn wafer1_logs_in_at_weappd(endpoint: &Endpoint) {
+pub(crate) fn wafer1_logs_in_at_weappd(endpoint: &OldEndpoint) {
     let software = OldSoftware::install();
-    let mut alice = ClientDriver::spawn(&software, Wafer::One, endpoint, "alice");
-    logs_in_and_in_again(Wafer::One, &mut alice);
+    let mut alice = ClientDriver::spawn(&software, WaferVersion::One, endpoint, "alice");
+    logs_in_and_in_again(WaferVersion::One, &mut alice);
 }
 
 /// The Wafer 2 client SDK at weappd's own `/weapp/login` and `/weapp/user`.
-pub(crate) fn wafer2_logs_in_at_weappd(endpoint: &Endpoint) {
+pub(crate) fn wafer2_logs_in_at_weappd(endpoint: &OldEndpoint) {
     let software = OldSoftware::install();
-    let mut alice = ClientDriver::spawn(&software, Wafer::Two, endpoint, "alice");
-    logs_in_and_in_again(Wafer::Two, &mut alice);
+    let mut alice = ClientDriver::spawn(&software, WaferVersion::Two, endpoint, "alice");
+    logs_in_and_in_again(WaferVersion::Two, &mut alice);
 }
 
 /// A client SDK in a chat room that speaks the demos' packets: weappd's own, as
 /// `weappd dev` runs it, and the example's.
-pub(crate) fn chats_in_the_demo_room(wafer: Wafer, endpoint: &Endpoint) {
+pub(crate) fn chats_in_the_demo_room(wafer: WaferVersion, endpoint: &OldEndpoint) {
     let software = OldSoftware::install();
     let mut alice = ClientDriver::spawn(&software, wafer, endpoint, "alice");
     let mut bob = ClientDriver::spawn(&software, wafer, endpoint, "bob");
@@ -94,7 +96,7 @@ pub(crate) fn chats_in_the_demo_room(wafer: Wafer, endpoint: &Endpoint) {
 
 /// Logs in, asks who it is, loses the session, and is logged in again by its SDK without
 /// noticing; then refuses authorisation and cannot log in anew.
-pub(crate) fn logs_in_and_in_again(wafer: Wafer, phone: &mut ClientDriver) {
+pub(crate) fn logs_in_and_in_again(wafer: WaferVersion, phone: &mut ClientDriver) {
     let who = phone.log_in();
     let nick = who["nickName"].as_str().expect("a nickName").to_owned();
     let first = skey(&phone.session());
@@ -117,7 +119,7 @@ pub(crate) fn logs_in_and_in_again(wafer: Wafer, phone: &mut ClientDriver) {
     phone.phone("authorize", &json!({"allow": false}));
     phone.phone("expire_session", &json!({}));
     let refused = phone.log_in_refused();
-    if wafer == Wafer::One {
+    if wafer == WaferVersion::One {
         assert_eq!(refused["type"], "ERR_WX_GET_USER_INFO");
     }
     phone.phone("authorize", &json!({"allow": true}));
@@ -126,7 +128,11 @@ pub(crate) fn logs_in_and_in_again(wafer: Wafer, phone: &mut ClientDriver) {
 
 /// The business server is killed in the middle of a talk. It forgets who was there, as a
 /// chat room in memory does; whoever leaves and comes in again is served by the next one.
-fn goes_on_after_a_kill(weappd: &mut Production, alice: &mut ClientDriver, bob: &mut ClientDriver) {
+fn goes_on_after_a_kill(
+    weappd: &mut ProductionServer,
+    alice: &mut ClientDriver,
+    bob: &mut ClientDriver,
+) {
     let (a, b) = (nick_after_login(alice), nick_after_login(bob));
     meet_and_speak(alice, &a, bob, &b);
     weappd.kill_server();
@@ -191,11 +197,11 @@ pub(crate) fn nick_after_login(phone: &mut ClientDriver) -> String {
     who["nickName"].as_str().expect("a nickName").to_owned()
 }
 
-fn user_of(wafer: Wafer, body: &Value) -> Value {
+fn user_of(wafer: WaferVersion, body: &Value) -> Value {
     assert_eq!(body["code"], 0, "{body}");
     match wafer {
-        Wafer::One => body["data"]["userInfo"].clone(),
-        Wafer::Two => body["data"].clone(),
+        WaferVersion::One => body["data"]["userInfo"].clone(),
+        WaferVersion::Two => body["data"].clone(),
     }
 }
 

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::http;
-use crate::tunnel::{Socket, soon};
+use crate::tunnel::{PhoneSocket, soon};
 use crate::upstream;
-use crate::world::{Recipe, World, text};
+use crate::world::{TestWorld, WorldRecipe, text};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
@@ -35,7 +35,7 @@ fn listener() -> (
 }
 
 /// Alice asks `path` for a tunnel, in the words of its dialect.
-async fn ask(world: &World, path: &str) -> String {
+async fn ask(world: &TestWorld, path: &str) -> String {
     let mut alice = world.phone("alice");
     let login = if path == "/tunnel" {
         "/login"
@@ -60,12 +60,12 @@ async fn ask(world: &World, path: &str) -> String {
 
 /// Opens it, speaks and leaves; the callbacks come to `path`.
 async fn converse(
-    world: &World,
+    world: &TestWorld,
     path: &str,
     callbacks: &mut mpsc::UnboundedReceiver<(String, Value)>,
 ) {
     let url = ask(world, path).await;
-    let mut socket = Socket::open(world, &url).await.expect("accepted");
+    let mut socket = PhoneSocket::open(world, &url).await.expect("accepted");
     socket.sends("message:{\"type\":\"speak\"}").await;
     socket.sends("close").await;
     for kind in ["connect", "message", "close"] {
@@ -83,7 +83,7 @@ async fn an_app_that_only_takes_callbacks_has_weappd_open_its_tunnels() {
     ] {
         for issuer in ["auto", "weappd"] {
             let (app, mut callbacks) = listener();
-            let world = Recipe::new()
+            let world = WorldRecipe::new()
                 .site(&format!("proxy = \"{app}\"\ndialects = {dialects}"))
                 .sections(&format!("[tunnel]\nkey = \"{KEY}\"\nissuer = \"{issuer}\""))
                 .serve();
@@ -97,7 +97,7 @@ async fn an_app_that_only_takes_callbacks_has_weappd_open_its_tunnels() {
 #[tokio::test]
 async fn callbacks_need_no_session_where_everything_else_does() {
     let (app, mut callbacks) = listener();
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .site(&format!(
             "routes = [{{ path = \"/\", proxy = \"{app}\", session = \"require\" }}]"
         ))
@@ -111,7 +111,7 @@ async fn callbacks_need_no_session_where_everything_else_does() {
 #[tokio::test]
 async fn nobody_gets_a_tunnel_of_weappds_without_a_session() {
     let (app, _callbacks) = listener();
-    let world = Recipe::new()
+    let world = WorldRecipe::new()
         .site(&format!("proxy = \"{app}\""))
         .sections(&format!("[tunnel]\nkey = \"{KEY}\""))
         .serve();

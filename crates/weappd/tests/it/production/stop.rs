@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use weappd_base::fair_timer::FairTimer;
 
 use crate::process::PATIENCE;
-use crate::tunnel::Socket;
-use crate::world::{Recipe, World};
+use crate::tunnel::PhoneSocket;
+use crate::world::{TestWorld, WorldRecipe};
 
 const APP: &str = "last-words.js";
 
@@ -20,10 +20,10 @@ fn script() -> PathBuf {
         .join(APP)
 }
 
-fn serve(env: &str) -> World {
+fn serve(env: &str) -> TestWorld {
     let app = format!("[app]\nrun = \"node {APP}\"\n{env}");
     let script = fs::read(script()).expect(APP);
-    Recipe::new().file(APP, script).sections(&app).serve()
+    WorldRecipe::new().file(APP, script).sections(&app).serve()
 }
 
 /// What the app wrote down.
@@ -37,13 +37,13 @@ fn count(heard: &[Value], what: &Value) -> usize {
     heard.iter().filter(|line| *line == what).count()
 }
 
-async fn open(world: &World, tunnels: usize) -> Vec<Socket> {
+async fn open(world: &TestWorld, tunnels: usize) -> Vec<PhoneSocket> {
     world.app_ready().await;
     let mut alice = world.phone("alice");
     alice.log_in().await;
     let mut sockets = Vec::new();
     for _ in 0..tunnels {
-        let mut socket = Socket::join(world, &alice).await;
+        let mut socket = PhoneSocket::join(world, &alice).await;
         assert_eq!(socket.hears().await, "timeout:15");
         sockets.push(socket);
     }
@@ -57,7 +57,7 @@ async fn open(world: &World, tunnels: usize) -> Vec<Socket> {
 }
 
 /// Stops weappd; how long that took, and what its app heard.
-async fn stop(mut world: World, sockets: Vec<Socket>) -> (Duration, Vec<Value>, String) {
+async fn stop(mut world: TestWorld, sockets: Vec<PhoneSocket>) -> (Duration, Vec<Value>, String) {
     let begun = FairTimer::start();
     world.signal(Signal::TERM);
     // A phone that is told to go says goodbye too.

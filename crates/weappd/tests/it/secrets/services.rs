@@ -8,7 +8,7 @@ use hyper::Method;
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 
 use super::*;
-use crate::upstream::Refusing;
+use crate::upstream::RefusingPort;
 
 const INTERNAL_TOKEN: &str = "1n7erna1-70ken-0f-the-house-5f1c";
 const MESSAGE_TOKEN: &str = "me55age70kenWith26Characters";
@@ -28,7 +28,7 @@ const CALLS: [(&str, &str); 6] = [
 /// Between weappd and the simulated WeChat: notes what one tells the other in confidence.
 fn confidant(
     wechat: std::net::SocketAddr,
-    secrets: &Secrets,
+    secrets: &KnownSecrets,
 ) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let (secrets, count) = (secrets.clone(), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&count);
@@ -37,7 +37,7 @@ fn confidant(
         async move {
             let (head, body) = request.into_parts();
             let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
-            let client = Client::http(wechat, "127.0.0.1");
+            let client = TestClient::http(wechat, "127.0.0.1");
             let mut ask = client.request(head.method, &head.uri.to_string());
             for (name, value) in &head.headers {
                 if !["host", "content-length", "connection"].contains(&name.as_str()) {
@@ -59,7 +59,7 @@ fn confidant(
     (addr, count)
 }
 
-fn key_lines(secrets: &Secrets, name: &str, pem: &str) {
+fn key_lines(secrets: &KnownSecrets, name: &str, pem: &str) {
     for line in pem
         .lines()
         .filter(|line| line.len() > 40 && !line.contains("KEY"))
@@ -70,7 +70,7 @@ fn key_lines(secrets: &Secrets, name: &str, pem: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_weappd_says_of_wechat_holds_a_secret() {
-    let secrets = Secrets::default();
+    let secrets = KnownSecrets::default();
     for (name, secret) in [
         ("AppSecret", APP_SECRET),
         ("internal token", INTERNAL_TOKEN),
@@ -86,8 +86,8 @@ async fn nothing_weappd_says_of_wechat_holds_a_secret() {
         .into();
     key_lines(&secrets, "private key of calls", &ours.serialize_pem());
     let app = upstream::serve(upstream::echo());
-    let gone = Refusing::new();
-    let recipe = Recipe::new();
+    let gone = RefusingPort::new();
+    let recipe = WorldRecipe::new();
     let wechat = recipe.wechat;
     let (between, calls) = confidant(wechat, &secrets);
     let world = recipe
@@ -110,7 +110,7 @@ async fn nothing_weappd_says_of_wechat_holds_a_secret() {
         ))
         .sections(&format!("[tunnel]\nkey = \"{TUNNEL_KEY}\""))
         .serve();
-    let mut answers = Answers {
+    let mut answers = AllAnswers {
         secrets: secrets.clone(),
         count: 0,
     };
@@ -132,7 +132,7 @@ async fn nothing_weappd_says_of_wechat_holds_a_secret() {
 }
 
 /// A user and everything WeChat tells of her.
-async fn users(world: &World, secrets: &Secrets, answers: &mut Answers) -> String {
+async fn users(world: &TestWorld, secrets: &KnownSecrets, answers: &mut AllAnswers) -> String {
     let (site, alice) = (world.site(), world.phone("alice"));
     let code = alice.code().await;
     secrets.add("code", &code);
@@ -191,7 +191,12 @@ async fn users(world: &World, secrets: &Secrets, answers: &mut Answers) -> Strin
 }
 
 /// What apps and other programs ask at the internal address.
-async fn calls_and_tokens(world: &World, secrets: &Secrets, answers: &mut Answers, skey: &str) {
+async fn calls_and_tokens(
+    world: &TestWorld,
+    secrets: &KnownSecrets,
+    answers: &mut AllAnswers,
+    skey: &str,
+) {
     let api = world.api();
     let body = json!({"version": 2, "scene": 1, "openid": "o", "content": "hello"});
     for (method, path) in CALLS {
@@ -237,8 +242,8 @@ async fn calls_and_tokens(world: &World, secrets: &Secrets, answers: &mut Answer
 }
 
 /// What WeChat pushes, and what only looks like it.
-async fn letters(world: &World, answers: &mut Answers) {
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+async fn letters(world: &TestWorld, answers: &mut AllAnswers) {
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let url = format!("http://localhost:{}/weapp/message", world.http.port());
     for key in [AES_KEY, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopq"] {
         let push = json!({"url": url, "token": MESSAGE_TOKEN, "encoding_aes_key": key});
@@ -270,7 +275,7 @@ async fn letters(world: &World, answers: &mut Answers) {
 }
 
 /// What the front door says where nothing works.
-async fn doors(world: &World, answers: &mut Answers, skey: &str) {
+async fn doors(world: &TestWorld, answers: &mut AllAnswers, skey: &str) {
     let site = world.site();
     for path in [
         format!("/gone?skey={skey}"),
@@ -298,7 +303,7 @@ async fn doors(world: &World, answers: &mut Answers, skey: &str) {
 }
 
 /// What an operator prints, and a configuration that is wrong all over.
-fn operators(world: &World, secrets: &Secrets) {
+fn operators(world: &TestWorld, secrets: &KnownSecrets) {
     for args in [
         &["check"][..],
         &["check", "--json"],
@@ -344,9 +349,9 @@ fn operators(world: &World, secrets: &Secrets) {
 
 #[test]
 fn a_databases_password_is_in_no_error() {
-    let secrets = Secrets::default();
+    let secrets = KnownSecrets::default();
     secrets.add("password", PASSWORD);
-    let nobody = Refusing::new();
+    let nobody = RefusingPort::new();
     for url in [
         format!("mysql://weappd:{PASSWORD}@{}/sessions", nobody.addr()),
         format!("mysql://weappd:{PASSWORD}@127.0.0.1:port/sessions"),
@@ -359,7 +364,7 @@ fn a_databases_password_is_in_no_error() {
     ] {
         for written in [format!("\"{url}\""), url.clone(), format!("\"{url}")] {
             let lines = format!("[session]\nstore = {written}\nstore_wait_ms = 200");
-            let recipe = Recipe::new().site("proxy = 9").log("trace");
+            let recipe = WorldRecipe::new().site("proxy = 9").log("trace");
             let (code, said) = recipe.sections(&lines).fails();
             assert_ne!(code, Some(0), "{written}: {said}");
             let place = format!("what weappd said of {written}");

@@ -6,9 +6,9 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{OTHER, OWN_SITE, PNG, avatar, get, logged_in, page, serve};
-use crate::http::{self, Answer, Client};
+use crate::http::{self, HttpAnswer, TestClient};
 use crate::upstream::{self, seen};
-use crate::world::{APPID, World, text};
+use crate::world::{APPID, TestWorld, text};
 
 /// Every endpoint of a site that asks who is calling, and the app.
 const DOORS: [(&str, &str); 15] = [
@@ -49,11 +49,11 @@ fn lies() -> Vec<Vec<(&'static str, String)>> {
 }
 
 async fn knock(
-    site: &Client,
+    site: &TestClient,
     (method, path): (&str, &str),
     credential: &[(&'static str, String)],
     lies: &[(&'static str, String)],
-) -> Answer {
+) -> HttpAnswer {
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let mut ask = site.request(method, path);
     for (name, value) in credential.iter().chain(lies) {
@@ -101,8 +101,8 @@ async fn a_session_of_one_is_nobodys_on_a_site_of_the_other() {
 }
 
 /// A phone of `alice` that runs `appid`.
-async fn phone(world: &World, what: &str, appid: &str) -> Value {
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+async fn phone(world: &TestWorld, what: &str, appid: &str) -> Value {
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     let asked = wechat.post(&format!("/phone/alice/{what}"));
     http::json(&asked.json(&json!({"appid": appid})).send().await)
 }
@@ -196,7 +196,7 @@ async fn a_site_takes_no_logins_and_no_messages_of_strangers() {
         assert_ne!(told["code"], 0, "{told}");
     }
     // Messages signed for the neighbour.
-    let wechat = Client::http(world.wechat, &world.wechat.to_string());
+    let wechat = TestClient::http(world.wechat, &world.wechat.to_string());
     for path in ["/weapp/message", "/weapp/message/", "/WEAPP/message"] {
         let url = format!("http://{OWN_SITE}:{}{path}", world.http.port());
         let push = json!({"appid": APPID, "url": url, "token": "one", "verify": true});

@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_websockets::Message;
 
-use super::{Socket, alice_and_bob, connect_url, soon};
+use super::{PhoneSocket, alice_and_bob, connect_url, soon};
 use crate::http;
-use crate::world::{Phone, World};
+use crate::world::{TestPhone, TestWorld};
 
 /// More than any phone has to say.
 const FLOOD: usize = 100 * 1024 * 1024;
@@ -28,13 +28,13 @@ const KERNEL: usize = 64 * 1024;
 const TRACE_KIB: u64 = 64 * 1024;
 
 /// A tunnel without a WebSocket library: bytes go out as they are.
-struct Raw(TlsStream<TcpStream>);
+struct RawSocket(TlsStream<TcpStream>);
 
 /// What a raw tunnel heard before its end.
-struct Heard(Vec<u8>);
+struct HeardBytes(Vec<u8>);
 
-impl Raw {
-    async fn open(world: &World, phone: &Phone) -> Self {
+impl RawSocket {
+    async fn open(world: &TestWorld, phone: &TestPhone) -> Self {
         let url = connect_url(phone).await;
         let token = url.rsplit('/').next().expect("a token");
         let tcp = TcpStream::connect(world.https).await.expect("the site");
@@ -62,7 +62,7 @@ impl Raw {
     /// Sends something and hangs up once the close frame is there: its number.
     async fn says(mut self, bytes: &[u8]) -> Option<u16> {
         soon(self.0.write_all(bytes)).await.expect("open");
-        let mut heard = Heard(Vec::new());
+        let mut heard = HeardBytes(Vec::new());
         while heard.close().is_none() {
             if soon(self.0.read_buf(&mut heard.0))
                 .await
@@ -75,7 +75,7 @@ impl Raw {
     }
 
     /// Sends pieces until weappd takes no more, and reads what it says meanwhile and last.
-    async fn floods(self, pieces: impl Iterator<Item = Vec<u8>>) -> Heard {
+    async fn floods(self, pieces: impl Iterator<Item = Vec<u8>>) -> HeardBytes {
         let (mut read, mut write) = tokio::io::split(self.0);
         let send = async {
             for piece in pieces {
@@ -90,7 +90,7 @@ impl Raw {
             let mut heard = Vec::new();
             // An abrupt end is an end too.
             drop(read.read_to_end(&mut heard).await);
-            Heard(heard)
+            HeardBytes(heard)
         };
         let both = async {
             tokio::pin!(hear);
@@ -103,7 +103,7 @@ impl Raw {
     }
 }
 
-impl Heard {
+impl HeardBytes {
     /// The number of the close frame.
     fn close(&self) -> Option<u16> {
         let mut rest = &self.0[..];
@@ -168,7 +168,7 @@ fn unsent(weappd: SocketAddr, phone: u16) -> usize {
 }
 
 /// Somebody whom the others must not disturb, and the memory weappd took before them.
-async fn mallory(world: &World) -> Phone {
+async fn mallory(world: &TestWorld) -> TestPhone {
     let mut mallory = world.phone("mallory");
     mallory.log_in().await;
     mallory
@@ -176,13 +176,13 @@ async fn mallory(world: &World) -> Phone {
 
 #[tokio::test]
 async fn a_hundred_megabytes_in_one_frame() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mallory = mallory(&world).await;
     let before = world.pss_kib();
     for _ in 0..4 {
         let begin = header(TEXT, FLOOD);
         let pieces = std::iter::once(begin).chain((0..FLOOD >> 16).map(|_| vec![b'x'; 1 << 16]));
-        let heard = Raw::open(&world, &mallory).await.floods(pieces).await;
+        let heard = RawSocket::open(&world, &mallory).await.floods(pieces).await;
         assert_eq!(heard.close(), Some(1009));
         let after = world.pss_kib();
         assert!(
@@ -194,14 +194,14 @@ async fn a_hundred_megabytes_in_one_frame() {
 
 #[tokio::test]
 async fn a_hundred_megabytes_in_one_message_of_many_frames() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let mallory = mallory(&world).await;
     let before = world.pss_kib();
     for size in [1 << 10, 1 << 14] {
         let begin = frame(TEXT_BEGINS, &vec![b'x'; size]);
         let more = (0..FLOOD / size).map(|_| frame(GOES_ON, &vec![b'x'; size]));
         let pieces = std::iter::once(begin).chain(more);
-        let heard = Raw::open(&world, &mallory).await.floods(pieces).await;
+        let heard = RawSocket::open(&world, &mallory).await.floods(pieces).await;
         assert_eq!(heard.close(), Some(1009), "in frames of {size}");
         let after = world.pss_kib();
         assert!(
@@ -213,7 +213,7 @@ async fn a_hundred_megabytes_in_one_message_of_many_frames() {
 
 #[tokio::test]
 async fn a_hundred_megabytes_that_mean_nothing() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let [(_, mut a, _), (_, mut b, _)] = alice_and_bob(&world).await;
     let before = world.pss_kib();
     // Each message is of a lawful size, and none is for the business server.
@@ -244,7 +244,7 @@ async fn a_hundred_megabytes_that_mean_nothing() {
 
 #[tokio::test]
 async fn somebody_who_never_listens_is_let_go() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let [(_, mut a, _), (_, mut b, bob)] = alice_and_bob(&world).await;
     let before = world.pss_kib();
     let long = "x".repeat(500);
@@ -299,7 +299,7 @@ async fn somebody_who_never_listens_is_let_go() {
 
 #[tokio::test]
 async fn garbage_is_closed_with_its_number_and_others_talk_on() {
-    let world = World::dev().await;
+    let world = TestWorld::dev().await;
     let [(_, mut a, _), (_, mut b, _)] = alice_and_bob(&world).await;
     let mallory = mallory(&world).await;
     let no_mask = b"\x81\x04ping".to_vec();
@@ -319,12 +319,12 @@ async fn garbage_is_closed_with_its_number_and_others_talk_on() {
         ),
         ("a close with half a number", frame(0x88, b"\x03"), 1002),
     ] {
-        let socket = Raw::open(&world, &mallory).await;
+        let socket = RawSocket::open(&world, &mallory).await;
         assert_eq!(socket.says(&bytes).await, Some(code), "{what}");
     }
     // The room saw Mallory come and go, and is otherwise as it was.
     a.says("speak", &json!({"word": "strange people"})).await;
-    let heard = async |socket: &mut Socket| {
+    let heard = async |socket: &mut PhoneSocket| {
         loop {
             let packet = socket.hears().await;
             if packet.contains("\"speak\"") {

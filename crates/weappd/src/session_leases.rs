@@ -13,9 +13,9 @@ use weappd_session::LeaseResult;
 /// The session room's shared values. The gateway is built first, and asks for them only once
 /// weappd serves.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SessionShelf(Arc<OnceLock<weappd_session::SharedValues>>);
+pub(crate) struct SessionLeases(Arc<OnceLock<weappd_session::SharedValues>>);
 
-impl SessionShelf {
+impl SessionLeases {
     /// The session room is there now. There is one database.
     pub(crate) fn open(&self, opened: weappd_session::SharedValues) {
         let _first = self.0.set(opened);
@@ -27,7 +27,7 @@ impl SessionShelf {
     }
 }
 
-impl LeaseStore for SessionShelf {
+impl LeaseStore for SessionLeases {
     fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<LeasedValue, LeaseStoreError>> {
         Box::pin(async move {
             self.values()?

@@ -1,8 +1,8 @@
 //! Where a key belongs that stands in the wrong section.
 
-use crate::config::internal::Internal;
+use crate::config::internal::InternalSection;
 use crate::config::keys::keys_of;
-use crate::config::raw::{Doors, Log, MiniApp, Raw, TunnelShort};
+use crate::config::raw::{ListenSection, LogSection, MiniAppSection, RawConfig, TunnelShort};
 use crate::config::spelling;
 
 /// The nearest of `known`, else the section that has the key, else all of `known`.
@@ -19,19 +19,19 @@ fn hint(key: &str) -> Option<String> {
         ("[session]", keys_of::<weappd_session::Config>()),
         ("[gateway]", keys_of::<weappd_gateway::Config>()),
         ("[gateway.inbox]", keys_of::<weappd_gateway::InboxConfig>()),
-        ("[miniapp]", keys_of::<MiniApp>()),
+        ("[miniapp]", keys_of::<MiniAppSection>()),
         ("[app]", keys_of::<weappd_apps::AppConfig>()),
         ("[files]", keys_of::<weappd_files::Config>()),
-        ("[edge]", keys_of::<Doors>()),
+        ("[edge]", keys_of::<ListenSection>()),
         ("[edge]", keys_of::<weappd_edge::Config>()),
         ("[tunnel]", keys_of::<TunnelShort>()),
         ("[tunnel]", keys_of::<weappd_tunnel::Config>()),
-        ("[internal]", keys_of::<Internal>()),
+        ("[internal]", keys_of::<InternalSection>()),
         ("[wechat]", keys_of::<weappd_wechat::Config>()),
-        ("[log]", keys_of::<Log>()),
+        ("[log]", keys_of::<LogSection>()),
         (
             "the top of the file, before the first [section]",
-            keys_of::<Raw>(),
+            keys_of::<RawConfig>(),
         ),
     ];
     let has = |(_, keys): &(&str, &[&str])| keys.contains(&key);

@@ -1,5 +1,5 @@
 //! The doors that are open: edges serving their listeners. One that ends by itself means
-//! that the house has crashed.
+//! that weappd has crashed.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use tokio::sync::mpsc;
 use weappd_base::tasks::{Stop, Tasks};
 use weappd_edge::{BoundListener, Edge};
 
-use crate::exit::Failure;
+use crate::exit::ExitFailure;
 
 /// Edges that serve: the public ones, and those on loopback, which apps and weappd itself
 /// use to the end.
 #[derive(Debug)]
-pub(crate) struct Doors {
+pub(crate) struct EdgeServers {
     public: (Tasks, Stop),
     inner: (Tasks, Stop),
-    failed: mpsc::UnboundedSender<Failure>,
-    failures: mpsc::UnboundedReceiver<Failure>,
+    failed: mpsc::UnboundedSender<ExitFailure>,
+    failures: mpsc::UnboundedReceiver<ExitFailure>,
 }
 
-impl Doors {
+impl EdgeServers {
     /// No door yet; the public ones obey `public`, the inner ones `inner`.
     pub(crate) fn new(public: Stop, inner: Stop) -> Self {
         let (failed, failures) = mpsc::unbounded_channel();
@@ -52,16 +52,16 @@ impl Doors {
         tasks.spawn(async move {
             let ended = edge.run(listeners, stop.clone()).await;
             let failure = match ended {
-                Err(error) => Failure::new(&error, ""),
+                Err(error) => ExitFailure::new(&error, ""),
                 Ok(()) if stop.is_asked() => return,
-                Ok(()) => Failure::say(format_args!("{name} ended by itself"), ""),
+                Ok(()) => ExitFailure::say(format_args!("{name} ended by itself"), ""),
             };
             drop(failed.send(failure));
         });
     }
 
     /// Waits for a door that ends by itself.
-    pub(crate) async fn ended(&mut self) -> Failure {
+    pub(crate) async fn ended(&mut self) -> ExitFailure {
         match self.failures.recv().await {
             Some(failure) => failure,
             None => std::future::pending().await,

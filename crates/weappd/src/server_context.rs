@@ -7,7 +7,7 @@ use weappd_base::tasks::{Stop, Tasks, Work};
 
 /// What every room gets.
 #[derive(Clone)]
-pub(crate) struct Ground {
+pub(crate) struct ServerContext {
     pub(crate) clock: Clock,
     pub(crate) tokens: RandomSource,
     pub(crate) tasks: Tasks,
@@ -23,7 +23,7 @@ pub(crate) struct Ground {
     pub(crate) back: Stop,
 }
 
-impl Ground {
+impl ServerContext {
     /// A system clock, system randomness, and a tap if somebody is to hear.
     pub(crate) fn new(heard: bool) -> Self {
         let clock = Clock::system();

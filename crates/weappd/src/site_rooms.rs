@@ -78,7 +78,7 @@ pub(crate) fn all_tunnel_paths(site: &SitePlan) -> impl Iterator<Item = &'static
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answers {
+pub(crate) enum PathOwner {
     /// An app or a proxy.
     App,
     /// weappd's own endpoints.
@@ -89,7 +89,7 @@ pub(crate) enum Answers {
 }
 
 /// Who takes a callback, a `POST` to `path` of a site.
-pub(crate) fn who_takes(site: &SitePlan, path: &str) -> Answers {
+pub(crate) fn who_takes(site: &SitePlan, path: &str) -> PathOwner {
     let is_at = |builtin: &str| {
         path == builtin || (builtin.ends_with('/') || builtin == SESSION) && covers(builtin, path)
     };
@@ -104,16 +104,16 @@ pub(crate) fn who_takes(site: &SitePlan, path: &str) -> Answers {
                 .any(|own| takes_over(&own.path, &builtin))
     });
     if own && !site.appids.is_empty() {
-        return Answers::Weappd;
+        return PathOwner::Weappd;
     }
     match route_of(&site.routes, path).map(|route| &route.target) {
         Some(RouteTarget::App(_) | RouteTarget::Proxy(_) | RouteTarget::Shared { .. }) => {
-            Answers::App
+            PathOwner::App
         }
-        Some(RouteTarget::Static(_)) => Answers::Files,
-        Some(RouteTarget::Redirect { .. }) => Answers::Redirect,
-        Some(RouteTarget::Router(_)) => Answers::Weappd,
-        None => Answers::Nobody,
+        Some(RouteTarget::Static(_)) => PathOwner::Files,
+        Some(RouteTarget::Redirect { .. }) => PathOwner::Redirect,
+        Some(RouteTarget::Router(_)) => PathOwner::Weappd,
+        None => PathOwner::Nobody,
     }
 }
 
@@ -456,7 +456,7 @@ mod tests {
                 routes: vec![to_app(route)],
                 ..with_tunnels(true, true)
             };
-            assert_eq!(who_takes(&site, "/weapp/tunnel"), Answers::App, "{route}");
+            assert_eq!(who_takes(&site, "/weapp/tunnel"), PathOwner::App, "{route}");
         }
         let site = SitePlan {
             routes: vec![
@@ -469,17 +469,17 @@ mod tests {
             ..with_tunnels(true, true)
         };
         for (path, who) in [
-            ("/weapp/tunnel", Answers::Files),
-            ("/api/hook", Answers::App),
-            ("/apis", Answers::Files),
-            ("/weapp/login", Answers::Weappd),
-            ("/weapp/files/x", Answers::Weappd),
+            ("/weapp/tunnel", PathOwner::Files),
+            ("/api/hook", PathOwner::App),
+            ("/apis", PathOwner::Files),
+            ("/weapp/login", PathOwner::Weappd),
+            ("/weapp/files/x", PathOwner::Weappd),
         ] {
             assert_eq!(who_takes(&site, path), who, "{path}");
         }
         assert_eq!(
             who_takes(&with_tunnels(true, true), "/tunnel"),
-            Answers::Nobody
+            PathOwner::Nobody
         );
     }
 

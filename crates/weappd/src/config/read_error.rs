@@ -6,7 +6,7 @@ use serde::de;
 
 /// Why a value could not be read.
 #[derive(Debug, Default)]
-pub(crate) struct Mistake {
+pub(crate) struct ReadError {
     pub(crate) span: Option<Range<usize>>,
     pub(crate) message: String,
     pub(crate) hint: String,
@@ -16,15 +16,15 @@ pub(crate) struct Mistake {
     pub(crate) told: bool,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for ReadError {}
 
-impl de::Error for Mistake {
+impl de::Error for ReadError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         let message = message.to_string();
         // A section that says only what it wants.

@@ -3,20 +3,20 @@
 use std::{fmt::Display, path::PathBuf};
 
 use crate::config::{
-    document::{Node, Path, Step},
-    problem::Problems,
-    read::Reader,
-    secret_source::Env,
-    wechat_address::LookUp,
+    document::{PathStep, TomlNode, TomlPath},
+    problem::ProblemList,
+    read::SectionReader,
+    secret_source::EnvLookup,
+    wechat_address::HostLookup,
 };
 
 /// What every check needs.
-pub(crate) struct Desk<'a> {
-    pub(crate) doc: &'a Node,
-    pub(crate) reader: &'a Reader<'a>,
-    pub(crate) problems: &'a Problems,
-    pub(crate) env: Env<'a>,
-    pub(crate) look_up: LookUp<'a>,
+pub(crate) struct ConfigChecker<'a> {
+    pub(crate) doc: &'a TomlNode,
+    pub(crate) reader: &'a SectionReader<'a>,
+    pub(crate) problems: &'a ProblemList,
+    pub(crate) env: EnvLookup<'a>,
+    pub(crate) look_up: HostLookup<'a>,
     /// The file itself.
     pub(crate) file: PathBuf,
     /// What relative paths are relative to.
@@ -24,11 +24,11 @@ pub(crate) struct Desk<'a> {
     pub(crate) unix_secs: i64,
 }
 
-impl Desk<'_> {
+impl ConfigChecker<'_> {
     /// Notes an error at `path`, unless what stands there could not even be read.
     pub(crate) fn error(
         &self,
-        path: &Path<'_>,
+        path: &TomlPath<'_>,
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
@@ -40,7 +40,7 @@ impl Desk<'_> {
     /// Notes a warning at `path`.
     pub(crate) fn warning(
         &self,
-        path: &Path<'_>,
+        path: &TomlPath<'_>,
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
@@ -50,19 +50,19 @@ impl Desk<'_> {
     }
 
     /// Notes something good to know at `path`.
-    pub(crate) fn note(&self, path: &Path<'_>, message: impl Into<String>) {
+    pub(crate) fn note(&self, path: &TomlPath<'_>, message: impl Into<String>) {
         self.problems.note(self.doc.place(path), message);
     }
 
     /// Whether the file says anything at `path`.
-    pub(crate) fn says(&self, path: &Path<'_>) -> bool {
+    pub(crate) fn says(&self, path: &TomlPath<'_>) -> bool {
         self.doc.find(path).is_some()
     }
 
     /// Notes what a room finds wrong with its section at `base`.
     pub(crate) fn room<F, M, H>(
         &self,
-        base: &Path<'_>,
+        base: &TomlPath<'_>,
         problems: impl IntoIterator<Item = (F, M, H)>,
     ) where
         F: AsRef<str>,
@@ -80,20 +80,20 @@ impl Desk<'_> {
 }
 
 /// `businesses[0].host` as steps.
-fn steps(field: &str) -> impl Iterator<Item = Step<'_>> {
+fn steps(field: &str) -> impl Iterator<Item = PathStep<'_>> {
     field
         .split(['.', '[', ']'])
         .filter(|word| !word.is_empty())
-        .map(|word| word.parse().map_or(Step::Key(word), Step::At))
+        .map(|word| word.parse().map_or(PathStep::Key(word), PathStep::At))
 }
 
 /// A path as people write it.
-fn key_of(path: &Path<'_>) -> String {
+fn key_of(path: &TomlPath<'_>) -> String {
     let words: String = path
         .iter()
         .map(|step| match step {
-            Step::Key(key) => format!(".{key}"),
-            Step::At(at) => format!("[{at}]"),
+            PathStep::Key(key) => format!(".{key}"),
+            PathStep::At(at) => format!("[{at}]"),
         })
         .collect();
     words.trim_start_matches('.').to_owned()
@@ -108,7 +108,11 @@ mod tests {
         let path: Vec<_> = steps("businesses[12].host").collect();
         assert_eq!(
             path,
-            [Step::Key("businesses"), Step::At(12), Step::Key("host")]
+            [
+                PathStep::Key("businesses"),
+                PathStep::At(12),
+                PathStep::Key("host")
+            ]
         );
         assert_eq!(key_of(&path), "businesses[12].host");
         assert_eq!(steps("").count(), 0);
