@@ -1,4 +1,4 @@
-//! See `crates/edge/src/fuzzing.rs`.
+//! See `fuzz/rooms/edge.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| weappd_edge::fuzzing::run("edge_framing", data));

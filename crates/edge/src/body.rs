@@ -8,16 +8,14 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::body_error::EdgeBodyError;
 use crate::caller::client_share::ClientShare;
 use crate::conn::stream_tasks::AnswerWatch;
 use crate::conn::upload::{UploadBody, UploadState, UploadTerms};
-use crate::files::static_files::FileBody;
+use crate::files::file_body::FileBody;
 use crate::log::access_log::RequestRecord;
 use crate::upstream::answer_body::{AnswerBody, SilenceLimit};
 use crate::upstream::pool::PooledConn;
-
-/// Why a body could not be read to its end.
-pub(crate) type EdgeBodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's or an answer's body.
 #[derive(Debug, Default)]
@@ -49,7 +47,7 @@ enum BodyKind {
     /// From the client.
     Upload(UploadBody),
     /// From a business server.
-    Download(AnswerBody),
+    Download(AnswerBody<EdgeBody>),
     Router(axum::body::Body),
     File(FileBody),
 }
@@ -81,7 +79,7 @@ impl EdgeBody {
     }
 
     /// An answer's body from the connection `lent`.
-    pub(crate) fn upstream(incoming: Incoming, pooled: Option<PooledConn>) -> Self {
+    pub(crate) fn upstream(incoming: Incoming, pooled: Option<PooledConn<Self>>) -> Self {
         if http_body::Body::is_end_stream(&incoming) {
             if let Some(pooled) = pooled {
                 pooled.give_back();

@@ -7,4 +7,5 @@ pub(crate) mod header_claims;
 pub(crate) mod headers;
 pub(crate) mod identity;
 pub(crate) mod ip_networks;
-pub(crate) mod trusted_proxy;
+pub(crate) mod peer_role;
+pub(crate) mod wechat_gateway;

@@ -11,9 +11,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
@@ -25,7 +23,6 @@ use crate::certs::content::{FileContent, WantedFile};
 use crate::certs::pem::PemBlock;
 use crate::error::Error;
 use crate::site::CertFiles;
-use crate::tls::stream::note_sni;
 
 /// Something about a certificate that its owner should know, though it can be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -332,16 +329,5 @@ impl CertTable {
                 .or_else(|| self.wild.get(host.split_once('.')?.1))
         })
         .or(self.first.as_ref())
-    }
-}
-
-/// Answers the TLS library's question for a certificate.
-#[derive(Debug, Default)]
-pub(crate) struct CertResolver(pub(crate) ArcSwap<CertTable>);
-
-impl ResolvesServerCert for CertResolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        note_sni(hello.server_name());
-        self.0.load().find(hello.server_name()).map(Arc::clone)
     }
 }

@@ -1,6 +1,8 @@
 //! Client connections: accepted, read and written under deadlines.
 
 pub(crate) mod client_wire;
+pub(crate) mod conn_count;
+pub(crate) mod conn_info;
 pub(crate) mod connection;
 pub(crate) mod framing;
 pub(crate) mod head_answer;

@@ -21,19 +21,20 @@ use crate::caller::client_trust::{ForwardedRequest, HeaderFilter};
 use crate::caller::headers;
 use crate::caller::identity;
 use crate::caller::identity::CallerRule;
-use crate::conn::connection::ConnInfo;
+use crate::conn::conn_info::ConnInfo;
 use crate::conn::upload::{UploadState, UploadTerms};
 use crate::date;
-use crate::error_page::{self, EdgeRefusal};
+use crate::error_page;
 use crate::log::access_log::RequestRecord;
 use crate::log::request_tap::{self, RequestTap};
+use crate::refusal::EdgeRefusal;
+use crate::route::app_handler::AppHandler;
 use crate::route::challenge;
 use crate::route::redirect;
 use crate::route::request_screen;
+use crate::route::route_entry::{RouteEntry, RouteHandler};
 use crate::route::router_call;
-use crate::route::services;
 use crate::route::shared_path::SharedPath;
-use crate::route::site_table::{RouteEntry, RouteHandler};
 use crate::site::SessionRule;
 use crate::upstream::proxy::{self, UpstreamRequest};
 use crate::worker::Worker;
@@ -117,7 +118,7 @@ async fn run_pipeline(
     if asks {
         let rule = CallerRule {
             session,
-            trusted: conn.role.trusted_proxy,
+            trusted: conn.role.wechat_gateway,
         };
         let (identify, call_headers) = (worker.identify(), worker.call_headers());
         identity::establish(
@@ -194,7 +195,9 @@ fn find_route(
         if host.is_empty() {
             return Err(request_screen::NO_HOST);
         }
-        worker.notices().log_unknown_host(conn, host, &sites);
+        worker
+            .notices()
+            .log_unknown_host(conn, host, || sites.names());
         return Err(EdgeRefusal::UnknownHost);
     };
     if conn.secure && !(site.has_tls && sites.may_ask(conn.sni.as_deref(), host)) {
@@ -215,7 +218,7 @@ fn find_route(
         let response = redirect::to_https(head, host, port)?;
         return Ok(RouteChoice::Answer(Box::new(response)));
     }
-    let (entry, session) = services::select_route(site, path, &head.headers)?;
+    let (entry, session) = site.select_route(path, &head.headers)?;
     if entry.leads_to_app() && !worker.inside() && site.reserved.holds(&head.method, path) {
         return Err(EdgeRefusal::Reserved);
     }
@@ -238,36 +241,19 @@ async fn forward(
     screened: ScreenedRequest,
     tap: Option<&RequestTap>,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
-    let ScreenedRequest {
-        head,
-        body,
-        upload_state,
-    } = screened;
     match to {
-        RouteHandler::App(app) => {
-            let outgoing = UpstreamRequest::new(head, body, upload_state, conn);
-            trace_to_app(tap, &outgoing);
-            proxy::to_app(worker, conn, app, outgoing).await
+        RouteHandler::App(app) => forward_to_app(worker, conn, app, screened, tap).await,
+        RouteHandler::Static(root) => root.answer(&screened.head).await,
+        RouteHandler::Redirect { to, code } => redirect::to_address(&screened.head, to, *code),
+        RouteHandler::Router(router) => {
+            router_call::call_router(router, conn, screened.head, screened.body).await
         }
-        RouteHandler::Proxy(group) => {
-            let outgoing = UpstreamRequest::new(head, body, upload_state, conn);
-            trace_to_app(tap, &outgoing);
-            proxy::to_group(worker, conn, group, outgoing).await
-        }
-        RouteHandler::Static(root) => root.answer(&head).await,
-        RouteHandler::Redirect { to, code } => redirect::to_address(&head, to, *code),
-        RouteHandler::Router(router) => router_call::call_router(router, conn, head, body).await,
-        RouteHandler::Shared(shared) if shared.is_for_router(&head.method) => {
-            router_call::call_router(&shared.router, conn, head, body).await
+        RouteHandler::Shared(shared) if shared.is_for_router(&screened.head.method) => {
+            router_call::call_router(&shared.router, conn, screened.head, screened.body).await
         }
         RouteHandler::Shared(shared) => {
-            let again = shared.copy_for_router(&head);
-            let screened = ScreenedRequest {
-                head,
-                body,
-                upload_state,
-            };
-            let answer = Box::pin(forward(worker, conn, &shared.app, screened, tap)).await?;
+            let again = shared.copy_for_router(&screened.head);
+            let answer = forward_to_app(worker, conn, &shared.app, screened, tap).await?;
             let Some(head) = again else {
                 return Ok(answer);
             };
@@ -281,9 +267,26 @@ async fn forward(
     }
 }
 
-fn trace_to_app(tap: Option<&RequestTap>, outgoing: &UpstreamRequest) {
+/// To a business server.
+async fn forward_to_app(
+    worker: &Worker,
+    conn: &ConnInfo,
+    app: &AppHandler,
+    screened: ScreenedRequest,
+    tap: Option<&RequestTap>,
+) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    let ScreenedRequest {
+        head,
+        body,
+        upload_state,
+    } = screened;
+    let outgoing = UpstreamRequest::new(head, body, upload_state, conn);
     if let Some(tap) = tap {
         tap.request(Weappd, App, outgoing.headers(), None);
+    }
+    match app {
+        AppHandler::Managed(app) => proxy::to_app(worker, conn, app, outgoing).await,
+        AppHandler::Group(group) => proxy::to_group(worker, conn, group, outgoing).await,
     }
 }
 

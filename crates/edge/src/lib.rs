@@ -6,18 +6,21 @@
 //!
 //! # Map
 //!
-//! - `server` (the edge as one value), `worker` (an edge thread), `gate` (the pipeline),
-//!   `site` (what a site is), `body` and `error_page` (what is answered), `date`.
-//! - `conn`: `listener` (accept, deal), `connection` (hyper on a connection), `client_wire` (its
+//! - `server` (the edge as one value), `worker` (an edge thread) and `thread_loop` (what it does),
+//!   `gate` (the pipeline), `site` (what a site is), `body`, `refusal` and `error_page` (what is
+//!   answered), `date`.
+//! - `conn`: `listener` (accept, deal), `connection` (hyper on a connection), `conn_info` (what its
+//!   requests share), `conn_count`, `client_wire` (its
 //!   bytes and their deadlines), `stream_tasks` (the same for the streams of HTTP/2), `pace`,
 //!   `traffic`, `framing` (what hyper would mend silently), `head_answer`, `upload`, `linger`.
-//! - `tls`: `settings`, `stream`, `records`, `plain_http`; and `certs`.
-//! - `route`: `site_table`, `route_table`, `services`; on the way there `request_screen`,
+//! - `tls`: `settings`, `cert_resolver`, `stream`, `records`, `plain_http`; and `certs`.
+//! - `route`: `site_table` of `compiled_site`s (made by `site_compiler`), `route_table` of
+//!   `route_entry`s, `services`, `app_handler`, `reserved_paths`; on the way there `request_screen`,
 //!   `path_spelling`, `path_guards`, `challenge`, `redirect`; `router_call` and `shared_path`.
-//! - `upstream`: `proxy` with `group`, `health`, `pool`, `stream`, `answer_body` and `upgrade`.
-//! - `files`: `static_files` with `range` and `protected`.
-//! - `caller`: `identity`; `headers` and `header_claims`; who is believed: `client_trust`, with
-//!   `forwarded` (what proxies tell), `trusted_proxy` (WeChat's gateways) and `ip_networks`;
+//! - `upstream`: `proxy` with `address`, `app_upstreams`, `group`, `health`, `pool`, `stream`, `answer_body` and `upgrade`.
+//! - `files`: `static_files` with `file_body`, `range` and `protected`.
+//! - `caller`: `identity`; `headers` and `header_claims`; who is believed: `client_trust` and
+//!   `peer_role`, with `forwarded` (what proxies tell), `wechat_gateway` and `ip_networks`;
 //!   `client_share`.
 //! - `log`: `access_log` with `log_format`, `throttled_log`, `request_tap`.
 //!
@@ -35,6 +38,7 @@
 //! - No secret stands in the access log.
 
 mod body;
+mod body_error;
 mod caller;
 mod certs;
 mod config;
@@ -44,12 +48,15 @@ mod error;
 mod error_page;
 mod files;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/rooms/edge.rs"]
 pub mod fuzzing;
 mod gate;
 mod log;
+mod refusal;
 mod route;
 mod server;
 mod site;
+mod thread_loop;
 mod tls;
 mod upstream;
 mod worker;
@@ -61,7 +68,8 @@ pub use error::Error;
 pub use files::protected::ProtectedFiles;
 pub use log::log_format::{AccessLog, AccessSink};
 pub use route::challenge::AcmeChallenges;
-pub use server::{AppUpstreams, Edge, EdgeControl, EdgeParts};
+pub use server::{Edge, EdgeControl, EdgeParts};
 pub use site::{
     BoundListener, CertFiles, ListenerKind, RouteTarget, SessionRule, Site, SiteRoute, SiteService,
 };
+pub use upstream::app_upstreams::AppUpstreams;

@@ -1,7 +1,5 @@
 //! The front door as one value: built from settings, run until stopped.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -15,7 +13,6 @@ use weappd_base::tasks::Stop;
 use crate::caller::client_share::ClientShares;
 use crate::caller::client_trust::ClientTrust;
 use crate::caller::identity::Identify;
-use crate::certs::CertResolver;
 use crate::config::Config;
 use crate::conn::listener::{self, ConnDealer};
 use crate::error::Error;
@@ -26,12 +23,12 @@ use crate::log::throttled_log::ThrottledLog;
 use crate::route::challenge::AcmeChallenges;
 use crate::route::site_table::SiteTable;
 use crate::site::{BoundListener, Site};
+use crate::thread_loop;
+use crate::tls::cert_resolver::CertResolver;
 use crate::tls::settings;
+use crate::upstream::app_upstreams::AppUpstreams;
 use crate::upstream::health::UpstreamHealth;
-use crate::worker::{self, Shared, Worker};
-
-/// The ready instances of each app.
-pub type AppUpstreams = Arc<HashMap<String, Vec<SocketAddr>>>;
+use crate::worker::{Shared, Worker};
 
 /// What the front door is built from.
 pub struct EdgeParts {
@@ -141,7 +138,7 @@ impl Edge {
             let thread_stop = stop.clone();
             thread::Builder::new()
                 .name(format!("edge-{index}"))
-                .spawn(move || end.send(worker::run(worker, arrivals, thread_stop)))
+                .spawn(move || end.send(thread_loop::run(worker, arrivals, thread_stop)))
                 .map_err(Error::Thread)?;
             senders.push(deal);
             ended.push(ended_worker);

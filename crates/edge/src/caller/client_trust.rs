@@ -16,9 +16,10 @@ use crate::caller::forwarded::{self, ForwardedInfo};
 use crate::caller::header_claims::{HeaderClaim, is_doubtful};
 use crate::caller::headers::{self, HeaderScope};
 use crate::caller::ip_networks::IpNetworks;
-use crate::caller::trusted_proxy;
+use crate::caller::peer_role::PeerRole;
+use crate::caller::wechat_gateway;
 use crate::config::Config;
-use crate::conn::connection::ConnInfo;
+use crate::conn::conn_info::ConnInfo;
 use crate::error::Error;
 use crate::route::request_screen;
 use crate::route::site_table::SiteTable;
@@ -34,17 +35,6 @@ pub(crate) struct ClientTrust {
     /// Where a proxy may stand that nobody named.
     near: IpNetworks,
     hints: LogLimit,
-}
-
-/// What the peer of a connection is believed in.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PeerRole {
-    /// Where its clients are, how they came and whom they asked.
-    pub(crate) proxy: bool,
-    /// Who its clients are.
-    pub(crate) trusted_proxy: bool,
-    /// In nothing, but it may be a proxy that nobody named.
-    near: bool,
 }
 
 /// What a request from a believed peer is, in place of what the connection is.
@@ -69,11 +59,11 @@ impl ClientTrust {
     }
 
     pub(crate) fn role(&self, peer: IpAddr) -> PeerRole {
-        let (proxy, trusted_proxy) = (self.proxies.contains(peer), self.gateways.contains(peer));
+        let (proxy, wechat_gateway) = (self.proxies.contains(peer), self.gateways.contains(peer));
         PeerRole {
             proxy,
-            trusted_proxy,
-            near: !proxy && !trusted_proxy && self.near.contains(peer),
+            wechat_gateway,
+            near: !proxy && !wechat_gateway && self.near.contains(peer),
         }
     }
 
@@ -86,13 +76,13 @@ impl ClientTrust {
     ) -> Option<ForwardedRequest> {
         let PeerRole {
             proxy,
-            trusted_proxy,
+            wechat_gateway,
             ..
         } = conn.role;
-        let named = trusted_proxy
-            .then(|| trusted_proxy::client(headers))
+        let named = wechat_gateway
+            .then(|| wechat_gateway::client(headers))
             .flatten();
-        let ours = match (proxy, trusted_proxy) {
+        let ours = match (proxy, wechat_gateway) {
             (true, true) => &self.proxies.clone().and(&self.gateways),
             (true, false) => &self.proxies,
             (false, true) => &self.gateways,
@@ -184,18 +174,18 @@ impl HeaderFilter<'_> {
     pub(crate) fn apply(self, headers: &mut HeaderMap) {
         let PeerRole {
             proxy,
-            trusted_proxy,
+            wechat_gateway,
             ..
         } = self.role;
         headers::drop_claims_but(headers, |name, claim| match claim {
             HeaderClaim::Identity => {
-                self.scope.keeps(name) || trusted_proxy && trusted_proxy::may_say(name)
+                self.scope.keeps(name) || wechat_gateway && wechat_gateway::may_say(name)
             }
             HeaderClaim::Client => proxy && !is_doubtful(name),
             HeaderClaim::Path => proxy && !is_doubtful(name) && !self.is_guarded,
         });
-        if trusted_proxy {
-            trusted_proxy::filter_claims(self.appids, headers, self.scope);
+        if wechat_gateway {
+            wechat_gateway::filter_claims(self.appids, headers, self.scope);
         }
     }
 }

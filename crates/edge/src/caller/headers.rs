@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::caller::header_claims::{
     CLIENT_WX_HEADERS, HeaderClaim, OWN_PREFIX, claim, is_doubtful,
 };
-use crate::error_page::EdgeRefusal;
+use crate::refusal::EdgeRefusal;
 
 pub(crate) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use weappd_base::random::RandomSource;
 
-use crate::error_page::EdgeRefusal;
+use crate::refusal::EdgeRefusal;
 use crate::site::SessionRule;
 
 pub(crate) const X_WX_APPID: HeaderName = HeaderName::from_static("x-wx-appid");

@@ -11,11 +11,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Config;
+use crate::conn::conn_count::ConnGuard;
 use crate::conn::framing::{AwaitedPart, FramingFault, HttpFraming};
 use crate::conn::head_answer;
 use crate::conn::linger::Linger;
 use crate::conn::pace::{LeastRate, RateTimer};
-use crate::conn::traffic::{ConnGuard, ConnTraffic};
+use crate::conn::traffic::ConnTraffic;
 use crate::log::access_log::LogBuffer;
 use crate::tls::stream::TlsStream;
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -14,12 +14,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::caller::client_share::ClientLoad;
-use crate::caller::client_trust::PeerRole;
 use crate::conn::client_wire::{ClientStream, ClientWire, ConnDeadlines};
+use crate::conn::conn_count::ConnGuard;
+use crate::conn::conn_info::{ConnInfo, ConnProtocol};
 use crate::conn::listener::AcceptedConn;
 use crate::conn::stream_tasks::StreamTasks;
-use crate::conn::traffic::{ConnGuard, ConnTraffic};
+use crate::conn::traffic::ConnTraffic;
 use crate::gate;
 use crate::site::ListenerKind;
 use crate::tls::stream::TlsStream;
@@ -33,76 +33,6 @@ const CLOSE_GRACE: Duration = Duration::from_millis(250);
 const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// The same for the answers of HTTP/2, each.
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
-
-/// What all requests of a connection share.
-#[derive(Debug)]
-pub(crate) struct ConnInfo {
-    pub(crate) peer: SocketAddr,
-    /// The client's address as headers tell it.
-    pub(crate) peer_text: HeaderValue,
-    /// The connection is TLS.
-    pub(crate) secure: bool,
-    /// How the client came: `https` or `http`. A proxy may have taken its TLS off.
-    pub(crate) proto: &'static str,
-    pub(crate) http1: bool,
-    /// The host the client asked for in the TLS handshake.
-    pub(crate) sni: Option<Box<str>>,
-    pub(crate) traffic: Arc<ConnTraffic>,
-    /// What the peer's word is believed in.
-    pub(crate) role: PeerRole,
-    /// The requests under way of this client, on all its connections.
-    pub(crate) load: Arc<ClientLoad>,
-}
-
-impl ConnInfo {
-    fn new(peer: SocketAddr, stream: &ClientStream, worker: &Worker) -> Self {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let (secure, http2, sni) = match stream {
-            ClientStream::Plain(_) => (false, false, None),
-            ClientStream::Tls(tls) => (true, tls.is_http2(), tls.sni().map(Into::into)),
-        };
-        Self {
-            peer,
-            peer_text: text_of(peer),
-            role: worker.trust().role(peer.ip()),
-            load: worker.clients().of_client(peer.ip()),
-            secure,
-            proto: if secure { "https" } else { "http" },
-            http1: !http2,
-            sni,
-            traffic: Arc::new(ConnTraffic::new()),
-        }
-    }
-
-    /// The same connection as another client's, who came by another scheme where one is told.
-    pub(crate) fn as_client(
-        &self,
-        (peer, load): (SocketAddr, Arc<ClientLoad>),
-        is_https: Option<bool>,
-    ) -> Self {
-        let proto = match is_https {
-            Some(true) => "https",
-            Some(false) => "http",
-            None => self.proto,
-        };
-        Self {
-            peer,
-            peer_text: text_of(peer),
-            secure: self.secure,
-            proto,
-            http1: self.http1,
-            sni: self.sni.clone(),
-            traffic: Arc::clone(&self.traffic),
-            role: self.role,
-            load,
-        }
-    }
-}
-
-fn text_of(peer: SocketAddr) -> HeaderValue {
-    HeaderValue::try_from(peer.ip().to_string())
-        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-}
 
 /// Serves a connection until it ends or weappd stops.
 pub(crate) async fn serve(worker: Arc<Worker>, arrival: AcceptedConn) {
@@ -121,7 +51,13 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: AcceptedConn) {
             Err(_) => return,
         },
     };
-    let conn = Arc::new(ConnInfo::new(peer, &stream, &worker));
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let conn = Arc::new(ConnInfo::new(
+        peer,
+        protocol_of(&stream),
+        worker.trust().role(peer.ip()),
+        worker.clients().of_client(peer.ip()),
+    ));
     let traffic = Arc::clone(&conn.traffic);
     let deadlines = ConnDeadlines::of(worker.config());
     let log_buffer = worker.log_buffer().cloned();
@@ -136,6 +72,21 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: AcceptedConn) {
         serve_http1(worker, conn, wire).await;
     } else {
         serve_http2(worker, conn, wire).await;
+    }
+}
+
+fn protocol_of(stream: &ClientStream) -> ConnProtocol {
+    match stream {
+        ClientStream::Plain(_) => ConnProtocol {
+            secure: false,
+            http1: true,
+            sni: None,
+        },
+        ClientStream::Tls(tls) => ConnProtocol {
+            secure: true,
+            http1: !tls.is_http2(),
+            sni: tls.sni().map(Into::into),
+        },
     }
 }
 

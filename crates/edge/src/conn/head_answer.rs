@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::error_page::{self, EdgeRefusal};
+use crate::refusal::EdgeRefusal;
 
 /// The same bytes with those at `raw` written as `%XX`.
 pub(crate) fn escape(bytes: &[u8], raw: &[usize]) -> Vec<u8> {
@@ -39,7 +39,7 @@ pub(crate) fn complete(bare: &[u8]) -> Option<HeadAnswer> {
         431 => EdgeRefusal::HeadTooLarge,
         _ => EdgeRefusal::BadRequest("The request's head cannot be read."),
     };
-    let body = error_page::json(&refusal);
+    let body = refusal.json();
     let length = body.len();
     let close = if bare.contains("connection: close\r\n") {
         ""

@@ -11,7 +11,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedSender;
 use weappd_base::tasks::Stop;
 
-use crate::conn::traffic::{ConnCount, ConnGuard};
+use crate::conn::conn_count::ConnCount;
+use crate::conn::conn_count::ConnGuard;
 use crate::error::Error;
 use crate::site::{BoundListener, ListenerKind};
 

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 use weappd_base::tasks::{Stop, Tasks};
 
-use crate::body::EdgeBodyError;
+use crate::body_error::EdgeBodyError;
 use crate::conn::linger::{LINGER_MAX, LINGER_MAX_BYTES, LINGER_SILENCE_MAX};
 use crate::conn::pace::{LeastRate, RateTimer};
 

@@ -5,8 +5,6 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::files::static_files::CachedFile;
-
 /// What to answer with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RangeChoice {
@@ -37,10 +35,7 @@ impl RangeChoice {
     }
 }
 
-pub(crate) fn choose(headers: &HeaderMap, entry: &CachedFile) -> RangeChoice {
-    decide(headers, &entry.etag, entry.modified, entry.len)
-}
-
+/// What answers a request with these headers for a file as it is now.
 pub(crate) fn decide(
     headers: &HeaderMap,
     etag: &HeaderValue,

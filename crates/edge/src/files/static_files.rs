@@ -17,22 +17,19 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body::Frame;
 use parking_lot::RwLock;
-use tokio::task::JoinHandle;
 
 use crate::body::EdgeBody;
-use crate::error_page::EdgeRefusal;
+use crate::files::file_body::FileBody;
 use crate::files::protected::{self, ProtectedFiles};
 use crate::files::range;
+use crate::refusal::EdgeRefusal;
 use crate::route::redirect;
 
 /// How long a file's state is believed.
@@ -41,8 +38,6 @@ const CACHE_TTL: Duration = Duration::from_secs(1);
 const SMALL_FILE_MAX_BYTES: u64 = 256 * 1024;
 /// How much is kept in memory for each root.
 const CACHE_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// How much of a large file is read at a time: it is held until its client takes it.
-const READ_CHUNK_BYTES: u64 = 32 * 1024;
 
 /// A directory open for the public.
 #[derive(Debug)]
@@ -282,12 +277,9 @@ impl CachedFile {
                 let end = at.saturating_add(usize::try_from(len).unwrap_or_default());
                 EdgeBody::full(bytes.slice(at.min(bytes.len())..end.min(bytes.len())))
             }
-            CachedContent::Large(file) => EdgeBody::file(FileBody {
-                file: Arc::clone(file),
-                at: from,
-                left: len,
-                reading: None,
-            }),
+            CachedContent::Large(file) => {
+                EdgeBody::file(FileBody::new(Arc::clone(file), from, len))
+            }
         }
     }
 }
@@ -308,7 +300,7 @@ fn content_type(name: &Path) -> HeaderValue {
 /// The answer with a file, a part of it, or the news that nothing changed.
 fn serve(head: &Parts, entry: &CachedFile) -> Response<EdgeBody> {
     let mut response = Response::new(EdgeBody::default());
-    let choice = range::choose(&head.headers, entry);
+    let choice = range::decide(&head.headers, &entry.etag, entry.modified, entry.len);
     match choice {
         range::RangeChoice::Whole => *response.body_mut() = entry.body(0, entry.len),
         range::RangeChoice::Part { from, to } => {
@@ -332,77 +324,6 @@ fn serve(head: &Parts, entry: &CachedFile) -> Response<EdgeBody> {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     }
     response
-}
-
-/// A large file on its way out, read piece by piece off the edge thread.
-#[derive(Debug)]
-pub(crate) struct FileBody {
-    file: Arc<File>,
-    at: u64,
-    left: u64,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
-}
-
-impl FileBody {
-    pub(crate) fn left(&self) -> u64 {
-        self.left
-    }
-
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        let (file, at) = (&self.file, self.at);
-        let want = self.left.min(READ_CHUNK_BYTES);
-        if self.reading.is_none()
-            && let Some(bytes) = read_cached(file, at, want)
-        {
-            return Poll::Ready(Some(Ok(self.hand_out(bytes))));
-        }
-        let reading = self.reading.get_or_insert_with(|| {
-            let file = Arc::clone(file);
-            tokio::task::spawn_blocking(move || {
-                let mut bytes = vec![0; usize::try_from(want).unwrap_or_default()];
-                file.read_exact_at(&mut bytes, at)?;
-                Ok(bytes.into())
-            })
-        });
-        let read = ready!(Pin::new(reading).poll(cx));
-        self.reading = None;
-        let bytes: Bytes = match read {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(error)) => return Poll::Ready(Some(Err(error))),
-            Err(error) => return Poll::Ready(Some(Err(io::Error::other(error)))),
-        };
-        Poll::Ready(Some(Ok(self.hand_out(bytes))))
-    }
-
-    fn hand_out(&mut self, bytes: Bytes) -> Frame<Bytes> {
-        let count = u64::try_from(bytes.len()).unwrap_or(self.left);
-        self.at += count;
-        self.left = self.left.saturating_sub(count);
-        Frame::data(bytes)
-    }
-}
-
-/// What the system has in memory of these bytes, so that nobody waits for a disk.
-#[cfg(target_os = "linux")]
-fn read_cached(file: &File, at: u64, want: u64) -> Option<Bytes> {
-    use rustix::io::{ReadWriteFlags, preadv2};
-
-    let mut bytes = vec![0; usize::try_from(want).ok()?];
-    let mut parts = [io::IoSliceMut::new(&mut bytes)];
-    let count = preadv2(file, &mut parts, at, ReadWriteFlags::NOWAIT).ok()?;
-    bytes.truncate(count);
-    (count > 0).then(|| bytes.into())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn read_cached(_: &File, _: u64, _: u64) -> Option<Bytes> {
-    None
 }
 
 #[cfg(test)]

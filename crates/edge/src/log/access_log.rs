@@ -14,7 +14,7 @@ use http::{HeaderValue, Method, Request, Uri, header};
 use parking_lot::Mutex;
 use weappd_base::clock::Clock;
 
-use crate::conn::connection::ConnInfo;
+use crate::conn::conn_info::ConnInfo;
 use crate::conn::head_answer::HeadAnswer;
 use crate::conn::traffic::ConnTraffic;
 
@@ -99,7 +99,7 @@ impl LogBuffer {
         (!batch.lines.is_empty()).then_some(batch)
     }
 
-    fn facts(&self, facts: RequestFacts, bytes: u64, traffic: &PendingRecord) {
+    fn add_request(&self, facts: RequestFacts, bytes: u64, traffic: &PendingRecord) {
         let mut batch = self.batch.lock();
         let LogBatch { text, lines } = &mut *batch;
         let target = add(
@@ -238,7 +238,7 @@ impl Drop for RequestRecord {
         if let Some(mut pending) = self.pending.take()
             && let Some(facts) = pending.facts.take()
         {
-            pending.log_buffer.facts(facts, self.bytes, &pending);
+            pending.log_buffer.add_request(facts, self.bytes, &pending);
         }
     }
 }

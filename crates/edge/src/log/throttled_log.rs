@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use weappd_base::log_limit::LogLimit;
 
-use crate::conn::connection::ConnInfo;
-use crate::route::site_table::SiteTable;
+use crate::conn::conn_info::ConnInfo;
+use crate::upstream::address::UpstreamAddr;
 use crate::upstream::health::UpstreamFailure;
-use crate::upstream::pool::UpstreamAddr;
 
 /// How often one host that is no site is told; scanners ask for many.
 const HOST_INTERVAL: Duration = Duration::from_mins(10);
@@ -35,9 +34,14 @@ impl ThrottledLog {
     }
 
     /// A request for a host that is no site. `host` is a checked host name.
-    pub(crate) fn log_unknown_host(&self, conn: &ConnInfo, host: &str, sites: &SiteTable) {
+    pub(crate) fn log_unknown_host(
+        &self,
+        conn: &ConnInfo,
+        host: &str,
+        sites: impl FnOnce() -> String,
+    ) {
         if let Some(untold) = self.hosts.permit(host) {
-            let sites = sites.names();
+            let sites = sites();
             tracing::warn!(
                 host,
                 sites,

@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use crate::body::EdgeBody;
-use crate::error_page::EdgeRefusal;
+use crate::refusal::EdgeRefusal;
 
 /// The same address over HTTPS. 301 for what a client may repeat as it likes, 308 for
 /// the rest, so that a POST stays a POST.

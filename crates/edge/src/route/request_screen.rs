@@ -7,7 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use crate::config::Config;
-use crate::error_page::EdgeRefusal;
+use crate::refusal::EdgeRefusal;
 use crate::route::path_spelling;
 
 /// Checks method, sizes and expectations; gives the host's name, lower case, without

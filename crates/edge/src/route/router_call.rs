@@ -12,8 +12,8 @@ use http::{Request, Response, StatusCode};
 use tower::ServiceExt as _;
 
 use crate::body::EdgeBody;
-use crate::conn::connection::ConnInfo;
-use crate::error_page::EdgeRefusal;
+use crate::conn::conn_info::ConnInfo;
+use crate::refusal::EdgeRefusal;
 
 /// Hands the request to a router. One that panics answers 500; other requests on the
 /// same thread do not notice.

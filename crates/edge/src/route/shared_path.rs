@@ -8,8 +8,9 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::body::EdgeBody;
-use crate::error_page::{self, EdgeRefusal};
-use crate::route::site_table::RouteHandler;
+use crate::error_page;
+use crate::refusal::EdgeRefusal;
+use crate::route::app_handler::AppHandler;
 
 /// An app's answer that is longer is read by nobody here.
 const ANSWER_MAX_BYTES: u64 = 16 * 1024;
@@ -20,7 +21,7 @@ const TUNNEL_WORDS: [&str; 5] = ["connectUrl", "\"url\"", "wss:", "\"error\"", "
 #[derive(Debug)]
 pub(crate) struct SharedPath {
     /// The app, or a proxy.
-    pub(crate) app: RouteHandler,
+    pub(crate) app: AppHandler,
     pub(crate) router: Router,
     /// Whether the router answers only what the app does not know.
     pub(crate) app_first: bool,

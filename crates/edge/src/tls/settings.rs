@@ -10,7 +10,7 @@ use crate::error::Error;
 
 /// TLS 1.2 and 1.3, certificates from `certs`, tickets that any thread can resume.
 pub(crate) fn settings(
-    certs: Arc<crate::certs::CertResolver>,
+    certs: Arc<crate::tls::cert_resolver::CertResolver>,
     http2: bool,
 ) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -7,24 +7,25 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use weappd_base::tasks::Stop;
 
-use crate::body::EdgeBodyError;
+use crate::body_error::EdgeBodyError;
 use crate::conn::pace::LazyTimer;
 use crate::log::throttled_log::ThrottledLog;
-use crate::upstream::pool::{PooledConn, UpstreamAddr};
+use crate::upstream::address::UpstreamAddr;
+use crate::upstream::pool::PooledConn;
 
 /// How often a silent answer is looked after, and how long it may be silent at a stop.
 const SILENCE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The body of a business server's answer; its connection goes back to the pool at the end.
 #[derive(Debug)]
-pub(crate) struct AnswerBody {
+pub(crate) struct AnswerBody<B> {
     incoming: Incoming,
-    pooled: Option<PooledConn>,
+    pooled: Option<PooledConn<B>>,
     silence_limit: Option<SilenceLimit>,
 }
 
@@ -78,8 +79,11 @@ impl SilenceLimit {
     }
 }
 
-impl AnswerBody {
-    pub(crate) fn new(incoming: Incoming, pooled: Option<PooledConn>) -> Self {
+impl<B> AnswerBody<B>
+where
+    B: Body<Data = Bytes, Error = EdgeBodyError> + Default + Send + 'static,
+{
+    pub(crate) fn new(incoming: Incoming, pooled: Option<PooledConn<B>>) -> Self {
         Self {
             incoming,
             pooled,

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use crate::upstream::address::UpstreamAddr;
 use crate::upstream::health::UpstreamHealth;
-use crate::upstream::pool::UpstreamAddr;
 
 /// Business servers taken in turn.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::upstream::pool::UpstreamAddr;
+use crate::upstream::address::UpstreamAddr;
 
 /// Answers that did not come, one after the other, before their server rests. One alone may
 /// be the fault of its request.

@@ -10,14 +10,13 @@
 //! connection that rested for long is not used.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body::Body as _;
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -26,8 +25,9 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use weappd_base::tasks::Tasks;
 
-use crate::body::EdgeBody;
+use crate::body_error::EdgeBodyError;
 use crate::config::Config;
+use crate::upstream::address::UpstreamAddr;
 use crate::upstream::stream::{ReplySeen, UpstreamStream};
 
 /// The most that is read ahead of an answer, or held of a request; an answer's head must fit
@@ -41,30 +41,13 @@ const LOCAL_BUFFER_BYTES: usize = 64 * 1024;
 /// server in common use closes sooner.
 const UNREPEATABLE_IDLE_MAX: Duration = Duration::from_millis(900);
 
-/// The address of a business server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum UpstreamAddr {
-    Addr(SocketAddr),
-    /// `host:port`, looked up for each new connection.
-    Name(Arc<str>),
-}
-
-impl fmt::Display for UpstreamAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Addr(addr) => addr.fmt(f),
-            Self::Name(name) => name.fmt(f),
-        }
-    }
-}
-
 /// The idle connections of one edge thread.
-#[derive(Clone, Debug)]
-pub(crate) struct UpstreamPool(Arc<Shared>);
+#[derive(Debug)]
+pub(crate) struct UpstreamPool<B>(Arc<Shared<B>>);
 
 #[derive(Debug)]
-struct Shared {
-    idle: Mutex<HashMap<UpstreamAddr, Vec<IdleConn>>>,
+struct Shared<B> {
+    idle: Mutex<HashMap<UpstreamAddr, Vec<IdleConn<B>>>>,
     keep: usize,
     max_idle: Duration,
     connect_timeout: Duration,
@@ -72,34 +55,46 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct IdleConn {
-    sender: SendRequest<EdgeBody>,
+struct IdleConn<B> {
+    sender: SendRequest<B>,
     reply_seen: ReplySeen,
     since: Instant,
 }
 
 /// A connection in use.
 #[derive(Debug)]
-pub(crate) struct PooledConn {
-    sender: SendRequest<EdgeBody>,
+pub(crate) struct PooledConn<B> {
+    sender: SendRequest<B>,
     reply_seen: ReplySeen,
     to: UpstreamAddr,
-    pool: UpstreamPool,
+    pool: UpstreamPool<B>,
 }
 
 /// Why no answer came.
 #[derive(Debug)]
-pub(crate) enum SendFailure {
+pub(crate) enum SendFailure<B> {
     /// Nothing was sent: the request may go elsewhere.
-    Unsent(Box<Request<EdgeBody>>, io::Error),
+    Unsent(Box<Request<B>>, io::Error),
     /// The server went away when it got the request, which may be repeated elsewhere: it may
     /// have been the request's doing.
-    Gone(Box<Request<EdgeBody>>, io::Error),
+    Gone(Box<Request<B>>, io::Error),
     /// The request was under way.
     Lost(hyper::Error),
 }
 
-impl UpstreamPool {
+/// The answer's body, and the connection it comes on.
+pub(crate) type PooledAnswer<B> = (Response<Incoming>, PooledConn<B>);
+
+impl<B> Clone for UpstreamPool<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B> UpstreamPool<B>
+where
+    B: Body<Data = Bytes, Error = EdgeBodyError> + Default + Send + 'static,
+{
     pub(crate) fn new(config: &Config, tasks: Tasks) -> Self {
         Self(Arc::new(Shared {
             idle: Mutex::default(),
@@ -115,8 +110,8 @@ impl UpstreamPool {
     pub(crate) async fn send(
         &self,
         to: &UpstreamAddr,
-        mut request: Request<EdgeBody>,
-    ) -> Result<Response<EdgeBody>, SendFailure> {
+        mut request: Request<B>,
+    ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         let repeats = may_be_repeated(&request);
         loop {
             let Some(pooled) = self.take(to, repeats).await else {
@@ -138,8 +133,8 @@ impl UpstreamPool {
     async fn repeat(
         &self,
         to: &UpstreamAddr,
-        request: Request<EdgeBody>,
-    ) -> Result<Response<EdgeBody>, SendFailure> {
+        request: Request<B>,
+    ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         match self.send_on_new(to, request).await {
             Err(SendFailure::Unsent(unsent, error)) => Err(SendFailure::Gone(unsent, error)),
             sent => sent,
@@ -150,8 +145,8 @@ impl UpstreamPool {
     async fn send_on_new(
         &self,
         to: &UpstreamAddr,
-        request: Request<EdgeBody>,
-    ) -> Result<Response<EdgeBody>, SendFailure> {
+        request: Request<B>,
+    ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         let pooled = match self.connect(to, false).await {
             Ok(pooled) => pooled,
             Err(error) => return Err(SendFailure::Unsent(Box::new(request), error)),
@@ -169,8 +164,8 @@ impl UpstreamPool {
     pub(crate) async fn send_upgrade(
         &self,
         to: &UpstreamAddr,
-        request: Request<EdgeBody>,
-    ) -> Result<Response<Incoming>, SendFailure> {
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, SendFailure<B>> {
         let mut pooled = match self.connect(to, true).await {
             Ok(pooled) => pooled,
             Err(error) => return Err(SendFailure::Unsent(Box::new(request), error)),
@@ -180,7 +175,7 @@ impl UpstreamPool {
     }
 
     /// A kept connection that is alive as far as can be known.
-    async fn take(&self, to: &UpstreamAddr, repeats: bool) -> Option<PooledConn> {
+    async fn take(&self, to: &UpstreamAddr, repeats: bool) -> Option<PooledConn<B>> {
         if repeats {
             return self.take_idle(to, self.0.max_idle);
         }
@@ -192,7 +187,7 @@ impl UpstreamPool {
         self.take_idle(to, self.0.max_idle.min(UNREPEATABLE_IDLE_MAX))
     }
 
-    fn take_idle(&self, to: &UpstreamAddr, max_idle: Duration) -> Option<PooledConn> {
+    fn take_idle(&self, to: &UpstreamAddr, max_idle: Duration) -> Option<PooledConn<B>> {
         let mut all = self.0.idle.lock();
         let idle = all.get_mut(to)?;
         // The youngest first, so that a quiet hour lets the others go.
@@ -211,7 +206,7 @@ impl UpstreamPool {
         })
     }
 
-    async fn connect(&self, to: &UpstreamAddr, upgrades: bool) -> io::Result<PooledConn> {
+    async fn connect(&self, to: &UpstreamAddr, upgrades: bool) -> io::Result<PooledConn<B>> {
         let connecting = async {
             match to {
                 UpstreamAddr::Addr(addr) => TcpStream::connect(addr).await,
@@ -260,7 +255,7 @@ impl UpstreamPool {
 }
 
 /// Whether doing it twice is doing it once, and all of it is at hand.
-fn may_be_repeated(request: &Request<EdgeBody>) -> bool {
+fn may_be_repeated<B: Body>(request: &Request<B>) -> bool {
     let method = request.method();
     let idempotent = *method == Method::GET
         || *method == Method::HEAD
@@ -271,8 +266,8 @@ fn may_be_repeated(request: &Request<EdgeBody>) -> bool {
 }
 
 /// The same request; it has no body.
-fn copy(request: &Request<EdgeBody>) -> Request<EdgeBody> {
-    let mut copy = Request::new(EdgeBody::default());
+fn copy<B: Default>(request: &Request<B>) -> Request<B> {
+    let mut copy = Request::new(B::default());
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
@@ -280,16 +275,16 @@ fn copy(request: &Request<EdgeBody>) -> Request<EdgeBody> {
 }
 
 /// Why a connection brought no answer; with the request if nothing of it was sent.
-type FailedAttempt = (Option<Request<EdgeBody>>, hyper::Error, PooledConn);
+type FailedAttempt<B> = (Option<Request<B>>, hyper::Error, PooledConn<B>);
 
-impl PooledConn {
-    async fn send(
-        mut self,
-        request: Request<EdgeBody>,
-    ) -> Result<Response<EdgeBody>, FailedAttempt> {
+impl<B> PooledConn<B>
+where
+    B: Body<Data = Bytes, Error = EdgeBodyError> + Default + Send + 'static,
+{
+    async fn send(mut self, request: Request<B>) -> Result<PooledAnswer<B>, FailedAttempt<B>> {
         self.reply_seen.forget();
         match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(|body| EdgeBody::upstream(body, Some(self)))),
+            Ok(response) => Ok((response, self)),
             Err(mut error) => {
                 let unsent = error.take_message();
                 Err((unsent, error.into_error(), self))

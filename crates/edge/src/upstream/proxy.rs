@@ -1,7 +1,6 @@
 //! Requests on their way to business servers, and their answers on the way back.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +13,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::body::EdgeBody;
 use crate::caller::headers;
 use crate::caller::identity;
-use crate::conn::connection::ConnInfo;
+use crate::conn::conn_info::ConnInfo;
 use crate::conn::upload::UploadState;
-use crate::error_page::EdgeRefusal;
 use crate::log::throttled_log;
+use crate::refusal::EdgeRefusal;
+use crate::upstream::address::UpstreamAddr;
 use crate::upstream::answer_body::SilenceLimit;
 use crate::upstream::group::UpstreamGroup;
 use crate::upstream::health::UpstreamFailure;
-use crate::upstream::pool::{SendFailure, UpstreamAddr};
+use crate::upstream::pool::SendFailure;
 use crate::upstream::upgrade;
 use crate::worker::Worker;
 
@@ -217,7 +217,8 @@ async fn attempt(
         }
     };
     match sent {
-        Ok(mut response) => {
+        Ok((response, pooled)) => {
+            let mut response = response.map(|body| EdgeBody::upstream(body, Some(pooled)));
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 // Nobody asked for that.
                 return AttemptOutcome::Failed(EdgeRefusal::BadGateway);
@@ -281,7 +282,7 @@ fn rewrite_answer<B>(response: &mut Response<B>, call: Option<HeaderValue>) {
 
 fn failed_attempt(
     to: &UpstreamAddr,
-    failed: SendFailure,
+    failed: SendFailure<EdgeBody>,
     (upload_state, upgrade): (UploadState, Option<OnUpgrade>),
 ) -> AttemptOutcome {
     let outgoing = |request: Box<Request<EdgeBody>>| {
@@ -309,10 +310,4 @@ fn failed_attempt(
             AttemptOutcome::NoAnswer(EdgeRefusal::BadGateway)
         }
     }
-}
-
-/// The ready instances of an app, taken in turn.
-pub(crate) fn pick(ready: &[SocketAddr], turn: usize) -> Option<UpstreamAddr> {
-    let at = turn.checked_rem(ready.len())?;
-    ready.get(at).copied().map(UpstreamAddr::Addr)
 }

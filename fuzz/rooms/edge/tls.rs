@@ -11,8 +11,9 @@ use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::feed::Feed;
-use crate::certs::{CertResolver, CertTable, load};
+use crate::certs::{CertTable, load};
 use crate::site::CertFiles;
+use crate::tls::cert_resolver::CertResolver;
 use crate::tls::records::{RecordPass, take_records};
 use crate::tls::settings;
 
@@ -122,7 +123,7 @@ impl End {
 }
 
 /// Records and certificate files.
-pub(super) fn tls(data: &[u8]) {
+pub(super) fn records_and_files(data: &[u8]) {
     let mut feed = Feed::new(data);
     SHOP.with(|shop| match feed.below(4) {
         0 => raw(shop, feed.field(), feed.rest()),

@@ -8,10 +8,12 @@
     reason = "a target fails by panicking, and takes numbers as they come"
 )]
 
-#[path = "../../../fuzz/feed.rs"]
+#[path = "../feed.rs"]
 mod feed;
+#[path = "edge/http1.rs"]
 mod http1;
-mod secure;
+#[path = "edge/tls.rs"]
+mod tls;
 
 use std::net::IpAddr;
 use std::path::{Component, Path};
@@ -34,7 +36,7 @@ use feed::Feed;
 pub const TARGETS: [(&str, fn(&[u8])); 3] = [
     ("edge_framing", http1::framing),
     ("edge_request", request),
-    ("edge_tls", secure::tls),
+    ("edge_tls", tls::records_and_files),
 ];
 
 /// Gives an input to the target of this name.

@@ -1,0 +1,176 @@
+//! Why a request goes no further, and in which words: one line for each reason.
+
+use axum::response::Response;
+use http::StatusCode;
+use weappd_base::error_body::ErrorBody;
+
+/// Why a request goes no further.
+#[derive(Debug)]
+pub(crate) enum EdgeRefusal {
+    BadRequest(&'static str),
+    UnknownHost,
+    WrongCertificate,
+    NotFound,
+    UnknownService,
+    MethodNotAllowed,
+    UriTooLong,
+    TooManyHeaders,
+    HeadTooLarge,
+    BodyTooLarge,
+    BodyTooSlow,
+    Expectation,
+    LoginRequired,
+    Reserved,
+    AppNotReady,
+    ClientBusy,
+    BadGateway,
+    GatewayTimeout,
+    Internal,
+    /// Somebody else's words.
+    Said(Box<Response>),
+}
+
+impl EdgeRefusal {
+    /// The status, and a name for programs.
+    pub(crate) fn code(&self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::BadRequest(_) => (S::BAD_REQUEST, "bad_request"),
+            Self::UnknownHost => (S::MISDIRECTED_REQUEST, "unknown_host"),
+            Self::WrongCertificate => (S::MISDIRECTED_REQUEST, "wrong_certificate"),
+            Self::NotFound => (S::NOT_FOUND, "not_found"),
+            Self::UnknownService => (S::NOT_FOUND, "service_not_found"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long"),
+            Self::TooManyHeaders => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers"),
+            Self::HeadTooLarge => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large"),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::BodyTooSlow => (S::REQUEST_TIMEOUT, "body_too_slow"),
+            Self::Expectation => (S::EXPECTATION_FAILED, "expectation_failed"),
+            Self::LoginRequired => (S::UNAUTHORIZED, "login_required"),
+            Self::Reserved => (S::FORBIDDEN, "reserved_path"),
+            Self::AppNotReady => (S::SERVICE_UNAVAILABLE, "app_not_ready"),
+            Self::ClientBusy => (S::SERVICE_UNAVAILABLE, "too_many_requests_at_a_time"),
+            Self::BadGateway => (S::BAD_GATEWAY, "bad_gateway"),
+            Self::GatewayTimeout => (S::GATEWAY_TIMEOUT, "gateway_timeout"),
+            Self::Internal | Self::Said(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// A sentence for people, in English and in Chinese.
+    pub(crate) fn sentences(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::BadRequest(what) => (what, "请求格式不正确。"),
+            Self::UnknownHost => (
+                "No site with this name lives here.",
+                "这里没有该域名的站点。",
+            ),
+            Self::WrongCertificate => (
+                "This connection was made for another name; connect again.",
+                "该连接属于另一个域名，请重新连接。",
+            ),
+            Self::NotFound => ("There is nothing at this address.", "该地址不存在。"),
+            Self::UnknownService => (
+                "X-WX-SERVICE names no service of this site.",
+                "X-WX-SERVICE 指定的服务不存在。",
+            ),
+            Self::MethodNotAllowed => (
+                "This address does not take that method.",
+                "该地址不支持此请求方法。",
+            ),
+            Self::UriTooLong => ("The address is too long.", "地址过长。"),
+            Self::TooManyHeaders => ("The request has too many header lines.", "请求头过多。"),
+            Self::HeadTooLarge => (
+                "The request's head is too large: its header lines, or its cookies.",
+                "请求头过大（例如 Cookie 过多）。",
+            ),
+            Self::BodyTooLarge => (
+                "What was sent is larger than this server takes.",
+                "上传内容超过服务器限制。",
+            ),
+            Self::BodyTooSlow => ("What was sent came too slowly.", "上传速度过慢，已中止。"),
+            Self::Expectation => (
+                "The only expectation known here is 100-continue.",
+                "不支持该 Expect 请求头。",
+            ),
+            Self::LoginRequired => ("Log in first.", "请先登录。"),
+            Self::Reserved => (
+                "Only messages that WeChat pushes, and weappd has checked, come to this path.",
+                "该路径只接收经 weappd 校验的微信推送。",
+            ),
+            Self::AppNotReady => (
+                "The service is starting. Try again in a moment.",
+                "服务正在启动，请稍后再试。",
+            ),
+            Self::ClientBusy => (
+                "Your address has too many requests under way. Try again when some are done.",
+                "同一地址的并发请求过多，请稍后再试。",
+            ),
+            Self::BadGateway => (
+                "The service behind this address does not answer properly.",
+                "后端服务没有正常应答。",
+            ),
+            Self::GatewayTimeout => (
+                "The service behind this address took too long.",
+                "后端服务应答超时。",
+            ),
+            Self::Internal | Self::Said(_) => (
+                "Something went wrong here; it was noted.",
+                "服务器内部错误，已记录。",
+            ),
+        }
+    }
+
+    /// Whether what the client sends next cannot be trusted or is not worth reading.
+    pub(crate) fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::UriTooLong
+                | Self::TooManyHeaders
+                | Self::HeadTooLarge
+                | Self::BodyTooLarge
+                | Self::BodyTooSlow
+        )
+    }
+
+    /// The body for programs.
+    pub(crate) fn json(&self) -> String {
+        ErrorBody::new(self.code().1, self.sentences().0).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_document() {
+        let document = include_str!("../../../docs/wire/errors.md");
+        for refusal in [
+            EdgeRefusal::BadRequest("no"),
+            EdgeRefusal::UnknownHost,
+            EdgeRefusal::WrongCertificate,
+            EdgeRefusal::NotFound,
+            EdgeRefusal::UnknownService,
+            EdgeRefusal::MethodNotAllowed,
+            EdgeRefusal::UriTooLong,
+            EdgeRefusal::TooManyHeaders,
+            EdgeRefusal::HeadTooLarge,
+            EdgeRefusal::BodyTooLarge,
+            EdgeRefusal::BodyTooSlow,
+            EdgeRefusal::Expectation,
+            EdgeRefusal::LoginRequired,
+            EdgeRefusal::Reserved,
+            EdgeRefusal::AppNotReady,
+            EdgeRefusal::ClientBusy,
+            EdgeRefusal::BadGateway,
+            EdgeRefusal::GatewayTimeout,
+            EdgeRefusal::Internal,
+        ] {
+            let (status, code) = refusal.code();
+            let row = format!("| {} | `{code}` |", status.as_u16());
+            assert!(document.contains(&row), "{row}");
+        }
+    }
+}

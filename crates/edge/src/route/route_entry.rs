@@ -1,0 +1,41 @@
+//! One route, made ready for requests.
+
+use std::sync::Arc;
+
+use axum::Router;
+use http::StatusCode;
+
+use crate::files::static_files::StaticRoot;
+use crate::route::app_handler::AppHandler;
+use crate::route::shared_path::SharedPath;
+use crate::site::SessionRule;
+
+/// One route made ready.
+#[derive(Debug)]
+pub(crate) struct RouteEntry {
+    /// The site's mini programs.
+    pub(crate) appids: Arc<[String]>,
+    pub(crate) session: SessionRule,
+    pub(crate) to: RouteHandler,
+}
+
+impl RouteEntry {
+    pub(crate) fn leads_to_app(&self) -> bool {
+        matches!(self.to, RouteHandler::App(_) | RouteHandler::Shared(_))
+    }
+
+    /// Whether paths that lead here are read again by somebody who may read them otherwise.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.leads_to_app() || matches!(self.to, RouteHandler::Static(_))
+    }
+}
+
+/// Where a route leads.
+#[derive(Debug)]
+pub(crate) enum RouteHandler {
+    App(AppHandler),
+    Static(StaticRoot),
+    Redirect { to: String, code: StatusCode },
+    Router(Router),
+    Shared(Box<SharedPath>),
+}
