@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Map, Value, json};
 use weappd_base::json::object;
 
+use crate::app_terms::AppTerms;
 use crate::config::Config;
 use crate::dialect::native::{DecryptBody, LoginBody, PhoneBody};
 use crate::dialect::rpc::{self, RpcCall};
@@ -376,11 +377,11 @@ fn stored(column: &str) {
             user_info,
             phone: None,
         };
-        let limits = SessionLifetime {
+        let terms = AppTerms::of(SessionLifetime {
             login_secs: 1,
             idle_secs: 1,
-        };
-        let session = CachedSession::new(SkeyHash::of("s"), found, limits);
+        });
+        let session = CachedSession::new(SkeyHash::of("s"), found, terms);
         let info: Value = serde_json::from_str(&session.identity.user_info_json).expect("JSON");
         assert!(info.is_object());
         let answer: Value = serde_json::from_slice(&session.wafer1_user()).expect("JSON");

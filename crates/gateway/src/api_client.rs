@@ -67,6 +67,11 @@ impl ApiClient {
         })
     }
 
+    /// Where it connects to, as it is configured.
+    pub(crate) fn is_at(&self, endpoint: &str) -> bool {
+        self.endpoint == endpoint.trim_end_matches('/')
+    }
+
     /// The address of a path (with its query) at the endpoint; none if it is too long.
     pub(crate) fn uri(&self, path_and_query: &str) -> Option<Uri> {
         format!("{}{path_and_query}", self.endpoint).parse().ok()

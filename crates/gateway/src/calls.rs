@@ -62,7 +62,7 @@ impl GatewayService {
             answer.into_body(shared.config.max_answer_bytes, deadline),
             MAX_ANSWER,
         );
-        let body = collect(shared, body, deadline).await?;
+        let body = collect(&shared, body, deadline).await?;
         read(status, &body)
     }
 }

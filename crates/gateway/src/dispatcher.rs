@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
@@ -17,11 +17,9 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
 use crate::config::InboxConfig;
-use crate::deliver::DeliverMessage;
 use crate::event_rule::{AnswerForm, EventRule};
+use crate::inbox_core::{DeliverySettings, InboxCore};
 use crate::message_records::{DeliveryOutcome, DueMessage, HastenScope, PruneLimits};
-use crate::queue::MessageQueue;
-use crate::replies::ReplyTable;
 use crate::tap;
 use crate::verdict::AppVerdict;
 use crate::warn_limit::WarnLimit;
@@ -42,13 +40,12 @@ const ASIDE_REFUSALS: u32 = 10;
 /// How often a mini program whose messages do not get through is warned of.
 pub(crate) const WARN_EVERY_MILLIS: i64 = 10 * 60_000;
 
+/// How many deliveries that ended may wait to be heard of.
+const ENDS: usize = 64;
+
 /// The task that delivers.
 pub(crate) struct MessageDispatcher {
-    pub(crate) config: InboxConfig,
-    pub(crate) queue: MessageQueue,
-    pub(crate) deliver: Arc<dyn DeliverMessage>,
-    pub(crate) replies: Arc<ReplyTable>,
-    pub(crate) wake: Arc<Notify>,
+    pub(crate) core: Arc<InboxCore>,
     pub(crate) clock: Clock,
     pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
@@ -67,6 +64,14 @@ struct DeliveryEnd {
     reached: bool,
 }
 
+/// Why the app did not take a message.
+struct DeliveryFailure {
+    rule: Option<EventRule>,
+    /// Whether the app answered at all.
+    reached: bool,
+    why: String,
+}
+
 /// What the dispatcher remembers.
 #[derive(Default)]
 struct DispatchState {
@@ -76,19 +81,23 @@ struct DispatchState {
     pruned_at: Option<i64>,
     /// When the queue was last looked at.
     looked_at: Option<i64>,
+    /// By what deliveries went then.
+    delivery: Option<Arc<DeliverySettings>>,
+    /// Mini programs that are not there and have messages, as the log was told.
+    stranded: HashSet<String>,
 }
 
 impl MessageDispatcher {
     /// Delivers until weappd closes; deliveries under way then are waited for.
     pub(crate) async fn run(self) {
         let dispatcher = Arc::new(self);
-        let (tell, mut told) = mpsc::channel(dispatcher.config.at_once.max(1));
+        let (tell, mut told) = mpsc::channel(ENDS);
         let mut state = DispatchState::default();
         while !dispatcher.stop.is_asked() {
             let pause = dispatcher.start_due(&mut state, &tell).await;
             tokio::select! {
                 () = dispatcher.stop.asked() => break,
-                () = dispatcher.wake.notified() => {}
+                () = dispatcher.core.wake.notified() => {}
                 Some(end) = told.recv() => dispatcher.finish(&mut state, end).await,
                 () = tokio::time::sleep(pause) => {}
             }
@@ -108,13 +117,17 @@ impl MessageDispatcher {
         tell: &mpsc::Sender<DeliveryEnd>,
     ) -> Duration {
         let now = self.clock.unix_millis();
-        self.hasten_if_clock_went_back(state, now).await;
-        self.prune(state, now).await;
-        let free = self.config.at_once.saturating_sub(state.under_way.len());
+        let delivery = self.core.delivery.load_full();
+        self.tell_stranded(state, &delivery).await;
+        self.hasten_if_clock_went_back(state, &delivery, now).await;
+        self.prune(state, &delivery, now).await;
+        let at_once = delivery.config.at_once;
+        let free = at_once.saturating_sub(state.under_way.len());
         if free == 0 {
             return LONGEST_SLEEP;
         }
-        let due = match self.queue.due(now, self.config.at_once * 2).await {
+        let queue = &self.core.queue;
+        let due = match queue.due(now, at_once * 2, &delivery.appids).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(error = chain(&error), "the message queue cannot be read");
@@ -129,13 +142,14 @@ impl MessageDispatcher {
         for due in fresh {
             state.under_way.insert(due.seq);
             let (dispatcher, tell) = (Arc::clone(self), tell.clone());
+            let delivery = Arc::clone(&delivery);
             self.tasks.spawn_on(&self.work, async move {
-                let end = dispatcher.deliver_once(due).await;
+                let end = dispatcher.deliver_once(due, &delivery).await;
                 // The dispatcher waits for all deliveries under way, unless it is cut short.
                 drop(tell.send(end).await);
             });
         }
-        match self.queue.next_due(now).await {
+        match queue.next_due(now, &delivery.appids).await {
             Ok(Some(due)) => {
                 let millis = u64::try_from(due - now).unwrap_or(0);
                 Duration::from_millis(millis.max(1)).min(LONGEST_SLEEP)
@@ -157,18 +171,19 @@ impl MessageDispatcher {
                 now,
                 after: now,
             };
-            if let Err(error) = self.queue.hasten(hasten).await {
+            if let Err(error) = self.core.queue.hasten(hasten).await {
                 tracing::warn!(error = chain(&error), "messages wait longer than they must");
             }
         }
     }
 
     /// One try of one message.
-    async fn deliver_once(&self, due: DueMessage) -> DeliveryEnd {
+    async fn deliver_once(&self, due: DueMessage, delivery: &DeliverySettings) -> DeliveryEnd {
+        let config = &delivery.config;
         let message = &due.message;
         tap::delivering(&self.tap, message);
-        let patience = Duration::from_millis(self.config.deliver_timeout_ms);
-        let answer = tokio::time::timeout(patience, self.deliver.deliver(message)).await;
+        let patience = Duration::from_millis(config.deliver_timeout_ms);
+        let answer = tokio::time::timeout(patience, delivery.deliver.deliver(message)).await;
         let rule = EventRule::of_kind(&message.kind);
         let (verdict, shown) = match answer {
             Ok(Ok(answer)) => {
@@ -195,12 +210,19 @@ impl MessageDispatcher {
         };
         let now = self.clock.unix_millis();
         let outcome = match verdict.why() {
-            None => DeliveryOutcome::Delivered(self.kept_answer(&message.kind, rule, &verdict)),
-            Some(why) => self.outcome_of_failure(&due, rule, end.reached, why.to_owned(), now),
+            None => DeliveryOutcome::Delivered(kept_answer(config, &message.kind, rule, &verdict)),
+            Some(why) => {
+                let failure = DeliveryFailure {
+                    rule,
+                    reached: end.reached,
+                    why: why.to_owned(),
+                };
+                self.outcome_of_failure(&due, failure, config, now)
+            }
         };
         // On the disk before WeChat hears of it: what it was told is known after a restart.
-        let settled = self.queue.settle(due.seq, outcome, now).await;
-        self.replies.give(&message.appid, &due.key, &verdict);
+        let settled = self.core.queue.settle(due.seq, outcome, now).await;
+        self.core.replies.give(&message.appid, &due.key, &verdict);
         if let Err(error) = settled {
             tracing::error!(
                 error = chain(&error),
@@ -212,28 +234,38 @@ impl MessageDispatcher {
         end
     }
 
-    /// The answer that a repeated push hears.
-    fn kept_answer(
-        &self,
-        kind: &String,
-        rule: Option<EventRule>,
-        verdict: &AppVerdict,
-    ) -> Option<String> {
-        let AppVerdict::Taken(words) = verdict else {
-            return None;
+    /// Messages of a mini program that is not there wait for its return; the log is told once.
+    async fn tell_stranded(&self, state: &mut DispatchState, delivery: &Arc<DeliverySettings>) {
+        let known = state.delivery.as_ref();
+        if known.is_some_and(|known| Arc::ptr_eq(known, delivery)) {
+            return;
+        }
+        // What cannot be read now is told of by whoever reads what is due.
+        let Ok(stranded) = self.core.queue.stranded(&delivery.appids).await else {
+            return;
         };
-        let is_kept =
-            rule.is_some_and(|rule| rule.is_deed()) || self.config.reply_to.contains(kind);
-        is_kept.then(|| words.clone())
+        state.delivery = Some(Arc::clone(delivery));
+        let mut names = HashSet::new();
+        for (appid, waiting) in stranded {
+            if !state.stranded.contains(&appid) {
+                tracing::warn!(
+                    appid,
+                    waiting,
+                    "messages wait for a mini program that is configured no more; they are kept \
+                     and go when it is there again"
+                );
+            }
+            names.insert(appid);
+        }
+        state.stranded = names;
     }
 
     /// What becomes of a message the app did not take.
     fn outcome_of_failure(
         &self,
         due: &DueMessage,
-        rule: Option<EventRule>,
-        reached: bool,
-        why: String,
+        DeliveryFailure { rule, reached, why }: DeliveryFailure,
+        config: &InboxConfig,
         now: i64,
     ) -> DeliveryOutcome {
         let refusals = due.refusals.saturating_add(u32::from(reached));
@@ -241,9 +273,9 @@ impl MessageDispatcher {
         let age = now - due.came;
         let most = match rule {
             Some(rule) if rule.answer == AnswerForm::RefundQuery => REFUND_QUERY_MILLIS,
-            _ => i64::from(self.config.max_age_hours) * HOUR_MILLIS,
+            _ => i64::from(config.max_age_hours) * HOUR_MILLIS,
         };
-        let most_refusals = self.config.max_refusals;
+        let most_refusals = config.max_refusals;
         let is_over = age >= most || (most_refusals > 0 && refusals >= most_refusals);
         let message = &due.message;
         let what = (message.appid.clone(), is_over);
@@ -269,7 +301,7 @@ impl MessageDispatcher {
             return DeliveryOutcome::Dead { why };
         }
         DeliveryOutcome::Again {
-            due: now + self.pause(message.tries),
+            due: now + self.pause(message.tries, config),
             refused: reached,
             aside: reached && (is_deed || refusals >= ASIDE_REFUSALS),
             why,
@@ -278,11 +310,11 @@ impl MessageDispatcher {
 
     /// The pause after the try number `tries`: it doubles, and is drawn from its longer
     /// half, so that not all come back at once.
-    fn pause(&self, tries: u32) -> i64 {
-        let first = self.config.first_pause_ms.max(1);
+    fn pause(&self, tries: u32, config: &InboxConfig) -> i64 {
+        let first = config.first_pause_ms.max(1);
         let most = first
             .saturating_mul(1 << tries.min(20))
-            .min(self.config.longest_pause_ms);
+            .min(config.longest_pause_ms);
         let chance = u64::from(u16::from_be_bytes(self.tokens.bytes()));
         let pause = most / 2 + most.saturating_mul(chance) / 2 / u64::from(u16::MAX);
         i64::try_from(pause.max(1)).unwrap_or(i64::MAX)
@@ -290,8 +322,13 @@ impl MessageDispatcher {
 
     /// What was to wait by a clock that was fast goes now: nothing waits longer than the longest
     /// pause, and nothing for a time that was told before the clock was set back.
-    async fn hasten_if_clock_went_back(&self, state: &mut DispatchState, now: i64) {
-        let longest = i64::try_from(self.config.longest_pause_ms).unwrap_or(i64::MAX);
+    async fn hasten_if_clock_went_back(
+        &self,
+        state: &mut DispatchState,
+        delivery: &DeliverySettings,
+        now: i64,
+    ) {
+        let longest = i64::try_from(delivery.config.longest_pause_ms).unwrap_or(i64::MAX);
         let after = match state.looked_at.replace(now) {
             None => now.saturating_add(longest),
             Some(before) if now < before.saturating_sub(DISORDER_MILLIS) => now,
@@ -302,13 +339,13 @@ impl MessageDispatcher {
             now,
             after,
         };
-        if let Err(error) = self.queue.hasten(hasten).await {
+        if let Err(error) = self.core.queue.hasten(hasten).await {
             state.looked_at = None;
             tracing::warn!(error = chain(&error), "messages wait longer than they must");
         }
     }
 
-    async fn prune(&self, state: &mut DispatchState, now: i64) {
+    async fn prune(&self, state: &mut DispatchState, delivery: &DeliverySettings, now: i64) {
         if state
             .pruned_at
             .is_some_and(|at| (0..HOUR_MILLIS).contains(&(now - at)))
@@ -316,17 +353,31 @@ impl MessageDispatcher {
             return;
         }
         state.pruned_at = Some(now);
-        let keep = i64::from(self.config.keep_hours);
+        let keep = i64::from(delivery.config.keep_hours);
         let before = PruneLimits {
             delivered: now - keep * HOUR_MILLIS,
             deeds: now - keep.max(DEED_KEEP_HOURS) * HOUR_MILLIS,
-            dead: now - i64::from(self.config.dead_days) * 24 * HOUR_MILLIS,
+            dead: now - i64::from(delivery.config.dead_days) * 24 * HOUR_MILLIS,
         };
-        if let Err(error) = self.queue.prune(before).await {
+        if let Err(error) = self.core.queue.prune(before).await {
             tracing::warn!(
                 error = chain(&error),
                 "old messages could not be cleared away"
             );
         }
     }
+}
+
+/// The answer that a repeated push hears.
+fn kept_answer(
+    config: &InboxConfig,
+    kind: &String,
+    rule: Option<EventRule>,
+    verdict: &AppVerdict,
+) -> Option<String> {
+    let AppVerdict::Taken(words) = verdict else {
+        return None;
+    };
+    let is_kept = rule.is_some_and(|rule| rule.is_deed()) || config.reply_to.contains(kind);
+    is_kept.then(|| words.clone())
 }

@@ -1,91 +1,60 @@
 //! The way in: a genuine message is written down, acknowledged, and then delivered.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
-use weappd_base::tap::TrafficTap;
-use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_wechat::message::{MessageCodec, MessageKey};
 
 use crate::config::{AnswerWhen, GatewayApp, InboxConfig};
-use crate::deliver::DeliverMessage;
-use crate::dispatcher::{MessageDispatcher, WARN_EVERY_MILLIS};
 use crate::error::Error;
 use crate::event_rule::EventRule;
+use crate::inbox_core::InboxCore;
 pub use crate::message_records::{DeadLetter, InboxStatus, ReplayScope};
 use crate::message_records::{NewMessage, PutOutcome};
 use crate::push::{PushReader, PushTimeRange, VerifiedPush};
-use crate::queue::MessageQueue;
-use crate::replies::ReplyTable;
 use crate::verdict::{AppVerdict, ReplyWord};
-use crate::warn_limit::WarnLimit;
 
 /// What is left of WeChat's seconds for the way there and back.
 const GAME_WAIT_MILLIS: u64 = 2500;
-
-/// What an inbox is made of.
-pub(crate) struct InboxParts {
-    pub(crate) config: InboxConfig,
-    pub(crate) file: PathBuf,
-    pub(crate) mini_apps: Vec<GatewayApp>,
-    pub(crate) deliver: Arc<dyn DeliverMessage>,
-    pub(crate) clock: Clock,
-    pub(crate) tokens: RandomSource,
-    pub(crate) work: Work,
-    pub(crate) tasks: Tasks,
-    pub(crate) stop: Stop,
-    pub(crate) tap: TrafficTap,
-}
 
 /// Messages on their way in.
 pub(crate) struct MessageInbox {
     pub(crate) config: InboxConfig,
     readers: Vec<PushReader>,
-    queue: MessageQueue,
-    replies: Arc<ReplyTable>,
-    wake: Arc<Notify>,
+    core: Arc<InboxCore>,
     clock: Clock,
     tokens: RandomSource,
 }
 
 impl MessageInbox {
-    /// Opens the queue and begins to deliver what waits in it.
-    pub(crate) async fn open(parts: InboxParts) -> Result<Self, Error> {
-        let readers = readers(&parts.mini_apps)?;
-        let (work, tasks) = (parts.work, parts.tasks);
-        let queue = MessageQueue::open(parts.file, parts.config.max_waiting, &work).await?;
-        let replies = Arc::new(ReplyTable::default());
-        let wake = Arc::new(Notify::new());
-        let dispatcher = MessageDispatcher {
-            config: parts.config.clone(),
-            queue: queue.clone(),
-            deliver: parts.deliver,
-            replies: Arc::clone(&replies),
-            wake: Arc::clone(&wake),
-            clock: parts.clock.clone(),
-            tokens: parts.tokens.clone(),
-            work: work.clone(),
-            tasks: tasks.clone(),
-            stop: parts.stop,
-            tap: parts.tap,
-            warnings: WarnLimit::every(WARN_EVERY_MILLIS),
-        };
-        tasks.spawn_on(&work, dispatcher.run());
+    /// An inbox for the messages of these mini programs.
+    pub(crate) fn build(
+        config: InboxConfig,
+        mini_apps: &[GatewayApp],
+        core: Arc<InboxCore>,
+        (clock, tokens): (Clock, RandomSource),
+    ) -> Result<Self, Error> {
         Ok(Self {
-            config: parts.config,
-            readers,
-            queue,
-            replies,
-            wake,
-            clock: parts.clock,
-            tokens: parts.tokens,
+            config,
+            readers: readers(mini_apps)?,
+            core,
+            clock,
+            tokens,
         })
+    }
+
+    /// What outlives this inbox.
+    pub(crate) fn core(&self) -> &Arc<InboxCore> {
+        &self.core
+    }
+
+    /// Whether any mini program takes messages.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.readers.is_empty()
     }
 
     /// Those who read what comes to a path: the one of a further push configuration, or the
@@ -101,16 +70,6 @@ impl MessageInbox {
         first.into_iter().chain(others)
     }
 
-    /// The further paths at which a site with these mini programs takes messages.
-    pub(crate) fn further_paths(&self, appids: &[String]) -> Vec<String> {
-        let readers = self.readers.iter();
-        let theirs = readers.filter(|reader| appids.contains(&reader.appid));
-        let mut paths: Vec<String> = theirs.filter_map(|reader| reader.path.clone()).collect();
-        paths.sort_unstable();
-        paths.dedup();
-        paths
-    }
-
     /// Takes a message; on return it is on the disk. Gives the answer to the push.
     pub(crate) async fn take(
         &self,
@@ -122,7 +81,7 @@ impl MessageInbox {
         let says_at_once = push.is_stored_enough && deed.is_some_and(|rule| rule.may_be_stored());
         // Before it is on the disk, lest the answer come sooner.
         let wait =
-            (wants_reply && !says_at_once).then(|| self.replies.wait(&push.appid, &push.key));
+            (wants_reply && !says_at_once).then(|| self.core.replies.wait(&push.appid, &push.key));
         let message = NewMessage {
             appid: push.appid.clone(),
             key: push.key.clone(),
@@ -132,9 +91,9 @@ impl MessageInbox {
             is_deed: deed.is_some(),
             now: self.clock.unix_millis(),
         };
-        let put = self.queue.put(message).await?;
+        let put = self.core.queue.put(message).await?;
         if put == PutOutcome::New || (put == PutOutcome::Waiting && deed.is_some()) {
-            self.wake.notify_one();
+            self.core.wake.notify_one();
         }
         let verdict = match (put, wait) {
             (PutOutcome::Done(Some(words)), _) => Some(AppVerdict::Taken(words)),
@@ -193,21 +152,25 @@ impl MessageInbox {
     }
 
     pub(crate) async fn dead_letters(&self, most: u32) -> Result<Vec<DeadLetter>, Error> {
-        self.queue.dead_letters(most).await
+        self.core.queue.dead_letters(most).await
     }
 
     pub(crate) async fn replay(&self, which: ReplayScope) -> Result<u64, Error> {
-        let replayed = self.queue.replay(which, self.clock.unix_millis()).await?;
-        self.wake.notify_one();
+        let replayed = self
+            .core
+            .queue
+            .replay(which, self.clock.unix_millis())
+            .await?;
+        self.core.wake.notify_one();
         Ok(replayed)
     }
 
     pub(crate) async fn waiting(&self) -> Result<InboxStatus, Error> {
-        self.queue.status().await
+        self.core.queue.status().await
     }
 
     pub(crate) async fn close(&self) {
-        self.queue.close().await;
+        self.core.queue.close().await;
     }
 }
 

@@ -12,16 +12,18 @@
 //! - [`config`]: the `[gateway]` section. [`gateway`]: what the rest of weappd calls. [`http`]: its
 //!   faces.
 //! - Out: `proxy` makes a call, `calls` one of weappd's own; `allow` says which; `query`
-//!   adds the token; `body` streams, `spool` keeps and `headers` sorts; `sealed_call` encrypts and signs it where
-//!   a mini program wants that; `proxy_error` is weappd's own refusal; `api_client` connects to
+//!   adds the token; `body` streams, `spool` keeps and `headers` sorts; `sealed_call` encrypts and
+//!   signs it where a mini program wants that (`sealed` says which); `proxy_error` is weappd's own refusal; `api_client` connects to
 //!   WeChat.
 //! - `centre` keeps one token for all, `token` asks for it; `token_cluster` is what several
 //!   nodes know of it, in a [`lease_store`] they share, and `token_turn` says which of them asks.
 //! - In: `push` reads what WeChat sends, `xml` and `number_text` turn it into JSON; `inbox`
-//!   takes it, `queue` and `writer` keep it, `dispatcher` brings it through [`deliver`].
+//!   takes it, `queue` and `writer` keep it (`queue_file` is where), `dispatcher` brings it through
+//!   [`deliver`]; `inbox_core` is what of them outlives a reload.
 //!   `event_table` says whose each event is and what WeChat wants to hear (`event_rule`),
 //!   `verdict` reads the app's answer, `replies` waits for it, `warn_limit` keeps one trouble
 //!   from filling the log.
+//! - [`GatewayService::prepare`] (`reload`): other settings and mini programs while it runs.
 //! - `tap`: what is drawn in `weappd dev`.
 //!
 //! # Invariants
@@ -49,6 +51,7 @@ pub mod gateway;
 mod headers;
 pub mod http;
 mod inbox;
+mod inbox_core;
 pub mod lease_store;
 mod message_records;
 mod number_text;
@@ -58,6 +61,7 @@ mod push;
 mod query;
 mod queue;
 mod queue_file;
+mod reload;
 mod replies;
 mod sealed;
 mod sealed_call;
@@ -78,6 +82,7 @@ pub use config::{
 };
 pub use deliver::{AppAnswer, DeliverMessage, DeliveryError, PushedMessage};
 pub use error::Error;
-pub use gateway::{GatewayParts, GatewayService};
+pub use gateway::{GatewayParts, GatewayService, GatewaySettings};
 pub use inbox::{DeadLetter, InboxStatus, ReplayScope};
 pub use lease_store::{LeaseStore, LeaseStoreError, LeasedValue};
+pub use reload::StagedGateway;

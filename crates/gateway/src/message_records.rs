@@ -5,9 +5,10 @@ use sqlx::{FromRow, Row as _};
 
 use crate::deliver::PushedMessage;
 
-/// The heads of their lanes that are due, oldest first, and what stepped aside.
+/// The heads of their lanes that are due, oldest first, and what stepped aside; of the mini
+/// programs in a JSON array.
 pub(crate) const DUE: &str = "SELECT seq, appid, openid, kind, body, tries, refusals, came, key FROM messages m \
-    WHERE state = 0 AND due <= ?1 AND NOT EXISTS \
+    WHERE state = 0 AND due <= ?1 AND appid IN (SELECT value FROM json_each(?3)) AND NOT EXISTS \
     (SELECT 1 FROM messages e \
         WHERE e.state = 0 AND e.aside = 0 AND e.lane = m.lane AND e.seq < m.seq) \
     ORDER BY seq LIMIT ?2";

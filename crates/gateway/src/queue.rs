@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Connection, SqliteConnection};
@@ -23,7 +24,10 @@ use crate::writer::{JobReply, QueueJob, QueueWriter};
 
 /// How many writes may wait for the writer before pushes wait too.
 const QUEUE: usize = 1024;
-const NEXT_DUE: &str = "SELECT min(due) FROM messages WHERE state = 0 AND due > ?1";
+const NEXT_DUE: &str = "SELECT min(due) FROM messages \
+    WHERE state = 0 AND due > ?1 AND appid IN (SELECT value FROM json_each(?2))";
+const STRANDED: &str = "SELECT appid, count(*) FROM messages \
+    WHERE state = 0 AND appid NOT IN (SELECT value FROM json_each(?1)) GROUP BY appid";
 const STATUS: &str = "SELECT coalesce(sum(state = 0), 0), coalesce(sum(state = 2), 0), \
     coalesce(sum(state = 0 AND tries > 0), 0), min(CASE WHEN state = 0 THEN came END) \
     FROM messages WHERE state IN (0, 2)";
@@ -37,6 +41,7 @@ pub(crate) struct MessageQueue {
     readers: SqlitePool,
     path: Arc<Path>,
     place: FilePlace,
+    max_waiting: Arc<AtomicI64>,
 }
 
 impl MessageQueue {
@@ -65,6 +70,7 @@ impl MessageQueue {
             .connect_lazy_with(options.clone());
         let path: Arc<Path> = path.into();
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let max_waiting = Arc::new(AtomicI64::new(signed(max_waiting)));
         let writer = QueueWriter {
             conn: Some(conn),
             options,
@@ -72,7 +78,7 @@ impl MessageQueue {
             path: Arc::clone(&path),
             place: place.clone(),
             waiting,
-            max_waiting: i64::try_from(max_waiting).unwrap_or(i64::MAX),
+            max_waiting: Arc::clone(&max_waiting),
         };
         // It ends when the queue is closed, after those who write to it have ended.
         Tasks::new().spawn_on(work, writer.run());
@@ -81,7 +87,20 @@ impl MessageQueue {
             readers,
             path,
             place,
+            max_waiting,
         })
+    }
+
+    /// So many may wait from now on; those that do stay.
+    pub(crate) fn set_max_waiting(&self, max_waiting: u64) {
+        self.max_waiting
+            .store(signed(max_waiting), Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn max_waiting(&self) -> u64 {
+        let most = self.max_waiting.load(Ordering::Relaxed);
+        u64::try_from(most).unwrap_or_default()
     }
 
     /// Writes a message, or finds it. On return it is on the disk.
@@ -115,25 +134,41 @@ impl MessageQueue {
         self.ask(|answer| QueueJob::Prune(before, answer)).await
     }
 
-    /// The messages whose turn it is. Of a file that was deleted nothing is delivered: that it
-    /// was could not be written.
-    pub(crate) async fn due(&self, now: i64, most: usize) -> Result<Vec<DueMessage>, Error> {
+    /// The messages of these mini programs whose turn it is. Of a file that was deleted nothing
+    /// is delivered: that it was could not be written.
+    pub(crate) async fn due(
+        &self,
+        now: i64,
+        most: usize,
+        appids: &[String],
+    ) -> Result<Vec<DueMessage>, Error> {
         self.place
             .check()
             .map_err(|gone| self.failed(gone.into()))?;
         sqlx::query_as(DUE)
             .bind(now)
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .bind(json(appids))
             .fetch_all(&self.readers)
             .await
             .map_err(|problem| self.failed(problem))
     }
 
-    /// When the next message that is not due yet will be.
-    pub(crate) async fn next_due(&self, now: i64) -> Result<Option<i64>, Error> {
+    /// When the next message of these mini programs that is not due yet will be.
+    pub(crate) async fn next_due(&self, now: i64, appids: &[String]) -> Result<Option<i64>, Error> {
         sqlx::query_scalar(NEXT_DUE)
             .bind(now)
+            .bind(json(appids))
             .fetch_one(&self.readers)
+            .await
+            .map_err(|problem| self.failed(problem))
+    }
+
+    /// How many messages wait for each mini program that is none of these.
+    pub(crate) async fn stranded(&self, appids: &[String]) -> Result<Vec<(String, i64)>, Error> {
+        sqlx::query_as(STRANDED)
+            .bind(json(appids))
+            .fetch_all(&self.readers)
             .await
             .map_err(|problem| self.failed(problem))
     }
@@ -190,6 +225,15 @@ impl MessageQueue {
     }
 }
 
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// As a JSON array.
+fn json(appids: &[String]) -> String {
+    serde_json::Value::from(appids).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +251,10 @@ mod tests {
         }
     }
 
+    fn appids() -> Vec<String> {
+        vec!["wx1".to_owned()]
+    }
+
     async fn open(dir: &Path, max_waiting: u64) -> MessageQueue {
         let path = dir.join("inbox.db");
         MessageQueue::open(path, max_waiting, &Work::current())
@@ -215,7 +263,7 @@ mod tests {
     }
 
     async fn due(queue: &MessageQueue, now: i64) -> Vec<i64> {
-        let due = queue.due(now, 10).await.expect("reads");
+        let due = queue.due(now, 10, &appids()).await.expect("reads");
         due.into_iter().map(|due| due.seq).collect()
     }
 
@@ -236,7 +284,10 @@ mod tests {
                 .expect_err("it would be lost");
             assert!(matches!(refused, Error::UseQueue { .. }), "{refused:?}");
             assert!(refused.hint().contains("deleted"), "{}", refused.hint());
-            queue.due(10, 10).await.expect_err("nothing goes twice");
+            queue
+                .due(10, 10, &appids())
+                .await
+                .expect_err("nothing goes twice");
         }
     }
 
@@ -267,8 +318,11 @@ mod tests {
             .await
             .expect("writes");
         assert_eq!(due(&queue, 10).await, [4, 5]);
-        assert_eq!(queue.next_due(10).await.expect("reads"), Some(50));
-        let first = &queue.due(50, 1).await.expect("reads")[0];
+        assert_eq!(
+            queue.next_due(10, &appids()).await.expect("reads"),
+            Some(50)
+        );
+        let first = &queue.due(50, 1, &appids()).await.expect("reads")[0];
         assert_eq!((first.seq, first.message.tries, first.refusals), (1, 1, 1));
         queue
             .settle(1, DeliveryOutcome::Delivered(None), 50)

@@ -1,7 +1,7 @@
 //! The queue's file: how it is made, migrated and opened.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
@@ -81,4 +81,33 @@ pub(crate) async fn migrate(conn: &mut SqliteConnection) -> Result<bool, sqlx::E
         .await?;
     change.commit().await?;
     Ok(true)
+}
+
+/// A file that may be there or be made. If it was not there, it goes with this, unless it is kept.
+pub(crate) struct NewFile(Option<PathBuf>);
+
+impl NewFile {
+    /// Before it is opened.
+    pub(crate) fn at(path: &Path) -> Self {
+        let is_there = path.try_exists().unwrap_or(true);
+        Self((!is_there).then(|| path.to_owned()))
+    }
+
+    pub(crate) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        let Some(path) = &self.0 else {
+            return;
+        };
+        for end in ["", "-wal", "-shm"] {
+            let mut file = path.clone().into_os_string();
+            file.push(end);
+            // Nothing stands in it; what cannot be removed is an empty queue.
+            let _gone = std::fs::remove_file(file);
+        }
+    }
 }

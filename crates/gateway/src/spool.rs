@@ -24,7 +24,7 @@ const SEATS: usize = 16;
 const CHUNK: usize = 64 * 1024;
 
 /// Where bodies are kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BodySpool {
     dir: PathBuf,
     most: u64,
@@ -56,6 +56,19 @@ impl BodySpool {
             seats: Arc::new(Semaphore::new(SEATS)),
             work,
         }
+    }
+
+    /// The same place and seats, for bodies up to another size.
+    pub(crate) fn up_to(&self, most: u64) -> Self {
+        Self {
+            most,
+            ..self.clone()
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn most(&self) -> u64 {
+        self.most
     }
 
     /// Reads a body of `length`, if that is known, whose `start` was read already.

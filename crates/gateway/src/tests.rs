@@ -6,6 +6,7 @@ mod inbox;
 mod limits;
 mod nodes;
 mod proxy;
+mod reload;
 mod sealed;
 mod streams;
 mod support;

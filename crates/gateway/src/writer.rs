@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
@@ -68,7 +69,7 @@ pub(crate) struct QueueWriter {
     pub(crate) place: FilePlace,
     /// How many messages wait for the app.
     pub(crate) waiting: i64,
-    pub(crate) max_waiting: i64,
+    pub(crate) max_waiting: Arc<AtomicI64>,
 }
 
 impl QueueWriter {
@@ -144,7 +145,8 @@ impl QueueWriter {
             (self.waiting, _) = count(&mut conn).await?;
             conn
         };
-        let written = commit(&mut conn, batch, self.max_waiting - self.waiting).await;
+        let room = self.max_waiting.load(Ordering::Relaxed) - self.waiting;
+        let written = commit(&mut conn, batch, room).await;
         match &written {
             Ok(_) => self.conn = Some(conn),
             // Its lock goes with it; what it says at its end is no news.
@@ -369,7 +371,7 @@ mod tests {
                 place: FilePlace::of(&path).expect("a file"),
                 path: path.into(),
                 waiting: 0,
-                max_waiting: 1000,
+                max_waiting: Arc::new(AtomicI64::new(1000)),
             };
             let first = put_one(&mut writer, "first", 10).await.expect("space");
             assert_eq!(first, PutOutcome::New);

@@ -57,6 +57,16 @@ impl SessionCache {
         }
     }
 
+    /// Remembers sessions of about `bytes` from now on.
+    pub(crate) fn set_bytes(&self, bytes: u64) {
+        self.sessions.set_capacity(bytes);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.sessions.capacity()
+    }
+
     pub(crate) fn get(&self, hash: &SkeyHash) -> Option<Arc<CachedSession>> {
         self.sessions.get(hash)
     }

@@ -15,7 +15,6 @@ use crate::breaker::CheckSource;
 use crate::error::Error;
 use crate::identity::{AuthError, UserIdentity};
 use crate::session::CachedSession;
-use crate::session_lifetime::SessionLifetime;
 use crate::sessions::SessionService;
 use crate::skey::{PresentedSkey, SkeyHash};
 use crate::store::records::SessionLookup;
@@ -134,7 +133,7 @@ impl SessionService {
     /// and while the store fails.
     fn is_fresh(&self, session: &CachedSession, skey: &str) -> bool {
         let shared = self.shared();
-        let Some(millis) = shared.recheck_millis else {
+        let Some(millis) = shared.recheck_millis() else {
             return true;
         };
         let now = shared.clock.unix_millis();
@@ -223,7 +222,7 @@ impl SessionService {
         let Some(app) = shared.apps.get(&found.appid) else {
             return Ok(None);
         };
-        let session = CachedSession::new(wanted.hash, found, SessionLifetime::from(&*app));
+        let session = CachedSession::new(wanted.hash, found, Arc::clone(&app.terms));
         if let Some(known) = &known {
             session.follow(known);
         }

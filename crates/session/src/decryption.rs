@@ -96,7 +96,8 @@ impl SessionService {
     /// Whether the data, by its watermark, is of now.
     pub(crate) fn is_new(&self, data: &serde_json::Value) -> bool {
         let shared = self.shared();
-        let oldest = i64::try_from(shared.config.open_data_max_age_secs).unwrap_or(i64::MAX);
+        let oldest =
+            i64::try_from(shared.settings.load().config.open_data_max_age_secs).unwrap_or(i64::MAX);
         let age = open_data::made_at(data).map(|at| shared.clock.unix_secs().saturating_sub(at));
         oldest == 0 || age.is_some_and(|age| (-AHEAD_SECS..=oldest).contains(&age))
     }

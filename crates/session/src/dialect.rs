@@ -82,6 +82,7 @@ impl From<&Error> for LoginFailure {
             | Error::StoreSilent { .. }
             | Error::KeyFile { .. }
             | Error::WhichApp { .. }
+            | Error::OtherApp { .. }
             | Error::OtherKeyFile { .. }
             | Error::Closed
             | Error::CutShort(_) => Self::Internal,

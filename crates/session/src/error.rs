@@ -130,6 +130,18 @@ pub enum Error {
         configured: usize,
     },
 
+    /// A database of the old servers is open for a mini program that would not be configured
+    /// any more.
+    #[error(
+        "{place} holds the sessions of {appid}: configure that mini program, or restart weappd to use the database for another one"
+    )]
+    OtherApp {
+        /// The database.
+        place: String,
+        /// Its mini program.
+        appid: String,
+    },
+
     /// Too many logins, counted here and not by WeChat.
     #[error("too many logins, try again in {retry_secs} s")]
     TooManyLogins {

@@ -11,6 +11,8 @@
 //!   that a code is exchanged once, for the one client that `client_fingerprint` knows.
 //! - `check`: an skey becomes a [`UserIdentity`], mostly from the `cache`; `breaker` spares
 //!   requests a shared store that does not answer; `visits` are written behind.
+//! - [`SessionService::prepare`] (`reload`): other settings and mini programs while it runs;
+//!   `settings` are those, and `app_terms` what a mini program's sessions share.
 //! - `limits`: how often one may log in; `revoke`: ending sessions by command; `withdraw`:
 //!   forgetting what a user takes back.
 //! - `decryption`: opens what WeChat encrypted, and is no oracle.
@@ -35,6 +37,7 @@
 //! mini program a request belongs to is its session's word, and a login chooses among those of
 //! its site only, where the code is the proof; a header alone never decides.
 
+mod app_terms;
 mod breaker;
 mod cache;
 mod check;
@@ -65,10 +68,12 @@ mod picture_store;
 mod picture_url;
 mod profile;
 mod profile_locks;
+mod reload;
 mod revoke;
 mod session;
 mod session_lifetime;
 pub mod sessions;
+mod settings;
 pub mod shared_values;
 mod sign;
 mod skey;
@@ -82,6 +87,7 @@ pub use config::{Config, MiniApp};
 pub use error::Error;
 pub use identity::{AuthError, UserIdentity};
 pub use picture_store::{PictureError, PictureStore};
+pub use reload::{SessionReload, StagedSessions};
 pub use revoke::{SessionView, UserView};
 pub use sessions::{SessionParts, SessionService};
 pub use shared_values::{LeaseResult, SharedValue, SharedValues};

@@ -64,6 +64,17 @@ impl LoginLimits {
         }
     }
 
+    /// Other limits from now on; what was counted still counts.
+    pub(crate) fn change(&self, config: &Config) {
+        self.addresses.allow(config.logins_per_minute_per_ip);
+        self.users.allow(config.logins_per_minute_per_user);
+        self.calls.allow(config.logins_per_minute_per_user);
+        self.failures
+            .allow(config.decrypt_failures_per_hour_per_user);
+        self.failures_from
+            .allow(config.decrypt_failures_per_hour_per_ip);
+    }
+
     /// Counts a try from an address. Loopback is not counted: a proxy stands there, or a
     /// business server.
     pub(crate) fn try_from(&self, address: Option<IpAddr>, now_millis: i64) -> Result<(), Error> {
@@ -156,22 +167,31 @@ struct RateBuckets<K> {
     /// The time span in microseconds.
     span: i64,
     /// The microseconds one costs; 0 for no limit.
-    cost: i64,
+    cost: AtomicI64,
     full_at: Cache<K, Arc<AtomicI64>>,
 }
 
 impl<K: Eq + Hash + Clone> RateBuckets<K> {
     fn new(count: u32, span: i64) -> Self {
-        Self {
+        let buckets = Self {
             span,
-            cost: span.checked_div(count.into()).unwrap_or(0),
+            cost: AtomicI64::new(0),
             full_at: Cache::new(BUCKETS),
-        }
+        };
+        buckets.allow(count);
+        buckets
+    }
+
+    /// Allows so many in the span; 0: however many.
+    fn allow(&self, count: u32) {
+        let cost = self.span.checked_div(count.into()).unwrap_or(0);
+        self.cost.store(cost, Ordering::Relaxed);
     }
 
     /// Takes one, or says after how many seconds there is one.
     fn take(&self, key: &K, now_millis: i64) -> Result<(), u64> {
-        if self.cost == 0 {
+        let cost = self.cost.load(Ordering::Relaxed);
+        if cost == 0 {
             return Ok(());
         }
         let now = now_millis.saturating_mul(1000);
@@ -180,8 +200,8 @@ impl<K: Eq + Hash + Clone> RateBuckets<K> {
         let mut short = 0;
         let taken = full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |full_at| {
             let debt = full_at.saturating_sub(now).clamp(0, self.span);
-            short = debt + self.cost - self.span;
-            (short <= 0).then_some(now + debt + self.cost)
+            short = debt + cost - self.span;
+            (short <= 0).then_some(now + debt + cost)
         });
         match taken {
             Ok(_) => Ok(()),
@@ -192,7 +212,7 @@ impl<K: Eq + Hash + Clone> RateBuckets<K> {
     /// Gives one back that was taken just now.
     fn give_back(&self, key: &K) {
         if let Some(full_at) = self.full_at.get(key) {
-            full_at.fetch_sub(self.cost, Ordering::AcqRel);
+            full_at.fetch_sub(self.cost.load(Ordering::Relaxed), Ordering::AcqRel);
         }
     }
 

@@ -14,15 +14,14 @@ use weappd_wechat::{AppCredential, WechatLogin, open_data};
 
 use crate::check::SessionQuery;
 use crate::client_fingerprint::ClientFingerprint;
-use crate::config::MiniApp;
 use crate::data::public_fields;
 use crate::decryption::{DataRequirement, SealedText};
 use crate::device::describe;
 use crate::error::Error;
 use crate::flight::{CodeExchange, CodeFlight, IssuedSession};
 use crate::limits::DataSender;
+use crate::mini_apps::ServedApp;
 use crate::session::{CachedSession, name_user};
-use crate::session_lifetime::SessionLifetime;
 use crate::sessions::SessionService;
 use crate::skey::{self, SkeyHash};
 use crate::store::writes::{EndedSession, NewLogin};
@@ -273,13 +272,14 @@ impl SessionService {
         let shared = self.shared();
         let now = || shared.clock.unix_millis();
         let waiting = shared.flights.wait(flight, now);
-        if let Ok(answered) = tokio::time::timeout(shared.wechat.timeout(), waiting).await {
+        let wechat = shared.settings.load().wechat.clone();
+        if let Ok(answered) = tokio::time::timeout(wechat.timeout(), waiting).await {
             return answered;
         }
         if !flight.abandon() {
             self.wait_on(flight);
         }
-        Err(Error::Exchange(Arc::new(shared.wechat.timed_out())))
+        Err(Error::Exchange(Arc::new(wechat.timed_out())))
     }
 
     /// Waits for the late answer of an exchange, where its connection is.
@@ -302,8 +302,8 @@ impl SessionService {
         });
     }
 
-    fn exchange(&self, app: &MiniApp, code: &str) -> CodeExchange {
-        let wechat = self.shared().wechat.clone();
+    fn exchange(&self, app: &ServedApp, code: &str) -> CodeExchange {
+        let wechat = self.shared().settings.load().wechat.clone();
         let longest = self.shared().store.longest_openid();
         let credential = AppCredential {
             appid: app.appid.clone(),
@@ -348,7 +348,7 @@ impl SessionService {
     /// Writes the login: a new session, or new user data for the one `before`.
     async fn write(
         &self,
-        app: &MiniApp,
+        app: &ServedApp,
         login: &WechatLogin,
         told: Option<VerifiedProfile>,
         phone: ClientInfo,
@@ -378,7 +378,7 @@ impl SessionService {
                     .address
                     .map(|address| address.to_canonical().to_string()),
                 now: shared.clock.unix_secs(),
-                limits: SessionLifetime::from(app),
+                terms: Arc::clone(&app.terms),
             })
             .await?;
         Ok(LoginResult {

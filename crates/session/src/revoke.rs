@@ -2,7 +2,6 @@
 
 use crate::error::Error;
 use crate::phone::VerifiedPhone;
-use crate::session_lifetime::SessionLifetime;
 use crate::sessions::SessionService;
 use crate::store::writes::RevokeScope;
 
@@ -79,7 +78,7 @@ impl SessionService {
         let Some(app) = self.shared().apps.get(appid) else {
             return Ok(Vec::new());
         };
-        let limits = SessionLifetime::from(&*app);
+        let limits = app.terms.lifetime();
         let listed = self.shared().store.list(appid, openid).await?;
         let views = listed.into_iter().map(|listed| SessionView {
             session: listed.seq,

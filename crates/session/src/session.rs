@@ -8,9 +8,9 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use weappd_wechat::lenient_json;
 
+use crate::app_terms::AppTerms;
 use crate::dialect::{wafer1, wafer2};
 use crate::identity::{AuthError, UserIdentity};
-use crate::session_lifetime::SessionLifetime;
 use crate::skey::SkeyHash;
 use crate::store::records::{LastVisit, SessionRow};
 
@@ -24,7 +24,7 @@ pub(crate) struct CachedSession {
     /// The user's phone number, sealed: nothing of it stands in memory in clear.
     pub(crate) phone: Option<Vec<u8>>,
     created: i64,
-    limits: SessionLifetime,
+    terms: Arc<AppTerms>,
     last_visit: AtomicI64,
     /// Whether the last visit stands in the list of visits to be written.
     listed: AtomicBool,
@@ -35,16 +35,16 @@ pub(crate) struct CachedSession {
 }
 
 impl CachedSession {
-    pub(crate) fn new(hash: SkeyHash, found: SessionRow, limits: SessionLifetime) -> Self {
+    pub(crate) fn new(hash: SkeyHash, found: SessionRow, terms: Arc<AppTerms>) -> Self {
         let user_info_json = user_info(&found);
-        Self::told(hash, found, limits, user_info_json)
+        Self::told(hash, found, terms, user_info_json)
     }
 
     /// A session whose user object was made here a moment ago and needs no look.
     pub(crate) fn told(
         hash: SkeyHash,
         found: SessionRow,
-        limits: SessionLifetime,
+        terms: Arc<AppTerms>,
         user_info_json: String,
     ) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl CachedSession {
             user: found.user,
             phone: found.phone,
             created: found.created,
-            limits,
+            terms,
             last_visit: AtomicI64::new(found.last_visit),
             listed: AtomicBool::new(false),
             confirmed: AtomicI64::new(i64::MIN),
@@ -69,9 +69,12 @@ impl CachedSession {
         }
     }
 
-    /// Marks a visit at `now`, unless the session has expired. Says whether the visit is
-    /// to be listed for writing.
+    /// Marks a visit at `now`, unless the session has expired or its mini program is served no
+    /// more. Says whether the visit is to be listed for writing.
     pub(crate) fn visit(&self, now: i64) -> Result<bool, AuthError> {
+        if !self.terms.is_served() {
+            return Err(AuthError::Unknown);
+        }
         let last = self.last_visit.load(Ordering::Relaxed);
         if self.is_expired(now, last) {
             return Err(AuthError::Expired);
@@ -84,8 +87,9 @@ impl CachedSession {
     }
 
     fn is_expired(&self, now: i64, last_visit: i64) -> bool {
-        now.saturating_sub(self.created) > self.limits.login_secs
-            || now.saturating_sub(last_visit) > self.limits.idle_secs
+        let lifetime = self.terms.lifetime();
+        now.saturating_sub(self.created) > lifetime.login_secs
+            || now.saturating_sub(last_visit) > lifetime.idle_secs
     }
 
     /// The last visit, about to be written: the next one is listed anew.
@@ -143,12 +147,12 @@ impl CachedSession {
     /// When the session ends if nobody visits again.
     pub(crate) fn expires_at(&self) -> i64 {
         let last_visit = self.last_visit.load(Ordering::Relaxed);
-        self.limits.end(self.created, last_visit)
+        self.terms.lifetime().end(self.created, last_visit)
     }
 
     /// How many seconds the session lives without a visit.
     pub(crate) fn idle_secs(&self) -> i64 {
-        self.limits.idle_secs
+        self.terms.lifetime().idle_secs
     }
 
     /// The ready answer of `GET /weapp/user`.
@@ -201,6 +205,7 @@ pub(crate) fn name_user(fields: &mut Map<String, Value>, openid: &str, unionid: 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::session_lifetime::SessionLifetime;
 
     pub(crate) fn found() -> SessionRow {
         SessionRow {
@@ -218,11 +223,11 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn session(hash: SkeyHash) -> CachedSession {
-        let limits = SessionLifetime {
+        let terms = AppTerms::of(SessionLifetime {
             login_secs: 100,
             idle_secs: 30,
-        };
-        CachedSession::new(hash, found(), limits)
+        });
+        CachedSession::new(hash, found(), terms)
     }
 
     #[test]

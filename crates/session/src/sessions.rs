@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use weappd_base::causes::chain;
@@ -23,6 +24,7 @@ use crate::limits::LoginLimits;
 use crate::mini_apps::MiniApps;
 use crate::picture_store::PictureStore;
 use crate::profile_locks::ProfileLocks;
+use crate::settings::SessionSettings;
 use crate::store::{SessionStore, StoreParts};
 use crate::visits::PendingVisits;
 
@@ -70,16 +72,13 @@ impl std::fmt::Debug for SessionService {
 }
 
 pub(crate) struct Shared {
-    pub(crate) config: Config,
+    pub(crate) settings: ArcSwap<SessionSettings>,
     pub(crate) apps: MiniApps,
-    pub(crate) wechat: WechatClient,
     pub(crate) clock: Clock,
     pub(crate) tokens: RandomSource,
     pub(crate) work: Work,
     pub(crate) tap: TrafficTap,
     pub(crate) store: SessionStore,
-    /// For how long memory is believed where others write the store too.
-    pub(crate) recheck_millis: Option<i64>,
     /// Whether the store confirms what memory knows.
     pub(crate) breaker: StoreBreaker,
     pub(crate) cache: Arc<SessionCache>,
@@ -95,6 +94,16 @@ pub(crate) struct Shared {
     pub(crate) pictures: OnceLock<Arc<dyn PictureStore>>,
     tasks: Tasks,
     stop: Stop,
+}
+
+impl Shared {
+    /// For how long memory is believed, where others write the store too.
+    pub(crate) fn recheck_millis(&self) -> Option<i64> {
+        self.store.is_shared().then(|| {
+            let secs = self.settings.load().config.recheck_secs;
+            i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX)
+        })
+    }
 }
 
 impl SessionService {
@@ -119,27 +128,19 @@ impl SessionService {
         })
         .await?;
         let apps = MiniApps::new(parts.mini_apps);
-        if let Some(appid) = store.cauth_appid() {
-            for app in store.mini_apps().await? {
-                apps.adopt(app);
-            }
-            apps.prefer(appid);
-        } else if parts.config.rpc_initdata {
-            for app in store.mini_apps().await? {
-                apps.register(app);
-            }
+        let known = store.mini_apps().await?;
+        match store.cauth_appid() {
+            Some(appid) => apps.adopt(known, appid),
+            None => apps.remember(known, parts.config.rpc_initdata),
         }
-        let recheck_millis = store.is_shared().then(|| {
-            let millis = parts.config.recheck_secs.saturating_mul(1000);
-            i64::try_from(millis).unwrap_or(i64::MAX)
-        });
         let shared = Arc::new(Shared {
-            recheck_millis,
             limits: LoginLimits::new(&parts.config),
             breaker: StoreBreaker::default(),
-            config: parts.config,
+            settings: ArcSwap::from_pointee(SessionSettings {
+                config: parts.config,
+                wechat: parts.wechat,
+            }),
             apps,
-            wechat: parts.wechat,
             clock: parts.clock,
             tokens: parts.tokens,
             work: parts.work,

@@ -79,11 +79,10 @@ impl SessionStore {
             sqlite::create(path)?;
         }
         let key_file = parts.data_dir.join(&parts.config.key_file);
-        let rules = Arc::new(WriteRules {
-            max_sessions: parts.config.max_sessions_per_user as usize,
-            keys_kept: parts.config.session_keys_kept as usize,
-            vault: SecretVault::of(&parts.config.key, &key_file, parts.tokens)?,
-        });
+        let rules = Arc::new(WriteRules::new(
+            parts.config,
+            SecretVault::of(&parts.config.key, &key_file, parts.tokens)?,
+        ));
         let (readers, conn, patience) = match place {
             StorePlace::Sqlite(path) => {
                 let (sqlite, conn) = SqliteStore::open(&path, Arc::clone(&rules)).await?;
@@ -218,6 +217,17 @@ impl SessionStore {
     /// Keeps a session key as the user's newest.
     pub(crate) async fn put_key(&self, key: NewKey) -> Result<(), Error> {
         self.ask(|answer| WriteJob::Key(key, answer)).await
+    }
+
+    /// Takes over what a reload may change, for writes to come.
+    pub(crate) fn change(&self, config: &Config) {
+        self.rules.change(config);
+    }
+
+    /// How many sessions and session keys a user may hold.
+    #[cfg(test)]
+    pub(crate) fn limits(&self) -> (usize, usize) {
+        (self.rules.max_sessions(), self.rules.keys_kept())
     }
 
     /// Opens what was sealed for a user.

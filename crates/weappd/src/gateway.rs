@@ -23,8 +23,8 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_edge::{Caller, Identify};
 use weappd_gateway::{
-    AppAnswer, DeliverMessage, DeliveryError, GatewayApp, GatewayParts, GatewayService, LeaseStore,
-    PushedMessage,
+    AppAnswer, DeliverMessage, DeliveryError, GatewayApp, GatewayParts, GatewayService,
+    GatewaySettings, LeaseStore, PushedMessage,
 };
 use weappd_wechat::AppCredential;
 
@@ -115,17 +115,19 @@ pub(crate) async fn build(
     // Nobody knocks at a door that is not there: no mini program takes messages then.
     let side = side.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     GatewayService::build(GatewayParts {
-        config: plan.config,
+        settings: GatewaySettings {
+            config: plan.config,
+            mini_apps: plan.mini_apps,
+            wechat_endpoint: plan.wechat_endpoint,
+            callers: plan.callers,
+            local_hosts: plan.local_hosts,
+            deliver: Arc::new(ForgetWithdrawn::new(
+                sessions,
+                LoopbackDelivery::new(side, plan.homes, passes, context.tokens.clone()),
+            )),
+        },
         data_dir: data_dir.to_owned(),
-        mini_apps: plan.mini_apps,
-        wechat_endpoint: plan.wechat_endpoint,
-        callers: plan.callers,
-        local_hosts: plan.local_hosts,
         lease_store: leases.map(|leases| Arc::new(leases) as Arc<dyn LeaseStore>),
-        deliver: Arc::new(ForgetWithdrawn::new(
-            sessions,
-            LoopbackDelivery::new(side, plan.homes, passes, context.tokens.clone()),
-        )),
         clock: context.clock.clone(),
         tokens: context.tokens.clone(),
         work: context.work.clone(),

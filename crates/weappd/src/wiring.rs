@@ -349,8 +349,10 @@ impl RunningServer {
         if let Some(business) = &plan.tunnel_business {
             guarded = guarded.merge(tunnel_router(self.tunnels.clone(), business));
         }
-        let inbox = (!plan.messages.is_empty())
-            .then(|| weappd_gateway::http::inbox_router(self.gateway.clone(), &plan.messages));
+        let inbox = (!plan.messages.is_empty()).then(|| {
+            let (gateway, further) = (self.gateway.clone(), &plan.push_paths);
+            weappd_gateway::http::inbox_router(gateway, &plan.messages, further)
+        });
         let pictures = self.files.is_enabled().then(|| {
             let pictures = Arc::new(FilePictures::new(self.files.clone()));
             avatar_router(self.sessions.clone(), &plan.appids, pictures)

@@ -39,7 +39,7 @@ async fn for_programs(
 ) -> Response {
     let shared = gateway.shared();
     let seqid = shared.seqid();
-    let mut response = match no_browsers(shared, &request) {
+    let mut response = match no_browsers(&shared, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refuse(&refusal),
     };
@@ -107,7 +107,7 @@ async fn token(
 ) -> Response {
     let shared = gateway.shared();
     let asked = async {
-        want_bearer(shared, &headers)?;
+        want_bearer(&shared, &headers)?;
         let centre = shared.centre(whose.appid.as_deref())?;
         let token = centre.get().await?;
         Ok((told(centre, &token), centre))
@@ -123,7 +123,7 @@ async fn replace_token(
 ) -> Response {
     let shared = gateway.shared();
     let asked = async {
-        want_bearer(shared, &headers)?;
+        want_bearer(&shared, &headers)?;
         let asked: RejectedToken =
             weappd_base::json::object(&body).map_err(|_| ProxyError::BadRequest)?;
         let centre = shared.centre(asked.appid.as_deref())?;

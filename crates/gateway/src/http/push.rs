@@ -37,12 +37,10 @@ struct PushState {
 }
 
 /// `GET|POST /weapp/message` and `/weapp/message/{appid}` of a site with these mini
-/// programs, with or without a slash at the end, and the paths of their further push
+/// programs, with or without a slash at the end, and `further`, the paths of their further push
 /// configurations. At the first a push that another of the gateway's mini programs has signed
 /// is taken for that one; at the others only what a mini program of theirs has signed.
-pub fn inbox_router(gateway: GatewayService, appids: &[String]) -> Router {
-    let inbox = gateway.shared().inbox.as_ref();
-    let paths = inbox.map_or_else(Vec::new, |inbox| inbox.further_paths(appids));
+pub fn inbox_router(gateway: GatewayService, appids: &[String], further: &[String]) -> Router {
     let state = PushState {
         gateway,
         appids: appids.into(),
@@ -55,13 +53,13 @@ pub fn inbox_router(gateway: GatewayService, appids: &[String]) -> Router {
             .route(&format!("{path}/"), get(check).post(take));
     }
     let mut router = router.with_state(state.clone());
-    for path in paths {
+    for path in further {
         let state = PushState {
             further: Some(path.as_str().into()),
             ..state.clone()
         };
         let own = Router::new()
-            .route(&path, get(check).post(take))
+            .route(path, get(check).post(take))
             .route(&format!("{path}/"), get(check).post(take));
         router = router.merge(own.with_state(state));
     }
@@ -103,7 +101,8 @@ async fn check(
     path: Option<Path<String>>,
     Query(stamp): Query<PushQuery>,
 ) -> Response {
-    let (Some(inbox), Some((appid, only))) = (&state.gateway.shared().inbox, state.of(path)) else {
+    let shared = state.gateway.shared();
+    let (Some(inbox), Some((appid, only))) = (shared.open_inbox(), state.of(path)) else {
         return no_inbox();
     };
     if let Some(reader) = check_url(state.readers(inbox, appid, only), &stamp) {
@@ -126,7 +125,7 @@ async fn take(
     body: Body,
 ) -> Response {
     let shared = state.gateway.shared();
-    let (Some(inbox), Some((appid, only))) = (&shared.inbox, state.of(path)) else {
+    let (Some(inbox), Some((appid, only))) = (shared.open_inbox(), state.of(path)) else {
         return no_inbox();
     };
     let came = Instant::now();

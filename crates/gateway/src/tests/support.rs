@@ -29,7 +29,7 @@ use weappd_wechat::message::{MessageCodec, MessageKey, PushSignature};
 
 use crate::config::{AnswerWhen, Config, GatewayApp};
 use crate::deliver::{AppAnswer, DeliverMessage, DeliveryError, PushedMessage};
-use crate::gateway::{GatewayParts, GatewayService};
+use crate::gateway::{GatewayParts, GatewayService, GatewaySettings};
 use crate::http::{api_router, inbox_router};
 use crate::lease_store::LeaseStore;
 
@@ -218,6 +218,7 @@ pub(super) struct World {
     pub(super) wechat: Arc<Wechat>,
     pub(super) endpoint: String,
     pub(super) app: Arc<App>,
+    pub(super) settings: GatewaySettings,
     pub(super) gateway: GatewayService,
     pub(super) hand: ManualClock,
     pub(super) tap: TrafficTap,
@@ -266,6 +267,16 @@ impl Default for Setting {
     }
 }
 
+/// A fake app that behaves so.
+pub(super) fn fake_app(mood: Mood) -> Arc<App> {
+    Arc::new(App {
+        got: Mutex::default(),
+        mood: Mutex::new(mood),
+        tried: Mutex::new(0),
+        release: Notify::new(),
+    })
+}
+
 impl World {
     pub(super) async fn new() -> Self {
         Self::of(Setting::default()).await
@@ -274,27 +285,25 @@ impl World {
     pub(super) async fn of(setting: Setting) -> Self {
         let (wechat, served) = setting.wechat.unwrap_or_else(Wechat::served);
         let endpoint = setting.endpoint.unwrap_or(served);
-        let app = Arc::new(App {
-            got: Mutex::default(),
-            mood: Mutex::new(setting.mood),
-            tried: Mutex::new(0),
-            release: Notify::new(),
-        });
+        let app = fake_app(setting.mood);
         let dir = setting
             .dir
             .unwrap_or_else(|| Arc::new(TempDir::new().expect("a directory")));
         let (clock, hand) = Clock::manual(1_714_112_445);
         let tap = TrafficTap::on(clock.clone());
         let (stop, tasks) = (Stop::new(), Tasks::new());
-        let gateway = GatewayService::build(GatewayParts {
+        let settings = GatewaySettings {
             config: setting.config,
-            data_dir: dir.path().to_owned(),
             mini_apps: setting.mini_apps,
             wechat_endpoint: endpoint.clone(),
             local_hosts: LocalHosts::default(),
             callers: Arc::new(vec![Secret::new(BEARER)]),
-            lease_store: setting.leases,
             deliver: Arc::clone(&app) as Arc<dyn DeliverMessage>,
+        };
+        let gateway = GatewayService::build(GatewayParts {
+            settings: settings.clone(),
+            data_dir: dir.path().to_owned(),
+            lease_store: setting.leases,
             clock,
             tokens: RandomSource::system(),
             work: Work::current(),
@@ -308,6 +317,7 @@ impl World {
             wechat,
             endpoint,
             app,
+            settings,
             gateway,
             hand,
             tap,
@@ -315,6 +325,13 @@ impl World {
             stop,
             tasks,
         }
+    }
+
+    /// Goes on with other settings.
+    pub(super) async fn reload(&mut self, settings: GatewaySettings) {
+        self.settings = settings;
+        let staged = self.gateway.prepare(self.settings.clone()).await;
+        self.gateway.commit(staged.expect("good"));
     }
 
     /// An app's call.
@@ -337,7 +354,10 @@ impl World {
     /// The inbox of a site with two mini programs.
     fn inbox(&self) -> Router {
         let appids = [APPID, OTHER].map(str::to_owned);
-        inbox_router(self.gateway.clone(), &appids)
+        let apps = self.settings.mini_apps.iter();
+        let pushes = apps.flat_map(|app| app.pushes.iter().map(|push| push.path.clone()));
+        let further: Vec<String> = pushes.collect();
+        inbox_router(self.gateway.clone(), &appids, &further)
     }
 
     /// What WeChat sends to `/weapp/message`.

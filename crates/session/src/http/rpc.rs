@@ -21,6 +21,7 @@ use crate::http::login_site::log_failed;
 use crate::identity::AuthError;
 use crate::limits::DataSender;
 use crate::login::{ClientInfo, EncryptedProfile, LoginRequest};
+use crate::mini_apps::ServedApp;
 use crate::session::CachedSession;
 use crate::sessions::SessionService;
 use crate::tap::{self, TapArrow};
@@ -70,7 +71,7 @@ async fn named(
 struct RpcState {
     sessions: SessionService,
     /// The mini program the call is about, where that is known.
-    app: Option<Arc<MiniApp>>,
+    app: Option<Arc<ServedApp>>,
     /// Whether the path or the call named it.
     is_named: bool,
 }
@@ -260,7 +261,8 @@ impl RpcState {
         let shared = self.sessions.shared();
         let is_name = !appid.is_empty() && appid.len() <= 200;
         // An old server's database has its mini program registered with that server.
-        let is_open = shared.config.rpc_initdata && shared.store.cauth_appid().is_none();
+        let is_open =
+            shared.settings.load().config.rpc_initdata && shared.store.cauth_appid().is_none();
         if !is_open || !is_name || secret.is_empty() || secret.len() > 300 {
             tracing::warn!(appid, "initdata was refused; see [session] rpc_initdata");
             return Err(rpc::INIT_APPINFO_FAIL);

@@ -126,9 +126,10 @@ impl WriteBatch {
                 user_info: stood,
                 phone: user.phone.clone(),
             };
+            let terms = Arc::clone(&login.terms);
             let session = match told {
-                Some(told) => CachedSession::told(login.hash, found, login.limits, told),
-                None => CachedSession::new(login.hash, found, login.limits),
+                Some(told) => CachedSession::told(login.hash, found, terms, told),
+                None => CachedSession::new(login.hash, found, terms),
             };
             Some(OpenedSession {
                 is_new_user: user.id == login.new_id,

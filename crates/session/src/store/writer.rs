@@ -125,6 +125,8 @@ pub(crate) mod tests {
 
     use tokio::sync::oneshot;
 
+    use crate::app_terms::AppTerms;
+    use crate::config::Config;
     use crate::session_lifetime::SessionLifetime;
     use crate::skey::SkeyHash;
     use crate::store::sqlite;
@@ -145,10 +147,10 @@ pub(crate) mod tests {
             device: None,
             address: None,
             now: 7,
-            limits: SessionLifetime {
+            terms: AppTerms::of(SessionLifetime {
                 login_secs: 10,
                 idle_secs: 10,
-            },
+            }),
         }
     }
 
@@ -185,11 +187,7 @@ pub(crate) mod tests {
             )),
             queue,
             cache: Arc::clone(&cache),
-            rules: Arc::new(WriteRules {
-                max_sessions: 8,
-                keys_kept: 3,
-                vault: vault::tests::vault(),
-            }),
+            rules: Arc::new(WriteRules::new(&Config::default(), vault::tests::vault())),
         };
         writer.run().await;
         for (n, answered) in answers.into_iter().enumerate() {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use weappd_base::secret::Secret;
 
+use crate::app_terms::AppTerms;
 use crate::identity::UserIdentity;
 use crate::session::CachedSession;
-use crate::session_lifetime::SessionLifetime;
 use crate::skey::SkeyHash;
 
 /// A login to be written: its user as WeChat told, its session by the hash of its skey.
@@ -28,7 +28,7 @@ pub(crate) struct NewLogin {
     /// Where it calls from.
     pub(crate) address: Option<String>,
     pub(crate) now: i64,
-    pub(crate) limits: SessionLifetime,
+    pub(crate) terms: Arc<AppTerms>,
 }
 
 /// A login that is written: it survives a crash from here on.

@@ -15,6 +15,7 @@ mod odd_names;
 mod oracle;
 mod phone;
 mod platform;
+mod reload;
 mod require;
 mod revoke;
 mod rpc;

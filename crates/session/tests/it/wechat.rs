@@ -21,6 +21,7 @@ pub(crate) struct FakeWechat(Arc<Inner>);
 struct Inner {
     answers: Mutex<HashMap<String, Value>>,
     asked: AtomicUsize,
+    secrets: Mutex<Vec<String>>,
     speaks: watch::Sender<bool>,
     pub_url: String,
 }
@@ -33,6 +34,7 @@ impl FakeWechat {
         let fake = Self(Arc::new(Inner {
             answers: Mutex::default(),
             asked: AtomicUsize::new(0),
+            secrets: Mutex::default(),
             speaks: watch::Sender::new(true),
             pub_url: url,
         }));
@@ -68,6 +70,11 @@ impl FakeWechat {
         self.0.asked.load(Ordering::SeqCst)
     }
 
+    /// The secrets that came with the codes, in their order.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        self.0.secrets.lock().clone()
+    }
+
     /// Keeps every answer back, or lets them go.
     pub(crate) fn silent(&self, silent: bool) {
         self.0.speaks.send_replace(!silent);
@@ -79,6 +86,8 @@ async fn exchange(
     Query(query): Query<HashMap<String, String>>,
 ) -> (StatusCode, Json<Value>) {
     fake.0.asked.fetch_add(1, Ordering::SeqCst);
+    let secret = query.get("secret").cloned().unwrap_or_default();
+    fake.0.secrets.lock().push(secret);
     let mut speaks = fake.0.speaks.subscribe();
     speaks.wait_for(|speaks| *speaks).await.expect("a fake");
     let code = query.get("js_code").cloned().unwrap_or_default();

@@ -17,7 +17,7 @@ use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Tasks, Work};
 use weappd_session::http::{SiteChoice, control_router, public_router, rpc_router, sign_router};
-use weappd_session::{Config, Error, MiniApp, SessionParts, SessionService};
+use weappd_session::{Config, Error, MiniApp, SessionParts, SessionReload, SessionService};
 use weappd_wechat::WechatCalls;
 use weappd_wechat::WechatClient;
 
@@ -168,6 +168,22 @@ impl World {
     pub(crate) async fn restart_with(&mut self, mini_apps: Vec<MiniApp>) {
         self.mini_apps = mini_apps;
         self.restart().await;
+    }
+
+    /// Other mini programs and settings while all goes on.
+    pub(crate) fn reload(&self, config: Config, mini_apps: &[MiniApp]) {
+        let next = SessionReload {
+            config,
+            mini_apps: mini_apps.to_vec(),
+            wechat: self.client.clone(),
+        };
+        let staged = self.sessions.prepare(next).expect("good");
+        self.sessions.commit(staged);
+    }
+
+    /// The settings the world began with.
+    pub(crate) fn config(&self) -> Config {
+        self.config.clone()
     }
 
     pub(crate) async fn get(&self, path: &str, headers: Headers<'_>) -> Answer {

@@ -27,6 +27,8 @@ mod login;
 mod phone;
 #[path = "../it/platform.rs"]
 mod platform;
+#[path = "../it/reload.rs"]
+mod reload;
 #[path = "../it/require.rs"]
 mod require;
 #[path = "../it/revoke.rs"]

@@ -140,7 +140,11 @@ async fn write_logins(
         done.opened.push(OpenedSession {
             is_new_user,
             is_kept: false,
-            session: Arc::new(CachedSession::new(login.hash, found, login.limits)),
+            session: Arc::new(CachedSession::new(
+                login.hash,
+                found,
+                Arc::clone(&login.terms),
+            )),
         });
         done.stale.push(login.hash);
     }

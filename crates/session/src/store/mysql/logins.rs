@@ -69,7 +69,7 @@ pub(crate) async fn write(
         .collect();
     let stale = rows.sessions.iter().filter(|row| news.contains(&row.user));
     done.stale.extend(stale.map(|row| row.hash));
-    let (sessions, dropped) = rank(rows.sessions, rules.max_sessions);
+    let (sessions, dropped) = rank(rows.sessions, rules.max_sessions());
     let mut sql = SqlText::new();
     for changed in changed.chunks(USERS) {
         put_changes(&mut sql, changed, &rows.users)?;
@@ -80,7 +80,7 @@ pub(crate) async fn write(
     drop_rows(
         &mut sql,
         "DELETE FROM weappd_session_keys WHERE seq IN (",
-        &beyond(&rows.keys, rules.keys_kept),
+        &beyond(&rows.keys, rules.keys_kept()),
     );
     drop_rows(
         &mut sql,

@@ -221,7 +221,7 @@ async fn drop_keys(
         .bind(user)
         .fetch_all(&mut *change)
         .await?;
-    let old = beyond(&keys, rules.keys_kept);
+    let old = beyond(&keys, rules.keys_kept());
     let delete = "DELETE FROM weappd_session_keys WHERE seq IN (";
     drop_rows(delete, &old, change).await
 }

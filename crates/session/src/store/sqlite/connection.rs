@@ -140,6 +140,7 @@ mod tests {
     use super::*;
     use tokio::sync::oneshot;
 
+    use crate::config::Config;
     use crate::store::sqlite::connect;
     use crate::store::write_job::WriteJob;
     use crate::store::writer::tests::login;
@@ -152,11 +153,13 @@ mod tests {
         drop(connect(&path).await.expect("opens"));
         let place = FilePlace::of(&path).expect("a file");
         let mut writer = SqliteWriteConn::new(&path, Duration::from_secs(1), place);
-        let rules = Arc::new(WriteRules {
-            max_sessions: 1000,
-            keys_kept: 3,
-            vault: vault::tests::vault(),
-        });
+        let rules = Arc::new(WriteRules::new(
+            &Config {
+                max_sessions_per_user: 1000,
+                ..Config::default()
+            },
+            vault::tests::vault(),
+        ));
         let batch = |logins: std::ops::Range<usize>| {
             let mut batch = WriteBatch::default();
             for n in logins {

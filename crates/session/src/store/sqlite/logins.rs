@@ -144,11 +144,12 @@ impl<'a> LoginStatements<'a> {
         if is_changed {
             done.stale.extend(rows.iter().map(|(_, hash)| *hash));
         }
-        if rows.len() <= rules.max_sessions {
+        let most = rules.max_sessions();
+        if rows.len() <= most {
             return Ok(());
         }
         rows.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));
-        for (seq, hash) in rows.drain(rules.max_sessions..) {
+        for (seq, hash) in rows.drain(most..) {
             self.drop_session.execute([seq])?;
             done.stale.push(hash);
             if let Some(row) = opened.get_mut(&hash) {
@@ -173,7 +174,7 @@ pub(crate) fn put_key(
     let newest = known.first().map_or(0, |(place, _)| *place);
     let others = known.iter().filter(|(_, other)| *other != name).count();
     let mut drop_key = change.prepare_cached(DROP_KEY)?;
-    let mut excess = (others + 1).saturating_sub(rules.keys_kept);
+    let mut excess = (others + 1).saturating_sub(rules.keys_kept());
     for (place, other) in known.iter().rev() {
         // The same key given again is the newest again.
         let is_same = *other == name;
