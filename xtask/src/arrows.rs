@@ -7,20 +7,22 @@ use serde_json::Value;
 use crate::run::output;
 
 /// Each room and the rooms it may import. Rooms on one floor never import each other.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("base", &[]),
-    ("wechat", &["base"]),
+    ("outbound", &["base"]),
+    ("wechat", &["base", "outbound"]),
     ("edge", &["base"]),
-    ("tunnel", &["base"]),
+    ("tunnel", &["base", "outbound"]),
     ("apps", &["base"]),
     ("files", &["base"]),
-    ("session", &["base", "wechat"]),
-    ("simulator", &["base", "wechat"]),
-    ("gateway", &["base", "wechat"]),
+    ("session", &["base", "outbound", "wechat"]),
+    ("simulator", &["base", "outbound", "wechat"]),
+    ("gateway", &["base", "outbound", "wechat"]),
     (
         "weappd",
         &[
             "base",
+            "outbound",
             "wechat",
             "edge",
             "tunnel",
@@ -34,14 +36,15 @@ const ROOMS: [(&str, &[&str]); 10] = [
 ];
 
 /// Outside crates that only the named rooms may use.
-const GUESTS: [(&str, &[&str]); 8] = [
+const GUESTS: [(&str, &[&str]); 9] = [
     ("aws-lc-rs", &["wechat"]),
     ("rusqlite", &["session"]),
     ("sqlx", &["session", "gateway"]),
     ("clap", &["weappd"]),
     ("miette", &["weappd"]),
     ("multer", &["files"]),
-    ("rustls", &["edge", "wechat", "tunnel"]),
+    ("hyper-rustls", &["outbound"]),
+    ("rustls", &["edge", "outbound", "wechat"]),
     ("tracing-subscriber", &["weappd"]),
 ];
 

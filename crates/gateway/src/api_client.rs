@@ -8,10 +8,7 @@ use http::{Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use weappd_outbound::{ClientSettings, OutboundClient, OutboundTrust, SendError};
 
 use crate::error::Error;
 
@@ -22,22 +19,12 @@ pub(crate) type OutBody = UnsyncBoxBody<Bytes, OutBodyError>;
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Shorter than any server's patience, so that few calls meet a closing connection.
-const IDLE: Duration = Duration::from_secs(15);
 
 /// Pooled connections to one endpoint.
 #[derive(Debug)]
 pub(crate) struct ApiClient {
     endpoint: String,
-    client: ApiTransport,
-}
-
-/// Without TLS no trusted certificates are asked of the machine: a simulated WeChat works
-/// where none are installed.
-#[derive(Debug)]
-enum ApiTransport {
-    Plain(legacy::Client<HttpConnector, OutBody>),
-    Tls(legacy::Client<HttpsConnector<HttpConnector>, OutBody>),
+    client: OutboundClient<OutBody>,
 }
 
 /// A body that is there already.
@@ -61,9 +48,21 @@ impl ApiClient {
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err(refuse());
         }
+        // Without TLS no trusted certificates are asked of the machine: a simulated WeChat works
+        // where none are installed.
+        let trust = if tls {
+            OutboundTrust::Machine
+        } else {
+            OutboundTrust::PlainOnly
+        };
+        let client = OutboundClient::new(&ClientSettings {
+            connect_timeout: Some(CONNECT),
+            ..ClientSettings::new(trust)
+        })
+        .map_err(|problem| Error::TrustRoots(Arc::new(problem)))?;
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            client: ApiTransport::build(tls)?,
+            client,
         })
     }
 
@@ -81,32 +80,8 @@ impl ApiClient {
     pub(crate) async fn send(
         &self,
         request: Request<OutBody>,
-    ) -> Result<Response<Incoming>, legacy::Error> {
-        match &self.client {
-            ApiTransport::Plain(client) => client.request(request).await,
-            ApiTransport::Tls(client) => client.request(request).await,
-        }
-    }
-}
-
-impl ApiTransport {
-    fn build(tls: bool) -> Result<Self, Error> {
-        let mut http = HttpConnector::new();
-        http.set_connect_timeout(Some(CONNECT));
-        http.set_nodelay(true);
-        http.enforce_http(!tls);
-        let mut client = legacy::Client::builder(TokioExecutor::new());
-        client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
-        if !tls {
-            return Ok(Self::Plain(client.build(http)));
-        }
-        let https = HttpsConnectorBuilder::new()
-            .try_with_platform_verifier()
-            .map_err(|problem| Error::TrustRoots(Arc::new(problem)))?
-            .https_only()
-            .enable_http1()
-            .wrap_connector(http);
-        Ok(Self::Tls(client.build(https)))
+    ) -> Result<Response<Incoming>, SendError> {
+        self.client.send(request).await
     }
 }
 

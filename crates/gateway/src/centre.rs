@@ -15,13 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
-use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use weappd_base::clock::Clock;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Tasks, Work};
+use weappd_outbound::{SharedFlight, read_limited};
 use weappd_wechat::{AppCredential, errcode};
 
 use crate::api_client::ApiClient;
@@ -57,7 +56,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const MAX_ANSWER: usize = 64 * 1024;
 
 pub(crate) type TokenResult = Result<Arc<AccessToken>, ProxyError>;
-type TokenFlight = Shared<BoxFuture<'static, TokenResult>>;
+type TokenFlight = SharedFlight<TokenResult>;
 
 /// What a centre is made of.
 pub(crate) struct TokenCentreParts {
@@ -163,7 +162,7 @@ impl TokenCentre {
                 (None, None) => self.launch(&mut state, TokenNeed::Need),
             }
         };
-        flight.await
+        flight.wait().await
     }
 
     /// Another token than the rejected one; none if there is no other to be had.
@@ -186,7 +185,7 @@ impl TokenCentre {
                     None => self.launch(&mut state, TokenNeed::Rejected(Arc::clone(rejected))),
                 }
             };
-            let token = flight.await?;
+            let token = flight.wait().await?;
             if token.text != rejected.text {
                 return Ok(Some(token));
             }
@@ -246,9 +245,8 @@ impl TokenCentre {
             // Nobody waiting is no loss: the token is kept.
             drop(tell.send(outcome));
         });
-        let flight = async move { told.await.unwrap_or(Err(ProxyError::Closing)) }
-            .boxed()
-            .shared();
+        let answer = async move { told.await.unwrap_or(Err(ProxyError::Closing)) };
+        let flight = SharedFlight::new(answer.boxed());
         state.flight = Some(flight.clone());
         flight
     }
@@ -314,9 +312,8 @@ impl TokenCentre {
                 tracing::debug!(%problem, "no answer to the question for an access_token");
                 ProxyError::Unreachable
             })?;
-            let body = Limited::new(answer.into_body(), MAX_ANSWER);
-            let body = body.collect().await.map_err(|_| ProxyError::Unreachable)?;
-            Ok(body.to_bytes())
+            let body = read_limited(answer.into_body(), MAX_ANSWER).await;
+            body.map_err(|_| ProxyError::Unreachable)
         };
         let body = tokio::time::timeout(PATIENCE, asked)
             .await
@@ -402,7 +399,7 @@ impl CentreState {
     /// The request that is still under way. One whose task was lost counts as over.
     fn in_air(&self) -> Option<TokenFlight> {
         let flight = self.flight.as_ref()?;
-        flight.peek().is_none().then(|| flight.clone())
+        (!flight.is_over()).then(|| flight.clone())
     }
 
     fn blocked(&self, now: i64) -> Option<ProxyError> {

@@ -15,6 +15,7 @@ use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
+use weappd_outbound::{JitterRange, RetryBackoff};
 
 use crate::config::InboxConfig;
 use crate::event_rule::{AnswerForm, EventRule};
@@ -311,12 +312,12 @@ impl MessageDispatcher {
     /// The pause after the try number `tries`: it doubles, and is drawn from its longer
     /// half, so that not all come back at once.
     fn pause(&self, tries: u32, config: &InboxConfig) -> i64 {
-        let first = config.first_pause_ms.max(1);
-        let most = first
-            .saturating_mul(1 << tries.min(20))
-            .min(config.longest_pause_ms);
-        let chance = u64::from(u16::from_be_bytes(self.tokens.bytes()));
-        let pause = most / 2 + most.saturating_mul(chance) / 2 / u64::from(u16::MAX);
+        let backoff = RetryBackoff {
+            first: Duration::from_millis(config.first_pause_ms.max(1)),
+            longest: Duration::from_millis(config.longest_pause_ms),
+            jitter: JitterRange::UpperHalf,
+        };
+        let pause = backoff.pause(tries, &self.tokens).as_millis();
         i64::try_from(pause.max(1)).unwrap_or(i64::MAX)
     }
 

@@ -15,11 +15,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
+use weappd_outbound::SharedFlight;
 use weappd_wechat::WechatLogin;
 
 use crate::client_fingerprint::ClientFingerprint;
@@ -50,7 +50,7 @@ struct FlightTable<T, M> {
 /// A code on its way to a session.
 pub(crate) struct CodeFlight<T = WechatLogin, M = IssuedSession> {
     key: [u8; 32],
-    exchange: Shared<CodeExchange<T>>,
+    exchange: SharedFlight<Result<Arc<T>, Error>>,
     /// When WeChat had answered, in milliseconds; far in the future until then.
     answered_at: AtomicI64,
     /// Whether nobody waited any more when WeChat answered, and nobody has asked since.
@@ -99,7 +99,7 @@ impl<T, M> CodeFlights<T, M> {
         }
         let flight = Arc::new(CodeFlight {
             key,
-            exchange: exchange().shared(),
+            exchange: SharedFlight::new(exchange()),
             answered_at: AtomicI64::new(i64::MAX),
             is_late: AtomicBool::new(false),
             client,
@@ -118,7 +118,7 @@ impl<T, M> CodeFlights<T, M> {
         flight: &Arc<CodeFlight<T, M>>,
         now_millis: impl Fn() -> i64,
     ) -> Result<Arc<T>, Error> {
-        let answer = flight.exchange.clone().await;
+        let answer = flight.exchange.wait().await;
         if answer.is_ok() {
             // The first to land sets the time; all others find it set.
             let _first = flight.answered_at.compare_exchange(
@@ -207,6 +207,8 @@ fn key(appid: &str, code: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
     use std::sync::atomic::AtomicUsize;
 

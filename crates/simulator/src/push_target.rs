@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use http::{Request, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
+use weappd_outbound::{ClientSettings, ExchangeError, OutboundClient, OutboundTrust, TrustError};
 use weappd_wechat::message::MessageKey;
-use weappd_wechat::trust::{Connector, Trust};
 
 use crate::error::Error;
 
@@ -90,41 +88,38 @@ pub(crate) struct PushTarget {
 pub(crate) struct PushBook(pub(crate) HashMap<String, Arc<PushTarget>>);
 
 /// Sends what WeChat pushes. Every push has a connection of its own.
-#[derive(Clone, Debug)]
-pub(crate) struct PushClient(Client<Connector, Full<Bytes>>);
+#[derive(Debug)]
+pub(crate) struct PushClient(OutboundClient);
 
 impl PushClient {
-    pub(crate) fn new(trust: Trust<'_>) -> Result<Self, Error> {
-        let connector = trust.connector().map_err(|error| match error {
-            weappd_wechat::Error::TrustCertificate => {
-                Error::Push("trust must hold certificates in PEM")
+    pub(crate) fn new(trust: OutboundTrust<'_>) -> Result<Self, Error> {
+        let client = OutboundClient::new(&ClientSettings {
+            max_idle_per_host: 0,
+            ..ClientSettings::new(trust)
+        });
+        client.map(Self).map_err(|error| match error {
+            TrustError::PinnedCertificate => Error::Push("trust must hold certificates in PEM"),
+            TrustError::MachineRoots(_) => {
+                Error::Push("this machine trusts no certificates: name one with trust")
             }
-            _ => Error::Push("this machine trusts no certificates: name one with trust"),
-        })?;
-        let mut client = Client::builder(TokioExecutor::new());
-        Ok(Self(client.pool_max_idle_per_host(0).build(connector)))
+        })
     }
 
+    /// Status and text of the answer, or what went wrong.
     pub(crate) async fn send(
         &self,
         request: Request<Full<Bytes>>,
         deadline: Duration,
     ) -> Result<(u16, String), String> {
-        let exchange = async {
-            let answer = self.0.request(request).await;
-            let answer = answer.map_err(|error| format!("no answer: {}", chain(&error)))?;
-            let status = answer.status().as_u16();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
-                .collect()
-                .await;
-            let body = body.map_err(|error| format!("half an answer: {error}"))?;
-            Ok((
-                status,
-                String::from_utf8_lossy(&body.to_bytes()).into_owned(),
-            ))
-        };
-        let in_time = tokio::time::timeout(deadline, exchange).await;
-        in_time.unwrap_or_else(|_| Err(format!("no answer in {} ms", deadline.as_millis())))
+        let exchange = self.0.exchange_within(request, MAX_ANSWER_BYTES, deadline);
+        let answer = exchange.await.map_err(|error| match error {
+            ExchangeError::Unreachable(cause) => format!("no answer: {}", chain(&cause)),
+            ExchangeError::CutShort(cause) => format!("half an answer: {cause}"),
+            ExchangeError::TooLong { .. } => "half an answer: length limit exceeded".to_owned(),
+            ExchangeError::Timeout { after_ms } => format!("no answer in {after_ms} ms"),
+        })?;
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        Ok((answer.status().as_u16(), text))
     }
 }
 
@@ -132,9 +127,9 @@ impl PushTarget {
     pub(crate) fn new(appid: String, url: &str, settings: PushSettings) -> Result<Self, Error> {
         let url: Uri = url.parse().map_err(|_| Error::Push("the url is none"))?;
         let trust = match (url.scheme_str(), &settings.trust) {
-            (Some("https"), Some(pem)) => Trust::Only(pem),
-            (Some("https"), None) => Trust::Machine,
-            (Some("http"), None) => Trust::Nobody,
+            (Some("https"), Some(pem)) => OutboundTrust::PinnedOrPlain(pem),
+            (Some("https"), None) => OutboundTrust::Machine,
+            (Some("http"), None) => OutboundTrust::PlainOnly,
             (Some("http"), Some(_)) => {
                 return Err(Error::Push("trust is for an url that begins with https://"));
             }

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use weappd_base::causes::chain;
@@ -25,14 +25,15 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::{mask, mask_json};
 use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 use weappd_base::tasks::Stop;
+use weappd_outbound::{JitterRange, OutboundClient, RetryBackoff, read_limited};
 
 use crate::business::BusinessServer;
 use crate::callback_request::CallbackRequest;
 use crate::config::Config;
 use crate::error::Error;
 use crate::hub::{TunnelHub, add};
-use crate::outgoing::CallbackClient;
-use crate::retry::{RetryNotice, chance};
+use crate::outgoing::callback_client;
+use crate::retry::RetryNotice;
 use crate::signature;
 use crate::tunnel::{EventKind, Tunnel, TunnelEvent};
 use crate::waker::WakeBatch;
@@ -64,7 +65,7 @@ pub(crate) struct CallbackSender {
 
 /// By what callbacks go.
 pub(crate) struct CallbackLine {
-    client: CallbackClient,
+    client: OutboundClient,
     timeout: Duration,
 }
 
@@ -72,7 +73,7 @@ impl CallbackLine {
     /// As configured.
     pub(crate) fn build(config: &Config) -> Result<Self, Error> {
         Ok(Self {
-            client: CallbackClient::build(config)?,
+            client: callback_client(config)?,
             timeout: Duration::from_millis(config.callback_timeout_ms),
         })
     }
@@ -330,14 +331,9 @@ impl CallbackSender {
             }
         };
         let status = answer.status();
-        let body = match Limited::new(answer.into_body(), ANSWER_MAX_BYTES)
-            .collect()
-            .await
-        {
-            Ok(body) => body.to_bytes(),
-            // The status tells enough; a body that long is no envelope.
-            Err(_) => Bytes::new(),
-        };
+        // The status tells enough; a body that long is no envelope.
+        let body = read_limited(answer.into_body(), ANSWER_MAX_BYTES).await;
+        let body = body.unwrap_or_default();
         self.tap
             .record(|| answered(tunnel, callback, status, &body));
         outcome_of(status, &body)
@@ -379,11 +375,12 @@ impl CallbackSender {
 
     /// A random pause that may grow with each try, up to `longest`.
     fn pause(&self, tries: u32, longest: Duration) -> Duration {
-        let most = RETRY_BACKOFF
-            .0
-            .saturating_mul(1 << tries.min(16))
-            .min(longest);
-        most.mul_f64(chance(&self.random))
+        let backoff = RetryBackoff {
+            first: RETRY_BACKOFF.0,
+            longest,
+            jitter: JitterRange::Whole,
+        };
+        backoff.pause(tries, &self.random)
     }
 }
 

@@ -8,11 +8,16 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use weappd_base::random::RandomSource;
+use weappd_outbound::{JitterRange, RetryBackoff};
 
 /// So many failures in a row are nothing yet.
 const TOLERATED_FAILURES: u32 = 3;
-/// The first pause of a server in trouble and the longest.
-const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// The pauses of a server in trouble: those of many servers shall differ, not vanish.
+const RETRY_BACKOFF: RetryBackoff = RetryBackoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(30),
+    jitter: JitterRange::UpperHalf,
+};
 /// How often a server that stays in trouble is told of.
 const TROUBLE_LOG_INTERVAL: Duration = Duration::from_mins(10);
 /// How often callbacks that are given up are told of.
@@ -119,11 +124,8 @@ impl RetryGate {
         }
         state.failures = state.failures.saturating_add(1);
         state.is_probing = false;
-        let (first, longest) = RETRY_BACKOFF;
-        let step = state.failures.saturating_sub(TOLERATED_FAILURES).min(16);
-        let most = first.saturating_mul(1 << step).min(longest);
-        // At least half of it: the pauses of many servers shall differ, not vanish.
-        state.next = now + most.mul_f64(0.5 + chance(random) / 2.0);
+        let earlier = state.failures.saturating_sub(TOLERATED_FAILURES);
+        state.next = now + RETRY_BACKOFF.pause(earlier, random);
         why.clone_into(&mut state.last_error);
         self.changed.notify_waiters();
         let is_due = |told: Instant| now.duration_since(told) >= TROUBLE_LOG_INTERVAL;
@@ -145,11 +147,6 @@ impl fmt::Debug for RetryGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RetryGate({:?})", self.state.lock())
     }
-}
-
-/// A random part of one.
-pub(crate) fn chance(random: &RandomSource) -> f64 {
-    f64::from(u32::from_be_bytes(random.bytes())) / f64::from(u32::MAX)
 }
 
 /// Callbacks that were given up, told of seldom enough to be read.

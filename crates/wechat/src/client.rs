@@ -7,23 +7,17 @@
 //! the second try hears that the code was used, the first one used it up and the answer is
 //! lost: that is told as what it was.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread::ThreadId;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use parking_lot::Mutex;
+use http::{Request, Response, Uri};
+use http_body_util::Empty;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use weappd_base::secret::{Secret, mask_json};
 use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
+use weappd_outbound::{ClientSettings, OutboundClient, OutboundTrust};
 
 use crate::config::{self, Config};
 use crate::error::Error;
@@ -61,44 +55,35 @@ pub struct WechatClient(Arc<Shared>);
 struct Shared {
     endpoint: String,
     timeout_ms: u64,
-    road: Road,
+    http: OutboundClient<Empty<Bytes>>,
     tap: TrafficTap,
 }
 
-/// How the endpoint is reached. Without TLS no trusted certificates are asked of the
-/// machine: a simulated WeChat works where none are installed.
-#[derive(Debug)]
-enum Road {
-    Plain(Pools<HttpConnector>),
-    Tls(Pools<HttpsConnector<HttpConnector>>),
-}
-
-/// The idle connections of each thread.
-#[derive(Debug)]
-struct Pools<C> {
-    connector: C,
-    pools: Mutex<HashMap<ThreadId, Pool<C>>>,
-}
-
-type Pool<C> = legacy::Client<C, Empty<Bytes>>;
-
 /// What of a question must not be told to anybody else.
 type CallSecrets<'a> = [&'a str; 2];
-
-/// What came back, before anybody believes it.
-struct RawAnswer {
-    status: StatusCode,
-    body: Bytes,
-}
 
 impl WechatClient {
     /// Makes ready to call; nothing is connected yet.
     pub fn new(config: &Config, tap: TrafficTap) -> Result<Self, Error> {
         let (endpoint, tls) = config::parse_endpoint(&config.endpoint).map_err(Error::Endpoint)?;
+        // Without TLS no trusted certificates are asked of the machine: a simulated WeChat works
+        // where none are installed.
+        let trust = if tls {
+            OutboundTrust::Machine
+        } else {
+            OutboundTrust::PlainOnly
+        };
+        let http = OutboundClient::new(&ClientSettings {
+            connect_timeout: Some(Duration::from_millis(config.timeout_ms)),
+            http2: true,
+            per_thread: true,
+            ..ClientSettings::new(trust)
+        })
+        .map_err(Error::TrustRoots)?;
         Ok(Self(Arc::new(Shared {
             endpoint,
             timeout_ms: config.timeout_ms,
-            road: Road::build(tls, Duration::from_millis(config.timeout_ms))?,
+            http,
             tap,
         })))
     }
@@ -217,8 +202,8 @@ impl Shared {
             }
         };
         self.tell_answer(&answer, secrets);
-        let status = answer.status.as_u16();
-        wire::read_answer(status, &answer.body).and_then(|fields| wire::read_login(status, fields))
+        let status = answer.status().as_u16();
+        wire::read_answer(status, answer.body()).and_then(|fields| wire::read_login(status, fields))
     }
 
     fn uri(&self, path: &str, query: &[(&str, &str)]) -> Result<Uri, Error> {
@@ -233,29 +218,11 @@ impl Shared {
             .map_err(|_| Error::Endpoint("the address to call is too long"))
     }
 
-    async fn get(&self, uri: &Uri) -> Result<RawAnswer, Error> {
+    async fn get(&self, uri: &Uri) -> Result<Response<Bytes>, Error> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri.clone();
-        let response = match &self.road {
-            Road::Plain(pools) => pools.of_this_thread().request(request).await,
-            Road::Tls(pools) => pools.of_this_thread().request(request).await,
-        }
-        .map_err(Error::Unreachable)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES)
-            .collect()
-            .await
-            .map_err(|cause| {
-                if cause.is::<LengthLimitError>() {
-                    Error::TooLong {
-                        limit: ANSWER_MAX_BYTES,
-                    }
-                } else {
-                    Error::CutShort(cause)
-                }
-            })?
-            .to_bytes();
-        Ok(RawAnswer { status, body })
+        let answer = self.http.exchange(request, ANSWER_MAX_BYTES).await;
+        answer.map_err(Error::of_exchange)
     }
 
     fn tell_request(&self, query: &[(&str, &str)]) {
@@ -277,11 +244,11 @@ impl Shared {
         });
     }
 
-    fn tell_answer(&self, answer: &RawAnswer, secrets: CallSecrets<'_>) {
+    fn tell_answer(&self, answer: &Response<Bytes>, secrets: CallSecrets<'_>) {
         self.tap.record(|| {
-            let mut body = serde_json::from_slice(&answer.body).unwrap_or_else(|_| {
+            let mut body = serde_json::from_slice(answer.body()).unwrap_or_else(|_| {
                 // What is not JSON cannot be masked by name.
-                json!(format!("{} bytes that are not JSON", answer.body.len()))
+                json!(format!("{} bytes that are not JSON", answer.body().len()))
             });
             mask_json(&mut body);
             if let Some(Value::String(errmsg)) = body.get_mut("errmsg") {
@@ -289,7 +256,7 @@ impl Shared {
             }
             answered(
                 body.get("openid").and_then(Value::as_str),
-                json!({"status": answer.status.as_u16(), "body": body}),
+                json!({"status": answer.status().as_u16(), "body": body}),
             )
         });
     }
@@ -312,49 +279,6 @@ fn answered(who: Option<&str>, detail: Value) -> TapReport {
     }
 }
 
-impl Road {
-    fn build(tls: bool, timeout: Duration) -> Result<Self, Error> {
-        let mut http = HttpConnector::new();
-        http.set_connect_timeout(Some(timeout));
-        http.set_nodelay(true);
-        http.enforce_http(!tls);
-        if !tls {
-            return Ok(Self::Plain(Pools::new(http)));
-        }
-        let https = HttpsConnectorBuilder::new()
-            .with_provider_and_platform_verifier(rustls::crypto::aws_lc_rs::default_provider())
-            .map_err(Error::TrustRoots)?
-            .https_only()
-            .enable_all_versions()
-            .wrap_connector(http);
-        Ok(Self::Tls(Pools::new(https)))
-    }
-}
-
-impl<C> Pools<C>
-where
-    C: Connect + Clone + Send + Sync + 'static,
-{
-    fn new(connector: C) -> Self {
-        Self {
-            connector,
-            pools: Mutex::default(),
-        }
-    }
-
-    fn of_this_thread(&self) -> Pool<C> {
-        let mut pools = self.pools.lock();
-        let pool = pools.entry(std::thread::current().id()).or_insert_with(|| {
-            let mut pool = legacy::Client::builder(TokioExecutor::new());
-            pool.pool_timer(TokioTimer::new());
-            // Shorter than any server's patience, so that few calls meet a closing connection.
-            pool.pool_idle_timeout(Duration::from_secs(15));
-            pool.build(self.connector.clone())
-        });
-        pool.clone()
-    }
-}
-
 /// WeChat's text is not known to repeat what it was sent, but a relay's might.
 pub(crate) fn without_secrets(text: &str, secrets: CallSecrets<'_>) -> String {
     let given = secrets.into_iter().filter(|secret| !secret.is_empty());
@@ -369,6 +293,7 @@ mod tests {
     use axum::Router;
     use axum::extract::Query;
     use axum::routing::get;
+    use http::StatusCode;
     use http::header::CONTENT_TYPE;
     use weappd_base::clock::Clock;
     use weappd_base::tasks::Tasks;

@@ -1,5 +1,7 @@
 //! What can go wrong between weappd and WeChat, in words that hold no secret.
 
+use weappd_outbound::{ExchangeError, SendError, TrustError};
+
 use crate::errcode;
 
 /// A call, an encrypted text or a pushed message that could not be used.
@@ -12,14 +14,11 @@ pub enum Error {
     #[error("the WeChat endpoint cannot be called: {0}")]
     Endpoint(&'static str),
     /// The machine's trusted certificates could not be read.
-    #[error("the machine's trusted certificates could not be read")]
-    TrustRoots(#[source] std::io::Error),
-    /// What should be trusted is no certificate.
-    #[error("the certificate to trust is none in PEM")]
-    TrustCertificate,
+    #[error("WeChat's certificate could not be checked")]
+    TrustRoots(#[source] TrustError),
     /// No connection to WeChat, or it was closed before the answer began.
     #[error("WeChat could not be reached")]
-    Unreachable(#[source] hyper_util::client::legacy::Error),
+    Unreachable(#[source] SendError),
     /// The answer did not come in time.
     #[error("WeChat did not answer within {after_ms} ms")]
     Timeout {
@@ -105,6 +104,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// What ended a call to WeChat.
+    pub(crate) fn of_exchange(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Unreachable(cause) => Self::Unreachable(cause),
+            ExchangeError::CutShort(cause) => Self::CutShort(cause),
+            ExchangeError::TooLong { limit } => Self::TooLong { limit },
+            ExchangeError::Timeout { after_ms } => Self::Timeout { after_ms },
+        }
+    }
+
     /// Whether the network or WeChat's health is to blame, not what was asked: another try
     /// with a fresh code may succeed.
     pub fn is_network(&self) -> bool {

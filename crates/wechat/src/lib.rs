@@ -15,7 +15,6 @@
 //! - [`withdrawal`]: what a user takes back of what they told.
 //! - [`lenient`]: JSON as WeChat writes it.
 //! - [`api_sign`]: calls encrypted and signed, where a mini program asks for it.
-//! - [`trust`]: whom an HTTPS connection believes.
 //! - [`error`]: all of this room's failures.
 //!
 //! # Invariants
@@ -38,7 +37,6 @@ pub mod lenient;
 mod lenient_base64;
 pub mod message;
 pub mod open_data;
-pub mod trust;
 #[cfg(test)]
 mod vectors;
 pub mod wire;

@@ -4,8 +4,8 @@
 
 use http::Uri;
 use weappd_base::secret::Secret;
+use weappd_outbound::OutboundTrust;
 use weappd_wechat::message::{MessageCodec, MessageKey, PushSignature};
-use weappd_wechat::trust::Trust;
 
 use super::*;
 use crate::fuzzing::feed::Feed;
@@ -29,7 +29,7 @@ pub(crate) fn letters(feed: &mut Feed<'_>) {
             PushEncryption::Safe,
         ][mode],
         format: [PushBodyFormat::Json, PushBodyFormat::Xml][format],
-        client: PushClient::new(Trust::Nobody).expect("a poster"),
+        client: PushClient::new(OutboundTrust::PlainOnly).expect("a poster"),
     };
     let text = feed.text();
     if way == 1 {

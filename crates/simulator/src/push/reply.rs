@@ -65,9 +65,9 @@ fn field(answer: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use weappd_base::secret::Secret;
+    use weappd_outbound::OutboundTrust;
     use weappd_wechat::envelope;
     use weappd_wechat::message::MessageKey;
-    use weappd_wechat::trust::Trust;
 
     use super::*;
     use crate::push_target::{PushBodyFormat, PushClient};
@@ -81,7 +81,7 @@ mod tests {
             key: Some(MessageKey::parse(&key).expect("a key")),
             mode,
             format: PushBodyFormat::Json,
-            client: PushClient::new(Trust::Nobody).expect("a poster"),
+            client: PushClient::new(OutboundTrust::PlainOnly).expect("a poster"),
         }
     }
 

@@ -131,8 +131,8 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use weappd_outbound::OutboundTrust;
     use weappd_wechat::message::{MessageCodec, MessageKey, PushSignature as Seen};
-    use weappd_wechat::trust::Trust;
 
     use proptest::prelude::*;
 
@@ -149,7 +149,7 @@ mod tests {
             key: (mode != PushEncryption::Plain).then(key),
             mode,
             format,
-            client: PushClient::new(Trust::Nobody).expect("a poster"),
+            client: PushClient::new(OutboundTrust::PlainOnly).expect("a poster"),
         }
     }
 
