@@ -9,7 +9,7 @@ use serde_json::json;
 use weappd_session::Config;
 
 use crate::backend::Backend;
-use crate::process::Process;
+use crate::process::WeappdProcess;
 use crate::world::World;
 use weappd_base::fair_timer::FairTimer;
 
@@ -37,13 +37,13 @@ impl Server {
     }
 
     /// Starts it again on the same files, and does not wait for it.
-    fn start(&self, more: &[String]) -> Process {
+    fn start(&self, more: &[String]) -> WeappdProcess {
         let program = ["/usr/sbin/mariadbd", "/usr/sbin/mysqld"];
         let program = program
             .into_iter()
             .find(|path| std::fs::exists(path).unwrap_or(false));
         let as_root = rustix::process::geteuid().is_root();
-        Process::spawn(
+        WeappdProcess::spawn(
             "mariadbd",
             Command::new(program.unwrap_or("mariadbd"))
                 .arg("--no-defaults")
