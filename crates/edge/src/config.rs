@@ -209,18 +209,44 @@ impl Config {
         }
     }
 
+    /// What counts only after a restart, of what `next` has otherwise: the names of the
+    /// settings.
+    pub fn restart_keys(&self, next: &Self) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        if self.threads != next.threads {
+            keys.push("threads");
+        }
+        keys
+    }
+
     pub(crate) fn head_timeout(&self) -> Duration {
-        Duration::from_secs(self.head_timeout_secs)
+        secs(self.head_timeout_secs)
+    }
+
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        secs(self.handshake_timeout_secs)
+    }
+
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        secs(self.answer_timeout_secs)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms).min(LONGEST)
+    }
+
+    pub(crate) fn upstream_idle(&self) -> Duration {
+        secs(self.upstream_idle_secs)
     }
 
     pub(crate) fn keep_alive(&self) -> Duration {
-        Duration::from_secs(self.keep_alive_secs)
+        secs(self.keep_alive_secs)
     }
 
     /// What is asked of a client that sends a body.
     pub(crate) fn upload_rate(&self) -> LeastRate {
         LeastRate {
-            within: Duration::from_secs(self.body_timeout_secs),
+            within: secs(self.body_timeout_secs),
             per_second: self.min_upload_rate,
         }
     }
@@ -228,22 +254,29 @@ impl Config {
     /// What is asked of a client that takes an answer.
     pub(crate) fn answer_rate(&self) -> LeastRate {
         LeastRate {
-            within: Duration::from_secs(self.send_timeout_secs),
+            within: secs(self.send_timeout_secs),
             per_second: self.min_send_rate,
         }
     }
 
     pub(crate) fn read_timeout(&self) -> Duration {
-        Duration::from_secs(self.read_timeout_secs)
+        secs(self.read_timeout_secs)
     }
 
     pub(crate) fn upstream_rest(&self) -> Duration {
-        Duration::from_secs(self.upstream_rest_secs)
+        secs(self.upstream_rest_secs)
     }
 
     pub(crate) fn hold(&self) -> Duration {
-        Duration::from_millis(self.hold_ms)
+        Duration::from_millis(self.hold_ms).min(LONGEST)
     }
+}
+
+/// Longer than anybody waits. What is added to the time of day must not be endless.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs).min(LONGEST)
 }
 
 #[cfg(test)]

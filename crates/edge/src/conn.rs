@@ -8,6 +8,8 @@ pub(crate) mod framing;
 pub(crate) mod head_answer;
 pub(crate) mod linger;
 pub(crate) mod listener;
+pub(crate) mod listener_changes;
+pub(crate) mod listener_registry;
 pub(crate) mod pace;
 pub(crate) mod stream_tasks;
 pub(crate) mod traffic;

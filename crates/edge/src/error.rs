@@ -1,6 +1,8 @@
 //! Why the front door cannot be opened or reloaded.
 
+use std::borrow::Cow;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Why the front door cannot be opened or reloaded.
@@ -63,6 +65,31 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// A setting cannot work.
+    #[error("{key} {what}")]
+    Setting {
+        /// The setting, as weappd.toml has it under `[edge]`.
+        key: Cow<'static, str>,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A listener that is to end or to change is none.
+    #[error("nobody listens at {at}")]
+    NotListening {
+        /// The local address.
+        at: SocketAddr,
+    },
+    /// A listener that is to begin is there already.
+    #[error("{at} is listened at already")]
+    AlreadyListening {
+        /// The local address.
+        at: SocketAddr,
+    },
+    /// Listeners can only be added to an edge that runs.
+    #[error("the edge does not run")]
+    NotRunning,
     /// The TLS library refused its settings.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
@@ -79,13 +106,16 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Certificate { hint, .. } => Some(hint),
-            Self::Nets { hint, .. } => Some(hint),
+            Self::Nets { hint, .. } | Self::Setting { hint, .. } => Some(hint),
             Self::ReadFile { .. } => {
                 Some("give the path as seen from weappd.toml, and let weappd's user read it")
             }
             Self::Host { .. }
             | Self::Route { .. }
             | Self::Service { .. }
+            | Self::NotListening { .. }
+            | Self::AlreadyListening { .. }
+            | Self::NotRunning
             | Self::Tls(_)
             | Self::Thread(_)
             | Self::Listener(_) => None,

@@ -8,8 +8,6 @@
 //! To add a step, write it as a function in a file of its own that takes only what it
 //! needs and returns [`EdgeRefusal`], and call it here, at its place in the order.
 
-use std::sync::Arc;
-
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -19,8 +17,7 @@ use weappd_base::tap::TapPeer::{App, Phone, Weappd};
 use crate::body::EdgeBody;
 use crate::caller::client_trust::{ForwardedRequest, HeaderFilter};
 use crate::caller::headers;
-use crate::caller::identity;
-use crate::caller::identity::CallerRule;
+use crate::caller::identity::{self, CallHeaders, CallerRule};
 use crate::conn::conn_info::ConnInfo;
 use crate::conn::upload::{UploadState, UploadTerms};
 use crate::date;
@@ -28,6 +25,7 @@ use crate::error_page;
 use crate::log::access_log::RequestRecord;
 use crate::log::request_tap::{self, RequestTap};
 use crate::refusal::EdgeRefusal;
+use crate::request_context::RequestContext;
 use crate::route::app_handler::AppHandler;
 use crate::route::challenge;
 use crate::route::redirect;
@@ -45,16 +43,26 @@ pub(crate) async fn answer(
     conn: &ConnInfo,
     request: Request<Incoming>,
 ) -> Response<EdgeBody> {
-    let trust = worker.trust();
-    let forwarded = trust.original_request(conn, request.headers(), worker.clients());
+    // It goes by these to its end, whatever a reload brings meanwhile.
+    let tables = worker.tables();
+    let trust = &tables.trust;
+    let role = trust.role_of(conn);
+    let forwarded = trust.original_request((conn, role), request.headers(), worker.clients());
     if !worker.inside() {
-        trust.hint(conn, request.headers());
+        trust.hint(conn, role, request.headers());
     }
     let conn = forwarded.as_ref().map_or(conn, |forwarded| &forwarded.conn);
-    let mut record = RequestRecord::start(conn, &request, worker.log_buffer());
+    let context = RequestContext {
+        worker,
+        tables: &tables,
+        conn,
+        role,
+    };
+    let log_buffer = worker.log_buffer().filter(|_| tables.config.access_log);
+    let mut record = RequestRecord::start(conn, &request, log_buffer);
     let html = error_page::wants_html(request.headers());
     let is_head = request.method() == Method::HEAD;
-    let response = match run_pipeline(worker, conn, forwarded.as_ref(), request).await {
+    let response = match run_pipeline(&context, forwarded.as_ref(), request).await {
         Ok(response) => response,
         Err(refusal) => error_page::refuse(refusal, html, conn.http1),
     };
@@ -86,29 +94,34 @@ fn without_body(mut response: Response<EdgeBody>) -> Response<EdgeBody> {
 
 /// The steps in their order.
 async fn run_pipeline(
-    worker: &Worker,
-    conn: &ConnInfo,
+    context: &RequestContext<'_>,
     forwarded: Option<&ForwardedRequest>,
     request: Request<Incoming>,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    let RequestContext {
+        worker,
+        tables,
+        conn,
+        role,
+    } = *context;
     let (mut head, body) = request.into_parts();
     // Whoever says no from here on lets go of a body that is read to its end.
-    let (body, upload_state) = EdgeBody::upload(body, || upload_terms(worker, conn, &head));
-    let mut host = request_screen::check(&mut head, worker.config())?;
+    let (body, upload_state) = EdgeBody::upload(body, || upload_terms(context, &head));
+    let mut host = request_screen::check(&mut head, &tables.config)?;
     if let Some(forwarded) = forwarded {
-        host = forwarded.host(&worker.sites(), &mut head.headers, host);
+        host = forwarded.host(&tables.sites, &mut head.headers, host);
     }
-    let (entry, session, is_guarded) = match find_route(worker, conn, &mut head, &host)? {
+    let (entry, session, is_guarded) = match find_route(context, &mut head, &host)? {
         RouteChoice::Route(entry, session, is_guarded) => (entry, session, is_guarded),
         RouteChoice::Answer(response) => return Ok(*response),
     };
     let asks = session == SessionRule::Require || entry.leads_to_app();
     let scope = headers::HeaderScope {
-        to_room: matches!(entry.to, RouteHandler::Router(_)),
+        to_router: matches!(entry.to, RouteHandler::Router(_)),
         inside: worker.inside(),
     };
     let filter = HeaderFilter {
-        role: conn.role,
+        role,
         scope,
         appids: &entry.appids,
         is_guarded,
@@ -118,11 +131,14 @@ async fn run_pipeline(
     if asks {
         let rule = CallerRule {
             session,
-            trusted: conn.role.wechat_gateway,
+            trusted: role.wechat_gateway,
         };
-        let (identify, call_headers) = (worker.identify(), worker.call_headers());
+        let call_headers = CallHeaders {
+            ids: worker.call_ids(),
+            env: &tables.env,
+        };
         identity::establish(
-            identify,
+            &*tables.identify,
             call_headers,
             &entry.appids,
             rule,
@@ -136,18 +152,18 @@ async fn run_pipeline(
     let share = if worker.inside() {
         None
     } else {
-        let share = conn.load.take();
+        let share = conn.load.take(tables.client_limit);
         Some(share.ok_or(EdgeRefusal::ClientBusy)?)
     };
-    let tap = RequestTap::new(worker.tap(), worker.quiet_paths(), &head);
+    let tap = RequestTap::new(worker.tap(), &tables.quiet_paths, &head);
     let screened = ScreenedRequest {
         head,
         body,
         upload_state,
     };
     let response = match tap {
-        None => forward(worker, conn, &entry.to, screened, None).await,
-        Some(tap) => answer_traced(worker, conn, &entry, screened, tap).await,
+        None => forward(context, &entry.to, screened, None).await,
+        Some(tap) => answer_traced(context, entry, screened, tap).await,
     }?;
     Ok(match share {
         None => response,
@@ -164,8 +180,9 @@ async fn run_pipeline(
     })
 }
 
-fn upload_terms(worker: &Worker, conn: &ConnInfo, head: &Parts) -> UploadTerms {
-    let config = worker.config();
+fn upload_terms(context: &RequestContext<'_>, head: &Parts) -> UploadTerms {
+    let RequestContext { worker, conn, .. } = *context;
+    let config = &context.tables.config;
     UploadTerms {
         limit: config.max_body_bytes,
         // Over HTTP/1 the wire asks it.
@@ -177,26 +194,26 @@ fn upload_terms(worker: &Worker, conn: &ConnInfo, head: &Parts) -> UploadTerms {
 }
 
 /// A route, or an answer that needs none.
-enum RouteChoice {
+enum RouteChoice<'a> {
     /// The third: whether some paths of the site want a session.
-    Route(Arc<RouteEntry>, SessionRule, bool),
+    Route(&'a RouteEntry, SessionRule, bool),
     Answer(Box<Response<EdgeBody>>),
 }
 
 /// Site, spelling, challenge, redirect, route.
-fn find_route(
-    worker: &Worker,
-    conn: &ConnInfo,
+fn find_route<'a>(
+    context: &RequestContext<'a>,
     head: &mut Parts,
     host: &str,
-) -> Result<RouteChoice, EdgeRefusal> {
-    let sites = worker.sites();
+) -> Result<RouteChoice<'a>, EdgeRefusal> {
+    let RequestContext { worker, conn, .. } = *context;
+    let sites = &context.tables.sites;
     let Some(site) = sites.site(host) else {
         if host.is_empty() {
             return Err(request_screen::NO_HOST);
         }
         worker
-            .notices()
+            .throttled_log()
             .log_unknown_host(conn, host, || sites.names());
         return Err(EdgeRefusal::UnknownHost);
     };
@@ -223,7 +240,7 @@ fn find_route(
         return Err(EdgeRefusal::Reserved);
     }
     let is_guarded = site.guards.any();
-    Ok(RouteChoice::Route(Arc::clone(entry), session, is_guarded))
+    Ok(RouteChoice::Route(entry, session, is_guarded))
 }
 
 /// A screened request with its caller established.
@@ -235,31 +252,32 @@ struct ScreenedRequest {
 
 /// To the target.
 async fn forward(
-    worker: &Worker,
-    conn: &ConnInfo,
+    context: &RequestContext<'_>,
     to: &RouteHandler,
     screened: ScreenedRequest,
     tap: Option<&RequestTap>,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
     match to {
-        RouteHandler::App(app) => forward_to_app(worker, conn, app, screened, tap).await,
+        RouteHandler::App(app) => forward_to_app(context, app, screened, tap).await,
         RouteHandler::Static(root) => root.answer(&screened.head).await,
         RouteHandler::Redirect { to, code } => redirect::to_address(&screened.head, to, *code),
         RouteHandler::Router(router) => {
-            router_call::call_router(router, conn, screened.head, screened.body).await
+            router_call::call_router(router, context.conn, screened.head, screened.body).await
         }
         RouteHandler::Shared(shared) if shared.is_for_router(&screened.head.method) => {
-            router_call::call_router(&shared.router, conn, screened.head, screened.body).await
+            router_call::call_router(&shared.router, context.conn, screened.head, screened.body)
+                .await
         }
         RouteHandler::Shared(shared) => {
             let again = shared.copy_for_router(&screened.head);
-            let answer = forward_to_app(worker, conn, &shared.app, screened, tap).await?;
+            let answer = forward_to_app(context, &shared.app, screened, tap).await?;
             let Some(head) = again else {
                 return Ok(answer);
             };
             match SharedPath::is_unknown(answer).await {
                 (true, _) => {
-                    router_call::call_router(&shared.router, conn, head, EdgeBody::full("")).await
+                    router_call::call_router(&shared.router, context.conn, head, EdgeBody::full(""))
+                        .await
                 }
                 (false, answer) => Ok(answer),
             }
@@ -269,8 +287,7 @@ async fn forward(
 
 /// To a business server.
 async fn forward_to_app(
-    worker: &Worker,
-    conn: &ConnInfo,
+    context: &RequestContext<'_>,
     app: &AppHandler,
     screened: ScreenedRequest,
     tap: Option<&RequestTap>,
@@ -280,20 +297,19 @@ async fn forward_to_app(
         body,
         upload_state,
     } = screened;
-    let outgoing = UpstreamRequest::new(head, body, upload_state, conn);
+    let outgoing = UpstreamRequest::new(head, body, upload_state, context.conn);
     if let Some(tap) = tap {
         tap.request(Weappd, App, outgoing.headers(), None);
     }
     match app {
-        AppHandler::Managed(app) => proxy::to_app(worker, conn, app, outgoing).await,
-        AppHandler::Group(group) => proxy::to_group(worker, conn, group, outgoing).await,
+        AppHandler::Managed(app) => proxy::to_app(context, app, outgoing).await,
+        AppHandler::Group(group) => proxy::to_group(context, group, outgoing).await,
     }
 }
 
 /// The same, told to the tap on the way.
 async fn answer_traced(
-    worker: &Worker,
-    conn: &ConnInfo,
+    context: &RequestContext<'_>,
     entry: &RouteEntry,
     mut screened: ScreenedRequest,
     mut tap: RequestTap,
@@ -306,9 +322,9 @@ async fn answer_traced(
     tap.request(Phone, Weappd, &screened.head.headers, shown.as_ref());
     let proxied = entry.leads_to_app();
     let html = error_page::wants_html(&screened.head.headers);
-    let response = match Box::pin(forward(worker, conn, &entry.to, screened, Some(&tap))).await {
+    let response = match Box::pin(forward(context, &entry.to, screened, Some(&tap))).await {
         Ok(response) => response,
-        Err(refusal) => error_page::refuse(refusal, html, conn.http1),
+        Err(refusal) => error_page::refuse(refusal, html, context.conn.http1),
     };
     let (response, shown) = request_tap::show_answer(response)
         .await

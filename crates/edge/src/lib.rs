@@ -6,10 +6,12 @@
 //!
 //! # Map
 //!
-//! - `server` (the edge as one value), `worker` (an edge thread) and `thread_loop` (what it does),
-//!   `gate` (the pipeline), `site` (what a site is), `body`, `refusal` and `error_page` (what is
+//! - `server` (the edge as one value), `tables` (what requests go by) and `reload` (which replaces
+//!   them), `worker` (an edge thread) and `thread_loop` (what it does), `gate` (the pipeline) and
+//!   `request_context`, `site` (what a site is), `body`, `refusal` and `error_page` (what is
 //!   answered), `date`.
-//! - `conn`: `listener` (accept, deal), `connection` (hyper on a connection), `conn_info` (what its
+//! - `conn`: `listener` (accept, deal) with `listener_registry` and
+//!   `listener_changes`, `connection` (hyper on a connection), `conn_info` (what its
 //!   requests share), `conn_count`, `client_wire` (its
 //!   bytes and their deadlines), `stream_tasks` (the same for the streams of HTTP/2), `pace`,
 //!   `traffic`, `framing` (what hyper would mend silently), `head_answer`, `upload`, `linger`.
@@ -22,7 +24,7 @@
 //! - `caller`: `identity`; `headers` and `header_claims`; who is believed: `client_trust` and
 //!   `peer_role`, with `forwarded` (what proxies tell), `wechat_gateway` and `ip_networks`;
 //!   `client_share`.
-//! - `log`: `access_log` with `log_format`, `throttled_log`, `request_tap`.
+//! - `log`: `access_log` with `log_format`, `log_switch` and `access_sink`, `throttled_log`, `request_tap`.
 //!
 //! # Invariants
 //!
@@ -36,6 +38,7 @@
 //! - No file that weappd reads or keeps is served, whatever name leads to it.
 //! - Every wait for a client has an end.
 //! - No secret stands in the access log.
+//! - A request goes by one table from its beginning to its end; nobody who lives longer keeps it.
 
 mod body;
 mod body_error;
@@ -53,9 +56,12 @@ pub mod fuzzing;
 mod gate;
 mod log;
 mod refusal;
+mod reload;
+mod request_context;
 mod route;
 mod server;
 mod site;
+mod tables;
 mod thread_loop;
 mod tls;
 mod upstream;
@@ -64,11 +70,13 @@ mod worker;
 pub use caller::identity::{Caller, Identify};
 pub use certs::{CertSeverity, CertWarning, check_certificate};
 pub use config::Config;
+pub use conn::listener_changes::ListenerChanges;
 pub use error::Error;
 pub use files::protected::ProtectedFiles;
-pub use log::log_format::{AccessLog, AccessSink};
+pub use log::access_sink::{AccessLog, AccessSink};
+pub use reload::{EdgeControl, EdgeReload, StagedEdge};
 pub use route::challenge::AcmeChallenges;
-pub use server::{Edge, EdgeControl, EdgeParts};
+pub use server::{Edge, EdgeParts};
 pub use site::{
     BoundListener, CertFiles, ListenerKind, RouteTarget, SessionRule, Site, SiteRoute, SiteService,
 };

@@ -1,30 +1,35 @@
 //! The front door as one value: built from settings, run until stopped.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
-use std::thread;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use weappd_base::clock::Clock;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Stop;
 
 use crate::caller::client_share::ClientShares;
-use crate::caller::client_trust::ClientTrust;
 use crate::caller::identity::Identify;
 use crate::config::Config;
 use crate::conn::listener::{self, ConnDealer};
+use crate::conn::listener_registry::ListenerRegistry;
 use crate::error::Error;
 use crate::files::protected::ProtectedFiles;
-use crate::log::access_log::LogBuffer;
-use crate::log::log_format::{self, AccessLog};
+use crate::log::access_log::{LogBatch, LogBuffer};
+use crate::log::access_sink::AccessLog;
+use crate::log::log_format;
+use crate::log::log_switch::LogSwitch;
 use crate::log::throttled_log::ThrottledLog;
+use crate::reload::EdgeControl;
 use crate::route::challenge::AcmeChallenges;
-use crate::route::site_table::SiteTable;
 use crate::site::{BoundListener, Site};
+use crate::tables::{EdgeTables, TableParts, TableSlot, ThreadTables};
 use crate::thread_loop;
-use crate::tls::cert_resolver::CertResolver;
 use crate::tls::settings;
 use crate::upstream::app_upstreams::AppUpstreams;
 use crate::upstream::health::UpstreamHealth;
@@ -48,7 +53,7 @@ pub struct EdgeParts {
     pub tap: TrafficTap,
     /// Paths that begin with one of these are not shown to the tap.
     pub quiet_paths: Vec<String>,
-    /// Where every request's line goes, if it is to be written and `config` allows it.
+    /// Where every request's line goes, while `config` has it written.
     pub access: Option<AccessLog>,
     /// Only weappd itself reaches these listeners: its `X-Weappd-*` headers are passed
     /// on. Everybody else's are dropped.
@@ -61,49 +66,54 @@ pub struct Edge {
     access: Option<AccessLog>,
 }
 
-/// Changes a running front door. Cheap to clone.
-#[derive(Clone)]
-pub struct EdgeControl {
-    shared: Arc<Shared>,
-}
-
 impl Edge {
     /// Reads certificates and checks routes.
     pub fn build(parts: EdgeParts) -> Result<Self, Error> {
-        let sites = SiteTable::build(parts.sites, &parts.protected, parts.clock.unix_secs())?;
-        let resolver = Arc::new(CertResolver(ArcSwap::new(Arc::clone(&sites.certs))));
-        let trust = ClientTrust::of(&parts.config)?;
-        let tls = settings::settings(Arc::clone(&resolver), parts.config.http2)?;
-        let health = UpstreamHealth::new(parts.config.upstream_rest());
-        let clients = ClientShares::new(parts.config.max_requests_per_client);
+        let ticketer = settings::ticketer()?;
+        let clock = parts.clock;
+        let tables = TableParts {
+            config: parts.config,
+            sites: parts.sites,
+            protected: parts.protected,
+            identify: parts.identify,
+            quiet_paths: parts.quiet_paths,
+        };
+        let tables = Arc::new(EdgeTables::build(
+            tables,
+            &ticketer,
+            None,
+            clock.unix_secs(),
+        )?);
+        let config = &tables.config;
+        let slot = |_| {
+            Arc::new(TableSlot::from_pointee(ThreadTables::new(Arc::clone(
+                &tables,
+            ))))
+        };
         Ok(Self {
-            access: parts.access.filter(|_| parts.config.access_log),
+            access: parts.access,
             shared: Arc::new(Shared {
-                config: parts.config,
-                sites: ArcSwap::from_pointee(sites),
-                resolver,
-                tls,
+                slots: (0..thread_count(config)).map(slot).collect(),
+                tables: ArcSwap::new(Arc::clone(&tables)),
+                commits: Mutex::default(),
+                ticketer,
                 upstreams: parts.upstreams,
-                identify: parts.identify,
                 tap: parts.tap,
-                clock: parts.clock,
-                quiet_paths: parts.quiet_paths,
+                clock,
                 challenges: AcmeChallenges::default(),
-                protected: parts.protected,
-                trust,
-                notices: Arc::new(ThrottledLog::new()),
-                health,
+                throttled_log: Arc::new(ThrottledLog::new()),
+                health: UpstreamHealth::new(config.upstream_rest()),
                 inside: parts.inside,
-                clients,
+                clients: ClientShares::new(),
+                listeners: ListenerRegistry::default(),
+                log_switch: Arc::new(LogSwitch::new(config.access_log)),
             }),
         })
     }
 
-    /// A handle for reloads while the edge runs.
+    /// A handle for reloads, before the edge runs and while it does.
     pub fn control(&self) -> EdgeControl {
-        EdgeControl {
-            shared: Arc::clone(&self.shared),
-        }
+        EdgeControl::new(Arc::clone(&self.shared))
     }
 
     /// Answers to a certificate authority's questions.
@@ -114,26 +124,19 @@ impl Edge {
     /// Serves `listeners` until stopped: softly, requests under way are finished and
     /// nothing new is taken; hard, everything ends.
     pub async fn run(self, listeners: Vec<BoundListener>, stop: Stop) -> Result<(), Error> {
-        let mut log_thread = None;
-        let mut writer = None;
-        let threads = self.threads();
-        if let Some(log) = self.access {
-            let (sender, batches) = sync_channel(64);
-            let thread = thread::Builder::new()
-                .name("edge-log".to_owned())
-                .spawn(move || log_format::write(&batches, log))
-                .map_err(Error::Thread)?;
-            log_thread = Some(thread);
-            writer = Some(sender);
-        }
+        let shared = self.shared;
+        let (log_thread, writer) = match self.access {
+            Some(log) => start_log(log, Arc::clone(&shared.log_switch))?,
+            None => (None, None),
+        };
         let mut senders = Vec::new();
         let mut ended = Vec::new();
-        for index in 0..threads {
+        for (index, slot) in shared.slots.iter().enumerate() {
             let (deal, arrivals) = mpsc::unbounded_channel();
             let log_buffer = writer
                 .clone()
-                .map(|to| LogBuffer::new(to, self.shared.clock.clone()));
-            let worker = Worker::new(Arc::clone(&self.shared), log_buffer);
+                .map(|to| LogBuffer::new(to, Arc::clone(&shared.log_switch), shared.clock.clone()));
+            let worker = Worker::new(Arc::clone(&shared), Arc::clone(slot), log_buffer);
             let (end, ended_worker) = oneshot::channel();
             let thread_stop = stop.clone();
             thread::Builder::new()
@@ -144,13 +147,7 @@ impl Edge {
             ended.push(ended_worker);
         }
         drop(writer);
-        let dealer = ConnDealer::new(senders);
-        let limit = self.shared.config.max_connections;
-        let accepting = listeners
-            .into_iter()
-            .map(|bound| listener::accept(bound, dealer.clone(), limit, stop.clone()));
-        let accepted = futures_util::future::try_join_all(accepting).await;
-        drop(dealer);
+        let accepted = accept_all(&shared, listeners, ConnDealer::new(senders), stop).await;
         for ended_worker in ended {
             // A thread that panicked dropped its end of the channel.
             if let Ok(Err(error)) = ended_worker.await {
@@ -163,24 +160,51 @@ impl Edge {
         if !written.unwrap_or(false) {
             tracing::error!("the access log's writer died");
         }
-        accepted.map(drop)
-    }
-
-    fn threads(&self) -> usize {
-        match self.shared.config.threads {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            count => count,
-        }
+        accepted
     }
 }
 
-impl EdgeControl {
-    /// Replaces sites, routes and certificates, all or nothing. Connections stay open,
-    /// and requests under way finish on the routes they began with.
-    pub fn reload(&self, sites: Vec<Site>) -> Result<(), Error> {
-        let sites = SiteTable::build(sites, &self.shared.protected, self.shared.clock.unix_secs())?;
-        self.shared.resolver.0.store(Arc::clone(&sites.certs));
-        self.shared.sites.store(Arc::new(sites));
-        Ok(())
+fn thread_count(config: &Config) -> usize {
+    match config.threads {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        count => count,
     }
+}
+
+/// The log's thread, and where edge threads send their lines.
+type StartedLog = (Option<JoinHandle<()>>, Option<SyncSender<LogBatch>>);
+
+fn start_log(log: AccessLog, switch: Arc<LogSwitch>) -> Result<StartedLog, Error> {
+    let (sender, batches) = sync_channel(64);
+    let thread = thread::Builder::new()
+        .name("edge-log".to_owned())
+        .spawn(move || log_format::write(&batches, log, &switch))
+        .map_err(Error::Thread)?;
+    Ok((Some(thread), Some(sender)))
+}
+
+/// Accepts on the first listeners, and on those that reloads add, until stopped.
+async fn accept_all(
+    shared: &Shared,
+    listeners: Vec<BoundListener>,
+    dealer: ConnDealer,
+    stop: Stop,
+) -> Result<(), Error> {
+    let limit = shared.tables().config.max_connections;
+    let mut opened = shared.listeners.start(listeners, limit)?;
+    let mut accepting = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(listener) = opened.recv() => {
+                accepting.push(listener::accept(listener, dealer.clone(), stop.clone()));
+            }
+            Some(ended) = accepting.next() => ended?,
+            () = stop.asked() => break,
+        }
+    }
+    while let Some(ended) = accepting.next().await {
+        ended?;
+    }
+    Ok(())
 }

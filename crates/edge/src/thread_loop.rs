@@ -9,6 +9,7 @@ use weappd_base::tasks::Stop;
 
 use crate::conn::connection;
 use crate::conn::listener::AcceptedConn;
+use crate::upstream::pool::PoolLimits;
 use crate::worker::Worker;
 
 /// How often idle upstream connections and access log lines are looked after.
@@ -57,7 +58,7 @@ fn do_housekeeping(worker: &Worker) -> bool {
     let logged = worker
         .log_buffer()
         .is_some_and(|log_buffer| log_buffer.flush());
-    let pooled = worker.pool.sweep();
+    let pooled = worker.pool.sweep(PoolLimits::of(&worker.tables().config));
     // A connection that was just dealt is not counted yet, and its stream may end after it.
     logged || pooled || worker.conn_count.count() > 0 || !worker.tasks.is_empty()
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arc_swap::{ArcSwap, Guard};
-use rustls::ServerConfig;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::server::ProducesTickets;
 use tokio::sync::watch;
 use weappd_base::clock::Clock;
 use weappd_base::tap::TrafficTap;
@@ -12,44 +13,51 @@ use weappd_base::tasks::{Stop, Tasks};
 
 use crate::body::EdgeBody;
 use crate::caller::client_share::ClientShares;
-use crate::caller::client_trust::ClientTrust;
-use crate::caller::identity::{CallHeaders, Identify};
-use crate::config::Config;
+use crate::caller::identity::CallIds;
 use crate::conn::conn_count::ConnCount;
-use crate::files::protected::ProtectedFiles;
+use crate::conn::listener_registry::ListenerRegistry;
 use crate::log::access_log::LogBuffer;
+use crate::log::log_switch::LogSwitch;
 use crate::log::throttled_log::ThrottledLog;
 use crate::route::challenge::AcmeChallenges;
-use crate::route::site_table::SiteTable;
-use crate::tls::cert_resolver::CertResolver;
+use crate::tables::{EdgeTables, TableSlot, ThreadTables};
 use crate::upstream::address::UpstreamAddr;
 use crate::upstream::app_upstreams::{self, AppUpstreams};
 use crate::upstream::health::UpstreamHealth;
 use crate::upstream::pool::UpstreamPool;
 
-/// What all edge threads share.
+/// What all edge threads share, and no reload replaces.
 pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) sites: ArcSwap<SiteTable>,
-    pub(crate) resolver: Arc<CertResolver>,
-    pub(crate) tls: Arc<ServerConfig>,
+    /// One for each edge thread.
+    pub(crate) slots: Vec<Arc<TableSlot>>,
+    /// What all of them hold.
+    pub(crate) tables: ArcSwap<EdgeTables>,
+    /// Held while a reload is committed.
+    pub(crate) commits: Mutex<()>,
+    pub(crate) ticketer: Arc<dyn ProducesTickets>,
     pub(crate) upstreams: watch::Receiver<AppUpstreams>,
-    pub(crate) identify: Arc<dyn Identify>,
     pub(crate) tap: TrafficTap,
     pub(crate) clock: Clock,
-    pub(crate) quiet_paths: Vec<String>,
     pub(crate) challenges: AcmeChallenges,
-    pub(crate) protected: ProtectedFiles,
-    pub(crate) trust: ClientTrust,
-    pub(crate) notices: Arc<ThrottledLog>,
+    pub(crate) throttled_log: Arc<ThrottledLog>,
     pub(crate) health: UpstreamHealth,
     pub(crate) inside: bool,
     pub(crate) clients: Arc<ClientShares>,
+    pub(crate) listeners: ListenerRegistry,
+    pub(crate) log_switch: Arc<LogSwitch>,
+}
+
+impl Shared {
+    /// What all threads go by.
+    pub(crate) fn tables(&self) -> Arc<EdgeTables> {
+        self.tables.load_full()
+    }
 }
 
 /// One edge thread.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
+    slot: Arc<TableSlot>,
     pub(crate) pool: UpstreamPool<EdgeBody>,
     pub(crate) tasks: Tasks,
     /// This thread's own stop: asking it wakes this thread only.
@@ -57,17 +65,22 @@ pub(crate) struct Worker {
     /// Connections alive on this thread, tunnels too.
     pub(crate) conn_count: Arc<ConnCount>,
     log_buffer: Option<Arc<LogBuffer>>,
-    call_headers: CallHeaders,
+    call_ids: CallIds,
     turn: AtomicUsize,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, log_buffer: Option<LogBuffer>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        slot: Arc<TableSlot>,
+        log_buffer: Option<LogBuffer>,
+    ) -> Self {
         let tasks = Tasks::new();
         Self {
-            pool: UpstreamPool::new(&shared.config, tasks.clone()),
-            call_headers: CallHeaders::new(&shared.config.env_id),
+            pool: UpstreamPool::new(tasks.clone()),
+            call_ids: CallIds::new(),
             shared,
+            slot,
             tasks,
             stop: Stop::new(),
             conn_count: Arc::default(),
@@ -76,26 +89,13 @@ impl Worker {
         }
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.shared.config
+    /// What this thread goes by now. A request takes it once; nobody keeps it who lives longer.
+    pub(crate) fn tables(&self) -> Arc<ThreadTables> {
+        self.slot.load_full()
     }
 
-    pub(crate) fn sites(&self) -> Guard<Arc<SiteTable>> {
-        self.shared.sites.load()
-    }
-
-    /// The TLS settings, if any site has a certificate.
-    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
-        let any = !self.shared.resolver.0.load().is_empty();
-        any.then(|| Arc::clone(&self.shared.tls))
-    }
-
-    pub(crate) fn identify(&self) -> &dyn Identify {
-        &*self.shared.identify
-    }
-
-    pub(crate) fn call_headers(&self) -> &CallHeaders {
-        &self.call_headers
+    pub(crate) fn call_ids(&self) -> &CallIds {
+        &self.call_ids
     }
 
     pub(crate) fn tap(&self) -> &TrafficTap {
@@ -106,23 +106,14 @@ impl Worker {
         &self.shared.clock
     }
 
-    pub(crate) fn quiet_paths(&self) -> &[String] {
-        &self.shared.quiet_paths
-    }
-
     /// The requests under way of each client, on all threads.
     pub(crate) fn clients(&self) -> &Arc<ClientShares> {
         &self.shared.clients
     }
 
-    /// Whose word about clients is believed.
-    pub(crate) fn trust(&self) -> &ClientTrust {
-        &self.shared.trust
-    }
-
     /// What the log is told of what anybody can cause.
-    pub(crate) fn notices(&self) -> &Arc<ThrottledLog> {
-        &self.shared.notices
+    pub(crate) fn throttled_log(&self) -> &Arc<ThrottledLog> {
+        &self.shared.throttled_log
     }
 
     /// Which business servers rest, on all threads.

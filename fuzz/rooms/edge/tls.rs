@@ -47,7 +47,7 @@ impl Workshop {
         let loaded = load(&files, &[HOST.to_owned()], 1_800_000_000).expect("good files");
         let mut table = CertTable::default();
         table.add(HOST, &loaded.key);
-        let resolver = CertResolver(arc_swap::ArcSwap::from_pointee(table));
+        let resolver = CertResolver::new(Arc::new(table));
         let mut roots = RootCertStore::empty();
         roots.add(cert.der().clone()).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -60,7 +60,12 @@ impl Workshop {
             cert: text,
             key,
             files,
-            server: settings::settings(Arc::new(resolver), true).expect("settings"),
+            server: settings::settings(
+                Arc::new(resolver),
+                settings::ticketer().expect("a ticketer"),
+                true,
+            )
+            .expect("settings"),
             client: Arc::new(client),
         }
     }

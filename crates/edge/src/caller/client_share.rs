@@ -21,7 +21,6 @@ const DESCRIPTORS_FALLBACK: u64 = 100_000;
 /// The clients that are here.
 #[derive(Debug)]
 pub(crate) struct ClientShares {
-    limit: usize,
     clients: Mutex<HashMap<IpAddr, Weak<ClientLoad>>>,
 }
 
@@ -38,23 +37,22 @@ pub(crate) struct ClientLoad {
 #[derive(Debug)]
 pub(crate) struct ClientShare(Arc<ClientLoad>);
 
+/// How many requests a client may have under way, by the setting; 0 stands for a part of the
+/// descriptors this process may have.
+pub(crate) fn limit_of(setting: usize) -> usize {
+    if setting > 0 {
+        return setting;
+    }
+    let most = DESCRIPTORS_FALLBACK * DESCRIPTOR_DIVISOR;
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(most);
+    usize::try_from(descriptors / DESCRIPTOR_DIVISOR)
+        .unwrap_or(usize::MAX)
+        .max(1)
+}
+
 impl ClientShares {
-    /// Of at most `limit` requests; 0 stands for a part of the descriptors this process may
-    /// have.
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let limit = match limit {
-            0 => {
-                let descriptors = getrlimit(Resource::Nofile)
-                    .current
-                    .unwrap_or(DESCRIPTORS_FALLBACK * DESCRIPTOR_DIVISOR);
-                usize::try_from(descriptors / DESCRIPTOR_DIVISOR)
-                    .unwrap_or(usize::MAX)
-                    .max(1)
-            }
-            limit => limit,
-        };
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            limit,
             clients: Mutex::default(),
         })
     }
@@ -77,12 +75,12 @@ impl ClientShares {
 }
 
 impl ClientLoad {
-    /// Counts one more request, unless this client has its share.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<ClientShare> {
+    /// Counts one more request, unless this client has `limit` under way.
+    pub(crate) fn take(self: &Arc<Self>, limit: usize) -> Option<ClientShare> {
         // Counted first: two threads cannot both take the last one.
         let before = self.under_way.fetch_add(1, Ordering::Relaxed);
         let share = ClientShare(Arc::clone(self));
-        (before < self.of.limit).then_some(share)
+        (before < limit).then_some(share)
     }
 }
 
@@ -120,7 +118,7 @@ mod tests {
 
     #[test]
     fn each_client_has_its_share_and_leaves_nothing_behind() {
-        let shares = ClientShares::new(2);
+        let shares = ClientShares::new();
         let [one, other, v6, near, far] = [
             "192.0.2.1",
             "192.0.2.2",
@@ -129,7 +127,7 @@ mod tests {
             "2001:db8:0:1::1",
         ]
         .map(|text| text.parse().expect("an address"));
-        let take = |address| shares.of_client(address).take();
+        let take = |address| shares.of_client(address).take(2);
         let held = [take(one), take(one)];
         assert!(held.iter().all(Option::is_some));
         assert!(take(one).is_none());
@@ -148,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_default_is_a_part_of_the_descriptors() {
-        let shares = ClientShares::new(0);
-        assert!(shares.limit >= 1);
+        assert!(limit_of(0) >= 1);
+        assert_eq!(limit_of(7), 7);
     }
 }

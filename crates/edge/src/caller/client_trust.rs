@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
@@ -27,9 +28,14 @@ use crate::route::site_table::SiteTable;
 /// How often a proxy that nobody named is spoken of.
 const HINT_INTERVAL: Duration = Duration::from_hours(1);
 
+/// The number of the next table.
+static TABLES: AtomicU64 = AtomicU64::new(1);
+
 /// The addresses whose word is believed.
 #[derive(Debug)]
 pub(crate) struct ClientTrust {
+    /// No other table of this process has it.
+    number: u64,
     proxies: IpNetworks,
     gateways: IpNetworks,
     /// Where a proxy may stand that nobody named.
@@ -51,11 +57,22 @@ impl ClientTrust {
             IpNetworks::parse(list).map_err(wrong)
         };
         Ok(Self {
+            number: TABLES.fetch_add(1, Ordering::Relaxed),
             proxies: nets("trusted_proxies", &config.trusted_proxies)?,
             gateways: nets("wechat_gateways", &config.wechat_gateways)?,
             near: IpNetworks::local(),
             hints: LogLimit::new(HINT_INTERVAL, 1),
         })
+    }
+
+    /// What the peer of a connection is believed in now. Its role was looked up when it
+    /// connected, and is again only after a reload has changed the networks.
+    pub(crate) fn role_of(&self, conn: &ConnInfo) -> PeerRole {
+        if conn.role.table == self.number {
+            conn.role
+        } else {
+            self.role(conn.peer.ip())
+        }
     }
 
     pub(crate) fn role(&self, peer: IpAddr) -> PeerRole {
@@ -64,13 +81,14 @@ impl ClientTrust {
             proxy,
             wechat_gateway,
             near: !proxy && !wechat_gateway && self.near.contains(peer),
+            table: self.number,
         }
     }
 
     /// The request as its client made it, if its peer is believed.
     pub(crate) fn original_request(
         &self,
-        conn: &ConnInfo,
+        (conn, role): (&ConnInfo, PeerRole),
         headers: &HeaderMap,
         clients: &Arc<ClientShares>,
     ) -> Option<ForwardedRequest> {
@@ -78,7 +96,7 @@ impl ClientTrust {
             proxy,
             wechat_gateway,
             ..
-        } = conn.role;
+        } = role;
         let named = wechat_gateway
             .then(|| wechat_gateway::client(headers))
             .flatten();
@@ -104,9 +122,9 @@ impl ClientTrust {
     }
 
     /// Says once in a while that a proxy seems to stand in front that nobody named.
-    pub(crate) fn hint(&self, conn: &ConnInfo, headers: &HeaderMap) {
+    pub(crate) fn hint(&self, conn: &ConnInfo, role: PeerRole, headers: &HeaderMap) {
         // A proxy says it from the first request on.
-        if !conn.role.near || !conn.traffic.is_young() || !forwarded::is_told(headers) {
+        if !role.near || !conn.traffic.is_young() || !forwarded::is_told(headers) {
             return;
         }
         let peer = conn.peer.ip();

@@ -48,7 +48,7 @@ const X_WEAPPD_PASS: HeaderName = HeaderName::from_static("x-weappd-pass");
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HeaderScope {
     /// One of weappd's own routers reads them.
-    pub(crate) to_room: bool,
+    pub(crate) to_router: bool,
     /// weappd itself wrote them: nobody else reaches the listener.
     pub(crate) inside: bool,
 }
@@ -56,7 +56,7 @@ pub(crate) struct HeaderScope {
 impl HeaderScope {
     /// Whether this is one of weappd's own headers, and right where it is.
     pub(crate) fn keeps(self, name: &str) -> bool {
-        (self.to_room && name == X_WEAPPD_APPID)
+        (self.to_router && name == X_WEAPPD_APPID)
             || (self.inside && name.starts_with(OWN_PREFIX) && !is_doubtful(name))
     }
 }
@@ -281,9 +281,9 @@ mod tests {
             ("x-weappd.seq", "3"),
             ("x-weappd-a_b", "4"),
         ];
-        let left = |to_room, inside| {
+        let left = |to_router, inside| {
             let mut headers = map(&said);
-            drop_claims(&mut headers, HeaderScope { to_room, inside });
+            drop_claims(&mut headers, HeaderScope { to_router, inside });
             drop_pass(&mut headers);
             let mut left: Vec<_> = headers.keys().map(ToString::to_string).collect();
             left.sort_unstable();

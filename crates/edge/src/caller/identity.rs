@@ -64,29 +64,38 @@ pub enum Caller {
     Refused(Response),
 }
 
-/// What apps are told of a call beside who makes it. One for each edge thread.
+/// The ids of the calls of one edge thread.
 #[derive(Debug)]
-pub(crate) struct CallHeaders {
-    env: HeaderValue,
+pub(crate) struct CallIds {
     /// Drawn at random, so that two threads or two starts never give the same id.
     thread: u64,
     calls: AtomicU64,
 }
 
-impl CallHeaders {
-    /// `env` is the name of the environment, as the configuration has it.
-    pub(crate) fn new(env: &str) -> Self {
+impl CallIds {
+    pub(crate) fn new() -> Self {
         Self {
-            env: HeaderValue::try_from(env).unwrap_or(HeaderValue::from_static("weappd")),
             thread: u64::from_be_bytes(RandomSource::system().bytes()),
             calls: AtomicU64::new(0),
         }
     }
 
-    fn next_call(&self) -> String {
+    fn next(&self) -> String {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         format!("{:016x}{call:016x}", self.thread)
     }
+}
+
+/// The name of the environment, as the configuration has it, for headers.
+pub(crate) fn env_header(env: &str) -> HeaderValue {
+    HeaderValue::try_from(env).unwrap_or(HeaderValue::from_static("weappd"))
+}
+
+/// What apps are told of a call beside who makes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallHeaders<'a> {
+    pub(crate) ids: &'a CallIds,
+    pub(crate) env: &'a HeaderValue,
 }
 
 /// Whom a request must come from.
@@ -112,7 +121,7 @@ struct SessionUser {
 /// somebody else than the gateway's user does not hold.
 pub(crate) async fn establish(
     identify: &dyn Identify,
-    call_headers: &CallHeaders,
+    call_headers: CallHeaders<'_>,
     appids: &[String],
     rule: CallerRule,
     headers: &mut HeaderMap,
@@ -175,7 +184,7 @@ fn has_claims(headers: &HeaderMap) -> bool {
 }
 
 fn write_identity(
-    call_headers: &CallHeaders,
+    call_headers: CallHeaders<'_>,
     user: SessionUser,
     trusted: bool,
     headers: &mut HeaderMap,
@@ -198,12 +207,12 @@ where
 }
 
 /// The call's own headers, where the gateway did not set them.
-fn write_call_headers(call_headers: &CallHeaders, trusted: bool, headers: &mut HeaderMap) {
+fn write_call_headers(call_headers: CallHeaders<'_>, trusted: bool, headers: &mut HeaderMap) {
     let said = |headers: &HeaderMap, name| trusted && headers.contains_key(name);
     let given = headers.get(X_WX_CALL_ID).filter(|_| trusted);
     let plain = |id: &HeaderValue| (1..=128).contains(&id.len()) && id.to_str().is_ok();
     if !given.is_some_and(plain) {
-        set(headers, X_WX_CALL_ID, call_headers.next_call());
+        set(headers, X_WX_CALL_ID, call_headers.ids.next());
     }
     if !said(headers, X_WX_ENV) {
         headers.insert(X_WX_ENV, call_headers.env.clone());
@@ -293,13 +302,13 @@ mod tests {
 
     #[test]
     fn no_two_calls_share_an_id() {
-        let (one, two) = (CallHeaders::new("a"), CallHeaders::new("a"));
-        let ids = [one.next_call(), one.next_call(), two.next_call()];
+        let (one, two) = (CallIds::new(), CallIds::new());
+        let ids = [one.next(), one.next(), two.next()];
         assert!(ids.iter().all(|id| id.len() == 32));
         assert!(
             ids[0] != ids[1] && ids[0] != ids[2] && ids[1] != ids[2],
             "{ids:?}"
         );
-        assert_eq!(CallHeaders::new("line\nbreak").env, "weappd");
+        assert_eq!(env_header("line\nbreak"), "weappd");
     }
 }

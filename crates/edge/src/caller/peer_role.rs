@@ -9,4 +9,6 @@ pub(crate) struct PeerRole {
     pub(crate) wechat_gateway: bool,
     /// In nothing, but it may be a proxy that nobody named.
     pub(crate) near: bool,
+    /// Which table of networks says so.
+    pub(crate) table: u64,
 }

@@ -86,7 +86,7 @@ mod tests {
             let lines = [("x-wx-openid", openid), ("x-wx-unionid", "")];
             let mut headers = map(&lines);
             let scope = HeaderScope {
-                to_room: false,
+                to_router: false,
                 inside: false,
             };
             filter_claims(&[], &mut headers, scope);

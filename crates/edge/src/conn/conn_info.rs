@@ -33,7 +33,7 @@ pub(crate) struct ConnInfo {
     /// The host the client asked for in the TLS handshake.
     pub(crate) sni: Option<Box<str>>,
     pub(crate) traffic: Arc<ConnTraffic>,
-    /// What the peer's word is believed in.
+    /// What the peer was believed in when it connected.
     pub(crate) role: PeerRole,
     /// The requests under way of this client, on all its connections.
     pub(crate) load: Arc<ClientLoad>,

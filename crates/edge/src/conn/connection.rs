@@ -14,10 +14,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::config::Config;
 use crate::conn::client_wire::{ClientStream, ClientWire, ConnDeadlines};
 use crate::conn::conn_count::ConnGuard;
 use crate::conn::conn_info::{ConnInfo, ConnProtocol};
 use crate::conn::listener::AcceptedConn;
+use crate::conn::pace::LeastRate;
 use crate::conn::stream_tasks::StreamTasks;
 use crate::conn::traffic::ConnTraffic;
 use crate::gate;
@@ -33,6 +35,29 @@ const CLOSE_GRACE: Duration = Duration::from_millis(250);
 const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// The same for the answers of HTTP/2, each.
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
+/// No map of headers holds more, and hyper makes room for as many as it is told.
+const HEADERS_MAX: usize = 32_768;
+
+/// What a connection goes by from its beginning to its end.
+#[derive(Clone, Copy, Debug)]
+struct ConnLimits {
+    deadlines: ConnDeadlines,
+    answer_rate: LeastRate,
+    head_bytes: usize,
+    headers: usize,
+}
+
+impl ConnLimits {
+    fn of(config: &Config) -> Self {
+        Self {
+            deadlines: ConnDeadlines::of(config),
+            answer_rate: config.answer_rate(),
+            head_bytes: config.max_head_bytes,
+            headers: config.max_headers.min(HEADERS_MAX),
+        }
+    }
+}
 
 /// Serves a connection until it ends or weappd stops.
 pub(crate) async fn serve(worker: Arc<Worker>, arrival: AcceptedConn) {
@@ -52,26 +77,30 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: AcceptedConn) {
         },
     };
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let (limits, role) = {
+        // Not kept: a connection outlives many reloads.
+        let tables = worker.tables();
+        (ConnLimits::of(&tables.config), tables.trust.role(peer.ip()))
+    };
     let conn = Arc::new(ConnInfo::new(
         peer,
         protocol_of(&stream),
-        worker.trust().role(peer.ip()),
+        role,
         worker.clients().of_client(peer.ip()),
     ));
     let traffic = Arc::clone(&conn.traffic);
-    let deadlines = ConnDeadlines::of(worker.config());
     let log_buffer = worker.log_buffer().cloned();
     let wire = ClientWire::new(
         stream,
         conn.http1,
         traffic,
-        (deadlines, log_buffer),
+        (limits.deadlines, log_buffer),
         conn_count,
     );
     if conn.http1 {
-        serve_http1(worker, conn, wire).await;
+        serve_http1(worker, conn, wire, limits).await;
     } else {
-        serve_http2(worker, conn, wire).await;
+        serve_http2(worker, conn, wire, limits).await;
     }
 }
 
@@ -103,12 +132,16 @@ async fn open_stream(
     kind: ListenerKind,
 ) -> io::Result<ClientStream> {
     let tcp = TcpStream::from_std(tcp)?;
-    timeout(worker.config().head_timeout(), tcp.readable()).await??;
+    let head_timeout = worker.tables().config.head_timeout();
+    timeout(head_timeout, tcp.readable()).await??;
     match kind {
         ListenerKind::Http => Ok(ClientStream::Plain(tcp)),
         ListenerKind::Https => {
-            let limit = Duration::from_secs(worker.config().handshake_timeout_secs);
-            let config = worker.tls().ok_or(io::ErrorKind::ConnectionRefused)?;
+            let (limit, config) = {
+                let tables = worker.tables();
+                (tables.config.handshake_timeout(), tables.tls.clone())
+            };
+            let config = config.ok_or(io::ErrorKind::ConnectionRefused)?;
             let tls = timeout(limit, TlsStream::accept(tcp, config)).await?;
             let tls = tls.inspect_err(|error| {
                 // Anybody can cause it at will, so it is for those who ask.
@@ -129,14 +162,18 @@ async fn wait_until_quiet(traffic: &ConnTraffic) {
     }
 }
 
-async fn serve_http1(worker: Arc<Worker>, conn: Arc<ConnInfo>, wire: ClientWire) {
+async fn serve_http1(
+    worker: Arc<Worker>,
+    conn: Arc<ConnInfo>,
+    wire: ClientWire,
+    limits: ConnLimits,
+) {
     let stop = worker.stop.clone();
-    let config = worker.config();
     let mut builder = http1::Builder::new();
     builder
-        .max_header_size(config.max_head_bytes)
-        .max_headers(config.max_headers)
-        .max_buf_size(READ_BUFFER_BYTES.max(config.max_head_bytes.saturating_add(1024)))
+        .max_header_size(limits.head_bytes)
+        .max_headers(limits.headers)
+        .max_buf_size(READ_BUFFER_BYTES.max(limits.head_bytes.saturating_add(1024)))
         // The wire has its own deadlines, one timer for all of them. Flushing less often
         // for pipelined requests (`pipeline_flush`) would swallow the 400 to a bad head.
         .header_read_timeout(None);
@@ -161,9 +198,14 @@ async fn serve_http1(worker: Arc<Worker>, conn: Arc<ConnInfo>, wire: ClientWire)
     }
 }
 
-async fn serve_http2(worker: Arc<Worker>, conn: Arc<ConnInfo>, wire: ClientWire) {
+async fn serve_http2(
+    worker: Arc<Worker>,
+    conn: Arc<ConnInfo>,
+    wire: ClientWire,
+    limits: ConnLimits,
+) {
     let stop = worker.stop.clone();
-    let head_bytes = u32::try_from(worker.config().max_head_bytes).unwrap_or(u32::MAX);
+    let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
     let streams = StreamTasks::new(worker.tasks.clone());
     let mut builder = http2::Builder::new(streams.clone());
     builder
@@ -179,7 +221,7 @@ async fn serve_http2(worker: Arc<Worker>, conn: Arc<ConnInfo>, wire: ClientWire)
         .keep_alive_timeout(Duration::from_secs(10));
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, conn) = (Arc::clone(&worker), Arc::clone(&conn));
-        let watch = streams.watch(worker.config().answer_rate());
+        let watch = streams.watch(limits.answer_rate);
         async move {
             let response = gate::answer(&worker, &conn, request).await;
             Ok::<_, Infallible>(response.map(|body| body.watched(watch)))

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use weappd_base::tasks::Stop;
 
 use crate::conn::conn_count::ConnCount;
 use crate::conn::conn_count::ConnGuard;
 use crate::error::Error;
-use crate::site::{BoundListener, ListenerKind};
+use crate::site::ListenerKind;
 
 /// How long to wait when the system has no room for one more connection.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -63,54 +64,79 @@ impl ConnDealer {
     }
 }
 
-/// Makes a listening socket ready. Linux hands its options on to accepted connections.
-#[expect(
-    deprecated,
-    reason = "its successor is an unsafe fn for types that may lie about their descriptor; TcpListener does not"
-)]
-fn set_options(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
-    socket.set_nonblocking(true)?;
-    let options = SockRef::from(&socket);
-    options.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_mins(1))
-        .with_interval(Duration::from_secs(15));
-    options.set_tcp_keepalive(&keepalive)?;
-    // What is on its way may be as much as the path to the client holds, what waits here may
-    // not: it is memory for as long as the client is slow.
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    options.set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
-    AsyncFd::new(socket)
+/// What a listener goes by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListenerState {
+    pub(crate) kind: ListenerKind,
+    /// How many connections it holds at a time.
+    pub(crate) limit: usize,
 }
 
-/// Accepts until stopped, then takes those who already knocked and closes the socket.
+/// A listening socket that is ready to accept.
+#[derive(Debug)]
+pub(crate) struct OpenListener {
+    socket: AsyncFd<TcpListener>,
+    /// The listener is to be closed when nobody can change it any more.
+    state: watch::Receiver<ListenerState>,
+}
+
+impl OpenListener {
+    /// Sets the socket's options. Linux hands them on to accepted connections.
+    #[expect(
+        deprecated,
+        reason = "its successor is an unsafe fn for types that may lie about their descriptor; TcpListener does not"
+    )]
+    pub(crate) fn new(
+        socket: TcpListener,
+        state: watch::Receiver<ListenerState>,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let options = SockRef::from(&socket);
+        options.set_tcp_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_mins(1))
+            .with_interval(Duration::from_secs(15));
+        options.set_tcp_keepalive(&keepalive)?;
+        // What is on its way may be as much as the path to the client holds, what waits here
+        // may not: it is memory for as long as the client is slow.
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        options.set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
+        Ok(Self {
+            socket: AsyncFd::new(socket)?,
+            state,
+        })
+    }
+}
+
+/// Accepts until stopped or closed, then takes those who already knocked and closes the
+/// socket.
 pub(crate) async fn accept(
-    bound: BoundListener,
+    listener: OpenListener,
     dealer: ConnDealer,
-    limit: usize,
     stop: Stop,
 ) -> Result<(), Error> {
+    let OpenListener { socket, mut state } = listener;
     let mut acceptor = Acceptor {
-        kind: bound.kind,
+        state: *state.borrow_and_update(),
         dealer,
-        limit,
         conn_count: Arc::default(),
         logged_at: None,
     };
-    let socket = set_options(bound.socket).map_err(Error::Listener)?;
     while !stop.is_asked() {
         tokio::select! {
             () = stop.asked() => break,
-            () = acceptor.conn_count.below(limit) => {}
-        }
-        let mut ready = tokio::select! {
-            () = stop.asked() => break,
-            ready = socket.readable() => ready.map_err(Error::Listener)?,
-        };
-        let round = ready.try_io(|socket| acceptor.accept_batch(socket.get_ref()));
-        if let Ok(Err(error)) = round {
-            acceptor.log_starved(&error);
-            tokio::time::sleep(RETRY_INTERVAL).await;
+            changed = state.changed() => match changed {
+                Ok(()) => acceptor.state = *state.borrow_and_update(),
+                Err(_) => break,
+            },
+            ready = acceptor.wait(&socket) => {
+                let mut ready = ready.map_err(Error::Listener)?;
+                let batch = ready.try_io(|socket| acceptor.accept_batch(socket.get_ref()));
+                if let Ok(Err(error)) = batch {
+                    acceptor.log_starved(&error);
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+            }
         }
     }
     // Who still has to be refused here finds the port closed in a moment.
@@ -119,25 +145,33 @@ pub(crate) async fn accept(
 }
 
 struct Acceptor {
-    kind: ListenerKind,
+    state: ListenerState,
     dealer: ConnDealer,
-    limit: usize,
     conn_count: Arc<ConnCount>,
     logged_at: Option<Instant>,
 }
 
 impl Acceptor {
+    /// Waits until a connection may be taken, and there is one.
+    async fn wait<'a>(
+        &self,
+        socket: &'a AsyncFd<TcpListener>,
+    ) -> io::Result<AsyncFdReadyGuard<'a, TcpListener>> {
+        self.conn_count.below(self.state.limit).await;
+        socket.readable().await
+    }
+
     /// Accepts what waits, at most [`ACCEPT_BATCH`]; ends with `WouldBlock` when nothing does.
     fn accept_batch(&mut self, socket: &TcpListener) -> io::Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            if self.conn_count.count() >= self.limit {
+            if self.conn_count.count() >= self.state.limit {
                 break;
             }
             match socket.accept() {
                 Ok((tcp, peer)) => {
                     let conn_guard = ConnGuard::take(&self.conn_count);
                     if tcp.set_nonblocking(true).is_ok() {
-                        let kind = self.kind;
+                        let kind = self.state.kind;
                         self.dealer.deal(AcceptedConn {
                             tcp,
                             peer,

@@ -17,6 +17,7 @@ use weappd_base::clock::Clock;
 use crate::conn::conn_info::ConnInfo;
 use crate::conn::head_answer::HeadAnswer;
 use crate::conn::traffic::ConnTraffic;
+use crate::log::log_switch::LogSwitch;
 
 /// Lines that wait at most before they are handed over.
 const BATCH_LINES: usize = 256;
@@ -49,14 +50,16 @@ pub(crate) struct LogLine {
 pub(crate) struct LogBuffer {
     batch: Mutex<LogBatch>,
     writer: SyncSender<LogBatch>,
+    switch: Arc<LogSwitch>,
     clock: Clock,
 }
 
 impl LogBuffer {
-    pub(crate) fn new(writer: SyncSender<LogBatch>, clock: Clock) -> Self {
+    pub(crate) fn new(writer: SyncSender<LogBatch>, switch: Arc<LogSwitch>, clock: Clock) -> Self {
         Self {
             batch: Mutex::default(),
             writer,
+            switch,
             clock,
         }
     }
@@ -76,6 +79,9 @@ impl LogBuffer {
 
     /// A head that could not be read, and was answered.
     pub(crate) fn refused_head(&self, peer: Option<SocketAddr>, answer: &HeadAnswer) {
+        if !self.switch.is_on() {
+            return;
+        }
         let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
         let peer = peer.unwrap_or(nobody);
         let mut batch = self.batch.lock();

@@ -7,31 +7,17 @@ use time::OffsetDateTime;
 use weappd_base::secret::{is_secret_name, mask, mask_tokens};
 
 use crate::log::access_log::{LogBatch, LogLine};
-
-/// Takes lines that are to be written.
-pub type AccessSink = dyn FnMut(&[u8]) + Send;
-
-/// Where the access log goes. Each call of `write` brings whole lines, as many as there are.
-pub struct AccessLog {
-    /// JSON objects instead of text.
-    pub json: bool,
-    /// Takes the lines; called on the log's own thread.
-    pub write: Box<AccessSink>,
-}
-
-impl std::fmt::Debug for AccessLog {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AccessLog")
-            .field("json", &self.json)
-            .finish_non_exhaustive()
-    }
-}
+use crate::log::access_sink::AccessLog;
+use crate::log::log_switch::LogSwitch;
 
 /// Writes batches until all edge threads are gone. Runs on a thread of its own.
-pub(crate) fn write(batches: &Receiver<LogBatch>, mut log: AccessLog) {
+pub(crate) fn write(batches: &Receiver<LogBatch>, mut log: AccessLog, switch: &LogSwitch) {
     let mut second_text = SecondText::default();
     let mut out = Vec::new();
     while let Ok(batch) = batches.recv() {
+        if let Some(next) = switch.take_next() {
+            log = next;
+        }
         out.clear();
         add(&mut out, &batch, log.json, &mut second_text);
         // What else has come by now goes out with the same call.

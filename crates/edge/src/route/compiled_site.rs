@@ -1,7 +1,5 @@
 //! One site, made ready for requests.
 
-use std::sync::Arc;
-
 use http::HeaderMap;
 
 use crate::refusal::EdgeRefusal;
@@ -18,7 +16,7 @@ pub(crate) struct CompiledSite {
     pub(crate) redirect: Option<u16>,
     pub(crate) no_redirect: Vec<String>,
     pub(crate) has_tls: bool,
-    pub(crate) routes: RouteTable<Arc<RouteEntry>>,
+    pub(crate) routes: RouteTable<RouteEntry>,
     pub(crate) guards: PathGuards,
     pub(crate) reserved: ReservedPaths,
     pub(crate) services: SiteServices,
@@ -33,11 +31,10 @@ impl CompiledSite {
         &self,
         path: &str,
         headers: &HeaderMap,
-    ) -> Result<(&Arc<RouteEntry>, SessionRule), EdgeRefusal> {
+    ) -> Result<(&RouteEntry, SessionRule), EdgeRefusal> {
         let found = self.routes.find(path);
         let routed = found.map(|(_, entry)| entry);
-        let named = if self.services.is_empty() || !routed.is_none_or(|entry| entry.leads_to_app())
-        {
+        let named = if self.services.is_empty() || !routed.is_none_or(RouteEntry::leads_to_app) {
             None
         } else {
             self.services.named(headers)?

@@ -1,7 +1,6 @@
 //! The services of a site, among which `X-WX-SERVICE` chooses, as in WeChat's cloud hosting.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
@@ -12,10 +11,10 @@ const X_WX_SERVICE: HeaderName = HeaderName::from_static("x-wx-service");
 
 /// The services of a site by name. Without any, the header means nothing.
 #[derive(Debug, Default)]
-pub(crate) struct SiteServices(HashMap<String, Arc<RouteEntry>>);
+pub(crate) struct SiteServices(HashMap<String, RouteEntry>);
 
 impl SiteServices {
-    pub(crate) fn new(services: HashMap<String, Arc<RouteEntry>>) -> Self {
+    pub(crate) fn new(services: HashMap<String, RouteEntry>) -> Self {
         Self(services)
     }
 
@@ -24,10 +23,7 @@ impl SiteServices {
     }
 
     /// The one that a request names, if it names any.
-    pub(crate) fn named(
-        &self,
-        headers: &HeaderMap,
-    ) -> Result<Option<&Arc<RouteEntry>>, EdgeRefusal> {
+    pub(crate) fn named(&self, headers: &HeaderMap) -> Result<Option<&RouteEntry>, EdgeRefusal> {
         let mut names = headers.get_all(X_WX_SERVICE).iter();
         let Some(name) = names.next() else {
             return Ok(None);

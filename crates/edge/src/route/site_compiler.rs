@@ -54,7 +54,7 @@ fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Er
     Ok(Some(loaded.key))
 }
 
-fn guards(routes: &RouteTable<Arc<RouteEntry>>) -> PathGuards {
+fn guards(routes: &RouteTable<RouteEntry>) -> PathGuards {
     let guarded = routes.iter().filter(|(_, entry)| entry.is_guarded());
     PathGuards::new(
         guarded.map(|(pattern, entry)| (pattern, entry.session == SessionRule::Require)),
@@ -66,7 +66,7 @@ fn build_routes(
     appids: &Arc<[String]>,
     routes: Vec<SiteRoute>,
     protected: &ProtectedFiles,
-) -> Result<RouteTable<Arc<RouteEntry>>, Error> {
+) -> Result<RouteTable<RouteEntry>, Error> {
     let paths: Vec<String> = routes.iter().map(|route| route.path.clone()).collect();
     let fail = |path: &str, what: String| Error::Route {
         host: host.to_owned(),
@@ -85,7 +85,7 @@ fn build_routes(
             session,
             to,
         };
-        ready.push((pattern, Arc::new(entry)));
+        ready.push((pattern, entry));
     }
     RouteTable::new(ready).map_err(|at| {
         let path = paths.get(at).cloned().unwrap_or_default();
@@ -124,7 +124,7 @@ fn build_services(
             session,
             to,
         };
-        if ready.insert(name.clone(), Arc::new(entry)).is_some() {
+        if ready.insert(name.clone(), entry).is_some() {
             return Err(fail("two services have this name".to_owned()));
         }
     }

@@ -4,13 +4,20 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 
 use crate::error::Error;
+
+/// Tickets carry the session, sealed with a key that rotates; the server keeps nothing. Kept
+/// over reloads, so that clients go on resuming.
+pub(crate) fn ticketer() -> Result<Arc<dyn ProducesTickets>, Error> {
+    aws_lc_rs::Ticketer::new().map_err(Error::Tls)
+}
 
 /// TLS 1.2 and 1.3, certificates from `certs`, tickets that any thread can resume.
 pub(crate) fn settings(
     certs: Arc<crate::tls::cert_resolver::CertResolver>,
+    ticketer: Arc<dyn ProducesTickets>,
     http2: bool,
 ) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -23,8 +30,7 @@ pub(crate) fn settings(
     } else {
         vec![b"http/1.1".to_vec()]
     };
-    // Tickets carry the session, sealed with a key that rotates; the server keeps nothing.
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(Error::Tls)?;
+    config.ticketer = ticketer;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 2;
     // Replayable by design (RFC 8446, 8): never.

@@ -8,7 +8,7 @@
 //! Resting servers are asked last, not never: if all of a list rest, all are tried.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -34,7 +34,8 @@ pub(crate) enum UpstreamFailure {
 /// The servers that failed of late.
 #[derive(Debug)]
 pub(crate) struct UpstreamHealth {
-    first: Duration,
+    /// Milliseconds that a first rest lasts.
+    first: AtomicU64,
     /// How many there are: mostly none, and then there is nothing to look up.
     count: AtomicUsize,
     failed: Mutex<HashMap<UpstreamAddr, FailureState>>,
@@ -56,10 +57,19 @@ impl UpstreamHealth {
     /// `first`: the length of a first rest.
     pub(crate) fn new(first: Duration) -> Self {
         Self {
-            first,
+            first: AtomicU64::new(millis(first)),
             count: AtomicUsize::new(0),
             failed: Mutex::default(),
         }
+    }
+
+    /// Rests that begin from now on are first so long.
+    pub(crate) fn set_first_rest(&self, first: Duration) {
+        self.first.store(millis(first), Ordering::Relaxed);
+    }
+
+    pub(crate) fn first_rest(&self) -> Duration {
+        Duration::from_millis(self.first.load(Ordering::Relaxed))
     }
 
     /// In which order the servers of a list are asked by a request whose turn is `start`.
@@ -115,6 +125,7 @@ impl UpstreamHealth {
         how: UpstreamFailure,
         now: Instant,
     ) -> Option<Duration> {
+        let first = self.first_rest();
         let mut failed = self.failed.lock();
         let state = failed
             .entry(to.clone())
@@ -125,12 +136,12 @@ impl UpstreamHealth {
                 let rests = how == UpstreamFailure::Unreached || *lost >= LOST_ANSWERS_MAX;
                 if rests {
                     *state = FailureState::Resting {
-                        until: now + self.first,
-                        length: self.first,
+                        until: now + first,
+                        length: first,
                         tried: false,
                     };
                 }
-                rests.then_some(self.first)
+                rests.then_some(first)
             }
             FailureState::Resting {
                 until,
@@ -139,14 +150,16 @@ impl UpstreamHealth {
             } => {
                 // Who was on the way when the rest began does not make it longer.
                 if std::mem::take(tried) {
-                    *length = length.saturating_mul(2).min(self.first * REST_FACTOR_MAX);
+                    *length = length
+                        .saturating_mul(2)
+                        .min(first.saturating_mul(REST_FACTOR_MAX));
                     *until = now + *length;
                 }
                 None
             }
         };
         // Those of lists that a reload took away are not asked any more.
-        let gone = self.first * REST_FACTOR_MAX * 8;
+        let gone = first.saturating_mul(REST_FACTOR_MAX * 8);
         failed.retain(|_, state| match state {
             FailureState::Doubtful(_) => true,
             FailureState::Resting { until, .. } => now.saturating_duration_since(*until) < gone,
@@ -154,6 +167,10 @@ impl UpstreamHealth {
         self.count.store(failed.len(), Ordering::Relaxed);
         begins
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

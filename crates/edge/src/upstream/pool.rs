@@ -48,10 +48,26 @@ pub(crate) struct UpstreamPool<B>(Arc<Shared<B>>);
 #[derive(Debug)]
 struct Shared<B> {
     idle: Mutex<HashMap<UpstreamAddr, Vec<IdleConn<B>>>>,
+    tasks: Tasks,
+}
+
+/// By what connections are made and kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolLimits {
+    /// Idle connections to each server.
     keep: usize,
     max_idle: Duration,
     connect_timeout: Duration,
-    tasks: Tasks,
+}
+
+impl PoolLimits {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            keep: config.upstream_idle,
+            max_idle: config.upstream_idle(),
+            connect_timeout: config.connect_timeout(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -67,6 +83,8 @@ pub(crate) struct PooledConn<B> {
     sender: SendRequest<B>,
     reply_seen: ReplySeen,
     to: UpstreamAddr,
+    /// Idle connections beside which it is kept.
+    keep: usize,
     pool: UpstreamPool<B>,
 }
 
@@ -95,12 +113,9 @@ impl<B> UpstreamPool<B>
 where
     B: Body<Data = Bytes, Error = EdgeBodyError> + Default + Send + 'static,
 {
-    pub(crate) fn new(config: &Config, tasks: Tasks) -> Self {
+    pub(crate) fn new(tasks: Tasks) -> Self {
         Self(Arc::new(Shared {
             idle: Mutex::default(),
-            keep: config.upstream_idle,
-            max_idle: Duration::from_secs(config.upstream_idle_secs),
-            connect_timeout: Duration::from_millis(config.connect_timeout_ms),
             tasks,
         }))
     }
@@ -111,18 +126,21 @@ where
         &self,
         to: &UpstreamAddr,
         mut request: Request<B>,
+        limits: PoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         let repeats = may_be_repeated(&request);
         loop {
-            let Some(pooled) = self.take(to, repeats).await else {
-                return self.send_on_new(to, request).await;
+            let Some(pooled) = self.take(to, repeats, limits).await else {
+                return self.send_on_new(to, request, limits).await;
             };
             let copy = repeats.then(|| copy(&request));
             match pooled.send(request).await {
                 Err((Some(unsent), _, _)) => request = unsent,
                 Err((None, error, pooled)) => match copy {
                     // Closed without a word: at the moment of the request, or because of it.
-                    Some(copy) if !pooled.reply_seen.any() => return self.repeat(to, copy).await,
+                    Some(copy) if !pooled.reply_seen.any() => {
+                        return self.repeat(to, copy, limits).await;
+                    }
                     _ => return Err(SendFailure::Lost(error)),
                 },
                 Ok(response) => return Ok(response),
@@ -134,8 +152,9 @@ where
         &self,
         to: &UpstreamAddr,
         request: Request<B>,
+        limits: PoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
-        match self.send_on_new(to, request).await {
+        match self.send_on_new(to, request, limits).await {
             Err(SendFailure::Unsent(unsent, error)) => Err(SendFailure::Gone(unsent, error)),
             sent => sent,
         }
@@ -146,8 +165,9 @@ where
         &self,
         to: &UpstreamAddr,
         request: Request<B>,
+        limits: PoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
-        let pooled = match self.connect(to, false).await {
+        let pooled = match self.connect(to, limits, false).await {
             Ok(pooled) => pooled,
             Err(error) => return Err(SendFailure::Unsent(Box::new(request), error)),
         };
@@ -165,8 +185,9 @@ where
         &self,
         to: &UpstreamAddr,
         request: Request<B>,
+        limits: PoolLimits,
     ) -> Result<Response<Incoming>, SendFailure<B>> {
-        let mut pooled = match self.connect(to, true).await {
+        let mut pooled = match self.connect(to, limits, true).await {
             Ok(pooled) => pooled,
             Err(error) => return Err(SendFailure::Unsent(Box::new(request), error)),
         };
@@ -175,19 +196,29 @@ where
     }
 
     /// A kept connection that is alive as far as can be known.
-    async fn take(&self, to: &UpstreamAddr, repeats: bool) -> Option<PooledConn<B>> {
+    async fn take(
+        &self,
+        to: &UpstreamAddr,
+        repeats: bool,
+        limits: PoolLimits,
+    ) -> Option<PooledConn<B>> {
         if repeats {
-            return self.take_idle(to, self.0.max_idle);
+            return self.take_idle(to, limits, limits.max_idle);
         }
         if !self.0.idle.lock().contains_key(to) {
             return None;
         }
         // Lets the connections' own tasks see what came meanwhile: the end, it may be.
         tokio::task::yield_now().await;
-        self.take_idle(to, self.0.max_idle.min(UNREPEATABLE_IDLE_MAX))
+        self.take_idle(to, limits, limits.max_idle.min(UNREPEATABLE_IDLE_MAX))
     }
 
-    fn take_idle(&self, to: &UpstreamAddr, max_idle: Duration) -> Option<PooledConn<B>> {
+    fn take_idle(
+        &self,
+        to: &UpstreamAddr,
+        limits: PoolLimits,
+        max_idle: Duration,
+    ) -> Option<PooledConn<B>> {
         let mut all = self.0.idle.lock();
         let idle = all.get_mut(to)?;
         // The youngest first, so that a quiet hour lets the others go.
@@ -202,18 +233,24 @@ where
             sender,
             reply_seen,
             to: to.clone(),
+            keep: limits.keep,
             pool: self.clone(),
         })
     }
 
-    async fn connect(&self, to: &UpstreamAddr, upgrades: bool) -> io::Result<PooledConn<B>> {
+    async fn connect(
+        &self,
+        to: &UpstreamAddr,
+        limits: PoolLimits,
+        upgrades: bool,
+    ) -> io::Result<PooledConn<B>> {
         let connecting = async {
             match to {
                 UpstreamAddr::Addr(addr) => TcpStream::connect(addr).await,
                 UpstreamAddr::Name(name) => TcpStream::connect(&**name).await,
             }
         };
-        let tcp = tokio::time::timeout(self.0.connect_timeout, connecting)
+        let tcp = tokio::time::timeout(limits.connect_timeout, connecting)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         tcp.set_nodelay(true)?;
@@ -239,15 +276,16 @@ where
             sender,
             reply_seen,
             to: to.clone(),
+            keep: limits.keep,
             pool: self.clone(),
         })
     }
 
     /// Lets connections go that are closed or were idle for long; says whether any stay.
-    pub(crate) fn sweep(&self) -> bool {
+    pub(crate) fn sweep(&self, limits: PoolLimits) -> bool {
         let mut all = self.0.idle.lock();
         all.retain(|_, idle| {
-            idle.retain(|one| !one.sender.is_closed() && one.since.elapsed() < self.0.max_idle);
+            idle.retain(|one| !one.sender.is_closed() && one.since.elapsed() < limits.max_idle);
             !idle.is_empty()
         });
         !all.is_empty()
@@ -298,6 +336,7 @@ where
             sender,
             reply_seen,
             to,
+            keep,
             pool,
         } = self;
         if sender.is_closed() {
@@ -306,7 +345,7 @@ where
         let since = Instant::now();
         let mut all = pool.0.idle.lock();
         let idle = all.entry(to).or_default();
-        if idle.len() >= pool.0.keep {
+        if idle.len() >= keep {
             drop(idle.drain(..1));
         }
         idle.push(IdleConn {

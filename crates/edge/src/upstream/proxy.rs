@@ -17,11 +17,12 @@ use crate::conn::conn_info::ConnInfo;
 use crate::conn::upload::UploadState;
 use crate::log::throttled_log;
 use crate::refusal::EdgeRefusal;
+use crate::request_context::RequestContext;
 use crate::upstream::address::UpstreamAddr;
 use crate::upstream::answer_body::SilenceLimit;
 use crate::upstream::group::UpstreamGroup;
 use crate::upstream::health::UpstreamFailure;
-use crate::upstream::pool::SendFailure;
+use crate::upstream::pool::{PoolLimits, SendFailure};
 use crate::upstream::upgrade;
 use crate::worker::Worker;
 
@@ -93,11 +94,11 @@ enum AttemptOutcome {
 
 /// To one of the listed business servers; the next one when one cannot be reached.
 pub(crate) async fn to_group(
-    worker: &Worker,
-    conn: &ConnInfo,
+    context: &RequestContext<'_>,
     group: &UpstreamGroup,
     mut outgoing: UpstreamRequest,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    let worker = context.worker;
     let health = worker.health();
     let mut unreached = None;
     for to in group.in_order(health) {
@@ -109,7 +110,7 @@ pub(crate) async fn to_group(
                 throttled_log::log_rest(to, how, rest);
             }
         };
-        match attempt(worker, conn, to, outgoing).await {
+        match attempt(context, to, outgoing).await {
             AttemptOutcome::Answered(response) => {
                 if group.is_several() && health.answered(to) {
                     throttled_log::log_recovery(to);
@@ -129,7 +130,7 @@ pub(crate) async fn to_group(
         }
     }
     if let Some((to, error)) = unreached {
-        worker.notices().log_unreached(to, &error);
+        worker.throttled_log().log_unreached(to, &error);
     }
     Err(EdgeRefusal::BadGateway)
 }
@@ -137,33 +138,33 @@ pub(crate) async fn to_group(
 /// To a ready instance of an app. While there is none, or none can be reached, the
 /// request is held for a short time: a restart is not the phone's business.
 pub(crate) async fn to_app(
-    worker: &Worker,
-    conn: &ConnInfo,
+    context: &RequestContext<'_>,
     app: &str,
     mut outgoing: UpstreamRequest,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    let worker = context.worker;
     let mut until = None;
     let mut refusal = EdgeRefusal::AppNotReady;
     loop {
         if let Some(to) = worker.pick(app) {
-            match attempt(worker, conn, &to, outgoing).await {
+            match attempt(context, &to, outgoing).await {
                 AttemptOutcome::Answered(response) => return Ok(response),
                 AttemptOutcome::Failed(refusal) | AttemptOutcome::NoAnswer(refusal) => {
                     return Err(refusal);
                 }
                 // Sent to the next process, it might end that one too.
                 AttemptOutcome::Gone(_, error) => {
-                    worker.notices().log_unreached(&to, &error);
+                    worker.throttled_log().log_unreached(&to, &error);
                     return Err(EdgeRefusal::BadGateway);
                 }
                 AttemptOutcome::Unreached(unsent, error) => {
-                    worker.notices().log_unreached(&to, &error);
+                    worker.throttled_log().log_unreached(&to, &error);
                     outgoing = *unsent;
                     refusal = EdgeRefusal::BadGateway;
                 }
             }
         }
-        let until = *until.get_or_insert_with(|| Instant::now() + worker.config().hold());
+        let until = *until.get_or_insert_with(|| Instant::now() + context.tables.config.hold());
         if Instant::now() >= until {
             tracing::warn!(app.name = app, "no instance could be reached");
             return Err(refusal);
@@ -188,23 +189,26 @@ async fn wait_for_instances(worker: &Worker, until: Instant) {
 }
 
 async fn attempt(
-    worker: &Worker,
-    conn: &ConnInfo,
+    context: &RequestContext<'_>,
     to: &UpstreamAddr,
     outgoing: UpstreamRequest,
 ) -> AttemptOutcome {
     if outgoing.upgrade.is_some() {
-        return attempt_upgrade(worker, conn, to, outgoing).await;
+        return attempt_upgrade(context, to, outgoing).await;
     }
     let UpstreamRequest {
         request,
         upload_state,
         ..
     } = outgoing;
+    let config = &context.tables.config;
     let call = identity::call_id(request.headers());
-    let sending = worker.pool.send(to, request);
+    let sending = context
+        .worker
+        .pool
+        .send(to, request, PoolLimits::of(config));
     tokio::pin!(sending);
-    let limit = Duration::from_secs(worker.config().answer_timeout_secs);
+    let limit = config.answer_timeout();
     let sent = loop {
         match timeout(limit, &mut sending).await {
             Ok(sent) => break sent,
@@ -224,7 +228,7 @@ async fn attempt(
                 return AttemptOutcome::Failed(EdgeRefusal::BadGateway);
             }
             rewrite_answer(&mut response, call);
-            AttemptOutcome::Answered(response.map(|body| limit_silence(worker, to, body)))
+            AttemptOutcome::Answered(response.map(|body| limit_silence(context, to, body)))
         }
         Err(failed) => failed_attempt(to, failed, (upload_state, None)),
     }
@@ -232,8 +236,7 @@ async fn attempt(
 
 /// The client becomes a tunnel only after the business server's 101.
 async fn attempt_upgrade(
-    worker: &Worker,
-    conn: &ConnInfo,
+    context: &RequestContext<'_>,
     to: &UpstreamAddr,
     outgoing: UpstreamRequest,
 ) -> AttemptOutcome {
@@ -242,9 +245,18 @@ async fn attempt_upgrade(
         upload_state,
         upgrade: client,
     } = outgoing;
+    let config = &context.tables.config;
     let call = identity::call_id(request.headers());
-    let limit = Duration::from_secs(worker.config().answer_timeout_secs);
-    let mut response = match timeout(limit, worker.pool.send_upgrade(to, request)).await {
+    let limit = config.answer_timeout();
+    let mut response = match timeout(
+        limit,
+        context
+            .worker
+            .pool
+            .send_upgrade(to, request, PoolLimits::of(config)),
+    )
+    .await
+    {
         Err(_) => return AttemptOutcome::NoAnswer(EdgeRefusal::GatewayTimeout),
         Ok(Err(failed)) => return failed_attempt(to, failed, (upload_state, client)),
         Ok(Ok(response)) => response,
@@ -253,23 +265,32 @@ async fn attempt_upgrade(
     let upstream = response.extensions_mut().remove::<OnUpgrade>();
     rewrite_answer(&mut response, call);
     let mut response =
-        response.map(|body| limit_silence(worker, to, EdgeBody::upstream(body, None)));
+        response.map(|body| limit_silence(context, to, EdgeBody::upstream(body, None)));
     if tunnels {
         let (Some(client), Some(upstream)) = (client, upstream) else {
             return AttemptOutcome::Failed(EdgeRefusal::BadGateway);
         };
         upgrade::mark(response.headers_mut());
-        conn.traffic.becomes_tunnel();
-        worker.tasks.spawn(upgrade::tunnel(client, upstream));
+        context.conn.traffic.becomes_tunnel();
+        context
+            .worker
+            .tasks
+            .spawn(upgrade::tunnel(client, upstream));
     }
     AttemptOutcome::Answered(response)
 }
 
 /// A business server may fall silent in its answer's body, but not for ever.
-fn limit_silence(worker: &Worker, to: &UpstreamAddr, body: EdgeBody) -> EdgeBody {
+fn limit_silence(context: &RequestContext<'_>, to: &UpstreamAddr, body: EdgeBody) -> EdgeBody {
+    let worker = context.worker;
     body.limit_silence(|| {
-        let (stop, notices) = (worker.stop.clone(), Arc::clone(worker.notices()));
-        SilenceLimit::new(worker.config().read_timeout(), stop, to.clone(), notices)
+        let (stop, notices) = (worker.stop.clone(), Arc::clone(worker.throttled_log()));
+        SilenceLimit::new(
+            context.tables.config.read_timeout(),
+            stop,
+            to.clone(),
+            notices,
+        )
     })
 }
 

@@ -23,6 +23,13 @@ impl Lines {
         self.0.lock().expect("whole").clone()
     }
 
+    /// A log of its own, and its lines.
+    pub(crate) fn new_log() -> (Self, AccessLog) {
+        let lines = Self::default();
+        let log = lines.log();
+        (lines, log)
+    }
+
     fn log(&self) -> AccessLog {
         let lines = self.clone();
         AccessLog {

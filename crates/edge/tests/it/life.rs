@@ -313,17 +313,15 @@ async fn sites_are_told_apart_and_may_be_replaced() {
         (moved.status, moved.header("location")),
         (302, "https://n.example/old/x?y=1")
     );
-    let bad = world.control.reload(vec![site(&["a b"], vec![])]);
+    let bad = world.reload(world.new_sites(vec![site(&["a b"], vec![])]));
     assert!(bad.is_err());
     assert_eq!(
         told("a.example").await.0,
         200,
         "a bad reload changes nothing"
     );
-    world
-        .control
-        .reload(vec![site(&["c.example"], vec![route("/", say("c"))])])
-        .expect("reloaded");
+    let sites = vec![site(&["c.example"], vec![route("/", say("c"))])];
+    world.reload(world.new_sites(sites)).expect("reloaded");
     assert_eq!(told("c.example").await, (200, "c".to_owned()));
     assert_eq!(told("a.example").await.0, 421);
     world.closed().await;

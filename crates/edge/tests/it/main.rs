@@ -15,6 +15,7 @@ mod life;
 mod no_host;
 mod protected;
 mod proxy;
+mod reload;
 mod reserved;
 mod rest;
 mod reuse;

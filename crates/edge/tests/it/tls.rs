@@ -225,7 +225,9 @@ async fn a_reload_changes_the_certificate() {
     assert!(get(&world, &authority, "b.example").await.is_err());
     let mut fresh = site(&["*"], vec![route("/", proxy_to(serve(echo())))]);
     fresh.tls = Some(authority.files("b", &["b.example"]));
-    world.control.reload(vec![fresh]).expect("reloaded");
+    world
+        .reload(world.new_sites(vec![fresh]))
+        .expect("reloaded");
     assert_eq!(
         get(&world, &authority, "b.example")
             .await

@@ -21,8 +21,8 @@ use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks};
 use weappd_edge::{
     AccessLog, AppUpstreams, BoundListener, Caller, CertFiles, Config, Edge, EdgeControl,
-    EdgeParts, Error, Identify, ListenerKind, ProtectedFiles, RouteTarget, SessionRule, Site,
-    SiteRoute, SiteService,
+    EdgeParts, EdgeReload, Error, Identify, ListenerChanges, ListenerKind, ProtectedFiles,
+    RouteTarget, SessionRule, Site, SiteRoute, SiteService,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +54,9 @@ pub(crate) struct World {
     pub(crate) stop: Stop,
     pub(crate) apps: watch::Sender<AppUpstreams>,
     pub(crate) control: EdgeControl,
+    config: Config,
+    quiet: Vec<String>,
+    protected: ProtectedFiles,
     pub(crate) tap: TrafficTap,
     ended: oneshot::Receiver<Result<(), Error>>,
 }
@@ -102,6 +105,8 @@ impl Plan {
     pub(crate) fn open(self) -> World {
         let (apps, upstreams) = watch::channel(AppUpstreams::default());
         let tap = TrafficTap::on(Clock::system());
+        let (config, quiet) = (self.config.clone(), self.quiet.clone());
+        let protected = self.protected.clone();
         let edge = Edge::build(EdgeParts {
             config: self.config,
             sites: self.sites,
@@ -140,6 +145,9 @@ impl Plan {
             stop,
             apps,
             control,
+            config,
+            quiet,
+            protected,
             tap,
             ended,
         }
@@ -155,6 +163,26 @@ impl World {
             .expect("the door closes in time")
             .expect("the door does not panic")
             .expect("the door closes without an error");
+    }
+
+    /// A reload that changes the sites alone.
+    pub(crate) fn new_sites(&self, sites: Vec<Site>) -> EdgeReload {
+        EdgeReload {
+            config: self.config.clone(),
+            sites,
+            protected: self.protected.clone(),
+            quiet_paths: self.quiet.clone(),
+            identify: None,
+            access: None,
+            listeners: ListenerChanges::default(),
+        }
+    }
+
+    /// Reloads; on error nothing changes.
+    pub(crate) fn reload(&self, reload: EdgeReload) -> Result<(), Error> {
+        let staged = self.control.prepare(reload)?;
+        self.control.commit(staged);
+        Ok(())
     }
 
     pub(crate) fn app(&self, name: &str, ready: Vec<SocketAddr>) {

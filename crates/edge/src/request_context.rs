@@ -1,0 +1,16 @@
+//! What every step of a request may need.
+
+use crate::caller::peer_role::PeerRole;
+use crate::conn::conn_info::ConnInfo;
+use crate::tables::ThreadTables;
+use crate::worker::Worker;
+
+/// What every step of a request may need.
+pub(crate) struct RequestContext<'a> {
+    pub(crate) worker: &'a Worker,
+    /// What the request goes by until it is answered.
+    pub(crate) tables: &'a ThreadTables,
+    pub(crate) conn: &'a ConnInfo,
+    /// What the connection's peer is believed in.
+    pub(crate) role: PeerRole,
+}
