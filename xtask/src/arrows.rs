@@ -7,17 +7,18 @@ use serde_json::Value;
 use crate::run::output;
 
 /// Each room and the rooms it may import. Rooms on one floor never import each other.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("base", &[]),
+    ("durable", &[]),
     ("outbound", &["base"]),
     ("wechat", &["base", "outbound"]),
     ("edge", &["base"]),
     ("tunnel", &["base", "outbound"]),
     ("apps", &["base"]),
     ("files", &["base"]),
-    ("session", &["base", "outbound", "wechat"]),
+    ("session", &["base", "durable", "outbound", "wechat"]),
     ("simulator", &["base", "outbound", "wechat"]),
-    ("gateway", &["base", "outbound", "wechat"]),
+    ("gateway", &["base", "durable", "outbound", "wechat"]),
     (
         "weappd",
         &[

@@ -10,6 +10,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
+use weappd_durable::WriteCounts;
 
 use crate::api_client::ApiClient;
 use crate::centre::TokenCentre;
@@ -144,6 +145,13 @@ impl GatewayService {
     /// How many messages wait for the app, and how many are dead letters.
     pub async fn waiting(&self) -> Result<InboxStatus, Error> {
         self.shared().inbox()?.waiting().await
+    }
+
+    /// What the queue's writer has done so far, in numbers; none if no messages are taken.
+    pub fn write_counts(&self) -> Option<WriteCounts> {
+        let shared = self.shared();
+        let inbox = shared.inbox.as_ref()?;
+        Some(inbox.core().queue.write_counts())
     }
 
     /// Writes what is left and closes the queue; messages that wait are delivered after

@@ -18,7 +18,8 @@
 //! - `centre` keeps one token for all, `token` asks for it; `token_cluster` is what several
 //!   nodes know of it, in a [`lease_store`] they share, and `token_turn` says which of them asks.
 //! - In: `push` reads what WeChat sends, `xml` and `number_text` turn it into JSON; `inbox`
-//!   takes it, `queue` and `writer` keep it (`queue_file` is where), `dispatcher` brings it through
+//!   takes it, `queue` and `writer` keep it (`queue_file` is where, `queue_writes` what is
+//!   written), `dispatcher` brings it through
 //!   [`deliver`]; `inbox_core` is what of them outlives a reload.
 //!   `event_table` says whose each event is and what WeChat wants to hear (`event_rule`),
 //!   `verdict` reads the app's answer, `replies` waits for it, `warn_limit` keeps one trouble
@@ -61,6 +62,8 @@ mod push;
 mod query;
 mod queue;
 mod queue_file;
+mod queue_write;
+mod queue_writes;
 mod reload;
 mod replies;
 mod sealed;
@@ -86,3 +89,4 @@ pub use gateway::{GatewayParts, GatewayService, GatewaySettings};
 pub use inbox::{DeadLetter, InboxStatus, ReplayScope};
 pub use lease_store::{LeaseStore, LeaseStoreError, LeasedValue};
 pub use reload::StagedGateway;
+pub use weappd_durable::WriteCounts;

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Connection, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
 use weappd_base::file_place::FilePlace;
 use weappd_base::tasks::{Tasks, Work};
+use weappd_durable::{DurableWriter, WriteCounts};
 
 use crate::error::Error;
 use crate::message_records::{
@@ -20,10 +20,10 @@ use crate::message_records::{
     PruneLimits, PutOutcome, ReplayScope,
 };
 use crate::queue_file::{BUSY_TIMEOUT, count, create, migrate, options};
-use crate::writer::{JobReply, QueueJob, QueueWriter};
+use crate::queue_write::{AskedQueueWrite, QueueJob, QueueWrite};
+use crate::queue_writes::{ReplayedLetters, SettledDelivery};
+use crate::writer::QueueTarget;
 
-/// How many writes may wait for the writer before pushes wait too.
-const QUEUE: usize = 1024;
 const NEXT_DUE: &str = "SELECT min(due) FROM messages \
     WHERE state = 0 AND due > ?1 AND appid IN (SELECT value FROM json_each(?2))";
 const STRANDED: &str = "SELECT appid, count(*) FROM messages \
@@ -37,7 +37,7 @@ const LAST_WHY: &str = "SELECT why FROM messages WHERE state = 0 AND why IS NOT 
 /// The handle: readers, and the way to the writer.
 #[derive(Clone)]
 pub(crate) struct MessageQueue {
-    jobs: mpsc::Sender<QueueJob>,
+    writer: DurableWriter<QueueJob>,
     readers: SqlitePool,
     path: Arc<Path>,
     place: FilePlace,
@@ -69,21 +69,19 @@ impl MessageQueue {
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options.clone());
         let path: Arc<Path> = path.into();
-        let (jobs, queue) = mpsc::channel(QUEUE);
         let max_waiting = Arc::new(AtomicI64::new(signed(max_waiting)));
-        let writer = QueueWriter {
+        let (writer, task) = DurableWriter::new(QueueTarget {
             conn: Some(conn),
             options,
-            queue,
             path: Arc::clone(&path),
             place: place.clone(),
             waiting,
             max_waiting: Arc::clone(&max_waiting),
-        };
+        });
         // It ends when the queue is closed, after those who write to it have ended.
-        Tasks::new().spawn_on(work, writer.run());
+        Tasks::new().spawn_on(work, task);
         Ok(Self {
-            jobs,
+            writer,
             readers,
             path,
             place,
@@ -105,33 +103,31 @@ impl MessageQueue {
 
     /// Writes a message, or finds it. On return it is on the disk.
     pub(crate) async fn put(&self, message: NewMessage) -> Result<PutOutcome, Error> {
-        self.ask(|answer| QueueJob::Put(Box::new(message), answer))
-            .await
+        self.write(message).await?.ok_or(Error::QueueFull)
     }
 
     pub(crate) async fn settle(
         &self,
         seq: i64,
-        fate: DeliveryOutcome,
+        outcome: DeliveryOutcome,
         now: i64,
     ) -> Result<(), Error> {
-        self.ask(|answer| QueueJob::Settle(seq, fate, now, answer))
-            .await
+        let settled = SettledDelivery { seq, outcome, now };
+        self.write(settled).await
     }
 
-    pub(crate) async fn replay(&self, which: ReplayScope, now: i64) -> Result<u64, Error> {
-        self.ask(|answer| QueueJob::Replay(which, now, answer))
-            .await
+    pub(crate) async fn replay(&self, scope: ReplayScope, now: i64) -> Result<u64, Error> {
+        self.write(ReplayedLetters { scope, now }).await
     }
 
     /// What waits may go at once.
     pub(crate) async fn hasten(&self, what: HastenScope) -> Result<u64, Error> {
-        self.ask(|answer| QueueJob::Hasten(what, answer)).await
+        self.write(what).await
     }
 
     /// Forgets what ended before these times.
     pub(crate) async fn prune(&self, before: PruneLimits) -> Result<u64, Error> {
-        self.ask(|answer| QueueJob::Prune(before, answer)).await
+        self.write(before).await
     }
 
     /// The messages of these mini programs whose turn it is. Of a file that was deleted nothing
@@ -199,19 +195,20 @@ impl MessageQueue {
     }
 
     pub(crate) async fn close(&self) {
-        // The writer may be gone already: then there is nothing to wait for.
-        let _closed = self.ask(QueueJob::Close).await;
+        self.writer.close().await;
         self.readers.close().await;
     }
 
     /// Hands a job to the writer and waits for its transaction.
-    async fn ask<T>(&self, job: impl FnOnce(JobReply<T>) -> QueueJob) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs
-            .send(job(answer))
-            .await
-            .map_err(|_| Error::Closed)?;
-        answered.await.map_err(|_| Error::Closed)?
+    async fn write<W: QueueWrite>(&self, write: W) -> Result<W::Answer, Error> {
+        let job = |reply| AskedQueueWrite::job(write, reply);
+        let answered = self.writer.ask(job).await;
+        answered.map_err(|_| Error::Closed).flatten()
+    }
+
+    /// What the writer has done so far.
+    pub(crate) fn write_counts(&self) -> WriteCounts {
+        self.writer.counts()
     }
 
     fn failed(&self, problem: sqlx::Error) -> Error {

@@ -19,7 +19,7 @@ use crate::open_data_error::OpenDataError;
 use crate::profile::ProfileUpdate;
 use crate::session::{CachedSession, name_user};
 use crate::sessions::SessionService;
-use crate::store::writes::NewProfile;
+use crate::store::write::profile::NewProfile;
 
 /// Fields that only WeChat may tell, over encrypted data or the login.
 const NOT_THEIRS: [&str; 5] = [
@@ -95,7 +95,7 @@ impl SessionService {
         let put = self
             .shared()
             .work
-            .run(async move { store.put_info(info).await });
+            .run(async move { store.write(info).await });
         put.await.map_err(Error::from).flatten()?;
         Ok(whole)
     }

@@ -19,7 +19,7 @@ use crate::key_owner::KeyOwner;
 use crate::open_data_error::OpenDataError;
 use crate::session::CachedSession;
 use crate::sessions::SessionService;
-use crate::store::writes::NewKey;
+use crate::store::write::session_key::NewKey;
 
 /// How long a session key is: 16 bytes in base64.
 const KEY_LEN: usize = 24;
@@ -127,7 +127,7 @@ impl SessionService {
             session_key,
             now: shared.clock.unix_secs(),
         };
-        shared.store.put_key(new).await
+        shared.store.write(new).await
     }
 }
 

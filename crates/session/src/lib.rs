@@ -91,3 +91,4 @@ pub use reload::{SessionReload, StagedSessions};
 pub use revoke::{SessionView, UserView};
 pub use sessions::{SessionParts, SessionService};
 pub use shared_values::{LeaseResult, SharedValue, SharedValues};
+pub use weappd_durable::WriteCounts;

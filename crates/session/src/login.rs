@@ -24,7 +24,8 @@ use crate::mini_apps::ServedApp;
 use crate::session::{CachedSession, name_user};
 use crate::sessions::SessionService;
 use crate::skey::{self, SkeyHash};
-use crate::store::writes::{EndedSession, NewLogin};
+use crate::store::new_login::NewLogin;
+use crate::store::write::log_out::EndedSession;
 
 /// WeChat's codes have 32 characters; this leaves room for any to come.
 const MAX_CODE: usize = 512;
@@ -397,7 +398,7 @@ impl SessionService {
         };
         self.shared()
             .work
-            .run(async move { store.log_out(ended).await })
+            .run(async move { store.write(ended).await })
             .await?
     }
 }

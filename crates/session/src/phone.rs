@@ -25,7 +25,7 @@ use crate::identity::UserIdentity;
 use crate::open_data_error::OpenDataError;
 use crate::session::CachedSession;
 use crate::sessions::SessionService;
-use crate::store::writes::NewPhone;
+use crate::store::write::phone::NewPhone;
 use crate::vault::{SecretKind, SecretOwner};
 
 /// The longest code of the phone-number button taken: WeChat's have 64 characters.
@@ -268,7 +268,7 @@ impl SessionService {
         };
         self.shared()
             .work
-            .run(async move { store.put_phone(new).await })
+            .run(async move { store.write(new).await })
             .await?
     }
 }

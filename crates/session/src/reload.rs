@@ -111,6 +111,7 @@ mod tests {
 
     use super::*;
     use crate::sessions::SessionParts;
+    use crate::store::write::registered_app::RegisteredApp;
 
     fn client(timeout_ms: u64) -> WechatClient {
         let nowhere = weappd_wechat::Config {
@@ -194,7 +195,10 @@ mod tests {
         let shared = sessions.shared();
         shared
             .store
-            .put_mini_app(MiniApp::new("wx3", Secret::new("s")), 1)
+            .write(RegisteredApp {
+                app: MiniApp::new("wx3", Secret::new("s")),
+                now: 1,
+            })
             .await
             .expect("kept");
         let staged = sessions.prepare(reload(next, &["wx1"])).expect("good");

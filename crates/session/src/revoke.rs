@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::phone::VerifiedPhone;
 use crate::sessions::SessionService;
-use crate::store::writes::RevokeScope;
+use crate::store::write::revoke::RevokeScope;
 
 /// A session as it is shown to people: without its skey, which nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -171,7 +171,7 @@ impl SessionService {
             .run(async move {
                 let mut ended = 0;
                 for which in which {
-                    ended += store.revoke(which).await?;
+                    ended += store.write(which).await?;
                 }
                 Ok(ended)
             })

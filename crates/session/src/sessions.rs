@@ -13,6 +13,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
+use weappd_durable::WriteCounts;
 use weappd_wechat::{WechatCalls, WechatClient};
 
 use crate::breaker::StoreBreaker;
@@ -25,6 +26,7 @@ use crate::mini_apps::MiniApps;
 use crate::picture_store::PictureStore;
 use crate::profile_locks::ProfileLocks;
 use crate::settings::SessionSettings;
+use crate::store::write::prune::PruneSessions;
 use crate::store::{SessionStore, StoreParts};
 use crate::visits::PendingVisits;
 
@@ -163,6 +165,11 @@ impl SessionService {
         Ok(Self(shared))
     }
 
+    /// What the store's writer has done so far, in numbers.
+    pub fn write_counts(&self) -> WriteCounts {
+        self.0.store.write_counts()
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.0
     }
@@ -211,10 +218,8 @@ impl SessionService {
     /// Drops sessions whose login is too long ago for any mini program; says how many.
     pub(crate) async fn prune(&self) -> Result<u64, Error> {
         let longest = i64::from(self.0.apps.longest_login_days()) * 86_400;
-        self.0
-            .store
-            .prune(self.0.clock.unix_secs().saturating_sub(longest))
-            .await
+        let before = self.0.clock.unix_secs().saturating_sub(longest);
+        self.0.store.write(PruneSessions { before }).await
     }
 }
 

@@ -1,49 +1,48 @@
 //! Where users and sessions are kept.
 //!
 //! A closed set of databases. All writes go through one writer as jobs, whichever database
-//! it is; reads go to the database's own readers. To add one: its SQL stands in
+//! it is (`job`, and each kind of `write`); reads go to the database's own readers. To add one: its SQL stands in
 //! `schema/<name>/`, its code in `store/<name>.rs`, and the compiler lists every `match`
 //! that misses it.
 
 mod batch;
 pub(crate) mod cauth;
+mod change;
 mod from_row;
+mod job;
 pub(crate) mod mysql;
+pub(crate) mod new_login;
 pub(crate) mod records;
 pub(crate) mod rules;
 mod sealed_columns;
 mod sqlite;
-mod write_job;
+pub(crate) mod write;
 mod writer;
-pub(crate) mod writes;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Tasks, Work};
+use weappd_durable::{DurableWriter, WriteCounts, WriteReply};
 
 use crate::cache::SessionCache;
 use crate::config::{Config, MiniApp, StorePlace};
 use crate::error::Error;
 use crate::identity::UserIdentity;
+use crate::store::job::StoreJob;
 use crate::store::mysql::MysqlStore;
+use crate::store::new_login::{NewLogin, OpenedSession};
 use crate::store::records::SessionRow;
-use crate::store::records::{LastVisit, SessionLookup, SessionRecord, UserRecord};
+use crate::store::records::{SessionLookup, SessionRecord, UserRecord};
 use crate::store::rules::{LONGEST_OPENID, WriteRules};
 use crate::store::sqlite::SqliteStore;
-use crate::store::write_job::{WriteJob, WriteReply};
-use crate::store::writer::{StoreWriteConn, StoreWriter};
-use crate::store::writes::{
-    EndedSession, NewKey, NewLogin, NewPhone, NewProfile, OpenedSession, RevokeScope,
-};
+use crate::store::write::{AskedWrite, StoreWrite};
+use crate::store::writer::{StoreTarget, StoreWriteConn};
 use crate::vault::{SecretKind, SecretOwner, SecretVault};
 
-/// How many writes may wait for the writer before logins wait too.
-const QUEUE: usize = 1024;
 /// What the store needs from the rest of the room.
 pub(crate) struct StoreParts<'a> {
     pub(crate) config: &'a Config,
@@ -59,7 +58,7 @@ pub(crate) struct StoreParts<'a> {
 /// Where users and sessions are kept: readers, and the way to the writer.
 #[derive(Clone)]
 pub(crate) struct SessionStore {
-    jobs: mpsc::Sender<WriteJob>,
+    writer: DurableWriter<StoreJob>,
     readers: StoreReaders,
     rules: Arc<WriteRules>,
     /// How long a write may take as far as the caller is concerned.
@@ -108,16 +107,14 @@ impl SessionStore {
                 )
             }
         };
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = StoreWriter {
+        let (writer, task) = DurableWriter::new(StoreTarget {
             conn,
-            queue,
             cache: parts.cache,
             rules: Arc::clone(&rules),
-        };
-        parts.tasks.spawn_on(parts.work, writer.run());
+        });
+        parts.tasks.spawn_on(parts.work, task);
         let store = Self {
-            jobs,
+            writer,
             readers,
             rules,
             patience,
@@ -189,34 +186,13 @@ impl SessionStore {
 
     /// Writes a login, and keeps the session in the cache.
     pub(crate) async fn log_in(&self, login: NewLogin) -> Result<OpenedSession, Error> {
-        self.ask(|answer| WriteJob::LogIn(Box::new(login), answer))
+        self.ask(|reply| StoreJob::log_in(login, reply)).await
+    }
+
+    /// Writes anything else. On return it is on the disk, and the cache was told.
+    pub(crate) async fn write<W: StoreWrite>(&self, write: W) -> Result<W::Answer, Error> {
+        self.ask(|reply| StoreJob::Other(Box::new(AskedWrite::new(write, reply))))
             .await
-    }
-
-    /// Ends a session, in the cache too; says whether there was one.
-    pub(crate) async fn log_out(&self, ended: EndedSession) -> Result<bool, Error> {
-        self.ask(|answer| WriteJob::LogOut(ended, answer)).await
-    }
-
-    /// Ends sessions, in the cache too; says how many.
-    pub(crate) async fn revoke(&self, which: RevokeScope) -> Result<u64, Error> {
-        self.ask(|answer| WriteJob::Revoke(which, answer)).await
-    }
-
-    /// Keeps a user object; the user's sessions in the cache are forgotten.
-    pub(crate) async fn put_info(&self, info: NewProfile) -> Result<(), Error> {
-        self.ask(|answer| WriteJob::Info(info, answer)).await
-    }
-
-    /// Keeps or forgets a phone number; the user's sessions in the cache are forgotten. An
-    /// old server's database has no room for it.
-    pub(crate) async fn put_phone(&self, phone: NewPhone) -> Result<(), Error> {
-        self.ask(|answer| WriteJob::Phone(phone, answer)).await
-    }
-
-    /// Keeps a session key as the user's newest.
-    pub(crate) async fn put_key(&self, key: NewKey) -> Result<(), Error> {
-        self.ask(|answer| WriteJob::Key(key, answer)).await
     }
 
     /// Takes over what a reload may change, for writes to come.
@@ -233,22 +209,6 @@ impl SessionStore {
     /// Opens what was sealed for a user.
     pub(crate) fn vault(&self) -> &SecretVault {
         &self.rules.vault
-    }
-
-    /// Writes last visits.
-    pub(crate) async fn put_visits(&self, visits: Vec<LastVisit>) -> Result<(), Error> {
-        self.ask(|answer| WriteJob::Visits(visits, answer)).await
-    }
-
-    /// Drops some of the sessions whose login is older than `before`; says how many.
-    pub(crate) async fn prune(&self, before: i64) -> Result<u64, Error> {
-        self.ask(|answer| WriteJob::Prune(before, answer)).await
-    }
-
-    /// Keeps a mini program that was registered over the RPC.
-    pub(crate) async fn put_mini_app(&self, app: MiniApp, now: i64) -> Result<(), Error> {
-        self.ask(|answer| WriteJob::MiniApp(Box::new(app), now, answer))
-            .await
     }
 
     pub(crate) async fn find(
@@ -315,21 +275,27 @@ impl SessionStore {
 
     /// Finishes what waits and closes the database.
     pub(crate) async fn close(&self) {
-        // The writer may be gone already: then there is nothing to wait for.
-        let _closed = self.ask(WriteJob::Close).await;
+        match self.patience {
+            // A server that keeps silent is not waited for.
+            Some(patience) => drop(tokio::time::timeout(patience, self.writer.close()).await),
+            None => self.writer.close().await,
+        }
         match &self.readers {
             StoreReaders::Sqlite(sqlite) => sqlite.close().await,
             StoreReaders::Mysql(mysql) => mysql.close().await,
         }
     }
 
+    /// What the writer has done so far.
+    pub(crate) fn write_counts(&self) -> WriteCounts {
+        self.writer.counts()
+    }
+
     /// Hands a job to the writer and waits for its transaction.
-    async fn ask<T>(&self, job: impl FnOnce(WriteReply<T>) -> WriteJob) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        let job = job(answer);
+    async fn ask<T>(&self, job: impl FnOnce(WriteReply<T, Error>) -> StoreJob) -> Result<T, Error> {
         let asked = async {
-            self.jobs.send(job).await.map_err(|_| Error::Closed)?;
-            answered.await.map_err(|_| Error::Closed)?
+            let answered = self.writer.ask(job).await;
+            answered.map_err(|_| Error::Closed).flatten()
         };
         match (self.patience, &self.readers) {
             (Some(patience), StoreReaders::Mysql(mysql)) => tokio::time::timeout(patience, asked)

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::session::CachedSession;
 use crate::store::SessionStore;
+use crate::store::write::visits::LastVisits;
 
 /// How many visits one transaction writes.
 const CHUNK: usize = 1000;
@@ -30,7 +31,7 @@ impl PendingVisits {
         while !rest.is_empty() {
             let (chunk, later) = rest.split_at(rest.len().min(CHUNK));
             let visits = chunk.iter().map(|session| session.take_visit()).collect();
-            if let Err(err) = store.put_visits(visits).await {
+            if let Err(err) = store.write(LastVisits(visits)).await {
                 let mut waiting = self.0.lock();
                 let unwritten = chunk.iter().filter(|session| session.relist());
                 // Those after the chunk were never taken off the list.

@@ -11,7 +11,9 @@ use crate::picture::avatar_of;
 use crate::session::name_user;
 use crate::sessions::SessionService;
 use crate::store::records::UserRecord;
-use crate::store::writes::{NewPhone, NewProfile, RevokeScope};
+use crate::store::write::phone::NewPhone;
+use crate::store::write::profile::NewProfile;
+use crate::store::write::revoke::RevokeScope;
 
 impl SessionService {
     /// Forgets what the user has taken back. On return it is gone from the disk; asked again,
@@ -55,7 +57,7 @@ impl SessionService {
             .await?;
         if is_closed {
             store
-                .revoke(RevokeScope::User {
+                .write(RevokeScope::User {
                     appid: who.appid.clone(),
                     openid: openid.clone(),
                 })
@@ -89,7 +91,7 @@ impl SessionService {
             who: Arc::clone(who),
             phone: None,
         };
-        self.shared().store.put_phone(new).await
+        self.shared().store.write(new).await
     }
 
     async fn withdraw_profile(
@@ -126,7 +128,7 @@ impl SessionService {
             who: Arc::clone(who),
             user_info: after.clone(),
         };
-        self.shared().store.put_info(info).await?;
+        self.shared().store.write(info).await?;
         let (before, after) = (avatar_of(before), avatar_of(&after));
         if let Some(pictures) = self.shared().pictures.get()
             && let (Some(before), None) = (&before, &after)

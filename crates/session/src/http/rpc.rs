@@ -24,6 +24,7 @@ use crate::login::{ClientInfo, EncryptedProfile, LoginRequest};
 use crate::mini_apps::ServedApp;
 use crate::session::CachedSession;
 use crate::sessions::SessionService;
+use crate::store::write::registered_app::RegisteredApp;
 use crate::tap::{self, TapArrow};
 
 /// The session server's RPC at `/mina_auth/`. A business server of one mini program among
@@ -269,10 +270,11 @@ impl RpcState {
         }
         let app = MiniApp::new(appid, Secret::new(secret));
         let (store, now) = (shared.store.clone(), shared.clock.unix_secs());
-        let kept = app.clone();
-        let put = shared
-            .work
-            .run(async move { store.put_mini_app(kept, now).await });
+        let kept = RegisteredApp {
+            app: app.clone(),
+            now,
+        };
+        let put = shared.work.run(async move { store.write(kept).await });
         put.await.map_err(Into::into).flatten().map_err(|err| {
             tracing::error!(error = chain(&err), "a mini program could not be kept");
             rpc::MYSQL_ERR

@@ -7,9 +7,10 @@
 //! tencentyun/wafer-session-server (`db.sql`) and `wafer-node-sdk` 1.4.5
 //! (`tools/cAuth.sql`).
 
+pub(crate) mod logins;
+pub(crate) mod rows;
 pub(crate) mod tables;
 pub(crate) mod user_info;
-mod write;
 mod zone;
 
 use sqlx::MySqlPool;
@@ -20,8 +21,6 @@ use crate::identity::UserIdentity;
 use crate::store::cauth::tables::{CauthTables, ENDED};
 use crate::store::from_row::impl_from_row;
 use crate::store::records::{SessionLookup, SessionRecord, SessionRow, UserRecord};
-
-pub(crate) use write::write;
 
 /// A user's row, which is its session too.
 struct CauthSession {

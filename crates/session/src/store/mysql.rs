@@ -12,7 +12,7 @@ mod logins;
 mod native;
 mod schema;
 mod shared_values;
-mod text;
+pub(crate) mod text;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +27,9 @@ use weappd_base::secret::Secret;
 use crate::config::{Config, MiniApp};
 use crate::error::Error;
 use crate::identity::UserIdentity;
-use crate::store::batch::{BatchResult, WriteBatch};
 use crate::store::cauth;
+use crate::store::change::{CacheEffects, CauthChange, NativeChange};
+use crate::store::job::{self, StoreJob};
 use crate::store::mysql::connections::{PAUSE, again, alive, bound_locks, pool, sign};
 use crate::store::mysql::errors::{hint, is_passing, silent};
 use crate::store::mysql::logins::UserIdCache;
@@ -304,12 +305,21 @@ impl MysqlStore {
 }
 
 impl MysqlWriteConn {
-    /// Writes the batch in one transaction, again and again while the server is gone.
+    /// Writes the jobs in one transaction, again and again while the server is gone.
     pub(crate) async fn commit(
         &mut self,
-        batch: &WriteBatch,
+        mut jobs: Vec<StoreJob>,
         rules: &WriteRules,
-    ) -> Result<BatchResult, Error> {
+    ) -> (Vec<StoreJob>, Result<CacheEffects, Error>) {
+        let outcome = self.commit_all(&mut jobs, rules).await;
+        (jobs, outcome)
+    }
+
+    async fn commit_all(
+        &mut self,
+        jobs: &mut [StoreJob],
+        rules: &WriteRules,
+    ) -> Result<CacheEffects, Error> {
         let deadline = Instant::now() + self.inner.patience;
         loop {
             // On any failure the connection is gone, and its transaction with it.
@@ -317,7 +327,7 @@ impl MysqlWriteConn {
                 Some((conn, used)) => alive(conn, used, sign(self.inner.patience)).await,
                 None => None,
             };
-            match timeout_at(deadline, self.inner.write(conn, batch, rules)).await {
+            match timeout_at(deadline, self.inner.write(conn, jobs, rules)).await {
                 Ok(Ok((done, conn))) => {
                     self.conn = Some((conn, Instant::now()));
                     return Ok(done);
@@ -356,19 +366,51 @@ impl MysqlShared {
     async fn write(
         &self,
         conn: Option<MySqlConnection>,
-        batch: &WriteBatch,
+        jobs: &mut [StoreJob],
         rules: &WriteRules,
-    ) -> Result<(BatchResult, MySqlConnection), sqlx::Error> {
+    ) -> Result<(CacheEffects, MySqlConnection), sqlx::Error> {
         let mut conn = match conn {
             Some(conn) => conn,
             None => self.connect().await?,
         };
         let mut change = conn.begin().await?;
-        let done = match &self.shape {
-            TableShape::Native => native::write(batch, &mut change, rules, &self.ids).await?,
-            TableShape::Cauth(tables) => cauth::write(batch, &mut change, tables, rules).await?,
-        };
+        let mut effects = CacheEffects::default();
+        let new = job::logins(jobs);
+        if !new.is_empty() {
+            let opened = match &self.shape {
+                TableShape::Native => {
+                    let with = (rules, &self.ids);
+                    logins::write(&new, &mut change, with, &mut effects).await?
+                }
+                TableShape::Cauth(tables) => {
+                    cauth::logins::write(&new, &mut change, tables, &mut effects).await?
+                }
+            };
+            job::give(jobs, opened);
+        }
+        for write in job::others(jobs) {
+            let (conn, effects) = (&mut *change, &mut effects);
+            match &self.shape {
+                TableShape::Native => {
+                    let mut change = NativeChange {
+                        conn,
+                        rules,
+                        effects,
+                    };
+                    write.native(&mut change).await?;
+                }
+                TableShape::Cauth(tables) => {
+                    let mut change = CauthChange {
+                        conn,
+                        tables,
+                        rules,
+                        effects,
+                    };
+                    write.cauth(&mut change).await?;
+                }
+            }
+        }
         change.commit().await?;
-        Ok((done, conn))
+        Ok((effects, conn))
     }
 }

@@ -4,10 +4,10 @@
 //! neither a killed process nor a cut power line takes it back.
 
 mod connection;
-mod errors;
+pub(crate) mod errors;
+pub(crate) mod key_rows;
 mod logins;
 mod schema;
-mod write;
 
 use std::io;
 use std::path::Path;

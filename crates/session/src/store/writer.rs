@@ -1,22 +1,20 @@
-//! The one writer: what arrives while a transaction is on its way to the disk goes into
-//! the next one, and is acknowledged after its COMMIT.
+//! The store's side of the one writer: which database it is, and what the cache is told.
 //!
-//! One disk flush serves as many logins as were waiting. The cache is told before the
-//! callers are, in the order of the transactions: see [`SessionCache::opened`].
+//! The cache is told before the callers are, in the order of the transactions: see
+//! [`SessionCache::opened`].
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use weappd_durable::{Committed, WriteTarget};
 
 use crate::cache::SessionCache;
 use crate::error::Error;
-use crate::store::batch::{BatchResult, WriteBatch};
+use crate::skey::SkeyHash;
+use crate::store::change::CacheEffects;
+use crate::store::job::StoreJob;
 use crate::store::rules::WriteRules;
-use crate::store::write_job::WriteJob;
 use crate::store::{mysql, sqlite};
-
-/// How many jobs share one transaction at most.
-const MAX_BATCH: usize = 512;
 
 /// The writing connection to a database.
 pub(crate) enum StoreWriteConn {
@@ -24,95 +22,69 @@ pub(crate) enum StoreWriteConn {
     Mysql(mysql::MysqlWriteConn),
 }
 
-impl StoreWriteConn {
-    /// Writes the batch in one transaction; on return it is on the disk.
-    async fn commit(
-        &mut self,
-        batch: &Arc<WriteBatch>,
-        rules: &Arc<WriteRules>,
-    ) -> Result<BatchResult, Error> {
-        match self {
-            Self::Sqlite(conn) => conn.commit(batch, rules).await,
-            Self::Mysql(conn) => conn.commit(batch, rules).await,
-        }
-    }
-
-    async fn close(self) {
-        match self {
-            Self::Sqlite(conn) => conn.close().await,
-            Self::Mysql(conn) => conn.close().await,
-        }
-    }
-}
-
-/// The task that owns the writing connection.
-pub(crate) struct StoreWriter {
+/// What the one writer writes to.
+pub(crate) struct StoreTarget {
     pub(crate) conn: StoreWriteConn,
-    pub(crate) queue: mpsc::Receiver<WriteJob>,
     pub(crate) cache: Arc<SessionCache>,
     pub(crate) rules: Arc<WriteRules>,
 }
 
-impl StoreWriter {
-    /// Writes until the store is closed or nobody is left to ask.
-    pub(crate) async fn run(mut self) {
-        let mut closed = None;
-        while closed.is_none() {
-            let Some(first) = self.queue.recv().await else {
-                break;
+impl WriteTarget for StoreTarget {
+    type Job = StoreJob;
+    type Done = CacheEffects;
+    type Error = Error;
+
+    /// Whoever asked for a login may have waited too long, and been told so.
+    fn is_wanted(job: &StoreJob) -> bool {
+        job.as_login().is_none_or(|job| !job.reply.is_closed())
+    }
+
+    async fn commit(&mut self, jobs: Vec<StoreJob>) -> Committed<Self> {
+        let (jobs, outcome) = match &mut self.conn {
+            StoreWriteConn::Sqlite(conn) => conn.commit(jobs, &self.rules).await,
+            StoreWriteConn::Mysql(conn) => conn.commit(jobs, &self.rules).await,
+        };
+        Committed { jobs, outcome }
+    }
+
+    fn refuses_data(error: &Error) -> bool {
+        mysql::errors::refuses_data(error) || sqlite::errors::refuses_data(error)
+    }
+
+    fn acknowledge(&mut self, jobs: Vec<StoreJob>, done: CacheEffects) {
+        let cache = &self.cache;
+        if done.all_ended {
+            cache.forget_all();
+        }
+        for hash in done.stale.iter().chain(&done.ended) {
+            cache.forget(hash);
+        }
+        let ended: HashSet<SkeyHash> = done.ended.into_iter().collect();
+        let is_over = |hash| done.all_ended || ended.contains(hash);
+        for job in jobs.iter().filter_map(StoreJob::as_login) {
+            let Some(opened) = job.opened.as_ref().filter(|opened| opened.is_kept) else {
+                continue;
             };
-            let mut batch = WriteBatch::default();
-            let mut next = Some(first);
-            while let Some(job) = next.take() {
-                if let WriteJob::Close(answer) = job {
-                    // Whoever comes later is told that the store is closed.
-                    self.queue.close();
-                    closed = Some(answer);
-                } else {
-                    batch.add(job);
-                }
-                if batch.len() < MAX_BATCH {
-                    next = self.queue.try_recv().ok();
-                }
+            if !is_over(&job.login.hash) {
+                opened.session.confirm(job.login.now.saturating_mul(1000));
+                cache.opened(Arc::clone(&opened.session));
             }
-            self.write(batch).await;
         }
-        while let Ok(job) = self.queue.try_recv() {
-            let mut batch = WriteBatch::default();
-            batch.add(job);
-            self.write(batch).await;
-        }
-        self.conn.close().await;
-        if let Some(answer) = closed {
-            drop(answer.send(Ok(())));
+        for job in jobs {
+            job.acknowledge();
         }
     }
 
-    async fn write(&mut self, batch: WriteBatch) {
-        let mut waiting = vec![batch];
-        while let Some(batch) = waiting.pop() {
-            if batch.len() == 0 {
-                continue;
-            }
-            let batch = Arc::new(batch);
-            let written = self.conn.commit(&batch, &self.rules).await;
-            // The conn has given its share back, whatever happened.
-            let Ok(mut batch) = Arc::try_unwrap(batch) else {
-                continue;
-            };
-            match written {
-                Ok(done) => batch.acknowledge(done, &self.cache),
-                // Less of it may do: a login that is refused takes no other along.
-                Err(err) if mysql::errors::refuses_data(&err) && batch.logins.len() > 1 => {
-                    let later = batch.logins.split_off(batch.logins.len() / 2);
-                    waiting.push(WriteBatch {
-                        logins: later,
-                        ..WriteBatch::default()
-                    });
-                    waiting.push(batch);
-                }
-                Err(err) => batch.refuse(&err),
-            }
+    fn refuse(&mut self, jobs: Vec<StoreJob>, error: &Error) {
+        for job in jobs {
+            job.refuse(error);
+        }
+    }
+
+    async fn close(self) {
+        match self.conn {
+            StoreWriteConn::Sqlite(conn) => conn.close().await,
+            StoreWriteConn::Mysql(conn) => conn.close().await,
         }
     }
 }
@@ -123,16 +95,21 @@ pub(crate) mod tests {
     use std::path::Path;
     use weappd_base::file_place::FilePlace;
 
-    use tokio::sync::oneshot;
+    use futures_util::future::join_all;
 
     use crate::app_terms::AppTerms;
     use crate::config::Config;
+    use crate::identity::UserIdentity;
     use crate::session_lifetime::SessionLifetime;
     use crate::skey::SkeyHash;
+    use crate::store::new_login::NewLogin;
     use crate::store::sqlite;
-    use crate::store::writes::NewLogin;
+    use crate::store::write::AskedWrite;
+    use crate::store::write::log_out::EndedSession;
+    use crate::store::write::revoke::RevokeScope;
     use crate::vault;
     use weappd_base::secret::Secret;
+    use weappd_durable::DurableWriter;
 
     pub(crate) fn login(n: usize) -> NewLogin {
         NewLogin {
@@ -154,6 +131,22 @@ pub(crate) mod tests {
         }
     }
 
+    /// A writer at a file, and its cache.
+    fn target(path: &Path) -> (StoreTarget, Arc<SessionCache>) {
+        let cache = Arc::new(SessionCache::new(1 << 20));
+        let conn = sqlite::SqliteWriteConn::new(
+            path,
+            std::time::Duration::from_secs(1),
+            FilePlace::of(path).expect("a file"),
+        );
+        let target = StoreTarget {
+            conn: StoreWriteConn::Sqlite(conn),
+            cache: Arc::clone(&cache),
+            rules: Arc::new(WriteRules::new(&Config::default(), vault::tests::vault())),
+        };
+        (target, cache)
+    }
+
     /// How many transactions a write-ahead log holds: the frames that tell the size of
     /// the database after a COMMIT (sqlite.org/fileformat2, 4.1).
     fn commits(log: &Path, page_size: usize) -> usize {
@@ -169,29 +162,18 @@ pub(crate) mod tests {
         // Somebody who reads keeps the log from being folded in when the writer closes.
         let mut reader = sqlite::connect(&path).await.expect("opens");
         let before = commits(&dir.path().join("weappd.db-wal"), 4096);
-        let (jobs, queue) = mpsc::channel(200);
-        let mut answers = Vec::new();
-        for n in 0..100 {
-            let (answer, answered) = oneshot::channel();
-            let job = WriteJob::LogIn(Box::new(login(n)), answer);
-            assert!(jobs.try_send(job).is_ok());
-            answers.push(answered);
-        }
-        drop(jobs);
-        let cache = Arc::new(SessionCache::new(1 << 20));
-        let writer = StoreWriter {
-            conn: StoreWriteConn::Sqlite(sqlite::SqliteWriteConn::new(
-                &path,
-                std::time::Duration::from_secs(1),
-                FilePlace::of(&path).expect("a file"),
-            )),
-            queue,
-            cache: Arc::clone(&cache),
-            rules: Arc::new(WriteRules::new(&Config::default(), vault::tests::vault())),
+        let (target, cache) = target(&path);
+        let (writer, task) = DurableWriter::new(target);
+        let asked = (0..100).map(|n| writer.ask(move |reply| StoreJob::log_in(login(n), reply)));
+        let asked = async {
+            let answers = join_all(asked).await;
+            writer.close().await;
+            answers
         };
-        writer.run().await;
-        for (n, answered) in answers.into_iter().enumerate() {
-            let opened = answered.await.expect("an answer").expect("written");
+        // All have asked before the writer runs.
+        let (answers, ()) = tokio::join!(asked, task);
+        for (n, answer) in answers.into_iter().enumerate() {
+            let opened = answer.expect("an answer").expect("written");
             assert_eq!(opened.is_new_user, n < 2, "login {n}");
             // Two users with fifty logins each: the last eight of each are kept.
             assert_eq!(opened.is_kept, n >= 84, "login {n}");
@@ -210,5 +192,84 @@ pub(crate) mod tests {
         assert_eq!(keys, 2, "the same key is kept once");
         let after = commits(&dir.path().join("weappd.db-wal"), 4096);
         assert_eq!(after - before, 1, "one flush for a hundred logins");
+    }
+
+    #[tokio::test]
+    async fn a_login_that_is_refused_takes_no_other_along() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("weappd.db");
+        let mut conn = sqlite::connect(&path).await.expect("opens");
+        let rule = "CREATE TRIGGER rule BEFORE INSERT ON users WHEN NEW.id = 'id77' \
+            BEGIN SELECT RAISE(ABORT, 'against the rule'); END";
+        sqlx::raw_sql(rule)
+            .execute(&mut conn)
+            .await
+            .expect("a rule");
+        let (target, _) = target(&path);
+        let (writer, task) = DurableWriter::new(target);
+        let of = |n: usize| NewLogin {
+            openid: format!("o{n}"),
+            ..login(n)
+        };
+        let logins = (0..200).map(|n| writer.ask(move |reply| StoreJob::log_in(of(n), reply)));
+        let asked = async {
+            let answers = join_all(logins).await;
+            writer.close().await;
+            answers
+        };
+        let (answers, ()) = tokio::join!(asked, task);
+        for (n, answer) in answers.into_iter().enumerate() {
+            let answer = answer.expect("open");
+            assert_eq!(answer.is_ok(), n != 77, "{n}: {:?}", answer.err());
+        }
+        let counts = writer.counts();
+        assert_eq!((counts.written, counts.refused), (199, 1));
+        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM sessions")
+            .fetch_one(&mut conn)
+            .await
+            .expect("counts");
+        assert_eq!(kept, 199);
+    }
+
+    #[tokio::test]
+    async fn what_ended_in_the_transaction_of_its_login_is_not_remembered() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("weappd.db");
+        drop(sqlite::connect(&path).await.expect("opens"));
+        let user = |n: usize| RevokeScope::User {
+            appid: "wx1".to_owned(),
+            openid: format!("o{n}"),
+        };
+        let identity = UserIdentity {
+            appid: "wx1".to_owned(),
+            openid: "o1".to_owned(),
+            unionid: None,
+            id: "id1".to_owned(),
+            user_info_json: "{}".to_owned(),
+        };
+        let log_out = EndedSession {
+            hash: login(3).hash,
+            who: Arc::new(identity),
+        };
+        let (target, cache) = target(&path);
+        let (writer, task) = DurableWriter::new(target);
+        let logins = (0..5).map(|n| writer.ask(move |reply| StoreJob::log_in(login(n), reply)));
+        let revoke = writer.ask(|reply| StoreJob::Other(Box::new(AskedWrite::new(user(0), reply))));
+        let log_out =
+            writer.ask(|reply| StoreJob::Other(Box::new(AskedWrite::new(log_out, reply))));
+        let asked = async {
+            let done = tokio::join!(join_all(logins), revoke, log_out);
+            writer.close().await;
+            done
+        };
+        let ((logins, revoked, ended), ()) = tokio::join!(asked, task);
+        assert!(logins.into_iter().all(|login| matches!(login, Ok(Ok(_)))));
+        assert_eq!(revoked.expect("open").expect("written"), 3);
+        assert!(ended.expect("open").expect("written"));
+        let known = |n: usize| cache.get(&login(n).hash).is_some();
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(known),
+            [false, true, false, false, false]
+        );
     }
 }

@@ -11,13 +11,12 @@ use quick_cache::sync::Cache;
 use sqlx::MySqlConnection;
 
 use crate::skey::SkeyHash;
-use crate::store::batch::{
-    BatchResult, BatchUser, BatchUsers, RankedSession, WriteBatch, beyond, key, rank,
-};
+use crate::store::batch::{BatchUser, BatchUsers, RankedSession, beyond, key, opened, rank};
+use crate::store::change::CacheEffects;
 use crate::store::from_row::impl_from_row;
 use crate::store::mysql::text::SqlText;
+use crate::store::new_login::{NewLogin, OpenedSession};
 use crate::store::rules::WriteRules;
-use crate::store::writes::NewLogin;
 use crate::vault::{SecretKind, SecretOwner};
 
 /// How many users one statement writes: a user object may have 24 KB, and a server need not
@@ -40,16 +39,16 @@ impl Default for UserIdCache {
 /// The rows of a batch's users by their names.
 type UserIds = HashMap<(String, String), i64>;
 
-/// Writes the batch's logins, inside the caller's transaction, which has done nothing yet.
+/// Writes the logins, inside the caller's transaction, which has done nothing yet.
 pub(crate) async fn write(
-    batch: &WriteBatch,
+    logins: &[&NewLogin],
     change: &mut MySqlConnection,
     (rules, ids): (&WriteRules, &UserIdCache),
-    done: &mut BatchResult,
-) -> Result<(), sqlx::Error> {
-    let logins = in_order(batch);
-    let of = rows_of(&logins, ids, change).await?;
-    let mut rows = put(batch, &of, rules, change).await?;
+    effects: &mut CacheEffects,
+) -> Result<Vec<OpenedSession>, sqlx::Error> {
+    let ordered = in_order(logins);
+    let of = rows_of(&ordered, ids, change).await?;
+    let mut rows = put(logins, &of, rules, change).await?;
     if of
         .iter()
         .any(|(name, row)| rows.users.get(name).is_none_or(|user| user.row != *row))
@@ -60,7 +59,7 @@ pub(crate) async fn write(
             "users have other rows now".to_owned(),
         ));
     }
-    let changed = renew(&logins, &mut rows.users);
+    let changed = renew(&ordered, &mut rows.users);
     // Other sessions of theirs tell another story now.
     let news: HashSet<i64> = changed
         .iter()
@@ -68,7 +67,7 @@ pub(crate) async fn write(
         .map(|user| user.row)
         .collect();
     let stale = rows.sessions.iter().filter(|row| news.contains(&row.user));
-    done.stale.extend(stale.map(|row| row.hash));
+    effects.stale.extend(stale.map(|row| row.hash));
     let (sessions, dropped) = rank(rows.sessions, rules.max_sessions());
     let mut sql = SqlText::new();
     for changed in changed.chunks(USERS) {
@@ -88,12 +87,10 @@ pub(crate) async fn write(
         &dropped,
     );
     sql.execute(&mut *change).await?;
-    done.opened = batch
-        .opened(&rows.users, &sessions)
-        .ok_or(sqlx::Error::RowNotFound)?;
+    let opened = opened(logins, &rows.users, &sessions).ok_or(sqlx::Error::RowNotFound)?;
     let ended = sessions.into_iter().filter(|(_, row)| !row.kept);
-    done.stale.extend(ended.map(|(hash, _)| hash));
-    Ok(())
+    effects.stale.extend(ended.map(|(hash, _)| hash));
+    Ok(opened)
 }
 
 fn drop_rows(sql: &mut SqlText, from: &'static str, seqs: &[i64]) {
@@ -104,8 +101,8 @@ fn drop_rows(sql: &mut SqlText, from: &'static str, seqs: &[i64]) {
 
 /// The logins in one order everywhere: nodes that log the same users in do not wait in a
 /// circle.
-fn in_order(batch: &WriteBatch) -> Vec<&NewLogin> {
-    let mut logins: Vec<_> = batch.logins.iter().map(|(login, _)| login).collect();
+fn in_order<'a>(logins: &[&'a NewLogin]) -> Vec<&'a NewLogin> {
+    let mut logins = logins.to_vec();
     logins.sort_by(|a, b| (&a.appid, &a.openid).cmp(&(&b.appid, &b.openid)));
     logins
 }
@@ -235,14 +232,14 @@ const SESSION: usize = 32 + 19;
 
 /// Puts sessions and keys; reads what each user is and has then.
 async fn put(
-    batch: &WriteBatch,
+    logins: &[&NewLogin],
     of: &UserIds,
     rules: &WriteRules,
     change: &mut MySqlConnection,
 ) -> Result<BatchRows, sqlx::Error> {
     let mut users: Vec<i64> = of.values().copied().collect();
     users.sort_unstable();
-    let newest = batch.logins.iter().map(|(login, _)| login.now).max();
+    let newest = logins.iter().map(|login| login.now).max();
     let mut sql = SqlText::new();
     // Locks the rows of all the users, and no others: who comes next waits here.
     sql.words("UPDATE weappd_users FORCE INDEX (PRIMARY) SET last_login = ")
@@ -251,8 +248,8 @@ async fn put(
         .numbers(&users)
         .words("); ")
         .words("SET @before = (SELECT COALESCE(MAX(seq), 0) FROM weappd_sessions); ");
-    put_sessions(&mut sql, batch, of)?;
-    put_keys(&mut sql, batch, of, rules)?;
+    put_sessions(&mut sql, logins, of)?;
+    put_keys(&mut sql, logins, of, rules)?;
     // A row for each user: one for each session costs both sides more than taking it apart.
     sql.words("SET SESSION group_concat_max_len = 4194304; ")
         .words(
@@ -280,7 +277,7 @@ async fn put(
         };
         rows.users.insert((row.appid, row.openid), user);
     }
-    rows.date(batch, before, change).await?;
+    rows.date(logins, before, change).await?;
     Ok(rows)
 }
 
@@ -321,12 +318,12 @@ impl BatchRows {
     /// `before`. Of others nothing is told.
     async fn date(
         &mut self,
-        batch: &WriteBatch,
+        logins: &[&NewLogin],
         before: i64,
         change: &mut MySqlConnection,
     ) -> Result<(), sqlx::Error> {
-        let logins = batch.logins.iter();
-        let put: HashMap<_, _> = logins.map(|(login, _)| (login.hash, login.now)).collect();
+        let logins = logins.iter();
+        let put: HashMap<_, _> = logins.map(|login| (login.hash, login.now)).collect();
         let mut repeated = Vec::new();
         for row in &mut self.sessions {
             if let Some(now) = put.get(&row.hash) {
@@ -412,8 +409,8 @@ fn put_changes(
     Ok(())
 }
 
-fn put_sessions(sql: &mut SqlText, batch: &WriteBatch, of: &UserIds) -> Result<(), sqlx::Error> {
-    let logins = with_users(batch, of)?;
+fn put_sessions(sql: &mut SqlText, logins: &[&NewLogin], of: &UserIds) -> Result<(), sqlx::Error> {
+    let logins = with_users(logins, of)?;
     sql.words(
         "INSERT INTO weappd_sessions \
             (skey_hash, user, created, last_visit, device, address) VALUES ",
@@ -431,11 +428,11 @@ fn put_sessions(sql: &mut SqlText, batch: &WriteBatch, of: &UserIds) -> Result<(
 
 fn put_keys(
     sql: &mut SqlText,
-    batch: &WriteBatch,
+    logins: &[&NewLogin],
     of: &UserIds,
     rules: &WriteRules,
 ) -> Result<(), sqlx::Error> {
-    let logins = with_users(batch, of)?;
+    let logins = with_users(logins, of)?;
     sql.words("INSERT INTO weappd_session_keys (user, fingerprint, sealed, given) VALUES ")
         .list(logins, |sql, (login, user)| {
             let owner = SecretOwner {
@@ -455,12 +452,12 @@ fn put_keys(
 
 /// Each login with the row of its user.
 fn with_users<'a>(
-    batch: &'a WriteBatch,
+    logins: &[&'a NewLogin],
     of: &UserIds,
 ) -> Result<Vec<(&'a NewLogin, i64)>, sqlx::Error> {
-    let logins = batch.logins.iter().map(|(login, _)| {
+    let logins = logins.iter().map(|login| {
         let user = of.get(&key(login)).ok_or(sqlx::Error::RowNotFound)?;
-        Ok((login, *user))
+        Ok((*login, *user))
     });
     logins.collect()
 }

@@ -12,10 +12,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use weappd_base::file_place::FilePlace;
 
 use crate::error::Error;
-use crate::store::batch::{BatchResult, WriteBatch};
+use crate::store::change::{CacheEffects, SqliteChange};
+use crate::store::job::{self, StoreJob};
 use crate::store::rules::WriteRules;
 use crate::store::sqlite::errors::{gone_from, hint};
-use crate::store::sqlite::write;
+use crate::store::sqlite::logins;
 
 /// How many statements are kept prepared: all that there are.
 const STATEMENTS: usize = 64;
@@ -52,39 +53,39 @@ impl SqliteWriteConn {
         }
     }
 
-    /// Writes the batch in one transaction; on return it is on the disk.
+    /// Writes the jobs in one transaction; on return it is on the disk.
     pub(crate) async fn commit(
         &mut self,
-        batch: &Arc<WriteBatch>,
+        jobs: Vec<StoreJob>,
         rules: &Arc<WriteRules>,
-    ) -> Result<BatchResult, Error> {
-        let (batch, rules) = (Arc::clone(batch), Arc::clone(rules));
-        let (path, busy, conn) = (self.path.clone(), self.busy, self.conn.take());
-        let place = self.place.clone();
+    ) -> (Vec<StoreJob>, Result<CacheEffects, Error>) {
+        let (path, rules) = (self.path.clone(), Arc::clone(rules));
+        let (busy, conn, place) = (self.busy, self.conn.take(), self.place.clone());
         let job = tokio::task::spawn_blocking(move || {
-            let mut conn = match conn {
-                Some(conn) => conn,
-                None => open(&path, busy)?,
+            let mut jobs = jobs;
+            let mut conn = match conn.map_or_else(|| open(&path, busy), Ok) {
+                Ok(conn) => conn,
+                Err(err) => return (None, jobs, Err(CommitError::Sqlite(err))),
             };
             let written = match place.check() {
-                Ok(()) => commit(&mut conn, &batch, &rules).map_err(CommitError::Sqlite),
+                Ok(()) => commit(&mut conn, &mut jobs, &rules).map_err(CommitError::Sqlite),
                 Err(gone) => Err(CommitError::Gone(gone)),
             };
             // One whose transaction failed is closed: nobody knows what it still holds when the
             // disk is full or broken.
             let is_sound = !matches!(written, Err(CommitError::Sqlite(_)));
-            Ok((is_sound.then_some(conn), written))
+            (is_sound.then_some(conn), jobs, written)
         });
         // A job that did not end was dropped with its runtime.
-        let (conn, written) = job
-            .await
-            .map_err(|_| Error::Closed)?
-            .map_err(|err| self.failed(err))?;
+        let Ok((conn, jobs, written)) = job.await else {
+            return (Vec::new(), Err(Error::Closed));
+        };
         self.conn = conn;
-        written.map_err(|failed| match failed {
+        let written = written.map_err(|failed| match failed {
             CommitError::Sqlite(err) => self.failed(err),
             CommitError::Gone(gone) => gone_from(&self.path, gone),
-        })
+        });
+        (jobs, written)
     }
 
     fn failed(&self, err: rusqlite::Error) -> Error {
@@ -125,14 +126,26 @@ fn open(path: &Path, busy: Duration) -> Result<Connection, rusqlite::Error> {
 
 fn commit(
     conn: &mut Connection,
-    batch: &WriteBatch,
+    jobs: &mut [StoreJob],
     rules: &WriteRules,
-) -> Result<BatchResult, rusqlite::Error> {
+) -> Result<CacheEffects, rusqlite::Error> {
     // Whatever fails on the way is rolled back by the drop.
     let change = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let done = write::write(batch, &change, rules)?;
+    let mut effects = CacheEffects::default();
+    let new = job::logins(jobs);
+    if !new.is_empty() {
+        let opened = logins::write(&new, &change, rules, &mut effects)?;
+        job::give(jobs, opened);
+    }
+    for write in job::others(jobs) {
+        write.sqlite(&mut SqliteChange {
+            conn: &change,
+            rules,
+            effects: &mut effects,
+        })?;
+    }
     change.commit()?;
-    Ok(done)
+    Ok(effects)
 }
 
 #[cfg(test)]
@@ -142,7 +155,6 @@ mod tests {
 
     use crate::config::Config;
     use crate::store::sqlite::connect;
-    use crate::store::write_job::WriteJob;
     use crate::store::writer::tests::login;
     use crate::vault;
 
@@ -161,24 +173,22 @@ mod tests {
             vault::tests::vault(),
         ));
         let batch = |logins: std::ops::Range<usize>| {
-            let mut batch = WriteBatch::default();
-            for n in logins {
-                batch.add(WriteJob::LogIn(Box::new(login(n)), oneshot::channel().0));
-            }
-            Arc::new(batch)
+            let jobs = logins.map(|n| StoreJob::log_in(login(n), oneshot::channel().0));
+            jobs.collect::<Vec<_>>()
         };
         for round in 0..3 {
             let small = batch(round..round + 1);
-            writer.commit(&small, &rules).await.expect("space");
+            writer.commit(small, &rules).await.1.expect("space");
             // The limit of one connection: whoever opens another has space again.
             let conn = writer.conn.as_ref().expect("a connection");
             conn.pragma_update(None, "max_page_count", 1)
                 .expect("a limit at what there is");
             let large = batch(1000 * (round + 1)..1000 * (round + 1) + 400);
-            let refused = writer.commit(&large, &rules).await.err().expect("no space");
+            let (large, refused) = writer.commit(large, &rules).await;
+            let refused = refused.err().expect("no space");
             let said = weappd_base::causes::chain(&refused);
             assert!(said.contains("database or disk is full"), "{said}");
-            writer.commit(&large, &rules).await.expect("space");
+            writer.commit(large, &rules).await.1.expect("space");
         }
     }
 }

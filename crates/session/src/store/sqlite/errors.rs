@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::ErrorCode;
+
 use crate::error::Error;
 
 /// The result code of an SQLite error.
@@ -37,4 +39,20 @@ pub(crate) fn gone_from(path: &Path, gone: io::Error) -> Error {
         hint: "it was deleted or replaced while weappd ran, and nobody logs in until that is mended: stop weappd, put it and its key file back from a backup (without one all begin anew), and start weappd",
         source: Arc::new(gone),
     }
+}
+
+/// Whether SQLite refused what was to be written, not the writing: a text beyond its limit, or
+/// one that breaks a rule of the table.
+pub(crate) fn refuses_data(err: &Error) -> bool {
+    let Error::WriteStore { source, .. } = err else {
+        return false;
+    };
+    let err = source.downcast_ref::<rusqlite::Error>();
+    let code = err.and_then(rusqlite::Error::sqlite_error_code);
+    code.is_some_and(|code| {
+        matches!(
+            code,
+            ErrorCode::TooBig | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch
+        )
+    })
 }

@@ -6,10 +6,12 @@ use std::collections::hash_map::Entry;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, Row as Columns};
 
 use crate::skey::SkeyHash;
-use crate::store::batch::{BatchResult, BatchSession, BatchUser, BatchUsers, WriteBatch, key};
+use crate::store::batch::{BatchSession, BatchUser, BatchUsers, key, opened};
+use crate::store::change::CacheEffects;
+use crate::store::new_login::{NewLogin, OpenedSession};
 use crate::store::rules::WriteRules;
-use crate::store::writes::NewLogin;
-use crate::vault::{SecretKind, SecretOwner};
+use crate::store::sqlite::key_rows::put_key;
+use crate::vault::SecretOwner;
 
 const USER_OF: &str = include_str!("../../../schema/sqlite/user_of.sql");
 const PUT_USER: &str = include_str!("../../../schema/sqlite/put_user.sql");
@@ -19,9 +21,6 @@ const PUT_SESSION: &str = include_str!("../../../schema/sqlite/put_session.sql")
 const SESSION_OF: &str = include_str!("../../../schema/sqlite/session_of.sql");
 const SESSIONS_OF: &str = include_str!("../../../schema/sqlite/sessions_of.sql");
 const DROP_SESSION: &str = include_str!("../../../schema/sqlite/drop_session.sql");
-const KEYS_OF: &str = include_str!("../../../schema/sqlite/keys_of.sql");
-const PUT_KEY: &str = include_str!("../../../schema/sqlite/put_key.sql");
-const DROP_KEY: &str = include_str!("../../../schema/sqlite/drop_key.sql");
 
 /// The statements of a login.
 struct LoginStatements<'a> {
@@ -34,21 +33,21 @@ struct LoginStatements<'a> {
     drop_session: CachedStatement<'a>,
 }
 
-/// Writes the batch's logins, inside the caller's transaction.
+/// Writes the logins, inside the caller's transaction.
 pub(crate) fn write(
-    batch: &WriteBatch,
+    logins: &[&NewLogin],
     change: &Connection,
     rules: &WriteRules,
-    done: &mut BatchResult,
-) -> Result<()> {
+    effects: &mut CacheEffects,
+) -> Result<Vec<OpenedSession>> {
     let mut statements = LoginStatements::prepare(change)?;
-    let mut users = BatchUsers::with_capacity(batch.logins.len());
-    let mut sessions = HashMap::with_capacity(batch.logins.len());
-    for (login, _) in &batch.logins {
+    let mut users = BatchUsers::with_capacity(logins.len());
+    let mut sessions = HashMap::with_capacity(logins.len());
+    for login in logins {
         let (user, is_changed) = statements.put_user(login, &mut users)?;
         let row = statements.put_session(login, user)?;
         sessions.insert(login.hash, row);
-        statements.settle(user, is_changed, rules, &mut sessions, done)?;
+        statements.settle(user, is_changed, rules, &mut sessions, effects)?;
         let owner = SecretOwner {
             appid: &login.appid,
             openid: &login.openid,
@@ -60,10 +59,7 @@ pub(crate) fn write(
             rules,
         )?;
     }
-    done.opened = batch
-        .opened(&users, &sessions)
-        .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    Ok(())
+    opened(logins, &users, &sessions).ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
 impl<'a> LoginStatements<'a> {
@@ -134,15 +130,15 @@ impl<'a> LoginStatements<'a> {
         user: i64,
         is_changed: bool,
         rules: &WriteRules,
-        opened: &mut HashMap<SkeyHash, BatchSession>,
-        done: &mut BatchResult,
+        sessions: &mut HashMap<SkeyHash, BatchSession>,
+        effects: &mut CacheEffects,
     ) -> Result<()> {
         let rows = self.sessions_of.query_map([user], |row| {
             Ok((row.get::<_, i64>(0)?, SkeyHash(row.get(1)?)))
         })?;
         let mut rows = rows.collect::<Result<Vec<_>>>()?;
         if is_changed {
-            done.stale.extend(rows.iter().map(|(_, hash)| *hash));
+            effects.stale.extend(rows.iter().map(|(_, hash)| *hash));
         }
         let most = rules.max_sessions();
         if rows.len() <= most {
@@ -151,42 +147,13 @@ impl<'a> LoginStatements<'a> {
         rows.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));
         for (seq, hash) in rows.drain(most..) {
             self.drop_session.execute([seq])?;
-            done.stale.push(hash);
-            if let Some(row) = opened.get_mut(&hash) {
+            effects.stale.push(hash);
+            if let Some(row) = sessions.get_mut(&hash) {
                 row.kept = false;
             }
         }
         Ok(())
     }
-}
-
-/// Keeps a user's session key, as the newest, and no more keys than are kept.
-pub(crate) fn put_key(
-    change: &Connection,
-    (user, owner): (i64, SecretOwner<'_>),
-    (key, now): (&weappd_base::secret::Secret, i64),
-    rules: &WriteRules,
-) -> Result<()> {
-    let name = rules.vault.fingerprint(key);
-    let mut known = change.prepare_cached(KEYS_OF)?;
-    let known = known.query_map([user], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let known = known.collect::<Result<Vec<(i64, [u8; 16])>>>()?;
-    let newest = known.first().map_or(0, |(place, _)| *place);
-    let others = known.iter().filter(|(_, other)| *other != name).count();
-    let mut drop_key = change.prepare_cached(DROP_KEY)?;
-    let mut excess = (others + 1).saturating_sub(rules.keys_kept());
-    for (place, other) in known.iter().rev() {
-        // The same key given again is the newest again.
-        let is_same = *other == name;
-        if is_same || excess > 0 {
-            drop_key.execute([user, *place])?;
-            excess -= usize::from(!is_same);
-        }
-    }
-    let sealed = rules.vault.seal(SecretKind::SessionKey, owner, key);
-    let mut put_key = change.prepare_cached(PUT_KEY)?;
-    put_key.execute((user, newest + 1, name, sealed, now))?;
-    Ok(())
 }
 
 fn user(row: &Columns<'_>) -> Result<BatchUser> {

@@ -1,11 +1,10 @@
-//! What is written into the database, whichever it is.
+//! A login on its way into the database, and what comes of it.
 
 use std::sync::Arc;
 
 use weappd_base::secret::Secret;
 
 use crate::app_terms::AppTerms;
-use crate::identity::UserIdentity;
 use crate::session::CachedSession;
 use crate::skey::SkeyHash;
 
@@ -39,48 +38,4 @@ pub(crate) struct OpenedSession {
     /// Whether the session still stands: as many newer ones may have come in the same
     /// transaction as a user may hold.
     pub(crate) is_kept: bool,
-}
-
-/// A session to be ended.
-#[derive(Clone)]
-pub(crate) struct EndedSession {
-    pub(crate) hash: SkeyHash,
-    pub(crate) who: Arc<UserIdentity>,
-}
-
-/// Sessions to be ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RevokeScope {
-    /// One, by its number.
-    One(i64),
-    /// All of a user.
-    User { appid: String, openid: String },
-    /// Everybody's.
-    All,
-}
-
-/// A user object to be kept in place of the known one.
-#[derive(Clone)]
-pub(crate) struct NewProfile {
-    pub(crate) user: i64,
-    pub(crate) who: Arc<UserIdentity>,
-    pub(crate) user_info: String,
-}
-
-/// A phone number to be kept for a user, or forgotten.
-#[derive(Clone)]
-pub(crate) struct NewPhone {
-    pub(crate) user: i64,
-    pub(crate) who: Arc<UserIdentity>,
-    /// As JSON text.
-    pub(crate) phone: Option<Secret>,
-}
-
-/// A session key that WeChat gave without a login.
-#[derive(Clone)]
-pub(crate) struct NewKey {
-    pub(crate) user: i64,
-    pub(crate) who: Arc<UserIdentity>,
-    pub(crate) session_key: Secret,
-    pub(crate) now: i64,
 }

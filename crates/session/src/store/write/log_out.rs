@@ -1,0 +1,53 @@
+//! The end of one session, by its user.
+
+use std::sync::Arc;
+
+use crate::identity::UserIdentity;
+use crate::skey::SkeyHash;
+use crate::store::cauth::rows::{end_rows, locked_rows};
+use crate::store::change::{CauthChange, NativeChange, SqliteChange};
+use crate::store::write::StoreWrite;
+
+const LOG_OUT: &str = include_str!("../../../schema/sqlite/log_out.sql");
+
+/// A session to be ended; the answer says whether there was one.
+pub(crate) struct EndedSession {
+    pub(crate) hash: SkeyHash,
+    pub(crate) who: Arc<UserIdentity>,
+}
+
+impl StoreWrite for EndedSession {
+    type Answer = bool;
+
+    fn sqlite(&self, change: &mut SqliteChange<'_>) -> rusqlite::Result<bool> {
+        let rows = change
+            .conn
+            .prepare_cached(LOG_OUT)?
+            .execute([&self.hash.0])?;
+        change.effects.ended.push(self.hash);
+        Ok(rows > 0)
+    }
+
+    async fn native(&self, change: &mut NativeChange<'_>) -> Result<bool, sqlx::Error> {
+        let rows = sqlx::query("DELETE FROM weappd_sessions WHERE skey_hash = ?")
+            .bind(&self.hash.0[..])
+            .execute(&mut *change.conn)
+            .await?;
+        change.effects.ended.push(self.hash);
+        Ok(rows.rows_affected() > 0)
+    }
+
+    /// The row gets an skey that nobody is told, and the time long ago that ends it for the old
+    /// server too.
+    async fn cauth(&self, change: &mut CauthChange<'_>) -> Result<bool, sqlx::Error> {
+        let openid = &self.who.openid;
+        let rows = locked_rows(change.conn, change.tables, &[openid]).await?;
+        change.effects.ended.push(self.hash);
+        let row = rows.get(openid);
+        if row.is_none_or(|row| SkeyHash::of(&row.skey) != self.hash) {
+            return Ok(false);
+        }
+        end_rows("open_id", openid, change).await?;
+        Ok(true)
+    }
+}

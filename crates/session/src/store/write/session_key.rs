@@ -1,0 +1,69 @@
+//! A session key that WeChat gave without a login.
+
+use std::sync::Arc;
+
+use weappd_base::secret::Secret;
+
+use crate::identity::UserIdentity;
+use crate::store::batch::beyond;
+use crate::store::change::{CauthChange, NativeChange, SqliteChange};
+use crate::store::sqlite::key_rows::put_key;
+use crate::store::write::StoreWrite;
+use crate::vault::{SecretKind, SecretOwner};
+
+/// A session key to be kept as the user's newest.
+pub(crate) struct NewKey {
+    pub(crate) user: i64,
+    pub(crate) who: Arc<UserIdentity>,
+    pub(crate) session_key: Secret,
+    pub(crate) now: i64,
+}
+
+impl StoreWrite for NewKey {
+    type Answer = ();
+
+    fn sqlite(&self, change: &mut SqliteChange<'_>) -> rusqlite::Result<()> {
+        let owner = SecretOwner::of(&self.who);
+        let key = (&self.session_key, self.now);
+        put_key(change.conn, (self.user, owner), key, change.rules)
+    }
+
+    async fn native(&self, change: &mut NativeChange<'_>) -> Result<(), sqlx::Error> {
+        let (vault, key) = (&change.rules.vault, &self.session_key);
+        let owner = SecretOwner::of(&self.who);
+        sqlx::query(
+            "INSERT INTO weappd_session_keys (user, fingerprint, sealed, given) \
+                VALUES (?, ?, ?, ?) ON DUPLICATE KEY UPDATE given = VALUES(given)",
+        )
+        .bind(self.user)
+        .bind(vault.fingerprint(key).to_vec())
+        .bind(vault.seal(SecretKind::SessionKey, owner, key))
+        .bind(self.now)
+        .execute(&mut *change.conn)
+        .await?;
+        let sql = "SELECT seq, user FROM weappd_session_keys WHERE user = ? \
+            ORDER BY given DESC, seq DESC";
+        let keys: Vec<(i64, i64)> = sqlx::query_as(sql)
+            .bind(self.user)
+            .fetch_all(&mut *change.conn)
+            .await?;
+        let old = beyond(&keys, change.rules.keys_kept());
+        let delete = "DELETE FROM weappd_session_keys WHERE seq IN (";
+        change.drop_rows(delete, &old).await
+    }
+
+    /// In place of the known one, as a login would.
+    async fn cauth(&self, change: &mut CauthChange<'_>) -> Result<(), sqlx::Error> {
+        let key = Some(self.session_key.expose());
+        let key = key.filter(|key| key.len() <= change.tables.key_length);
+        let sql = "UPDATE cSessionInfo SET session_key = ?, create_time = create_time, \
+            last_visit_time = last_visit_time WHERE open_id = ? AND uuid = ?";
+        sqlx::query(sql)
+            .bind(key.unwrap_or_default())
+            .bind(&self.who.openid)
+            .bind(&self.who.id)
+            .execute(&mut *change.conn)
+            .await?;
+        Ok(())
+    }
+}
