@@ -1,6 +1,6 @@
 //! What is known of an app: how its processes ended, how they are, where they listen.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -237,22 +237,49 @@ pub(crate) struct AddressBoard(Arc<BoardState>);
 #[derive(Debug)]
 struct BoardState {
     /// Held while publishing too, so that no older list overwrites a newer one.
-    ready: Mutex<BTreeMap<(String, u16), SocketAddr>>,
-    names: Vec<String>,
+    places: Mutex<BoardPlaces>,
     published: watch::Sender<Arc<AppAddresses>>,
 }
 
-impl AddressBoard {
-    pub(crate) fn new(names: Vec<String>) -> Self {
-        let empty = names
-            .iter()
+#[derive(Debug)]
+struct BoardPlaces {
+    ready: BTreeMap<(String, u16), SocketAddr>,
+    names: BTreeSet<String>,
+}
+
+impl BoardPlaces {
+    fn list(&self) -> AppAddresses {
+        let mut list: AppAddresses = (self.names.iter())
             .map(|name| (name.clone(), Vec::new()))
             .collect();
-        Self(Arc::new(BoardState {
-            ready: Mutex::default(),
+        for ((app, _), address) in &self.ready {
+            list.entry(app.clone()).or_default().push(*address);
+        }
+        list
+    }
+}
+
+impl AddressBoard {
+    pub(crate) fn new(names: BTreeSet<String>) -> Self {
+        let places = BoardPlaces {
+            ready: BTreeMap::new(),
             names,
-            published: watch::Sender::new(Arc::new(empty)),
+        };
+        Self(Arc::new(BoardState {
+            published: watch::Sender::new(Arc::new(places.list())),
+            places: Mutex::new(places),
         }))
+    }
+
+    /// Lists these apps and no others: addresses of others are gone at once.
+    pub(crate) fn set_names(&self, names: BTreeSet<String>) {
+        let mut places = self.0.places.lock();
+        if places.names == names {
+            return;
+        }
+        places.ready.retain(|(app, _), _| names.contains(app));
+        places.names = names;
+        drop(self.0.published.send_replace(Arc::new(places.list())));
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<AppAddresses>> {
@@ -261,22 +288,18 @@ impl AddressBoard {
 
     /// Publishes the address of an instance, or withdraws it.
     pub(crate) fn set(&self, app: &str, index: u16, address: Option<SocketAddr>) {
-        let mut ready = self.0.ready.lock();
-        let key = (app.to_owned(), index);
-        let before = match address {
-            Some(address) => ready.insert(key, address),
-            None => ready.remove(&key),
-        };
-        if before == address {
+        let mut places = self.0.places.lock();
+        if !places.names.contains(app) {
             return;
         }
-        let mut list: AppAddresses = (self.0.names.iter())
-            .map(|name| (name.clone(), Vec::new()))
-            .collect();
-        for ((app, _), address) in ready.iter() {
-            list.entry(app.clone()).or_default().push(*address);
+        let key = (app.to_owned(), index);
+        let before = match address {
+            Some(address) => places.ready.insert(key, address),
+            None => places.ready.remove(&key),
+        };
+        if before != address {
+            drop(self.0.published.send_replace(Arc::new(places.list())));
         }
-        drop(self.0.published.send_replace(Arc::new(list)));
     }
 }
 
@@ -286,7 +309,7 @@ mod tests {
 
     #[test]
     fn the_board_lists_every_app_and_only_ready_addresses() {
-        let addresses = AddressBoard::new(vec!["a".to_owned(), "b".to_owned()]);
+        let addresses = AddressBoard::new(["a", "b"].map(str::to_owned).into());
         let mut watch = addresses.watch();
         assert_eq!(watch.borrow_and_update()["b"], []);
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -298,6 +321,12 @@ mod tests {
         addresses.set("a", 0, None);
         assert_eq!(watch.borrow_and_update()["a"], [at(2)]);
         assert_eq!(watch.borrow()["b"], []);
+        addresses.set_names(["b", "c"].map(str::to_owned).into());
+        addresses.set("a", 1, Some(at(2)));
+        let names: BTreeSet<String> = watch.borrow_and_update().keys().cloned().collect();
+        assert_eq!(names, ["b", "c"].map(str::to_owned).into(), "`a` is gone");
+        addresses.set_names(names);
+        assert!(!watch.has_changed().expect("open"), "no change, no news");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::command::{self, SplitError};
 use crate::placeholder;
 
 /// One business server that weappd keeps alive.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AppConfig {
     /// The program and its arguments: one text (`"node app.js"`, quotes and backslashes as
@@ -64,7 +64,7 @@ impl Default for AppConfig {
 }
 
 /// A command line: one text, or its words.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "a command line, or a list of words")]
 pub enum RunCommand {
     /// Split like a shell splits words.
@@ -113,7 +113,7 @@ impl fmt::Debug for RunCommand {
 }
 
 /// When a program that ended is started again.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RestartConfig {
     /// `"always"`, `"on-failure"` (not after exit code 0) or `"never"`.
@@ -159,7 +159,7 @@ pub enum RestartPolicy {
 }
 
 /// When a program counts as started.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReadyConfig {
     /// A path that must answer `GET` with a status below 400, such as `"/healthz"`.
@@ -180,7 +180,7 @@ impl Default for ReadyConfig {
 }
 
 /// How a program is ended.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StopConfig {
     /// The signal that asks the program and everything it started to end: `"SIGTERM"`,
@@ -224,7 +224,7 @@ pub enum StopSignal {
 }
 
 /// What is kept of a program's output.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// A log file that would grow beyond this many bytes is set aside and a new one begun.

@@ -1,7 +1,5 @@
 //! What instances share, and what can be asked of them.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +9,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
 use crate::app::AddressBoard;
-use crate::config::AppConfig;
 use crate::journal::RunJournal;
-use crate::logs::AppLog;
 use crate::spawner::ProcessSpawner;
 
 /// What can be asked of an instance. The answer comes once it has settled: ready, stopped,
@@ -23,17 +19,8 @@ pub(crate) enum InstanceCommand {
     Start(oneshot::Sender<()>),
     Stop(Option<Duration>, oneshot::Sender<()>),
     Restart(oneshot::Sender<()>),
-}
-
-/// What all instances of an app share.
-#[derive(Debug)]
-pub(crate) struct AppSpec {
-    pub(crate) name: String,
-    pub(crate) config: AppConfig,
-    pub(crate) words: Arc<[String]>,
-    pub(crate) dir: PathBuf,
-    pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) log: AppLog,
+    /// Restart if what runs was started by other settings than those of now.
+    Renew(oneshot::Sender<()>),
 }
 
 /// What all instances of all apps share.

@@ -19,13 +19,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use weappd_base::causes::chain;
 use weappd_base::tasks::Tasks;
 
 use crate::app::{ExitReason, HumanDuration, InstanceState, InstanceStatus};
-use crate::context::{AppSpec, AppsContext, InstanceCommand};
+use crate::app_entry::{InstanceHandle, InstanceLife};
+use crate::app_spec::AppSpec;
+use crate::context::{AppsContext, InstanceCommand};
 use crate::error::StartError;
 use crate::journal::{MARKER, RunJournal};
 use crate::process::ChildProcess;
@@ -38,10 +40,14 @@ use crate::start_plan::{PortChoice, StartPlan, StartedProcess};
 #[derive(Debug)]
 pub(crate) struct InstanceTask {
     context: Arc<AppsContext>,
+    /// As it was last started; rules that changed since then are in it.
     app: Arc<AppSpec>,
+    /// The settings of now.
+    specs: watch::Receiver<Arc<AppSpec>>,
     index: u16,
     commands: mpsc::Receiver<InstanceCommand>,
     status: watch::Sender<InstanceStatus>,
+    life: InstanceLife,
     history: RestartHistory,
     habit: PortHabit,
     waiters: Vec<oneshot::Sender<()>>,
@@ -78,32 +84,50 @@ struct RunningInstance {
 }
 
 impl InstanceTask {
+    /// The `index`th instance of the app of `specs`, and the way to it.
     pub(crate) fn new(
         context: Arc<AppsContext>,
-        app: Arc<AppSpec>,
+        specs: watch::Receiver<Arc<AppSpec>>,
         index: u16,
-        commands: mpsc::Receiver<InstanceCommand>,
-        status: watch::Sender<InstanceStatus>,
-    ) -> Self {
-        Self {
+    ) -> (Self, InstanceHandle) {
+        let (sender, commands) = mpsc::channel(16);
+        let (status, seen) = watch::channel(InstanceStatus::new());
+        let life = InstanceLife::default();
+        let app = Arc::clone(&specs.borrow());
+        let handle = InstanceHandle::new(sender, seen, life.clone());
+        let task = Self {
             context,
             app,
+            specs,
             index,
             commands,
             status,
+            life,
             history: RestartHistory::default(),
             habit: PortHabit::default(),
             waiters: Vec::new(),
-        }
+        };
+        (task, handle)
     }
 
-    /// Runs until weappd stops.
-    pub(crate) async fn run(mut self) {
-        let mut next = if self.app.config.autostart {
+    /// Runs until weappd stops or the app is removed. `starts` tells whether it begins with a
+    /// start; `former` is an instance of the same name and number that has to end first.
+    pub(crate) async fn run(mut self, starts: bool, former: Option<InstanceLife>) {
+        let ended = self.life.ended.clone();
+        if let Some(former) = former {
+            former.ended.cancelled().await;
+        }
+        self.live(if starts {
             NextStep::Start
         } else {
             NextStep::Rest
-        };
+        })
+        .await;
+        ended.cancel();
+    }
+
+    async fn live(&mut self, first: NextStep) {
+        let mut next = first;
         loop {
             next = match next {
                 NextStep::Start => self.start().await,
@@ -118,6 +142,7 @@ impl InstanceTask {
     }
 
     async fn start(&mut self) -> NextStep {
+        self.app = Arc::clone(&self.specs.borrow_and_update());
         self.status.send_modify(|status| status.tries += 1);
         self.enter(InstanceState::Starting);
         let marker = self.context.random.url256();
@@ -203,7 +228,12 @@ impl InstanceTask {
             Some(port) => self.note(&format!("started: pid {pid}, PORT={port}")),
             None => self.note(&format!("started: pid {pid}")),
         }
-        let turn = self.watch(&mut running).await;
+        let turn = loop {
+            if let Some(turn) = self.watch(&mut running).await {
+                break turn;
+            }
+        };
+        self.take_rules();
         self.context.addresses.set(&self.app.name, self.index, None);
         let since = running.process.identity.start;
         let never_ready = running.ready_since.is_none();
@@ -334,12 +364,31 @@ impl InstanceTask {
         }
     }
 
+    /// Takes rules (restart, ready, stop) that changed, unless the program is to be started in
+    /// another way: until then it is treated by the rules that it was started with.
+    fn take_rules(&mut self) {
+        let newest = self.specs.borrow_and_update();
+        if newest.starts_like(&self.app) {
+            self.app = Arc::clone(&newest);
+        }
+    }
+
+    /// Whether the settings of now would start it in another way.
+    fn is_outdated(&self) -> bool {
+        !self.specs.borrow().starts_like(&self.app)
+    }
+
     async fn wait(&mut self, time: Duration) -> NextStep {
+        let until = Instant::now() + time;
         tokio::select! {
             biased;
             () = self.context.stop.asked() => NextStep::Quit,
-            command = self.commands.recv() => self.handle_command(command),
-            () = sleep(time) => NextStep::Start,
+            () = self.life.removed.cancelled() => NextStep::Quit,
+            command = self.commands.recv() => {
+                let left = until.saturating_duration_since(Instant::now());
+                self.handle_command(command, NextStep::Wait(left))
+            }
+            () = sleep_until(until) => NextStep::Start,
         }
     }
 
@@ -350,14 +399,29 @@ impl InstanceTask {
         tokio::select! {
             biased;
             () = self.context.stop.asked() => NextStep::Quit,
-            command = self.commands.recv() => self.handle_command(command),
+            () = self.life.removed.cancelled() => NextStep::Quit,
+            command = self.commands.recv() => self.handle_command(command, NextStep::Rest),
         }
     }
 
-    /// Obeys while no process runs.
-    fn handle_command(&mut self, command: Option<InstanceCommand>) -> NextStep {
+    /// Obeys while no process runs; `otherwise` is what comes if nothing is to be done.
+    fn handle_command(
+        &mut self,
+        command: Option<InstanceCommand>,
+        otherwise: NextStep,
+    ) -> NextStep {
         let (waiter, next) = match command {
             None => return NextStep::Quit,
+            Some(InstanceCommand::Renew(waiter)) => {
+                let is_stopped = self.status.borrow().state == InstanceState::Stopped;
+                if is_stopped || !self.is_outdated() {
+                    self.take_rules();
+                    // Whoever no longer waits needs no answer.
+                    let _: Result<(), ()> = waiter.send(());
+                    return otherwise;
+                }
+                (waiter, NextStep::Start)
+            }
             Some(InstanceCommand::Stop(_, waiter)) => {
                 // Also what was down by itself is now stopped by hand.
                 self.enter(InstanceState::Stopped);

@@ -79,6 +79,14 @@ impl AppLog {
         })
     }
 
+    /// Keeps to other limits from now on.
+    pub(crate) fn set(&self, config: &LogConfig) {
+        self.spool.set(config);
+        let mut files = self.files.lock();
+        files.max_bytes = config.max_file_bytes;
+        files.set_keep(config.max_files.max(1));
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -155,6 +163,15 @@ impl LogFiles {
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".{age}"));
         name.into()
+    }
+
+    /// Keeps so many files from now on; what is older is removed.
+    fn set_keep(&mut self, keep: u32) {
+        for age in keep..self.keep {
+            // One that stays is in nobody's way.
+            drop(fs::remove_file(self.aged(age.into())));
+        }
+        self.keep = keep;
     }
 
     fn append(&mut self, mut batch: &[u8]) -> io::Result<()> {
@@ -402,6 +419,22 @@ mod tests {
         assert!(numbers.iter().all(|line| line.len() == 9), "whole lines");
         numbers.dedup();
         assert!(numbers.is_sorted());
+    }
+
+    #[test]
+    fn other_limits_count_at_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = log(dir.path(), 20, 4);
+        append(&log, &"123456789\n".repeat(8));
+        assert_eq!(sizes(dir.path()).len(), 4);
+        log.set(&LogConfig {
+            max_file_bytes: 50,
+            max_files: 2,
+            ..LogConfig::default()
+        });
+        assert_eq!(sizes(dir.path()).len(), 2);
+        append(&log, &"123456789\n".repeat(3));
+        assert_eq!(sizes(dir.path())[0], ("a.log".to_owned(), 50));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use memchr::memchr;
@@ -54,8 +54,8 @@ struct SpoolState {
     waiting: Mutex<WaitingLines>,
     fresh: Notify,
     clock: Clock,
-    max_line: usize,
-    per_sec: u64,
+    max_line: AtomicUsize,
+    per_sec: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -82,9 +82,17 @@ impl LineSpool {
             }),
             fresh: Notify::new(),
             clock,
-            max_line: config.max_line_bytes,
-            per_sec: config.max_bytes_per_sec,
+            max_line: AtomicUsize::new(config.max_line_bytes),
+            per_sec: AtomicU64::new(config.max_bytes_per_sec),
         }))
+    }
+
+    /// Keeps to other limits from now on.
+    pub(crate) fn set(&self, config: &LogConfig) {
+        (self.0.max_line).store(config.max_line_bytes, Ordering::Relaxed);
+        (self.0.per_sec).store(config.max_bytes_per_sec, Ordering::Relaxed);
+        let mut waiting = self.0.waiting.lock();
+        waiting.allowance = waiting.allowance.min(config.max_bytes_per_sec);
     }
 
     /// Notes what weappd itself has to say.
@@ -132,7 +140,7 @@ impl LineSpool {
         mut pipe: impl AsyncRead + Unpin,
         (ended, port_clash): (CancellationToken, Arc<AtomicBool>),
     ) {
-        let mut cutter = LineCutter::new(self.0.max_line);
+        let mut cutter = LineCutter::new(self.0.max_line.load(Ordering::Relaxed));
         let mut chunk = vec![0; READ_BYTES];
         let mut last_call = None;
         loop {
@@ -153,7 +161,8 @@ impl LineSpool {
             };
             let prefix = prefix(&self.0.clock, source, instance);
             let mut waiting = self.0.waiting.lock();
-            waiting.refill(Instant::now(), self.0.per_sec);
+            waiting.refill(Instant::now(), self.0.per_sec.load(Ordering::Relaxed));
+            cutter.max = self.0.max_line.load(Ordering::Relaxed);
             let before = waiting.bytes.len();
             let mut keep = |line: &[u8], cut: usize| {
                 if tells_port_clash(line) {
@@ -292,7 +301,7 @@ impl LineCutter {
     }
 
     fn begin(&mut self, bytes: &[u8]) {
-        let kept = bytes.len().min(self.max - self.line.len());
+        let kept = bytes.len().min(self.max.saturating_sub(self.line.len()));
         self.line.extend_from_slice(&bytes[..kept]);
         self.cut += bytes.len() - kept;
     }
@@ -306,6 +315,7 @@ fn trimmed(line: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use weappd_base::tasks::Tasks;
 
     fn cut(max: usize, chunks: &[&[u8]]) -> Vec<(Vec<u8>, usize)> {
         let mut lines = Vec::new();
@@ -383,6 +393,41 @@ mod tests {
              2027-01-15T08:00:00.000Z sys done\n"
         );
         assert_eq!(spool.take().await, None);
+    }
+
+    #[tokio::test]
+    async fn other_limits_count_for_the_next_line() {
+        let spool = spool(1 << 20);
+        let (mut theirs, ours) = tokio::io::duplex(64);
+        let ended = CancellationToken::new();
+        let pump = spool
+            .clone()
+            .pump(LogSource::Out, None, ours, (ended, Arc::default()));
+        let tasks = Tasks::new();
+        tasks.spawn(pump);
+        let mut write = async |text: &[u8]| {
+            let written = tokio::io::AsyncWriteExt::write_all(&mut theirs, text).await;
+            written.expect("written");
+            spool.take().await.expect("lines")
+        };
+        let text = write(b"a whole line\nbegun ").await;
+        assert!(text.ends_with(b" out a whole line\n"));
+        spool.set(&LogConfig {
+            max_line_bytes: 4,
+            max_bytes_per_sec: 64,
+            ..LogConfig::default()
+        });
+        let text = write(b"and cut\n").await;
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains("begun  …[7 bytes cut]"), "{text}");
+        let more = b"abc\n".repeat(9);
+        let written = tokio::io::AsyncWriteExt::write_all(&mut theirs, &more).await;
+        written.expect("written");
+        drop(theirs);
+        assert!(tasks.finish(Duration::from_mins(1)).await);
+        let text = spool.take().await.expect("lines");
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains("dropped"), "{text}");
     }
 
     fn a_second_later(spool: &LineSpool, per_sec: u64) {

@@ -4,6 +4,7 @@
 //! see [`program`].
 
 mod ports;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

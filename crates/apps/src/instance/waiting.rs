@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::app::{HumanDuration, InstanceState};
 use crate::context::InstanceCommand;
@@ -19,7 +19,8 @@ const SLOW_START: Duration = Duration::from_secs(15);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl InstanceTask {
-    pub(super) async fn watch(&mut self, running: &mut RunningInstance) -> StopCause {
+    /// Waits for what ends the watch over a process; `None`: rules changed, watch again.
+    pub(super) async fn watch(&mut self, running: &mut RunningInstance) -> Option<StopCause> {
         let port = running.process.port;
         let path = self.app.config.ready.path.clone();
         let ready = async move {
@@ -28,7 +29,8 @@ impl InstanceTask {
                 None => None,
             }
         };
-        let too_long = sleep(Duration::from_millis(self.app.config.ready.timeout_ms));
+        let too_long =
+            sleep_until(running.born + Duration::from_millis(self.app.config.ready.timeout_ms));
         tokio::pin!(ready, too_long);
         let mut search = port.map(|port| self.search(running, port));
         let mut asks_port = true;
@@ -37,10 +39,19 @@ impl InstanceTask {
             let unready = running.ready_since.is_none();
             tokio::select! {
                 biased;
-                () = running.process.exited() => return StopCause::Ended,
-                () = self.context.stop.asked() => return StopCause::Stop(None, NextStep::Quit),
+                () = running.process.exited() => return Some(StopCause::Ended),
+                () = self.context.stop.asked() => return Some(StopCause::Stop(None, NextStep::Quit)),
+                () = self.life.removed.cancelled() => {
+                    return Some(StopCause::Stop(None, NextStep::Quit));
+                }
+                Ok(()) = self.specs.changed() => {
+                    self.take_rules();
+                    if unready {
+                        return None;
+                    }
+                }
                 command = self.commands.recv() => match command {
-                    None => return StopCause::Stop(None, NextStep::Quit),
+                    None => return Some(StopCause::Stop(None, NextStep::Quit)),
                     Some(InstanceCommand::Start(waiter)) => {
                         self.waiters.push(waiter);
                         if !unready {
@@ -49,11 +60,20 @@ impl InstanceTask {
                     }
                     Some(InstanceCommand::Stop(grace, waiter)) => {
                         self.waiters.push(waiter);
-                        return StopCause::Stop(grace, NextStep::Rest);
+                        return Some(StopCause::Stop(grace, NextStep::Rest));
                     }
                     Some(InstanceCommand::Restart(waiter)) => {
                         self.waiters.push(waiter);
-                        return StopCause::Stop(None, NextStep::Start);
+                        return Some(StopCause::Stop(None, NextStep::Start));
+                    }
+                    Some(InstanceCommand::Renew(waiter)) => {
+                        self.waiters.push(waiter);
+                        if self.is_outdated() {
+                            return Some(StopCause::Stop(None, NextStep::Start));
+                        }
+                        if !unready {
+                            self.settle();
+                        }
                     }
                 },
                 address = &mut ready, if asks_port => {
@@ -76,7 +96,7 @@ impl InstanceTask {
                     SearchFinding::Waits(why) => self.tell_wait(running.born.elapsed(), why),
                 },
                 () = sleep_until(until), if asks_port && !unready => asks_port = false,
-                () = &mut too_long, if unready => return StopCause::Hung,
+                () = &mut too_long, if unready => return Some(StopCause::Hung),
             }
         }
     }
