@@ -19,13 +19,12 @@ use std::net::IpAddr;
 use std::path::{Component, Path};
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use weappd_content::{ContentChoice, ContentMeta};
 
 use crate::caller::headers;
 use crate::caller::ip_networks::{IpNetwork, IpNetworks};
 use crate::config::Config;
-use crate::files::range;
-use crate::files::range::RangeChoice;
 use crate::files::static_files;
 use crate::route::path_spelling;
 use crate::route::request_screen;
@@ -171,8 +170,12 @@ fn digits(text: &str) -> Option<u128> {
 
 fn ranges(feed: &mut Feed<'_>) {
     let len = feed.number().unsigned_abs() % 1_000_000;
-    let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_500);
-    let etag = HeaderValue::from_static("\"a-1\"");
+    let meta = ContentMeta {
+        len,
+        modified: SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_500),
+        etag: HeaderValue::from_static("\"a-1\""),
+        last_modified: HeaderValue::from_static(""),
+    };
     let mut map = HeaderMap::new();
     for name in [
         header::RANGE,
@@ -187,15 +190,15 @@ fn ranges(feed: &mut Feed<'_>) {
             map.insert(name, value);
         }
     }
-    let choice = range::decide(&map, &etag, modified, len);
-    if let RangeChoice::Part { from, to } = choice {
+    let choice = ContentChoice::of(&Method::GET, &map, &meta);
+    if let ContentChoice::Part { from, to } = choice {
         assert!(from <= to && to < len, "{choice:?} of {len}");
         let told = choice.content_range(len).expect("a part has one");
         assert_eq!(told, format!("bytes {from}-{to}/{len}"));
     }
     assert!(
         map.contains_key(header::RANGE)
-            || !matches!(choice, RangeChoice::Part { .. } | RangeChoice::Outside)
+            || !matches!(choice, ContentChoice::Part { .. } | ContentChoice::Outside)
     );
     // A range alone, read once more by hand.
     map.retain_range();
@@ -210,28 +213,28 @@ fn ranges(feed: &mut Feed<'_>) {
     };
     let wide = u128::from(len);
     let meant = match (digits(from), digits(to)) {
-        (Some(from), Some(to)) if from > to => Some(RangeChoice::Whole),
+        (Some(from), Some(to)) if from > to => Some(ContentChoice::Whole),
         (Some(from), _) if (digits(to).is_some() || to.is_empty()) && from >= wide => {
-            Some(RangeChoice::Outside)
+            Some(ContentChoice::Outside)
         }
         (Some(from), Some(to)) => Some(part((from, to.min(wide - 1)))),
         (Some(from), None) if to.is_empty() => Some(part((from, wide - 1))),
-        (None, Some(0)) if from.is_empty() => Some(RangeChoice::Outside),
-        (None, Some(_)) if from.is_empty() && len == 0 => Some(RangeChoice::Outside),
+        (None, Some(0)) if from.is_empty() => Some(ContentChoice::Outside),
+        (None, Some(_)) if from.is_empty() && len == 0 => Some(ContentChoice::Outside),
         (None, Some(last)) if from.is_empty() => Some(part((wide.saturating_sub(last), wide - 1))),
         _ => None,
     };
-    let chosen = range::decide(&map, &etag, modified, len);
+    let chosen = ContentChoice::of(&Method::GET, &map, &meta);
     let long = from.len() > 18 || to.len() > 18;
     assert!(
-        long || meant.unwrap_or(RangeChoice::Whole) == chosen,
+        long || meant.unwrap_or(ContentChoice::Whole) == chosen,
         "{spec} of {len}: {chosen:?}, not {meant:?}"
     );
 }
 
-fn part((from, to): (u128, u128)) -> RangeChoice {
+fn part((from, to): (u128, u128)) -> ContentChoice {
     let short = |number| u64::try_from(number).expect("below the length");
-    RangeChoice::Part {
+    ContentChoice::Part {
         from: short(from),
         to: short(to),
     }

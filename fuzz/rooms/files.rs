@@ -23,7 +23,6 @@ use weappd_base::random::RandomSource;
 use weappd_base::tasks::Work;
 
 use crate::config::Config;
-use crate::download::ByteRange;
 use crate::error::Error;
 use crate::file_name::FileName;
 use crate::files::{Files, FilesParts};
@@ -214,7 +213,7 @@ fn form(room: &FuzzFiles, feed: &mut Feed<'_>) {
     }
 }
 
-/// Names and ranges.
+/// Names.
 fn texts(feed: &mut Feed<'_>) {
     let name = feed.text();
     if let Some(read) = FileName::parse(&name) {
@@ -231,30 +230,6 @@ fn texts(feed: &mut Feed<'_>) {
                 && name.starts_with(read.shard())
                 && name.ends_with(read.extension())
         );
-    }
-    let (range, whole) = (feed.text(), feed.number().unsigned_abs() % 5000);
-    let digits = |text: &str| -> Option<u64> {
-        let fits = (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-        fits.then(|| text.parse().expect("digits"))
-    };
-    let meant = range
-        .split_once('-')
-        .and_then(|(from, to)| match (digits(from), digits(to)) {
-            (Some(from), Some(to)) if from > to => None,
-            (Some(from), Some(to)) => Some((from, (to + 1).min(whole))),
-            (Some(from), None) if to.is_empty() => Some((from, whole)),
-            (None, Some(count)) if from.is_empty() => Some((whole.saturating_sub(count), whole)),
-            _ => None,
-        });
-    let long = range.len() > 18;
-    match ByteRange::parse(&range, whole) {
-        Some(ByteRange::Part { from, to }) => {
-            assert!(from < to && to <= whole);
-            assert!(long || meant == Some((from, to)), "{range} of {whole}");
-        }
-        Some(ByteRange::Nothing) => assert!(long || meant.is_some_and(|(from, to)| from >= to)),
-        Some(ByteRange::Whole) => panic!("a range of everything is none"),
-        None => assert!(long || meant.is_none(), "{range} of {whole}"),
     }
 }
 

@@ -7,15 +7,16 @@ use serde_json::Value;
 use crate::run::output;
 
 /// Each room and the rooms it may import. Rooms on one floor never import each other.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("base", &[]),
+    ("content", &[]),
     ("durable", &[]),
     ("outbound", &["base"]),
     ("wechat", &["base", "outbound"]),
-    ("edge", &["base"]),
+    ("edge", &["base", "content"]),
     ("tunnel", &["base", "outbound"]),
     ("apps", &["base"]),
-    ("files", &["base"]),
+    ("files", &["base", "content"]),
     ("session", &["base", "durable", "outbound", "wechat"]),
     ("simulator", &["base", "outbound", "wechat"]),
     ("gateway", &["base", "durable", "outbound", "wechat"]),

@@ -2,5 +2,4 @@
 
 pub(crate) mod file_body;
 pub(crate) mod protected;
-pub(crate) mod range;
 pub(crate) mod static_files;

@@ -15,20 +15,20 @@ use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use parking_lot::RwLock;
+use weappd_content::{ContentChoice, ContentMeta};
 
 use crate::body::EdgeBody;
 use crate::files::file_body::FileBody;
 use crate::files::protected::{self, ProtectedFiles};
-use crate::files::range;
 use crate::refusal::EdgeRefusal;
 use crate::route::redirect;
 
@@ -60,10 +60,7 @@ struct FileCache {
 /// A file as last seen.
 #[derive(Debug)]
 pub(crate) struct CachedFile {
-    pub(crate) len: u64,
-    pub(crate) modified: SystemTime,
-    pub(crate) etag: HeaderValue,
-    pub(crate) last_modified: HeaderValue,
+    meta: ContentMeta,
     kind: HeaderValue,
     content: CachedContent,
     seen: Instant,
@@ -240,8 +237,8 @@ impl RootDir {
 
 impl CachedFile {
     fn read(name: &str, file: File, state: &Metadata) -> io::Result<Self> {
-        let len = state.len();
-        let modified = state.modified()?;
+        let meta = ContentMeta::of_file(state)?;
+        let len = meta.len;
         let content = if len <= SMALL_FILE_MAX_BYTES {
             let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
             file.read_exact_at(&mut bytes, 0)?;
@@ -249,13 +246,8 @@ impl CachedFile {
         } else {
             CachedContent::Large(Arc::new(file))
         };
-        let etag = format!("\"{:x}-{:x}-{:x}\"", state.mtime(), state.mtime_nsec(), len);
         Ok(Self {
-            len,
-            modified,
-            etag: HeaderValue::try_from(etag).map_err(io::Error::other)?,
-            last_modified: HeaderValue::try_from(httpdate::fmt_http_date(modified))
-                .map_err(io::Error::other)?,
+            meta,
             kind: content_type(Path::new(name)),
             content,
             seen: Instant::now(),
@@ -300,25 +292,12 @@ fn content_type(name: &Path) -> HeaderValue {
 /// The answer with a file, a part of it, or the news that nothing changed.
 fn serve(head: &Parts, entry: &CachedFile) -> Response<EdgeBody> {
     let mut response = Response::new(EdgeBody::default());
-    let choice = range::decide(&head.headers, &entry.etag, entry.modified, entry.len);
-    match choice {
-        range::RangeChoice::Whole => *response.body_mut() = entry.body(0, entry.len),
-        range::RangeChoice::Part { from, to } => {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            *response.body_mut() = entry.body(from, to - from + 1);
-        }
-        range::RangeChoice::NotModified => *response.status_mut() = StatusCode::NOT_MODIFIED,
-        range::RangeChoice::Failed => *response.status_mut() = StatusCode::PRECONDITION_FAILED,
-        range::RangeChoice::Outside => *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE,
-    }
-    let headers = response.headers_mut();
-    if let Some(value) = choice.content_range(entry.len) {
-        headers.insert(header::CONTENT_RANGE, value);
-    }
-    headers.insert(header::ETAG, entry.etag.clone());
-    headers.insert(header::LAST_MODIFIED, entry.last_modified.clone());
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if choice.has_content() {
+    let choice = ContentChoice::of(&head.method, &head.headers, &entry.meta);
+    *response.status_mut() = choice.status();
+    choice.write_headers(&entry.meta, response.headers_mut());
+    if let Some((from, len)) = choice.bytes(entry.meta.len) {
+        *response.body_mut() = entry.body(from, len);
+        let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, entry.kind.clone());
         let nosniff = HeaderValue::from_static("nosniff");
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
