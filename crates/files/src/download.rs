@@ -38,7 +38,10 @@ pub(crate) async fn give(
     put(
         out,
         header::CACHE_CONTROL,
-        &format!("public, max-age={}, immutable", files.config().cache_secs),
+        &format!(
+            "public, max-age={}, immutable",
+            files.settings().config.cache_secs
+        ),
     );
     if choice == ContentChoice::NotModified {
         return Ok(answer);

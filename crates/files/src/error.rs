@@ -16,6 +16,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A setting cannot be used.
+    #[error("files.{field}: {message}")]
+    Setting {
+        /// The key under `[files]`.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The file for an upload could not be made.
     #[error("failed to begin an upload")]
     BeginUpload(#[source] io::Error),

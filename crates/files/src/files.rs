@@ -2,11 +2,12 @@
 
 use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use weappd_base::{random::RandomSource, tasks::Work};
 
 use crate::{
-    config::Config, error::Error, file_name::FileName, file_type, picture_owner::PictureOwner,
-    store::FileStore, upload_draft::UploadDraft,
+    config::Config, error::Error, file_name::FileName, file_settings::FileSettings,
+    picture_owner::PictureOwner, store::FileStore, upload_draft::UploadDraft,
 };
 
 /// What [`Files::open`] needs.
@@ -28,8 +29,7 @@ pub struct Files(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    config: Config,
-    allowed: Vec<String>,
+    settings: ArcSwap<FileSettings>,
     random: RandomSource,
     work: Work,
     store: Arc<FileStore>,
@@ -42,10 +42,8 @@ impl Files {
         let path = parts.data_dir.join(&parts.config.dir);
         let store = FileStore::open(&path, parts.config.max_total_bytes)
             .map_err(|source| Error::OpenStore { path, source })?;
-        let allowed = &parts.config.allowed_types;
         Ok(Self(Arc::new(Shared {
-            allowed: allowed.iter().map(|t| file_type::canonical(t)).collect(),
-            config: parts.config,
+            settings: ArcSwap::from_pointee(FileSettings::new(parts.config)),
             random: parts.random,
             work: parts.work,
             store: Arc::new(store),
@@ -54,20 +52,26 @@ impl Files {
 
     /// Whether files are served at all.
     pub fn is_enabled(&self) -> bool {
-        self.0.config.enabled
+        self.settings().config.enabled
     }
 
     /// Whether anybody may upload, without a session.
     pub fn is_anonymous(&self) -> bool {
-        self.0.config.anonymous
+        self.settings().config.anonymous
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.0.config
+    /// The settings that hold now.
+    pub(crate) fn settings(&self) -> Arc<FileSettings> {
+        self.0.settings.load_full()
     }
 
-    pub(crate) fn allows(&self, mime: &str) -> bool {
-        self.0.allowed.iter().any(|allowed| allowed == mime)
+    /// Has requests that begin from now on go by these.
+    pub(crate) fn set_settings(&self, settings: FileSettings) {
+        self.0.settings.store(Arc::new(settings));
+    }
+
+    pub(crate) fn store(&self) -> &FileStore {
+        &self.0.store
     }
 
     pub(crate) fn work(&self) -> &Work {

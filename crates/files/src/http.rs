@@ -70,28 +70,28 @@ struct UploadState {
     base: PublicBase,
 }
 
-/// `POST /weapp/upload` alone: the wiring demands a session for it.
+/// `POST /weapp/upload` alone: the wiring demands a session for it. A site has it if files are
+/// enabled when its table is made.
 pub fn upload_router(files: Files, base: PublicBase) -> Router {
-    if !files.config().enabled {
-        return Router::new();
-    }
     Router::new()
         .route("/weapp/upload", post(take))
         .with_state(UploadState { files, base })
 }
 
 /// `GET|HEAD /weapp/files/{name}` alone: a file's unguessable name is its key, because
-/// pictures are fetched by the phone without headers.
+/// pictures are fetched by the phone without headers. A site has it if files are enabled when its
+/// table is made.
 pub fn download_router(files: Files) -> Router {
-    if !files.config().enabled {
-        return Router::new();
-    }
     Router::new()
         .route("/weapp/files/{name}", get(give))
         .with_state(files)
 }
 
 async fn take(State(state): State<UploadState>, request: Request<Body>) -> Response<Body> {
+    // A site's table may be older than the settings.
+    if !state.files.is_enabled() {
+        return refuse_upload(&Error::NotFound);
+    }
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
     let terms = UploadRules::of_files(&state.files);
@@ -155,7 +155,8 @@ async fn give(
     method: Method,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let Some(name) = name.ok().and_then(|Path(name)| FileName::parse(&name)) else {
+    let name = name.ok().filter(|_| files.is_enabled());
+    let Some(name) = name.and_then(|Path(name)| FileName::parse(&name)) else {
         return refuse_download(&Error::NotFound);
     };
     match download::give(&files, name, &method, &headers).await {
@@ -190,6 +191,7 @@ fn refuse_upload(error: &Error) -> Response<Body> {
 fn told(error: &Error) -> (StatusCode, String) {
     let status = match error {
         Error::OpenStore { .. }
+        | Error::Setting { .. }
         | Error::BeginUpload(_)
         | Error::WriteUpload(_)
         | Error::KeepUpload(_)

@@ -11,6 +11,7 @@
 //! - [`files`]: the open room. `store`: its directory; `upload_draft`: an upload on its way in.
 //! - `file_name`, `file_type`: what a file is called, what it is; `picture`: one that a user
 //!   shows of themselves, `picture_owner`: how its name tells whose it is.
+//! - `file_settings`: what `[files]` says now; `reload`: how it changes.
 //! - `chunk_gate`: keeps the parser from reading a body whole.
 //! - `upload`, `download`: the two deeds.
 //! - [`http`]: the two URLs and the status of each failure.
@@ -27,6 +28,7 @@ pub mod config;
 mod download;
 pub mod error;
 mod file_name;
+mod file_settings;
 mod file_type;
 pub mod files;
 #[cfg(any(test, fuzzing))]
@@ -35,6 +37,7 @@ pub mod fuzzing;
 pub mod http;
 mod picture;
 mod picture_owner;
+mod reload;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -45,3 +48,4 @@ pub use config::Config;
 pub use error::Error;
 pub use files::{Files, FilesParts};
 pub use picture_owner::PictureOwner;
+pub use reload::StagedFiles;

@@ -12,8 +12,8 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::DirBuilderExt as _,
     },
-    path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -31,8 +31,23 @@ pub(crate) const NO_LINK_FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC)
 pub(crate) struct FileStore {
     pub(crate) root: OwnedFd,
     pub(crate) incoming: OwnedFd,
+    path: PathBuf,
+    /// How many bytes may be in it; 0 sets no limit.
+    limit: AtomicU64,
+    /// The bytes of all files and uploads; of those alone that came and went since the start,
+    /// until they were counted.
+    pub(crate) used: AtomicI64,
+    /// Those of them that are on their way in.
+    incoming_bytes: AtomicI64,
+    is_counted: AtomicBool,
+}
+
+/// A limit that can be set at once.
+#[derive(Debug)]
+pub(crate) struct StagedLimit {
     limit: u64,
-    pub(crate) used: AtomicU64,
+    /// What the count is short of, if the files had not been counted.
+    uncounted: Option<i64>,
 }
 
 impl FileStore {
@@ -45,9 +60,34 @@ impl FileStore {
         Ok(Self {
             root,
             incoming,
-            limit,
-            used: AtomicU64::new(used),
+            path: path.to_owned(),
+            limit: AtomicU64::new(limit),
+            used: AtomicI64::new(signed(used)),
+            incoming_bytes: AtomicI64::new(0),
+            is_counted: AtomicBool::new(limit != 0),
         })
+    }
+
+    /// Makes ready to set another limit. The first one needs all files counted; what comes or goes
+    /// during the count may be counted twice or not at all, until the next start.
+    pub(crate) fn prepare_limit(&self, limit: u64) -> io::Result<StagedLimit> {
+        let uncounted = if limit == 0 || self.is_counted.load(Ordering::Relaxed) {
+            None
+        } else {
+            let known = self.used.load(Ordering::Relaxed);
+            let incoming = self.incoming_bytes.load(Ordering::Relaxed);
+            Some(signed(count(&self.path)?) + incoming - known)
+        };
+        Ok(StagedLimit { limit, uncounted })
+    }
+
+    pub(crate) fn set_limit(&self, staged: &StagedLimit) {
+        if let Some(uncounted) = staged.uncounted
+            && !self.is_counted.swap(true, Ordering::Relaxed)
+        {
+            self.used.fetch_add(uncounted, Ordering::Relaxed);
+        }
+        self.limit.store(staged.limit, Ordering::Relaxed);
     }
 
     /// Opens a kept file; a link or anything else in its place is not one.
@@ -123,21 +163,27 @@ impl FileStore {
 
     /// Takes `bytes` of the room that is left for all files, or refuses.
     pub(crate) fn reserve(&self, bytes: u64) -> Result<(), Error> {
-        if self.limit == 0 {
-            return Ok(());
-        }
+        let limit = self.limit.load(Ordering::Relaxed);
+        let most = if limit == 0 { i64::MAX } else { signed(limit) };
+        let bytes = signed(bytes);
         self.used
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= self.limit)
+                used.checked_add(bytes).filter(|sum| *sum <= most)
             })
-            .map(|_| ())
-            .map_err(|_| Error::TotalReached { limit: self.limit })
+            .map_err(|_| Error::TotalReached { limit })?;
+        self.incoming_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
+    /// Reserved bytes are those of a complete file.
+    pub(crate) fn settle(&self, bytes: u64) {
+        self.incoming_bytes
+            .fetch_sub(signed(bytes), Ordering::Relaxed);
+    }
+
+    /// A file of so many bytes is gone.
     pub(crate) fn release(&self, bytes: u64) {
-        if self.limit > 0 {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-        }
+        self.used.fetch_sub(signed(bytes), Ordering::Relaxed);
     }
 }
 
@@ -175,6 +221,11 @@ fn sweep(path: &Path, incoming: &OwnedFd) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// No disk holds more.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// The bytes of all files in the shards.

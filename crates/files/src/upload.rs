@@ -1,6 +1,6 @@
 //! Takes wx.uploadFile's form: one file, streamed to disk.
 
-use std::{error::Error as _, future::Future, time::Duration};
+use std::{error::Error as _, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -10,6 +10,7 @@ use crate::{
     chunk_gate::{ChunkGate, FormProgress, NoPartError},
     error::Error,
     file_name::FileName,
+    file_settings::FileSettings,
     file_type::{FileType, SNIFF_BYTES},
     files::Files,
     picture_owner::PictureOwner,
@@ -23,35 +24,40 @@ pub(crate) const MAX_FORM_BYTES: u64 = 256 * 1024;
 /// How much is gathered before it goes to disk.
 const WRITE_BYTES: usize = 256 * 1024;
 
-/// What an upload may be.
-#[derive(Clone, Copy, Debug)]
+/// What an upload may be, from its beginning to its end.
+#[derive(Clone, Debug)]
 pub(crate) struct UploadRules<'a> {
+    settings: Arc<FileSettings>,
     /// The largest file.
     pub(crate) max_bytes: u64,
     /// Whether nothing but a picture is taken, and whose it then is.
-    pub(crate) picture_of: Option<PictureOwner<'a>>,
+    picture_of: Option<PictureOwner<'a>>,
 }
 
 impl<'a> UploadRules<'a> {
     /// Those of `wx.uploadFile`.
     pub(crate) fn of_files(files: &Files) -> Self {
+        let settings = files.settings();
         Self {
-            max_bytes: files.config().max_upload_bytes,
+            max_bytes: settings.config.max_upload_bytes,
+            settings,
             picture_of: None,
         }
     }
 
     /// Those of a picture that a user shows of themselves.
     pub(crate) fn of_picture(files: &Files, owner: PictureOwner<'a>) -> Self {
+        let settings = files.settings();
         Self {
-            max_bytes: files.config().max_avatar_bytes,
+            max_bytes: settings.config.max_avatar_bytes,
+            settings,
             picture_of: Some(owner),
         }
     }
 
-    fn allow(&self, files: &Files, kind: FileType) -> bool {
+    fn allow(&self, kind: FileType) -> bool {
         let fits = self.picture_of.is_none() || kind.mime.starts_with("image/");
-        fits && files.allows(kind.mime)
+        fits && self.settings.allows(kind)
     }
 }
 
@@ -150,7 +156,7 @@ impl<'a> UploadForm<'a> {
     }
 
     async fn next_part(&mut self) -> Result<Option<Field<'a>>, Error> {
-        let part = patiently(self.files, self.terms, self.parts.next_field()).await?;
+        let part = patiently(&self.terms, self.parts.next_field()).await?;
         self.progress.made();
         self.count += 1;
         if part.is_some() && self.count > MAX_PARTS {
@@ -160,7 +166,7 @@ impl<'a> UploadForm<'a> {
     }
 
     async fn next_chunk(&self, part: &mut Field<'a>) -> Result<Option<Bytes>, Error> {
-        let chunk = patiently(self.files, self.terms, part.chunk()).await?;
+        let chunk = patiently(&self.terms, part.chunk()).await?;
         self.progress.made();
         Ok(chunk)
     }
@@ -227,7 +233,7 @@ impl<'a> UploadForm<'a> {
                 "unknown type"
             },
         })?;
-        if self.terms.allow(self.files, kind) {
+        if self.terms.allow(kind) {
             Ok(kind)
         } else {
             Err(Error::TypeRefused { found: kind.mime })
@@ -237,11 +243,10 @@ impl<'a> UploadForm<'a> {
 
 /// Waits for the parser, but not forever.
 async fn patiently<T>(
-    files: &Files,
-    terms: UploadRules<'_>,
+    terms: &UploadRules<'_>,
     step: impl Future<Output = Result<T, multer::Error>>,
 ) -> Result<T, Error> {
-    let secs = files.config().upload_idle_secs;
+    let secs = terms.settings.config.upload_idle_secs;
     tokio::time::timeout(Duration::from_secs(secs), step)
         .await
         .map_err(|_| Error::Stalled { secs })?
@@ -249,7 +254,7 @@ async fn patiently<T>(
 }
 
 /// Sorts the parser's failures.
-fn broken(terms: UploadRules<'_>, error: multer::Error) -> Error {
+fn broken(terms: &UploadRules<'_>, error: multer::Error) -> Error {
     match error {
         multer::Error::StreamSizeExceeded { .. } => Error::TooLarge {
             limit: terms.max_bytes,

@@ -83,6 +83,7 @@ impl UploadDraft {
         let name = self.name.as_str();
         rustix::fs::renameat(&self.store.incoming, name, &shard, name)?;
         self.kept = true;
+        self.store.settle(self.written);
         rustix::fs::fsync(&shard)?;
         if made {
             rustix::fs::fsync(&self.store.root)?;
@@ -96,6 +97,7 @@ impl Drop for UploadDraft {
         if self.kept {
             return;
         }
+        self.store.settle(self.written);
         self.store.release(self.written);
         let (store, name) = (Arc::clone(&self.store), self.name.clone());
         // Off this thread, which may be an edge thread whose phone hung up. A house that

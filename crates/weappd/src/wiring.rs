@@ -331,6 +331,18 @@ impl RunningServer {
         site_rooms::site(plan, rooms.as_ref(), pages.unwrap_or_default())
     }
 
+    /// Uploads and downloads, if there are any.
+    fn file_routers(&self) -> (Router, Router) {
+        if !self.files.is_enabled() {
+            return (Router::new(), Router::new());
+        }
+        let base = PublicBase::of_request(is_https);
+        (
+            weappd_files::http::upload_router(self.files.clone(), base),
+            weappd_files::http::download_router(self.files.clone()),
+        )
+    }
+
     fn rooms_of(&self, plan: &SitePlan) -> Router {
         let login = weappd_session::http::require_login(self.sessions.clone());
         let login = login.of_apps(&plan.appids);
@@ -339,8 +351,7 @@ impl RunningServer {
             wafer1: plan.wafer1,
             wafer2: plan.wafer2,
         };
-        let base = PublicBase::of_request(is_https);
-        let upload = weappd_files::http::upload_router(self.files.clone(), base);
+        let (upload, download) = self.file_routers();
         let (mut guarded, open) = if self.files.is_anonymous() {
             (Router::new(), upload)
         } else {
@@ -362,7 +373,7 @@ impl RunningServer {
             .merge(inbox.unwrap_or_default())
             .merge(guarded.layer(login))
             .merge(open)
-            .merge(weappd_files::http::download_router(self.files.clone()))
+            .merge(download)
             .merge(weappd_tunnel::http::public_router(self.tunnels.clone()))
     }
 
