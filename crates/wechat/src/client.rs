@@ -49,14 +49,17 @@ pub struct AppCredential {
 
 /// Calls WeChat's server. Cheap to clone; all clones on a thread share their connections.
 #[derive(Clone, Debug)]
-pub struct WechatClient(Arc<Shared>);
+pub struct WechatClient(pub(crate) Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     endpoint: String,
-    timeout_ms: u64,
-    http: OutboundClient<Empty<Bytes>>,
-    tap: TrafficTap,
+    /// Whether the endpoint is reached over TLS.
+    pub(crate) is_tls: bool,
+    pub(crate) timeout_ms: u64,
+    /// Its connections are kept over a reload, for each host.
+    pub(crate) http: Arc<OutboundClient<Empty<Bytes>>>,
+    pub(crate) tap: TrafficTap,
 }
 
 /// What of a question must not be told to anybody else.
@@ -65,24 +68,27 @@ type CallSecrets<'a> = [&'a str; 2];
 impl WechatClient {
     /// Makes ready to call; nothing is connected yet.
     pub fn new(config: &Config, tap: TrafficTap) -> Result<Self, Error> {
-        let (endpoint, tls) = config::parse_endpoint(&config.endpoint).map_err(Error::Endpoint)?;
-        // Without TLS no trusted certificates are asked of the machine: a simulated WeChat works
-        // where none are installed.
-        let trust = if tls {
-            OutboundTrust::Machine
-        } else {
-            OutboundTrust::PlainOnly
+        Self::build(config, tap, None)
+    }
+
+    /// The same with the connections of a client before it, if they are opened in the same way.
+    pub(crate) fn build(
+        config: &Config,
+        tap: TrafficTap,
+        before: Option<&Shared>,
+    ) -> Result<Self, Error> {
+        let (endpoint, is_tls) =
+            config::parse_endpoint(&config.endpoint).map_err(Error::Endpoint)?;
+        let timeout_ms = config.timeout_ms;
+        let kept = before.filter(|it| (it.is_tls, it.timeout_ms) == (is_tls, timeout_ms));
+        let http = match kept {
+            Some(before) => Arc::clone(&before.http),
+            None => Arc::new(connections(is_tls, timeout_ms)?),
         };
-        let http = OutboundClient::new(&ClientSettings {
-            connect_timeout: Some(Duration::from_millis(config.timeout_ms)),
-            http2: true,
-            per_thread: true,
-            ..ClientSettings::new(trust)
-        })
-        .map_err(Error::TrustRoots)?;
         Ok(Self(Arc::new(Shared {
             endpoint,
-            timeout_ms: config.timeout_ms,
+            is_tls,
+            timeout_ms,
             http,
             tap,
         })))
@@ -265,6 +271,23 @@ impl Shared {
         self.tap
             .record(|| answered(None, json!({"error": error.to_string()})));
     }
+}
+
+fn connections(is_tls: bool, timeout_ms: u64) -> Result<OutboundClient<Empty<Bytes>>, Error> {
+    // Without TLS no trusted certificates are asked of the machine: a simulated WeChat works
+    // where none are installed.
+    let trust = if is_tls {
+        OutboundTrust::Machine
+    } else {
+        OutboundTrust::PlainOnly
+    };
+    OutboundClient::new(&ClientSettings {
+        connect_timeout: Some(Duration::from_millis(timeout_ms)),
+        http2: true,
+        per_thread: true,
+        ..ClientSettings::new(trust)
+    })
+    .map_err(Error::TrustRoots)
 }
 
 /// The arrow back from WeChat.

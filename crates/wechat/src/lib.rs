@@ -7,7 +7,7 @@
 //! # Map
 //!
 //! - [`config`]: where WeChat is and how long to wait.
-//! - [`client`]: calls WeChat's server; [`wire`] reads the answers.
+//! - [`client`]: calls WeChat's server; [`wire`] reads the answers; `reload` makes the next client.
 //! - [`calls`]: a call that needs an `access_token`, for whoever holds it.
 //! - [`errcode`]: WeChat's error numbers, and what a person can do.
 //! - [`open_data`]: what the phone carries encrypted; its signatures.
@@ -37,6 +37,7 @@ pub mod lenient;
 mod lenient_base64;
 pub mod message;
 pub mod open_data;
+mod reload;
 #[cfg(test)]
 mod vectors;
 pub mod wire;
