@@ -7,13 +7,14 @@ use serde_json::Value;
 use crate::run::output;
 
 /// Each room and the rooms it may import. Rooms on one floor never import each other.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("base", &[]),
     ("content", &[]),
     ("durable", &[]),
     ("outbound", &["base"]),
     ("wechat", &["base", "outbound"]),
-    ("edge", &["base", "content"]),
+    ("certs", &["base"]),
+    ("edge", &["base", "certs", "content"]),
     ("tunnel", &["base", "outbound"]),
     ("apps", &["base"]),
     ("files", &["base", "content"]),
@@ -26,6 +27,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
             "base",
             "outbound",
             "wechat",
+            "certs",
             "edge",
             "tunnel",
             "apps",
@@ -46,7 +48,7 @@ const GUESTS: [(&str, &[&str]); 9] = [
     ("miette", &["weappd"]),
     ("multer", &["files"]),
     ("hyper-rustls", &["outbound"]),
-    ("rustls", &["edge", "outbound", "wechat"]),
+    ("rustls", &["certs", "edge", "outbound", "wechat"]),
     ("tracing-subscriber", &["weappd"]),
 ];
 

@@ -3,30 +3,13 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 /// Why the front door cannot be opened or reloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A certificate or key file could not be read.
-    #[error("cannot read {}", path.display())]
-    ReadFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A certificate or key file is not what it should be.
-    #[error("{}: {what}", path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-        /// What to do.
-        hint: String,
-    },
+    /// A certificate or key file cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] weappd_certs::Error),
     /// A site's host name is not one, or two sites claim it.
     #[error("site {host:?}: {what}")]
     Host {
@@ -105,11 +88,8 @@ impl Error {
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Certificate { hint, .. } => Some(hint),
+            Self::Certificate(error) => error.hint(),
             Self::Nets { hint, .. } | Self::Setting { hint, .. } => Some(hint),
-            Self::ReadFile { .. } => {
-                Some("give the path as seen from weappd.toml, and let weappd's user read it")
-            }
             Self::Host { .. }
             | Self::Route { .. }
             | Self::Service { .. }

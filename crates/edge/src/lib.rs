@@ -15,7 +15,7 @@
 //!   requests share), `conn_count`, `client_wire` (its
 //!   bytes and their deadlines), `stream_tasks` (the same for the streams of HTTP/2), `pace`,
 //!   `traffic`, `framing` (what hyper would mend silently), `head_answer`, `upload`, `linger`.
-//! - `tls`: `settings`, `cert_resolver`, `stream`, `records`, `plain_http`; and `certs`.
+//! - `tls`: `settings`, `cert_resolver`, `stream`, `records`, `plain_http`.
 //! - `route`: `site_table` of `compiled_site`s (made by `site_compiler`), `route_table` of
 //!   `route_entry`s, `services`, `app_handler`, `reserved_paths`; on the way there `request_screen`,
 //!   `path_spelling`, `path_guards`, `challenge`, `redirect`; `router_call` and `shared_path`.
@@ -43,7 +43,6 @@
 mod body;
 mod body_error;
 mod caller;
-mod certs;
 mod config;
 mod conn;
 mod date;
@@ -68,7 +67,6 @@ mod upstream;
 mod worker;
 
 pub use caller::identity::{Caller, Identify};
-pub use certs::{CertSeverity, CertWarning, check_certificate};
 pub use config::Config;
 pub use conn::listener_changes::ListenerChanges;
 pub use error::Error;
@@ -78,6 +76,6 @@ pub use reload::{EdgeControl, EdgeReload, StagedEdge};
 pub use route::challenge::AcmeChallenges;
 pub use server::{Edge, EdgeParts};
 pub use site::{
-    BoundListener, CertFiles, ListenerKind, RouteTarget, SessionRule, Site, SiteRoute, SiteService,
+    BoundListener, ListenerKind, RouteTarget, SessionRule, Site, SiteRoute, SiteService,
 };
 pub use upstream::app_upstreams::AppUpstreams;

@@ -124,13 +124,12 @@ mod tests {
     use http::HeaderMap;
     use weappd_base::clock::Clock;
     use weappd_base::tap::TrafficTap;
+    use weappd_certs::CertFiles;
 
     use super::*;
     use crate::caller::identity::Caller;
     use crate::server::{Edge, EdgeParts};
-    use crate::site::{
-        BoundListener, CertFiles, ListenerKind, RouteTarget, SessionRule, SiteRoute,
-    };
+    use crate::site::{BoundListener, ListenerKind, RouteTarget, SessionRule, SiteRoute};
     use crate::upstream::app_upstreams::AppUpstreams;
 
     struct Nobody;

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use axum::Router;
+use weappd_certs::CertFiles;
 
 /// A listening socket and what is spoken on it.
 #[derive(Debug)]
@@ -55,15 +56,6 @@ pub struct SiteService {
     pub target: RouteTarget,
     /// Whether its callers must be logged in, whatever the path.
     pub session: SessionRule,
-}
-
-/// A certificate chain and its key, as a vendor or an ACME client left them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertFiles {
-    /// PEM: the site's certificate, then the intermediate ones.
-    pub cert: PathBuf,
-    /// PEM: PKCS#8, PKCS#1 or SEC1, not encrypted.
-    pub key: PathBuf,
 }
 
 /// One path of a site and its target.

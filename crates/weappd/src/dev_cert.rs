@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
-use weappd_edge::CertFiles;
+use weappd_certs::CertFiles;
 
 use crate::exit::ExitFailure;
 

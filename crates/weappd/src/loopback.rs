@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::watch;
 use weappd_base::tap::TrafficTap;
-use weappd_edge::{CertFiles, Edge, EdgeParts, RouteTarget, SessionRule, Site, SiteRoute};
+use weappd_certs::CertFiles;
+use weappd_edge::{Edge, EdgeParts, RouteTarget, SessionRule, Site, SiteRoute};
 
 use crate::builtin::NobodyKnown;
 use crate::exit::ExitFailure;

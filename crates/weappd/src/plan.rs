@@ -9,7 +9,8 @@ use serde::Deserialize;
 use weappd_apps::AppConfig;
 use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
-use weappd_edge::{CertFiles, ProtectedFiles, SiteRoute, SiteService};
+use weappd_certs::CertFiles;
+use weappd_edge::{ProtectedFiles, SiteRoute, SiteService};
 use weappd_session::MiniApp;
 
 /// What is to run.

@@ -15,7 +15,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use weappd_apps::EnvVariables;
-use weappd_edge::{BoundListener, CertFiles, ListenerKind};
+use weappd_certs::CertFiles;
+use weappd_edge::{BoundListener, ListenerKind};
 use weappd_gateway::GatewayService;
 
 use crate::edge_servers::EdgeServers;

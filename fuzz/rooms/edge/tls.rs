@@ -11,11 +11,10 @@ use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::feed::Feed;
-use crate::certs::{CertTable, load};
-use crate::site::CertFiles;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::records::{RecordPass, take_records};
 use crate::tls::settings;
+use weappd_certs::{CertFiles, CertTable, load};
 
 const HOST: &str = "www.example.com";
 
@@ -281,7 +280,7 @@ fn files(shop: &Workshop, feed: &mut Feed<'_>) {
         Ok(loaded) => {
             assert!(loaded.key.keys_match().is_ok());
             let names =
-                |warning: &crate::certs::CertWarning| warning.what.contains("other.example.com");
+                |warning: &weappd_certs::CertWarning| warning.what.contains("other.example.com");
             assert!(loaded.warnings.iter().any(names));
         }
         Err(error) => {

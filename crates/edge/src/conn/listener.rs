@@ -108,7 +108,7 @@ impl OpenListener {
     }
 }
 
-/// Accepts until stopped or closed, then takes those who already knocked and closes the
+/// Accepts until stopped or closed, then takes those who are in the queue and closes the
 /// socket.
 pub(crate) async fn accept(
     listener: OpenListener,

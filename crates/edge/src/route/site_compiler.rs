@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::StatusCode;
 use rustls::sign::CertifiedKey;
 
-use crate::certs;
 use crate::error::Error;
 use crate::files::protected::ProtectedFiles;
 use crate::files::static_files::StaticRoot;
@@ -50,7 +49,7 @@ fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Er
     };
     // Its warnings were told where the file was named (`weappd check`, and at the start); those
     // that weappd makes for itself are good for who is told to trust them.
-    let loaded = certs::load(files, &site.hosts, unix_secs)?;
+    let loaded = weappd_certs::load(files, &site.hosts, unix_secs)?;
     Ok(Some(loaded.key))
 }
 

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use crate::certs::CertTable;
 use crate::error::Error;
 use crate::files::protected::ProtectedFiles;
 use crate::route::compiled_site::CompiledSite;
 use crate::route::site_compiler;
 use crate::site::Site;
+use weappd_certs::CertTable;
 
 /// All sites.
 #[derive(Debug)]

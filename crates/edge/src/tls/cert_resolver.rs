@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::certs::CertTable;
 use crate::tls::stream::note_sni;
+use weappd_certs::CertTable;
 
 /// Answers the TLS library's question for a certificate.
 #[derive(Debug)]

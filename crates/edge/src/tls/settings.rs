@@ -1,4 +1,4 @@
-//! How TLS is spoken: versions, protocols, tickets. The stream is in `tls_stream`.
+//! How TLS is spoken: versions, protocols, tickets. The stream is in `stream`.
 
 use std::sync::Arc;
 

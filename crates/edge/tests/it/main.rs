@@ -3,7 +3,6 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on says why")]
 
 mod access;
-mod chains;
 mod claims;
 mod cloud;
 mod endings;

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weappd_base::clock::Clock;
 use weappd_base::tasks::Tasks;
-use weappd_edge::{CertFiles, CertSeverity, check_certificate};
+use weappd_certs::{CertFiles, CertSeverity, check_certificate};
 use x509_parser::der_parser::der::parse_der;
 
 use crate::world::{

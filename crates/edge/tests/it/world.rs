@@ -19,10 +19,11 @@ use tokio::sync::{oneshot, watch};
 use weappd_base::clock::Clock;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks};
+use weappd_certs::CertFiles;
 use weappd_edge::{
-    AccessLog, AppUpstreams, BoundListener, Caller, CertFiles, Config, Edge, EdgeControl,
-    EdgeParts, EdgeReload, Error, Identify, ListenerChanges, ListenerKind, ProtectedFiles,
-    RouteTarget, SessionRule, Site, SiteRoute, SiteService,
+    AccessLog, AppUpstreams, BoundListener, Caller, Config, Edge, EdgeControl, EdgeParts,
+    EdgeReload, Error, Identify, ListenerChanges, ListenerKind, ProtectedFiles, RouteTarget,
+    SessionRule, Site, SiteRoute, SiteService,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

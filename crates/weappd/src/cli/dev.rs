@@ -180,7 +180,7 @@ fn tunnel(http_addr: SocketAddr, key: &Secret) -> weappd_tunnel::Config {
 
 fn plan(
     args: DevArgs,
-    cert: weappd_edge::CertFiles,
+    cert: weappd_certs::CertFiles,
     http_addr: SocketAddr,
     wechat_addr: SocketAddr,
 ) -> Result<ServerPlan, ExitFailure> {

@@ -5,7 +5,7 @@ mod tell;
 use std::{collections::BTreeMap, path::Path as FilePath};
 
 use weappd_apps::AppConfig;
-use weappd_edge::{CertFiles, CertSeverity};
+use weappd_certs::{CertFiles, CertSeverity};
 use weappd_session::MiniApp;
 
 use crate::{
@@ -302,7 +302,7 @@ fn certificate(
     hosts: &[String],
 ) {
     let place = |path: &FilePath| written.at(if path == files.key { "key" } else { "cert" });
-    match weappd_edge::check_certificate(files, hosts, checker.unix_secs) {
+    match weappd_certs::check_certificate(files, hosts, checker.unix_secs) {
         Ok(warnings) => {
             for warning in warnings {
                 let message = format!("{} {}", warning.path.display(), warning.what);
@@ -315,11 +315,7 @@ fn certificate(
             }
         }
         Err(errors) => errors.iter().for_each(|error| {
-            let at = match error {
-                weappd_edge::Error::ReadFile { path, .. }
-                | weappd_edge::Error::Certificate { path, .. } => place(path),
-                _ => written.at("cert"),
-            };
+            let at = place(error.path());
             let cause = std::error::Error::source(error);
             let message = match cause {
                 Some(cause) => format!("{error}: {cause}"),

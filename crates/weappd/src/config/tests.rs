@@ -4,7 +4,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use weappd_edge::{CertFiles, RouteTarget};
+use weappd_certs::CertFiles;
+use weappd_edge::RouteTarget;
 
 use crate::config::{self, Config, ConfigProblem, ProblemSeverity, sample};
 

@@ -14,7 +14,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     NameConstraints,
 };
-use weappd_edge::CertFiles;
+use weappd_certs::CertFiles;
 use weappd_wechat::API_HOSTS;
 
 use crate::exit::ExitFailure;

@@ -12,9 +12,9 @@ use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
 
-use crate::certs::content::quoted;
-use crate::certs::pem::PemBlock;
-use crate::certs::{CertSeverity, CertWarning};
+use crate::cert_warning::{CertSeverity, CertWarning};
+use crate::file_content::quoted;
+use crate::pem::PemBlock;
 
 /// Roots that phones know and Mozilla has dropped.
 const DROPPED_ROOTS: [&str; 10] = [

@@ -1,7 +1,7 @@
 //! Chains with gaps, and files that are no certificates: each is told apart, with the way out.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use weappd_edge::{CertFiles, CertSeverity, CertWarning, check_certificate};
+use weappd_certs::{CertFiles, CertSeverity, CertWarning, check_certificate};
 
 const NOW: i64 = 1_800_000_000;
 

@@ -1,14 +1,6 @@
-//! Certificate files as vendors issue them, and which of them answers a name.
-//!
-//! Files are read block by block (`pem`), told apart from what is no certificate or key
-//! (`content`), and sorted from the site's certificate to the root (`chain`).
+//! Reads a certificate file and its key, and says what clients will stumble over.
 
-mod chain;
-mod content;
-mod pem;
-
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -19,38 +11,20 @@ use rustls_pki_types::{
 use weappd_base::small_file;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::certs::content::{FileContent, WantedFile};
-use crate::certs::pem::PemBlock;
+use crate::cert_chain;
+use crate::cert_files::CertFiles;
+use crate::cert_warning::{CertSeverity, CertWarning};
 use crate::error::Error;
-use crate::site::CertFiles;
-
-/// Something about a certificate that its owner should know, though it can be served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertWarning {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong.
-    pub what: String,
-    /// What to do; empty if nothing need be done.
-    pub hint: String,
-    /// How bad it is.
-    pub severity: CertSeverity,
-}
-
-/// How bad something about a certificate is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertSeverity {
-    /// Clients will stumble over it.
-    Warning,
-    /// weappd made the best of it.
-    Note,
-}
+use crate::file_content::{self, FileContent, WantedFile};
+use crate::pem::{self, PemBlock};
 
 /// A certificate that can be served.
 #[derive(Debug)]
-pub(crate) struct LoadedCert {
-    pub(crate) key: Arc<CertifiedKey>,
-    pub(crate) warnings: Vec<CertWarning>,
+pub struct LoadedCert {
+    /// The chain and its key.
+    pub key: Arc<CertifiedKey>,
+    /// What clients will stumble over.
+    pub warnings: Vec<CertWarning>,
 }
 
 /// Reads a certificate chain and its key, as `weappd check` and the edge do.
@@ -72,11 +46,8 @@ pub fn check_certificate(
     }
 }
 
-pub(crate) fn load(
-    files: &CertFiles,
-    hosts: &[String],
-    unix_secs: i64,
-) -> Result<LoadedCert, Error> {
+/// Reads a certificate chain and its key to serve them; on error, the first that is wrong.
+pub fn load(files: &CertFiles, hosts: &[String], unix_secs: i64) -> Result<LoadedCert, Error> {
     let blocks = read_certificates(&files.cert)?;
     let key = read_key(&files.key)?;
     join(files, &blocks, key, hosts, unix_secs)
@@ -95,7 +66,7 @@ fn join(
             .keys_match()
             .is_ok()
     };
-    let sorted = chain::sort(&files.cert, blocks, is_leaf, unix_secs);
+    let sorted = cert_chain::sort(&files.cert, blocks, is_leaf, unix_secs);
     let Some(chain) = sorted.map_err(|what| damaged(&files.cert, &what))? else {
         return Err(Error::Certificate {
             path: files.key.clone(),
@@ -131,7 +102,7 @@ fn damaged(path: &Path, what: &str) -> Error {
 }
 
 fn is_not(path: &Path, content: &FileContent, wanted: WantedFile, is_pem: bool) -> Error {
-    let (what, hint) = content::complaint(content, wanted, path, is_pem);
+    let (what, hint) = file_content::complaint(content, wanted, path, is_pem);
     Error::Certificate {
         path: path.to_owned(),
         what,
@@ -150,14 +121,14 @@ fn read_blocks(path: &Path, wanted: WantedFile) -> Result<Vec<PemBlock>, Error> 
         damaged(path, &told.join("; "))
     })?;
     if blocks.is_empty() {
-        return Err(is_not(path, &content::of_file(&bytes), wanted, false));
+        return Err(is_not(path, &file_content::of_file(&bytes), wanted, false));
     }
     Ok(blocks)
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<PemBlock>, Error> {
     let blocks = read_blocks(path, WantedFile::Certificate)?;
-    let kinds: Vec<FileContent> = blocks.iter().map(content::of_block).collect();
+    let kinds: Vec<FileContent> = blocks.iter().map(file_content::of_block).collect();
     if !kinds.contains(&FileContent::Certificate) {
         let told = kinds.iter().find(|kind| **kind != FileContent::Unknown);
         let told = told.unwrap_or(&FileContent::Unknown);
@@ -181,7 +152,7 @@ fn read_certificates(path: &Path) -> Result<Vec<PemBlock>, Error> {
 
 fn read_key(path: &Path) -> Result<Arc<dyn SigningKey>, Error> {
     let blocks = read_blocks(path, WantedFile::Key)?;
-    let kinds: Vec<FileContent> = blocks.iter().map(content::of_block).collect();
+    let kinds: Vec<FileContent> = blocks.iter().map(file_content::of_block).collect();
     let Some(block) = blocks
         .iter()
         .zip(&kinds)
@@ -291,43 +262,5 @@ fn covers(name: &str, host: &str) -> bool {
     match (name.strip_prefix("*."), host.split_once('.')) {
         (Some(rest), Some((_, parent))) => rest == parent,
         _ => false,
-    }
-}
-
-/// Which certificate answers which name. Replaced as a whole by a reload.
-#[derive(Debug, Default)]
-pub(crate) struct CertTable {
-    exact: HashMap<String, Arc<CertifiedKey>>,
-    /// By what follows `*.`.
-    wild: HashMap<String, Arc<CertifiedKey>>,
-    /// For clients that name no host, or one that no site has: the first site's.
-    first: Option<Arc<CertifiedKey>>,
-}
-
-impl CertTable {
-    pub(crate) fn add(&mut self, host: &str, key: &Arc<CertifiedKey>) {
-        if self.first.is_none() {
-            self.first = Some(Arc::clone(key));
-        }
-        let key = Arc::clone(key);
-        if let Some(parent) = host.strip_prefix("*.") {
-            drop(self.wild.insert(parent.to_owned(), key));
-        } else {
-            drop(self.exact.insert(host.to_owned(), key));
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    /// The certificate for a name (lower case), or the first site's.
-    pub(crate) fn find(&self, host: Option<&str>) -> Option<&Arc<CertifiedKey>> {
-        host.and_then(|host| {
-            self.exact
-                .get(host)
-                .or_else(|| self.wild.get(host.split_once('.')?.1))
-        })
-        .or(self.first.as_ref())
     }
 }

@@ -8,7 +8,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::certs::pem::PemBlock;
+use crate::pem::PemBlock;
 
 /// What a file should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
