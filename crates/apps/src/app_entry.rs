@@ -34,6 +34,34 @@ pub(crate) struct InstanceHandle {
     pub(crate) life: InstanceLife,
     /// The last look at the processor time: (pid, when, milliseconds).
     seen: Mutex<Option<(u32, Instant, u64)>>,
+    spent: Mutex<CpuTotal>,
+}
+
+/// The processor time of all processes of an instance, one after the other.
+#[derive(Debug, Default)]
+struct CpuTotal {
+    pid: Option<u32>,
+    /// Of this process and what it started, as far as those live.
+    last_ms: u64,
+    total_ms: u64,
+}
+
+impl CpuTotal {
+    /// After a look that saw `now_ms` of `pid`; never less than before.
+    fn after(&mut self, pid: Option<u32>, now_ms: u64) -> Duration {
+        let before = if pid == self.pid { self.last_ms } else { 0 };
+        self.total_ms += now_ms.saturating_sub(before);
+        (self.pid, self.last_ms) = (pid, now_ms);
+        Duration::from_millis(self.total_ms)
+    }
+}
+
+/// What an instance's processes take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProcessUse {
+    pub(crate) cpu: Duration,
+    pub(crate) memory_bytes: u64,
+    pub(crate) processes: u64,
 }
 
 /// The two ends of an instance's life.
@@ -56,6 +84,7 @@ impl InstanceHandle {
             status,
             life,
             seen: Mutex::default(),
+            spent: Mutex::default(),
         }
     }
 }
@@ -127,6 +156,22 @@ impl InstanceHandle {
         }
     }
 
+    /// What its processes take, by this table of all processes.
+    pub(crate) fn process_use(&self, table: &[ProcessEntry]) -> ProcessUse {
+        let pid = self.status.borrow().pid;
+        let group = pid.and_then(|pid| i32::try_from(pid).ok());
+        let members = || {
+            let of_group = |entry: &&ProcessEntry| Some(entry.group) == group && !entry.zombie;
+            table.iter().filter(of_group)
+        };
+        let cpu_ms = members().map(|entry| entry.cpu_ms).sum();
+        ProcessUse {
+            cpu: self.spent.lock().after(pid, cpu_ms),
+            memory_bytes: members().map(|entry| entry.memory_bytes).sum(),
+            processes: members().count() as u64,
+        }
+    }
+
     fn cpu_percent(
         &self,
         pid: Option<u32>,
@@ -148,5 +193,23 @@ impl InstanceHandle {
         };
         let used = Duration::from_millis(used).as_secs_f32() * 1_000.0;
         (time >= 1.0).then(|| used / time * 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_never_goes_back() {
+        let mut total = CpuTotal::default();
+        let mut after = |pid, ms| total.after(pid, ms).as_millis();
+        assert_eq!(after(None, 0), 0);
+        assert_eq!(after(Some(7), 100), 100);
+        assert_eq!(after(Some(7), 150), 150);
+        assert_eq!(after(Some(7), 90), 150, "a child of it ended");
+        assert_eq!(after(Some(7), 95), 155);
+        assert_eq!(after(None, 0), 155);
+        assert_eq!(after(Some(8), 20), 175, "another process");
     }
 }

@@ -9,6 +9,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::tasks::{Stop, Tasks, Work};
 
 use crate::app::AddressBoard;
+use crate::counters::AppCounters;
 use crate::journal::RunJournal;
 use crate::spawner::ProcessSpawner;
 
@@ -29,6 +30,7 @@ pub(crate) struct AppsContext {
     pub(crate) spawner: ProcessSpawner,
     pub(crate) journal: Arc<RunJournal>,
     pub(crate) addresses: AddressBoard,
+    pub(crate) counters: AppCounters,
     pub(crate) clock: Clock,
     pub(crate) random: RandomSource,
     pub(crate) work: Work,

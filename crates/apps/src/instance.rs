@@ -28,6 +28,7 @@ use crate::app::{ExitReason, HumanDuration, InstanceState, InstanceStatus};
 use crate::app_entry::{InstanceHandle, InstanceLife};
 use crate::app_spec::AppSpec;
 use crate::context::{AppsContext, InstanceCommand};
+use crate::counters::RestartCause;
 use crate::error::StartError;
 use crate::journal::{MARKER, RunJournal};
 use crate::process::ChildProcess;
@@ -339,6 +340,8 @@ impl InstanceTask {
         let (app, index) = (&self.app.name, self.index);
         match decision {
             RestartDecision::Start(wait) => {
+                let cause = RestartCause::of(ending);
+                self.context.counters.restarts.inc(cause);
                 let wait_ms = millis(wait);
                 let next_try_at = self.context.clock.unix_millis() + wait_ms.cast_signed();
                 if let ExitReason::NeverStarted { .. } = ending {

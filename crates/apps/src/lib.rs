@@ -15,7 +15,7 @@
 //!   ending what a killed weappd left.
 //! - `ready`: whether a child is ready; `search` and `listening`: what is known of one that is
 //!   not; `spool` and `logs`: its output, on disk.
-//! - [`http`]: the control API.
+//! - [`http`]: the control API. `metrics` and `counters`: what is counted.
 //!
 //! # Invariants
 //!
@@ -33,6 +33,7 @@ mod app_tasks;
 mod command;
 pub mod config;
 mod context;
+mod counters;
 mod environment;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -44,6 +45,7 @@ mod journal;
 mod launch;
 mod listening;
 mod logs;
+mod metrics;
 mod placeholder;
 mod process;
 mod procfs;

@@ -20,6 +20,7 @@ use crate::app_spec::{AppSpec, SpecGround};
 use crate::app_tasks::AppTasks;
 use crate::config::{AppConfig, problem_of_name};
 use crate::context::{AppsContext, InstanceCommand};
+use crate::counters::AppCounters;
 use crate::environment::EnvVariables;
 use crate::error::Error;
 use crate::instance::InstanceTask;
@@ -98,6 +99,7 @@ impl AppSupervisor {
             spawner,
             journal,
             addresses: AddressBoard::new(parts.apps.keys().cloned().collect()),
+            counters: AppCounters::default(),
             clock: parts.clock,
             random: parts.random,
             work: parts.work,

@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use weappd_base::clock::Clock;
 use weappd_base::fair_timer::FairTimer;
+use weappd_base::metrics::{MetricRegistry, exposition};
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::{Stop, Tasks, Work};
@@ -381,6 +382,45 @@ async fn a_crash_loop_waits_visibly_and_starts_when_told() {
     assert_eq!(view.last_ending, Some(ExitReason::Exited { code: 1 }));
     world.apps.stop("w", None).await.expect("stopped");
     assert_eq!(world.one("w").await.state, InstanceState::Stopped);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apps_are_counted() {
+    let crash = with(sh("exit 3"), json!({"restart": {"max_tries": 1}}));
+    let world = World::with([("shop", json!({"run": this(&["serve"])})), ("crash", crash)]);
+    let registry = MetricRegistry::new();
+    world.apps.register_metrics(&registry);
+    world.addresses("shop", 1).await;
+    let down = |view: &InstanceView| matches!(view.state, InstanceState::Down { .. });
+    world.until("crash", down).await;
+    world.apps.restart("shop").await.expect("restarted");
+    world.ready("shop").await;
+    let text = registry.text();
+    assert_eq!(exposition::problem(&text), None, "{text}");
+    for line in [
+        "weappd_apps_instances{app=\"shop\",state=\"ready\"} 1",
+        "weappd_apps_instances{app=\"shop\",state=\"down\"} 0",
+        "weappd_apps_instances{app=\"crash\",state=\"down\"} 1",
+        "weappd_apps_restarts_total{cause=\"exited\"} 1",
+        "weappd_apps_restarts_total{cause=\"command\"} 1",
+        "weappd_apps_processes{app=\"shop\",instance=\"0\"} 1",
+        "weappd_apps_processes{app=\"crash\",instance=\"0\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    let memory = "weappd_apps_resident_bytes{app=\"shop\",instance=\"0\"} ";
+    let memory = text.lines().find_map(|line| line.strip_prefix(memory));
+    let memory: u64 = memory.expect("memory").parse().expect("a number");
+    assert!(memory > 100_000, "{memory}");
+    assert!(
+        text.contains("weappd_apps_cpu_seconds_total{app=\"shop\""),
+        "{text}"
+    );
+    assert!(
+        text.contains("weappd_apps_ready_seconds_bucket{le=\"+Inf\"} "),
+        "{text}"
+    );
     world.end().await;
 }
 

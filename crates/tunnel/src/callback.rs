@@ -30,6 +30,7 @@ use weappd_outbound::{JitterRange, OutboundClient, RetryBackoff, read_limited};
 use crate::business::BusinessServer;
 use crate::callback_request::CallbackRequest;
 use crate::config::Config;
+use crate::counters::{CallbackEnd, CallbackKind};
 use crate::error::Error;
 use crate::hub::{TunnelHub, add};
 use crate::outgoing::callback_client;
@@ -112,6 +113,16 @@ enum TryOutcome {
     Lost { safe: bool, why: String },
 }
 
+impl TryOutcome {
+    fn end(&self) -> CallbackEnd {
+        match self {
+            Self::Taken => CallbackEnd::Taken,
+            Self::Refused(_) => CallbackEnd::Refused,
+            Self::Lost { .. } => CallbackEnd::Lost,
+        }
+    }
+}
+
 /// weappd stops, and its time for that is over.
 #[derive(Clone, Copy, Debug)]
 struct SenderClosed;
@@ -169,6 +180,8 @@ impl CallbackSender {
                 () = self.stop.forced() => return Err(self.give_up_at_stop(tunnel, &callback)),
             };
             add(&self.hub.counts.callbacks, 1);
+            let end = (CallbackKind::of(&event.kind), outcome.end());
+            self.hub.counters.callbacks.inc(end);
             let (safe, why) = match self.record_outcome(business, is_close, outcome) {
                 TryOutcome::Taken => {
                     add(&self.hub.counts.callbacks_taken, 1);
@@ -304,10 +317,12 @@ impl CallbackSender {
                     safe: false,
                     why: "no answer in time".to_owned(),
                 });
+        let took = started.elapsed();
+        self.hub.counters.callback_time.observe(took);
         tracing::debug!(
             tunnel.id = %tunnel.id,
             callback = callback.name,
-            took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             ?outcome,
             "callback"
         );

@@ -9,6 +9,7 @@ use slab::Slab;
 use weappd_base::random::RandomSource;
 
 use crate::business::CallbackRoute;
+use crate::counters::TunnelCounters;
 use crate::id::{SHARDS, TunnelId, TunnelPlace};
 use crate::tunnel::Tunnel;
 
@@ -23,6 +24,7 @@ pub(crate) struct TunnelHub {
     now: AtomicU32,
     shards: [RwLock<Slab<Arc<Tunnel>>>; SHARDS],
     pub(crate) counts: HubCounts,
+    pub(crate) counters: TunnelCounters,
 }
 
 /// What happened since the start.
@@ -61,6 +63,7 @@ impl TunnelHub {
             now: AtomicU32::new(0),
             shards: std::array::from_fn(|_| RwLock::default()),
             counts: HubCounts::default(),
+            counters: TunnelCounters::default(),
         }
     }
 

@@ -20,7 +20,8 @@
 //!   key, and where its callbacks may go.
 //! - `tunnel`: one tunnel's state, under one short lock; `outbox`: what waits for its phone.
 //! - `hub`: all tunnels, found by what their id says.
-//! - [`TunnelServer`]: the room's head; `start`: how it begins; `stats`: what it tells of itself.
+//! - [`TunnelServer`]: the room's head; `start`: how it begins; `stats`: what it tells of itself;
+//!   `metrics` and `counters`: what of it is counted.
 //!
 //! What happens:
 //! - [`http`]: requests come in. `push`: a packet goes to many. `waker`: many sockets of one
@@ -51,6 +52,7 @@ mod callback;
 mod callback_request;
 mod close_handshake;
 mod config;
+mod counters;
 mod error;
 mod frame;
 #[cfg(any(test, fuzzing))]
@@ -62,6 +64,7 @@ mod hub;
 mod id;
 mod keeper;
 mod lenient_list;
+mod metrics;
 mod outbox;
 mod outgoing;
 mod packet;

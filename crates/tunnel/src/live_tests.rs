@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_websockets::Message;
 use weappd_base::fair_timer::FairTimer;
+use weappd_base::metrics::{MetricRegistry, exposition};
 use weappd_base::secret::Secret;
 
 use crate::signature;
@@ -44,6 +45,54 @@ async fn a_conversation() {
     );
     let missed = world.say(&[&id], "gone").await;
     assert_eq!(missed, json!({ "invalidTunnelIds": [id] }));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let world = TestWorld::new();
+    let registry = MetricRegistry::new();
+    world.tunnels.register_metrics(&registry);
+    let (id, mut phone) = world.phone().await;
+    let (_, _unopened) = world.get_wsurl().await;
+    phone.sends("message:{}").await;
+    world.say(&[&id], "hi").await;
+    world.business.hears_kinds(2).await;
+    phone.sends("close").await;
+    world.business.hears_kinds(3).await;
+    soon(async {
+        // An answer is counted a moment after it was given.
+        while !registry
+            .text()
+            .contains("kind=\"close\",outcome=\"taken\"} 1\n")
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    let text = registry.text();
+    assert_eq!(exposition::problem(&text), None, "{text}");
+    for line in [
+        "weappd_tunnel_tunnels{state=\"issued\"} 1",
+        "weappd_tunnel_tunnels{state=\"open\"} 0",
+        "weappd_tunnel_issued_total 2",
+        "weappd_tunnel_opened_total 1",
+        "weappd_tunnel_closes_total{cause=\"phone\"} 1",
+        "weappd_tunnel_messages_total{way=\"in\"} 1",
+        "weappd_tunnel_messages_total{way=\"out\"} 1",
+        "weappd_tunnel_message_bytes_total{way=\"in\"} 2",
+        "weappd_tunnel_message_bytes_total{way=\"out\"} 31",
+        "weappd_tunnel_pushes_total 1",
+        "weappd_tunnel_callbacks_total{kind=\"message\",outcome=\"taken\"} 1",
+        "weappd_tunnel_callback_seconds_count 3",
+        "weappd_tunnel_queued_bytes 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert!(
+        text.contains("weappd_tunnel_callbacks_late{business="),
+        "{text}"
+    );
     world.end().await;
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::business::BusinessServer;
+use crate::counters::MessageWay;
 use crate::hub::add;
 use crate::id::TunnelId;
 use crate::lenient_list::LenientList;
@@ -88,6 +89,7 @@ pub(crate) async fn push(
         wakes: WakeBatch::default(),
         served: 0,
         delivered: 0,
+        bytes: 0,
     };
     for (names, action) in &actions {
         let mut seen = HashSet::with_capacity(if names.len() > 1 { names.len() } else { 0 });
@@ -112,6 +114,8 @@ pub(crate) async fn push(
     let counts = &tunnels.hub().counts;
     add(&counts.pushes, packets.len() as u64);
     add(&counts.deliveries, run.delivered);
+    let bytes = &tunnels.hub().counters.bytes;
+    bytes.add(MessageWay::Out, run.bytes);
     add(&counts.undelivered, missed.undelivered.len() as u64);
     Ok(missed)
 }
@@ -167,6 +171,7 @@ struct PushRun<'a> {
     wakes: WakeBatch,
     served: usize,
     delivered: u64,
+    bytes: u64,
 }
 
 impl PushRun<'_> {
@@ -211,6 +216,7 @@ impl PushRun<'_> {
         match offer {
             Some(OfferResult::Taken) => {
                 self.delivered += 1;
+                self.bytes += content.len() as u64;
                 self.tunnels.tap().record(|| {
                     to_phone(
                         id,

@@ -15,6 +15,7 @@ use weappd_base::tasks::{Stop, Tasks, Work};
 use crate::business::CallbackRoute;
 use crate::callback::{CallbackSender, SenderParts};
 use crate::config::Config;
+use crate::counters::{CloseCause, MessageWay};
 use crate::error::Error;
 use crate::hub::{TunnelHub, add};
 use crate::id::{SHARDS, TunnelId};
@@ -247,7 +248,9 @@ impl TunnelServer {
         content: &str,
     ) -> Option<MessageOutcome> {
         let outcome = tunnel.take_message(epoch, content)?;
-        add(&self.0.hub.counts.messages, 1);
+        let hub = &self.0.hub;
+        add(&hub.counts.messages, 1);
+        hub.counters.bytes.add(MessageWay::In, content.len() as u64);
         if outcome.start_lane {
             self.start_lane(tunnel);
         }
@@ -267,6 +270,8 @@ impl TunnelServer {
         };
         self.0.hub.remove(tunnel);
         let counts = &self.0.hub.counts;
+        let cause = CloseCause::of(close_reason);
+        self.0.hub.counters.closes.inc(cause);
         if closed.was == TunnelPhase::Open {
             add(&counts.closed, 1);
         }

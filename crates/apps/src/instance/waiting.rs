@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::app::{HumanDuration, InstanceState};
 use crate::context::InstanceCommand;
+use crate::counters::RestartCause;
 use crate::instance::{InstanceTask, NextStep, RunningInstance, StopCause, millis};
 use crate::ready;
 use crate::search::{PortHabit, PortSearch, SearchFinding};
@@ -50,32 +51,11 @@ impl InstanceTask {
                         return None;
                     }
                 }
-                command = self.commands.recv() => match command {
-                    None => return Some(StopCause::Stop(None, NextStep::Quit)),
-                    Some(InstanceCommand::Start(waiter)) => {
-                        self.waiters.push(waiter);
-                        if !unready {
-                            self.settle();
-                        }
+                command = self.commands.recv() => {
+                    if let Some(cause) = self.obey(command, unready) {
+                        return Some(cause);
                     }
-                    Some(InstanceCommand::Stop(grace, waiter)) => {
-                        self.waiters.push(waiter);
-                        return Some(StopCause::Stop(grace, NextStep::Rest));
-                    }
-                    Some(InstanceCommand::Restart(waiter)) => {
-                        self.waiters.push(waiter);
-                        return Some(StopCause::Stop(None, NextStep::Start));
-                    }
-                    Some(InstanceCommand::Renew(waiter)) => {
-                        self.waiters.push(waiter);
-                        if self.is_outdated() {
-                            return Some(StopCause::Stop(None, NextStep::Start));
-                        }
-                        if !unready {
-                            self.settle();
-                        }
-                    }
-                },
+                }
                 address = &mut ready, if asks_port => {
                     asks_port = false;
                     self.habit = PortHabit::Port;
@@ -101,6 +81,30 @@ impl InstanceTask {
         }
     }
 
+    /// Obeys while a process runs; says why it is no longer to run.
+    fn obey(&mut self, command: Option<InstanceCommand>, unready: bool) -> Option<StopCause> {
+        let (waiter, cause) = match command {
+            None => return Some(StopCause::Stop(None, NextStep::Quit)),
+            Some(InstanceCommand::Stop(grace, waiter)) => {
+                (waiter, Some(StopCause::Stop(grace, NextStep::Rest)))
+            }
+            Some(InstanceCommand::Restart(waiter)) => {
+                self.context.counters.restarts.inc(RestartCause::Command);
+                (waiter, Some(StopCause::Stop(None, NextStep::Start)))
+            }
+            Some(InstanceCommand::Renew(waiter)) if self.is_outdated() => {
+                self.context.counters.restarts.inc(RestartCause::Reload);
+                (waiter, Some(StopCause::Stop(None, NextStep::Start)))
+            }
+            Some(InstanceCommand::Start(waiter) | InstanceCommand::Renew(waiter)) => (waiter, None),
+        };
+        self.waiters.push(waiter);
+        if cause.is_none() && !unready {
+            self.settle();
+        }
+        cause
+    }
+
     fn search(&self, running: &RunningInstance, port: u16) -> PortSearch {
         let work = self.context.work.clone();
         let mut search = PortSearch::new(running.process.pid(), port, work, running.born);
@@ -123,7 +127,9 @@ impl InstanceTask {
         }
         let now = Instant::now();
         running.ready_since = Some(now);
-        let took = millis(now.duration_since(running.born));
+        let took = now.duration_since(running.born);
+        self.context.counters.ready_time.observe(took);
+        let took = millis(took);
         self.status.send_modify(|status| {
             status.ready_after_ms = Some(took);
             status.waits = None;
