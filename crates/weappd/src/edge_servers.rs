@@ -16,19 +16,32 @@ pub(crate) struct EdgeServers {
     public: (Tasks, Stop),
     inner: (Tasks, Stop),
     failed: mpsc::UnboundedSender<ExitFailure>,
-    failures: mpsc::UnboundedReceiver<ExitFailure>,
+}
+
+/// Edges that end by themselves.
+#[derive(Debug)]
+pub(crate) struct EdgeFailures(mpsc::UnboundedReceiver<ExitFailure>);
+
+impl EdgeFailures {
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) -> ExitFailure {
+        match self.0.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl EdgeServers {
     /// No door yet; the public ones obey `public`, the inner ones `inner`.
-    pub(crate) fn new(public: Stop, inner: Stop) -> Self {
+    pub(crate) fn new(public: Stop, inner: Stop) -> (Self, EdgeFailures) {
         let (failed, failures) = mpsc::unbounded_channel();
-        Self {
+        let servers = Self {
             public: (Tasks::new(), public),
             inner: (Tasks::new(), inner),
             failed,
-            failures,
-        }
+        };
+        (servers, EdgeFailures(failures))
     }
 
     /// Opens a public one.
@@ -58,14 +71,6 @@ impl EdgeServers {
             };
             drop(failed.send(failure));
         });
-    }
-
-    /// Waits for a door that ends by itself.
-    pub(crate) async fn ended(&mut self) -> ExitFailure {
-        match self.failures.recv().await {
-            Some(failure) => failure,
-            None => std::future::pending().await,
-        }
     }
 
     /// Waits for the public doors to close after their stop was asked.

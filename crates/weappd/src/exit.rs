@@ -51,6 +51,21 @@ impl ExitFailure {
         Self { code: 78, words }
     }
 
+    /// Words that another weappd was to end with, and its exit code.
+    pub(crate) fn told(code: u8, words: String) -> Self {
+        Self { code, words }
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// What is to be said.
+    pub(crate) fn words(&self) -> &str {
+        &self.words
+    }
+
     /// The words of all of them, with exit code 1.
     pub(crate) fn all(failures: impl IntoIterator<Item = Self>) -> Self {
         let words = failures.into_iter().map(|failure| failure.words).collect();

@@ -103,33 +103,19 @@ pub(crate) fn of_plan(plan: &ServerPlan, callers: Arc<Vec<Secret>>) -> GatewayPl
     }
 }
 
-/// Builds the gateway; messages reach their apps through the loopback listener at `side`. Deliveries
-/// end with the front door.
+/// Builds the gateway. Deliveries end with the front door.
 pub(crate) async fn build(
     context: &ServerContext,
     data_dir: &Path,
-    plan: GatewayPlan,
-    (side, passes): (Option<SocketAddr>, DeliveryPasses),
-    (leases, sessions): (Option<SessionLeases>, LateSessions),
+    settings: GatewaySettings,
+    leases: Option<SessionLeases>,
 ) -> Result<GatewayService, ExitFailure> {
-    // Nobody knocks at a door that is not there: no mini program takes messages then.
-    let side = side.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     GatewayService::build(GatewayParts {
-        settings: GatewaySettings {
-            config: plan.config,
-            mini_apps: plan.mini_apps,
-            wechat_endpoint: plan.wechat_endpoint,
-            callers: plan.callers,
-            local_hosts: plan.local_hosts,
-            deliver: Arc::new(ForgetWithdrawn::new(
-                sessions,
-                LoopbackDelivery::new(side, plan.homes, passes, context.tokens.clone()),
-            )),
-        },
+        settings,
         data_dir: data_dir.to_owned(),
         lease_store: leases.map(|leases| Arc::new(leases) as Arc<dyn LeaseStore>),
         clock: context.clock.clone(),
-        tokens: context.tokens.clone(),
+        tokens: context.random.clone(),
         work: context.work.clone(),
         tasks: context.tasks.clone(),
         stop: context.front.clone(),
@@ -137,6 +123,27 @@ pub(crate) async fn build(
     })
     .await
     .map_err(|error| ExitFailure::new(&error, error.hint()))
+}
+
+/// What a plan says; messages reach their apps through the loopback listener at `loopback`.
+pub(crate) fn settings(
+    context: &ServerContext,
+    plan: GatewayPlan,
+    (loopback, passes): (Option<SocketAddr>, DeliveryPasses),
+    sessions: LateSessions,
+) -> GatewaySettings {
+    // Unused when no mini program takes messages.
+    let loopback = loopback.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let random = context.random.clone();
+    let delivery = LoopbackDelivery::new(loopback, plan.homes, passes, random);
+    GatewaySettings {
+        config: plan.config,
+        mini_apps: plan.mini_apps,
+        wechat_endpoint: plan.wechat_endpoint,
+        callers: plan.callers,
+        local_hosts: plan.local_hosts,
+        deliver: Arc::new(ForgetWithdrawn::new(sessions, delivery)),
+    }
 }
 
 /// Passes that were given out and not shown yet. All clones are one book.

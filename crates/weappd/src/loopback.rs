@@ -7,7 +7,10 @@ use axum::Router;
 use tokio::sync::watch;
 use weappd_base::tap::TrafficTap;
 use weappd_certs::CertFiles;
-use weappd_edge::{Edge, EdgeParts, RouteTarget, SessionRule, Site, SiteRoute};
+use weappd_edge::{
+    Edge, EdgeParts, EdgeReload, ListenerChanges, ProtectedFiles, RouteTarget, SessionRule, Site,
+    SiteRoute,
+};
 
 use crate::builtin::NobodyKnown;
 use crate::exit::ExitFailure;
@@ -51,23 +54,9 @@ fn edge_of(
         ),
         None => String::new(),
     };
-    let everything = SiteRoute {
-        path: "/".to_owned(),
-        target: RouteTarget::Router(router),
-        session: SessionRule::Pass,
-    };
     Edge::build(EdgeParts {
         config: small_config(),
-        sites: vec![Site {
-            no_redirect: Vec::new(),
-            reserved: Vec::new(),
-            hosts,
-            tls,
-            redirect: None,
-            appids: Vec::new(),
-            routes: vec![everything],
-            services: Vec::new(),
-        }],
+        sites: vec![one_site(hosts, tls, router)],
         protected: weappd_edge::ProtectedFiles::default(),
         upstreams: watch::channel(Arc::default()).1,
         identify: Arc::new(NobodyKnown),
@@ -79,4 +68,39 @@ fn edge_of(
         inside: true,
     })
     .map_err(|error| ExitFailure::new(&error, &hint))
+}
+
+/// A site of one router, whoever asks for whichever name.
+pub(crate) fn everything(router: Router) -> Site {
+    one_site(vec!["*".to_owned()], None, router)
+}
+
+fn one_site(hosts: Vec<String>, tls: Option<CertFiles>, router: Router) -> Site {
+    Site {
+        no_redirect: Vec::new(),
+        reserved: Vec::new(),
+        hosts,
+        tls,
+        redirect: None,
+        appids: Vec::new(),
+        routes: vec![SiteRoute {
+            path: "/".to_owned(),
+            target: RouteTarget::Router(router),
+            session: SessionRule::Pass,
+        }],
+        services: Vec::new(),
+    }
+}
+
+/// Other sites for a small edge; everything else of it stays.
+pub(crate) fn small_reload(sites: Vec<Site>) -> EdgeReload {
+    EdgeReload {
+        config: small_config(),
+        sites,
+        protected: ProtectedFiles::default(),
+        quiet_paths: Vec::new(),
+        identify: None,
+        access: None,
+        listeners: ListenerChanges::default(),
+    }
 }

@@ -4,6 +4,7 @@
 //! command, `wiring` puts the rooms together.
 
 mod app_output;
+mod apply;
 mod bound_sockets;
 mod builtin;
 mod cli;
@@ -23,6 +24,8 @@ mod logging;
 mod loopback;
 mod pictures;
 mod plan;
+mod reload;
+mod rooms;
 mod server_context;
 mod session_leases;
 mod signals;

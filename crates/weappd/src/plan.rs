@@ -2,6 +2,7 @@
 //! and `wiring` builds.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use weappd_apps::AppConfig;
 use weappd_base::local_host::LocalHosts;
 use weappd_base::secret::Secret;
 use weappd_certs::CertFiles;
-use weappd_edge::{ProtectedFiles, SiteRoute, SiteService};
+use weappd_edge::{ListenerKind, ProtectedFiles, SiteRoute, SiteService};
 use weappd_session::MiniApp;
 
 /// What is to run.
@@ -32,16 +33,66 @@ pub(crate) struct ServerPlan {
     pub(crate) tunnel_for_apps: Option<TunnelForApps>,
     /// The rooms' own sections.
     pub(crate) sections: RoomSections,
-    /// Whether log lines are JSON.
-    pub(crate) log_json: bool,
+    /// What a reload does not change.
+    pub(crate) fixed: FixedSettings,
     /// How long everything may take to end.
     pub(crate) grace: Duration,
     /// What only `weappd dev` has.
     pub(crate) dev: Option<DevPlan>,
 }
 
+/// Settings of weappd's own that count only after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FixedSettings {
+    /// Where state is kept.
+    pub(crate) data_dir: PathBuf,
+    /// Where the internal API was asked to be: apps were told.
+    pub(crate) internal: Option<SocketAddr>,
+    /// Where weappd stands in for WeChat: apps were told.
+    pub(crate) wechat_https: Option<SocketAddr>,
+    /// Whether log lines are JSON.
+    pub(crate) log_json: bool,
+}
+
+impl FixedSettings {
+    /// The settings that `next` has otherwise, as weappd.toml calls them.
+    pub(crate) fn differing(&self, next: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("data_dir", self.data_dir != next.data_dir),
+            ("internal.listen", self.internal != next.internal),
+            (
+                "internal.wechat_https",
+                self.wechat_https != next.wechat_https,
+            ),
+            ("log.format", self.log_json != next.log_json),
+        ];
+        let differing = keys.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(key, _)| key).collect()
+    }
+}
+
+/// Where the front door listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ListenAddrs {
+    /// Over plain HTTP.
+    pub(crate) http: Vec<SocketAddr>,
+    /// Over HTTPS.
+    pub(crate) https: Vec<SocketAddr>,
+}
+
+impl ListenAddrs {
+    /// All of them, those of plain HTTP first.
+    pub(crate) fn front(&self) -> impl Iterator<Item = (SocketAddr, ListenerKind)> + '_ {
+        let of = |addresses: &'_ [SocketAddr], kind| {
+            let addresses = addresses.to_vec();
+            addresses.into_iter().map(move |address| (address, kind))
+        };
+        of(&self.http, ListenerKind::Http).chain(of(&self.https, ListenerKind::Https))
+    }
+}
+
 /// The rooms' own sections.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RoomSections {
     pub(crate) edge: weappd_edge::Config,
     pub(crate) session: weappd_session::Config,

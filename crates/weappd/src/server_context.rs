@@ -9,7 +9,7 @@ use weappd_base::tasks::{Stop, Tasks, Work};
 #[derive(Clone)]
 pub(crate) struct ServerContext {
     pub(crate) clock: Clock,
-    pub(crate) tokens: RandomSource,
+    pub(crate) random: RandomSource,
     pub(crate) tasks: Tasks,
     /// The tunnels' and their callbacks', which end before the apps do.
     pub(crate) tunnel_tasks: Tasks,
@@ -34,7 +34,7 @@ impl ServerContext {
                 TrafficTap::off()
             },
             clock,
-            tokens: RandomSource::system(),
+            random: RandomSource::system(),
             tasks: Tasks::new(),
             tunnel_tasks: Tasks::new(),
             work: Work::current(),

@@ -11,6 +11,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::ExitFailure;
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SignalWish {
+    /// The end.
+    Stop,
+    /// The configuration read anew.
+    Reload,
+}
+
 /// What a SIGHUP means while the terminal is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HangupMeaning {
@@ -55,16 +64,21 @@ impl ShutdownSignals {
     }
 
     /// Waits for the next one that asks to stop.
-    pub(crate) async fn next(&mut self) {
+    pub(crate) async fn stop(&mut self) {
+        while self.next().await != SignalWish::Stop {}
+    }
+
+    /// Waits for the next one that asks for something.
+    pub(crate) async fn next(&mut self) -> SignalWish {
         loop {
             let [first, second] = &mut self.users;
             tokio::select! {
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
-                _ = self.quit.recv() => return,
+                _ = self.interrupt.recv() => return SignalWish::Stop,
+                _ = self.terminate.recv() => return SignalWish::Stop,
+                _ = self.quit.recv() => return SignalWish::Stop,
                 () = heard(self.hangup.as_mut()) => {
-                    if self.hangs_up() {
-                        return;
+                    if let Some(wish) = self.hangs_up() {
+                        return wish;
                     }
                 }
                 _ = first.recv() => tracing::debug!("SIGUSR1 means nothing to weappd"),
@@ -73,17 +87,14 @@ impl ShutdownSignals {
         }
     }
 
-    /// Whether this SIGHUP asks to stop.
-    fn hangs_up(&mut self) -> bool {
+    /// What this SIGHUP asks for.
+    fn hangs_up(&mut self) -> Option<SignalWish> {
         let is_end = self.meaning == HangupMeaning::Ends || (self.had_terminal && !has_terminal());
         if is_end {
-            return !std::mem::replace(&mut self.has_hung_up, true);
+            let is_first = !std::mem::replace(&mut self.has_hung_up, true);
+            return is_first.then_some(SignalWish::Stop);
         }
-        tracing::warn!(
-            "SIGHUP: weappd.toml is not read again while weappd runs; to take a change, \
-             `weappd check` it and restart weappd (`systemctl restart weappd`)"
-        );
-        false
+        Some(SignalWish::Reload)
     }
 }
 

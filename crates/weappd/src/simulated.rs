@@ -31,7 +31,7 @@ pub(crate) async fn alone(
         .local_addr()
         .map(|addr| format!("http://{addr}"))
         .unwrap_or_default();
-    let mut doors = EdgeServers::new(context.front.clone(), context.inner.clone());
+    let (doors, mut failures) = EdgeServers::new(context.front.clone(), context.inner.clone());
     let simulator = simulator(&context, url, credentials)?;
     if let Some(push) = push {
         simulator.set_push(push).map_err(|error| {
@@ -40,8 +40,8 @@ pub(crate) async fn alone(
     }
     open(&context, &doors, socket, simulator)?;
     let crashed = tokio::select! {
-        () = signals.next() => None,
-        failure = doors.ended() => Some(failure),
+        () = signals.stop() => None,
+        failure = failures.next() => Some(failure),
     };
     context.inner.force();
     doors.close_inner(Duration::from_secs(1)).await;
@@ -91,7 +91,7 @@ fn simulator(
             .collect(),
         public_url,
         clock: context.clock.clone(),
-        random: context.tokens.clone(),
+        random: context.random.clone(),
         tap: context.tap.clone(),
         // Nobody waits for a push that is still to come when weappd stops.
         tasks: Tasks::new(),

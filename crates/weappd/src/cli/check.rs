@@ -86,7 +86,9 @@ fn report(
             path.display(),
             count(warned(&warnings, ProblemSeverity::Warning), "warning"),
         ),
-        Ok(LoadedConfig { config, warnings }) => format!(
+        Ok(LoadedConfig {
+            config, warnings, ..
+        }) => format!(
             "{}{} is fine: {}, {}, {}{}",
             config::render(&warnings, colors.stdout),
             path.display(),

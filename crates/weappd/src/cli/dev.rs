@@ -19,9 +19,13 @@ use crate::cli::{check, say};
 use crate::data_dir::DataDir;
 use crate::exit::ExitFailure;
 use crate::plan::{
-    DevPlan, PushPlan, RoomSections, ServerPlan, SitePlan, TunnelForApps, TunnelIssuer,
+    DevPlan, FixedSettings, ListenAddrs, PushPlan, RoomSections, ServerPlan, SitePlan,
+    TunnelForApps, TunnelIssuer,
 };
-use crate::{config, dev_cert, logging, simulated, wiring};
+use crate::{
+    config, dev_cert, logging, simulated,
+    wiring::{self, FirstPlan},
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DevArgs {
@@ -115,7 +119,16 @@ pub(super) async fn run(args: DevArgs) -> Result<(), ExitFailure> {
             .fold(String::new(), |text, line| format!("{text}\n  {line}"))
             + if moved.is_empty() { "" } else { "\n" },
     );
-    wiring::run(plan, sockets, &data, || say(banner)).await
+    let first = FirstPlan {
+        plan,
+        listen: ListenAddrs {
+            http: vec![http_addr],
+            https: vec![tls_addr],
+        },
+        sockets,
+        source: None,
+    };
+    wiring::run(first, &data, || say(banner)).await
 }
 
 type BoundSocket = (TcpListener, SocketAddr);
@@ -233,7 +246,7 @@ fn plan(
         apps: BTreeMap::from([(name.clone(), app)]),
         tunnel_for_apps: Some(TunnelForApps { server_host, key }),
         sections,
-        log_json: false,
+        fixed: FixedSettings::default(),
         grace: Duration::from_millis(1500),
         dev: Some(DevPlan {
             wechat_url: format!("http://{wechat_addr}"),

@@ -13,6 +13,7 @@ mod dev_ports;
 mod inbox;
 mod init;
 mod logs;
+mod reload;
 mod running;
 mod sdk_config;
 mod serve;
@@ -31,7 +32,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::demo_chat;
 use crate::exit::ExitFailure;
-use crate::wiring;
+use crate::rooms::LAUNCH_APP;
 
 /// Everything a WeChat Mini Program needs on the server, in one binary: HTTPS, login,
 /// sessions, realtime tunnels, uploads, and your app kept alive.
@@ -86,6 +87,11 @@ enum CliCommand {
     },
     /// Say whether a weappd runs here: since when, where it listens, its apps
     Status(status::StatusArgs),
+    /// Make the weappd that runs here take what weappd.toml says now, without a restart
+    Reload {
+        #[command(flatten)]
+        target: running::RunningWeappd,
+    },
     /// Stop the weappd that runs here, in order
     Stop {
         #[command(flatten)]
@@ -144,7 +150,7 @@ struct ConfigFile {
 /// Reads the command line and does what it says.
 pub(crate) fn run() -> Result<ExitCode, ExitFailure> {
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == wiring::LAUNCH_APP) {
+    if words.next().is_some_and(|word| word == LAUNCH_APP) {
         let error = weappd_apps::launch(words);
         return Err(ExitFailure::new(&error, "check `run` in weappd.toml").not_started());
     }
@@ -161,10 +167,11 @@ pub(crate) fn run() -> Result<ExitCode, ExitFailure> {
             strict,
         } => check::run(&path.unwrap_or(file.config), json, strict)?,
         CliCommand::Serve { file } => {
-            let config = serve::load(&file.config)?;
-            runtime()?.block_on(serve::run(config))?;
+            let loaded = serve::load(&file.config)?;
+            runtime()?.block_on(serve::run(file.config, loaded))?;
         }
         CliCommand::Status(args) => small_runtime()?.block_on(status::run(args))?,
+        CliCommand::Reload { target } => small_runtime()?.block_on(reload::run(target))?,
         CliCommand::Stop { target } => small_runtime()?.block_on(stop::run(target))?,
         CliCommand::Logs(args) => small_runtime()?.block_on(logs::run(args))?,
         CliCommand::App { command } => small_runtime()?.block_on(app::run(command))?,

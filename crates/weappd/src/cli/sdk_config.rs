@@ -51,7 +51,8 @@ pub(super) fn run(file: &Path, host: Option<&str>, format: SdkFormat) -> Result<
         file,
         &check::variable,
         &host_lookup::addresses,
-    ))?;
+    ))?
+    .config;
     let answers = answers(&config, host)?;
     let (text, hint) = match format {
         SdkFormat::File => (format!("{:#}", as_file(&answers)), FILE_HINT),

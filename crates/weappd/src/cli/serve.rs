@@ -1,8 +1,11 @@
 //! `weappd serve`: what weappd.toml says.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_edge::{BoundListener, ListenerKind};
@@ -12,12 +15,14 @@ use crate::cli::{check, say};
 use crate::config::{self, Config, ConfigProblem, LoadedConfig, LogFormat};
 use crate::data_dir::DataDir;
 use crate::exit::ExitFailure;
-use crate::plan::{RoomSections, ServerPlan, TunnelForApps};
+use crate::plan::{FixedSettings, ListenAddrs, RoomSections, ServerPlan, TunnelForApps};
+use crate::reload::{PlanSource, ReadPlan};
 use crate::stand_in::StandIn;
-use crate::{host_lookup, listen, logging, wiring};
+use crate::wiring::{self, FirstPlan};
+use crate::{host_lookup, listen, logging};
 
 /// A configuration that can be served, or every problem of it.
-pub(super) fn load(file: &Path) -> Result<Config, ExitFailure> {
+pub(super) fn load(file: &Path) -> Result<LoadedConfig, ExitFailure> {
     told(config::load(
         file,
         &check::variable,
@@ -28,20 +33,22 @@ pub(super) fn load(file: &Path) -> Result<Config, ExitFailure> {
 /// What was loaded, its warnings told; or every problem of it.
 pub(super) fn told(
     loaded: Result<LoadedConfig, Vec<ConfigProblem>>,
-) -> Result<Config, ExitFailure> {
+) -> Result<LoadedConfig, ExitFailure> {
     let color = check::ColorChoice::of_terminal().stderr;
     match loaded {
-        Ok(loaded) => {
-            let loud: Vec<_> = loaded
-                .warnings
-                .into_iter()
-                .filter(|problem| problem.severity == config::ProblemSeverity::Warning)
-                .collect();
+        Ok(mut loaded) => {
+            let loud = loud(std::mem::take(&mut loaded.warnings));
             warn(&config::render(&loud, color));
-            Ok(loaded.config)
+            Ok(loaded)
         }
         Err(problems) => Err(ExitFailure::config(config::render(&problems, color))),
     }
+}
+
+/// Those that somebody who starts weappd must see.
+fn loud(mut warnings: Vec<ConfigProblem>) -> Vec<ConfigProblem> {
+    warnings.retain(|problem| problem.severity == config::ProblemSeverity::Warning);
+    warnings
 }
 
 #[expect(
@@ -52,14 +59,63 @@ fn warn(words: &str) {
     eprint!("{words}");
 }
 
-pub(super) async fn run(config: Config) -> Result<(), ExitFailure> {
-    let directives = config.log.level.clone();
-    logging::start(&directives, config.log.format == LogFormat::Json)?;
+pub(super) async fn run(file: PathBuf, loaded: LoadedConfig) -> Result<(), ExitFailure> {
+    let LoadedConfig { config, keys, .. } = loaded;
+    logging::start(&config.log.level, is_json(&config))?;
     let data = DataDir::open(&config.data_dir)?;
     let sockets = bind(&config, data.path())?;
     let banner = banner(&config, &sockets);
-    let plan = plan(config);
-    wiring::run(plan, sockets, &data, || say(banner)).await
+    let source = Arc::new(FileSource {
+        file,
+        made_keys: Mutex::default(),
+    });
+    let listen = listen_addrs(&config);
+    let plan = plan(config, &mut source.made_keys.lock());
+    let first = FirstPlan {
+        plan,
+        listen,
+        sockets,
+        source: Some((source, keys)),
+    };
+    wiring::run(first, &data, || say(banner)).await
+}
+
+/// weappd.toml, read again and again.
+struct FileSource {
+    file: PathBuf,
+    /// The keys of business servers that have none of their own, by host: apps that run were
+    /// told.
+    made_keys: Mutex<BTreeMap<String, Secret>>,
+}
+
+impl PlanSource for FileSource {
+    fn read(&self) -> Result<ReadPlan, ExitFailure> {
+        let loaded = config::load(&self.file, &check::variable, &host_lookup::addresses);
+        let LoadedConfig {
+            config,
+            warnings,
+            keys,
+        } = loaded.map_err(|problems| ExitFailure::config(config::render(&problems, false)))?;
+        let (listen, log_level) = (listen_addrs(&config), config.log.level.clone());
+        Ok(ReadPlan {
+            plan: plan(config, &mut self.made_keys.lock()),
+            listen,
+            log_level,
+            keys,
+            warnings: config::render(&loud(warnings), false),
+        })
+    }
+}
+
+fn listen_addrs(config: &Config) -> ListenAddrs {
+    ListenAddrs {
+        http: config.http.clone(),
+        https: config.https.clone(),
+    }
+}
+
+fn is_json(config: &Config) -> bool {
+    config.log.format == LogFormat::Json
 }
 
 /// Binds every socket; what stands in the way of any is told at once.
@@ -133,11 +189,14 @@ fn banner(config: &Config, sockets: &BoundSockets) -> String {
     text
 }
 
-fn plan(mut config: Config) -> ServerPlan {
+fn plan(mut config: Config, made_keys: &mut BTreeMap<String, Secret>) -> ServerPlan {
+    let is_json = is_json(&config);
     for business in &mut config.tunnel.businesses {
         // Nobody but our own app knows it, and the app is told.
         if business.key.is_empty() {
-            business.key = Secret::new(RandomSource::system().hex256());
+            let made = || Secret::new(RandomSource::system().hex256());
+            let key = made_keys.entry(business.host.clone()).or_insert_with(made);
+            business.key = key.clone();
         }
     }
     let business = config.tunnel.businesses.first();
@@ -162,7 +221,12 @@ fn plan(mut config: Config) -> ServerPlan {
             gateway: config.gateway,
             internal_access: config.internal_access,
         },
-        log_json: config.log.format == LogFormat::Json,
+        fixed: FixedSettings {
+            data_dir: config.data_dir,
+            internal: Some(config.internal),
+            wechat_https: config.wechat_https,
+            log_json: is_json,
+        },
         grace: config.grace,
         dev: None,
     }

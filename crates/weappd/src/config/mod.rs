@@ -15,7 +15,7 @@
 //! A room's setting: a field with a doc comment in the room's `config.rs`; nothing here. A
 //! setting of weappd's own: a field in `raw`, its meaning in `resolve`, a line in `sample`.
 
-mod address;
+pub(crate) mod address;
 mod api_security;
 mod app_section;
 mod bounds;
@@ -54,6 +54,7 @@ mod tunnel;
 mod uploads;
 mod wechat_address;
 mod whole_path;
+mod written_keys;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -67,6 +68,7 @@ pub(crate) use raw::LogFormat;
 pub(crate) use resolve::Config;
 pub(crate) use secret_source::EnvLookup;
 pub(crate) use wechat_address::HostLookup;
+pub(crate) use written_keys::WrittenKeys;
 
 /// A weappd.toml that can be served.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub(crate) struct LoadedConfig {
     pub(crate) config: Config,
     /// What will likely not work, and what is good to know.
     pub(crate) warnings: Vec<ConfigProblem>,
+    /// The keys that it sets.
+    pub(crate) keys: WrittenKeys,
 }
 
 /// Reads and checks `path`; on failure, every error and warning.
@@ -224,6 +228,7 @@ fn check(
     Ok(LoadedConfig {
         config,
         warnings: found,
+        keys: WrittenKeys::of(&doc),
     })
 }
 

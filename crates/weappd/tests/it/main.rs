@@ -58,6 +58,7 @@ mod process;
 mod raw;
 // A wire that can be cut.
 mod relay;
+mod reload;
 // A site's own files, and the ways out of their folder.
 mod root;
 // The READMEs' files and the examples under `weappd serve`.

@@ -146,7 +146,7 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// `GET /weapp/tunnel`, as both SDKs ask.
-async fn connect_url(phone: &TestPhone) -> String {
+pub(crate) async fn connect_url(phone: &TestPhone) -> String {
     let answer = phone.get("/weapp/tunnel").await;
     assert_eq!(answer.status(), StatusCode::OK);
     let answer = http::json(&answer);

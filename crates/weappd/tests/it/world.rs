@@ -133,6 +133,11 @@ impl TestWorld {
         &mut self.process
     }
 
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends the process alone a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         self.process.signal_leader(signal);
