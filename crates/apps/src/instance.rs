@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 use weappd_base::causes::chain;
 use weappd_base::tasks::Tasks;
 
@@ -131,7 +132,10 @@ impl InstanceTask {
         let mut next = first;
         loop {
             next = match next {
-                NextStep::Start => self.start().await,
+                NextStep::Start => {
+                    let span = self.start_span();
+                    self.start().instrument(span).await
+                }
                 NextStep::Wait(time) => self.wait(time).await,
                 NextStep::Rest => self.rest().await,
                 NextStep::Quit => {
@@ -140,6 +144,16 @@ impl InstanceTask {
                 }
             };
         }
+    }
+
+    /// What names one process, from its start to its end.
+    fn start_span(&self) -> Span {
+        tracing::debug_span!(
+            "app",
+            app.name = self.app.name,
+            index = self.index,
+            start = self.status.borrow().tries + 1,
+        )
     }
 
     async fn start(&mut self) -> NextStep {

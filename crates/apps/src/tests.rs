@@ -12,10 +12,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -383,6 +385,53 @@ async fn a_crash_loop_waits_visibly_and_starts_when_told() {
     world.apps.stop("w", None).await.expect("stopped");
     assert_eq!(world.one("w").await.state, InstanceState::Stopped);
     world.end().await;
+}
+
+/// What was logged on this thread.
+#[derive(Clone, Default)]
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for LogBuffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn each_start_has_a_span_and_it_holds_no_argument() {
+    let buffer = LogBuffer::default();
+    let lines = buffer.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || lines.clone())
+        .finish();
+    // Where there is only one, a line that another test's thread comes upon first is taken for
+    // one that nobody hears.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _watched = tracing::subscriber::set_default(subscriber);
+    let secret = with(
+        sh("exec sleep 600 # hidden"),
+        json!({"env": {"A": "hidden"}}),
+    );
+    let world = World::with([("w", secret)]);
+    world.ready("w").await;
+    world.apps.restart("w").await.expect("restarted");
+    world.end().await;
+    let logged = String::from_utf8_lossy(&buffer.0.lock()).into_owned();
+    for part in [
+        "app{app.name=\"w\" index=0 start=1}",
+        "app{app.name=\"w\" index=0 start=2}",
+    ] {
+        let has = |line: &str| line.contains(part) && line.contains("app ready");
+        assert!(logged.lines().any(has), "{part}: {logged}");
+    }
+    assert!(!logged.contains("hidden"), "{logged}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@
 //! - [`local_host`]: the names by which programs call listeners of this machine.
 //! - [`log_limit`]: log lines that anybody can cause.
 //! - [`metrics`]: what is counted, and how a room takes part.
+//! - [`request_id`]: the name of one request, wherever it is told of.
 //! - [`secret`]: values that must not reach a log, an error or a client.
 //! - [`small_file`]: files that a setting names, read up to a size.
 //! - [`tap`]: what went over the wire, for the sequence diagram of `weappd dev`.
@@ -33,6 +34,7 @@ pub mod local_host;
 pub mod log_limit;
 pub mod metrics;
 pub mod random;
+pub mod request_id;
 pub mod secret;
 pub mod small_file;
 pub mod tap;

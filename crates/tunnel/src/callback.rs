@@ -19,9 +19,11 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
+use weappd_base::request_id::REQUEST_ID;
 use weappd_base::secret::{mask, mask_json};
 use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 use weappd_base::tasks::Stop;
@@ -160,11 +162,29 @@ impl CallbackSender {
         }
     }
 
-    /// Tells one event, as often as it is safe and worth it.
+    /// Tells one event, in a span that names it.
     async fn deliver(&self, tunnel: &Tunnel, event: &TunnelEvent) -> Result<(), SenderClosed> {
+        let id = self.callback_id();
+        let span = tracing::debug_span!(
+            "callback",
+            request.id = id,
+            tunnel.id = %tunnel.id,
+            business = tunnel.route.business.host,
+            kind = event.kind.name(),
+            seq = event.seq,
+        );
+        self.tell(tunnel, event, id).instrument(span).await
+    }
+
+    /// Tells one event, as often as it is safe and worth it.
+    async fn tell(
+        &self,
+        tunnel: &Tunnel,
+        event: &TunnelEvent,
+        id: String,
+    ) -> Result<(), SenderClosed> {
         let business = &tunnel.route.business;
         let mut settings = business.settings();
-        let id = self.callback_id();
         let mut callback = CallbackRequest::write(tunnel.id, event, &settings.key, id);
         let is_close = event.kind == EventKind::Close;
         let mut late = None;
@@ -372,6 +392,7 @@ impl CallbackSender {
         request
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(USER_AGENT, HeaderValue::from_static("weappd"))
+            .header(REQUEST_ID, &callback.id)
             .header("webhook-id", &callback.id)
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signed)

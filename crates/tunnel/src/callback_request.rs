@@ -20,10 +20,10 @@ pub(crate) struct CallbackRequest {
 impl CallbackRequest {
     /// Writes down what happened to a tunnel.
     pub(crate) fn write(tunnel: TunnelId, event: &TunnelEvent, key: &Secret, id: String) -> Self {
-        let (name, content) = match &event.kind {
-            EventKind::Connect => ("connect", None),
-            EventKind::Message(content) => ("message", Some(&**content)),
-            EventKind::Close => ("close", None),
+        let name = event.kind.name();
+        let content = match &event.kind {
+            EventKind::Message(content) => Some(&**content),
+            EventKind::Connect | EventKind::Close => None,
         };
         let data = data_text(&tunnel.to_string(), name, content);
         Self {

@@ -1,8 +1,10 @@
 //! The whole room over real sockets: business servers, phones, callbacks, pushes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -45,6 +47,60 @@ async fn a_conversation() {
     );
     let missed = world.say(&[&id], "gone").await;
     assert_eq!(missed, json!({ "invalidTunnelIds": [id] }));
+    world.end().await;
+}
+
+/// What was logged on this thread.
+#[derive(Clone, Default)]
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for LogBuffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_callback_has_a_span_with_its_id_and_no_secret() {
+    let buffer = LogBuffer::default();
+    let lines = buffer.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || lines.clone())
+        .finish();
+    // Where there is only one, a line that another test's thread comes upon first is taken for
+    // one that nobody hears.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _watched = tracing::subscriber::set_default(subscriber);
+    let world = TestWorld::new();
+    let (id, _phone) = world.phone().await;
+    let connect = world.business.all().remove(0);
+    let logged = || String::from_utf8_lossy(&buffer.0.lock()).into_owned();
+    soon(async {
+        while !logged().contains("took_ms") {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    let logged = logged();
+    let line = logged.lines().find(|line| line.contains("took_ms"));
+    let line = line.expect("logged");
+    for part in [
+        "callback{",
+        &format!("request.id=\"{}\"", connect.webhook_id),
+        &format!("tunnel.id={id}"),
+        "kind=\"connect\"",
+        "seq=1",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(!logged.contains(KEY), "{logged}");
     world.end().await;
 }
 

@@ -132,6 +132,17 @@ pub(crate) enum EventKind {
     Close,
 }
 
+impl EventKind {
+    /// What it is called on the wire.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Message(_) => "message",
+            Self::Close => "close",
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct CallbackLane {
     waiting: VecDeque<TunnelEvent>,

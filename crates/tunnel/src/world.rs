@@ -137,6 +137,7 @@ async fn hook(
     let stamp = text("webhook-timestamp").parse().expect("seconds");
     let signed = signature::webhook(&text("webhook-id"), stamp, &body, &key);
     assert_eq!(text("webhook-signature"), signed);
+    assert_eq!(text("x-request-id"), text("webhook-id"));
     let data: Value = serde_json::from_str(data).expect("JSON");
     let got = ReceivedCallback {
         kind: data["type"].as_str().expect("text").to_owned(),
