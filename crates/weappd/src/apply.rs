@@ -42,7 +42,7 @@ use crate::exit::ExitFailure;
 use crate::gateway::{self, PassIdentify};
 use crate::loopback::{everything, small_config, small_reload};
 use crate::plan::{FixedSettings, ListenAddrs, PushPlan, RoomSections, ServerPlan};
-use crate::reload::ReadPlan;
+use crate::plan_source::ReadPlan;
 use crate::rooms::{APPS_HINT, ServerRooms, TUNNEL_HINT, wechat_failure};
 use crate::status::StatusBoard;
 use crate::{listen, logging, site_rooms};

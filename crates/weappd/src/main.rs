@@ -24,6 +24,7 @@ mod logging;
 mod loopback;
 mod pictures;
 mod plan;
+mod plan_source;
 mod reload;
 mod rooms;
 mod server_context;

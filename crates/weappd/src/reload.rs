@@ -21,26 +21,7 @@ use crate::apply::RunningServer;
 use crate::config::WrittenKeys;
 use crate::exit::ExitFailure;
 use crate::logging;
-use crate::plan::{ListenAddrs, ServerPlan};
-
-/// Where a plan comes from, again and again.
-pub(crate) trait PlanSource: Send + Sync + 'static {
-    /// Reads and checks everything anew. May block.
-    fn read(&self) -> Result<ReadPlan, ExitFailure>;
-}
-
-/// A plan as it was read.
-pub(crate) struct ReadPlan {
-    pub(crate) plan: ServerPlan,
-    /// Where it wants to be reached.
-    pub(crate) listen: ListenAddrs,
-    /// What is logged, as a filter.
-    pub(crate) log_level: String,
-    /// The keys that the file sets.
-    pub(crate) keys: WrittenKeys,
-    /// Warnings, as `weappd check` shows them.
-    pub(crate) warnings: String,
-}
+use crate::plan_source::PlanSource;
 
 /// What a reload did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -16,7 +16,7 @@ use crate::config::{self, Config, ConfigProblem, LoadedConfig, LogFormat};
 use crate::data_dir::DataDir;
 use crate::exit::ExitFailure;
 use crate::plan::{FixedSettings, ListenAddrs, RoomSections, ServerPlan, TunnelForApps};
-use crate::reload::{PlanSource, ReadPlan};
+use crate::plan_source::{PlanSource, ReadPlan};
 use crate::stand_in::StandIn;
 use crate::wiring::{self, FirstPlan};
 use crate::{host_lookup, listen, logging};
