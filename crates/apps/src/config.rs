@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use weappd_base::secret::Secret;
+use weappd_base::setting_problem::SettingProblem;
 
 use crate::command::{self, SplitError};
 use crate::placeholder;
@@ -248,13 +249,10 @@ impl Default for LogConfig {
     }
 }
 
-/// What is wrong with a setting: (field, message, hint).
-pub type AppProblem = (String, String, String);
-
 impl AppConfig {
     /// Everything that is wrong with this section, all at once.
-    pub fn problems(&self) -> Vec<AppProblem> {
-        let mut found = ProblemList(Vec::new());
+    pub fn problems(&self) -> Vec<SettingProblem> {
+        let mut found = AppProblems(Vec::new());
         self.problems_of_run(&mut found);
         if self.instances == 0 {
             found.add(
@@ -312,8 +310,8 @@ impl AppConfig {
     }
 
     /// What of this section will hardly do what it is meant to do.
-    pub fn warnings(&self) -> Vec<AppProblem> {
-        let mut found = ProblemList(Vec::new());
+    pub fn warnings(&self) -> Vec<SettingProblem> {
+        let mut found = AppProblems(Vec::new());
         let words = self.run.words().unwrap_or_default();
         for name in placeholder::unfilled(&words, self.listens) {
             if name == "PORT" {
@@ -333,7 +331,7 @@ impl AppConfig {
         found.0
     }
 
-    fn problems_of_run(&self, found: &mut ProblemList) {
+    fn problems_of_run(&self, found: &mut AppProblems) {
         let words = match self.run.words() {
             Ok(words) => words,
             Err(error) => {
@@ -373,7 +371,7 @@ impl AppConfig {
         }
     }
 
-    fn problems_of_log(&self, found: &mut ProblemList) {
+    fn problems_of_log(&self, found: &mut AppProblems) {
         if self.log.max_file_bytes < 64 * 1024 {
             found.add(
                 "log.max_file_bytes",
@@ -408,25 +406,24 @@ fn is_plain_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-struct ProblemList(Vec<AppProblem>);
+struct AppProblems(Vec<SettingProblem>);
 
-impl ProblemList {
-    fn add(&mut self, field: &str, message: &str, hint: &str) {
-        let problem = (field.to_owned(), message.to_owned(), hint.to_owned());
-        self.0.push(problem);
+impl AppProblems {
+    fn add(&mut self, field: &'static str, message: &str, hint: &'static str) {
+        self.0.push(SettingProblem::new(field, message, hint));
     }
 }
 
 /// What is wrong with the name of an app, if anything: it names files and routes.
-pub fn problem_of_name(name: &str) -> Option<AppProblem> {
+pub fn problem_of_name(name: &str) -> Option<SettingProblem> {
     let ok = (1..=64).contains(&name.len())
         && !name.starts_with(['.', '-'])
         && (name.bytes()).all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'));
     (!ok).then(|| {
-        (
-            String::new(),
+        SettingProblem::new(
+            "",
             format!("\"{}\" cannot name an app", name.escape_default()),
-            "1 to 64 letters, digits, - _ and dots, beginning with a letter or digit".to_owned(),
+            "1 to 64 letters, digits, - _ and dots, beginning with a letter or digit",
         )
     })
 }
@@ -440,7 +437,11 @@ mod tests {
     }
 
     fn fields(config: &AppConfig) -> Vec<String> {
-        config.problems().into_iter().map(|p| p.0).collect()
+        config
+            .problems()
+            .into_iter()
+            .map(|p| p.field.into_owned())
+            .collect()
     }
 
     #[test]

@@ -285,12 +285,12 @@ impl SupervisorState {
 pub(crate) fn check(apps: &BTreeMap<String, AppConfig>) -> Result<(), Error> {
     for (name, config) in apps {
         let problem = problem_of_name(name).or_else(|| config.problems().into_iter().next());
-        if let Some((field, message, hint)) = problem {
+        if let Some(problem) = problem {
             return Err(Error::Config {
                 app: name.clone(),
-                field,
-                message,
-                hint,
+                field: problem.field.into_owned(),
+                message: problem.message,
+                hint: problem.hint.into_owned(),
             });
         }
     }

@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod random;
 pub mod request_id;
 pub mod secret;
+pub mod setting_problem;
 pub mod small_file;
 pub mod tap;
 pub mod tasks;

@@ -1,9 +1,9 @@
 //! The `[edge]` section: threads, limits and deadlines of the front door.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
+use weappd_base::setting_problem::SettingProblem;
 
 use crate::caller::ip_networks::IpNetworks;
 use crate::conn::pace::LeastRate;
@@ -112,20 +112,20 @@ impl Default for Config {
 const MAX_THREADS: usize = 1024;
 
 impl Config {
-    /// What cannot work, as `(field, what is wrong, what to do)`.
-    pub fn problems(&self) -> Vec<(Cow<'static, str>, String, &'static str)> {
+    /// What cannot work.
+    pub fn problems(&self) -> Vec<SettingProblem> {
         let mut problems = Vec::new();
         if self.threads > MAX_THREADS {
-            problems.push((
-                Cow::Borrowed("threads"),
+            problems.push(SettingProblem::new(
+                "threads",
                 format!("must be at most {MAX_THREADS}, not {}", self.threads),
                 "leave it out for one a processor core",
             ));
         }
         let mut at_least = |field: &'static str, value: u64, least: u64, hint| {
             if value < least {
-                problems.push((
-                    Cow::Borrowed(field),
+                problems.push(SettingProblem::new(
+                    field,
                     format!("must be at least {least}, not {value}"),
                     hint,
                 ));
@@ -186,8 +186,8 @@ impl Config {
         );
         let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
         if !(1..=64).contains(&self.env_id.len()) || !self.env_id.bytes().all(plain) {
-            problems.push((
-                Cow::Borrowed("env_id"),
+            problems.push(SettingProblem::new(
+                "env_id",
                 format!("{:?} is no name of an environment", self.env_id),
                 "1 to 64 letters, digits, - _ and dots; leave it out for weappd",
             ));
@@ -196,14 +196,14 @@ impl Config {
         problems
     }
 
-    fn network_problems(&self, problems: &mut Vec<(Cow<'static, str>, String, &'static str)>) {
+    fn network_problems(&self, problems: &mut Vec<SettingProblem>) {
         for (key, list) in [
             ("wechat_gateways", &self.wechat_gateways),
             ("trusted_proxies", &self.trusted_proxies),
         ] {
             for (at, text) in list.iter().enumerate() {
                 if let Err((what, hint)) = IpNetworks::entry(text) {
-                    problems.push((Cow::Owned(format!("{key}[{at}]")), what, hint));
+                    problems.push(SettingProblem::new(format!("{key}[{at}]"), what, hint));
                 }
             }
         }
@@ -311,7 +311,7 @@ mod tests {
             ..Config::default()
         };
         let problems = config.problems();
-        let fields: Vec<_> = problems.iter().map(|(field, _, _)| &**field).collect();
+        let fields: Vec<_> = problems.iter().map(|problem| &*problem.field).collect();
         let wrong = [
             "wechat_gateways[1]",
             "wechat_gateways[2]",
@@ -328,6 +328,6 @@ mod tests {
         };
         let problems = config.problems();
         assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].0, "head_timeout_secs");
+        assert_eq!(problems[0].field, "head_timeout_secs");
     }
 }

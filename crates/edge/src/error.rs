@@ -56,7 +56,7 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
         /// What to do.
-        hint: &'static str,
+        hint: Cow<'static, str>,
     },
     /// A listener that is to end or to change is none.
     #[error("nobody listens at {at}")]
@@ -89,7 +89,8 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Certificate(error) => error.hint(),
-            Self::Nets { hint, .. } | Self::Setting { hint, .. } => Some(hint),
+            Self::Nets { hint, .. } => Some(hint),
+            Self::Setting { hint, .. } => Some(hint),
             Self::Host { .. }
             | Self::Route { .. }
             | Self::Service { .. }

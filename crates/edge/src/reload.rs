@@ -65,8 +65,12 @@ impl EdgeControl {
 
     /// Reads certificates, opens directories, checks sites, settings and listeners.
     pub fn prepare(&self, reload: EdgeReload) -> Result<StagedEdge, Error> {
-        if let Some((key, what, hint)) = reload.config.problems().into_iter().next() {
-            return Err(Error::Setting { key, what, hint });
+        if let Some(problem) = reload.config.problems().into_iter().next() {
+            return Err(Error::Setting {
+                key: problem.field,
+                what: problem.message,
+                hint: problem.hint,
+            });
         }
         let before = self.shared.tables();
         let listeners = self

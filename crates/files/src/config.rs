@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use weappd_base::setting_problem::SettingProblem;
 
 /// What may be uploaded, and where it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -64,27 +65,27 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What is wrong with these settings: the field, what is wrong, what to do.
-    pub fn problems(&self) -> Vec<(&'static str, String, String)> {
+    /// What is wrong with these settings.
+    pub fn problems(&self) -> Vec<SettingProblem> {
         let mut problems = Vec::new();
         if self.max_upload_bytes == 0 {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "max_upload_bytes",
-                "no file fits into 0 bytes".to_owned(),
-                "give a size such as 10485760 (10 MiB), or enabled = false".to_owned(),
+                "no file fits into 0 bytes",
+                "give a size such as 10485760 (10 MiB), or enabled = false",
             ));
         }
         if self.max_avatar_bytes == 0 {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "max_avatar_bytes",
-                "no picture fits into 0 bytes".to_owned(),
-                "leave it out for 2097152 (2 MiB)".to_owned(),
+                "no picture fits into 0 bytes",
+                "leave it out for 2097152 (2 MiB)",
             ));
         }
         if self.max_total_bytes > 0 && self.max_total_bytes < self.max_upload_bytes {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "max_total_bytes",
-                "all files together may be smaller than one file may be".to_owned(),
+                "all files together may be smaller than one file may be",
                 format!(
                     "give at least max_upload_bytes ({}), or 0 for no limit",
                     self.max_upload_bytes
@@ -92,26 +93,25 @@ impl Config {
             ));
         }
         if self.upload_idle_secs == 0 {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "upload_idle_secs",
-                "every upload would be given up at once".to_owned(),
-                "give a number of seconds such as 30".to_owned(),
+                "every upload would be given up at once",
+                "give a number of seconds such as 30",
             ));
         }
         if self.allowed_types.is_empty() {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "allowed_types",
-                "no type of file is accepted".to_owned(),
-                "leave the line out for the usual types, or say enabled = false".to_owned(),
+                "no type of file is accepted",
+                "leave the line out for the usual types, or say enabled = false",
             ));
         }
         for name in &self.allowed_types {
             if !crate::file_type::is_known(name) {
-                problems.push((
+                problems.push(SettingProblem::new(
                     "allowed_types",
                     format!("`{name}` cannot be recognised by a file's first bytes"),
-                    "types that can: image/png, audio/mpeg, video/mp4, application/zip ..."
-                        .to_owned(),
+                    "types that can: image/png, audio/mpeg, video/mp4, application/zip ...",
                 ));
             }
         }
@@ -137,7 +137,7 @@ mod tests {
             allowed_types: vec!["text/plane".to_owned()],
             ..Config::default()
         };
-        let fields: Vec<_> = config.problems().iter().map(|p| p.0).collect();
+        let fields: Vec<_> = config.problems().iter().map(|p| p.field.clone()).collect();
         assert_eq!(
             fields,
             [

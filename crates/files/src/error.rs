@@ -1,6 +1,6 @@
 //! What can go wrong with an upload, a download or the directory of files.
 
-use std::{io, path::PathBuf};
+use std::{borrow::Cow, io, path::PathBuf};
 
 use weappd_base::tasks::WorkLost;
 
@@ -20,7 +20,7 @@ pub enum Error {
     #[error("files.{field}: {message}")]
     Setting {
         /// The key under `[files]`.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it.
         message: String,
     },

@@ -25,8 +25,11 @@ impl Files {
     /// Checks new settings. Changes nothing. Reads the disk where the files must be counted: for
     /// the first limit of them all.
     pub fn prepare(&self, config: Config) -> Result<StagedFiles, Error> {
-        if let Some((field, message, _)) = config.problems().into_iter().next() {
-            return Err(Error::Setting { field, message });
+        if let Some(problem) = config.problems().into_iter().next() {
+            return Err(Error::Setting {
+                field: problem.field,
+                message: problem.message,
+            });
         }
         let limit = self.store().prepare_limit(config.max_total_bytes);
         Ok(StagedFiles {

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use weappd_base::secret::Secret;
+use weappd_base::setting_problem::SettingProblem;
 use weappd_wechat::AppCredential;
 use weappd_wechat::api_sign::KeyTexts;
 
@@ -114,19 +115,16 @@ impl Default for InboxConfig {
     }
 }
 
-/// A problem with a section: field, message, hint.
-type GatewayProblem = (&'static str, String, String);
-
 impl Config {
-    /// What is wrong with the section: field, message, hint.
-    pub fn problems(&self) -> Vec<GatewayProblem> {
+    /// What is wrong with the section.
+    pub fn problems(&self) -> Vec<SettingProblem> {
         let mut problems = Vec::new();
         for path in &self.allow {
             if !path.starts_with('/') || path.contains(['?', '#', '%', ' ', '*']) {
-                problems.push((
+                problems.push(SettingProblem::new(
                     "allow",
                     format!("{path:?} is not a path prefix"),
-                    "write it like /wxa or /cgi-bin/message, without ? and *".to_owned(),
+                    "write it like /wxa or /cgi-bin/message, without ? and *",
                 ));
             }
         }
@@ -175,7 +173,7 @@ impl Config {
 }
 
 impl InboxConfig {
-    fn add_problems(&self, problems: &mut Vec<GatewayProblem>) {
+    fn add_problems(&self, problems: &mut Vec<SettingProblem>) {
         let at_once = self.at_once as u64;
         let length = self.max_message_bytes as u64;
         let checks = [
@@ -236,7 +234,7 @@ impl InboxConfig {
 }
 
 fn range(
-    problems: &mut Vec<GatewayProblem>,
+    problems: &mut Vec<SettingProblem>,
     field: &'static str,
     value: u64,
     allowed: std::ops::RangeInclusive<u64>,
@@ -244,7 +242,7 @@ fn range(
 ) {
     if !allowed.contains(&value) {
         let (least, most) = (allowed.start(), allowed.end());
-        problems.push((
+        problems.push(SettingProblem::new(
             field,
             format!("{value} is out of range"),
             format!("choose {least} to {most}; {hint}"),
@@ -330,7 +328,7 @@ mod tests {
             },
             ..Config::default()
         };
-        let fields: Vec<_> = config.problems().into_iter().map(|p| p.0).collect();
+        let fields: Vec<_> = config.problems().into_iter().map(|p| p.field).collect();
         assert_eq!(
             fields,
             [

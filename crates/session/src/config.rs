@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sqlx::mysql::MySqlConnectOptions;
 use weappd_base::secret::Secret;
+use weappd_base::setting_problem::SettingProblem;
 
 use crate::error::Error;
 
@@ -112,29 +113,29 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// What is wrong with the section: field, message, hint.
-    pub fn problems(&self) -> Vec<(&'static str, String, String)> {
+    /// What is wrong with the section.
+    pub fn problems(&self) -> Vec<SettingProblem> {
         let mut problems = Vec::new();
         if let Err(err) = self.place(Path::new(".")) {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "store",
                 err.to_string(),
-                "write sqlite:FILE, for example sqlite:weappd.db, or mysql://user:password@host:3306/database".to_owned(),
+                "write sqlite:FILE, for example sqlite:weappd.db, or mysql://user:password@host:3306/database",
             ));
         }
         let key = self.key.expose();
         if !key.is_empty() && (key.len() != 64 || !key.bytes().all(|c| c.is_ascii_hexdigit())) {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "key",
-                "is no key".to_owned(),
-                "64 hex digits, as `openssl rand -hex 32` makes them; or leave it out".to_owned(),
+                "is no key",
+                "64 hex digits, as `openssl rand -hex 32` makes them; or leave it out",
             ));
         }
         if self.key_file.as_os_str().is_empty() {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "key_file",
-                "names no file".to_owned(),
-                "leave it out for session.key in the data directory".to_owned(),
+                "names no file",
+                "leave it out for session.key in the data directory",
             ));
         }
         let limits = [
@@ -146,7 +147,7 @@ impl Config {
         ];
         for (field, value, least, most) in limits {
             if !(least..=most).contains(&value) {
-                problems.push((
+                problems.push(SettingProblem::new(
                     field,
                     format!("{value} is out of bounds"),
                     format!("write a number from {least} to {most}"),
@@ -154,17 +155,17 @@ impl Config {
             }
         }
         if !is_offset(&self.cauth_time_zone) {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "cauth_time_zone",
-                "is no offset".to_owned(),
-                "write an offset such as +08:00, or leave it out".to_owned(),
+                "is no offset",
+                "write an offset such as +08:00, or leave it out",
             ));
         }
         if self.max_sessions_per_user == 0 {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "max_sessions_per_user",
-                "nobody could ever be logged in".to_owned(),
-                "allow at least 1 session per user (default 8)".to_owned(),
+                "nobody could ever be logged in",
+                "allow at least 1 session per user (default 8)",
             ));
         }
         problems
@@ -339,7 +340,7 @@ mod tests {
             cauth_time_zone: "Asia/Shanghai".to_owned(),
             ..Config::default()
         };
-        let fields: Vec<_> = config.problems().into_iter().map(|p| p.0).collect();
+        let fields: Vec<_> = config.problems().into_iter().map(|p| p.field).collect();
         let expected = [
             "store_wait_ms",
             "recheck_secs",
@@ -358,7 +359,7 @@ mod tests {
             store: "redis://x".to_owned(),
             ..Config::default()
         };
-        let fields: Vec<_> = config.problems().into_iter().map(|p| p.0).collect();
+        let fields: Vec<_> = config.problems().into_iter().map(|p| p.field).collect();
         assert_eq!(fields, ["store", "max_sessions_per_user"]);
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use http::Uri;
 use serde::Deserialize;
 use weappd_base::secret::Secret;
+use weappd_base::setting_problem::SettingProblem;
 
 /// Live sockets between phones and business servers.
 #[derive(Clone, Debug, Deserialize)]
@@ -138,9 +139,6 @@ impl Default for Config {
     }
 }
 
-/// A setting that cannot work: where it stands, what is wrong, what would be right.
-pub type TunnelProblem = (String, String, String);
-
 impl Config {
     /// The settings that differ in `next` and count only after a restart, as they are named in
     /// the section.
@@ -153,14 +151,14 @@ impl Config {
     }
 
     /// Everything in this section that cannot work.
-    pub fn problems(&self) -> Vec<TunnelProblem> {
+    pub fn problems(&self) -> Vec<SettingProblem> {
         let mut problems = Vec::new();
         self.check_numbers(&mut problems);
         if !self.public_url.is_empty() && !is_ws_base(&self.public_url) {
-            problems.push((
-                "public_url".to_owned(),
+            problems.push(SettingProblem::new(
+                "public_url",
                 format!("`{}` is not a WebSocket address", self.public_url),
-                "write wss://host, or ws://host:port in development".to_owned(),
+                "write wss://host, or ws://host:port in development",
             ));
         }
         for (at, business) in self.businesses.iter().enumerate() {
@@ -169,7 +167,7 @@ impl Config {
         problems
     }
 
-    fn check_numbers(&self, problems: &mut Vec<TunnelProblem>) {
+    fn check_numbers(&self, problems: &mut Vec<SettingProblem>) {
         let positive = [
             ("heartbeat_secs", self.heartbeat_secs as usize),
             ("connect_ttl_secs", self.connect_ttl_secs as usize),
@@ -184,10 +182,10 @@ impl Config {
             ("callback_concurrency", self.callback_concurrency),
         ];
         for (field, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
-            problems.push((
-                field.to_owned(),
-                "0 would let nothing through".to_owned(),
-                "leave it out for the default".to_owned(),
+            problems.push(SettingProblem::new(
+                field,
+                "0 would let nothing through",
+                "leave it out for the default",
             ));
         }
         let bounded = [
@@ -199,8 +197,8 @@ impl Config {
         ];
         for (field, value, most) in bounded {
             if value > most {
-                problems.push((
-                    field.to_owned(),
+                problems.push(SettingProblem::new(
+                    field,
                     format!("{value} is more than {most}"),
                     format!("choose at most {most}"),
                 ));
@@ -212,10 +210,10 @@ impl Config {
         &self,
         at: usize,
         business: &BusinessConfig,
-        problems: &mut Vec<TunnelProblem>,
+        problems: &mut Vec<SettingProblem>,
     ) {
         let mut wrong = |field: &str, message: String, hint: &str| {
-            problems.push((
+            problems.push(SettingProblem::new(
                 format!("businesses[{at}].{field}"),
                 message,
                 hint.to_owned(),
@@ -316,7 +314,7 @@ mod tests {
             ],
             ..Config::default()
         };
-        let fields: Vec<String> = config.problems().into_iter().map(|p| p.0).collect();
+        let fields: Vec<_> = config.problems().into_iter().map(|p| p.field).collect();
         assert_eq!(
             fields,
             [

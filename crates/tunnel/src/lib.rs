@@ -89,7 +89,7 @@ mod rfc6455_tests;
 #[cfg(test)]
 mod world;
 
-pub use config::{BusinessConfig, Config, OwnSites, TunnelProblem};
+pub use config::{BusinessConfig, Config, OwnSites};
 pub use error::Error;
 pub use reload::StagedTunnels;
 pub use stats::{BusinessStats, IssuedTunnel, TunnelStats, TunnelView};

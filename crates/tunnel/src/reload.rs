@@ -49,8 +49,11 @@ impl fmt::Debug for StagedTunnels {
 impl TunnelServer {
     /// Checks new settings. Changes nothing; to be committed or dropped before the next.
     pub fn prepare(&self, config: Config) -> Result<StagedTunnels, Error> {
-        if let Some((field, message, _)) = config.problems().into_iter().next() {
-            return Err(Error::Setting { field, message });
+        if let Some(problem) = config.problems().into_iter().next() {
+            return Err(Error::Setting {
+                field: problem.field.into_owned(),
+                message: problem.message,
+            });
         }
         let is_same = CallbackLine::is_same(&self.table().config, &config);
         let line = if is_same {

@@ -74,8 +74,11 @@ impl TunnelServer {
     /// The room without its keeper.
     pub(crate) fn new(parts: TunnelServerParts) -> Result<Self, Error> {
         let config = parts.config;
-        if let Some((field, message, _)) = config.problems().into_iter().next() {
-            return Err(Error::Setting { field, message });
+        if let Some(problem) = config.problems().into_iter().next() {
+            return Err(Error::Setting {
+                field: problem.field.into_owned(),
+                message: problem.message,
+            });
         }
         let hub = Arc::new(TunnelHub::new(config.node, config.max_tunnels));
         let last_call = Stop::new();

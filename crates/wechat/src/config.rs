@@ -2,6 +2,7 @@
 
 use http::Uri;
 use serde::Deserialize;
+use weappd_base::setting_problem::SettingProblem;
 
 /// The names of WeChat's server API: everywhere, for when that is out of reach, and in
 /// Shanghai, Shenzhen and Hong Kong.
@@ -41,21 +42,21 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What is wrong with the values: field, message, hint.
-    pub fn problems(&self) -> Vec<(&'static str, String, String)> {
+    /// What is wrong with the values.
+    pub fn problems(&self) -> Vec<SettingProblem> {
         let mut problems = Vec::new();
         if let Err(reason) = parse_endpoint(&self.endpoint) {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "endpoint",
                 format!("{:?} is not an address to call: {reason}", self.endpoint),
-                "write it like https://api.weixin.qq.com".to_owned(),
+                "write it like https://api.weixin.qq.com",
             ));
         }
         if !(100..=60_000).contains(&self.timeout_ms) {
-            problems.push((
+            problems.push(SettingProblem::new(
                 "timeout_ms",
                 format!("{} ms is out of range", self.timeout_ms),
-                "choose 100 to 60000; a mini program itself gives up after 60 seconds".to_owned(),
+                "choose 100 to 60000; a mini program itself gives up after 60 seconds",
             ));
         }
         problems
@@ -118,7 +119,7 @@ mod tests {
             endpoint: "api.weixin.qq.com".to_owned(),
             timeout_ms: 5,
         };
-        let fields: Vec<_> = config.problems().into_iter().map(|p| p.0).collect();
+        let fields: Vec<_> = config.problems().into_iter().map(|p| p.field).collect();
         assert_eq!(fields, ["endpoint", "timeout_ms"]);
     }
 

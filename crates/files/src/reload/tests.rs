@@ -162,10 +162,7 @@ async fn bad_settings_and_staged_ones_that_are_dropped_change_nothing() {
         .prepare(with(|config| config.max_upload_bytes = 0));
     assert!(matches!(
         refused,
-        Err(Error::Setting {
-            field: "max_upload_bytes",
-            ..
-        })
+        Err(Error::Setting { field, .. }) if field == "max_upload_bytes"
     ));
     let before = world.files.settings();
     drop(

@@ -32,19 +32,19 @@ pub(crate) fn all(checker: &ConfigChecker<'_>, raw: &mut RawConfig) -> BTreeMap<
         } else {
             vec!["apps".into(), PathStep::Key(name)]
         };
-        if let Some((_, message, hint)) = weappd_apps::config::problem_of_name(name) {
-            checker.error(&path, message, hint);
+        if let Some(problem) = weappd_apps::config::problem_of_name(name) {
+            checker.error(&path, problem.message, problem.hint);
         }
         checker.room(&path, app.problems());
         app.dir = app.dir.as_ref().map(|dir| whole(&checker.dir.join(dir)));
         directory(checker, &path, app);
         program(checker, &path, app);
         placeholders::script(checker, &path, app);
-        for (field, message, hint) in app.warnings() {
+        for warning in app.warnings() {
             checker.warning(
-                &[&path[..], &[field.as_str().into()]].concat(),
-                message,
-                hint,
+                &[&path[..], &[(&*warning.field).into()]].concat(),
+                warning.message,
+                warning.hint,
             );
         }
     }

@@ -1,6 +1,8 @@
 //! Where a file lies while it is checked: its tree, its problems, its surroundings.
 
-use std::{fmt::Display, path::PathBuf};
+use std::path::PathBuf;
+
+use weappd_base::setting_problem::SettingProblem;
 
 use crate::config::{
     document::{PathStep, TomlNode, TomlPath},
@@ -60,21 +62,16 @@ impl ConfigChecker<'_> {
     }
 
     /// Notes what a room finds wrong with its section at `base`.
-    pub(crate) fn room<F, M, H>(
+    pub(crate) fn room(
         &self,
         base: &TomlPath<'_>,
-        problems: impl IntoIterator<Item = (F, M, H)>,
-    ) where
-        F: AsRef<str>,
-        M: Display,
-        H: Into<String>,
-    {
-        for (field, message, hint) in problems {
-            let field = field.as_ref();
+        problems: impl IntoIterator<Item = SettingProblem>,
+    ) {
+        for problem in problems {
             let mut path = base.to_vec();
-            path.extend(steps(field));
-            let name = key_of(&path);
-            self.error(&path, format!("{name}: {message}"), hint);
+            path.extend(steps(&problem.field));
+            let message = format!("{}: {}", key_of(&path), problem.message);
+            self.error(&path, message, problem.hint);
         }
     }
 }

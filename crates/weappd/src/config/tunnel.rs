@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use http::Uri;
+use weappd_base::setting_problem::SettingProblem;
 use weappd_tunnel::{BusinessConfig, OwnSites};
 
 use crate::config::{
@@ -51,16 +52,18 @@ pub(crate) fn settle(
     }
     let problems = tunnel.problems();
     let are_sound = problems.is_empty();
-    let problems = problems.into_iter().map(|(field, message, hint)| {
+    let problems = problems.into_iter().map(|problem| {
         // What came of the short form is told where the short form stands.
-        let index = field
+        let index = (problem.field)
             .strip_prefix("businesses[")
             .and_then(|rest| rest.split_once("]."));
-        let field = match index {
-            Some((at, key)) if at.parse().is_ok_and(|at: usize| at >= listed) => key.to_owned(),
-            _ => field,
-        };
-        (field, message, hint)
+        match index {
+            Some((at, key)) if at.parse().is_ok_and(|at: usize| at >= listed) => SettingProblem {
+                field: key.to_owned().into(),
+                ..problem
+            },
+            _ => problem,
+        }
     });
     checker.room(&["tunnel".into()], problems);
     let configured = tunnel.businesses.len();
