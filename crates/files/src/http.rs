@@ -65,7 +65,7 @@ fn host(parts: &request::Parts) -> Option<Authority> {
 }
 
 #[derive(Clone)]
-struct UploadState {
+struct UploadRouteState {
     files: Files,
     base: PublicBase,
 }
@@ -75,7 +75,7 @@ struct UploadState {
 pub fn upload_router(files: Files, base: PublicBase) -> Router {
     Router::new()
         .route("/weapp/upload", post(take))
-        .with_state(UploadState { files, base })
+        .with_state(UploadRouteState { files, base })
 }
 
 /// `GET|HEAD /weapp/files/{name}` alone: a file's unguessable name is its key, because
@@ -87,7 +87,7 @@ pub fn download_router(files: Files) -> Router {
         .with_state(files)
 }
 
-async fn take(State(state): State<UploadState>, request: Request<Body>) -> Response<Body> {
+async fn take(State(state): State<UploadRouteState>, request: Request<Body>) -> Response<Body> {
     // A site's table may be older than the settings.
     if !state.files.is_enabled() {
         return refuse_upload(&Error::NotFound);
@@ -117,7 +117,7 @@ pub async fn take_picture(
     parts: &request::Parts,
     body: Body,
 ) -> Result<String, Error> {
-    let state = UploadState {
+    let state = UploadRouteState {
         files: files.clone(),
         base: base.clone(),
     };
@@ -129,7 +129,7 @@ pub async fn take_picture(
 
 /// A kept file, and the address it can be fetched from.
 async fn accept(
-    state: &UploadState,
+    state: &UploadRouteState,
     parts: &request::Parts,
     terms: UploadRules<'_>,
     body: &mut BodyDataStream,

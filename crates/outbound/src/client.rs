@@ -14,14 +14,14 @@ use parking_lot::Mutex;
 
 use crate::answer::read_limited;
 use crate::client_settings::ClientSettings;
-use crate::connector::{ConnectionPool, OutboundConnector, PoolLimits};
+use crate::connector::{ConnectionPool, IdleLimits, OutboundConnector};
 use crate::exchange_error::{ExchangeError, SendError};
-use crate::trust::TrustError;
+use crate::trust::TrustRootsError;
 
 /// Sends requests whose bodies are `B`.
 pub struct OutboundClient<B = Full<Bytes>> {
     connector: OutboundConnector,
-    limits: PoolLimits,
+    limits: IdleLimits,
     pools: PoolScope<B>,
 }
 
@@ -38,9 +38,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Makes ready to call; nothing is connected yet.
-    pub fn new(settings: &ClientSettings<'_>) -> Result<Self, TrustError> {
+    pub fn new(settings: &ClientSettings<'_>) -> Result<Self, TrustRootsError> {
         let connector = OutboundConnector::new(settings)?;
-        let limits = PoolLimits {
+        let limits = IdleLimits {
             idle_timeout: settings.idle_timeout,
             max_idle_per_host: settings.max_idle_per_host,
         };

@@ -9,7 +9,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::client_settings::ClientSettings;
-use crate::trust::TrustError;
+use crate::trust::TrustRootsError;
 
 /// Opens connections.
 #[derive(Clone, Debug)]
@@ -27,13 +27,13 @@ pub(crate) enum ConnectionPool<B> {
 
 /// How long idle connections are kept, and how many to one host.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PoolLimits {
+pub(crate) struct IdleLimits {
     pub(crate) idle_timeout: Duration,
     pub(crate) max_idle_per_host: usize,
 }
 
 impl OutboundConnector {
-    pub(crate) fn new(settings: &ClientSettings<'_>) -> Result<Self, TrustError> {
+    pub(crate) fn new(settings: &ClientSettings<'_>) -> Result<Self, TrustRootsError> {
         let mut http = HttpConnector::new();
         http.set_connect_timeout(settings.connect_timeout);
         http.set_nodelay(true);
@@ -55,7 +55,7 @@ impl OutboundConnector {
         }))
     }
 
-    pub(crate) fn pool<B>(&self, limits: PoolLimits) -> ConnectionPool<B>
+    pub(crate) fn pool<B>(&self, limits: IdleLimits) -> ConnectionPool<B>
     where
         B: Body + Send,
         B::Data: Send,

@@ -31,4 +31,4 @@ pub use client_settings::ClientSettings;
 pub use exchange_error::{ExchangeError, SendError};
 pub use retry_backoff::{JitterRange, RetryBackoff};
 pub use shared_flight::SharedFlight;
-pub use trust::{OutboundTrust, TrustError};
+pub use trust::{OutboundTrust, TrustRootsError};

@@ -25,7 +25,7 @@ pub enum OutboundTrust<'a> {
 
 /// Why nobody can be believed.
 #[derive(Debug, thiserror::Error)]
-pub enum TrustError {
+pub enum TrustRootsError {
     /// The machine's trusted certificates could not be read.
     #[error("the machine's trusted certificates could not be read")]
     MachineRoots(#[source] std::io::Error),
@@ -41,7 +41,7 @@ impl OutboundTrust<'_> {
     }
 
     /// How TLS is spoken; none where it is not.
-    pub(crate) fn tls(self) -> Result<Option<ClientConfig>, TrustError> {
+    pub(crate) fn tls(self) -> Result<Option<ClientConfig>, TrustRootsError> {
         match self {
             Self::PlainOnly => Ok(None),
             Self::Machine | Self::MachineOrPlain => machine().map(Some),
@@ -50,16 +50,16 @@ impl OutboundTrust<'_> {
     }
 }
 
-fn machine() -> Result<ClientConfig, TrustError> {
+fn machine() -> Result<ClientConfig, TrustRootsError> {
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(ConfigBuilderExt::try_with_platform_verifier)
-        .map_err(|problem| TrustError::MachineRoots(std::io::Error::other(problem)))?;
+        .map_err(|problem| TrustRootsError::MachineRoots(std::io::Error::other(problem)))?;
     Ok(config.with_no_client_auth())
 }
 
-fn pinned(pem: &str) -> Result<ClientConfig, TrustError> {
-    let refused = || TrustError::PinnedCertificate;
+fn pinned(pem: &str) -> Result<ClientConfig, TrustRootsError> {
+    let refused = || TrustRootsError::PinnedCertificate;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate = certificate.map_err(|_| refused())?;
@@ -92,7 +92,7 @@ mod tests {
         for bad in ["", "nothing", cut, &pem.replace("MII", "AAA")] {
             let refused = OutboundTrust::PinnedOrPlain(bad).tls();
             assert!(
-                matches!(refused, Err(TrustError::PinnedCertificate)),
+                matches!(refused, Err(TrustRootsError::PinnedCertificate)),
                 "{bad}"
             );
         }

@@ -10,7 +10,9 @@ use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
-use weappd_outbound::{ClientSettings, ExchangeError, OutboundClient, OutboundTrust, TrustError};
+use weappd_outbound::{
+    ClientSettings, ExchangeError, OutboundClient, OutboundTrust, TrustRootsError,
+};
 use weappd_wechat::message::MessageKey;
 
 use crate::error::Error;
@@ -98,8 +100,10 @@ impl PushClient {
             ..ClientSettings::new(trust)
         });
         client.map(Self).map_err(|error| match error {
-            TrustError::PinnedCertificate => Error::Push("trust must hold certificates in PEM"),
-            TrustError::MachineRoots(_) => {
+            TrustRootsError::PinnedCertificate => {
+                Error::Push("trust must hold certificates in PEM")
+            }
+            TrustRootsError::MachineRoots(_) => {
                 Error::Push("this machine trusts no certificates: name one with trust")
             }
         })

@@ -19,12 +19,12 @@ const MAX_DATA: usize = 200_000;
 /// A user's keys in one mini program, newest last.
 #[derive(Debug, Default)]
 pub(crate) struct UserKeys {
-    keys: VecDeque<UserKey>,
+    keys: VecDeque<EncryptKey>,
     version: u32,
 }
 
 #[derive(Debug)]
-pub(crate) struct UserKey {
+pub(crate) struct EncryptKey {
     pub(crate) key: Secret,
     pub(crate) iv: String,
     pub(crate) version: u32,
@@ -44,12 +44,12 @@ impl UserKeys {
         &mut self,
         now: i64,
         fresh: impl FnOnce() -> (Secret, String),
-    ) -> Option<&UserKey> {
-        let lives = |key: &UserKey| now < key.made_at + KEY_SECS;
+    ) -> Option<&EncryptKey> {
+        let lives = |key: &EncryptKey| now < key.made_at + KEY_SECS;
         if !self.keys.back().is_some_and(lives) {
             let (key, iv) = fresh();
             self.version += 1;
-            self.keys.push_back(UserKey {
+            self.keys.push_back(EncryptKey {
                 key,
                 iv,
                 version: self.version,

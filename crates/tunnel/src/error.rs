@@ -13,7 +13,7 @@ pub enum Error {
     },
     /// The certificates that business servers are checked against could not be read.
     #[error("load the trusted certificates for callbacks")]
-    LoadTrust(#[source] weappd_outbound::TrustError),
+    LoadTrust(#[source] weappd_outbound::TrustRootsError),
     /// No business of that host is configured.
     #[error("no business server `{0}` is configured for tunnels")]
     UnknownBusiness(String),

@@ -1,6 +1,6 @@
 //! What can go wrong between weappd and WeChat, in words that hold no secret.
 
-use weappd_outbound::{ExchangeError, SendError, TrustError};
+use weappd_outbound::{ExchangeError, SendError, TrustRootsError};
 
 use crate::errcode;
 
@@ -15,7 +15,7 @@ pub enum Error {
     Endpoint(&'static str),
     /// The machine's trusted certificates could not be read.
     #[error("WeChat's certificate could not be checked")]
-    TrustRoots(#[source] TrustError),
+    TrustRoots(#[source] TrustRootsError),
     /// No connection to WeChat, or it was closed before the answer began.
     #[error("WeChat could not be reached")]
     Unreachable(#[source] SendError),

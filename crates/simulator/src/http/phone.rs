@@ -17,7 +17,7 @@ use crate::user::UserName;
 
 /// What a phone may say about itself with any call.
 #[derive(Debug, Default, Deserialize)]
-struct PhoneBody {
+struct PhoneCallBody {
     appid: Option<String>,
     allow: Option<bool>,
     risky: Option<bool>,
@@ -30,9 +30,9 @@ struct PhoneBody {
 }
 
 /// Finds the phone; an empty body says nothing, and is fine.
-fn phone(simulator: &Simulator, user: &str, body: &Bytes) -> Result<(Phone, PhoneBody), Error> {
-    let said: PhoneBody = if body.trim_ascii().is_empty() {
-        PhoneBody::default()
+fn phone(simulator: &Simulator, user: &str, body: &Bytes) -> Result<(Phone, PhoneCallBody), Error> {
+    let said: PhoneCallBody = if body.trim_ascii().is_empty() {
+        PhoneCallBody::default()
     } else {
         weappd_base::json::object(body).map_err(Error::Body)?
     };
