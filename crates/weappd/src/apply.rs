@@ -41,6 +41,7 @@ use crate::edge_servers::EdgeServers;
 use crate::exit::ExitFailure;
 use crate::gateway::{self, PassIdentify};
 use crate::loopback::{everything, small_config, small_reload};
+use crate::metrics::ReloadCounts;
 use crate::plan::{FixedSettings, ListenAddrs, PushPlan, RoomSections, ServerPlan};
 use crate::plan_source::ReadPlan;
 use crate::rooms::{APPS_HINT, ServerRooms, TUNNEL_HINT, wechat_failure};
@@ -53,6 +54,7 @@ pub(crate) struct RunningServer {
     pub(crate) edges: EdgeServers,
     /// What the control socket tells.
     pub(crate) status: StatusBoard,
+    pub(crate) reloads: ReloadCounts,
     front: EdgeControl,
     internal: EdgeControl,
     state: Mutex<ServerState>,
@@ -151,6 +153,7 @@ impl RunningServer {
                 loopback,
                 grace: plan.grace,
             }),
+            reloads: ReloadCounts::new(&rooms.context.clock),
             rooms,
             edges,
             status,

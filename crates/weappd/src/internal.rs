@@ -2,7 +2,8 @@
 //!
 //! Old business servers call `POST /mina_auth/`, `/get/wsurl` and `/ws/push` with the
 //! proofs those protocols have; everything under `/v1/` is weappd's own and wants the
-//! token that apps find in `WEAPPD_TOKEN`, or `[internal] token`. No browser has business
+//! token that apps find in `WEAPPD_TOKEN`, or `[internal] token`. `/healthz` and `/metrics` tell
+//! everybody who reaches it, and hold neither secrets nor users. No browser has business
 //! here: requests that carry an `Origin` or a `Sec-Fetch-Site`, or a `Host` that is neither
 //! loopback nor one of `[internal] hosts`, are refused, so that a page somebody visits cannot
 //! reach it through their machine.
@@ -42,6 +43,7 @@ pub(crate) fn router(
     tunnels: &TunnelServer,
     appids: Vec<String>,
     (tokens, hosts): (AppTokens, LocalHosts),
+    metrics: Router,
 ) -> Router {
     let session = (!appids.is_empty()).then(|| {
         let choice = SiteChoice {
@@ -65,6 +67,7 @@ pub(crate) fn router(
     let limit = Arc::new(LogLimit::new(Duration::from_mins(1), 16));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
+        .merge(metrics)
         .merge(own)
         .merge(session.unwrap_or_default())
         .merge(weappd_session::http::rpc_router(sessions.clone()))

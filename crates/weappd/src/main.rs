@@ -22,6 +22,7 @@ mod internal;
 mod listen;
 mod logging;
 mod loopback;
+mod metrics;
 mod pictures;
 mod plan;
 mod plan_source;

@@ -21,6 +21,7 @@ use crate::apply::RunningServer;
 use crate::config::WrittenKeys;
 use crate::exit::ExitFailure;
 use crate::logging;
+use crate::metrics::ReloadEnd;
 use crate::plan_source::PlanSource;
 
 /// What a reload did.
@@ -97,6 +98,11 @@ pub(crate) async fn serve(
 ) {
     while let Some(reply) = queue.recv().await {
         let done = reload(&server, &source, &mut keys).await;
+        let end = match &done {
+            Ok(_) => ReloadEnd::Taken,
+            Err(_) => ReloadEnd::Refused,
+        };
+        server.reloads.count(end, &server.rooms.context.clock);
         match &done {
             Ok(report) => {
                 if !report.warnings.is_empty() {

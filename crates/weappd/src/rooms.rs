@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use weappd_apps::{AppSupervisor, EnvVariables, SupervisorParts};
+use weappd_base::metrics::MetricRegistry;
 use weappd_base::secret::Secret;
 use weappd_edge::Site;
 use weappd_files::http::PublicBase;
@@ -28,6 +29,7 @@ use crate::data_dir::DataDir;
 use crate::exit::ExitFailure;
 use crate::gateway::{self, DeliveryPasses};
 use crate::internal::{self, AppTokens};
+use crate::metrics;
 use crate::pictures::FilePictures;
 use crate::plan::{DevPlan, ServerPlan, SitePlan, TunnelForApps};
 use crate::server_context::ServerContext;
@@ -51,6 +53,7 @@ pub(crate) struct ServerRooms {
     pub(crate) apps: AppSupervisor,
     /// The first way to WeChat; each reload makes the next one of the one before.
     pub(crate) first_wechat: WechatClient,
+    pub(crate) metrics: MetricRegistry,
     /// For the gateway's deliveries, which ask the session room.
     pub(crate) late_sessions: LateSessions,
     /// What opens the internal API to apps, for as long as this process lives.
@@ -127,6 +130,7 @@ impl ServerRooms {
             passes,
             apps,
             first_wechat: wechat,
+            metrics: MetricRegistry::new(),
             late_sessions,
             token,
             common_env,
@@ -142,6 +146,7 @@ impl ServerRooms {
             &self.tunnels,
             appids.collect(),
             (self.callers(plan), hosts),
+            metrics::router(self.metrics.clone(), self.context.work.clone()),
         );
         weappd_gateway::http::in_front_of(self.gateway.clone(), router)
     }

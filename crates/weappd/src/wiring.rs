@@ -33,7 +33,7 @@ use crate::server_context::ServerContext;
 use crate::signals::{HangupMeaning, ShutdownSignals, SignalWish};
 use crate::simulated::open_wechat;
 use crate::status::{self, ServerFacts, StatusBoard};
-use crate::{control, descriptors, logging};
+use crate::{control, descriptors, logging, metrics};
 
 /// A plan, the sockets it asked for, and where it can be read again.
 pub(crate) struct FirstPlan {
@@ -71,6 +71,12 @@ pub(crate) async fn run(
     )
     .await?;
     let server = Arc::new(server);
+    metrics::register(
+        &server.rooms.metrics,
+        &context,
+        &server.rooms,
+        &server.reloads,
+    );
     let output = if is_dev {
         Some(AppOutput::open(&server.rooms.apps).await?)
     } else {

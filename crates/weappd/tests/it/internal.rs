@@ -102,3 +102,45 @@ async fn a_server_host_that_is_not_configured_is_told_with_those_that_are() {
     let told = world.transcript().matches("its serverHost must be").count();
     assert_eq!(told, 3, "{}", world.transcript());
 }
+
+#[tokio::test]
+async fn everything_that_is_counted_can_be_asked_for() {
+    let world = WorldRecipe::new()
+        .site(&format!(
+            "proxy = \"{}\"",
+            upstream::serve(upstream::echo())
+        ))
+        .serve();
+    let scrape = async || {
+        let answer = world.api().get("/metrics").send().await;
+        assert_eq!(answer.status(), 200);
+        let kind = answer.headers()["content-type"].to_str().expect("text");
+        assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+        String::from_utf8(answer.body().to_vec()).expect("text")
+    };
+    let text = scrape().await;
+    assert_eq!(
+        weappd_base::metrics::exposition::problem(&text),
+        None,
+        "{text}"
+    );
+    for line in [
+        "weappd_server_reloads_total{end=\"taken\"} 0",
+        "# TYPE process_cpu_seconds counter",
+        "# TYPE weappd_tunnel_tunnels gauge",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(world.command(&["reload"]).status.success());
+    assert!(
+        scrape()
+            .await
+            .contains("weappd_server_reloads_total{end=\"taken\"} 1")
+    );
+    // No page that somebody visits reads it.
+    let page = world.api();
+    let page = page
+        .get("/metrics")
+        .header("origin", "https://evil.example");
+    assert_eq!(page.send().await.status(), 403);
+}
