@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use crate::body_error::EdgeBodyError;
 use crate::caller::client_share::ClientShare;
 use crate::conn::stream_tasks::AnswerWatch;
-use crate::conn::upload::{UploadBody, UploadState, UploadTerms};
+use crate::conn::upload::{UploadBody, UploadProgress, UploadTerms};
 use crate::files::file_body::FileBody;
 use crate::log::access_log::RequestRecord;
 use crate::upstream::answer_body::{AnswerBody, SilenceLimit};
@@ -69,13 +69,13 @@ impl EdgeBody {
     pub(crate) fn upload(
         incoming: Incoming,
         terms: impl FnOnce() -> UploadTerms,
-    ) -> (Self, UploadState) {
+    ) -> (Self, UploadProgress) {
         if http_body::Body::is_end_stream(&incoming) {
-            return (Self::default(), UploadState::default());
+            return (Self::default(), UploadProgress::default());
         }
-        let upload_state = UploadState::open();
-        let upload = UploadBody::new(incoming, terms(), upload_state.clone());
-        (Self::of(BodyKind::Upload(upload)), upload_state)
+        let upload_progress = UploadProgress::open();
+        let upload = UploadBody::new(incoming, terms(), upload_progress.clone());
+        (Self::of(BodyKind::Upload(upload)), upload_progress)
     }
 
     /// An answer's body from the connection `lent`.
@@ -96,7 +96,7 @@ impl EdgeBody {
         }
     }
 
-    /// A business server that falls silent in this answer is waited for so long.
+    /// How long a business server may pause in this answer.
     pub(crate) fn limit_silence(mut self, limit: impl FnOnce() -> SilenceLimit) -> Self {
         if let BodyKind::Download(download) = &mut self.kind {
             download.set_silence_limit(limit());
@@ -116,7 +116,7 @@ impl EdgeBody {
         self
     }
 
-    /// Goes out on an HTTP/2 stream whose client is watched.
+    /// Goes out on an HTTP/2 stream, at the pace that its client keeps.
     pub(crate) fn watched(mut self, watch: Arc<AnswerWatch>) -> Self {
         let rest = Bytes::new();
         self.paced = Some(Box::new(PacedAnswer { watch, rest }));

@@ -1,4 +1,4 @@
-//! Who is calling, from where, and whose headers about that are believed.
+//! Who is calling, from where, and which peers' headers about that are trusted.
 
 pub(crate) mod client_share;
 pub(crate) mod client_trust;

@@ -1,7 +1,7 @@
 //! The `Date` of answers, written once for all answers of a second.
 //!
 //! hyper writes one where none stands, but renews its text at a later time only: after the
-//! machine's clock was set back it would tell the old hour until that comes again.
+//! machine's clock was set back it would write the old hour until that comes again.
 
 use std::cell::RefCell;
 use std::time::{Duration, UNIX_EPOCH};
@@ -13,7 +13,7 @@ thread_local! {
     static LAST: RefCell<Option<(i64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
-/// Writes the time of the answer, unless the business server told its own.
+/// Writes the time of the answer, unless the business server wrote its own.
 pub(crate) fn stamp(headers: &mut HeaderMap, unix_secs: i64) {
     if headers.contains_key(DATE) {
         return;

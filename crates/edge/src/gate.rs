@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! listener -> TLS -> screen -> site -> one spelling -> challenge or HTTPS redirect
-//!   -> service or route -> claims dropped -> who is calling -> app | proxy | files | redirect | router
+//!   -> service or route -> claims dropped -> who is calling
+//!   -> app | proxy | files | redirect | router
 //! ```
 //!
 //! To add a step, write it as a function in a file of its own that takes only what it
@@ -19,7 +20,7 @@ use crate::caller::client_trust::{ForwardedRequest, HeaderFilter};
 use crate::caller::headers;
 use crate::caller::identity::{self, CallHeaders, CallerRule};
 use crate::conn::conn_info::ConnInfo;
-use crate::conn::upload::{UploadState, UploadTerms};
+use crate::conn::upload::{UploadProgress, UploadTerms};
 use crate::date;
 use crate::error_page;
 use crate::log::access_log::RequestRecord;
@@ -105,8 +106,8 @@ async fn run_pipeline(
         role,
     } = *context;
     let (mut head, body) = request.into_parts();
-    // Whoever says no from here on lets go of a body that is read to its end.
-    let (body, upload_state) = EdgeBody::upload(body, || upload_terms(context, &head));
+    // A refusal from here on drops the body, which is then read to its end.
+    let (body, upload_progress) = EdgeBody::upload(body, || upload_terms(context, &head));
     let mut host = request_screen::check(&mut head, &tables.config)?;
     if let Some(forwarded) = forwarded {
         host = forwarded.host(&tables.sites, &mut head.headers, host);
@@ -159,7 +160,7 @@ async fn run_pipeline(
     let screened = ScreenedRequest {
         head,
         body,
-        upload_state,
+        upload_progress,
     };
     let response = match tap {
         None => forward(context, &entry.to, screened, None).await,
@@ -227,7 +228,7 @@ fn find_route<'a>(
     }
     if let Some(port) = site.redirect
         && conn.proto != "https"
-        // Who names no host cannot be sent to one.
+        // A request that names no host cannot be redirected to one.
         && !host.is_empty()
         && !path.starts_with(challenge::FOLDER)
         && !site.no_redirect.iter().any(|open| open == path)
@@ -247,7 +248,7 @@ fn find_route<'a>(
 struct ScreenedRequest {
     head: Parts,
     body: EdgeBody,
-    upload_state: UploadState,
+    upload_progress: UploadProgress,
 }
 
 /// To the target.
@@ -295,9 +296,9 @@ async fn forward_to_app(
     let ScreenedRequest {
         head,
         body,
-        upload_state,
+        upload_progress,
     } = screened;
-    let outgoing = UpstreamRequest::new(head, body, upload_state, context.conn);
+    let outgoing = UpstreamRequest::new(head, body, upload_progress, context.conn);
     if let Some(tap) = tap {
         tap.request(Weappd, App, outgoing.headers(), None);
     }
@@ -307,7 +308,7 @@ async fn forward_to_app(
     }
 }
 
-/// The same, told to the tap on the way.
+/// The same, shown to the tap on the way.
 async fn answer_traced(
     context: &RequestContext<'_>,
     entry: &RouteEntry,

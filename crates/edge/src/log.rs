@@ -1,4 +1,4 @@
-//! What is told of requests: the access log, warnings, and the traffic tap.
+//! Where requests are reported: the access log, warnings, and the traffic tap.
 
 pub(crate) mod access_log;
 pub(crate) mod access_sink;

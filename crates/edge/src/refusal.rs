@@ -26,7 +26,7 @@ pub(crate) enum EdgeRefusal {
     BadGateway,
     GatewayTimeout,
     Internal,
-    /// Somebody else's words.
+    /// The answer that the session service gave.
     Said(Box<Response>),
 }
 

@@ -1,6 +1,6 @@
 //! A running edge gets new settings, sites, certificates and listeners.
 //!
-//! [`EdgeControl::prepare`] reads and checks, and changes nothing that anybody can see;
+//! [`EdgeControl::prepare`] reads and checks, and changes nothing that can be seen;
 //! [`EdgeControl::commit`] cannot fail. A request under way ends as it began; connections,
 //! and with them WebSockets, stay open, and their next request finds the new sites. What is
 //! known of clients and business servers is kept.
@@ -29,7 +29,7 @@ pub struct EdgeReload {
     pub protected: ProtectedFiles,
     /// Paths that begin with one of these are not shown to the tap.
     pub quiet_paths: Vec<String>,
-    /// Says who is calling, if somebody else does from now on.
+    /// Answers who is calling, if something else does from now on.
     pub identify: Option<Arc<dyn Identify>>,
     /// Where the access log goes, if elsewhere from now on. An edge that was built without
     /// an access log gets none.

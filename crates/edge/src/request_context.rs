@@ -11,6 +11,6 @@ pub(crate) struct RequestContext<'a> {
     /// What the request goes by until it is answered.
     pub(crate) tables: &'a ThreadTables,
     pub(crate) conn: &'a ConnInfo,
-    /// What the connection's peer is believed in.
+    /// What is believed of the connection's peer.
     pub(crate) role: PeerRole,
 }

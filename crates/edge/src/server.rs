@@ -45,7 +45,7 @@ pub struct EdgeParts {
     pub protected: ProtectedFiles,
     /// The ready instances of each app, as the supervisor tells them.
     pub upstreams: watch::Receiver<AppUpstreams>,
-    /// Says who is calling.
+    /// Answers who is calling.
     pub identify: Arc<dyn Identify>,
     /// The clock.
     pub clock: Clock,

@@ -37,7 +37,7 @@ pub struct Site {
     /// Paths, each exactly so, that plain HTTP is answered at all the same.
     pub no_redirect: Vec<String>,
     /// Paths at which apps take what weappd itself sends them: they, and what is under them,
-    /// lead nobody else to an app, in no spelling. Of `/` that holds for what is no GET.
+    /// lead no other request to an app, in no spelling. Of `/` that holds for what is no GET.
     pub reserved: Vec<String>,
     /// The mini programs whose users are known here; without one, those of any.
     pub appids: Vec<String>,
@@ -73,7 +73,7 @@ pub struct SiteRoute {
 /// Whether a route asks who is calling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SessionRule {
-    /// Anyone may come; who is known is told to the app.
+    /// Any caller may come; the app is told who is calling, if that is known.
     #[default]
     Pass,
     /// Only a known caller may come.
@@ -102,7 +102,7 @@ pub enum RouteTarget {
     Router(Router),
     /// A path of which an app or a proxy answers all but `GET`.
     Shared {
-        /// Who else takes the path: an app or a proxy.
+        /// The other target of the path: an app or a proxy.
         app: Box<RouteTarget>,
         /// The router that answers `GET`.
         router: Router,

@@ -2,7 +2,7 @@
 //!
 //! Each edge thread has the tables behind a pointer of its own, so that taking them for a
 //! request touches no memory that another thread writes to. A request keeps the tables it
-//! began with; who lives longer (a connection, an answer under way) copies what it needs.
+//! began with; what lives longer (a connection, an answer under way) copies what it needs.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) struct EdgeTables {
     pub(crate) sites: SiteTable,
     /// If any site has a certificate.
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    /// Whose word about clients is believed.
+    /// Which peers are trusted about their clients.
     pub(crate) trust: Arc<ClientTrust>,
     pub(crate) identify: Arc<dyn Identify>,
     /// Paths that are not shown to the tap.

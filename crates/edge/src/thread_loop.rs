@@ -9,7 +9,7 @@ use weappd_base::tasks::Stop;
 
 use crate::conn::connection;
 use crate::conn::listener::AcceptedConn;
-use crate::upstream::pool::PoolLimits;
+use crate::upstream::pool::UpstreamPoolLimits;
 use crate::worker::Worker;
 
 /// How often idle upstream connections and access log lines are looked after.
@@ -26,7 +26,7 @@ pub(crate) fn run(
         .max_blocking_threads(16)
         .build()?;
     runtime.block_on(work(Arc::new(worker), arrivals, stop));
-    // Whoever still runs was asked, waited for, and is over time.
+    // Tasks that still run were asked to end, and the grace period is over.
     runtime.shutdown_background();
     Ok(())
 }
@@ -44,7 +44,7 @@ async fn work(worker: Arc<Worker>, mut arrivals: UnboundedReceiver<AcceptedConn>
                 }
                 None => break,
             },
-            // Nothing ticks while nobody is here.
+            // Nothing ticks while there is no connection.
             _ = tick.tick(), if active => active = do_housekeeping(&worker),
             () = stop.asked() => break,
         }
@@ -58,7 +58,9 @@ fn do_housekeeping(worker: &Worker) -> bool {
     let logged = worker
         .log_buffer()
         .is_some_and(|log_buffer| log_buffer.flush());
-    let pooled = worker.pool.sweep(PoolLimits::of(&worker.tables().config));
+    let pooled = worker
+        .pool
+        .sweep(UpstreamPoolLimits::of(&worker.tables().config));
     // A connection that was just dealt is not counted yet, and its stream may end after it.
     logged || pooled || worker.conn_count.count() > 0 || !worker.tasks.is_empty()
 }
@@ -66,7 +68,7 @@ fn do_housekeeping(worker: &Worker) -> bool {
 /// Finishes what was begun: connections that were dealt but not begun, requests under
 /// way, tunnels; until the grace period is over.
 async fn drain(worker: &Arc<Worker>, mut arrivals: UnboundedReceiver<AcceptedConn>, stop: Stop) {
-    // Ends when the acceptors, who are stopping too, have let go.
+    // Ends when the acceptors, which are stopping too, have dropped their senders.
     while let Some(arrival) = arrivals.recv().await {
         worker
             .tasks

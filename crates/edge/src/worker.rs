@@ -89,7 +89,7 @@ impl Worker {
         }
     }
 
-    /// What this thread goes by now. A request takes it once; nobody keeps it who lives longer.
+    /// What this thread goes by now. A request takes it once; nothing that lives longer keeps it.
     pub(crate) fn tables(&self) -> Arc<ThreadTables> {
         self.slot.load_full()
     }
@@ -111,7 +111,7 @@ impl Worker {
         &self.shared.clients
     }
 
-    /// What the log is told of what anybody can cause.
+    /// Log lines that any client can cause.
     pub(crate) fn throttled_log(&self) -> &Arc<ThrottledLog> {
         &self.shared.throttled_log
     }

@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit};
 
 /// One client may have this part of all descriptors.
 const DESCRIPTOR_DIVISOR: u64 = 4;
-/// Enough for everybody, where the system names no limit.
+/// Where the system names no limit.
 const DESCRIPTORS_FALLBACK: u64 = 100_000;
 
 /// The clients that are here.
@@ -101,7 +101,7 @@ impl Drop for ClientLoad {
     }
 }
 
-/// Whoever has one IPv6 address has the whole /64.
+/// A client with one IPv6 address usually has the whole /64.
 fn subscriber(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
@@ -137,7 +137,7 @@ mod tests {
         assert!(take(v6).is_none());
         assert!(take(far).is_some());
         drop((held, held6));
-        // Who was refused took nothing.
+        // A refused request took nothing.
         let again = [take(one), take(one)];
         assert!(again.iter().all(Option::is_some));
         drop(again);

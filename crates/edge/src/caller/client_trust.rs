@@ -1,8 +1,8 @@
-//! Whose word about a client is believed: the operator's own proxies, and WeChat's gateway.
+//! Which peers are trusted about their clients: the operator's own proxies, and WeChat's gateway.
 //!
-//! A request from one of their addresses is its client's: the address, scheme and host that
-//! were told count everywhere, for the log, for limits, for weappd's own endpoints and for
-//! apps. Everybody else's headers of this kind are dropped, and apps are told what the edge sees itself.
+//! A request from one of their addresses is its client's: the address, scheme and host in its
+//! headers count everywhere, for the log, for limits, for weappd's own endpoints and for apps.
+//! From all other peers such headers are dropped, and apps get what the edge sees itself.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,25 +25,25 @@ use crate::error::Error;
 use crate::route::request_screen;
 use crate::route::site_table::SiteTable;
 
-/// How often a proxy that nobody named is spoken of.
+/// How often the log hints at a proxy that is missing in `trusted_proxies`.
 const HINT_INTERVAL: Duration = Duration::from_hours(1);
 
 /// The number of the next table.
 static TABLES: AtomicU64 = AtomicU64::new(1);
 
-/// The addresses whose word is believed.
+/// The addresses of trusted peers.
 #[derive(Debug)]
 pub(crate) struct ClientTrust {
     /// No other table of this process has it.
     number: u64,
     proxies: IpNetworks,
     gateways: IpNetworks,
-    /// Where a proxy may stand that nobody named.
+    /// Where a proxy may stand that is missing in `trusted_proxies`.
     near: IpNetworks,
     hints: LogLimit,
 }
 
-/// What a request from a believed peer is, in place of what the connection is.
+/// A request from a trusted peer, as the client made it.
 #[derive(Debug)]
 pub(crate) struct ForwardedRequest {
     pub(crate) conn: ConnInfo,
@@ -65,7 +65,7 @@ impl ClientTrust {
         })
     }
 
-    /// What the peer of a connection is believed in now. Its role was looked up when it
+    /// What is believed of the peer of a connection now. Its role was looked up when it
     /// connected, and is again only after a reload has changed the networks.
     pub(crate) fn role_of(&self, conn: &ConnInfo) -> PeerRole {
         if conn.role.table == self.number {
@@ -85,7 +85,7 @@ impl ClientTrust {
         }
     }
 
-    /// The request as its client made it, if its peer is believed.
+    /// The request as its client made it, if its peer is trusted.
     pub(crate) fn original_request(
         &self,
         (conn, role): (&ConnInfo, PeerRole),
@@ -111,7 +111,7 @@ impl ClientTrust {
             is_https,
             host,
         } = forwarded::read(headers, ours);
-        // Who tells nothing is the client himself.
+        // A peer that names no client is the client.
         let alone = SocketAddr::new(conn.peer.ip(), 0);
         let client = named.or(client).unwrap_or(alone);
         let is_https = is_https.filter(|_| proxy);
@@ -121,10 +121,10 @@ impl ClientTrust {
         })
     }
 
-    /// Says once in a while that a proxy seems to stand in front that nobody named.
+    /// Logs once in a while that a proxy seems to be missing in `trusted_proxies`.
     pub(crate) fn hint(&self, conn: &ConnInfo, role: PeerRole, headers: &HeaderMap) {
-        // A proxy says it from the first request on.
-        if !role.near || !conn.traffic.is_young() || !forwarded::is_told(headers) {
+        // A proxy sets its headers from the first request on.
+        if !role.near || !conn.traffic.is_young() || !forwarded::has_proxy_headers(headers) {
             return;
         }
         let peer = conn.peer.ip();
@@ -176,19 +176,19 @@ fn is_inner_name(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok() || !host.contains('.')
 }
 
-/// Whose words a request brings, and who reads them.
+/// By what the headers of a request are filtered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeaderFilter<'a> {
     pub(crate) role: PeerRole,
     pub(crate) scope: HeaderScope,
     /// The site's mini programs.
     pub(crate) appids: &'a [String],
-    /// Some paths of the site want a session: nobody tells apps another path.
+    /// Some paths of the site want a session: no header may tell apps another path.
     pub(crate) is_guarded: bool,
 }
 
 impl HeaderFilter<'_> {
-    /// Leaves in `headers` what their writer may say.
+    /// Leaves in `headers` what their sender may set.
     pub(crate) fn apply(self, headers: &mut HeaderMap) {
         let PeerRole {
             proxy,

@@ -1,9 +1,9 @@
 //! What proxies in front tell of a client: `X-Forwarded-For` and its family, `Forwarded`
-//! (RFC 7239), `X-Real-IP`. Whether they are believed is the matter of `trust`.
+//! (RFC 7239), `X-Real-IP`. Whether they are trusted is decided in `client_trust`.
 //!
 //! Each proxy adds the address it was called from at the end, so lists are read from there:
-//! the nearest address first, until one that is not a proxy's of ours. What stands before it
-//! is the client's own word. `Forwarded` and `X-Real-IP` count only where there is no
+//! the nearest address first, until one that is not a proxy of ours. What stands before it
+//! was written by the client itself. `Forwarded` and `X-Real-IP` count only where there is no
 //! `X-Forwarded-For`: a proxy that knows only one of them passes the client's other ones on.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,10 +18,10 @@ use crate::caller::ip_networks::IpNetworks;
 const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
 const X_FORWARDED_SSL: HeaderName = HeaderName::from_static("x-forwarded-ssl");
 
-/// What was told.
+/// What the headers say of the client.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ForwardedInfo {
-    /// The client's address; port 0 where none was told.
+    /// The client's address; port 0 where none is given.
     pub(crate) client: Option<SocketAddr>,
     /// Whether the client speaks HTTPS.
     pub(crate) is_https: Option<bool>,
@@ -45,12 +45,12 @@ pub(crate) fn read(headers: &HeaderMap, ours: &IpNetworks) -> ForwardedInfo {
     };
     let is_https = [X_FORWARDED_PROTO, X_FORWARDED_SCHEME]
         .iter()
-        .find_map(|name| is_https(said_at(headers, name, hops)?))
+        .find_map(|name| is_https(entry_at(headers, name, hops)?))
         .or_else(|| {
             (single_value(headers, &X_FORWARDED_SSL)?.eq_ignore_ascii_case(b"on")).then_some(true)
         })
         .or_else(|| is_https(forwarded.as_ref()?.proto.as_deref()?));
-    let host = said_at(headers, &X_FORWARDED_HOST, hops).map(<[u8]>::to_vec);
+    let host = entry_at(headers, &X_FORWARDED_HOST, hops).map(<[u8]>::to_vec);
     let host = host.or_else(|| forwarded.and_then(|element| element.host));
     ForwardedInfo {
         client,
@@ -59,8 +59,8 @@ pub(crate) fn read(headers: &HeaderMap, ours: &IpNetworks) -> ForwardedInfo {
     }
 }
 
-/// Whether anybody told anything in the name of a client.
-pub(crate) fn is_told(headers: &HeaderMap) -> bool {
+/// Whether a proxy has set headers about a client.
+pub(crate) fn has_proxy_headers(headers: &HeaderMap) -> bool {
     [X_FORWARDED_FOR, X_FORWARDED_PROTO, FORWARDED, X_REAL_IP]
         .iter()
         .any(|name| headers.contains_key(name))
@@ -92,8 +92,8 @@ fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &
         .filter(|one| !one.is_empty())
 }
 
-/// What the proxy `hops` away said; where fewer spoke, the farthest.
-fn said_at<'a>(headers: &'a HeaderMap, name: &HeaderName, hops: usize) -> Option<&'a [u8]> {
+/// The entry of the proxy `hops` away; where there are fewer, of the farthest.
+fn entry_at<'a>(headers: &'a HeaderMap, name: &HeaderName, hops: usize) -> Option<&'a [u8]> {
     list(headers, name).take(hops.saturating_add(1)).last()
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn address(text: &[u8]) -> Option<SocketAddr> {
         (text.split('%').next()?.parse().ok()?, "")
     };
     let ip = ip.to_canonical();
-    // A port may be hidden; an address of nobody is none.
+    // A port may be hidden; the unspecified address is none.
     (!ip.is_unspecified()).then(|| SocketAddr::new(ip, port.parse().unwrap_or(0)))
 }
 

@@ -4,7 +4,7 @@
 /// What a header claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderClaim {
-    /// Who is calling, in weappd's or WeChat's words; or something nobody may say.
+    /// Who is calling, in weappd's or WeChat's headers; or a header that no client may set.
     Identity,
     /// What a proxy knows of its client: address, scheme, host, certificate.
     Client,
@@ -13,7 +13,7 @@ pub(crate) enum HeaderClaim {
 }
 
 /// The `X-WX-*` headers a client may send: its side of the login dialects. All others
-/// are the server's word and believed by apps.
+/// are set by the server, and apps believe them.
 pub(crate) const CLIENT_WX_HEADERS: [&str; 7] = [
     "x-wx-code",
     "x-wx-encrypted-data",

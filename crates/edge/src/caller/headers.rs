@@ -28,7 +28,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// What shows who is calling, and is to be said once.
+/// Headers that prove who is calling, and must stand once.
 const SINGLE_HEADERS: [HeaderName; 6] = [
     header::AUTHORIZATION,
     HeaderName::from_static("x-wx-code"),
@@ -44,7 +44,7 @@ const X_WEAPPD_APPID: &str = "x-weappd-appid";
 /// Shows weappd's loopback listener for which user a message is; dropped there.
 const X_WEAPPD_PASS: HeaderName = HeaderName::from_static("x-weappd-pass");
 
-/// Who reads the headers of a request next, and who wrote them.
+/// Which code reads the headers of a request next, and which wrote them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HeaderScope {
     /// One of weappd's own routers reads them.
@@ -72,8 +72,8 @@ pub(crate) fn drop_pass(headers: &mut HeaderMap) {
     drop(headers.remove(X_WEAPPD_PASS));
 }
 
-/// Removes what a client has no right to say (identities, who it came through, and names
-/// that many servers read as one of these), but for what `keep` says.
+/// Removes headers that a client may not set (identities, the proxies it came through, and
+/// names that many servers read as one of these), except those that `keep` takes.
 pub(crate) fn drop_claims_but(headers: &mut HeaderMap, keep: impl Fn(&str, HeaderClaim) -> bool) {
     let doomed: Vec<HeaderName> = headers
         .keys()
@@ -119,8 +119,8 @@ pub(crate) fn refuse_repeated(headers: &mut HeaderMap) -> Result<(), EdgeRefusal
     Ok(())
 }
 
-/// Removes hop-by-hop headers, also those that `Connection` names; but nobody gets rid of
-/// `Cookie`, `Authorization`, `Host` or the length in that way.
+/// Removes hop-by-hop headers, also those that `Connection` names; but `Cookie`,
+/// `Authorization`, `Host` and the length cannot be removed in that way.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         for name in named_by_connection(headers) {
@@ -152,7 +152,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Tells the app whom it really speaks with. WeChat's cloud hosting tells the client's
+/// Sets the client's address, scheme and host for the app. WeChat's cloud hosting has the
 /// address under two names, an older and a newer one; apps read either.
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, proto: &'static str) {
     headers.insert(X_FORWARDED_FOR, peer.clone());
@@ -162,7 +162,7 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, proto: 
     if let Some(host) = headers.get(header::HOST).cloned() {
         headers.insert(X_FORWARDED_HOST, host);
     }
-    // Left only where a proxy that is believed wrote it: the same in its words.
+    // It is left only where a trusted proxy wrote it: written anew, with the same facts.
     if headers.contains_key(FORWARDED) {
         let told = forwarded(peer, proto, headers.get(header::HOST));
         headers.remove(FORWARDED);

@@ -35,10 +35,11 @@ const CREDENTIALS: [(&str, HeaderName); 7] = [
     ),
 ];
 
-/// Says who a request's headers speak for. The session service's answer, which weappd passes on.
+/// Answers who is calling, by a request's session headers. weappd passes the question on to the
+/// session service.
 pub trait Identify: Send + Sync {
     /// Looks at the session headers of one request to a site of the mini programs `appids`
-    /// (none: of any); users of others are nobody there.
+    /// (none: of any); users of other mini programs are unknown there.
     fn identify<'a>(
         &'a self,
         appids: &'a [String],
@@ -91,7 +92,7 @@ pub(crate) fn env_header(env: &str) -> HeaderValue {
     HeaderValue::try_from(env).unwrap_or(HeaderValue::from_static("weappd"))
 }
 
-/// What apps are told of a call beside who makes it.
+/// What headers tell apps of a call, beside who makes it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallHeaders<'a> {
     pub(crate) ids: &'a CallIds,
@@ -117,8 +118,8 @@ struct SessionUser {
 /// was dropped before. The names are those of WeChat's own cloud hosting, so that apps
 /// written for it find them.
 ///
-/// What WeChat's gateway said stands; a session adds what it left open. A session of
-/// somebody else than the gateway's user does not hold.
+/// Headers of WeChat's gateway stay; a session adds what they leave open. A session of another
+/// user than the gateway's counts as none.
 pub(crate) async fn establish(
     identify: &dyn Identify,
     call_headers: CallHeaders<'_>,
@@ -176,7 +177,7 @@ fn contradicts(headers: &HeaderMap, user: &SessionUser) -> bool {
         || unionid.is_some_and(|unionid| other(X_WX_UNIONID, unionid))
 }
 
-/// Whether the gateway said anything of the call.
+/// Whether the gateway set any header about the call.
 fn has_claims(headers: &HeaderMap) -> bool {
     [X_WX_OPENID, X_WX_APPID, X_WX_SOURCE, X_WX_CALL_ID]
         .iter()
@@ -223,7 +224,7 @@ fn write_call_headers(call_headers: CallHeaders<'_>, trusted: bool, headers: &mu
     }
 }
 
-/// Takes back what the client does not want its app to be told.
+/// Removes what the client does not want its app to be told.
 fn exclude_credentials(headers: &mut HeaderMap) {
     if !headers.contains_key(X_WX_EXCLUDE_CREDENTIALS) {
         return;

@@ -1,14 +1,14 @@
-//! What the peer of a connection is believed in.
+//! What weappd believes of the peer of a connection.
 
-/// What the peer of a connection is believed in.
+/// What weappd believes of the peer of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PeerRole {
-    /// Where its clients are, how they came and whom they asked.
+    /// Its clients' addresses, scheme and host: a proxy of the operator's.
     pub(crate) proxy: bool,
-    /// Who its clients are.
+    /// Its clients' identities: a gateway of WeChat's.
     pub(crate) wechat_gateway: bool,
-    /// In nothing, but it may be a proxy that nobody named.
+    /// Nothing, but it may be a proxy that is missing in `trusted_proxies`.
     pub(crate) near: bool,
-    /// Which table of networks says so.
+    /// Which table of networks this comes from.
     pub(crate) table: u64,
 }

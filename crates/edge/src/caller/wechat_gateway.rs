@@ -1,7 +1,7 @@
-//! What WeChat's own gateway (微信网关) may say in front of us, where it is configured.
+//! Which headers WeChat's own gateway (微信网关) may set, where one is configured.
 //!
-//! A connection from one of its addresses is believed as WeChat itself: who calls, from
-//! where, and how risky. Everybody else's words are dropped in `headers.rs`.
+//! A request from one of its addresses is trusted as WeChat itself: who calls, from where, and
+//! how risky. From all others these headers are dropped (`headers.rs`).
 
 use std::net::SocketAddr;
 
@@ -23,13 +23,13 @@ pub(crate) fn client(headers: &HeaderMap) -> Option<SocketAddr> {
     }
 }
 
-/// Whether a header is the gateway's to say.
+/// Whether the gateway may set this header.
 pub(crate) fn may_say(name: &str) -> bool {
     name.starts_with("x-wx-") && !is_doubtful(name)
 }
 
-/// Drops what even the gateway cannot say: names twice, and users of mini programs that are
-/// not the site's, with all that is said of them.
+/// Drops what even the gateway may not set: headers that stand twice, and users of mini
+/// programs that are not the site's, with all facts about them.
 pub(crate) fn filter_claims(appids: &[String], headers: &mut HeaderMap, scope: HeaderScope) {
     headers::drop_repeated_wx(headers);
     if is_foreign(appids, headers) || !names_users(headers) {
@@ -53,7 +53,7 @@ fn names_users(headers: &HeaderMap) -> bool {
 }
 
 /// Whether its user, or its mini program, is none of the site's. A user without a mini
-/// program is the site's only one's; where there are several, nobody's.
+/// program belongs to the site's only one; where there are several, to none.
 fn is_foreign(appids: &[String], headers: &HeaderMap) -> bool {
     match (headers.get(X_WX_APPID), appids) {
         (_, []) | (None, [_]) => false,

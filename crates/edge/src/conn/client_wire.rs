@@ -50,7 +50,7 @@ impl ConnDeadlines {
     }
 }
 
-/// A deadline that costs nothing while nobody waits.
+/// A deadline that costs nothing while no wait is on.
 #[derive(Debug, Default)]
 struct ReadAlarm {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -85,14 +85,14 @@ impl ReadAlarm {
 #[derive(Debug)]
 pub(crate) struct ClientWire {
     io: ClientStream,
-    /// `None` for HTTP/2, whose framing cannot be doubted.
+    /// `None` for HTTP/2, whose framing has one reading only.
     framing: Option<HttpFraming>,
     traffic: Arc<ConnTraffic>,
     deadlines: ConnDeadlines,
     reading: ReadAlarm,
     writing: RateTimer,
-    /// What is held of bytes that were mended on their way.
-    held: Option<Box<MendedBytes>>,
+    /// Bytes that were rewritten on their way and are not taken yet.
+    held: Option<Box<RewrittenBytes>>,
     /// How many requests there were when all answers had left; what is written next without
     /// another one is hyper's own answer to a head that it cannot read.
     settled: Option<u64>,
@@ -107,12 +107,12 @@ pub(crate) struct ClientWire {
     /// Time spent waiting for a body, and what came in that time.
     waited: Duration,
     brought: u64,
-    _seats: [ConnGuard; 2],
+    _conn_guards: [ConnGuard; 2],
 }
 
-/// Bytes that were mended on their way.
+/// Bytes that were rewritten on their way.
 #[derive(Debug, Default)]
-struct MendedBytes {
+struct RewrittenBytes {
     /// What hyper is still to be given of what was read.
     input: Vec<u8>,
     /// What is still to be written in place of hyper's answer to a bad head.
@@ -143,7 +143,7 @@ impl ClientWire {
             linger: None,
             waited: Duration::ZERO,
             brought: 0,
-            _seats: conn_count,
+            _conn_guards: conn_count,
         }
     }
 
@@ -212,8 +212,8 @@ impl ClientWire {
         true
     }
 
-    /// Takes hyper's answer to a head that it cannot read, to say it in full. Says how much
-    /// was taken.
+    /// Takes hyper's answer to a head that it cannot read, to write a full one in its place.
+    /// Returns how much was taken.
     fn complete(&mut self, bare: &[u8]) -> Option<usize> {
         let is_hypers = self.settled.is_some() && self.settled == self.traffic.answered();
         if !is_hypers || self.framing.is_none() || self.is_tunnel() {

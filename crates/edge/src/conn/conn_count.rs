@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// Counts connections, and wakes who waits for fewer.
+/// Counts connections, and wakes tasks that wait for fewer.
 #[derive(Debug, Default)]
 pub(crate) struct ConnCount {
     count: AtomicUsize,

@@ -23,7 +23,7 @@ pub(crate) struct ConnProtocol {
 #[derive(Debug)]
 pub(crate) struct ConnInfo {
     pub(crate) peer: SocketAddr,
-    /// The client's address as headers tell it.
+    /// The client's address, as it stands in headers.
     pub(crate) peer_text: HeaderValue,
     /// The connection is TLS.
     pub(crate) secure: bool,
@@ -33,7 +33,7 @@ pub(crate) struct ConnInfo {
     /// The host the client asked for in the TLS handshake.
     pub(crate) sni: Option<Box<str>>,
     pub(crate) traffic: Arc<ConnTraffic>,
-    /// What the peer was believed in when it connected.
+    /// What was believed of the peer when it connected.
     pub(crate) role: PeerRole,
     /// The requests under way of this client, on all its connections.
     pub(crate) load: Arc<ClientLoad>,
@@ -59,7 +59,7 @@ impl ConnInfo {
         }
     }
 
-    /// The same connection as another client's, who came by another scheme where one is told.
+    /// The same connection for the client behind a proxy, with that client's scheme if known.
     pub(crate) fn as_client(
         &self,
         (peer, load): (SocketAddr, Arc<ClientLoad>),

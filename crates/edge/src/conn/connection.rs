@@ -68,7 +68,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: AcceptedConn) {
         conn_guard,
     } = arrival;
     let conn_count = [conn_guard, ConnGuard::take(&worker.conn_count)];
-    // Ends of connections are the client's affair: nothing to tell anybody who did not ask.
+    // How a connection ends is not logged: clients close as they like.
     let stream = tokio::select! {
         () = wait_for_close(&worker) => return,
         stream = open_stream(&worker, (tcp, peer), kind) => match stream {
@@ -125,7 +125,7 @@ async fn wait_for_close(worker: &Worker) {
     tokio::time::sleep(CLOSE_GRACE).await;
 }
 
-/// Waits for the first bytes, then shakes hands: who never speaks costs next to nothing.
+/// Waits for the first bytes, then shakes hands: a silent client costs next to nothing.
 async fn open_stream(
     worker: &Worker,
     (tcp, peer): (std::net::TcpStream, SocketAddr),
@@ -144,7 +144,7 @@ async fn open_stream(
             let config = config.ok_or(io::ErrorKind::ConnectionRefused)?;
             let tls = timeout(limit, TlsStream::accept(tcp, config)).await?;
             let tls = tls.inspect_err(|error| {
-                // Anybody can cause it at will, so it is for those who ask.
+                // Any client can cause it, so it is logged at the debug level only.
                 tracing::debug!(%peer, %error, "no TLS connection came about");
             })?;
             Ok(ClientStream::Tls(Box::new(tls)))

@@ -1,5 +1,5 @@
-//! What hyper says to heads that it cannot read, made an answer like all others, and heads
-//! that it need not refuse.
+//! hyper's bare answers to heads that it cannot read, completed with a body; and heads made
+//! readable that hyper would refuse without need.
 
 use std::fmt::Write as _;
 

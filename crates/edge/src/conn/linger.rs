@@ -1,4 +1,4 @@
-//! The end of a connection whose client still sends. What comes is read and forgotten for a
+//! The end of a connection whose client still sends. What comes is read and thrown away for a
 //! while: unread bytes at a close become a reset, which takes the answer from the client.
 
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// How much is still read of what nobody wants.
+/// How much is still read.
 pub(crate) const LINGER_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// For how long, and how long without a byte.
 pub(crate) const LINGER_MAX: Duration = Duration::from_secs(30);

@@ -76,7 +76,7 @@ pub(crate) struct ListenerState {
 #[derive(Debug)]
 pub(crate) struct OpenListener {
     socket: AsyncFd<TcpListener>,
-    /// The listener is to be closed when nobody can change it any more.
+    /// Once its sender is dropped, the listener is closed.
     state: watch::Receiver<ListenerState>,
 }
 
@@ -139,7 +139,7 @@ pub(crate) async fn accept(
             }
         }
     }
-    // Who still has to be refused here finds the port closed in a moment.
+    // A client that finds no place here finds the port closed in a moment.
     drop(acceptor.accept_batch(socket.get_ref()));
     Ok(())
 }
@@ -190,7 +190,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Seldom: in a flood a descriptor is free now and then, and a full log helps nobody.
+    /// Seldom: in a flood of connections it would fill the log.
     fn log_starved(&mut self, error: &io::Error) {
         let now = Instant::now();
         let is_due = |last| now.duration_since(last) >= LOG_INTERVAL;

@@ -9,8 +9,7 @@ use crate::site::{BoundListener, ListenerKind};
 pub struct ListenerChanges {
     /// Sockets to accept on.
     pub open: Vec<BoundListener>,
-    /// Local addresses at which nobody is accepted any more. Connections that came there
-    /// stay open.
+    /// Local addresses whose listeners stop accepting. Connections that came there stay open.
     pub close: Vec<SocketAddr>,
     /// Local addresses at which new connections speak something else.
     pub change: Vec<(SocketAddr, ListenerKind)>,

@@ -17,7 +17,7 @@ use crate::site::{BoundListener, ListenerKind};
 #[derive(Debug, Default)]
 pub(crate) struct ListenerRegistry {
     running: OnceLock<RunningEdge>,
-    /// A listener whose sender is dropped accepts nobody any more.
+    /// A listener whose sender is dropped stops accepting.
     open: Mutex<HashMap<SocketAddr, watch::Sender<ListenerState>>>,
 }
 
@@ -123,7 +123,7 @@ impl ListenerRegistry {
         for (at, sender, listener) in opened {
             drop(open.insert(at, sender));
             if let Some(running) = self.running.get() {
-                // An edge that has stopped accepts nobody.
+                // If the edge has stopped, the listener is closed.
                 drop(running.opened.send(listener));
             }
         }

@@ -38,7 +38,7 @@ impl RateMeter {
         }
     }
 
-    /// It is the client's turn; says until when.
+    /// It is the client's turn; returns until when.
     pub(crate) fn wait(&mut self) -> Instant {
         *self.since.get_or_insert_with(Instant::now) + self.rate.within
     }

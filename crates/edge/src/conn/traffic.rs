@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::caller::client_share::ClientShare;
 
-/// A connection is young for so many requests.
+/// These are a connection's first requests.
 const FIRST_REQUESTS: u64 = 4;
 
-/// What the gate tells the wire about the connection's requests.
+/// The connection's requests, counted by `gate` and read by `client_wire`.
 #[derive(Debug)]
 pub(crate) struct ConnTraffic {
     /// Requests whose answers are not wholly sent.

@@ -1,9 +1,8 @@
 //! A client's body: counted, under the client's deadlines, and taken to its end.
 //!
-//! Whoever answers early lets go of the body while the client still sends it. A client that
-//! writes before it reads would then find a closed connection, or a reset stream, in place of
-//! the answer. So what is let go of is read on and forgotten here, whoever let go and whatever
-//! the protocol, within bounds.
+//! An early answer drops the body while the client still sends it. A client that writes before
+//! it reads would then find a closed connection, or a reset stream, in place of the answer. So a
+//! dropped body is read on and thrown away here, in both protocols, within bounds.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +22,7 @@ use crate::body_error::EdgeBodyError;
 use crate::conn::linger::{LINGER_MAX, LINGER_MAX_BYTES, LINGER_SILENCE_MAX};
 use crate::conn::pace::{LeastRate, RateTimer};
 
-/// How long a body nobody wants is read at a stop.
+/// How long a dropped body is read at a stop.
 const LINGER_AT_STOP_MAX: Duration = Duration::from_secs(1);
 
 /// What a client's body is read under.
@@ -45,45 +44,45 @@ pub(crate) struct UploadBody {
     /// `None` once it is at its end, or broken.
     incoming: Option<Incoming>,
     left: u64,
-    upload_state: UploadState,
+    upload_progress: UploadProgress,
     timer: Option<RateTimer>,
     awaits_continue: bool,
     tasks: Tasks,
     stop: Stop,
 }
 
-/// What became of a client's body, for the one who must answer.
+/// How far a client's body came, for the code that must answer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct UploadState(Option<Arc<AtomicU8>>);
+pub(crate) struct UploadProgress(Option<Arc<AtomicU8>>);
 
 const BROKEN: u8 = 1;
 const TOO_LARGE: u8 = 2;
 const FLOWING: u8 = 3;
 const TOO_SLOW: u8 = 4;
 
-impl UploadState {
+impl UploadProgress {
     pub(crate) fn open() -> Self {
         Self(Some(Arc::default()))
     }
 
     fn set(&self, what: u8) {
-        if let Some(upload_state) = &self.0 {
-            upload_state.store(what, Ordering::Relaxed);
+        if let Some(upload_progress) = &self.0 {
+            upload_progress.store(what, Ordering::Relaxed);
         }
     }
 
     fn is(&self, what: u8) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|upload_state| upload_state.load(Ordering::Relaxed) == what)
+            .is_some_and(|upload_progress| upload_progress.load(Ordering::Relaxed) == what)
     }
 
     /// Whether bytes came since this was asked last.
     pub(crate) fn took_bytes(&self) -> bool {
-        let Some(upload_state) = &self.0 else {
+        let Some(upload_progress) = &self.0 else {
             return false;
         };
-        upload_state
+        upload_progress
             .compare_exchange(FLOWING, 0, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
@@ -105,11 +104,15 @@ impl UploadState {
 }
 
 impl UploadBody {
-    pub(crate) fn new(incoming: Incoming, terms: UploadTerms, upload_state: UploadState) -> Self {
+    pub(crate) fn new(
+        incoming: Incoming,
+        terms: UploadTerms,
+        upload_progress: UploadProgress,
+    ) -> Self {
         Self {
             incoming: Some(incoming),
             left: terms.limit,
-            upload_state,
+            upload_progress,
             timer: terms.rate.map(RateTimer::new),
             awaits_continue: terms.awaits_continue,
             tasks: terms.tasks,
@@ -147,7 +150,7 @@ impl UploadBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.incoming = None;
-                self.upload_state.set(BROKEN);
+                self.upload_progress.set(BROKEN);
                 Poll::Ready(Some(Err(error.into())))
             }
             // Headers that come late were not looked at: no app sees them.
@@ -170,18 +173,18 @@ impl UploadBody {
         }
         let len = u64::try_from(len).unwrap_or(u64::MAX);
         let Some(left) = self.left.checked_sub(len) else {
-            self.upload_state.set(TOO_LARGE);
+            self.upload_progress.set(TOO_LARGE);
             return Err(io::Error::other("the request's body is too large").into());
         };
         self.left = left;
-        self.upload_state.set(FLOWING);
+        self.upload_progress.set(FLOWING);
         Ok(frame)
     }
 
     /// Nothing more is waited for, not even to be forgotten.
     fn give_up(&mut self) -> EdgeBodyError {
         self.incoming = None;
-        self.upload_state.set(TOO_SLOW);
+        self.upload_progress.set(TOO_SLOW);
         let error = io::Error::new(
             io::ErrorKind::TimedOut,
             "the request's body came too slowly",
@@ -195,7 +198,7 @@ impl Drop for UploadBody {
         let Some(incoming) = self.incoming.take() else {
             return;
         };
-        // Who waits to be told to go on is better off with the answer alone.
+        // A client that waits for `100 Continue` gets the answer alone.
         if self.awaits_continue || http_body::Body::is_end_stream(&incoming) {
             return;
         }
@@ -206,7 +209,7 @@ impl Drop for UploadBody {
     }
 }
 
-/// Reads what the client still sends, and forgets it.
+/// Reads what the client still sends, and throws it away.
 async fn linger(mut incoming: Incoming, stop: Stop) {
     let rest = async {
         let mut seen = 0;

@@ -78,7 +78,7 @@ impl FileBody {
     }
 }
 
-/// What the system has in memory of these bytes, so that nobody waits for a disk.
+/// What the system has in memory of these bytes: read without waiting for a disk.
 #[cfg(target_os = "linux")]
 fn read_cached(file: &File, at: u64, want: u64) -> Option<Bytes> {
     use rustix::io::{ReadWriteFlags, preadv2};

@@ -27,7 +27,7 @@ struct ProtectedPaths {
     files: Vec<PathBuf>,
     dirs: Vec<PathBuf>,
     /// Subdirectories of `dirs` that hold what is public by itself, such as uploads: a
-    /// second name of a file in there is nobody's secret.
+    /// second name of a file in there shows no secret.
     open: Vec<PathBuf>,
 }
 

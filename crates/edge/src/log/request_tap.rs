@@ -25,7 +25,7 @@ pub(crate) struct RequestTap {
 }
 
 impl RequestTap {
-    /// Listens to one request, if anybody listens to us.
+    /// Follows one request, if the tap is watched.
     pub(crate) fn new(
         tap: &TrafficTap,
         quiet: &[String],
@@ -44,7 +44,7 @@ impl RequestTap {
         })
     }
 
-    /// Who is calling became known.
+    /// The caller is known now.
     pub(crate) fn identify(&mut self, headers: &HeaderMap) {
         self.who = openid(headers).map(str::to_owned);
     }
@@ -109,7 +109,7 @@ pub(crate) async fn show(
     if !is_small_json(headers) {
         return Ok((body, None));
     }
-    // What could not be read is told by an empty body that ends too early.
+    // An empty body stands for one that could not be read.
     let Ok(read) = body.collect().await else {
         return Err(EdgeBody::default());
     };

@@ -1,4 +1,4 @@
-//! What the operator should know and anybody can cause again and again: told once in a while.
+//! Log lines that any client can cause again and again: each is written once in a while.
 
 use std::io;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use crate::conn::conn_info::ConnInfo;
 use crate::upstream::address::UpstreamAddr;
 use crate::upstream::health::UpstreamFailure;
 
-/// How often one host that is no site is told; scanners ask for many.
+/// How often the log names one host that is no site; scanners ask for many.
 const HOST_INTERVAL: Duration = Duration::from_mins(10);
 const HOSTS_MAX: usize = 8;
-/// How often one business server that cannot be reached is told.
+/// How often the log names one business server that cannot be reached.
 const UPSTREAM_INTERVAL: Duration = Duration::from_secs(30);
 const UPSTREAMS_MAX: usize = 256;
 
-/// The log lines of all edge threads that are told once in a while.
+/// The log lines of all edge threads that are written once in a while.
 #[derive(Debug)]
 pub(crate) struct ThrottledLog {
     hosts: LogLimit,
@@ -80,7 +80,7 @@ impl ThrottledLog {
     }
 }
 
-/// A business server of a list begins a rest, which is told each time.
+/// A business server of a list begins a rest; logged each time.
 pub(crate) fn log_rest(to: &UpstreamAddr, how: UpstreamFailure, rest: Duration) {
     let what = match how {
         UpstreamFailure::Unreached => "cannot be reached",

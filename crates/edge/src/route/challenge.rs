@@ -11,7 +11,7 @@ use crate::body::EdgeBody;
 /// Where a certificate authority looks; never redirected to HTTPS.
 pub(crate) const FOLDER: &str = "/.well-known/acme-challenge/";
 
-/// Open challenges, set by whoever orders certificates. Cheap to clone.
+/// Open challenges, set by the code that orders certificates. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct AcmeChallenges(Arc<RwLock<HashMap<String, String>>>);
 

@@ -31,7 +31,7 @@ struct FoldedRoute {
 }
 
 impl PathGuards {
-    /// Of all routes that lead to somebody who reads paths, and whether each wants a session.
+    /// Of all routes whose targets read paths themselves, and whether each wants a session.
     pub(crate) fn new<'a>(routes: impl Iterator<Item = (&'a RoutePattern, bool)>) -> Self {
         let mut all: Vec<FoldedRoute> = routes
             .map(|(pattern, strict)| {

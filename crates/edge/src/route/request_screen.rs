@@ -1,4 +1,4 @@
-//! What a request must be before anybody looks at where it goes.
+//! What a request must be before a route is chosen for it.
 
 use std::borrow::Cow;
 
@@ -71,8 +71,8 @@ fn authority(head: &mut Parts) -> Result<String, EdgeRefusal> {
     let name = match (head.uri.authority(), host) {
         // A balancer's health check: HTTP/1.0 knew no hosts, and HTTP/1.1 may name an empty
         // one. Any site may answer that takes every name.
-        (None, None) if is_old => nowhere(head),
-        (None, Some(host)) if host.is_empty() => nowhere(head),
+        (None, None) if is_old => local_host(head),
+        (None, Some(host)) if host.is_empty() => local_host(head),
         (None, Some(host)) => host_name(host.as_bytes())?,
         (Some(target), None) if is_old || head.version == Version::HTTP_2 => {
             let name = host_name(target.as_str().as_bytes())?;
@@ -95,8 +95,8 @@ fn authority(head: &mut Parts) -> Result<String, EdgeRefusal> {
     Ok(name)
 }
 
-/// The request is for no host by name; whoever answers it reads some name.
-fn nowhere(head: &mut Parts) -> String {
+/// The request names no host; the app that answers it finds this one.
+fn local_host(head: &mut Parts) -> String {
     let nowhere = HeaderValue::from_static("localhost");
     head.headers.insert(header::HOST, nowhere);
     String::new()

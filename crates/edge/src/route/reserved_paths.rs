@@ -1,4 +1,4 @@
-//! Paths that lead nobody but weappd itself to an app.
+//! Paths at which an app takes requests of weappd itself only.
 
 use http::Method;
 
@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::route::path_guards::PathGuards;
 use crate::route::route_table::RoutePattern;
 
-/// Paths that lead nobody but weappd itself to an app.
+/// Paths at which an app takes requests of weappd itself only.
 #[derive(Debug)]
 pub(crate) struct ReservedPaths {
     paths: PathGuards,

@@ -24,7 +24,7 @@ impl RouteEntry {
         matches!(self.to, RouteHandler::App(_) | RouteHandler::Shared(_))
     }
 
-    /// Whether paths that lead here are read again by somebody who may read them otherwise.
+    /// Whether the target reads paths again, perhaps in another way.
     pub(crate) fn is_guarded(&self) -> bool {
         self.leads_to_app() || matches!(self.to, RouteHandler::Static(_))
     }

@@ -12,7 +12,7 @@ use crate::error_page;
 use crate::refusal::EdgeRefusal;
 use crate::route::app_handler::AppHandler;
 
-/// An app's answer that is longer is read by nobody here.
+/// Longer answers of apps are passed on unread.
 const ANSWER_MAX_BYTES: u64 = 16 * 1024;
 /// What stands in an answer of the Wafer SDKs to a phone that wants a tunnel, also in a no.
 const TUNNEL_WORDS: [&str; 5] = ["connectUrl", "\"url\"", "wss:", "\"error\"", "ERR_"];

@@ -47,8 +47,8 @@ fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Er
     let Some(files) = &site.tls else {
         return Ok(None);
     };
-    // Its warnings were told where the file was named (`weappd check`, and at the start); those
-    // that weappd makes for itself are good for who is told to trust them.
+    // `weappd check` and the start have shown its warnings. Certificates that weappd makes for
+    // itself are for clients that were set up to trust them.
     let loaded = weappd_certs::load(files, &site.hosts, unix_secs)?;
     Ok(Some(loaded.key))
 }

@@ -120,7 +120,7 @@ impl TlsStream {
         self.conn.alpn_protocol() == Some(b"h2")
     }
 
-    /// The connection below, for bytes that nobody deciphers.
+    /// The connection below, for bytes that are not to be deciphered.
     pub(crate) fn tcp(&mut self) -> &mut TcpStream {
         &mut self.io
     }

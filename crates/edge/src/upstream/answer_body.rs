@@ -1,4 +1,4 @@
-//! The body of a business server's answer, which must not fall silent.
+//! The body of a business server's answer, and how long it may pause.
 
 use std::io;
 use std::pin::Pin;
@@ -112,7 +112,7 @@ where
                 return Poll::Pending;
             };
             return silence_limit.poll(cx).map(|error| {
-                // Its connection is of no use to anybody.
+                // Its connection cannot be used again.
                 self.pooled = None;
                 Some(Err(error.into()))
             });

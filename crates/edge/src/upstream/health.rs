@@ -48,7 +48,7 @@ enum FailureState {
     Resting {
         until: Instant,
         length: Duration,
-        /// Somebody is trying it.
+        /// A request is trying it.
         tried: bool,
     },
 }
@@ -73,7 +73,7 @@ impl UpstreamHealth {
     }
 
     /// In which order the servers of a list are asked by a request whose turn is `start`.
-    /// One whose rest is over comes first, and nobody else tries it for as long again.
+    /// One whose rest is over comes first, and no other request tries it for as long again.
     /// Those that rest come last.
     pub(crate) fn order(&self, list: &[UpstreamAddr], start: usize, now: Instant) -> Vec<usize> {
         let turns = 0..list.len();
@@ -148,7 +148,7 @@ impl UpstreamHealth {
                 length,
                 tried,
             } => {
-                // Who was on the way when the rest began does not make it longer.
+                // A request that was under way when the rest began does not make it longer.
                 if std::mem::take(tried) {
                     *length = length
                         .saturating_mul(2)

@@ -53,14 +53,14 @@ struct Shared<B> {
 
 /// By what connections are made and kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PoolLimits {
+pub(crate) struct UpstreamPoolLimits {
     /// Idle connections to each server.
     keep: usize,
     max_idle: Duration,
     connect_timeout: Duration,
 }
 
-impl PoolLimits {
+impl UpstreamPoolLimits {
     pub(crate) fn of(config: &Config) -> Self {
         Self {
             keep: config.upstream_idle,
@@ -126,7 +126,7 @@ where
         &self,
         to: &UpstreamAddr,
         mut request: Request<B>,
-        limits: PoolLimits,
+        limits: UpstreamPoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         let repeats = may_be_repeated(&request);
         loop {
@@ -137,7 +137,7 @@ where
             match pooled.send(request).await {
                 Err((Some(unsent), _, _)) => request = unsent,
                 Err((None, error, pooled)) => match copy {
-                    // Closed without a word: at the moment of the request, or because of it.
+                    // Closed without an answer: at the moment of the request, or because of it.
                     Some(copy) if !pooled.reply_seen.any() => {
                         return self.repeat(to, copy, limits).await;
                     }
@@ -152,7 +152,7 @@ where
         &self,
         to: &UpstreamAddr,
         request: Request<B>,
-        limits: PoolLimits,
+        limits: UpstreamPoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         match self.send_on_new(to, request, limits).await {
             Err(SendFailure::Unsent(unsent, error)) => Err(SendFailure::Gone(unsent, error)),
@@ -165,7 +165,7 @@ where
         &self,
         to: &UpstreamAddr,
         request: Request<B>,
-        limits: PoolLimits,
+        limits: UpstreamPoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         let pooled = match self.connect(to, limits, false).await {
             Ok(pooled) => pooled,
@@ -185,7 +185,7 @@ where
         &self,
         to: &UpstreamAddr,
         request: Request<B>,
-        limits: PoolLimits,
+        limits: UpstreamPoolLimits,
     ) -> Result<Response<Incoming>, SendFailure<B>> {
         let mut pooled = match self.connect(to, limits, true).await {
             Ok(pooled) => pooled,
@@ -200,7 +200,7 @@ where
         &self,
         to: &UpstreamAddr,
         repeats: bool,
-        limits: PoolLimits,
+        limits: UpstreamPoolLimits,
     ) -> Option<PooledConn<B>> {
         if repeats {
             return self.take_idle(to, limits, limits.max_idle);
@@ -216,7 +216,7 @@ where
     fn take_idle(
         &self,
         to: &UpstreamAddr,
-        limits: PoolLimits,
+        limits: UpstreamPoolLimits,
         max_idle: Duration,
     ) -> Option<PooledConn<B>> {
         let mut all = self.0.idle.lock();
@@ -241,7 +241,7 @@ where
     async fn connect(
         &self,
         to: &UpstreamAddr,
-        limits: PoolLimits,
+        limits: UpstreamPoolLimits,
         upgrades: bool,
     ) -> io::Result<PooledConn<B>> {
         let connecting = async {
@@ -264,7 +264,7 @@ where
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        // How a connection ends is told to the request that uses it.
+        // The request that uses a connection learns how it ends.
         if upgrades {
             self.0
                 .tasks
@@ -281,8 +281,8 @@ where
         })
     }
 
-    /// Lets connections go that are closed or were idle for long; says whether any stay.
-    pub(crate) fn sweep(&self, limits: PoolLimits) -> bool {
+    /// Drops connections that are closed or were idle for long; says whether any stay.
+    pub(crate) fn sweep(&self, limits: UpstreamPoolLimits) -> bool {
         let mut all = self.0.idle.lock();
         all.retain(|_, idle| {
             idle.retain(|one| !one.sender.is_closed() && one.since.elapsed() < limits.max_idle);

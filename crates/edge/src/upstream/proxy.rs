@@ -14,7 +14,7 @@ use crate::body::EdgeBody;
 use crate::caller::headers;
 use crate::caller::identity;
 use crate::conn::conn_info::ConnInfo;
-use crate::conn::upload::UploadState;
+use crate::conn::upload::UploadProgress;
 use crate::log::throttled_log;
 use crate::refusal::EdgeRefusal;
 use crate::request_context::RequestContext;
@@ -22,7 +22,7 @@ use crate::upstream::address::UpstreamAddr;
 use crate::upstream::answer_body::SilenceLimit;
 use crate::upstream::group::UpstreamGroup;
 use crate::upstream::health::UpstreamFailure;
-use crate::upstream::pool::{PoolLimits, SendFailure};
+use crate::upstream::pool::{SendFailure, UpstreamPoolLimits};
 use crate::upstream::upgrade;
 use crate::worker::Worker;
 
@@ -33,7 +33,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct UpstreamRequest {
     request: Request<EdgeBody>,
-    upload_state: UploadState,
+    upload_progress: UploadProgress,
     /// The client's side of a WebSocket, once the business server says 101.
     upgrade: Option<OnUpgrade>,
 }
@@ -43,7 +43,7 @@ impl UpstreamRequest {
     pub(crate) fn new(
         mut head: Parts,
         body: EdgeBody,
-        upload_state: UploadState,
+        upload_progress: UploadProgress,
         conn: &ConnInfo,
     ) -> Self {
         let upgrade = upgrade::wants_websocket(&head)
@@ -59,13 +59,13 @@ impl UpstreamRequest {
         if upgrade.is_some() {
             upgrade::mark(&mut head.headers);
         } else if !body.is_end_stream() && !head.headers.contains_key(header::CONTENT_LENGTH) {
-            // Without a word of it hyper would forward a GET without its body.
+            // Without this header hyper would forward a GET without its body.
             let chunked = HeaderValue::from_static("chunked");
             head.headers.insert(header::TRANSFER_ENCODING, chunked);
         }
         Self {
             request: Request::from_parts(head, body),
-            upload_state,
+            upload_progress,
             upgrade,
         }
     }
@@ -198,7 +198,7 @@ async fn attempt(
     }
     let UpstreamRequest {
         request,
-        upload_state,
+        upload_progress,
         ..
     } = outgoing;
     let config = &context.tables.config;
@@ -206,14 +206,14 @@ async fn attempt(
     let sending = context
         .worker
         .pool
-        .send(to, request, PoolLimits::of(config));
+        .send(to, request, UpstreamPoolLimits::of(config));
     tokio::pin!(sending);
     let limit = config.answer_timeout();
     let sent = loop {
         match timeout(limit, &mut sending).await {
             Ok(sent) => break sent,
             // A long upload is not a slow answer.
-            Err(_) if upload_state.took_bytes() => {}
+            Err(_) if upload_progress.took_bytes() => {}
             Err(_) => {
                 tracing::warn!(upstream = ?to, "no answer in time");
                 return AttemptOutcome::NoAnswer(EdgeRefusal::GatewayTimeout);
@@ -224,13 +224,13 @@ async fn attempt(
         Ok((response, pooled)) => {
             let mut response = response.map(|body| EdgeBody::upstream(body, Some(pooled)));
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                // Nobody asked for that.
+                // The request did not ask for it.
                 return AttemptOutcome::Failed(EdgeRefusal::BadGateway);
             }
             rewrite_answer(&mut response, call);
             AttemptOutcome::Answered(response.map(|body| limit_silence(context, to, body)))
         }
-        Err(failed) => failed_attempt(to, failed, (upload_state, None)),
+        Err(failed) => failed_attempt(to, failed, (upload_progress, None)),
     }
 }
 
@@ -242,7 +242,7 @@ async fn attempt_upgrade(
 ) -> AttemptOutcome {
     let UpstreamRequest {
         request,
-        upload_state,
+        upload_progress,
         upgrade: client,
     } = outgoing;
     let config = &context.tables.config;
@@ -253,12 +253,12 @@ async fn attempt_upgrade(
         context
             .worker
             .pool
-            .send_upgrade(to, request, PoolLimits::of(config)),
+            .send_upgrade(to, request, UpstreamPoolLimits::of(config)),
     )
     .await
     {
         Err(_) => return AttemptOutcome::NoAnswer(EdgeRefusal::GatewayTimeout),
-        Ok(Err(failed)) => return failed_attempt(to, failed, (upload_state, client)),
+        Ok(Err(failed)) => return failed_attempt(to, failed, (upload_progress, client)),
         Ok(Ok(response)) => response,
     };
     let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -280,7 +280,7 @@ async fn attempt_upgrade(
     AttemptOutcome::Answered(response)
 }
 
-/// A business server may fall silent in its answer's body, but not for ever.
+/// Limits how long a business server may pause in its answer's body.
 fn limit_silence(context: &RequestContext<'_>, to: &UpstreamAddr, body: EdgeBody) -> EdgeBody {
     let worker = context.worker;
     body.limit_silence(|| {
@@ -304,25 +304,25 @@ fn rewrite_answer<B>(response: &mut Response<B>, call: Option<HeaderValue>) {
 fn failed_attempt(
     to: &UpstreamAddr,
     failed: SendFailure<EdgeBody>,
-    (upload_state, upgrade): (UploadState, Option<OnUpgrade>),
+    (upload_progress, upgrade): (UploadProgress, Option<OnUpgrade>),
 ) -> AttemptOutcome {
     let outgoing = |request: Box<Request<EdgeBody>>| {
         Box::new(UpstreamRequest {
             request: *request,
-            upload_state: upload_state.clone(),
+            upload_progress: upload_progress.clone(),
             upgrade,
         })
     };
     match failed {
         SendFailure::Unsent(request, error) => AttemptOutcome::Unreached(outgoing(request), error),
         SendFailure::Gone(request, error) => AttemptOutcome::Gone(outgoing(request), error),
-        SendFailure::Lost(_) if upload_state.is_too_large() => {
+        SendFailure::Lost(_) if upload_progress.is_too_large() => {
             AttemptOutcome::Failed(EdgeRefusal::BodyTooLarge)
         }
-        SendFailure::Lost(_) if upload_state.is_too_slow() => {
+        SendFailure::Lost(_) if upload_progress.is_too_slow() => {
             AttemptOutcome::Failed(EdgeRefusal::BodyTooSlow)
         }
-        SendFailure::Lost(_) if upload_state.is_broken() => {
+        SendFailure::Lost(_) if upload_progress.is_broken() => {
             AttemptOutcome::Failed(EdgeRefusal::BadRequest("The body could not be read."))
         }
         SendFailure::Lost(error) => {

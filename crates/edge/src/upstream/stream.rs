@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 /// The most one read takes, before and after the reader has shown that it is quick.
 const SMALL_READ_BYTES: u64 = 16 * 1024;
 const LARGE_READ_BYTES: u64 = 64 * 1024;
-/// A reader that comes back sooner is quick; after so many times in turn it is believed.
+/// A reader that comes back sooner is quick; after so many times in turn its reads become large.
 const QUICK_READ_MAX: Duration = Duration::from_millis(10);
 const QUICK_READS_MIN: u8 = 3;
 

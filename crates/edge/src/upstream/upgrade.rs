@@ -47,7 +47,7 @@ pub(crate) async fn tunnel(client: OnUpgrade, upstream: OnUpgrade) {
     };
     let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
     let (mut up, mut down) = (TunnelHalf::default(), TunnelHalf::default());
-    // A side that breaks off ends the tunnel; there is nobody to tell.
+    // A side that breaks off ends the tunnel; the other side sees the close.
     drop(
         poll_fn(|cx| {
             let a = up.poll(cx, &mut client, &mut upstream)?;
