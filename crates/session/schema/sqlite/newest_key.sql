@@ -1,3 +1,3 @@
-SELECT k.sealed, u.appid, u.openid FROM users AS u
-JOIN session_keys AS k ON k.user = u.user
-ORDER BY u.user DESC, k.place DESC LIMIT 1
+SELECT session_keys, appid, openid FROM users
+WHERE session_keys IS NOT NULL
+ORDER BY user DESC LIMIT 1

@@ -1,1 +1,1 @@
-SELECT sealed FROM session_keys WHERE user = ?1 ORDER BY place DESC
+SELECT session_keys FROM users WHERE user = ?1

@@ -1,3 +1,3 @@
-SELECT user, unionid, id, user_info, phone
+SELECT user, unionid, id, user_info, phone, session_keys
 FROM users
 WHERE appid = ?1 AND openid = ?2

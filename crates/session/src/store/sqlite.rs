@@ -5,7 +5,7 @@
 
 mod connection;
 pub(crate) mod errors;
-pub(crate) mod key_rows;
+pub(crate) mod key_list;
 mod logins;
 mod schema;
 
@@ -28,6 +28,7 @@ use crate::store::rules::WriteRules;
 use crate::store::sealed_columns::{registered, unsealed};
 pub(crate) use crate::store::sqlite::connection::SqliteWriteConn;
 use crate::store::sqlite::errors::{code, gone_from, hint};
+use crate::store::sqlite::key_list::KeyList;
 
 /// How long another process may hold the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,7 +38,6 @@ const SESSION_KEYS: &str = include_str!("../../schema/sqlite/session_keys.sql");
 const NEWEST_KEY: &str = include_str!("../../schema/sqlite/newest_key.sql");
 const LIST: &str = include_str!("../../schema/sqlite/list_sessions.sql");
 const FIND_USER: &str = include_str!("../../schema/sqlite/find_user.sql");
-const KEYS_GIVEN: &str = include_str!("../../schema/sqlite/keys_given.sql");
 const OWNER_OF: &str = include_str!("../../schema/sqlite/owner_of.sql");
 const MINI_APPS: &str = include_str!("../../schema/sqlite/mini_apps.sql");
 
@@ -109,10 +109,25 @@ impl SqliteStore {
 
     /// The newest user's newest session key, with its AppID and openid.
     pub(crate) async fn newest_key(&self) -> Result<Option<(Vec<u8>, String, String)>, Error> {
-        sqlx::query_as(NEWEST_KEY)
+        let row: Option<(Option<Vec<u8>>, String, String)> = sqlx::query_as(NEWEST_KEY)
             .fetch_optional(&self.readers)
             .await
-            .map_err(|err| self.read_failed(err))
+            .map_err(|err| self.read_failed(err))?;
+        Ok(row.and_then(|(keys, appid, openid)| {
+            let keys = KeyList::of(keys);
+            let newest = keys.keys().next()?.sealed.to_vec();
+            Some((newest, appid, openid))
+        }))
+    }
+
+    /// A user's sealed session keys.
+    async fn key_list(&self, user: i64) -> Result<KeyList, Error> {
+        let keys: Option<Option<Vec<u8>>> = sqlx::query_scalar(SESSION_KEYS)
+            .bind(user)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|err| self.read_failed(err))?;
+        Ok(KeyList::of(keys.flatten()))
     }
 
     pub(crate) async fn session_keys(
@@ -120,11 +135,8 @@ impl SqliteStore {
         user: i64,
         who: &UserIdentity,
     ) -> Result<Vec<Secret>, Error> {
-        let keys: Vec<Vec<u8>> = sqlx::query_scalar(SESSION_KEYS)
-            .bind(user)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|err| self.read_failed(err))?;
+        let keys = self.key_list(user).await?;
+        let keys: Vec<Vec<u8>> = keys.keys().map(|key| key.sealed.to_vec()).collect();
         Ok(unsealed(&self.rules.vault, who, &keys))
     }
 
@@ -155,12 +167,9 @@ impl SqliteStore {
         let Some(row) = row else {
             return Ok(None);
         };
-        let keys = sqlx::query_scalar(KEYS_GIVEN)
-            .bind(row.user)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|err| self.read_failed(err))?;
-        Ok(Some(row.with_keys(keys)))
+        let keys = self.key_list(row.user).await?;
+        let given = keys.keys().map(|key| key.given).collect();
+        Ok(Some(row.with_keys(given)))
     }
 
     pub(crate) async fn owner(&self, session: i64) -> Result<Option<(String, String)>, Error> {

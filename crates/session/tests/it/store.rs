@@ -178,7 +178,7 @@ async fn a_key_that_could_not_be_kept_is_kept_at_the_next_try() {
     let path = world.dir.path().join("weappd.db");
     run(
         &path,
-        "ALTER TABLE session_keys RENAME COLUMN sealed TO gone",
+        "ALTER TABLE users RENAME COLUMN session_keys TO gone",
     )
     .await;
     let reset = ("POST", "/key/reset");
@@ -187,13 +187,13 @@ async fn a_key_that_could_not_be_kept_is_kept_at_the_next_try() {
     assert_eq!(platform.called(), 0, "the key could not be read");
     run(
         &path,
-        "ALTER TABLE session_keys RENAME COLUMN gone TO sealed",
+        "ALTER TABLE users RENAME COLUMN gone TO session_keys",
     )
     .await;
     // Reading goes well, writing does not.
     run(
         &path,
-        "CREATE TRIGGER stop BEFORE INSERT ON session_keys BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "CREATE TRIGGER stop BEFORE UPDATE OF session_keys ON users BEGIN SELECT RAISE(ABORT, 'no'); END",
     )
     .await;
     let failed = crate::platform::asked(&world, reset, &skey, &json!(null)).await;

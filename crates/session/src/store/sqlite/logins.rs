@@ -10,7 +10,7 @@ use crate::store::batch::{BatchSession, BatchUser, BatchUsers, key, opened};
 use crate::store::change::CacheEffects;
 use crate::store::new_login::{NewLogin, OpenedSession};
 use crate::store::rules::WriteRules;
-use crate::store::sqlite::key_rows::put_key;
+use crate::store::sqlite::key_list::KeyList;
 use crate::vault::SecretOwner;
 
 const USER_OF: &str = include_str!("../../../schema/sqlite/user_of.sql");
@@ -42,22 +42,13 @@ pub(crate) fn write(
 ) -> Result<Vec<OpenedSession>> {
     let mut statements = LoginStatements::prepare(change)?;
     let mut users = BatchUsers::with_capacity(logins.len());
+    let mut keys = HashMap::with_capacity(logins.len());
     let mut sessions = HashMap::with_capacity(logins.len());
     for login in logins {
-        let (user, is_changed) = statements.put_user(login, &mut users)?;
+        let (user, is_changed) = statements.put_user(login, &mut users, &mut keys, rules)?;
         let row = statements.put_session(login, user)?;
         sessions.insert(login.hash, row);
         statements.settle(user, is_changed, rules, &mut sessions, effects)?;
-        let owner = SecretOwner {
-            appid: &login.appid,
-            openid: &login.openid,
-        };
-        put_key(
-            change,
-            (user, owner),
-            (&login.session_key, login.now),
-            rules,
-        )?;
     }
     opened(logins, &users, &sessions).ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
@@ -75,29 +66,52 @@ impl<'a> LoginStatements<'a> {
         })
     }
 
-    /// The user's row, and whether other sessions of the user tell another story now.
-    fn put_user(&mut self, login: &NewLogin, users: &mut BatchUsers) -> Result<(i64, bool)> {
+    /// The user's row, with the login's key; and whether other sessions of the user tell another
+    /// story now.
+    fn put_user(
+        &mut self,
+        login: &NewLogin,
+        users: &mut BatchUsers,
+        keys: &mut HashMap<i64, KeyList>,
+        rules: &WriteRules,
+    ) -> Result<(i64, bool)> {
+        let owner = SecretOwner {
+            appid: &login.appid,
+            openid: &login.openid,
+        };
+        let new_key = (&login.session_key, login.now);
         let user = match users.entry(key(login)) {
             // Logged in a moment ago, in this very transaction.
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
                 let names = (&login.appid, &login.openid);
-                let Some(found) = self.user_of.query_row(names, user).optional()? else {
-                    let user = place.insert(new_user(self.conn, login)?);
+                let found = self
+                    .user_of
+                    .query_row(names, |row| Ok((user(row)?, KeyList::of(row.get(5)?))));
+                let Some((found, known)) = found.optional()? else {
+                    let mut list = KeyList::default();
+                    list.put(new_key, owner, rules);
+                    let user = place.insert(new_user(self.conn, login, &list)?);
+                    keys.insert(user.row, list);
                     return Ok((user.row, false));
                 };
+                keys.insert(found.row, known);
                 place.insert(found)
             }
         };
+        let keys = keys.entry(user.row).or_default();
+        keys.put(new_key, owner, rules);
         let told = |new: &Option<String>, known: &Option<String>| new.is_some() && new != known;
         let is_changed = told(&login.unionid, &user.unionid) || told(&login.user_info, &user.info);
         if is_changed {
             user.unionid = login.unionid.clone().or_else(|| user.unionid.take());
             user.info = login.user_info.clone().or_else(|| user.info.take());
-            let now = (user.row, &user.unionid, &user.info, login.now);
+            let (unionid, info) = (&user.unionid, &user.info);
+            let now = (user.row, unionid, info, login.now, keys.bytes());
             self.change_user.execute(now)?;
         } else {
-            self.touch_user.execute((user.row, login.now))?;
+            let now = (user.row, login.now, keys.bytes());
+            self.touch_user.execute(now)?;
         }
         Ok((user.row, is_changed))
     }
@@ -166,7 +180,7 @@ fn user(row: &Columns<'_>) -> Result<BatchUser> {
     })
 }
 
-fn new_user(conn: &Connection, login: &NewLogin) -> Result<BatchUser> {
+fn new_user(conn: &Connection, login: &NewLogin, keys: &KeyList) -> Result<BatchUser> {
     let mut put_user = conn.prepare_cached(PUT_USER)?;
     put_user.execute((
         &login.appid,
@@ -175,6 +189,7 @@ fn new_user(conn: &Connection, login: &NewLogin) -> Result<BatchUser> {
         &login.new_id,
         &login.user_info,
         login.now,
+        keys.bytes(),
     ))?;
     Ok(BatchUser {
         row: conn.last_insert_rowid(),

@@ -6,18 +6,19 @@ use weappd_base::secret::Secret;
 use crate::vault::{SecretKind, SecretOwner, SecretVault};
 
 /// The schema, one file a version; the file's `user_version` tells how many it has.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../schema/sqlite/0001_users_and_sessions.sql"),
     include_str!("../../../schema/sqlite/0002_session_keys_and_devices.sql"),
     include_str!("../../../schema/sqlite/0003_phones_addresses_and_sealed_secrets.sql"),
     include_str!("../../../schema/sqlite/0004_keys_by_user.sql"),
+    include_str!("../../../schema/sqlite/0005_keys_in_user.sql"),
 ];
 /// The version before which session keys stood in clear beside their users.
 const KEYS_SEALED: i64 = 2;
 /// The version before which a registered `AppSecret` stood in clear.
 const SECRETS_SEALED: i64 = 3;
 /// The newest version.
-pub(crate) const KNOWN: i64 = 4;
+pub(crate) const KNOWN: i64 = 5;
 const PUT_KEYS: &str = include_str!("../../../schema/sqlite/0002_put_keys.sql");
 const PUT_MINI_APP: &str = include_str!("../../../schema/sqlite/put_mini_app.sql");
 /// "WEAP": marks the file as weappd's.
@@ -134,6 +135,7 @@ async fn seal_secrets(conn: &mut SqliteConnection, vault: &SecretVault) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sqlite::key_list::KeyList;
     use crate::store::sqlite::{create, options, registered};
     use weappd_base::random::RandomSource;
 
@@ -164,6 +166,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn keys_of_their_own_table_come_into_their_users_rows() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = dir.path().join("weappd.db");
+        let mut conn = SqliteConnection::connect_with(&options(&path).create_if_missing(true))
+            .await
+            .expect("opens");
+        for schema in &MIGRATIONS[..4] {
+            sqlx::raw_sql(*schema)
+                .execute(&mut conn)
+                .await
+                .expect("the old schema");
+        }
+        let old = "ALTER TABLE users DROP COLUMN session_key;
+            INSERT INTO users VALUES (1, 'wx1', 'o1', NULL, 'id1', NULL, 1, 2, NULL),
+                (2, 'wx1', 'o2', NULL, 'id2', NULL, 1, 2, NULL);
+            INSERT INTO session_keys VALUES (1, 3, zeroblob(16), x'0102', 30),
+                (1, 7, x'000102030405060708090a0b0c0d0e0f', x'ff', 70);
+            PRAGMA application_id = 0x57454150; PRAGMA user_version = 4";
+        sqlx::raw_sql(old)
+            .execute(&mut conn)
+            .await
+            .expect("two users");
+        let vault = crate::vault::tests::vault();
+        migrate(&mut conn, 4, &vault).await.expect("migrates");
+        let rows: Vec<Option<Vec<u8>>> =
+            sqlx::query_scalar("SELECT session_keys FROM users ORDER BY user")
+                .fetch_all(&mut conn)
+                .await
+                .expect("reads");
+        let lists: Vec<KeyList> = rows.into_iter().map(KeyList::of).collect();
+        let keys: Vec<_> = lists[0].keys().map(|key| (key.given, key.sealed)).collect();
+        assert_eq!(keys, [(70, &[0xff][..]), (30, &[1, 2][..])]);
+        assert_eq!(
+            lists[0].keys().next().map(|key| key.fingerprint[15]),
+            Some(15)
+        );
+        assert_eq!(lists[1], KeyList::default());
+    }
+
+    #[tokio::test]
     async fn secrets_in_clear_are_sealed_and_gone_from_the_file() {
         let dir = tempfile::TempDir::new().expect("a directory");
         let path = dir.path().join("weappd.db");
@@ -180,16 +222,19 @@ mod tests {
         sqlx::raw_sql(old).execute(&mut conn).await.expect("a user");
         let vault = crate::vault::tests::vault();
         migrate(&mut conn, 1, &vault).await.expect("migrates");
-        let keys: Vec<Vec<u8>> = sqlx::query_scalar("SELECT sealed FROM session_keys")
-            .fetch_all(&mut conn)
+        let keys: Option<Vec<u8>> = sqlx::query_scalar("SELECT session_keys FROM users")
+            .fetch_one(&mut conn)
             .await
             .expect("reads");
+        let keys = KeyList::of(keys);
+        let key = keys.keys().next().expect("a key");
+        assert_eq!(key.given, 2);
         let owner = SecretOwner {
             appid: "wx1",
             openid: "o1",
         };
         let key = vault
-            .unseal(SecretKind::SessionKey, owner, &keys[0])
+            .unseal(SecretKind::SessionKey, owner, key.sealed)
             .expect("opens");
         assert_eq!(key.expose(), "a key in clear");
         let rows = sqlx::query_as("SELECT appid, sealed FROM mini_apps")

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use rusqlite::OptionalExtension as _;
 use weappd_base::secret::Secret;
 
 use crate::identity::UserIdentity;
 use crate::store::batch::beyond;
 use crate::store::change::{CauthChange, NativeChange, SqliteChange};
-use crate::store::sqlite::key_rows::put_key;
+use crate::store::sqlite::key_list::KeyList;
 use crate::store::write::StoreWrite;
 use crate::vault::{SecretKind, SecretOwner};
+
+const SESSION_KEYS: &str = include_str!("../../../schema/sqlite/session_keys.sql");
+const PUT_KEYS: &str = include_str!("../../../schema/sqlite/put_keys.sql");
 
 /// A session key to be kept as the user's newest.
 pub(crate) struct NewKey {
@@ -23,9 +27,14 @@ impl StoreWrite for NewKey {
     type Answer = ();
 
     fn sqlite(&self, change: &mut SqliteChange<'_>) -> rusqlite::Result<()> {
+        let mut known = change.conn.prepare_cached(SESSION_KEYS)?;
+        let known = known.query_row([self.user], |row| row.get(0)).optional()?;
+        let mut keys = KeyList::of(known.flatten());
         let owner = SecretOwner::of(&self.who);
-        let key = (&self.session_key, self.now);
-        put_key(change.conn, (self.user, owner), key, change.rules)
+        keys.put((&self.session_key, self.now), owner, change.rules);
+        let mut put_keys = change.conn.prepare_cached(PUT_KEYS)?;
+        put_keys.execute((self.user, keys.bytes()))?;
+        Ok(())
     }
 
     async fn native(&self, change: &mut NativeChange<'_>) -> Result<(), sqlx::Error> {
