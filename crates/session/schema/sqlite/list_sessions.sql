@@ -1,5 +1,5 @@
-SELECT sessions.seq, sessions.created, sessions.last_visit, sessions.device, sessions.address
+-- ?1: a JSON array of their numbers.
+SELECT seq, created, last_visit, device, address
 FROM sessions
-JOIN users ON users.user = sessions.user
-WHERE users.appid = ?1 AND users.openid = ?2
-ORDER BY sessions.seq DESC
+WHERE seq IN (SELECT value FROM json_each(?1))
+ORDER BY seq DESC

@@ -1,2 +1,2 @@
-INSERT INTO users (appid, openid, unionid, id, user_info, created, last_login, session_keys)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)
+INSERT INTO users (appid, openid, unionid, id, user_info, created, last_login)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)

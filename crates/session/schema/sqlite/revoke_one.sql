@@ -1,1 +1,1 @@
-DELETE FROM sessions WHERE seq = ?1 RETURNING skey_hash
+DELETE FROM sessions WHERE seq = ?1 RETURNING skey_hash, user

@@ -1,1 +1,1 @@
-SELECT seq, skey_hash FROM sessions WHERE user = ?1
+SELECT sessions FROM users WHERE user = ?1

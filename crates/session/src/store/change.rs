@@ -1,5 +1,6 @@
 //! A transaction under way, as a write sees it, and what it leaves to be told to the cache.
 
+use rusqlite::OptionalExtension as _;
 use sqlx::MySqlConnection;
 
 use crate::skey::SkeyHash;
@@ -7,8 +8,10 @@ use crate::store::batch::hashes;
 use crate::store::cauth::tables::CauthTables;
 use crate::store::mysql::text::SqlText;
 use crate::store::rules::WriteRules;
+use crate::store::sqlite::session_list::SessionList;
 
 const SESSIONS_OF: &str = include_str!("../../schema/sqlite/sessions_of.sql");
+const PUT_SESSIONS: &str = include_str!("../../schema/sqlite/put_sessions.sql");
 
 /// What a transaction leaves to be told to the cache.
 #[derive(Default)]
@@ -47,10 +50,31 @@ pub(crate) struct CauthChange<'a> {
 impl SqliteChange<'_> {
     /// A user's sessions in memory are out of date.
     pub(crate) fn forget_user(&mut self, user: i64) -> rusqlite::Result<()> {
+        let sessions = self.sessions_of(user)?;
+        let hashes = sessions.sessions().map(|(_, hash)| hash);
+        self.effects.stale.extend(hashes);
+        Ok(())
+    }
+
+    /// A user's sessions, and some that ended.
+    pub(crate) fn sessions_of(&self, user: i64) -> rusqlite::Result<SessionList> {
         let mut sessions_of = self.conn.prepare_cached(SESSIONS_OF)?;
-        let hashes = sessions_of.query_map([user], |row| row.get(1).map(SkeyHash))?;
-        for hash in hashes {
-            self.effects.stale.push(hash?);
+        let listed = sessions_of.query_row([user], |row| row.get(0));
+        Ok(SessionList::of(listed.optional()?.flatten()))
+    }
+
+    /// A user has these sessions now.
+    pub(crate) fn put_sessions(&self, user: i64, sessions: &SessionList) -> rusqlite::Result<()> {
+        let mut put_sessions = self.conn.prepare_cached(PUT_SESSIONS)?;
+        put_sessions.execute((user, sessions.bytes()))?;
+        Ok(())
+    }
+
+    /// One of a user's sessions is gone.
+    pub(crate) fn unlist(&self, user: i64, seq: i64) -> rusqlite::Result<()> {
+        let mut sessions = self.sessions_of(user)?;
+        if sessions.remove(seq) {
+            self.put_sessions(user, &sessions)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ pub(crate) mod errors;
 pub(crate) mod key_list;
 mod logins;
 mod schema;
+pub(crate) mod session_list;
 
 use std::io;
 use std::path::Path;
@@ -29,6 +30,7 @@ use crate::store::sealed_columns::{registered, unsealed};
 pub(crate) use crate::store::sqlite::connection::SqliteWriteConn;
 use crate::store::sqlite::errors::{code, gone_from, hint};
 use crate::store::sqlite::key_list::KeyList;
+use crate::store::sqlite::session_list::SessionList;
 
 /// How long another process may hold the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,6 +38,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const FIND: &str = include_str!("../../schema/sqlite/find_session.sql");
 const SESSION_KEYS: &str = include_str!("../../schema/sqlite/session_keys.sql");
 const NEWEST_KEY: &str = include_str!("../../schema/sqlite/newest_key.sql");
+const SESSIONS_OF_NAMED: &str = include_str!("../../schema/sqlite/sessions_of_named.sql");
 const LIST: &str = include_str!("../../schema/sqlite/list_sessions.sql");
 const FIND_USER: &str = include_str!("../../schema/sqlite/find_user.sql");
 const OWNER_OF: &str = include_str!("../../schema/sqlite/owner_of.sql");
@@ -145,9 +148,16 @@ impl SqliteStore {
         appid: &str,
         openid: &str,
     ) -> Result<Vec<SessionRecord>, Error> {
-        sqlx::query_as(LIST)
+        let listed: Option<Option<Vec<u8>>> = sqlx::query_scalar(SESSIONS_OF_NAMED)
             .bind(appid)
             .bind(openid)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|err| self.read_failed(err))?;
+        let listed = SessionList::of(listed.flatten());
+        let numbers: Vec<i64> = listed.sessions().map(|(seq, _)| seq).collect();
+        sqlx::query_as(LIST)
+            .bind(serde_json::Value::from(numbers).to_string())
             .fetch_all(&self.readers)
             .await
             .map_err(|err| self.read_failed(err))

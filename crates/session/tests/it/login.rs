@@ -468,3 +468,41 @@ async fn hundreds_log_in_at_once() {
     }
     assert_eq!(world.last_visits().await.len(), 300);
 }
+
+#[tokio::test]
+async fn a_session_that_ended_takes_no_others_place() {
+    let config = Config {
+        max_sessions_per_user: 3,
+        ..Config::default()
+    };
+    let world = World::with(config).await;
+    let log_in = async |code: &'static str| world.log_in_by_code(code, "o1").await;
+    let stands = async |skey: &str| world.user(skey).await["code"] == 0;
+    let [first, second, third] = [log_in("a").await, log_in("b").await, log_in("c").await];
+    let bearer = format!("Bearer {third}");
+    let headers = [("Authorization", bearer.as_str())];
+    let out = world
+        .call("DELETE", "/weapp/session", &headers, Body::empty())
+        .await;
+    assert_eq!(out.status, StatusCode::NO_CONTENT);
+    let fourth = log_in("d").await;
+    assert!(stands(&first).await && stands(&second).await && stands(&fourth).await);
+    let listed = world.sessions.list(None, "o1").await.expect("lists");
+    assert_eq!(listed.len(), 3);
+    let number = listed[1].session;
+    assert_eq!(world.sessions.revoke_one(number).await.expect("ends"), 1);
+    assert!(!stands(&second).await);
+    let fifth = log_in("e").await;
+    assert!(stands(&first).await && stands(&fourth).await && stands(&fifth).await);
+    assert_eq!(world.sessions.revoke_all().await.expect("ends"), 3);
+    let [sixth, seventh, eighth] = [log_in("f").await, log_in("g").await, log_in("h").await];
+    assert!(stands(&sixth).await && stands(&seventh).await && stands(&eighth).await);
+    let listed = world.sessions.list(None, "o1").await.expect("lists");
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    let ended = world.sessions.revoke_user(None, "o1").await;
+    assert_eq!(ended.expect("ends"), 3);
+    let last = log_in("i").await;
+    assert!(!stands(&eighth).await && stands(&last).await);
+    let listed = world.sessions.list(None, "o1").await.expect("lists");
+    assert_eq!(listed.len(), 1, "{listed:?}");
+}

@@ -11,6 +11,7 @@ use crate::store::change::CacheEffects;
 use crate::store::new_login::{NewLogin, OpenedSession};
 use crate::store::rules::WriteRules;
 use crate::store::sqlite::key_list::KeyList;
+use crate::store::sqlite::session_list::SessionList;
 use crate::vault::SecretOwner;
 
 const USER_OF: &str = include_str!("../../../schema/sqlite/user_of.sql");
@@ -19,7 +20,6 @@ const CHANGE_USER: &str = include_str!("../../../schema/sqlite/change_user.sql")
 const TOUCH_USER: &str = include_str!("../../../schema/sqlite/touch_user.sql");
 const PUT_SESSION: &str = include_str!("../../../schema/sqlite/put_session.sql");
 const SESSION_OF: &str = include_str!("../../../schema/sqlite/session_of.sql");
-const SESSIONS_OF: &str = include_str!("../../../schema/sqlite/sessions_of.sql");
 const DROP_SESSION: &str = include_str!("../../../schema/sqlite/drop_session.sql");
 
 /// The statements of a login.
@@ -29,8 +29,23 @@ struct LoginStatements<'a> {
     touch_user: CachedStatement<'a>,
     change_user: CachedStatement<'a>,
     put_session: CachedStatement<'a>,
-    sessions_of: CachedStatement<'a>,
     drop_session: CachedStatement<'a>,
+}
+
+/// What a user has: it stands in the user's row.
+#[derive(Default)]
+struct UserLists {
+    keys: KeyList,
+    sessions: SessionList,
+}
+
+/// What the transaction knows of its users and sessions.
+#[derive(Default)]
+struct KnownRows {
+    users: BatchUsers,
+    /// By the number of the user's row.
+    lists: HashMap<i64, UserLists>,
+    sessions: HashMap<SkeyHash, BatchSession>,
 }
 
 /// Writes the logins, inside the caller's transaction.
@@ -41,16 +56,11 @@ pub(crate) fn write(
     effects: &mut CacheEffects,
 ) -> Result<Vec<OpenedSession>> {
     let mut statements = LoginStatements::prepare(change)?;
-    let mut users = BatchUsers::with_capacity(logins.len());
-    let mut keys = HashMap::with_capacity(logins.len());
-    let mut sessions = HashMap::with_capacity(logins.len());
+    let mut known = KnownRows::default();
     for login in logins {
-        let (user, is_changed) = statements.put_user(login, &mut users, &mut keys, rules)?;
-        let row = statements.put_session(login, user)?;
-        sessions.insert(login.hash, row);
-        statements.settle(user, is_changed, rules, &mut sessions, effects)?;
+        statements.write(login, rules, &mut known, effects)?;
     }
-    opened(logins, &users, &sessions).ok_or(rusqlite::Error::QueryReturnedNoRows)
+    opened(logins, &known.users, &known.sessions).ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
 impl<'a> LoginStatements<'a> {
@@ -61,59 +71,81 @@ impl<'a> LoginStatements<'a> {
             touch_user: conn.prepare_cached(TOUCH_USER)?,
             change_user: conn.prepare_cached(CHANGE_USER)?,
             put_session: conn.prepare_cached(PUT_SESSION)?,
-            sessions_of: conn.prepare_cached(SESSIONS_OF)?,
             drop_session: conn.prepare_cached(DROP_SESSION)?,
         })
     }
 
-    /// The user's row, with the login's key; and whether other sessions of the user tell another
-    /// story now.
-    fn put_user(
+    /// Writes one login: its session, and once the user's row with all that the user has then.
+    fn write(
         &mut self,
         login: &NewLogin,
-        users: &mut BatchUsers,
-        keys: &mut HashMap<i64, KeyList>,
         rules: &WriteRules,
-    ) -> Result<(i64, bool)> {
+        known: &mut KnownRows,
+        effects: &mut CacheEffects,
+    ) -> Result<()> {
+        let user = match known.users.entry(key(login)) {
+            // Logged in a moment ago, in this very transaction.
+            Entry::Occupied(user) => user.into_mut(),
+            Entry::Vacant(place) => {
+                let (user, lists) = self.user(login)?;
+                known.lists.insert(user.row, lists);
+                place.insert(user)
+            }
+        };
+        let lists = known.lists.entry(user.row).or_default();
+        let session = self.put_session(login, user.row)?;
+        lists.sessions.push(session.seq, &login.hash);
+        known.sessions.insert(login.hash, session);
         let owner = SecretOwner {
             appid: &login.appid,
             openid: &login.openid,
         };
-        let new_key = (&login.session_key, login.now);
-        let user = match users.entry(key(login)) {
-            // Logged in a moment ago, in this very transaction.
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let names = (&login.appid, &login.openid);
-                let found = self
-                    .user_of
-                    .query_row(names, |row| Ok((user(row)?, KeyList::of(row.get(5)?))));
-                let Some((found, known)) = found.optional()? else {
-                    let mut list = KeyList::default();
-                    list.put(new_key, owner, rules);
-                    let user = place.insert(new_user(self.conn, login, &list)?);
-                    keys.insert(user.row, list);
-                    return Ok((user.row, false));
-                };
-                keys.insert(found.row, known);
-                place.insert(found)
-            }
-        };
-        let keys = keys.entry(user.row).or_default();
-        keys.put(new_key, owner, rules);
+        lists
+            .keys
+            .put((&login.session_key, login.now), owner, rules);
         let told = |new: &Option<String>, known: &Option<String>| new.is_some() && new != known;
         let is_changed = told(&login.unionid, &user.unionid) || told(&login.user_info, &user.info);
+        if is_changed {
+            // Other sessions of the user tell another story now.
+            let hashes = lists.sessions.sessions().map(|(_, hash)| hash);
+            effects.stale.extend(hashes);
+        }
+        for (seq, hash) in lists.sessions.drop_beyond(rules.max_sessions()) {
+            self.drop_session.execute([seq])?;
+            effects.stale.push(hash);
+            if let Some(row) = known.sessions.get_mut(&hash) {
+                row.kept = false;
+            }
+        }
+        let (keys, sessions) = (lists.keys.bytes(), lists.sessions.bytes());
         if is_changed {
             user.unionid = login.unionid.clone().or_else(|| user.unionid.take());
             user.info = login.user_info.clone().or_else(|| user.info.take());
             let (unionid, info) = (&user.unionid, &user.info);
-            let now = (user.row, unionid, info, login.now, keys.bytes());
+            let now = (user.row, unionid, info, login.now, keys, sessions);
             self.change_user.execute(now)?;
         } else {
-            let now = (user.row, login.now, keys.bytes());
+            let now = (user.row, login.now, keys, sessions);
             self.touch_user.execute(now)?;
         }
-        Ok((user.row, is_changed))
+        Ok(())
+    }
+
+    /// The user as the database has them; a stranger is put there.
+    fn user(&mut self, login: &NewLogin) -> Result<(BatchUser, UserLists)> {
+        let found = self
+            .user_of
+            .query_row((&login.appid, &login.openid), |row| {
+                let lists = UserLists {
+                    keys: KeyList::of(row.get(5)?),
+                    sessions: SessionList::of(row.get(6)?),
+                };
+                Ok((user(row)?, lists))
+            });
+        match found.optional()? {
+            Some(found) => Ok(found),
+            None => Ok((new_user(self.conn, login)?, UserLists::default())),
+        }
     }
 
     fn put_session(&mut self, login: &NewLogin, user: i64) -> Result<BatchSession> {
@@ -137,37 +169,6 @@ impl<'a> LoginStatements<'a> {
             })
         })
     }
-
-    /// Ends the user's oldest sessions beyond what one may hold.
-    fn settle(
-        &mut self,
-        user: i64,
-        is_changed: bool,
-        rules: &WriteRules,
-        sessions: &mut HashMap<SkeyHash, BatchSession>,
-        effects: &mut CacheEffects,
-    ) -> Result<()> {
-        let rows = self.sessions_of.query_map([user], |row| {
-            Ok((row.get::<_, i64>(0)?, SkeyHash(row.get(1)?)))
-        })?;
-        let mut rows = rows.collect::<Result<Vec<_>>>()?;
-        if is_changed {
-            effects.stale.extend(rows.iter().map(|(_, hash)| *hash));
-        }
-        let most = rules.max_sessions();
-        if rows.len() <= most {
-            return Ok(());
-        }
-        rows.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));
-        for (seq, hash) in rows.drain(most..) {
-            self.drop_session.execute([seq])?;
-            effects.stale.push(hash);
-            if let Some(row) = sessions.get_mut(&hash) {
-                row.kept = false;
-            }
-        }
-        Ok(())
-    }
 }
 
 fn user(row: &Columns<'_>) -> Result<BatchUser> {
@@ -180,7 +181,7 @@ fn user(row: &Columns<'_>) -> Result<BatchUser> {
     })
 }
 
-fn new_user(conn: &Connection, login: &NewLogin, keys: &KeyList) -> Result<BatchUser> {
+fn new_user(conn: &Connection, login: &NewLogin) -> Result<BatchUser> {
     let mut put_user = conn.prepare_cached(PUT_USER)?;
     put_user.execute((
         &login.appid,
@@ -189,7 +190,6 @@ fn new_user(conn: &Connection, login: &NewLogin, keys: &KeyList) -> Result<Batch
         &login.new_id,
         &login.user_info,
         login.now,
-        keys.bytes(),
     ))?;
     Ok(BatchUser {
         row: conn.last_insert_rowid(),

@@ -6,19 +6,20 @@ use weappd_base::secret::Secret;
 use crate::vault::{SecretKind, SecretOwner, SecretVault};
 
 /// The schema, one file a version; the file's `user_version` tells how many it has.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../../schema/sqlite/0001_users_and_sessions.sql"),
     include_str!("../../../schema/sqlite/0002_session_keys_and_devices.sql"),
     include_str!("../../../schema/sqlite/0003_phones_addresses_and_sealed_secrets.sql"),
     include_str!("../../../schema/sqlite/0004_keys_by_user.sql"),
     include_str!("../../../schema/sqlite/0005_keys_in_user.sql"),
+    include_str!("../../../schema/sqlite/0006_sessions_in_user.sql"),
 ];
 /// The version before which session keys stood in clear beside their users.
 const KEYS_SEALED: i64 = 2;
 /// The version before which a registered `AppSecret` stood in clear.
 const SECRETS_SEALED: i64 = 3;
 /// The newest version.
-pub(crate) const KNOWN: i64 = 5;
+pub(crate) const KNOWN: i64 = 6;
 const PUT_KEYS: &str = include_str!("../../../schema/sqlite/0002_put_keys.sql");
 const PUT_MINI_APP: &str = include_str!("../../../schema/sqlite/put_mini_app.sql");
 /// "WEAP": marks the file as weappd's.
@@ -135,7 +136,9 @@ async fn seal_secrets(conn: &mut SqliteConnection, vault: &SecretVault) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skey::SkeyHash;
     use crate::store::sqlite::key_list::KeyList;
+    use crate::store::sqlite::session_list::SessionList;
     use crate::store::sqlite::{create, options, registered};
     use weappd_base::random::RandomSource;
 
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_of_their_own_table_come_into_their_users_rows() {
+    async fn what_users_have_comes_into_their_rows() {
         let dir = tempfile::TempDir::new().expect("a directory");
         let path = dir.path().join("weappd.db");
         let mut conn = SqliteConnection::connect_with(&options(&path).create_if_missing(true))
@@ -183,6 +186,9 @@ mod tests {
                 (2, 'wx1', 'o2', NULL, 'id2', NULL, 1, 2, NULL);
             INSERT INTO session_keys VALUES (1, 3, zeroblob(16), x'0102', 30),
                 (1, 7, x'000102030405060708090a0b0c0d0e0f', x'ff', 70);
+            INSERT INTO sessions (seq, skey_hash, user, created, last_visit) VALUES
+                (3, zeroblob(32), 1, 1, 1), (4, randomblob(32), 2, 1, 1),
+                (5, x'0101010101010101010101010101010101010101010101010101010101010101', 1, 1, 1);
             PRAGMA application_id = 0x57454150; PRAGMA user_version = 4";
         sqlx::raw_sql(old)
             .execute(&mut conn)
@@ -203,6 +209,18 @@ mod tests {
             Some(15)
         );
         assert_eq!(lists[1], KeyList::default());
+        let rows: Vec<Option<Vec<u8>>> =
+            sqlx::query_scalar("SELECT sessions FROM users ORDER BY user")
+                .fetch_all(&mut conn)
+                .await
+                .expect("reads");
+        let lists: Vec<SessionList> = rows.into_iter().map(SessionList::of).collect();
+        let sessions: Vec<_> = lists[0].sessions().collect();
+        assert!(sessions == [(5, SkeyHash([1; 32])), (3, SkeyHash([0; 32]))]);
+        assert_eq!(
+            lists[1].sessions().map(|(seq, _)| seq).collect::<Vec<_>>(),
+            [4]
+        );
     }
 
     #[tokio::test]

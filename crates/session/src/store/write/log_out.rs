@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rusqlite::OptionalExtension as _;
+
 use crate::identity::UserIdentity;
 use crate::skey::SkeyHash;
 use crate::store::cauth::rows::{end_rows, locked_rows};
@@ -20,12 +22,14 @@ impl StoreWrite for EndedSession {
     type Answer = bool;
 
     fn sqlite(&self, change: &mut SqliteChange<'_>) -> rusqlite::Result<bool> {
-        let rows = change
-            .conn
-            .prepare_cached(LOG_OUT)?
-            .execute([&self.hash.0])?;
+        let mut log_out = change.conn.prepare_cached(LOG_OUT)?;
+        let gone = log_out.query_row([&self.hash.0], |row| Ok((row.get(0)?, row.get(1)?)));
+        let gone: Option<(i64, i64)> = gone.optional()?;
+        if let Some((seq, user)) = gone {
+            change.unlist(user, seq)?;
+        }
         change.effects.ended.push(self.hash);
-        Ok(rows > 0)
+        Ok(gone.is_some())
     }
 
     async fn native(&self, change: &mut NativeChange<'_>) -> Result<bool, sqlx::Error> {

@@ -1,15 +1,18 @@
 //! The end of sessions, by command.
 
+use rusqlite::OptionalExtension as _;
 use sqlx::{MySql, QueryBuilder};
 
 use crate::skey::SkeyHash;
 use crate::store::batch::hashes;
 use crate::store::cauth::rows::end_rows;
 use crate::store::change::{CauthChange, NativeChange, SqliteChange};
+use crate::store::sqlite::session_list::SessionList;
 use crate::store::write::StoreWrite;
 
 const REVOKE_ONE: &str = include_str!("../../../schema/sqlite/revoke_one.sql");
-const REVOKE_USER: &str = include_str!("../../../schema/sqlite/revoke_user.sql");
+const USER_NAMED: &str = include_str!("../../../schema/sqlite/user_named.sql");
+const DROP_SESSION: &str = include_str!("../../../schema/sqlite/drop_session.sql");
 
 /// Sessions to be ended; the answer says how many were.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,26 +29,39 @@ impl StoreWrite for RevokeScope {
     type Answer = u64;
 
     fn sqlite(&self, change: &mut SqliteChange<'_>) -> rusqlite::Result<u64> {
-        let hash = |row: &rusqlite::Row<'_>| row.get(0).map(SkeyHash);
-        let ended: rusqlite::Result<Vec<SkeyHash>> = match self {
+        match self {
             Self::One(seq) => {
                 let mut revoke = change.conn.prepare_cached(REVOKE_ONE)?;
-                revoke.query_map([seq], hash)?.collect()
+                let gone = revoke.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)));
+                let gone: Option<([u8; 32], i64)> = gone.optional()?;
+                if let Some((hash, user)) = gone {
+                    change.unlist(user, *seq)?;
+                    change.effects.ended.push(SkeyHash(hash));
+                }
+                Ok(u64::from(gone.is_some()))
             }
             Self::User { appid, openid } => {
-                let mut revoke = change.conn.prepare_cached(REVOKE_USER)?;
-                revoke.query_map([appid, openid], hash)?.collect()
+                let mut user = change.conn.prepare_cached(USER_NAMED)?;
+                let user = user.query_row([appid, openid], |row| row.get(0));
+                let Some(user) = user.optional()? else {
+                    return Ok(0);
+                };
+                let mut count = 0;
+                for (seq, hash) in change.sessions_of(user)?.sessions() {
+                    let mut end = change.conn.prepare_cached(DROP_SESSION)?;
+                    count += end.execute([seq])? as u64;
+                    change.effects.ended.push(hash);
+                }
+                change.put_sessions(user, &SessionList::default())?;
+                Ok(count)
             }
+            // The users' lists are left as they are: all in them is older than what comes.
             Self::All => {
                 let rows = change.conn.execute("DELETE FROM sessions", [])?;
                 change.effects.all_ended = true;
-                return Ok(rows as u64);
+                Ok(rows as u64)
             }
-        };
-        let ended = ended?;
-        let count = ended.len() as u64;
-        change.effects.ended.extend(ended);
-        Ok(count)
+        }
     }
 
     async fn native(&self, change: &mut NativeChange<'_>) -> Result<u64, sqlx::Error> {

@@ -1,0 +1,1 @@
+UPDATE users SET sessions = ?2 WHERE user = ?1

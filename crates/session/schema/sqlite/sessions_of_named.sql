@@ -1,0 +1,1 @@
+SELECT sessions FROM users WHERE appid = ?1 AND openid = ?2

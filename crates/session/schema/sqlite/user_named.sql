@@ -1,0 +1,1 @@
+SELECT user FROM users WHERE appid = ?1 AND openid = ?2
