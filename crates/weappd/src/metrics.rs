@@ -15,7 +15,6 @@ use weappd_base::metrics::{
 };
 use weappd_base::tasks::Work;
 
-use crate::rooms::ServerRooms;
 use crate::server_context::ServerContext;
 
 /// How a reload ended.
@@ -62,21 +61,14 @@ impl ReloadCounts {
     }
 }
 
-/// Declares the families of all rooms and of the whole. Called once, at the start.
-pub(crate) fn register(
-    registry: &MetricRegistry,
-    context: &ServerContext,
-    rooms: &ServerRooms,
-    reloads: &ReloadCounts,
-) {
+/// Declares the families of the whole. Called once, at the start.
+pub(crate) fn register(registry: &MetricRegistry, context: &ServerContext, reloads: &ReloadCounts) {
     process::watch(registry);
     let owners = vec![
         ("server", context.tasks.clone()),
         ("tunnel", context.tunnel_tasks.clone()),
     ];
     runtime::watch(registry, &context.work, owners);
-    rooms.tunnels.register_metrics(registry);
-    rooms.apps.register_metrics(registry);
     let whole = registry.room("server");
     let help = "Reloads of weappd.toml, by their end";
     whole.counters("reloads", help, MetricUnit::None, &reloads.ends);

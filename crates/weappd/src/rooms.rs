@@ -219,6 +219,12 @@ impl ServerRooms {
             .merge(weappd_tunnel::http::public_router(self.tunnels.clone()))
     }
 
+    /// Declares what the rooms count. Called once, at the start.
+    pub(crate) fn register_metrics(&self) {
+        self.tunnels.register_metrics(&self.metrics);
+        self.apps.register_metrics(&self.metrics);
+    }
+
     /// What the control socket answers of the rooms.
     pub(crate) fn control_router(&self) -> Router {
         weappd_apps::http::control_router(self.apps.clone())

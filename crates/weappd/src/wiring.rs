@@ -71,12 +71,8 @@ pub(crate) async fn run(
     )
     .await?;
     let server = Arc::new(server);
-    metrics::register(
-        &server.rooms.metrics,
-        &context,
-        &server.rooms,
-        &server.reloads,
-    );
+    server.rooms.register_metrics();
+    metrics::register(&server.rooms.metrics, &context, &server.reloads);
     let output = if is_dev {
         Some(AppOutput::open(&server.rooms.apps).await?)
     } else {
