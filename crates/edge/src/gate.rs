@@ -9,6 +9,7 @@
 //! To add a step, write it as a function in a file of its own that takes only what it
 //! needs and returns [`EdgeRefusal`], and call it here, at its place in the order.
 
+use futures_util::future::Either;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -259,7 +260,10 @@ async fn forward(
     tap: Option<&RequestTap>,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
     match to {
-        RouteHandler::App(app) => forward_to_app(context, app, screened, tap).await,
+        RouteHandler::App(app) => {
+            let outgoing = outgoing_request(context, screened, tap);
+            send_to_app(context, app, outgoing).await
+        }
         RouteHandler::Static(root) => root.answer(&screened.head).await,
         RouteHandler::Redirect { to, code } => redirect::to_address(&screened.head, to, *code),
         RouteHandler::Router(router) => {
@@ -269,30 +273,26 @@ async fn forward(
             router_call::call_router(&shared.router, context.conn, screened.head, screened.body)
                 .await
         }
-        RouteHandler::Shared(shared) => {
-            let again = shared.copy_for_router(&screened.head);
-            let answer = forward_to_app(context, &shared.app, screened, tap).await?;
-            let Some(head) = again else {
-                return Ok(answer);
-            };
-            match SharedPath::is_unknown(answer).await {
-                (true, _) => {
-                    router_call::call_router(&shared.router, context.conn, head, EdgeBody::full(""))
-                        .await
-                }
-                (false, answer) => Ok(answer),
+        RouteHandler::Shared(shared) => match shared.copy_for_router(&screened.head) {
+            None => {
+                let outgoing = outgoing_request(context, screened, tap);
+                send_to_app(context, &shared.app, outgoing).await
             }
-        }
+            // Boxed: the future of every other request would be as large.
+            Some(again) => {
+                let outgoing = outgoing_request(context, screened, tap);
+                Box::pin(answer_app_first(context, shared, outgoing, again)).await
+            }
+        },
     }
 }
 
-/// To a business server.
-async fn forward_to_app(
+/// The request for a business server, shown to the tap.
+fn outgoing_request(
     context: &RequestContext<'_>,
-    app: &AppHandler,
     screened: ScreenedRequest,
     tap: Option<&RequestTap>,
-) -> Result<Response<EdgeBody>, EdgeRefusal> {
+) -> UpstreamRequest {
     let ScreenedRequest {
         head,
         body,
@@ -302,9 +302,34 @@ async fn forward_to_app(
     if let Some(tap) = tap {
         tap.request(Weappd, App, outgoing.headers(), None);
     }
+    outgoing
+}
+
+/// To a business server. No async fn: it would hold the request a second time.
+fn send_to_app<'a>(
+    context: &'a RequestContext<'a>,
+    app: &'a AppHandler,
+    outgoing: UpstreamRequest,
+) -> impl Future<Output = Result<Response<EdgeBody>, EdgeRefusal>> + Send + use<'a> {
     match app {
-        AppHandler::Managed(app) => proxy::to_app(context, app, outgoing).await,
-        AppHandler::Group(group) => proxy::to_group(context, group, outgoing).await,
+        AppHandler::Managed(app) => Either::Left(proxy::to_app(context, app, outgoing)),
+        AppHandler::Group(group) => Either::Right(proxy::to_group(context, group, outgoing)),
+    }
+}
+
+/// The app is asked first; what it does not know the router answers.
+async fn answer_app_first(
+    context: &RequestContext<'_>,
+    shared: &SharedPath,
+    outgoing: UpstreamRequest,
+    again: Parts,
+) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    let answer = send_to_app(context, &shared.app, outgoing).await?;
+    match SharedPath::is_unknown(answer).await {
+        (true, _) => {
+            router_call::call_router(&shared.router, context.conn, again, EdgeBody::full("")).await
+        }
+        (false, answer) => Ok(answer),
     }
 }
 

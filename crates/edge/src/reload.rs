@@ -253,7 +253,7 @@ mod tests {
             ("max_body_bytes", config.max_body_bytes.to_string()),
             (
                 "connect_timeout_ms",
-                format!("{:?}", config.connect_timeout()),
+                format!("{:?}", thread.pool_limits.connect_timeout),
             ),
             (
                 "answer_timeout_secs",
@@ -263,13 +263,13 @@ mod tests {
             ("hold_ms", format!("{:?}", config.hold())),
             (
                 "upstream_idle_secs",
-                format!("{:?}", config.upstream_idle()),
+                format!("{:?}", thread.pool_limits.max_idle),
             ),
             (
                 "upstream_rest_secs",
                 format!("{:?}", shared.health.first_rest()),
             ),
-            ("upstream_idle", config.upstream_idle.to_string()),
+            ("upstream_idle", thread.pool_limits.keep.to_string()),
             ("env_id", format!("{:?}", thread.env)),
             (
                 "wechat_gateways",

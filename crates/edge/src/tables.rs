@@ -22,6 +22,7 @@ use crate::route::site_table::SiteTable;
 use crate::site::Site;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::settings;
+use crate::upstream::pool::UpstreamPoolLimits;
 
 /// What tables are built from.
 pub(crate) struct TableParts {
@@ -43,6 +44,7 @@ pub(crate) struct EdgeTables {
     pub(crate) identify: Arc<dyn Identify>,
     /// Paths that are not shown to the tap.
     pub(crate) quiet_paths: Vec<String>,
+    pub(crate) pool_limits: UpstreamPoolLimits,
     /// Requests that one client may have under way.
     pub(crate) client_limit: usize,
 }
@@ -71,6 +73,7 @@ impl EdgeTables {
             trust,
             identify: parts.identify,
             quiet_paths: parts.quiet_paths,
+            pool_limits: UpstreamPoolLimits::of(&config),
             client_limit: client_share::limit_of(config.max_requests_per_client),
             sites,
             config,

@@ -9,7 +9,6 @@ use weappd_base::tasks::Stop;
 
 use crate::conn::connection;
 use crate::conn::listener::AcceptedConn;
-use crate::upstream::pool::UpstreamPoolLimits;
 use crate::worker::Worker;
 
 /// How often idle upstream connections and access log lines are looked after.
@@ -58,9 +57,7 @@ fn do_housekeeping(worker: &Worker) -> bool {
     let logged = worker
         .log_buffer()
         .is_some_and(|log_buffer| log_buffer.flush());
-    let pooled = worker
-        .pool
-        .sweep(UpstreamPoolLimits::of(&worker.tables().config));
+    let pooled = worker.pool.sweep(&worker.tables().pool_limits);
     // A connection that was just dealt is not counted yet, and its stream may end after it.
     logged || pooled || worker.conn_count.count() > 0 || !worker.tasks.is_empty()
 }

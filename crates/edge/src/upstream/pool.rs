@@ -55,9 +55,9 @@ struct Shared<B> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UpstreamPoolLimits {
     /// Idle connections to each server.
-    keep: usize,
-    max_idle: Duration,
-    connect_timeout: Duration,
+    pub(crate) keep: usize,
+    pub(crate) max_idle: Duration,
+    pub(crate) connect_timeout: Duration,
 }
 
 impl UpstreamPoolLimits {
@@ -126,7 +126,7 @@ where
         &self,
         to: &UpstreamAddr,
         mut request: Request<B>,
-        limits: UpstreamPoolLimits,
+        limits: &UpstreamPoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         let repeats = may_be_repeated(&request);
         loop {
@@ -152,7 +152,7 @@ where
         &self,
         to: &UpstreamAddr,
         request: Request<B>,
-        limits: UpstreamPoolLimits,
+        limits: &UpstreamPoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         match self.send_on_new(to, request, limits).await {
             Err(SendFailure::Unsent(unsent, error)) => Err(SendFailure::Gone(unsent, error)),
@@ -165,7 +165,7 @@ where
         &self,
         to: &UpstreamAddr,
         request: Request<B>,
-        limits: UpstreamPoolLimits,
+        limits: &UpstreamPoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         let pooled = match self.connect(to, limits, false).await {
             Ok(pooled) => pooled,
@@ -185,7 +185,7 @@ where
         &self,
         to: &UpstreamAddr,
         request: Request<B>,
-        limits: UpstreamPoolLimits,
+        limits: &UpstreamPoolLimits,
     ) -> Result<Response<Incoming>, SendFailure<B>> {
         let mut pooled = match self.connect(to, limits, true).await {
             Ok(pooled) => pooled,
@@ -200,7 +200,7 @@ where
         &self,
         to: &UpstreamAddr,
         repeats: bool,
-        limits: UpstreamPoolLimits,
+        limits: &UpstreamPoolLimits,
     ) -> Option<PooledConn<B>> {
         if repeats {
             return self.take_idle(to, limits, limits.max_idle);
@@ -216,7 +216,7 @@ where
     fn take_idle(
         &self,
         to: &UpstreamAddr,
-        limits: UpstreamPoolLimits,
+        limits: &UpstreamPoolLimits,
         max_idle: Duration,
     ) -> Option<PooledConn<B>> {
         let mut all = self.0.idle.lock();
@@ -241,7 +241,7 @@ where
     async fn connect(
         &self,
         to: &UpstreamAddr,
-        limits: UpstreamPoolLimits,
+        limits: &UpstreamPoolLimits,
         upgrades: bool,
     ) -> io::Result<PooledConn<B>> {
         let connecting = async {
@@ -282,7 +282,7 @@ where
     }
 
     /// Drops connections that are closed or were idle for long; says whether any stay.
-    pub(crate) fn sweep(&self, limits: UpstreamPoolLimits) -> bool {
+    pub(crate) fn sweep(&self, limits: &UpstreamPoolLimits) -> bool {
         let mut all = self.0.idle.lock();
         all.retain(|_, idle| {
             idle.retain(|one| !one.sender.is_closed() && one.since.elapsed() < limits.max_idle);

@@ -22,7 +22,7 @@ use crate::upstream::address::UpstreamAddr;
 use crate::upstream::answer_body::SilenceLimit;
 use crate::upstream::group::UpstreamGroup;
 use crate::upstream::health::UpstreamFailure;
-use crate::upstream::pool::{SendFailure, UpstreamPoolLimits};
+use crate::upstream::pool::SendFailure;
 use crate::upstream::upgrade;
 use crate::worker::Worker;
 
@@ -206,7 +206,7 @@ async fn attempt(
     let sending = context
         .worker
         .pool
-        .send(to, request, UpstreamPoolLimits::of(config));
+        .send(to, request, &context.tables.pool_limits);
     tokio::pin!(sending);
     let limit = config.answer_timeout();
     let sent = loop {
@@ -253,7 +253,7 @@ async fn attempt_upgrade(
         context
             .worker
             .pool
-            .send_upgrade(to, request, UpstreamPoolLimits::of(config)),
+            .send_upgrade(to, request, &context.tables.pool_limits),
     )
     .await
     {
