@@ -111,10 +111,10 @@ mod tests {
         assert_eq!(before.changes(&before.clone()), [] as [&str; 0]);
         // Order and spelling are no change.
         let same = keys(
-            "edge = { http2 = true }\ndomain = \"a.example.com\"\n\
-             miniapp.secret = 's3cret'\nmini = 1\n[miniapp]\n",
+            "domain = \"a.example.com\"\nminiapp = { secret = \"s3cret\", appid = \"wx1\" }\n\
+             edge.http2 = true\nsites.\"b.example.com\".proxy = [ '127.0.0.1:1' ]\n",
         );
-        assert!(same.0.contains_key("edge.http2"));
+        assert_eq!(before.changes(&same), [] as [&str; 0]);
         let after = keys(
             "domain = 'a.example.com'\n[miniapp]\nappid = 'wx1'\nsecret = 'other'\n\
              [sites.\"b.example.com\"]\nproxy = ['127.0.0.1:2']\n[files]\nenabled = false\n",
