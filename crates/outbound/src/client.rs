@@ -16,7 +16,7 @@ use crate::answer::read_limited;
 use crate::client_settings::ClientSettings;
 use crate::connector::{ConnectionPool, IdleLimits, OutboundConnector};
 use crate::exchange_error::{ExchangeError, SendError};
-use crate::trust::TrustRootsError;
+use crate::trust::{OutboundTrust, TrustRootsError};
 
 /// Sends requests whose bodies are `B`.
 pub struct OutboundClient<B = Full<Bytes>> {
@@ -39,7 +39,18 @@ where
 {
     /// Makes ready to call; nothing is connected yet.
     pub fn new(settings: &ClientSettings<'_>) -> Result<Self, TrustRootsError> {
-        let connector = OutboundConnector::new(settings)?;
+        Ok(Self::build(OutboundConnector::new(settings)?, settings))
+    }
+
+    /// A client for addresses of http alone, such as weappd's own listeners. It asks the machine
+    /// for nothing, and so cannot fail.
+    pub fn plain() -> Self {
+        let settings = ClientSettings::new(OutboundTrust::PlainOnly);
+        let http = OutboundConnector::plain(settings.connect_timeout);
+        Self::build(OutboundConnector::Plain(http), &settings)
+    }
+
+    fn build(connector: OutboundConnector, settings: &ClientSettings<'_>) -> Self {
         let limits = IdleLimits {
             idle_timeout: settings.idle_timeout,
             max_idle_per_host: settings.max_idle_per_host,
@@ -49,11 +60,11 @@ where
         } else {
             PoolScope::AllThreads(Box::new(connector.pool(limits)))
         };
-        Ok(Self {
+        Self {
             connector,
             limits,
             pools,
-        })
+        }
     }
 
     /// Sends a request; the answer's body is still on its way.
@@ -118,7 +129,6 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::trust::OutboundTrust;
 
     /// Answers one connection with `answer`, cuts it, and gives the address.
     fn serve(answer: &'static [u8]) -> String {

@@ -33,10 +33,16 @@ pub(crate) struct IdleLimits {
 }
 
 impl OutboundConnector {
-    pub(crate) fn new(settings: &ClientSettings<'_>) -> Result<Self, TrustRootsError> {
+    /// For addresses of http alone.
+    pub(crate) fn plain(connect_timeout: Option<Duration>) -> HttpConnector {
         let mut http = HttpConnector::new();
-        http.set_connect_timeout(settings.connect_timeout);
+        http.set_connect_timeout(connect_timeout);
         http.set_nodelay(true);
+        http
+    }
+
+    pub(crate) fn new(settings: &ClientSettings<'_>) -> Result<Self, TrustRootsError> {
+        let mut http = Self::plain(settings.connect_timeout);
         let Some(tls) = settings.trust.tls()? else {
             return Ok(Self::Plain(http));
         };

@@ -10,14 +10,11 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::{self, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::Full;
 use weappd_base::local_host::LocalHosts;
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
@@ -26,6 +23,7 @@ use weappd_gateway::{
     AppAnswer, DeliverMessage, DeliveryError, GatewayApp, GatewayParts, GatewayService,
     GatewaySettings, LeaseStore, PushedMessage,
 };
+use weappd_outbound::{OutboundClient, read_limited};
 use weappd_wechat::AppCredential;
 
 use crate::exit::ExitFailure;
@@ -38,8 +36,6 @@ use crate::withdrawals::{ForgetWithdrawn, LateSessions};
 const PASS: &str = "x-weappd-pass";
 /// The most that is read of an app's answer.
 const MAX_ANSWER: usize = 64 * 1024;
-/// How long a connection to the loopback listener is kept.
-const IDLE: Duration = Duration::from_secs(15);
 
 /// What the gateway is to be.
 #[derive(Debug)]
@@ -216,7 +212,7 @@ struct LoopbackDelivery {
     homes: HashMap<String, MessageTarget>,
     passes: DeliveryPasses,
     tokens: RandomSource,
-    client: legacy::Client<HttpConnector, Full<Bytes>>,
+    client: OutboundClient,
 }
 
 impl LoopbackDelivery {
@@ -226,16 +222,12 @@ impl LoopbackDelivery {
         passes: DeliveryPasses,
         tokens: RandomSource,
     ) -> Self {
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build_http();
         Self {
             at,
             homes,
             passes,
             tokens,
-            client,
+            client: OutboundClient::plain(),
         }
     }
 
@@ -253,7 +245,7 @@ impl LoopbackDelivery {
             .header("x-weappd-message-try", message.tries.saturating_add(1))
             .body(Full::new(Bytes::from(message.body.clone())))
             .map_err(|_| DeliveryError(format!("{} is not a path", home.path)))?;
-        let answer = self.client.request(request).await.map_err(|problem| {
+        let answer = self.client.send(request).await.map_err(|problem| {
             tracing::debug!(%problem, "the side door did not answer");
             DeliveryError("weappd's own side door did not answer".to_owned())
         })?;
@@ -265,11 +257,8 @@ impl LoopbackDelivery {
                 status.as_u16()
             )));
         }
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        Ok(read_answer(
-            status,
-            body.ok().map(http_body_util::Collected::to_bytes),
-        ))
+        let body = read_limited(answer.into_body(), MAX_ANSWER).await;
+        Ok(read_answer(status, body.ok()))
     }
 }
 
@@ -295,6 +284,7 @@ impl DeliverMessage for LoopbackDelivery {
 mod tests {
     use axum::Router;
     use axum::extract::State;
+    use http_body_util::BodyExt as _;
     use weappd_base::tasks::Tasks;
 
     use super::*;

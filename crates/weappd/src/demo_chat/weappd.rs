@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use http::{HeaderMap, Request, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Full;
 use serde_json::Value;
+use weappd_outbound::{ExchangeError, OutboundClient, SendError, read_limited};
 
 use super::DemoEnv;
 use super::wire::ChatPush;
@@ -36,7 +34,7 @@ pub(super) enum AskError {
         path: String,
         /// Why.
         #[source]
-        source: hyper_util::client::legacy::Error,
+        source: SendError,
     },
     /// The answer breaks off, or is too long.
     #[error("the answer to {path} cannot be read")]
@@ -45,7 +43,7 @@ pub(super) enum AskError {
         path: String,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: ExchangeError,
     },
     /// The answer is not JSON.
     #[error("the answer to {path} is not JSON")]
@@ -74,15 +72,15 @@ pub(super) enum AskError {
 /// weappd as this business server sees it.
 pub(super) struct WeappdClient {
     env: DemoEnv,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: OutboundClient,
 }
 
 impl WeappdClient {
     pub(super) fn new(env: DemoEnv) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let http = Client::builder(TokioExecutor::new()).build(connector);
-        Self { env, http }
+        Self {
+            env,
+            http: OutboundClient::plain(),
+        }
     }
 
     /// Who calls with these headers; `None` if the session is no longer good.
@@ -158,12 +156,12 @@ impl WeappdClient {
     }
 
     async fn send(&self, path: String, request: Request<Full<Bytes>>) -> Result<Value, AskError> {
-        let answer = match self.http.request(request).await {
+        let answer = match self.http.send(request).await {
             Ok(answer) => answer.into_body(),
             Err(source) => return Err(AskError::Send { path, source }),
         };
-        let body = match Limited::new(answer, MAX_ANSWER).collect().await {
-            Ok(body) => body.to_bytes(),
+        let body = match read_limited(answer, MAX_ANSWER).await {
+            Ok(body) => body,
             Err(source) => return Err(AskError::Read { path, source }),
         };
         serde_json::from_slice(&body).map_err(|source| AskError::Understand { path, source })
