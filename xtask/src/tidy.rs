@@ -36,7 +36,7 @@ pub(crate) fn check() -> Result<(), String> {
 }
 
 /// The first line tells what the file is; the file stays small enough to read; only the
-/// apps room starts processes.
+/// apps room starts processes, and only the outbound room calls out.
 fn source(file: &Path, problems: &mut Vec<String>) {
     let text = fs::read_to_string(file).unwrap_or_default();
     let name = shown(file);
@@ -57,6 +57,11 @@ fn source(file: &Path, problems: &mut Vec<String>) {
     let starts = text.contains("process::Command");
     if starts && !is_test && !may_start.iter().any(|place| name.starts_with(place)) {
         problems.push(format!("{name}: only crates/apps starts processes"));
+    }
+    let may_call_out = ["crates/outbound/", "crates/tunnel/src/world.rs", "xtask/"];
+    let calls_out = text.contains("client::legacy") || text.contains("hyper_rustls");
+    if calls_out && !is_test && !may_call_out.iter().any(|place| name.starts_with(place)) {
+        problems.push(format!("{name}: calls go out through crates/outbound"));
     }
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_start();

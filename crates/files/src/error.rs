@@ -42,7 +42,7 @@ pub enum Error {
         /// The configured limit.
         limit: u64,
     },
-    /// The house is closing, or the work panicked.
+    /// weappd is stopping, or the work panicked.
     #[error("the upload was cut short")]
     WorkLost(#[source] WorkLost),
 

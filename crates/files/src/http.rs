@@ -1,4 +1,4 @@
-//! The room's face to HTTP: `POST /weapp/upload`, `GET|HEAD /weapp/files/{name}`.
+//! The HTTP endpoints: `POST /weapp/upload`, `GET|HEAD /weapp/files/{name}`.
 
 use std::{fmt, sync::Arc};
 

@@ -100,8 +100,8 @@ impl Drop for UploadDraft {
         self.store.settle(self.written);
         self.store.release(self.written);
         let (store, name) = (Arc::clone(&self.store), self.name.clone());
-        // Off this thread, which may be an edge thread whose phone hung up. A house that
-        // closes meanwhile sweeps it up at its next start.
+        // Off this thread, which may be an edge thread whose phone hung up. If weappd
+        // stops meanwhile, its next start removes it.
         drop(self.work.handle().spawn_blocking(move || {
             if let Err(error) =
                 rustix::fs::unlinkat(&store.incoming, name.as_str(), AtFlags::empty())

@@ -4,10 +4,10 @@ use axum::body::Bytes;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::credential::TokenMint;
 use crate::endpoints;
 use crate::platform::CodeToSessionQuery;
 use crate::simulator::Simulator;
+use crate::token_book::TokenMint;
 use crate::wechat_refusal::WechatRefusal;
 
 mod content;

@@ -1,6 +1,6 @@
 //! A user's picture, drawn here so that no page asks another host for it.
 
-use crate::user::UserName;
+use crate::user_name::UserName;
 
 /// The avatar as SVG: the nickname's first letter on the user's own colour.
 pub(crate) fn draw(user: &UserName) -> String {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::phone::Phone;
-use crate::windows::WindowOpening;
+use crate::reply_windows::WindowOpening;
 
 /// The most messages a user agrees to at a time.
 const MAX_TIMES: u32 = 1000;

@@ -1,4 +1,4 @@
-//! The simulator's faces on one port: WeChat's server, the phones, and the operator's desk.
+//! All of the simulator's paths on one port: WeChat's server, the phones, and the operator's page.
 //!
 //! WeChat's side answers like WeChat: HTTP 200 and `text/plain` whatever happened, no
 //! CORS. The phone side answers pages on this machine only: other origins get 403.
@@ -14,13 +14,13 @@ use serde_json::json;
 use crate::error::Error;
 use crate::simulator::Simulator;
 
-mod desk;
 mod operator;
+mod operator_page;
 mod phone;
 mod wechat;
 
 #[cfg(test)]
-pub(crate) mod world;
+pub(crate) mod simulator_world;
 
 /// Bodies of phones and of the operator are a few fields.
 const MAX_BODY: usize = 16 * 1024;
@@ -72,8 +72,8 @@ pub fn router(simulator: Simulator) -> Router {
         .route("/push/send", post(operator::send_push))
         .layer(from_fn(keep_from_other_sites));
     let desk = Router::new()
-        .route("/", get(desk::index))
-        .route("/desk/{*name}", get(desk::asset));
+        .route("/", get(operator_page::index))
+        .route("/desk/{*name}", get(operator_page::asset));
     Router::new()
         .merge(phone)
         .merge(operator)

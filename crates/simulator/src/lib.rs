@@ -11,14 +11,14 @@
 //!   `conversation`: what a user does with messages. `open_data`: steps, groups and keys.
 //! - `platform`: what WeChat's server answers to a login. `api`: its other calls. `endpoints`: the
 //!   paths it knows. `wechat_refusal`: why it refuses, with WeChat's numbers.
-//! - `sealed_calls`: calls encrypted and signed; `app_seals`: who speaks so. `quota`: calls by the
+//! - `sealed_calls`: calls encrypted and signed; `app_seals`: who speaks so. `call_quota`: calls by the
 //!   day.
-//! - `credential`: `access_token`s. `codes`: five minutes, one use. `meter`: calls by the
-//!   minute. `windows`: when customers may be answered.
+//! - `token_book`: `access_token`s. `code_table`: five minutes, one use. `minute_meter`: calls by the
+//!   minute. `reply_windows`: when customers may be answered.
 //! - `push`: WeChat calls the server. `push_target`: where, and how it is written there.
-//! - `user`: people made of their names. `user_keys`: keys of their own. `avatar`, `png`: pictures.
+//! - `user_name`: people made of their names. `user_keys`: keys of their own. `avatar`, `png`: pictures.
 //! - [`faults`]: a bad day of WeChat, on demand. [`settings`]: its limits.
-//! - `calls`: the call log. `overview`: everything at a glance.
+//! - `call_log`: the call log. `state_view`: everything at a glance.
 //! - [`http`]: all paths. [`page`]: the phone page of `weappd dev`.
 //! - [`error`]: what is refused.
 //!
@@ -33,10 +33,10 @@
 mod api;
 mod app_seals;
 mod avatar;
-mod calls;
-mod codes;
+mod call_log;
+mod call_quota;
+mod code_table;
 mod conversation;
-mod credential;
 mod endpoints;
 pub mod error;
 pub mod faults;
@@ -44,23 +44,23 @@ pub mod faults;
 #[path = "../../../fuzz/rooms/simulator.rs"]
 pub mod fuzzing;
 pub mod http;
-mod meter;
+mod minute_meter;
 mod open_data;
-mod overview;
 pub mod page;
 pub mod phone;
 mod platform;
 mod png;
 mod push;
 mod push_target;
-mod quota;
+mod reply_windows;
 mod sealed_calls;
 pub mod settings;
 pub mod simulator;
-mod user;
+mod state_view;
+mod token_book;
 mod user_keys;
+mod user_name;
 mod wechat_refusal;
-mod windows;
 
 pub use app_seals::SecuritySettings;
 pub use error::Error;

@@ -6,8 +6,8 @@ use weappd_wechat::open_data;
 
 use crate::error::Error;
 use crate::phone::Phone;
-use crate::user::UserName;
 use crate::user_keys::KEY_SECS;
+use crate::user_name::UserName;
 
 const DAY: i64 = 86_400;
 
@@ -80,7 +80,7 @@ mod tests {
     use weappd_base::secret::Secret;
     use weappd_wechat::open_data;
 
-    use crate::http::world::{NOW, SimulatorWorld};
+    use crate::http::simulator_world::{NOW, SimulatorWorld};
 
     /// A phone's answer, opened with the session key of its login.
     async fn opened(world: &SimulatorWorld, user: &str, verb: &str, body: Value) -> Value {

@@ -57,7 +57,7 @@ pub struct PageConfig {
     pub weapp_prefix: String,
     /// Whose phones stand on the stage, from the left.
     pub users: Vec<String>,
-    /// Ends the open wires when the house says goodbye.
+    /// Ends the open event streams when weappd stops.
     pub stop: Stop,
 }
 
@@ -155,7 +155,7 @@ async fn wire(State(page): State<PageState>) -> Response {
     answer
 }
 
-/// The hops of a tap as events, until the tap or the house ends.
+/// The hops of a tap as events, until the tap or weappd ends.
 fn events(
     hops: Receiver<Arc<TapEvent>>,
     stop: Stop,

@@ -10,11 +10,11 @@ use weappd_base::secret::{Secret, mask_json};
 use weappd_base::tap::{TapPeer, TapReport};
 use weappd_wechat::open_data;
 
-use crate::calls::{CallKind, CallRecord};
-use crate::codes::CodeGrant;
+use crate::call_log::{CallKind, CallRecord};
+use crate::code_table::CodeGrant;
 use crate::error::Error;
 use crate::simulator::{PhoneLogin, SimulatedApp, Simulator};
-use crate::user::UserName;
+use crate::user_name::UserName;
 
 /// How long a login lives that nothing uses. WeChat does not tell its number; activity
 /// extends it there as here.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::codes::CodeError;
+use crate::code_table::CodeError;
 use crate::simulator::Simulator;
 use crate::wechat_refusal::WechatRefusal;
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use weappd_wechat::message;
 
-use crate::calls::{CallKind, CallRecord};
+use crate::call_log::{CallKind, CallRecord};
 use crate::error::Error;
 use crate::push_target::{PushSettings, PushTarget};
 use crate::simulator::Simulator;

@@ -100,7 +100,7 @@ impl Simulator {
         let body = std::str::from_utf8(&call.body).map_err(|_| WechatRefusal::ApiSignature)?;
         let fields = seal.channel.open(&call.path, stamp, body, self.now());
         let fields = fields.map_err(|_| WechatRefusal::ApiSignature)?;
-        // What stood in the address travels in the letter.
+        // What stood in the address travels in the encrypted body.
         for (name, value) in &fields {
             if let Value::String(value) = value {
                 call.query.push((name.clone(), value.clone()));

@@ -14,19 +14,19 @@ use weappd_base::tasks::Tasks;
 use weappd_wechat::AppCredential;
 
 use crate::app_seals::AppSeals;
-use crate::calls::{CallLog, CallRecord};
-use crate::codes::CodeTable;
-use crate::credential::TokenBook;
+use crate::call_log::{CallLog, CallRecord};
+use crate::call_quota::CallQuota;
+use crate::code_table::CodeTable;
 use crate::error::Error;
 use crate::faults::FaultSettings;
-use crate::meter::MinuteMeter;
+use crate::minute_meter::MinuteMeter;
 use crate::push_target::PushBook;
-use crate::quota::CallQuota;
+use crate::reply_windows::ReplyWindows;
 use crate::settings::SimulatorSettings;
-use crate::user::UserName;
+use crate::token_book::TokenBook;
 use crate::user_keys::{EncryptedHashes, UserKeys};
+use crate::user_name::UserName;
 use crate::wechat_refusal::WechatRefusal;
-use crate::windows::ReplyWindows;
 
 /// The most users one simulator holds.
 const MAX_USERS: usize = 200_000;

@@ -124,8 +124,8 @@ impl WechatRefusal {
 }
 
 impl WechatRefusal {
-    /// Whether WeChat refuses before it looks into the letter, and so in plain.
-    pub(crate) fn is_at_the_door(&self) -> bool {
+    /// Whether WeChat refuses before it decrypts the call, and so in plain.
+    pub(crate) fn is_before_decryption(&self) -> bool {
         matches!(
             self,
             Self::ApiSignature

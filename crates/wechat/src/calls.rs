@@ -62,7 +62,7 @@ pub enum CallError {
     /// Nobody here holds an `access_token` of this mini program.
     #[error("weappd holds no access_token of this mini program: add it to weappd.toml")]
     NoToken,
-    /// The house is shutting down.
+    /// weappd is stopping.
     #[error("weappd is shutting down")]
     Closed,
 }

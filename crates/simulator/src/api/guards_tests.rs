@@ -9,7 +9,7 @@ use tower::ServiceExt as _;
 use weappd_base::secret::Secret;
 use weappd_wechat::api_sign::{FreshBytes, KeyTexts, SealedBody, SealedChannel, SignatureHeaders};
 
-use crate::http::world::{NOW, SimulatorWorld, bytes_of, json_of};
+use crate::http::simulator_world::{NOW, SimulatorWorld, bytes_of, json_of};
 
 const SYMMETRIC: &str = "otUpngOjU+nVQaWJIC3D/yMLV17RKaP6t4Ot9tbnzLY=";
 const RISK: &str = "/wxa/msg_sec_check";

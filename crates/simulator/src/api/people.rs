@@ -5,7 +5,7 @@ use weappd_base::secret::{Secret, same_bytes};
 use weappd_wechat::open_data;
 
 use super::{ApiCall, fine, text};
-use crate::codes::CodeError;
+use crate::code_table::CodeError;
 use crate::simulator::Simulator;
 use crate::wechat_refusal::WechatRefusal;
 

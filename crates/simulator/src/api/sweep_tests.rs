@@ -8,7 +8,7 @@ use weappd_base::secret::Secret;
 use weappd_wechat::open_data;
 
 use crate::endpoints;
-use crate::http::world::{SimulatorWorld, bytes_of};
+use crate::http::simulator_world::{SimulatorWorld, bytes_of};
 
 /// What WeChat said, which is text and, if it is an error, has a trace id.
 async fn told(
@@ -144,7 +144,7 @@ async fn encrypted_numbers_are_known_for_three_days() {
         (&told["errcode"], &told["vaild"]),
         (&json!(0), &json!(true))
     );
-    assert_eq!(told["create_time"], crate::http::world::NOW);
+    assert_eq!(told["create_time"], crate::http::simulator_world::NOW);
     assert_eq!(ask(&"0".repeat(64)).await["errcode"], 1);
     assert_eq!(ask("short").await["errcode"], 40097);
     // Another mini program's data is not this one's.

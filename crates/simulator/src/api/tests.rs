@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weappd_base::secret::Secret;
 use weappd_wechat::open_data;
 
-use crate::http::world::{SimulatorWorld, bytes_of, json_of};
+use crate::http::simulator_world::{SimulatorWorld, bytes_of, json_of};
 
 fn errcode(answer: &Value) -> i64 {
     answer["errcode"].as_i64().expect("an errcode")
@@ -226,7 +226,7 @@ async fn texts_are_judged_by_the_words_that_are_set() {
         (
             "openid",
             json!(
-                crate::user::UserName::parse("alice")
+                crate::user_name::UserName::parse("alice")
                     .expect("a name")
                     .openid("wx2")
             ),
@@ -380,7 +380,7 @@ async fn time_moves_for_the_simulator_alone() {
         .await;
     assert_eq!(errcode(&late), 42001);
     let back = world.post("/clock", json!({ "advance_secs": -7200 })).await;
-    assert_eq!(back["now"], crate::http::world::NOW);
+    assert_eq!(back["now"], crate::http::simulator_world::NOW);
     let far = world
         .send(
             "POST",

@@ -1,4 +1,4 @@
-//! The operator's side: faults, settings, time, calls, push, for tests and for the desk.
+//! The operator's side: faults, settings, time, calls, push, for tests and for the operator's page.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use weappd_base::json::object;
 
 use crate::app_seals::SecuritySettings;
-use crate::calls::CallRecord;
+use crate::call_log::CallRecord;
 use crate::error::Error;
 use crate::faults::FaultSettings;
 use crate::push::PushDelivery;

@@ -13,7 +13,7 @@ use crate::avatar;
 use crate::error::Error;
 use crate::phone::Phone;
 use crate::simulator::Simulator;
-use crate::user::UserName;
+use crate::user_name::UserName;
 
 /// What a phone may say about itself with any call.
 #[derive(Debug, Default, Deserialize)]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::{ApiCall, ApiOutcome, ApiReply};
-use crate::calls::{CallKind, CallRecord, body_json, query_json};
+use crate::call_log::{CallKind, CallRecord, body_json, query_json};
 use crate::faults::SimulatedFault;
 use crate::simulator::Simulator;
 use crate::wechat_refusal::WechatRefusal;
@@ -54,7 +54,7 @@ pub(super) async fn answer(State(simulator): State<Simulator>, request: Request)
         && !outcome
             .said
             .as_ref()
-            .is_err_and(WechatRefusal::is_at_the_door)
+            .is_err_and(WechatRefusal::is_before_decryption)
         && let Some(sealed) = simulator.seal(seal, &call.path, &told)
     {
         response = sealed;

@@ -9,7 +9,7 @@ use weappd_wechat::message;
 
 use crate::push_target::{PushBodyFormat, PushEncryption, PushTarget};
 
-/// What is fresh in every letter.
+/// What differs in every push.
 #[derive(Debug)]
 pub(super) struct PushStamp<'a> {
     pub(super) openid: &'a str,

@@ -15,7 +15,7 @@ use weappd_base::tasks::Tasks;
 use weappd_wechat::envelope::BodyFormat;
 use weappd_wechat::message::{self, MessageCodec, MessageKey, PushSignature};
 
-use crate::http::world::{NOW, SimulatorWorld};
+use crate::http::simulator_world::{NOW, SimulatorWorld};
 
 const KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 
@@ -347,7 +347,7 @@ async fn an_https_address_shows_a_certificate_that_is_trusted() {
     assert!(world.post("/push", asked).await["errMsg"].is_string());
 }
 
-/// A door with TLS before an address; gives its address.
+/// A listener with TLS before an address; gives its own address.
 fn tls_before(address: &str, made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> String {
     let chain = vec![made.cert.der().clone()];
     let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());

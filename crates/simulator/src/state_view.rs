@@ -1,10 +1,10 @@
-//! Everything at a glance, for the desk and for tests: `GET /state`.
+//! Everything at a glance, for the operator's page and for tests: `GET /state`.
 
 use serde_json::{Value, json};
 
 use crate::phone::LOGIN_SECS;
 use crate::simulator::{SimulatedUser, Simulator, SimulatorState};
-use crate::user::UserName;
+use crate::user_name::UserName;
 
 /// The most users shown.
 const MAX_USERS: usize = 100;

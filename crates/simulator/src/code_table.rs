@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use serde_json::{Value, json};
 use weappd_base::secret::{Secret, mask};
 
-use crate::user::UserName;
+use crate::user_name::UserName;
 
 /// How long a code lives, in seconds.
 pub(crate) const CODE_SECS: i64 = 300;

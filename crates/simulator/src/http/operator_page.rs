@@ -1,4 +1,4 @@
-//! The desk: the simulator's own page, at `/`.
+//! The operator's page, at `/`.
 //!
 //! The page is the folder `desk/` of this crate, carried inside the binary. It asks this
 //! site and no other. Test ids: `users`, `user-NAME`, `user-add`, `codes`, `tokens`,
@@ -14,12 +14,12 @@ use rust_embed::RustEmbed;
 #[folder = "desk/"]
 struct DeskFiles;
 
-/// The phone page's files, of which the desk uses some: both look the same.
+/// The phone page's files, of which the operator's page uses some: both look the same.
 #[derive(RustEmbed)]
 #[folder = "page/"]
 struct PhonePageFiles;
 
-/// What the desk uses of the phone page.
+/// What it uses of the phone page.
 const SHARED: [&str; 4] = ["dom.js", "icon.svg", "json.js", "style.css"];
 
 pub(super) async fn index() -> Response {
@@ -72,7 +72,7 @@ const POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; \
 
 #[cfg(test)]
 mod tests {
-    use super::super::world::{SimulatorWorld, bytes_of};
+    use super::super::simulator_world::{SimulatorWorld, bytes_of};
     use super::*;
 
     #[tokio::test]
