@@ -10,7 +10,7 @@ use crate::run::output;
 const ROOMS: [(&str, &[&str]); 14] = [
     ("base", &[]),
     ("content", &[]),
-    ("durable", &[]),
+    ("durable", &["base"]),
     ("outbound", &["base"]),
     ("wechat", &["base", "outbound"]),
     ("certs", &["base"]),

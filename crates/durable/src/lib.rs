@@ -7,6 +7,7 @@
 //!
 //! - [`target`]: what the writer needs of a database.
 //! - [`writer`]: the queue in front of it, and the task that empties it.
+//! - [`reply`]: the way back, with one wake-up for all callers of a thread.
 //! - [`counts`]: what it has done, in numbers.
 //!
 //! # Invariants
@@ -16,9 +17,11 @@
 //! written without it. The queue is bounded: who finds it full waits. This room opens no database.
 
 pub mod counts;
+pub mod reply;
 pub mod target;
 pub mod writer;
 
 pub use counts::WriteCounts;
+pub use reply::{ReplyBatch, WriteReply};
 pub use target::{Committed, WriteTarget};
-pub use writer::{DurableWriter, WriteReply, WriterClosed};
+pub use writer::{DurableWriter, WriterClosed};

@@ -1,5 +1,7 @@
 //! What the writer needs of a database.
 
+use crate::reply::ReplyBatch;
+
 /// What came of a transaction.
 pub struct Committed<T: WriteTarget + ?Sized> {
     /// The jobs, given back. Those that were cut short are lost, and whoever waits for one finds
@@ -32,10 +34,10 @@ pub trait WriteTarget: Send + 'static {
     fn refuses_data(error: &Self::Error) -> bool;
 
     /// Tells those who wait that their jobs are done.
-    fn acknowledge(&mut self, jobs: Vec<Self::Job>, done: Self::Done);
+    fn acknowledge(&mut self, jobs: Vec<Self::Job>, done: Self::Done, replies: &mut ReplyBatch);
 
     /// Tells those who wait that nothing of their jobs was written.
-    fn refuse(&mut self, jobs: Vec<Self::Job>, error: &Self::Error);
+    fn refuse(&mut self, jobs: Vec<Self::Job>, error: &Self::Error, replies: &mut ReplyBatch);
 
     /// Closes the database; all is written.
     fn close(self) -> impl Future<Output = ()> + Send;

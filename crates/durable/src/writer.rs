@@ -5,15 +5,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::counts::{LiveCounts, WriteCounts};
+use crate::reply::{ReplyBatch, WriteReply};
 use crate::target::WriteTarget;
 
 /// How many jobs may wait before callers wait too.
 const QUEUE: usize = 1024;
 /// How many jobs share one transaction at most.
 const MAX_BATCH: usize = 512;
-
-/// Where the answer to a job goes.
-pub type WriteReply<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// The writer takes no more jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,11 +60,11 @@ impl<J: Send + 'static> DurableWriter<J> {
     }
 
     /// Hands a job over, and waits for what became of it.
-    pub async fn ask<A, E>(
+    pub async fn ask<A: Send + 'static, E: Send + 'static>(
         &self,
         job: impl FnOnce(WriteReply<A, E>) -> J,
     ) -> Result<Result<A, E>, WriterClosed> {
-        let (reply, answered) = oneshot::channel();
+        let (reply, answered) = WriteReply::pair();
         let job = Entry::Job(job(reply));
         self.queue.send(job).await.map_err(|_| WriterClosed)?;
         answered.await.map_err(|_| WriterClosed)
@@ -136,7 +134,8 @@ impl<T: WriteTarget> WriterTask<T> {
             match committed.outcome {
                 Ok(done) => {
                     self.counts.committed(jobs.len());
-                    self.target.acknowledge(jobs, done);
+                    self.target
+                        .acknowledge(jobs, done, &mut ReplyBatch::default());
                 }
                 Err(error) if jobs.len() > 1 && T::refuses_data(&error) => {
                     self.counts.split();
@@ -147,7 +146,7 @@ impl<T: WriteTarget> WriterTask<T> {
                 Err(error) => {
                     let is_failing = !T::refuses_data(&error);
                     self.counts.refused(jobs.len(), is_failing);
-                    self.target.refuse(jobs, &error);
+                    self.target.refuse(jobs, &error, &mut ReplyBatch::default());
                 }
             }
         }
@@ -209,15 +208,15 @@ mod tests {
             *error == No::Data
         }
 
-        fn acknowledge(&mut self, jobs: Vec<Number>, done: usize) {
+        fn acknowledge(&mut self, jobs: Vec<Number>, done: usize, replies: &mut ReplyBatch) {
             for job in jobs {
-                let _gone = job.1.send(Ok(done));
+                job.1.send(Ok(done), replies);
             }
         }
 
-        fn refuse(&mut self, jobs: Vec<Number>, error: &No) {
+        fn refuse(&mut self, jobs: Vec<Number>, error: &No, replies: &mut ReplyBatch) {
             for job in jobs {
-                let _gone = job.1.send(Err(*error));
+                job.1.send(Err(*error), replies);
             }
         }
 

@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use sqlx::SqliteConnection;
-use weappd_durable::WriteReply;
+use weappd_durable::{ReplyBatch, WriteReply};
 
 use crate::error::Error;
 
@@ -34,10 +34,10 @@ pub(crate) trait AnyQueueWrite: Send {
     ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
 
     /// It is on the disk.
-    fn acknowledge(self: Box<Self>);
+    fn acknowledge(self: Box<Self>, replies: &mut ReplyBatch);
 
     /// Nothing of it was written.
-    fn refuse(self: Box<Self>, error: &Error);
+    fn refuse(self: Box<Self>, error: &Error, replies: &mut ReplyBatch);
 }
 
 /// What the writer is asked to do.
@@ -72,14 +72,13 @@ impl<W: QueueWrite> AnyQueueWrite for AskedQueueWrite<W> {
         })
     }
 
-    fn acknowledge(self: Box<Self>) {
-        // A caller that is gone needs no answer.
+    fn acknowledge(self: Box<Self>, replies: &mut ReplyBatch) {
         if let Some(answer) = self.answer {
-            drop(self.reply.send(Ok(answer)));
+            self.reply.send(Ok(answer), replies);
         }
     }
 
-    fn refuse(self: Box<Self>, error: &Error) {
-        drop(self.reply.send(Err(error.clone())));
+    fn refuse(self: Box<Self>, error: &Error, replies: &mut ReplyBatch) {
+        self.reply.send(Err(error.clone()), replies);
     }
 }

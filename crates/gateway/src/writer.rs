@@ -8,7 +8,7 @@ use sqlx::error::DatabaseError;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use weappd_base::file_place::FilePlace;
-use weappd_durable::{Committed, WriteTarget};
+use weappd_durable::{Committed, ReplyBatch, WriteTarget};
 
 use crate::error::Error;
 use crate::queue_file::count;
@@ -55,16 +55,16 @@ impl WriteTarget for QueueTarget {
         code.is_some_and(|code| matches!(code & 0xff, 18..=20))
     }
 
-    fn acknowledge(&mut self, jobs: Vec<QueueJob>, added: i64) {
+    fn acknowledge(&mut self, jobs: Vec<QueueJob>, added: i64, replies: &mut ReplyBatch) {
         self.waiting += added;
         for job in jobs {
-            job.acknowledge();
+            job.acknowledge(replies);
         }
     }
 
-    fn refuse(&mut self, jobs: Vec<QueueJob>, error: &Error) {
+    fn refuse(&mut self, jobs: Vec<QueueJob>, error: &Error, replies: &mut ReplyBatch) {
         for job in jobs {
-            job.refuse(error);
+            job.refuse(error, replies);
         }
     }
 
@@ -125,7 +125,8 @@ async fn write(
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot::{self, Receiver};
+    use tokio::sync::oneshot::Receiver;
+    use weappd_durable::WriteReply;
 
     use super::*;
     use crate::message_records::{NewMessage, PutOutcome};
@@ -136,7 +137,7 @@ mod tests {
     type Answer = Result<Option<PutOutcome>, Error>;
 
     fn put(key: &str, size: usize) -> (QueueJob, Receiver<Answer>) {
-        let (reply, answered) = oneshot::channel();
+        let (reply, answered) = WriteReply::pair();
         let message = NewMessage {
             body: "x".repeat(size),
             ..message(key)
@@ -147,9 +148,10 @@ mod tests {
     /// One transaction.
     async fn write_all(target: &mut QueueTarget, jobs: Vec<QueueJob>) {
         let committed = target.commit(jobs).await;
+        let replies = &mut ReplyBatch::default();
         match committed.outcome {
-            Ok(added) => target.acknowledge(committed.jobs, added),
-            Err(error) => target.refuse(committed.jobs, &error),
+            Ok(added) => target.acknowledge(committed.jobs, added, replies),
+            Err(error) => target.refuse(committed.jobs, &error, replies),
         }
     }
 

@@ -292,7 +292,10 @@ impl SessionStore {
     }
 
     /// Hands a job to the writer and waits for its transaction.
-    async fn ask<T>(&self, job: impl FnOnce(WriteReply<T, Error>) -> StoreJob) -> Result<T, Error> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(WriteReply<T, Error>) -> StoreJob,
+    ) -> Result<T, Error> {
         let asked = async {
             let answered = self.writer.ask(job).await;
             answered.map_err(|_| Error::Closed).flatten()

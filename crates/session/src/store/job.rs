@@ -1,6 +1,6 @@
 //! What the one writer is asked to do, and what of it goes together.
 
-use weappd_durable::WriteReply;
+use weappd_durable::{ReplyBatch, WriteReply};
 
 use crate::error::Error;
 use crate::store::new_login::{NewLogin, OpenedSession};
@@ -37,23 +37,22 @@ impl StoreJob {
     }
 
     /// Nothing of it was written.
-    pub(crate) fn refuse(self, error: &Error) {
+    pub(crate) fn refuse(self, error: &Error, replies: &mut ReplyBatch) {
         match self {
-            Self::LogIn(job) => drop(job.reply.send(Err(error.clone()))),
-            Self::Other(write) => write.refuse(error),
+            Self::LogIn(job) => job.reply.send(Err(error.clone()), replies),
+            Self::Other(write) => write.refuse(error, replies),
         }
     }
 
     /// It is on the disk.
-    pub(crate) fn acknowledge(self) {
+    pub(crate) fn acknowledge(self, replies: &mut ReplyBatch) {
         match self {
-            // A caller that is gone needs no answer.
             Self::LogIn(job) => {
                 if let Some(opened) = job.opened {
-                    drop(job.reply.send(Ok(opened)));
+                    job.reply.send(Ok(opened), replies);
                 }
             }
-            Self::Other(write) => write.acknowledge(),
+            Self::Other(write) => write.acknowledge(replies),
         }
     }
 }

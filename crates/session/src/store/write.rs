@@ -11,7 +11,7 @@ pub(crate) mod session_key;
 pub(crate) mod visits;
 
 use futures_util::future::BoxFuture;
-use weappd_durable::WriteReply;
+use weappd_durable::{ReplyBatch, WriteReply};
 
 use crate::error::Error;
 use crate::store::change::{CauthChange, NativeChange, SqliteChange};
@@ -53,10 +53,10 @@ pub(crate) trait AnyWrite: Send {
     ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
 
     /// It is on the disk.
-    fn acknowledge(self: Box<Self>);
+    fn acknowledge(self: Box<Self>, replies: &mut ReplyBatch);
 
     /// Nothing of it was written.
-    fn refuse(self: Box<Self>, error: &Error);
+    fn refuse(self: Box<Self>, error: &Error, replies: &mut ReplyBatch);
 }
 
 /// A write that somebody waits for.
@@ -104,15 +104,15 @@ impl<W: StoreWrite> AnyWrite for AskedWrite<W> {
         })
     }
 
-    fn acknowledge(self: Box<Self>) {
-        // One without an answer was not reached; its caller hears that the writer is gone. A
-        // caller that is gone needs no answer.
+    fn acknowledge(self: Box<Self>, replies: &mut ReplyBatch) {
+        // One without an answer was not reached; its caller hears that the writer is
+        // gone.
         if let Some(answer) = self.answer {
-            drop(self.reply.send(Ok(answer)));
+            self.reply.send(Ok(answer), replies);
         }
     }
 
-    fn refuse(self: Box<Self>, error: &Error) {
-        drop(self.reply.send(Err(error.clone())));
+    fn refuse(self: Box<Self>, error: &Error, replies: &mut ReplyBatch) {
+        self.reply.send(Err(error.clone()), replies);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use weappd_durable::{Committed, WriteTarget};
+use weappd_durable::{Committed, ReplyBatch, WriteTarget};
 
 use crate::cache::SessionCache;
 use crate::error::Error;
@@ -51,7 +51,7 @@ impl WriteTarget for StoreTarget {
         mysql::errors::refuses_data(error) || sqlite::errors::refuses_data(error)
     }
 
-    fn acknowledge(&mut self, jobs: Vec<StoreJob>, done: CacheEffects) {
+    fn acknowledge(&mut self, jobs: Vec<StoreJob>, done: CacheEffects, replies: &mut ReplyBatch) {
         let cache = &self.cache;
         if done.all_ended {
             cache.forget_all();
@@ -71,13 +71,13 @@ impl WriteTarget for StoreTarget {
             }
         }
         for job in jobs {
-            job.acknowledge();
+            job.acknowledge(replies);
         }
     }
 
-    fn refuse(&mut self, jobs: Vec<StoreJob>, error: &Error) {
+    fn refuse(&mut self, jobs: Vec<StoreJob>, error: &Error, replies: &mut ReplyBatch) {
         for job in jobs {
-            job.refuse(error);
+            job.refuse(error, replies);
         }
     }
 

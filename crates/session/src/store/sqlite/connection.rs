@@ -151,7 +151,7 @@ fn commit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::oneshot;
+    use weappd_durable::WriteReply;
 
     use crate::config::Config;
     use crate::store::sqlite::connect;
@@ -173,7 +173,7 @@ mod tests {
             vault::tests::vault(),
         ));
         let batch = |logins: std::ops::Range<usize>| {
-            let jobs = logins.map(|n| StoreJob::log_in(login(n), oneshot::channel().0));
+            let jobs = logins.map(|n| StoreJob::log_in(login(n), WriteReply::pair().0));
             jobs.collect::<Vec<_>>()
         };
         for round in 0..3 {
