@@ -132,6 +132,8 @@ impl InstanceTask {
         let mut next = first;
         loop {
             next = match next {
+                // It may have waited for a former one of its name until it is not wanted itself.
+                NextStep::Start if self.is_unwanted() => NextStep::Quit,
                 NextStep::Start => {
                     let span = self.start_span();
                     self.start().instrument(span).await
@@ -144,6 +146,10 @@ impl InstanceTask {
                 }
             };
         }
+    }
+
+    fn is_unwanted(&self) -> bool {
+        self.life.removed.is_cancelled() || self.context.stop.is_asked()
     }
 
     /// What names one process, from its start to its end.

@@ -5,6 +5,7 @@
 //! - [`clock`]: what time it is, as a value that tests can move.
 //! - [`tasks`]: [`Tasks`](tasks::Tasks) own every spawned task, [`Stop`](tasks::Stop) ends
 //!   them, [`Work`](tasks::Work) carries slow work off the edge threads.
+//! - [`rate_limit`]: how often something may happen: deeds, and log lines that anybody can cause.
 //! - [`random`]: ids and keys nobody can guess.
 //! - [`causes`]: errors told with what caused them.
 //! - [`error_body`]: what a refused request is told.
@@ -12,7 +13,6 @@
 //! - [`file_place`]: whether an open file still stands at its path.
 //! - [`json`]: bodies that must be objects.
 //! - [`local_host`]: the names by which programs call listeners of this machine.
-//! - [`log_limit`]: log lines that anybody can cause.
 //! - [`metrics`]: what is counted, and how a room takes part.
 //! - [`request_id`]: the name of one request, wherever it is told of.
 //! - [`secret`]: values that must not reach a log, an error or a client.
@@ -31,9 +31,9 @@ pub mod fair_timer;
 pub mod file_place;
 pub mod json;
 pub mod local_host;
-pub mod log_limit;
 pub mod metrics;
 pub mod random;
+pub mod rate_limit;
 pub mod request_id;
 pub mod secret;
 pub mod setting_problem;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
+use weappd_base::rate_limit::LogLimit;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
 use weappd_outbound::{JitterRange, RetryBackoff};
@@ -23,7 +24,6 @@ use crate::inbox_core::{DeliverySettings, InboxCore};
 use crate::message_records::{DeliveryOutcome, DueMessage, HastenScope, PruneLimits};
 use crate::tap;
 use crate::verdict::AppVerdict;
-use crate::warn_limit::WarnLimit;
 
 /// How long the dispatcher rests when the queue's file cannot be used.
 const QUEUE_RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -39,7 +39,9 @@ const REFUND_QUERY_MILLIS: i64 = 60_000;
 /// After how many refusals a message no longer holds up its user's later ones.
 const ASIDE_REFUSALS: u32 = 10;
 /// How often a mini program whose messages do not get through is warned of.
-pub(crate) const WARN_EVERY_MILLIS: i64 = 10 * 60_000;
+pub(crate) const WARN_INTERVAL: Duration = Duration::from_mins(10);
+/// More of them are not told apart.
+pub(crate) const WARN_SUBJECTS: usize = 1024;
 
 /// How many deliveries that ended may wait to be heard of.
 const ENDS: usize = 64;
@@ -54,7 +56,7 @@ pub(crate) struct MessageDispatcher {
     pub(crate) stop: Stop,
     pub(crate) tap: TrafficTap,
     /// By mini program, and whether it is about messages given up.
-    pub(crate) warnings: WarnLimit<(String, bool)>,
+    pub(crate) warnings: LogLimit,
 }
 
 /// What one delivery told the dispatcher at its end.
@@ -279,8 +281,8 @@ impl MessageDispatcher {
         let most_refusals = config.max_refusals;
         let is_over = age >= most || (most_refusals > 0 && refusals >= most_refusals);
         let message = &due.message;
-        let what = (message.appid.clone(), is_over);
-        if let Some(others) = self.warnings.may_tell(what, now) {
+        let what = format!("{} {is_over}", message.appid);
+        if let Some(others) = self.warnings.permit(&what) {
             let words = if is_over {
                 "a message was given up: it is a dead letter now; `weappd inbox list` shows all"
             } else {

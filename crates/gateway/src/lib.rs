@@ -22,8 +22,7 @@
 //!   written), `dispatcher` brings it through
 //!   [`deliver`]; `inbox_core` is what of them outlives a reload.
 //!   `event_table` says whose each event is and what WeChat wants to hear (`event_rule`),
-//!   `verdict` reads the app's answer, `replies` waits for it, `warn_limit` keeps one trouble
-//!   from filling the log.
+//!   `verdict` reads the app's answer, `replies` waits for it.
 //! - [`GatewayService::prepare`] (`reload`): other settings and mini programs while it runs.
 //! - `tap`: what is drawn in `weappd dev`.
 //!
@@ -76,7 +75,6 @@ mod token;
 mod token_cluster;
 mod token_turn;
 mod verdict;
-mod warn_limit;
 mod writer;
 mod xml;
 

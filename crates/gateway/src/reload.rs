@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
+use weappd_base::rate_limit::LogLimit;
+
 use crate::api_client::ApiClient;
 use crate::centre::{TokenCentre, TokenCentreParts};
 use crate::config::{Config, GatewayApp};
-use crate::dispatcher::{MessageDispatcher, WARN_EVERY_MILLIS};
+use crate::dispatcher::{MessageDispatcher, WARN_INTERVAL, WARN_SUBJECTS};
 use crate::error::Error;
 use crate::gateway::{GatewayService, GatewaySettings, Shared};
 use crate::inbox::MessageInbox;
@@ -18,7 +20,6 @@ use crate::queue::MessageQueue;
 use crate::queue_file::NewFile;
 use crate::sealed::ApiSealers;
 use crate::token_cluster::TokenCluster;
-use crate::warn_limit::WarnLimit;
 
 /// What was read and checked, and waits for [`GatewayService::commit`]. Dropped, it leaves no
 /// trace.
@@ -108,7 +109,7 @@ impl GatewayService {
                 tasks: room.tasks.clone(),
                 stop: room.stop.clone(),
                 tap: room.tap.clone(),
-                warnings: WarnLimit::every(WARN_EVERY_MILLIS),
+                warnings: LogLimit::new(WARN_INTERVAL, WARN_SUBJECTS),
             };
             room.tasks.spawn_on(&room.work, dispatcher.run());
         }

@@ -5,20 +5,20 @@
 //! buckets in use, and the ones longest unused leave it. Checks are never limited. When the
 //! clock is set back all limits begin anew: what was counted by a wrong clock says nothing.
 
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-use quick_cache::sync::Cache;
+use weappd_base::rate_limit::RateBuckets;
 
 use crate::config::Config;
 use crate::error::Error;
 
 /// How many addresses and how many users are counted at once.
 const BUCKETS: usize = 65_536;
-const MINUTE_MICROS: i64 = 60_000_000;
-const HOUR_MICROS: i64 = 60 * MINUTE_MICROS;
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 /// Threads read the clock at nearly the same time, and tell it in any order.
 const DISORDER_MILLIS: i64 = 1000;
 
@@ -55,11 +55,11 @@ impl DataSender<'_> {
 impl LoginLimits {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            addresses: RateBuckets::new(config.logins_per_minute_per_ip, MINUTE_MICROS),
-            users: RateBuckets::new(config.logins_per_minute_per_user, MINUTE_MICROS),
-            calls: RateBuckets::new(config.logins_per_minute_per_user, MINUTE_MICROS),
-            failures: RateBuckets::new(config.decrypt_failures_per_hour_per_user, HOUR_MICROS),
-            failures_from: RateBuckets::new(config.decrypt_failures_per_hour_per_ip, HOUR_MICROS),
+            addresses: RateBuckets::new(config.logins_per_minute_per_ip, MINUTE, BUCKETS),
+            users: RateBuckets::new(config.logins_per_minute_per_user, MINUTE, BUCKETS),
+            calls: RateBuckets::new(config.logins_per_minute_per_user, MINUTE, BUCKETS),
+            failures: RateBuckets::new(config.decrypt_failures_per_hour_per_user, HOUR, BUCKETS),
+            failures_from: RateBuckets::new(config.decrypt_failures_per_hour_per_ip, HOUR, BUCKETS),
             latest: AtomicI64::new(i64::MIN),
         }
     }
@@ -158,66 +158,6 @@ pub(crate) fn network(address: IpAddr) -> [u8; 16] {
             octets.iter_mut().skip(8).for_each(|octet| *octet = 0);
             octets
         }
-    }
-}
-
-/// Buckets that hold as much as a time span allows. Each is one number: when it would be
-/// full again (the generic cell rate algorithm).
-struct RateBuckets<K> {
-    /// The time span in microseconds.
-    span: i64,
-    /// The microseconds one costs; 0 for no limit.
-    cost: AtomicI64,
-    full_at: Cache<K, Arc<AtomicI64>>,
-}
-
-impl<K: Eq + Hash + Clone> RateBuckets<K> {
-    fn new(count: u32, span: i64) -> Self {
-        let buckets = Self {
-            span,
-            cost: AtomicI64::new(0),
-            full_at: Cache::new(BUCKETS),
-        };
-        buckets.allow(count);
-        buckets
-    }
-
-    /// Allows so many in the span; 0: however many.
-    fn allow(&self, count: u32) {
-        let cost = self.span.checked_div(count.into()).unwrap_or(0);
-        self.cost.store(cost, Ordering::Relaxed);
-    }
-
-    /// Takes one, or says after how many seconds there is one.
-    fn take(&self, key: &K, now_millis: i64) -> Result<(), u64> {
-        let cost = self.cost.load(Ordering::Relaxed);
-        if cost == 0 {
-            return Ok(());
-        }
-        let now = now_millis.saturating_mul(1000);
-        let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(AtomicI64::new(now)));
-        let Ok(full_at) = self.full_at.get_or_insert_with(key, fresh);
-        let mut short = 0;
-        let taken = full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |full_at| {
-            let debt = full_at.saturating_sub(now).clamp(0, self.span);
-            short = debt + cost - self.span;
-            (short <= 0).then_some(now + debt + cost)
-        });
-        match taken {
-            Ok(_) => Ok(()),
-            Err(_) => Err(u64::try_from(short).unwrap_or(0).div_ceil(1_000_000).max(1)),
-        }
-    }
-
-    /// Gives one back that was taken just now.
-    fn give_back(&self, key: &K) {
-        if let Some(full_at) = self.full_at.get(key) {
-            full_at.fetch_sub(self.cost.load(Ordering::Relaxed), Ordering::AcqRel);
-        }
-    }
-
-    fn forget(&self) {
-        self.full_at.clear();
     }
 }
 

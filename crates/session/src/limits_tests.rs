@@ -2,7 +2,7 @@
 
 use super::*;
 
-const HOUR: i64 = 3_600_000;
+const HOUR_MILLIS: i64 = 3_600_000;
 
 fn limits(ip: u32, user: u32) -> LoginLimits {
     LoginLimits::new(&Config {
@@ -50,7 +50,7 @@ fn a_minute_allows_so_many_and_gives_them_back_evenly() {
 
 #[test]
 fn every_limit_begins_anew_when_the_clock_is_set_back() {
-    for back in [HOUR, 90_000, 30_000, 2000] {
+    for back in [HOUR_MILLIS, 90_000, 30_000, 2000] {
         let limits = limits(2, 2);
         let limits = &limits;
         let each: [&dyn Fn(i64) -> bool; 4] = [
@@ -59,7 +59,7 @@ fn every_limit_begins_anew_when_the_clock_is_set_back() {
             &|now| limits.try_from(address("192.0.2.1"), now).is_ok(),
             &|now| limits.open(bringer("o1", "192.0.2.1"), now).is_ok(),
         ];
-        let fast = 1_800_000_000_000 + HOUR;
+        let fast = 1_800_000_000_000 + HOUR_MILLIS;
         let drain = |now: i64| each.map(|take| (0..1000).take_while(|_| take(now)).count());
         assert_eq!(drain(fast), [2, 2, 2, 10]);
         assert_eq!(drain(fast), [0, 0, 0, 0]);
@@ -99,8 +99,10 @@ fn what_does_not_open_counts_by_user_and_address_and_what_opens_does_not() {
     let elsewhere = bringer("o2", "192.0.2.2");
     limits.open(elsewhere, 0).expect("the third of three");
     assert!(limits.open(elsewhere, 0).is_err());
-    assert!(limits.open(one, HOUR / 3 - 1).is_err());
-    limits.open(one, HOUR / 3).expect("a third of an hour");
+    assert!(limits.open(one, HOUR_MILLIS / 3 - 1).is_err());
+    limits
+        .open(one, HOUR_MILLIS / 3)
+        .expect("a third of an hour");
     let near = bringer("o3", "127.0.0.1");
     for _ in 0..3 {
         limits.open(near, 0).expect("loopback is nobody's address");

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use weappd_base::json::{NamedFields, object};
-use weappd_base::log_limit::LogLimit;
+use weappd_base::rate_limit::LogLimit;
 use weappd_base::secret::mask;
 use weappd_base::tap::{TapPeer, TapReport};
 

@@ -20,7 +20,7 @@ use axum::routing::get;
 use serde_json::json;
 use weappd_base::error_body::ErrorBody;
 use weappd_base::local_host::LocalHosts;
-use weappd_base::log_limit::LogLimit;
+use weappd_base::rate_limit::LogLimit;
 use weappd_base::secret::{Secret, mask_tokens, same_bytes};
 use weappd_session::http::SiteChoice;
 use weappd_session::{AuthError, SessionService};

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
-use weappd_base::log_limit::LogLimit;
+use weappd_base::rate_limit::LogLimit;
 
 use crate::caller::client_share::ClientShares;
 use crate::caller::forwarded::{self, ForwardedInfo};

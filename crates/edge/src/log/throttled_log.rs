@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use weappd_base::log_limit::LogLimit;
+use weappd_base::rate_limit::LogLimit;
 
 use crate::conn::conn_info::ConnInfo;
 use crate::upstream::address::UpstreamAddr;
