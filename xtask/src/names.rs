@@ -6,9 +6,9 @@ use std::path::PathBuf;
 /// Names that every room may use for its own type.
 const COMMON: [&str; 3] = ["Error", "Config", "Shared"];
 /// How many types of a hundred may have a name of one word.
-const ONE_WORD_PERCENT: usize = 76;
+const ONE_WORD_PERCENT: usize = 12;
 /// How many types of a hundred may share their name with another type.
-const SHARED_PERCENT: usize = 41;
+const SHARED_PERCENT: usize = 7;
 
 /// Where each name is defined.
 type Definitions = BTreeMap<String, Vec<String>>;

@@ -246,8 +246,8 @@ impl LoopbackDelivery {
             .body(Full::new(Bytes::from(message.body.clone())))
             .map_err(|_| DeliveryError(format!("{} is not a path", home.path)))?;
         let answer = self.client.send(request).await.map_err(|problem| {
-            tracing::debug!(%problem, "the side door did not answer");
-            DeliveryError("weappd's own side door did not answer".to_owned())
+            tracing::debug!(%problem, "the loopback listener did not answer");
+            DeliveryError("weappd's own loopback listener did not answer".to_owned())
         })?;
         let status = answer.status();
         // The door's own words for an app that is not there.

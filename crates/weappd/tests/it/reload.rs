@@ -352,3 +352,83 @@ async fn dev_has_no_file_to_read_again() {
     assert!(!output.status.success());
     assert!(words(&output).contains("weappd dev"), "{}", words(&output));
 }
+
+/// Each file is the good one with a few places spoiled, the same ones in every run.
+fn spoiled(good: &str, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut roll = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 11).unwrap_or(0) % below.max(1)
+    };
+    let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
+    for _ in 0..=roll(3) {
+        let (at, other) = (roll(lines.len()), roll(lines.len()));
+        match roll(6) {
+            0 => drop(lines.remove(at)),
+            1 => lines.swap(at, other),
+            2 => lines.insert(at, lines[other].clone()),
+            3 => lines[at] = lines[at].replace(['1', '2', '3'], "0"),
+            4 => lines[at] = lines[at].replace(['"', '='], "\u{fffd}"),
+            _ => {
+                let words = [
+                    "-1",
+                    "99999999999999999999",
+                    "true",
+                    "\"\"",
+                    "[]",
+                    "{}",
+                    "\"::\"",
+                ];
+                let (key, _) = lines[at].split_once('=').unwrap_or((&lines[at], ""));
+                lines[at] = format!("{key}= {}", words[roll(words.len())]);
+            }
+        }
+    }
+    lines.join("\n").into_bytes()
+}
+
+#[tokio::test]
+async fn no_file_takes_a_running_server_down() {
+    const FILES: u64 = 80;
+    let world = WorldRecipe::new()
+        .site(&format!("proxy = \"{}\"", answering("one")))
+        .edge("max_body_bytes = 100000\nhead_timeout_secs = 30\naccess_log = true")
+        .sections(
+            "[files]\nmax_upload_bytes = 100000\n[session]\nrecheck_secs = 60\n\
+             [tunnel]\nkey = \"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\"\nheartbeat_secs = 15\n\
+             [gateway]\ntimeout_ms = 30000\n",
+        )
+        .serve();
+    let file = world.dir().join("weappd.toml");
+    let good = fs::read_to_string(&file).expect("weappd.toml");
+    let (mut taken, mut refused) = (0, 0);
+    for seed in 0..FILES {
+        fs::write(&file, spoiled(&good, seed)).expect("weappd.toml");
+        let data_dir = world.dir().join(".weappd");
+        let data_dir = data_dir.to_str().expect("text");
+        let output = world.command(&["reload", "--data-dir", data_dir]);
+        if output.status.success() {
+            taken += 1;
+        } else {
+            refused += 1;
+        }
+        let health = world.api().get("/healthz").send().await;
+        assert_eq!(
+            health.status(),
+            StatusCode::OK,
+            "file {seed}: {}",
+            words(&output)
+        );
+    }
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
+    fs::write(&file, &good).expect("weappd.toml");
+    world.reload();
+    assert_eq!(said(&world.site(), "/").await, "one");
+    assert!(
+        !world.transcript().contains("panicked"),
+        "{}",
+        world.transcript()
+    );
+}
