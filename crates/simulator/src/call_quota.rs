@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 /// A day of China, where WeChat's counts begin anew.
-const BEIJING: i64 = 8 * 3600;
+const BEIJING_OFFSET_SECS: i64 = 8 * 3600;
 /// `clear_quota` and `clear_quota/v2` a month.
-const CLEAR_ALL: u32 = 10;
+const CLEAR_ALL_A_MONTH: u32 = 10;
 /// `openapi/quota/clear` a month.
-const CLEAR_ONE: u32 = 50;
+const CLEAR_ONE_A_MONTH: u32 = 50;
 /// The most paths counted.
 const MAX_COUNTS: usize = 10_000;
 
@@ -46,7 +46,11 @@ impl CallQuota {
     /// month, taken as 30 days.
     pub(crate) fn clear(&mut self, appid: &str, path: Option<&str>, now: i64) -> bool {
         let month = now.div_euclid(30 * 86_400);
-        let most = if path.is_some() { CLEAR_ONE } else { CLEAR_ALL };
+        let most = if path.is_some() {
+            CLEAR_ONE_A_MONTH
+        } else {
+            CLEAR_ALL_A_MONTH
+        };
         let count = self.cleared.entry((appid.to_owned(), path.is_some()));
         let count = count.or_insert((month, 0));
         if count.0 != month {
@@ -63,7 +67,7 @@ impl CallQuota {
     }
 
     fn turn(&mut self, now: i64) {
-        let day = (now + BEIJING).div_euclid(86_400);
+        let day = (now + BEIJING_OFFSET_SECS).div_euclid(86_400);
         if day != self.day {
             self.day = day;
             self.used.clear();

@@ -23,7 +23,7 @@ mod wechat;
 pub(crate) mod simulator_world;
 
 /// Bodies of phones and of the operator are a few fields.
-const MAX_BODY: usize = 16 * 1024;
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Every path of the simulator.
 pub fn router(simulator: Simulator) -> Router {
@@ -79,7 +79,7 @@ pub fn router(simulator: Simulator) -> Router {
         .merge(operator)
         .merge(desk)
         .fallback(wechat::answer)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(simulator)
 }
 
@@ -445,7 +445,7 @@ mod tests {
             assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}");
             assert!(answer["errMsg"].is_string(), "{path} {body}");
         }
-        let long = Box::leak(" ".repeat(MAX_BODY + 1).into_boxed_str());
+        let long = Box::leak(" ".repeat(MAX_BODY_BYTES + 1).into_boxed_str());
         let answer = world.send(Request::post("/phone/alice/login"), long).await;
         assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }

@@ -9,15 +9,15 @@ use crate::phone::Phone;
 use crate::user_keys::KEY_SECS;
 use crate::user_name::UserName;
 
-const DAY: i64 = 86_400;
+const DAY_SECS: i64 = 86_400;
 
 impl Phone {
     /// `wx.getWeRunData`: the steps of 31 days, always the same for a user and a day.
     pub fn we_run_data(&self) -> Result<Value, Error> {
-        let today = self.simulator.now().div_euclid(DAY);
+        let today = self.simulator.now().div_euclid(DAY_SECS);
         let steps = (0..31).map(|ago| {
             let day = today - 30 + ago;
-            json!({ "timestamp": day * DAY, "step": self.user.steps(day) })
+            json!({ "timestamp": day * DAY_SECS, "step": self.user.steps(day) })
         });
         let list: Vec<_> = steps.collect();
         self.give("getWeRunData", json!({ "stepInfoList": list }))

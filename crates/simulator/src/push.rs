@@ -26,7 +26,7 @@ mod reply;
 mod signed_push;
 
 /// How often a message is tried in all.
-const TRIES: u32 = 3;
+const PUSH_TRIES: u32 = 3;
 /// The most messages on their way at a time; beyond it new ones are not sent.
 const MAX_UNDER_WAY: usize = 1000;
 
@@ -159,7 +159,7 @@ impl Simulator {
             message,
             reply: None,
         };
-        for _ in 0..TRIES {
+        for _ in 0..PUSH_TRIES {
             let stamp = signed_push::PushStamp {
                 openid,
                 timestamp: self.now(),

@@ -33,7 +33,7 @@ const MAX_USERS: usize = 200_000;
 /// The most messages a user's phone keeps.
 const MAX_INBOX: usize = 100;
 /// How far the time can be moved in all: ten years either way.
-const MAX_OFFSET: i64 = 10 * 366 * 86_400;
+const MAX_OFFSET_SECS: i64 = 10 * 366 * 86_400;
 
 /// What a simulator is made of.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl Simulator {
     pub fn advance(&self, secs: i64) -> Result<i64, Error> {
         let moved = |offset: i64| {
             let offset = offset.checked_add(secs)?;
-            (offset.abs() <= MAX_OFFSET).then_some(offset)
+            (offset.abs() <= MAX_OFFSET_SECS).then_some(offset)
         };
         self.0
             .offset

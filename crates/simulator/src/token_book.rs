@@ -18,11 +18,11 @@ pub(crate) const OVERLAP_SECS: i64 = 300;
 /// Forced refreshes a day.
 const FORCES_A_DAY: u32 = 20;
 /// Seconds between two of them.
-const FORCE_PAUSE: i64 = 30;
+const FORCE_PAUSE_SECS: i64 = 30;
 /// The most tokens remembered; the oldest are forgotten, and are then 40014.
 const MAX_TOKENS: usize = 2000;
 /// Days begin in Beijing.
-const BEIJING: i64 = 8 * 3600;
+const BEIJING_OFFSET_SECS: i64 = 8 * 3600;
 
 /// Which call made a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +61,7 @@ struct DailyCount {
 impl DailyCount {
     /// Counts one more today, unless `limit` is reached.
     fn take(&mut self, now: i64, limit: u32) -> bool {
-        let day = (now + BEIJING).div_euclid(86_400);
+        let day = (now + BEIJING_OFFSET_SECS).div_euclid(86_400);
         if day != self.day {
             *self = Self { day, count: 0 };
         }
@@ -117,7 +117,9 @@ impl TokenBook {
         let now = mint.now;
         let account = self.account(appid, TokenFamily::Stable);
         let latest = account.latest.clone();
-        let rested = account.forced_at.is_none_or(|at| now >= at + FORCE_PAUSE);
+        let rested = account
+            .forced_at
+            .is_none_or(|at| now >= at + FORCE_PAUSE_SECS);
         if force && rested && account.forced.take(now, FORCES_A_DAY) {
             account.forced_at = Some(now);
             self.replace(latest.as_deref(), now);

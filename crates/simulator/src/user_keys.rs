@@ -10,11 +10,11 @@ use weappd_base::secret::Secret;
 /// How long a key lives, in seconds.
 pub(crate) const KEY_SECS: i64 = 3600;
 /// How many keys a server is told: the newest.
-const KEPT: usize = 3;
+const MAX_KEYS_TOLD: usize = 3;
 /// How long encrypted data can be asked about, in seconds.
 const DATA_SECS: i64 = 3 * 86_400;
 /// The most encrypted data remembered; beyond it the oldest is forgotten.
-const MAX_DATA: usize = 200_000;
+const MAX_HASHES: usize = 200_000;
 
 /// A user's keys in one mini program, newest last.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl UserKeys {
                 version: self.version,
                 made_at: now,
             });
-            if self.keys.len() > KEPT {
+            if self.keys.len() > MAX_KEYS_TOLD {
                 self.keys.pop_front();
             }
         }
@@ -82,7 +82,7 @@ impl UserKeys {
 impl EncryptedHashes {
     /// Remembers an `encryptedData`.
     pub(crate) fn add(&mut self, appid: &str, data: &str, now: i64) {
-        if self.oldest.len() >= MAX_DATA
+        if self.oldest.len() >= MAX_HASHES
             && let Some(oldest) = self.oldest.pop_front()
         {
             self.made.remove(&oldest);

@@ -8,9 +8,9 @@ use crate::simulator::Simulator;
 use crate::wechat_refusal::WechatRefusal;
 
 /// Pictures in the pool of `getwxacode` and `createwxaqrcode`, for all time.
-const POOL: u32 = 100_000;
+const CODE_POOL_SIZE: u32 = 100_000;
 /// The width nobody asked for.
-const WIDTH: u64 = 430;
+const DEFAULT_WIDTH_PX: u64 = 430;
 
 impl Simulator {
     /// `POST /wxa/getwxacodeunlimit`.
@@ -46,7 +46,7 @@ impl Simulator {
         let width = width(&fields)?;
         let used = self.with_state(|state| {
             let used = state.pictures.entry(appid.to_owned()).or_default();
-            if *used >= POOL {
+            if *used >= CODE_POOL_SIZE {
                 return Err(WechatRefusal::CodesUsedUp);
             }
             *used += 1;
@@ -67,7 +67,7 @@ fn width(fields: &Map<String, Value>) -> Result<u32, WechatRefusal> {
         return Err(WechatRefusal::Args);
     }
     let width = match fields.get("width") {
-        None => Some(WIDTH),
+        None => Some(DEFAULT_WIDTH_PX),
         Some(width) => width.as_u64(),
     };
     width

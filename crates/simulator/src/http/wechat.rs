@@ -18,13 +18,13 @@ use crate::simulator::Simulator;
 use crate::wechat_refusal::WechatRefusal;
 
 /// The longest body: what WeChat's own proxy takes.
-const MAX_BODY: usize = 32 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Answers every path that is not a phone's or the operator's.
 pub(super) async fn answer(State(simulator): State<Simulator>, request: Request) -> Response {
     let started = Instant::now();
     let (head, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY_BYTES).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let query = Query::<Vec<(String, String)>>::try_from_uri(&head.uri);
