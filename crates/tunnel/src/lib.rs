@@ -81,11 +81,19 @@ mod tunnels;
 mod waker;
 
 #[cfg(test)]
+mod delivery_tests;
+#[cfg(test)]
+mod drain_tests;
+#[cfg(test)]
 mod live_tests;
+#[cfg(test)]
+mod push_tests;
 #[cfg(test)]
 mod reload_tests;
 #[cfg(test)]
 mod rfc6455_tests;
+#[cfg(test)]
+mod watch_tests;
 #[cfg(test)]
 mod world;
 
