@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use weappd_base::metrics::{MetricUnit, ScrapeWriter};
+
 /// What a writer has done since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteCounts {
@@ -17,6 +19,47 @@ pub struct WriteCounts {
     pub waiting: u64,
     /// Whether the last transaction failed, and not for what was in it.
     pub is_failing: bool,
+}
+
+impl WriteCounts {
+    /// Tells them to whoever collects metrics.
+    pub fn scrape(&self, scrape: &mut ScrapeWriter<'_>) {
+        let outcomes = [("written", self.written), ("refused", self.refused)];
+        scrape.counters(
+            "writes",
+            "Writes to the database, by what became of them",
+            MetricUnit::None,
+            outcomes.map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], count)),
+        );
+        for (name, help, count) in [
+            (
+                "write_transactions",
+                "Transactions that were committed",
+                self.transactions,
+            ),
+            (
+                "write_splits",
+                "Batches cut in two because of one write in them",
+                self.splits,
+            ),
+        ] {
+            scrape.counter(name, help, MetricUnit::None, count);
+        }
+        for (name, help, value) in [
+            (
+                "writes_waiting",
+                "Writes that wait for a transaction",
+                self.waiting,
+            ),
+            (
+                "writer_failing",
+                "Whether the last transaction failed (1)",
+                u64::from(self.is_failing),
+            ),
+        ] {
+            scrape.gauge(name, help, MetricUnit::None, value);
+        }
+    }
 }
 
 /// The same, as it is counted.

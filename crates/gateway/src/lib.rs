@@ -54,6 +54,7 @@ mod inbox;
 mod inbox_core;
 pub mod lease_store;
 mod message_records;
+mod metrics;
 mod number_text;
 mod proxy;
 mod proxy_error;

@@ -57,6 +57,16 @@ impl SessionCache {
         }
     }
 
+    /// How many sessions are remembered.
+    pub(crate) fn count(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
+    /// About how many bytes they take.
+    pub(crate) fn weight(&self) -> u64 {
+        self.sessions.weight()
+    }
+
     /// Remembers sessions of about `bytes` from now on.
     pub(crate) fn set_bytes(&self, bytes: u64) {
         self.sessions.set_capacity(bytes);

@@ -60,6 +60,7 @@ mod key_owner;
 mod limits;
 mod login;
 mod login_app;
+mod metrics;
 mod mini_apps;
 mod open_data_error;
 mod phone;

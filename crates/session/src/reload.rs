@@ -100,7 +100,7 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::PathBuf;
 
     use weappd_base::clock::Clock;
@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    async fn open(dir: &Path) -> SessionService {
+    pub(crate) async fn open(dir: &Path) -> SessionService {
         let reload = reload(Config::default(), &["wx1", "wx2"]);
         SessionService::open(SessionParts {
             config: reload.config,

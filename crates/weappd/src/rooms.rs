@@ -221,6 +221,8 @@ impl ServerRooms {
 
     /// Declares what the rooms count. Called once, at the start.
     pub(crate) fn register_metrics(&self) {
+        self.sessions.register_metrics(&self.metrics);
+        self.gateway.register_metrics(&self.metrics);
         self.tunnels.register_metrics(&self.metrics);
         self.apps.register_metrics(&self.metrics);
     }
