@@ -105,6 +105,13 @@ mod tests {
         problems(&files)
     }
 
+    /// So many types with names as they should be.
+    fn many(count: u8) -> String {
+        let letters = (b'a'..).take(usize::from(count)).map(char::from);
+        let types: Vec<String> = letters.map(|at| format!("struct TunnelId{at};")).collect();
+        types.join("\n")
+    }
+
     #[test]
     fn types_are_found_before_the_tests() {
         let text = "pub(crate) struct TunnelId(u8);\nenum A<T> {}\n    type Item = u8;\n\
@@ -116,10 +123,16 @@ mod tests {
 
     #[test]
     fn names_of_one_word_and_shared_names_are_counted() {
-        assert!(of(&["struct TunnelId;\nstruct Hub;", "struct PushQueue;"]).is_empty());
-        let one_word = of(&["struct Hub;\nstruct Desk;\nstruct Way;\nstruct AppName;"]);
-        assert!(one_word.is_empty(), "{one_word:?}: three of four");
-        let one_word = of(&["struct Hub;\nstruct Desk;\nstruct Way;\nstruct Ear;"]);
+        let good = format!("struct Hub;\n{}", many(20));
+        assert_eq!(
+            of(&[&good, "struct PushQueue;"]),
+            [""; 0],
+            "one of twenty-two"
+        );
+        let one_word = of(&[&format!(
+            "struct Hub;\nstruct Desk;\nstruct Way;\n{}",
+            many(10)
+        )]);
         assert!(one_word.iter().any(|words| words.contains("one word")));
         let shared = of(&["struct PushQueue;", "struct PushQueue;"]);
         assert!(shared.iter().any(|words| words.contains("0.rs, 1.rs")));
