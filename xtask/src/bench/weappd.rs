@@ -14,6 +14,9 @@ pub(super) const APPID: &str = "wxbe00000000000001";
 /// The AppSecret that `weappd simulate` takes when it is told none.
 pub(super) const APP_SECRET: &str = "secret";
 
+/// Where the other build's users logged in.
+const BESIDE_DIR: &str = "weappd-beside";
+
 /// A directory with a weappd.toml and a database.
 #[derive(Clone, Debug)]
 pub(super) struct Home {
@@ -92,7 +95,22 @@ impl Home {
         Ok(home)
     }
 
-    /// The same server and users from another build, if there is one to measure beside.
+    /// The home of another build, if there is one to measure beside: an older one cannot read
+    /// this one's database, so it logs its users in itself.
+    pub(super) fn prepare_beside(base: &Base, wechat: u16) -> Result<Option<Self>, String> {
+        let Some(program) = base.beside.clone() else {
+            return Ok(None);
+        };
+        let home = Self {
+            program: Some(program),
+            ..Self::new(base, wechat, ("weappd, other build", BESIDE_DIR))?
+        };
+        home.write(base)?;
+        Ok(Some(home))
+    }
+
+    /// The same server from another build with that build's users, if there is one to measure
+    /// beside.
     pub(super) fn beside(
         &self,
         base: &Base,
@@ -101,10 +119,16 @@ impl Home {
         let Some(program) = base.beside.clone() else {
             return Ok(None);
         };
+        let first = Self {
+            dir: base.dir.join(BESIDE_DIR),
+            users_file: base.dir.join(format!("{BESIDE_DIR}-users.tsv")),
+            mariadb: None,
+            ..self.clone()
+        };
         let home = Self {
             name,
             program: Some(program),
-            ..self.copy(base, dir)?
+            ..first.copy(base, dir)?
         };
         home.write(base)?;
         Ok(Some(home))

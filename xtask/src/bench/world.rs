@@ -97,16 +97,17 @@ impl World {
         let answer = users::who_am_i(weappd.http, &first)?;
         fs::write(&body, answer).map_err(|error| error.to_string())?;
         drop(running);
-        say(&format!(
-            "logging {} users in at weappd on MariaDB",
-            users::USERS
-        ));
-        let running = weappd_mariadb.start(&base)?;
-        users::write(
-            &users::log_in(weappd_mariadb.http, wechat)?,
-            &weappd_mariadb.users_file,
-        )?;
-        drop(running);
+        let beside = weappd::Home::prepare_beside(&base, wechat)?;
+        for (name, home) in [
+            ("weappd on MariaDB", Some(&weappd_mariadb)),
+            ("weappd's other build", beside.as_ref()),
+        ] {
+            let Some(home) = home else { continue };
+            say(&format!("logging {} users in at {name}", users::USERS));
+            let running = home.start(&base)?;
+            users::write(&users::log_in(home.http, wechat)?, &home.users_file)?;
+            drop(running);
+        }
         say(&format!("logging {} users in at the stack", users::USERS));
         let running = stack.start(&base)?;
         let at_stack = users::log_in(stack.koa, wechat)?;
