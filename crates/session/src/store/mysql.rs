@@ -30,7 +30,7 @@ use crate::identity::UserIdentity;
 use crate::store::cauth;
 use crate::store::change::{CacheEffects, CauthChange, NativeChange};
 use crate::store::job::{self, StoreJob};
-use crate::store::mysql::connections::{PAUSE, again, alive, bound_locks, pool, sign};
+use crate::store::mysql::connections::{LastSilence, PAUSE, again, bound_locks, pool, sign};
 use crate::store::mysql::errors::{hint, is_passing, silent};
 use crate::store::mysql::logins::UserIdCache;
 use crate::store::mysql::schema::TableShape;
@@ -62,6 +62,7 @@ struct MysqlShared {
     /// Replaced when its connections kept silent; counted, so that one silence replaces
     /// it once.
     pool: Mutex<(u64, MySqlPool)>,
+    silence: LastSilence,
     closed: AtomicBool,
 }
 
@@ -118,8 +119,10 @@ impl MysqlStore {
         };
         let options = options.timezone(zone);
         let connections = settled.config.store_connections;
+        let silence = LastSilence::default();
         let inner = Arc::new(MysqlShared {
-            pool: Mutex::new((0, pool(&options, connections, patience))),
+            pool: Mutex::new((0, pool(&options, connections, patience, silence.clone()))),
+            silence,
             options,
             place,
             patience,
@@ -298,7 +301,13 @@ impl MysqlStore {
     fn renew(&self, turn: u64) {
         let mut current = self.0.pool.lock();
         if current.0 == turn && !self.0.closed.load(Ordering::Acquire) {
-            let fresh = pool(&self.0.options, self.0.connections, self.0.patience);
+            let silence = self.0.silence.clone();
+            let fresh = pool(
+                &self.0.options,
+                self.0.connections,
+                self.0.patience,
+                silence,
+            );
             *current = (turn + 1, fresh);
         }
     }
@@ -324,7 +333,11 @@ impl MysqlWriteConn {
         loop {
             // On any failure the connection is gone, and its transaction with it.
             let conn = match self.conn.take() {
-                Some((conn, used)) => alive(conn, used, sign(self.inner.patience)).await,
+                Some((mut conn, used)) => {
+                    let sign = sign(self.inner.patience);
+                    let may = self.inner.silence.may_use(&mut conn, used, sign).await;
+                    may.then_some(conn)
+                }
                 None => None,
             };
             match timeout_at(deadline, self.inner.write(conn, jobs, rules)).await {

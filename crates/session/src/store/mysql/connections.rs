@@ -1,7 +1,10 @@
 //! The connections to a server: how they are kept, proven alive, and kept from waiting long.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::{Connection as _, MySqlConnection};
 use tokio::time::{Instant, timeout};
@@ -20,10 +23,40 @@ const SIGN: Duration = Duration::from_secs(1);
 /// The error for rows that stayed locked.
 const LOCK_WAIT: u16 = 1205;
 
+/// When a connection was last found silent. Whatever forgot it on the way most likely forgot
+/// the others that rested since before then: they are not waited for one by one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastSilence(Arc<Mutex<Option<Instant>>>);
+
+impl LastSilence {
+    /// Whether the connection, last used at `used`, may carry a statement. One that rested
+    /// is asked for a sign of life first.
+    pub(crate) async fn may_use(
+        &self,
+        conn: &mut MySqlConnection,
+        used: Instant,
+        sign: Duration,
+    ) -> bool {
+        if used.elapsed() < RESTED {
+            return true;
+        }
+        if self.0.lock().is_some_and(|silent| used <= silent) {
+            return false;
+        }
+        let asked = Instant::now();
+        let Ok(answer) = timeout(sign, conn.ping()).await else {
+            *self.0.lock() = Some(asked);
+            return false;
+        };
+        answer.is_ok()
+    }
+}
+
 pub(crate) fn pool(
     options: &MySqlConnectOptions,
     connections: u32,
     patience: Duration,
+    silence: LastSilence,
 ) -> MySqlPool {
     let sign = sign(patience);
     MySqlPoolOptions::new()
@@ -33,12 +66,16 @@ pub(crate) fn pool(
         // Theirs waits without end, and asks before every read.
         .test_before_acquire(false)
         .before_acquire(move |conn, meta| {
+            let silence = silence.clone();
             Box::pin(async move {
-                if meta.idle_for < RESTED {
+                let now = Instant::now();
+                let used = now.checked_sub(meta.idle_for).unwrap_or(now);
+                if silence.may_use(conn, used, sign).await {
                     return Ok(true);
                 }
-                let lives = timeout(sign, conn.ping()).await;
-                lives.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+                // An error has it closed at once: nobody would hear a goodbye. It is logged.
+                let told = "a connection that rested gives no sign of life: another is taken";
+                Err(io::Error::new(io::ErrorKind::TimedOut, told).into())
             })
         })
         .connect_lazy_with(options.clone())
@@ -47,18 +84,6 @@ pub(crate) fn pool(
 /// How long a sign of life is waited for.
 pub(crate) fn sign(patience: Duration) -> Duration {
     SIGN.min(patience / 4)
-}
-
-/// The connection, unless it rested and gives no sign of life.
-pub(crate) async fn alive(
-    mut conn: MySqlConnection,
-    used: Instant,
-    sign: Duration,
-) -> Option<MySqlConnection> {
-    if used.elapsed() >= RESTED && !matches!(timeout(sign, conn.ping()).await, Ok(Ok(()))) {
-        return None;
-    }
-    Some(conn)
 }
 
 /// How long the server waits for rows that somebody else holds locked: whole seconds.
