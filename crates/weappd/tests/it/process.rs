@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -173,16 +174,30 @@ fn read_lines(
     });
 }
 
-/// A loopback port that was free a moment ago.
+/// Below the ports that Linux gives to outgoing connections and to listeners that let it
+/// choose, and below those that weappd gives to its apps: none of these can take the port
+/// between the moment it is given and the moment it is listened on.
+const FREE_PORTS: std::ops::Range<u16> = 10_000..20_000;
+
+/// A loopback port that nobody listens on and that no other test here is given.
 pub(crate) fn free_port() -> u16 {
-    let [port] = free_ports();
-    port
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let count = u16::try_from(FREE_PORTS.len()).expect("fewer than all ports");
+    // Two runs at a time begin at different ports.
+    let begin = u16::try_from(std::process::id() * 97 % u32::from(count)).expect("below count");
+    for _ in 0..count {
+        let step = GIVEN.fetch_add(1, Ordering::Relaxed) % count;
+        let port = FREE_PORTS.start + (begin + step) % count;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port in {FREE_PORTS:?}");
 }
 
 /// Several of them, no two alike.
 pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
-    let bound = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    bound.map(|socket| socket.local_addr().expect("an address").port())
+    [(); COUNT].map(|()| free_port())
 }
 
 #[test]
