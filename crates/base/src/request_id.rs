@@ -1,5 +1,5 @@
-//! The name of one request: the same in the access log, in the app's header, in spans and in
-//! error bodies.
+//! The name of one request: the same in the access log, in the app's headers, in spans and in
+//! the bodies of weappd's own errors.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,35 +13,44 @@ pub const REQUEST_ID: &str = "x-request-id";
 const MOST: usize = 64;
 
 thread_local! {
-    /// Where this thread's names go on; 0: not begun.
-    static NEXT: Cell<u64> = const { Cell::new(0) };
+    /// This thread's names: one half is drawn at random at the first, the other counts.
+    static NEXT: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
 }
 
-/// A request's name: 16 hex digits of our own, or what a proxy that is trusted gave it. No
-/// secret, and no proof of anything. Cheap to make and to clone.
+tokio::task_local! {
+    static CURRENT: RequestId;
+}
+
+/// A request's name: 32 hex digits of our own, or what somebody trusted gave it. No secret,
+/// and no proof of anything. Cheap to make and to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(IdText);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum IdText {
-    Own(u64),
+    Own(u64, u64),
     Taken(Arc<str>),
 }
 
 impl RequestId {
     /// A new one. No system call but for the first of a thread.
     pub fn fresh() -> Self {
-        let state = NEXT.get();
-        let state = if state == 0 {
-            u64::from_be_bytes(RandomSource::system().bytes()) | 1
-        } else {
-            state
-        };
-        NEXT.set(state.wrapping_add(0x9E37_79B9_7F4A_7C15));
-        // SplitMix64: names of one thread look unlike each other, and none comes twice.
-        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        Self(IdText::Own(z ^ (z >> 31)))
+        let (thread, count) = NEXT
+            .get()
+            .unwrap_or_else(|| (u64::from_be_bytes(RandomSource::system().bytes()), 0));
+        NEXT.set(Some((thread, count.wrapping_add(1))));
+        Self(IdText::Own(thread, count))
+    }
+
+    /// Runs what answers this request: it, and what it awaits, finds the name by
+    /// [`RequestId::current`]. Tasks that it spawns do not.
+    pub fn scope<F: Future>(self, answering: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, answering)
+    }
+
+    /// The request that is being answered here, if one is.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
     }
 
     /// What somebody trusted called it: 1 to 64 letters, digits, `-`, `_`, `.`, `:` and `=`.
@@ -55,7 +64,7 @@ impl RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            IdText::Own(number) => write!(f, "{number:016x}"),
+            IdText::Own(thread, count) => write!(f, "{thread:016x}{count:016x}"),
             IdText::Taken(text) => f.write_str(text),
         }
     }
@@ -74,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_sixteen_digits_and_differ_on_all_threads() {
+    fn names_are_32_digits_and_differ_on_all_threads() {
         let many = || {
             (0..10_000)
                 .map(|_| RequestId::fresh().to_string())
@@ -86,7 +95,15 @@ mod tests {
             .collect();
         let different: HashSet<&String> = all.iter().flatten().collect();
         assert_eq!(different.len(), 40_000);
-        assert!(different.iter().all(|name| name.len() == 16));
+        assert!(different.iter().all(|name| name.len() == 32));
+    }
+
+    #[tokio::test]
+    async fn whoever_answers_finds_the_name() {
+        let id = RequestId::fresh();
+        let seen = id.clone().scope(async { RequestId::current() }).await;
+        assert_eq!(seen, Some(id));
+        assert_eq!(RequestId::current(), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The answer to a request that goes no further: a page for people, JSON for programs.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use weappd_base::request_id::{REQUEST_ID, RequestId};
 
 use crate::body::EdgeBody;
 use crate::refusal::EdgeRefusal;
@@ -14,17 +15,26 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
 }
 
 /// The answer to a request that goes no further.
-pub(crate) fn refuse(refusal: EdgeRefusal, html: bool, http1: bool) -> Response<EdgeBody> {
+pub(crate) fn refuse(
+    refusal: EdgeRefusal,
+    id: &RequestId,
+    (html, http1): (bool, bool),
+) -> Response<EdgeBody> {
     let ends = refusal.ends_connection();
     let (status, _) = refusal.code();
     let (english, chinese) = refusal.sentences();
     if let EdgeRefusal::Said(said) = refusal {
-        return said.map(EdgeBody::from_router);
+        let mut said = said.map(EdgeBody::from_router);
+        name_request(said.headers_mut(), id);
+        return said;
     }
     let (kind, text) = if html {
-        ("text/html; charset=utf-8", page(status, english, chinese))
+        (
+            "text/html; charset=utf-8",
+            page(status, (english, chinese), Some(id)),
+        )
     } else {
-        ("application/json; charset=utf-8", refusal.json())
+        ("application/json; charset=utf-8", refusal.json(id))
     };
     let mut response = Response::new(EdgeBody::full(text));
     *response.status_mut() = status;
@@ -37,10 +47,23 @@ pub(crate) fn refuse(refusal: EdgeRefusal, html: bool, http1: bool) -> Response<
     if ends && http1 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    name_request(headers, id);
     response
 }
 
-pub(crate) fn page(status: StatusCode, english: &str, chinese: &str) -> String {
+/// Tells the client what its request is called in the log.
+pub(crate) fn name_request(headers: &mut HeaderMap, id: &RequestId) {
+    if let Ok(value) = HeaderValue::try_from(id.to_string()) {
+        headers.insert(REQUEST_ID, value);
+    }
+}
+
+pub(crate) fn page(
+    status: StatusCode,
+    (english, chinese): (&str, &str),
+    id: Option<&RequestId>,
+) -> String {
+    let id = id.map_or_else(String::new, |id| format!("<p><small>{id}</small></p>"));
     format!(
         "<!doctype html><html lang=\"zh\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {reason}</title>\
@@ -49,7 +72,7 @@ pub(crate) fn page(status: StatusCode, english: &str, chinese: &str) -> String {
          font:17px/1.6 system-ui,sans-serif}}b{{font-size:56px;font-weight:300;color:#07c160}}\
          p{{margin:0}}p+p{{color:#767676;font-size:15px}}\
          @media(prefers-color-scheme:dark){{body{{background:#111;color:#d5d5d5}}}}</style>\
-         <b>{code}</b><p lang=\"zh\">{chinese}</p><p lang=\"en\">{english}</p></html>",
+         <b>{code}</b><p lang=\"zh\">{chinese}</p><p lang=\"en\">{english}</p>{id}</html>",
         code = status.as_u16(),
         reason = status.canonical_reason().unwrap_or_default(),
     )
@@ -61,6 +84,8 @@ mod tests {
 
     #[test]
     fn people_get_a_page_and_programs_json() {
+        let id = RequestId::fresh();
+        let refuse = |refusal, html, http1| refuse(refusal, &id, (html, http1));
         let page = refuse(EdgeRefusal::BadGateway, true, true);
         assert_eq!(
             page.headers()[header::CONTENT_TYPE],
@@ -68,6 +93,7 @@ mod tests {
         );
         let json = refuse(EdgeRefusal::AppNotReady, false, true);
         assert_eq!(json.status(), 503);
+        assert_eq!(json.headers()[REQUEST_ID], id.to_string());
         assert_eq!(json.headers()[header::RETRY_AFTER], "2");
         assert!(!json.headers().contains_key(header::CONNECTION));
         let bad = refuse(EdgeRefusal::BadRequest("no"), false, true);

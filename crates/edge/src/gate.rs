@@ -11,15 +11,18 @@
 
 use futures_util::future::Either;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tracing::Instrument as _;
+use weappd_base::request_id::{REQUEST_ID, RequestId};
 use weappd_base::tap::TapPeer::{App, Phone, Weappd};
 
 use crate::body::EdgeBody;
 use crate::caller::client_trust::{ForwardedRequest, HeaderFilter};
 use crate::caller::headers;
 use crate::caller::identity::{self, CallHeaders, CallerRule};
+use crate::caller::peer_role::PeerRole;
 use crate::conn::conn_info::ConnInfo;
 use crate::conn::upload::{UploadProgress, UploadTerms};
 use crate::date;
@@ -49,6 +52,7 @@ pub(crate) async fn answer(
     let tables = worker.tables();
     let trust = &tables.trust;
     let role = trust.role_of(conn);
+    let id = request_id(worker, role, request.headers());
     let forwarded = trust.original_request((conn, role), request.headers(), worker.clients());
     if !worker.inside() {
         trust.hint(conn, role, request.headers());
@@ -59,14 +63,17 @@ pub(crate) async fn answer(
         tables: &tables,
         conn,
         role,
+        id: &id,
     };
     let log_buffer = worker.log_buffer().filter(|_| tables.config.access_log);
-    let mut record = RequestRecord::start(conn, &request, log_buffer);
+    let mut record = RequestRecord::start(conn, (&request, &id), log_buffer);
     let html = error_page::wants_html(request.headers());
     let is_head = request.method() == Method::HEAD;
-    let response = match run_pipeline(&context, forwarded.as_ref(), request).await {
+    let span = tracing::debug_span!("request", request.id = %id, method = %request.method());
+    let answering = run_pipeline(&context, forwarded.as_ref(), request).instrument(span);
+    let response = match answering.await {
         Ok(response) => response,
-        Err(refusal) => error_page::refuse(refusal, html, conn.http1),
+        Err(refusal) => refuse(&context, refusal, html),
     };
     let response = if is_head {
         without_body(response)
@@ -77,6 +84,24 @@ pub(crate) async fn answer(
     let mut response = response.map(|body| body.recorded(record));
     date::stamp(response.headers_mut(), worker.clock().unix_secs());
     response
+}
+
+/// What the request is called: as those call it who are trusted, or anew.
+fn request_id(worker: &Worker, role: PeerRole, headers: &HeaderMap) -> RequestId {
+    let told = if role.wechat_gateway {
+        headers.get(identity::X_WX_CALL_ID)
+    } else if role.proxy || worker.inside() {
+        headers.get(REQUEST_ID)
+    } else {
+        None
+    };
+    told.and_then(|told| RequestId::taken(told.to_str().ok()?))
+        .unwrap_or_else(RequestId::fresh)
+}
+
+fn refuse(context: &RequestContext<'_>, refusal: EdgeRefusal, html: bool) -> Response<EdgeBody> {
+    context.worker.counters.refused(&refusal);
+    error_page::refuse(refusal, context.id, (html, context.conn.http1))
 }
 
 /// The head alone, as HEAD is answered. Over HTTP/2 hyper would send the body.
@@ -104,7 +129,7 @@ async fn run_pipeline(
         worker,
         tables,
         conn,
-        role,
+        ..
     } = *context;
     let (mut head, body) = request.into_parts();
     // A refusal from here on drops the body, which is then read to its end.
@@ -117,37 +142,8 @@ async fn run_pipeline(
         RouteChoice::Route(entry, session, is_guarded) => (entry, session, is_guarded),
         RouteChoice::Answer(response) => return Ok(*response),
     };
-    let asks = session == SessionRule::Require || entry.leads_to_app();
-    let scope = headers::HeaderScope {
-        to_router: matches!(entry.to, RouteHandler::Router(_)),
-        inside: worker.inside(),
-    };
-    let filter = HeaderFilter {
-        role,
-        scope,
-        appids: &entry.appids,
-        is_guarded,
-    };
-    filter.apply(&mut head.headers);
-    headers::refuse_repeated(&mut head.headers)?;
-    if asks {
-        let rule = CallerRule {
-            session,
-            trusted: role.wechat_gateway,
-        };
-        let call_headers = CallHeaders {
-            ids: worker.call_ids(),
-            env: &tables.env,
-        };
-        identity::establish(
-            &*tables.identify,
-            call_headers,
-            &entry.appids,
-            rule,
-            &mut head.headers,
-        )
-        .await?;
-    }
+    let rules = (session, is_guarded);
+    name_caller(context, entry, rules, &mut head.headers).await?;
     if worker.inside() {
         headers::drop_pass(&mut head.headers);
     }
@@ -180,6 +176,58 @@ async fn run_pipeline(
             response
         }
     })
+}
+
+/// Drops what is only claimed, and writes who is calling into the headers.
+async fn name_caller(
+    context: &RequestContext<'_>,
+    entry: &RouteEntry,
+    (session, is_guarded): (SessionRule, bool),
+    headers: &mut HeaderMap,
+) -> Result<(), EdgeRefusal> {
+    let RequestContext {
+        worker,
+        tables,
+        role,
+        id,
+        ..
+    } = *context;
+    let asks = session == SessionRule::Require || entry.leads_to_app();
+    let scope = headers::HeaderScope {
+        to_router: matches!(entry.to, RouteHandler::Router(_)),
+        inside: worker.inside(),
+    };
+    let filter = HeaderFilter {
+        role,
+        scope,
+        appids: &entry.appids,
+        is_guarded,
+    };
+    filter.apply(headers);
+    headers::refuse_repeated(headers)?;
+    if asks {
+        let id_value = header_value(id);
+        let rule = CallerRule {
+            session,
+            trusted: role.wechat_gateway,
+        };
+        let call_headers = CallHeaders {
+            id: &id_value,
+            env: &tables.env,
+        };
+        identity::establish(
+            &*tables.identify,
+            (id, call_headers),
+            &entry.appids,
+            rule,
+            headers,
+        )
+        .await?;
+        if entry.leads_to_app() {
+            headers.insert(REQUEST_ID, id_value);
+        }
+    }
+    Ok(())
 }
 
 fn upload_terms(context: &RequestContext<'_>, head: &Parts) -> UploadTerms {
@@ -267,11 +315,10 @@ async fn forward(
         RouteHandler::Static(root) => root.answer(&screened.head).await,
         RouteHandler::Redirect { to, code } => redirect::to_address(&screened.head, to, *code),
         RouteHandler::Router(router) => {
-            router_call::call_router(router, context.conn, screened.head, screened.body).await
+            router_call::call_router(router, context, screened.head, screened.body).await
         }
         RouteHandler::Shared(shared) if shared.is_for_router(&screened.head.method) => {
-            router_call::call_router(&shared.router, context.conn, screened.head, screened.body)
-                .await
+            router_call::call_router(&shared.router, context, screened.head, screened.body).await
         }
         RouteHandler::Shared(shared) => match shared.copy_for_router(&screened.head) {
             None => {
@@ -305,6 +352,10 @@ fn outgoing_request(
     outgoing
 }
 
+fn header_value(id: &RequestId) -> HeaderValue {
+    HeaderValue::try_from(id.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
 /// To a business server. No async fn: it would hold the request a second time.
 fn send_to_app<'a>(
     context: &'a RequestContext<'a>,
@@ -325,9 +376,9 @@ async fn answer_app_first(
     again: Parts,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
     let answer = send_to_app(context, &shared.app, outgoing).await?;
-    match SharedPath::is_unknown(answer).await {
+    match SharedPath::is_unknown(answer).await? {
         (true, _) => {
-            router_call::call_router(&shared.router, context.conn, again, EdgeBody::full("")).await
+            router_call::call_router(&shared.router, context, again, EdgeBody::full("")).await
         }
         (false, answer) => Ok(answer),
     }
@@ -350,7 +401,7 @@ async fn answer_traced(
     let html = error_page::wants_html(&screened.head.headers);
     let response = match Box::pin(forward(context, &entry.to, screened, Some(&tap))).await {
         Ok(response) => response,
-        Err(refusal) => error_page::refuse(refusal, html, context.conn.http1),
+        Err(refusal) => refuse(context, refusal, html),
     };
     let (response, shown) = request_tap::show_answer(response)
         .await

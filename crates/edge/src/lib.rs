@@ -9,7 +9,7 @@
 //! - `server` (the edge as one value), `tables` (what requests go by) and `reload` (which replaces
 //!   them), `worker` (an edge thread) and `thread_loop` (what it does), `gate` (the pipeline) and
 //!   `request_context`, `site` (what a site is), `body`, `refusal` and `error_page` (what is
-//!   answered), `date`.
+//!   answered), `date`, `metrics` (what is told of `thread_counters`).
 //! - `conn`: `listener` (accept, deal) with `listener_registry` and `listener_changes`, `connection`
 //!   (hyper on a connection), `conn_info` (what its requests share), `conn_count`, `client_wire`
 //!   (its bytes and their deadlines), `stream_tasks` (the same for the streams of HTTP/2), `pace`,
@@ -57,6 +57,7 @@ mod files;
 pub mod fuzzing;
 mod gate;
 mod log;
+mod metrics;
 mod refusal;
 mod reload;
 mod request_context;
@@ -64,6 +65,7 @@ mod route;
 mod server;
 mod site;
 mod tables;
+mod thread_counters;
 mod thread_loop;
 mod tls;
 mod upstream;

@@ -3,6 +3,7 @@
 use axum::response::Response;
 use http::StatusCode;
 use weappd_base::error_body::ErrorBody;
+use weappd_base::request_id::RequestId;
 
 /// Why a request goes no further.
 #[derive(Debug)]
@@ -28,6 +29,29 @@ pub(crate) enum EdgeRefusal {
     Internal,
     /// The answer that the session service gave.
     Said(Box<Response>),
+}
+
+/// A limit that a request went over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusedLimit {
+    ClientRequests,
+    BodyBytes,
+    BodyRate,
+    UriBytes,
+    Headers,
+    HeadBytes,
+}
+
+impl RefusedLimit {
+    /// The code of each one's refusal.
+    pub(crate) const CODES: [&str; 6] = [
+        "too_many_requests_at_a_time",
+        "body_too_large",
+        "body_too_slow",
+        "uri_too_long",
+        "too_many_headers",
+        "head_too_large",
+    ];
 }
 
 impl EdgeRefusal {
@@ -121,6 +145,19 @@ impl EdgeRefusal {
         }
     }
 
+    /// The limit that the request went over, if that is why.
+    pub(crate) fn limit(&self) -> Option<RefusedLimit> {
+        match self {
+            Self::ClientBusy => Some(RefusedLimit::ClientRequests),
+            Self::BodyTooLarge => Some(RefusedLimit::BodyBytes),
+            Self::BodyTooSlow => Some(RefusedLimit::BodyRate),
+            Self::UriTooLong => Some(RefusedLimit::UriBytes),
+            Self::TooManyHeaders => Some(RefusedLimit::Headers),
+            Self::HeadTooLarge => Some(RefusedLimit::HeadBytes),
+            _ => None,
+        }
+    }
+
     /// Whether what the client sends next cannot be trusted or is not worth reading.
     pub(crate) fn ends_connection(&self) -> bool {
         matches!(
@@ -135,8 +172,10 @@ impl EdgeRefusal {
     }
 
     /// The body for programs.
-    pub(crate) fn json(&self) -> String {
-        ErrorBody::new(self.code().1, self.sentences().0).to_string()
+    pub(crate) fn json(&self, id: &RequestId) -> String {
+        ErrorBody::new(self.code().1, self.sentences().0)
+            .request_id(id)
+            .to_string()
     }
 }
 

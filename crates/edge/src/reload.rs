@@ -17,6 +17,7 @@ use crate::files::protected::ProtectedFiles;
 use crate::log::access_sink::AccessLog;
 use crate::site::Site;
 use crate::tables::{EdgeTables, TableParts, ThreadTables};
+use crate::thread_counters::ThreadCounters;
 use crate::worker::Shared;
 
 /// What a running edge is to go by.
@@ -56,6 +57,11 @@ pub struct EdgeControl {
 impl EdgeControl {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// What each edge thread counts.
+    pub(crate) fn counters(&self) -> Vec<Arc<ThreadCounters>> {
+        self.shared.counters.clone()
     }
 
     /// The local addresses that are listened at.

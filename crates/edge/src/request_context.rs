@@ -1,5 +1,7 @@
 //! What every step of a request may need.
 
+use weappd_base::request_id::RequestId;
+
 use crate::caller::peer_role::PeerRole;
 use crate::conn::conn_info::ConnInfo;
 use crate::tables::ThreadTables;
@@ -13,4 +15,5 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) conn: &'a ConnInfo,
     /// What is believed of the connection's peer.
     pub(crate) role: PeerRole,
+    pub(crate) id: &'a RequestId,
 }

@@ -90,10 +90,12 @@ impl Edge {
                 &tables,
             ))))
         };
+        let threads = thread_count(config);
         Ok(Self {
             access: parts.access,
             shared: Arc::new(Shared {
-                slots: (0..thread_count(config)).map(slot).collect(),
+                slots: (0..threads).map(slot).collect(),
+                counters: (0..threads).map(|_| Arc::default()).collect(),
                 tables: ArcSwap::new(Arc::clone(&tables)),
                 commits: Mutex::default(),
                 ticketer,
@@ -131,12 +133,17 @@ impl Edge {
         };
         let mut senders = Vec::new();
         let mut ended = Vec::new();
-        for (index, slot) in shared.slots.iter().enumerate() {
+        let threads = shared
+            .slots
+            .iter()
+            .cloned()
+            .zip(shared.counters.iter().cloned());
+        for (index, of_thread) in threads.enumerate() {
             let (deal, arrivals) = mpsc::unbounded_channel();
             let log_buffer = writer
                 .clone()
                 .map(|to| LogBuffer::new(to, Arc::clone(&shared.log_switch), shared.clock.clone()));
-            let worker = Worker::new(Arc::clone(&shared), Arc::clone(slot), log_buffer);
+            let worker = Worker::new(Arc::clone(&shared), of_thread, log_buffer);
             let (end, ended_worker) = oneshot::channel();
             let thread_stop = stop.clone();
             thread::Builder::new()

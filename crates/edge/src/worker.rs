@@ -13,7 +13,6 @@ use weappd_base::tasks::{Stop, Tasks};
 
 use crate::body::EdgeBody;
 use crate::caller::client_share::ClientShares;
-use crate::caller::identity::CallIds;
 use crate::conn::conn_count::ConnCount;
 use crate::conn::listener_registry::ListenerRegistry;
 use crate::log::access_log::LogBuffer;
@@ -21,6 +20,7 @@ use crate::log::log_switch::LogSwitch;
 use crate::log::throttled_log::ThrottledLog;
 use crate::route::challenge::AcmeChallenges;
 use crate::tables::{EdgeTables, TableSlot, ThreadTables};
+use crate::thread_counters::ThreadCounters;
 use crate::upstream::address::UpstreamAddr;
 use crate::upstream::app_upstreams::{self, AppUpstreams};
 use crate::upstream::health::UpstreamHealth;
@@ -30,6 +30,8 @@ use crate::upstream::pool::UpstreamPool;
 pub(crate) struct Shared {
     /// One for each edge thread.
     pub(crate) slots: Vec<Arc<TableSlot>>,
+    /// One for each edge thread.
+    pub(crate) counters: Vec<Arc<ThreadCounters>>,
     /// What all of them hold.
     pub(crate) tables: ArcSwap<EdgeTables>,
     /// Held while a reload is committed.
@@ -58,6 +60,7 @@ impl Shared {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     slot: Arc<TableSlot>,
+    pub(crate) counters: Arc<ThreadCounters>,
     pub(crate) pool: UpstreamPool<EdgeBody>,
     pub(crate) tasks: Tasks,
     /// This thread's own stop: asking it wakes this thread only.
@@ -65,25 +68,24 @@ pub(crate) struct Worker {
     /// Connections alive on this thread, tunnels too.
     pub(crate) conn_count: Arc<ConnCount>,
     log_buffer: Option<Arc<LogBuffer>>,
-    call_ids: CallIds,
     turn: AtomicUsize,
 }
 
 impl Worker {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        slot: Arc<TableSlot>,
+        (slot, counters): (Arc<TableSlot>, Arc<ThreadCounters>),
         log_buffer: Option<LogBuffer>,
     ) -> Self {
         let tasks = Tasks::new();
         Self {
             pool: UpstreamPool::new(tasks.clone()),
-            call_ids: CallIds::new(),
             shared,
             slot,
             tasks,
             stop: Stop::new(),
-            conn_count: Arc::default(),
+            conn_count: Arc::clone(&counters.conn_count),
+            counters,
             log_buffer: log_buffer.map(Arc::new),
             turn: AtomicUsize::new(0),
         }
@@ -92,10 +94,6 @@ impl Worker {
     /// What this thread goes by now. A request takes it once; nothing that lives longer keeps it.
     pub(crate) fn tables(&self) -> Arc<ThreadTables> {
         self.slot.load_full()
-    }
-
-    pub(crate) fn call_ids(&self) -> &CallIds {
-        &self.call_ids
     }
 
     pub(crate) fn tap(&self) -> &TrafficTap {

@@ -101,6 +101,34 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether weappd or its disk failed, not the request.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Self::OpenStore { .. }
+            | Self::Setting { .. }
+            | Self::BeginUpload(_)
+            | Self::WriteUpload(_)
+            | Self::KeepUpload(_)
+            | Self::DiskFull(_)
+            | Self::TotalReached { .. }
+            | Self::WorkLost(_)
+            | Self::RemoveFile(_)
+            | Self::ReadStore(_)
+            | Self::OpenFile(_) => true,
+            Self::TooLarge { .. }
+            | Self::TypeRefused { .. }
+            | Self::NotMultipart
+            | Self::NoHost
+            | Self::Malformed(_)
+            | Self::Interrupted(_)
+            | Self::Stalled { .. }
+            | Self::TooMuchForm
+            | Self::NoFile
+            | Self::SecondFile
+            | Self::NotFound => false,
+        }
+    }
+
     /// Sorts a write failure: a full disk is the operator's to solve, not a riddle.
     pub(crate) fn of_write(error: io::Error, other: fn(io::Error) -> Self) -> Self {
         match error.kind() {

@@ -7,7 +7,8 @@ use weappd_base::{random::RandomSource, tasks::Work};
 
 use crate::{
     config::Config, error::Error, file_name::FileName, file_settings::FileSettings,
-    picture_owner::PictureOwner, store::FileStore, upload_draft::UploadDraft,
+    picture_owner::PictureOwner, store::FileStore, transfer_counters::TransferCounters,
+    upload_draft::UploadDraft,
 };
 
 /// What [`Files::open`] needs.
@@ -33,6 +34,7 @@ struct Shared {
     random: RandomSource,
     work: Work,
     store: Arc<FileStore>,
+    counters: TransferCounters,
 }
 
 impl Files {
@@ -47,6 +49,7 @@ impl Files {
             random: parts.random,
             work: parts.work,
             store: Arc::new(store),
+            counters: TransferCounters::default(),
         })))
     }
 
@@ -72,6 +75,10 @@ impl Files {
 
     pub(crate) fn store(&self) -> &FileStore {
         &self.0.store
+    }
+
+    pub(crate) fn counters(&self) -> &TransferCounters {
+        &self.0.counters
     }
 
     pub(crate) fn work(&self) -> &Work {

@@ -18,6 +18,7 @@ use crate::{
     file_name::FileName,
     files::Files,
     picture_owner::PictureOwner,
+    transfer_counters::TransferEnd,
     upload::{self, StoredUpload, UploadRules},
 };
 
@@ -134,6 +135,21 @@ async fn accept(
     terms: UploadRules<'_>,
     body: &mut BodyDataStream,
 ) -> Result<(StoredUpload, String), Error> {
+    let accepted = accept_form(state, parts, terms, body).await;
+    let counters = state.files.counters();
+    counters.uploads.inc(TransferEnd::of(&accepted));
+    if let Ok((stored, _)) = &accepted {
+        counters.kept_bytes.add(stored.size);
+    }
+    accepted
+}
+
+async fn accept_form(
+    state: &UploadRouteState,
+    parts: &request::Parts,
+    terms: UploadRules<'_>,
+    body: &mut BodyDataStream,
+) -> Result<(StoredUpload, String), Error> {
     let boundary = text(&parts.headers, header::CONTENT_TYPE)
         .and_then(|value| multer::parse_boundary(value).ok())
         .ok_or(Error::NotMultipart)?;
@@ -159,7 +175,9 @@ async fn give(
     let Some(name) = name.and_then(|Path(name)| FileName::parse(&name)) else {
         return refuse_download(&Error::NotFound);
     };
-    match download::give(&files, name, &method, &headers).await {
+    let given = download::give(&files, name, &method, &headers).await;
+    files.counters().downloads.inc(TransferEnd::of(&given));
+    match given {
         Ok(answer) => answer,
         Err(error) => refuse_download(&error),
     }

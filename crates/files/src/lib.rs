@@ -11,7 +11,8 @@
 //! - [`files`]: the open room. `store`: its directory; `upload_draft`: an upload on its way in.
 //! - `file_name`, `file_type`: what a file is called, what it is; `picture`: one that a user
 //!   shows of themselves, `picture_owner`: how its name tells whose it is.
-//! - `file_settings`: what `[files]` says now; `reload`: how it changes.
+//! - `file_settings`: what `[files]` says now; `reload`: how it changes. `transfer_counters`, `metrics`:
+//!   what is counted.
 //! - `chunk_gate`: keeps the parser from reading a body whole.
 //! - `upload`, `download`: the two deeds.
 //! - [`http`]: the two URLs and the status of each failure.
@@ -35,12 +36,14 @@ pub mod files;
 #[path = "../../../fuzz/rooms/files.rs"]
 pub mod fuzzing;
 pub mod http;
+mod metrics;
 mod picture;
 mod picture_owner;
 mod reload;
 mod store;
 #[cfg(test)]
 mod tests;
+mod transfer_counters;
 mod upload;
 mod upload_draft;
 

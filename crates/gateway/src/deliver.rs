@@ -22,6 +22,13 @@ pub struct PushedMessage {
     pub tries: u32,
 }
 
+impl PushedMessage {
+    /// What this try is called in logs and in `X-Request-Id`.
+    pub fn request_id(&self) -> String {
+        format!("message-{}-{}", self.id, self.tries.saturating_add(1))
+    }
+}
+
 /// What the app answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppAnswer {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 use weappd_base::causes::chain;
 use weappd_base::clock::Clock;
 use weappd_base::random::RandomSource;
@@ -20,6 +22,7 @@ use weappd_outbound::{JitterRange, RetryBackoff};
 
 use crate::config::InboxConfig;
 use crate::event_rule::{AnswerForm, EventRule};
+use crate::gateway_counters::{DeliveryResult, GatewayCounters};
 use crate::inbox_core::{DeliverySettings, InboxCore};
 use crate::message_records::{DeliveryOutcome, DueMessage, HastenScope, PruneLimits};
 use crate::tap;
@@ -55,6 +58,7 @@ pub(crate) struct MessageDispatcher {
     pub(crate) tasks: Tasks,
     pub(crate) stop: Stop,
     pub(crate) tap: TrafficTap,
+    pub(crate) counters: GatewayCounters,
     /// By mini program, and whether it is about messages given up.
     pub(crate) warnings: LogLimit,
 }
@@ -147,7 +151,15 @@ impl MessageDispatcher {
             let (dispatcher, tell) = (Arc::clone(self), tell.clone());
             let delivery = Arc::clone(&delivery);
             self.tasks.spawn_on(&self.work, async move {
-                let end = dispatcher.deliver_once(due, &delivery).await;
+                let span = tracing::debug_span!(
+                    "delivery",
+                    request.id = due.message.request_id(),
+                    message.id = due.seq,
+                    appid = due.message.appid,
+                    kind = due.message.kind,
+                );
+                let delivering = dispatcher.deliver_once(due, &delivery);
+                let end = delivering.instrument(span).await;
                 // The dispatcher waits for all deliveries under way, unless it is cut short.
                 drop(tell.send(end).await);
             });
@@ -186,7 +198,9 @@ impl MessageDispatcher {
         let message = &due.message;
         tap::delivering(&self.tap, message);
         let patience = Duration::from_millis(config.deliver_timeout_ms);
+        let begun = Instant::now();
         let answer = tokio::time::timeout(patience, delivery.deliver.deliver(message)).await;
+        self.counters.delivery_time.observe(begun.elapsed());
         let rule = EventRule::of_kind(&message.kind);
         let (verdict, shown) = match answer {
             Ok(Ok(answer)) => {
@@ -206,6 +220,7 @@ impl MessageDispatcher {
             }
         };
         tap::delivered(&self.tap, message, &shown);
+        self.counters.deliveries.inc(result_of(&verdict));
         let end = DeliveryEnd {
             seq: due.seq,
             appid: message.appid.clone(),
@@ -301,6 +316,7 @@ impl MessageDispatcher {
             );
         }
         if is_over {
+            self.counters.given_up.inc();
             return DeliveryOutcome::Dead { why };
         }
         DeliveryOutcome::Again {
@@ -368,6 +384,14 @@ impl MessageDispatcher {
                 "old messages could not be cleared away"
             );
         }
+    }
+}
+
+fn result_of(verdict: &AppVerdict) -> DeliveryResult {
+    match verdict {
+        AppVerdict::Taken(_) => DeliveryResult::Taken,
+        AppVerdict::Refused { .. } => DeliveryResult::Refused,
+        AppVerdict::Absent(_) => DeliveryResult::Absent,
     }
 }
 

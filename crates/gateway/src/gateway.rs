@@ -17,6 +17,7 @@ use crate::centre::TokenCentre;
 use crate::config::{Config, GatewayApp};
 use crate::deliver::DeliverMessage;
 use crate::error::Error;
+use crate::gateway_counters::GatewayCounters;
 use crate::inbox::{DeadLetter, InboxStatus, MessageInbox, ReplayScope};
 use crate::lease_store::LeaseStore;
 use crate::proxy_error::ProxyError;
@@ -77,6 +78,7 @@ pub(crate) struct GatewayRoom {
     pub(crate) tasks: Tasks,
     pub(crate) stop: Stop,
     pub(crate) tap: TrafficTap,
+    pub(crate) counters: GatewayCounters,
 }
 
 /// The table that a call or a message goes by, from its beginning to its end.
@@ -93,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     pub(crate) work: Work,
     pub(crate) tap: TrafficTap,
+    pub(crate) counters: GatewayCounters,
 }
 
 impl GatewayService {
@@ -101,6 +104,7 @@ impl GatewayService {
     pub async fn build(parts: GatewayParts) -> Result<Self, Error> {
         let settings = parts.settings;
         let api = Arc::new(ApiClient::build(&settings.wechat_endpoint)?);
+        let counters = GatewayCounters::default();
         let nothing = Shared {
             config: settings.config.clone(),
             centres: Vec::new(),
@@ -114,6 +118,7 @@ impl GatewayService {
             tasks: parts.tasks.clone(),
             work: parts.work.clone(),
             tap: parts.tap.clone(),
+            counters: counters.clone(),
         };
         let gateway = Self(Arc::new(GatewayRoom {
             now: ArcSwap::from_pointee(nothing),
@@ -125,6 +130,7 @@ impl GatewayService {
             tasks: parts.tasks,
             stop: parts.stop,
             tap: parts.tap,
+            counters,
         }));
         // The start is the first reload.
         let staged = gateway.prepare(settings).await?;

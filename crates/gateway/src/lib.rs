@@ -24,7 +24,7 @@
 //!   `event_table` says whose each event is and what WeChat wants to hear (`event_rule`),
 //!   `verdict` reads the app's answer, `replies` waits for it.
 //! - [`GatewayService::prepare`] (`reload`): other settings and mini programs while it runs.
-//! - `tap`: what is drawn in `weappd dev`.
+//! - `tap`: what is drawn in `weappd dev`. `gateway_counters`, `metrics`: what is counted.
 //!
 //! # Invariants
 //!
@@ -48,6 +48,7 @@ mod event_table;
 #[path = "../../../fuzz/rooms/gateway.rs"]
 pub mod fuzzing;
 pub mod gateway;
+mod gateway_counters;
 mod headers;
 pub mod http;
 mod inbox;

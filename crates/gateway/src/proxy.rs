@@ -20,6 +20,7 @@ use crate::api_client::{OutBody, whole};
 use crate::body::{MeteredBody, read_start};
 use crate::centre::TokenCentre;
 use crate::gateway::Shared;
+use crate::gateway_counters::CallEnd;
 use crate::headers::{incoming, outgoing};
 use crate::proxy_error::ProxyError;
 use crate::query::CallQuery;
@@ -85,6 +86,11 @@ impl ApiAnswer {
         }
     }
 
+    /// Whether WeChat answered with an errcode.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.errcode.is_some_and(|code| code != 0) || !self.status.is_success()
+    }
+
     /// The body for the app, which ends at `deadline`.
     pub(crate) fn into_body(self, limit: u64, deadline: Instant) -> Body {
         Body::new(MeteredBody::new(self.start, self.rest, limit, self.length).until(deadline))
@@ -96,6 +102,23 @@ impl ApiAnswer {
     }
 }
 
+/// How a call ended, to be counted.
+fn end_of(outcome: &Result<ApiAnswer, ProxyError>) -> CallEnd {
+    match outcome {
+        Ok(answer) if answer.is_refusal() => CallEnd::Refused,
+        Ok(_) => CallEnd::Done,
+        Err(ProxyError::TokenRefused { .. }) => CallEnd::Refused,
+        Err(
+            ProxyError::Unreachable
+            | ProxyError::TooSlow { .. }
+            | ProxyError::AnswerTooLong { .. }
+            | ProxyError::TokenUnreadable
+            | ProxyError::Unproven { .. },
+        ) => CallEnd::Failed,
+        Err(_) => CallEnd::NotMade,
+    }
+}
+
 impl Shared {
     /// When a call that arrives now must be over.
     pub(crate) fn deadline(&self) -> Instant {
@@ -104,6 +127,19 @@ impl Shared {
 
     /// Makes a call of a path that `allow` covers, on the work runtime.
     pub(crate) async fn call(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        allow: &[String],
+        deadline: Instant,
+    ) -> Result<ApiAnswer, ProxyError> {
+        let begun = Instant::now();
+        let outcome = self.call_uncounted(request, allow, deadline).await;
+        self.counters.call_time.observe(begun.elapsed());
+        self.counters.calls.inc(end_of(&outcome));
+        outcome
+    }
+
+    async fn call_uncounted(
         self: &Arc<Self>,
         request: Request<Body>,
         allow: &[String],

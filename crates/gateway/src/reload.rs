@@ -79,6 +79,7 @@ impl GatewayService {
                 tasks: room.tasks.clone(),
                 work: room.work.clone(),
                 tap: room.tap.clone(),
+                counters: room.counters.clone(),
             },
             delivery,
             opened,
@@ -109,6 +110,7 @@ impl GatewayService {
                 tasks: room.tasks.clone(),
                 stop: room.stop.clone(),
                 tap: room.tap.clone(),
+                counters: room.counters.clone(),
                 warnings: LogLimit::new(WARN_INTERVAL, WARN_SUBJECTS),
             };
             room.tasks.spawn_on(&room.work, dispatcher.run());

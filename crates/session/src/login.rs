@@ -9,6 +9,8 @@ use futures_util::FutureExt as _;
 use http::{Extensions, HeaderMap};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tracing::Instrument as _;
+use weappd_base::request_id::RequestId;
 use weappd_base::secret::Secret;
 use weappd_wechat::{AppCredential, WechatLogin, open_data};
 
@@ -176,9 +178,14 @@ impl SessionService {
     pub(crate) async fn log_in(&self, attempt: LoginRequest) -> Result<LoginResult, Error> {
         attempt.check()?;
         let sessions = self.clone();
+        let span = tracing::debug_span!(
+            "login",
+            request.id = RequestId::current().map(tracing::field::display),
+            appid = attempt.appid,
+        );
         self.shared()
             .work
-            .run_here(async move { sessions.log_in_here(attempt).await })
+            .run_here(async move { sessions.log_in_here(attempt).await }.instrument(span))
             .await?
     }
 

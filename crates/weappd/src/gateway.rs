@@ -17,6 +17,7 @@ use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::Full;
 use weappd_base::local_host::LocalHosts;
 use weappd_base::random::RandomSource;
+use weappd_base::request_id::REQUEST_ID;
 use weappd_base::secret::Secret;
 use weappd_edge::{Caller, Identify};
 use weappd_gateway::{
@@ -241,6 +242,7 @@ impl LoopbackDelivery {
             .header(header::HOST, &home.host)
             .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
             .header(PASS, &pass.text)
+            .header(REQUEST_ID, message.request_id())
             .header("x-weappd-message-id", &message.id)
             .header("x-weappd-message-try", message.tries.saturating_add(1))
             .body(Full::new(Bytes::from(message.body.clone())))
@@ -357,6 +359,7 @@ mod tests {
         assert_eq!(text, "/message wx1 o1 {\"MsgId\":7}");
         assert_eq!(headers["host"], "www.example.com");
         assert_eq!(headers["x-weappd-message-id"], "7");
+        assert_eq!(headers[REQUEST_ID], "message-7-2");
         assert_eq!(headers["x-weappd-message-try"], "2");
         assert_eq!(again, "used up");
         assert_eq!(format!("{passes:?}"), "Passes(0)");

@@ -225,6 +225,7 @@ impl ServerRooms {
         self.gateway.register_metrics(&self.metrics);
         self.tunnels.register_metrics(&self.metrics);
         self.apps.register_metrics(&self.metrics);
+        self.files.register_metrics(&self.metrics);
     }
 
     /// What the control socket answers of the rooms.

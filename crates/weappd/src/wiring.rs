@@ -191,6 +191,7 @@ async fn open(
         ExitFailure::new(&error, hint)
     })?;
     let front_control = front.control();
+    front_control.register_metrics(&rooms.metrics);
     let local = |bound: &BoundListener| bound.socket.local_addr().ok();
     let front_at = sockets.public.iter().filter_map(local).collect();
     edges.open("the front door", front, sockets.public);

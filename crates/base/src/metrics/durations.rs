@@ -61,19 +61,28 @@ impl DurationBuckets {
     }
 
     fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
-        let bounds = self.bounds.iter().map(|bound| seconds(*bound));
-        let counts = self
-            .counts
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = bounds
-            .chain(std::iter::once(f64::INFINITY))
-            .zip(counts)
-            .collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = seconds(self.sum_micros.load(Ordering::Relaxed));
-        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        encode_sum(&[self], encoder)
     }
+}
+
+/// Writes the sum of several, which have the same bounds.
+fn encode_sum(parts: &[&DurationBuckets], encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+    let bounds = parts.first().map_or(&[][..], |part| part.bounds);
+    let mut buckets: Vec<(f64, u64)> = (bounds.iter().map(|bound| seconds(*bound)))
+        .chain(std::iter::once(f64::INFINITY))
+        .map(|bound| (bound, 0))
+        .collect();
+    for part in parts {
+        for ((_, sum), count) in buckets.iter_mut().zip(&part.counts) {
+            *sum += count.load(Ordering::Relaxed);
+        }
+    }
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    let sum = parts
+        .iter()
+        .map(|part| part.sum_micros.load(Ordering::Relaxed));
+    let sum = seconds(sum.sum());
+    encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
 }
 
 fn seconds(micros: u64) -> f64 {
@@ -93,6 +102,12 @@ impl DurationHistogram {
     /// It took so long.
     pub fn observe(&self, time: Duration) {
         self.0.observe(time);
+    }
+
+    /// Writes the sum of several, which have the same bounds.
+    pub(super) fn encode_all(parts: &[&Self], encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        let parts: Vec<&DurationBuckets> = parts.iter().map(|part| &*part.0).collect();
+        encode_sum(&parts, encoder)
     }
 }
 
@@ -163,5 +178,35 @@ impl<L: LabelSet> EncodeMetric for LabelDurations<L> {
 
     fn metric_type(&self) -> MetricType {
         MetricType::Histogram
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MetricRegistry;
+    use super::*;
+
+    #[test]
+    fn several_parts_are_told_as_one() {
+        let parts = [
+            DurationHistogram::new(QUICK_BOUNDS),
+            DurationHistogram::new(QUICK_BOUNDS),
+        ];
+        parts[0].observe(Duration::from_millis(1));
+        parts[1].observe(Duration::from_millis(1));
+        parts[1].observe(Duration::from_mins(1));
+        let registry = MetricRegistry::new();
+        registry.room("edge").read(move |scrape| {
+            scrape.durations("request", "How long", &parts.each_ref());
+        });
+        let text = registry.text();
+        for line in [
+            "weappd_edge_request_seconds_bucket{le=\"0.0005\"} 0",
+            "weappd_edge_request_seconds_bucket{le=\"0.001\"} 2",
+            "weappd_edge_request_seconds_bucket{le=\"+Inf\"} 3",
+            "weappd_edge_request_seconds_count 3",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line}\n{text}");
+        }
     }
 }

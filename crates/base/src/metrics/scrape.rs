@@ -5,8 +5,10 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
 
 use super::MetricUnit;
+use super::durations::DurationHistogram;
 
 type ReadFn = Box<dyn Fn(&mut ScrapeWriter<'_>) + Send + Sync>;
 
@@ -121,6 +123,23 @@ impl ScrapeWriter<'_> {
         series: impl IntoIterator<Item = (ScrapeLabels, V)>,
     ) {
         self.family(name, help, unit, MetricType::Counter, series);
+    }
+
+    /// How long something takes: a histogram, counted in several parts (one for each thread)
+    /// which have the same bounds.
+    pub fn durations(&mut self, name: &str, help: &str, parts: &[&DurationHistogram]) {
+        if self.outcome.is_err() {
+            return;
+        }
+        let (name, help) = (format!("{}{name}", self.prefix), format!("{help}."));
+        let family = self.encoder.encode_descriptor(
+            &name,
+            &help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        );
+        self.outcome =
+            family.and_then(|mut family| DurationHistogram::encode_all(parts, &mut family));
     }
 
     fn family<V: Into<SeriesValue>>(

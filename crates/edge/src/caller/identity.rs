@@ -1,17 +1,15 @@
 //! Who is calling: asked of the session service, told to the app in `X-WX-*` headers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use weappd_base::random::RandomSource;
+use weappd_base::request_id::RequestId;
 
 use crate::refusal::EdgeRefusal;
 use crate::site::SessionRule;
 
 pub(crate) const X_WX_APPID: HeaderName = HeaderName::from_static("x-wx-appid");
-const X_WX_CALL_ID: HeaderName = HeaderName::from_static("x-wx-call-id");
+pub(crate) const X_WX_CALL_ID: HeaderName = HeaderName::from_static("x-wx-call-id");
 const X_WX_ENV: HeaderName = HeaderName::from_static("x-wx-env");
 pub(crate) const X_WX_OPENID: HeaderName = HeaderName::from_static("x-wx-openid");
 const X_WX_EXCLUDE_CREDENTIALS: HeaderName = HeaderName::from_static("x-wx-exclude-credentials");
@@ -65,28 +63,6 @@ pub enum Caller {
     Refused(Response),
 }
 
-/// The ids of the calls of one edge thread.
-#[derive(Debug)]
-pub(crate) struct CallIds {
-    /// Drawn at random, so that two threads or two starts never give the same id.
-    thread: u64,
-    calls: AtomicU64,
-}
-
-impl CallIds {
-    pub(crate) fn new() -> Self {
-        Self {
-            thread: u64::from_be_bytes(RandomSource::system().bytes()),
-            calls: AtomicU64::new(0),
-        }
-    }
-
-    fn next(&self) -> String {
-        let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}{call:016x}", self.thread)
-    }
-}
-
 /// The name of the environment, as the configuration has it, for headers.
 pub(crate) fn env_header(env: &str) -> HeaderValue {
     HeaderValue::try_from(env).unwrap_or(HeaderValue::from_static("weappd"))
@@ -95,7 +71,8 @@ pub(crate) fn env_header(env: &str) -> HeaderValue {
 /// What headers tell apps of a call, beside who makes it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallHeaders<'a> {
-    pub(crate) ids: &'a CallIds,
+    /// What the request is called, for `X-WX-CALL-ID`.
+    pub(crate) id: &'a HeaderValue,
     pub(crate) env: &'a HeaderValue,
 }
 
@@ -122,12 +99,13 @@ struct SessionUser {
 /// user than the gateway's counts as none.
 pub(crate) async fn establish(
     identify: &dyn Identify,
-    call_headers: CallHeaders<'_>,
+    (request, call_headers): (&RequestId, CallHeaders<'_>),
     appids: &[String],
     rule: CallerRule,
     headers: &mut HeaderMap,
 ) -> Result<(), EdgeRefusal> {
-    let refusal = match identify.identify(appids, headers).await {
+    let asking = identify.identify(appids, headers);
+    let refusal = match request.clone().scope(asking).await {
         Caller::Known {
             openid,
             unionid,
@@ -213,7 +191,7 @@ fn write_call_headers(call_headers: CallHeaders<'_>, trusted: bool, headers: &mu
     let given = headers.get(X_WX_CALL_ID).filter(|_| trusted);
     let plain = |id: &HeaderValue| (1..=128).contains(&id.len()) && id.to_str().is_ok();
     if !given.is_some_and(plain) {
-        set(headers, X_WX_CALL_ID, call_headers.ids.next());
+        headers.insert(X_WX_CALL_ID, call_headers.id.clone());
     }
     if !said(headers, X_WX_ENV) {
         headers.insert(X_WX_ENV, call_headers.env.clone());
@@ -302,14 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_calls_share_an_id() {
-        let (one, two) = (CallIds::new(), CallIds::new());
-        let ids = [one.next(), one.next(), two.next()];
-        assert!(ids.iter().all(|id| id.len() == 32));
-        assert!(
-            ids[0] != ids[1] && ids[0] != ids[2] && ids[1] != ids[2],
-            "{ids:?}"
-        );
+    fn an_environment_that_no_header_can_hold_has_a_plain_name() {
         assert_eq!(env_header("line\nbreak"), "weappd");
     }
 }

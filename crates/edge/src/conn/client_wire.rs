@@ -222,6 +222,7 @@ impl ClientWire {
         let answer = head_answer::complete(bare)?;
         self.settled = None;
         self.refused = true;
+        self.traffic.counters.refused_heads.inc();
         let peer = self.tcp().peer_addr().ok();
         if let Some(log_buffer) = &self.log_buffer {
             log_buffer.refused_head(peer, &answer);

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use crate::caller::client_share::ClientLoad;
 use crate::caller::peer_role::PeerRole;
 use crate::conn::traffic::ConnTraffic;
+use crate::thread_counters::ThreadCounters;
 
 /// What is spoken on a connection.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl ConnInfo {
         peer: SocketAddr,
         protocol: ConnProtocol,
         role: PeerRole,
-        load: Arc<ClientLoad>,
+        (load, counters): (Arc<ClientLoad>, Arc<ThreadCounters>),
     ) -> Self {
         Self {
             peer,
@@ -55,7 +56,7 @@ impl ConnInfo {
             proto: if protocol.secure { "https" } else { "http" },
             http1: protocol.http1,
             sni: protocol.sni,
-            traffic: Arc::new(ConnTraffic::new()),
+            traffic: Arc::new(ConnTraffic::new(counters)),
         }
     }
 

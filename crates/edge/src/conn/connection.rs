@@ -67,6 +67,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: AcceptedConn) {
         kind,
         conn_guard,
     } = arrival;
+    worker.counters.accepted.inc();
     let conn_count = [conn_guard, ConnGuard::take(&worker.conn_count)];
     // How a connection ends is not logged: clients close as they like.
     let stream = tokio::select! {
@@ -86,7 +87,10 @@ pub(crate) async fn serve(worker: Arc<Worker>, arrival: AcceptedConn) {
         peer,
         protocol_of(&stream),
         role,
-        worker.clients().of_client(peer.ip()),
+        (
+            worker.clients().of_client(peer.ip()),
+            Arc::clone(&worker.counters),
+        ),
     ));
     let traffic = Arc::clone(&conn.traffic);
     let log_buffer = worker.log_buffer().cloned();
@@ -142,8 +146,11 @@ async fn open_stream(
                 (tables.config.handshake_timeout(), tables.tls.clone())
             };
             let config = config.ok_or(io::ErrorKind::ConnectionRefused)?;
-            let tls = timeout(limit, TlsStream::accept(tcp, config)).await?;
-            let tls = tls.inspect_err(|error| {
+            let tls = timeout(limit, TlsStream::accept(tcp, config)).await;
+            if !matches!(tls, Ok(Ok(_))) {
+                worker.counters.handshake_failures.inc();
+            }
+            let tls = tls?.inspect_err(|error| {
                 // Any client can cause it, so it is logged at the debug level only.
                 tracing::debug!(%peer, %error, "no TLS connection came about");
             })?;

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use weappd_base::request_id::{REQUEST_ID, RequestId};
+
 use crate::refusal::EdgeRefusal;
 
 /// The same bytes with those at `raw` written as `%XX`.
@@ -27,6 +29,7 @@ pub(crate) struct HeadAnswer {
     pub(crate) status: u16,
     pub(crate) body_len: usize,
     pub(crate) bytes: Vec<u8>,
+    pub(crate) request_id: RequestId,
 }
 
 /// hyper's bare answer with a body that says what is wrong; nothing if it is none.
@@ -39,7 +42,8 @@ pub(crate) fn complete(bare: &[u8]) -> Option<HeadAnswer> {
         431 => EdgeRefusal::HeadTooLarge,
         _ => EdgeRefusal::BadRequest("The request's head cannot be read."),
     };
-    let body = refusal.json();
+    let request_id = RequestId::fresh();
+    let body = refusal.json(&request_id);
     let length = body.len();
     let close = if bare.contains("connection: close\r\n") {
         ""
@@ -48,12 +52,13 @@ pub(crate) fn complete(bare: &[u8]) -> Option<HeadAnswer> {
     };
     let text = format!(
         "{head}content-type: application/json; charset=utf-8\r\ncache-control: no-store\r\n\
-         {close}content-length: {length}\r\n{rest}{body}"
+         {REQUEST_ID}: {request_id}\r\n{close}content-length: {length}\r\n{rest}{body}"
     );
     Some(HeadAnswer {
         status,
         body_len: length,
         bytes: text.into_bytes(),
+        request_id,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What is under way on one connection.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::caller::client_share::ClientShare;
+use crate::thread_counters::ThreadCounters;
 
 /// These are a connection's first requests.
 const FIRST_REQUESTS: u64 = 4;
@@ -14,6 +16,8 @@ const FIRST_REQUESTS: u64 = 4;
 /// The connection's requests, counted by `gate` and read by `client_wire`.
 #[derive(Debug)]
 pub(crate) struct ConnTraffic {
+    /// Of the connection's thread.
+    pub(crate) counters: Arc<ThreadCounters>,
     /// Requests whose answers are not wholly sent.
     in_flight: AtomicUsize,
     /// Requests so far.
@@ -28,8 +32,9 @@ pub(crate) struct ConnTraffic {
 }
 
 impl ConnTraffic {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(counters: Arc<ThreadCounters>) -> Self {
         Self {
+            counters,
             in_flight: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             begun: Instant::now(),
@@ -40,6 +45,7 @@ impl ConnTraffic {
     }
 
     pub(crate) fn request_begins(&self) {
+        self.counters.requests_begun.inc();
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }

@@ -7,12 +7,13 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Uri, header};
 use parking_lot::Mutex;
 use weappd_base::clock::Clock;
+use weappd_base::request_id::RequestId;
 
 use crate::conn::conn_info::ConnInfo;
 use crate::conn::head_answer::HeadAnswer;
@@ -22,6 +23,8 @@ use crate::log::log_switch::LogSwitch;
 /// Lines that wait at most before they are handed over.
 const BATCH_LINES: usize = 256;
 const AGENT_MAX_BYTES: usize = 80;
+/// What a request has if its client leaves before its answer.
+const LEFT_STATUS: u16 = 499;
 
 /// Log lines of one edge thread on their way to the log thread.
 #[derive(Debug, Default)]
@@ -43,6 +46,7 @@ pub(crate) struct LogLine {
     pub(crate) status: u16,
     pub(crate) bytes: u64,
     pub(crate) ms: u64,
+    pub(crate) request_id: RequestId,
 }
 
 /// The log lines of one edge thread that are not handed over yet.
@@ -97,6 +101,7 @@ impl LogBuffer {
             status: answer.status,
             bytes: u64::try_from(answer.body_len).unwrap_or_default(),
             ms: 0,
+            request_id: answer.request_id.clone(),
         });
     }
 
@@ -105,7 +110,7 @@ impl LogBuffer {
         (!batch.lines.is_empty()).then_some(batch)
     }
 
-    fn add_request(&self, facts: RequestFacts, bytes: u64, traffic: &PendingRecord) {
+    fn add_request(&self, facts: RequestFacts, (status, bytes): (u16, u64), took: Duration) {
         let mut batch = self.batch.lock();
         let LogBatch { text, lines } = &mut *batch;
         let target = add(
@@ -127,9 +132,10 @@ impl LogBuffer {
             host,
             agent,
             peer: facts.peer,
-            status: facts.status,
+            status,
             bytes,
-            ms: u64::try_from(traffic.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            request_id: facts.request_id,
         });
         let full = lines.len() >= BATCH_LINES;
         drop(batch);
@@ -168,14 +174,15 @@ fn add(text: &mut String, part: &str, limit: usize) -> Range<usize> {
 #[derive(Debug)]
 pub(crate) struct RequestRecord {
     traffic: Arc<ConnTraffic>,
+    start: Instant,
     bytes: u64,
+    status: u16,
     pending: Option<Box<PendingRecord>>,
 }
 
 #[derive(Debug)]
 struct PendingRecord {
     facts: Option<RequestFacts>,
-    start: Instant,
     log_buffer: Arc<LogBuffer>,
 }
 
@@ -186,14 +193,14 @@ struct RequestFacts {
     host: Option<HeaderValue>,
     agent: Option<HeaderValue>,
     peer: SocketAddr,
-    status: u16,
+    request_id: RequestId,
 }
 
 impl RequestRecord {
     /// Begins to count; takes down the request's facts if there is an access log.
     pub(crate) fn start<B>(
         conn: &ConnInfo,
-        request: &Request<B>,
+        (request, id): (&Request<B>, &RequestId),
         log_buffer: Option<&Arc<LogBuffer>>,
     ) -> Self {
         let traffic = Arc::clone(&conn.traffic);
@@ -207,29 +214,23 @@ impl RequestRecord {
                     host: headers.get(header::HOST).cloned(),
                     agent: headers.get(header::USER_AGENT).cloned(),
                     peer: conn.peer,
-                    // What stands here if the client leaves before its answer.
-                    status: 499,
+                    request_id: id.clone(),
                 }),
-                start: Instant::now(),
                 log_buffer: Arc::clone(log_buffer),
             })
         });
         Self {
             traffic,
+            start: Instant::now(),
             bytes: 0,
+            status: LEFT_STATUS,
             pending,
         }
     }
 
     /// The answer's status is known.
     pub(crate) fn answered(&mut self, status: u16) {
-        if let Some(facts) = self
-            .pending
-            .as_mut()
-            .and_then(|pending| pending.facts.as_mut())
-        {
-            facts.status = status;
-        }
+        self.status = status;
     }
 
     /// Bytes of the answer's body were handed out.
@@ -241,10 +242,13 @@ impl RequestRecord {
 impl Drop for RequestRecord {
     fn drop(&mut self) {
         self.traffic.request_ends();
+        let took = self.start.elapsed();
+        let ended = (self.status, self.bytes);
+        self.traffic.counters.request_ended(ended, took);
         if let Some(mut pending) = self.pending.take()
             && let Some(facts) = pending.facts.take()
         {
-            pending.log_buffer.add_request(facts, self.bytes, &pending);
+            pending.log_buffer.add_request(facts, ended, took);
         }
     }
 }

@@ -51,7 +51,7 @@ fn as_text(
     second_text.write(out, line.at)?;
     writeln!(
         out,
-        " access {} {} {} {} {} {}B {}ms \"{}\"",
+        " access {} {} {} {} {} {}B {}ms \"{}\" {}",
         line.peer,
         host.unwrap_or("-"),
         line.method,
@@ -60,6 +60,7 @@ fn as_text(
         line.bytes,
         line.ms,
         part(&line.agent).replace('"', "'"),
+        line.request_id,
     )
 }
 
@@ -74,8 +75,8 @@ fn as_json(
     second_text.write(out, line.at)?;
     write!(
         out,
-        "\",\"level\":\"INFO\",\"target\":\"access\",\"peer\":\"{}\",\"method\":\"{}\",\"status\":{},\"bytes\":{},\"took_ms\":{}",
-        line.peer, line.method, line.status, line.bytes, line.ms
+        "\",\"level\":\"INFO\",\"target\":\"access\",\"peer\":\"{}\",\"method\":\"{}\",\"status\":{},\"bytes\":{},\"took_ms\":{},\"request_id\":\"{}\"",
+        line.peer, line.method, line.status, line.bytes, line.ms, line.request_id
     )?;
     for (name, value) in [
         ("host", part(&line.host)),
@@ -182,6 +183,7 @@ mod tests {
             status: 200,
             bytes: 12,
             ms: 3,
+            request_id: weappd_base::request_id::RequestId::taken("r-1").unwrap(),
         };
         LogBatch {
             text,
@@ -200,7 +202,7 @@ mod tests {
         assert_eq!(
             written(false),
             "2026-11-20T23:45:18.161Z access 127.0.0.1:7 www.example.com GET \
-             /l?code=0123…(13)&n=\" 200 12B 3ms \"wrk '1'\"\n"
+             /l?code=0123…(13)&n=\" 200 12B 3ms \"wrk '1'\" r-1\n"
         );
     }
 
@@ -210,6 +212,7 @@ mod tests {
         assert_eq!(line["timestamp"], "2026-11-20T23:45:18.161Z");
         assert_eq!(line["path"], "/l?code=0123…(13)&n=\"");
         assert_eq!(line["status"], 200);
+        assert_eq!(line["request_id"], "r-1");
         assert_eq!(line["agent"], "wrk \"1\"");
     }
 }

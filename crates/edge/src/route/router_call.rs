@@ -12,17 +12,19 @@ use http::{Request, Response, StatusCode};
 use tower::ServiceExt as _;
 
 use crate::body::EdgeBody;
-use crate::conn::conn_info::ConnInfo;
+use crate::error_page;
 use crate::refusal::EdgeRefusal;
+use crate::request_context::RequestContext;
 
 /// Hands the request to a router. One that panics answers 500; other requests on the
 /// same thread do not notice.
 pub(crate) async fn call_router(
     router: &Router,
-    conn: &ConnInfo,
+    context: &RequestContext<'_>,
     mut head: Parts,
     body: EdgeBody,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    let RequestContext { conn, id, .. } = *context;
     head.extensions.insert(ConnectInfo::<SocketAddr>(conn.peer));
     head.extensions.insert(if conn.proto == "https" {
         Scheme::HTTPS
@@ -31,16 +33,19 @@ pub(crate) async fn call_router(
     });
     let request = Request::from_parts(head, axum::body::Body::new(body));
     let answering = AssertUnwindSafe(router.clone().oneshot(request)).catch_unwind();
-    let Ok(answer) = answering.await else {
-        tracing::error!("a room panicked; the request is answered 500");
+    let Ok(answer) = id.clone().scope(answering).await else {
+        tracing::error!(request.id = %id, "a room panicked; the request is answered 500");
         return Err(EdgeRefusal::Internal);
     };
-    let response = match answer {
+    let mut response = match answer {
         Ok(response) => response.map(EdgeBody::from_router),
         Err(never) => match never {},
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         conn.traffic.becomes_tunnel();
+    }
+    if response.status().as_u16() >= 400 {
+        error_page::name_request(response.headers_mut(), id);
     }
     Ok(response)
 }

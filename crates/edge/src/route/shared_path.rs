@@ -8,7 +8,6 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::body::EdgeBody;
-use crate::error_page;
 use crate::refusal::EdgeRefusal;
 use crate::route::app_handler::AppHandler;
 
@@ -48,13 +47,15 @@ impl SharedPath {
 
     /// Whether an app that answers so has nothing for `GET` at this path, and the answer.
     /// Some apps answer every path: with a page, or with words that are no tunnel's.
-    pub(crate) async fn is_unknown(answer: Response<EdgeBody>) -> (bool, Response<EdgeBody>) {
+    pub(crate) async fn is_unknown(
+        answer: Response<EdgeBody>,
+    ) -> Result<(bool, Response<EdgeBody>), EdgeRefusal> {
         match answer.status() {
             StatusCode::NOT_FOUND
             | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::NOT_IMPLEMENTED => return (true, answer),
+            | StatusCode::NOT_IMPLEMENTED => return Ok((true, answer)),
             StatusCode::OK => {}
-            _ => return (false, answer),
+            _ => return Ok((false, answer)),
         }
         let headers = answer.headers();
         let size = answer.body().size_hint().exact();
@@ -63,18 +64,14 @@ impl SharedPath {
         {
             let kind = headers.get(header::CONTENT_TYPE);
             let is_page = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-            return (is_page, answer);
+            return Ok((is_page, answer));
         }
         let (head, body) = answer.into_parts();
-        let Ok(body) = body.collect().await else {
-            return (
-                false,
-                error_page::refuse(EdgeRefusal::BadGateway, false, true),
-            );
-        };
+        let body = body.collect().await.map_err(|_| EdgeRefusal::BadGateway)?;
         let body = body.to_bytes();
         let says = |word: &&str| memchr::memmem::find(&body, word.as_bytes()).is_some();
         let is_unknown = !TUNNEL_WORDS.iter().any(says);
-        (is_unknown, Response::from_parts(head, EdgeBody::full(body)))
+        let answer = Response::from_parts(head, EdgeBody::full(body));
+        Ok((is_unknown, answer))
     }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn refuse(mut io: TcpStream, first_bytes: &[u8]) -> io::Error {
 
 fn answer(html: bool) -> String {
     let (kind, text) = if html {
-        let page = error_page::page(StatusCode::BAD_REQUEST, ENGLISH, CHINESE);
+        let page = error_page::page(StatusCode::BAD_REQUEST, (ENGLISH, CHINESE), None);
         ("text/html", page)
     } else {
         let body = ErrorBody::new("plain_http", ENGLISH).to_string();

@@ -92,6 +92,18 @@ enum AttemptOutcome {
     Failed(EdgeRefusal),
 }
 
+impl AttemptOutcome {
+    /// The same, counted if the business server failed.
+    fn counted(self, worker: &Worker) -> Self {
+        match &self {
+            Self::Answered(_) | Self::Failed(_) => {}
+            Self::Unreached(..) | Self::Gone(..) => worker.counters.upstream_unreached.inc(),
+            Self::NoAnswer(_) => worker.counters.upstream_no_answer.inc(),
+        }
+        self
+    }
+}
+
 /// To one of the listed business servers; the next one when one cannot be reached.
 pub(crate) async fn to_group(
     context: &RequestContext<'_>,
@@ -107,10 +119,11 @@ pub(crate) async fn to_group(
                 .is_several()
                 .then(|| health.failed(to, how, std::time::Instant::now()));
             if let Some(rest) = rests.flatten() {
+                worker.counters.upstream_rests.inc();
                 throttled_log::log_rest(to, how, rest);
             }
         };
-        match attempt(context, to, outgoing).await {
+        match attempt(context, to, outgoing).await.counted(worker) {
             AttemptOutcome::Answered(response) => {
                 if group.is_several() && health.answered(to) {
                     throttled_log::log_recovery(to);
@@ -147,7 +160,7 @@ pub(crate) async fn to_app(
     let mut refusal = EdgeRefusal::AppNotReady;
     loop {
         if let Some(to) = worker.pick(app) {
-            match attempt(context, &to, outgoing).await {
+            match attempt(context, &to, outgoing).await.counted(worker) {
                 AttemptOutcome::Answered(response) => return Ok(response),
                 AttemptOutcome::Failed(refusal) | AttemptOutcome::NoAnswer(refusal) => {
                     return Err(refusal);
@@ -166,7 +179,7 @@ pub(crate) async fn to_app(
         }
         let until = *until.get_or_insert_with(|| Instant::now() + context.tables.config.hold());
         if Instant::now() >= until {
-            tracing::warn!(app.name = app, "no instance could be reached");
+            tracing::warn!(request.id = %context.id, app.name = app, "no instance could be reached");
             return Err(refusal);
         }
         wait_for_instances(worker, until).await;
@@ -215,7 +228,7 @@ async fn attempt(
             // A long upload is not a slow answer.
             Err(_) if upload_progress.took_bytes() => {}
             Err(_) => {
-                tracing::warn!(upstream = ?to, "no answer in time");
+                tracing::warn!(request.id = %context.id, upstream = ?to, "no answer in time");
                 return AttemptOutcome::NoAnswer(EdgeRefusal::GatewayTimeout);
             }
         }
@@ -230,7 +243,7 @@ async fn attempt(
             rewrite_answer(&mut response, call);
             AttemptOutcome::Answered(response.map(|body| limit_silence(context, to, body)))
         }
-        Err(failed) => failed_attempt(to, failed, (upload_progress, None)),
+        Err(failed) => failed_attempt(context, to, failed, (upload_progress, None)),
     }
 }
 
@@ -257,8 +270,11 @@ async fn attempt_upgrade(
     )
     .await
     {
-        Err(_) => return AttemptOutcome::NoAnswer(EdgeRefusal::GatewayTimeout),
-        Ok(Err(failed)) => return failed_attempt(to, failed, (upload_progress, client)),
+        Err(_) => {
+            tracing::warn!(request.id = %context.id, upstream = ?to, "no answer in time");
+            return AttemptOutcome::NoAnswer(EdgeRefusal::GatewayTimeout);
+        }
+        Ok(Err(failed)) => return failed_attempt(context, to, failed, (upload_progress, client)),
         Ok(Ok(response)) => response,
     };
     let tunnels = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -302,6 +318,7 @@ fn rewrite_answer<B>(response: &mut Response<B>, call: Option<HeaderValue>) {
 }
 
 fn failed_attempt(
+    context: &RequestContext<'_>,
     to: &UpstreamAddr,
     failed: SendFailure<EdgeBody>,
     (upload_progress, upgrade): (UploadProgress, Option<OnUpgrade>),
@@ -327,7 +344,7 @@ fn failed_attempt(
         }
         SendFailure::Lost(error) => {
             let error: &dyn std::error::Error = &error;
-            tracing::warn!(upstream = ?to, error, "no proper answer");
+            tracing::warn!(request.id = %context.id, upstream = ?to, error, "no proper answer");
             AttemptOutcome::NoAnswer(EdgeRefusal::BadGateway)
         }
     }

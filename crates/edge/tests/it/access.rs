@@ -8,7 +8,7 @@ use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weappd_base::tasks::Tasks;
-use weappd_edge::AccessLog;
+use weappd_edge::{AccessLog, SessionRule, SiteRoute};
 
 use crate::tls::connect;
 use crate::world::{
@@ -149,4 +149,74 @@ async fn at_a_stop_every_request_has_its_line() {
         assert!(all.contains(&format!("GET /n{at} 200 ")), "{at}: {all}");
     }
     assert!(all.contains("GET /silent 499 "), "{all}");
+}
+
+/// The id at the end of the only line with `what`.
+async fn logged_id(lines: &Lines, what: &str) -> String {
+    let all = lines.come(what).await;
+    let mut found = all.lines().filter(|line| line.contains(what));
+    let (line, none) = (found.next().expect("a line"), found.next());
+    assert_eq!(none, None, "one line with {what}");
+    line.rsplit(' ').next().expect("an id").to_owned()
+}
+
+#[tokio::test]
+async fn a_request_has_one_name_for_the_app_the_log_and_the_client() {
+    let guarded = SiteRoute {
+        session: SessionRule::Require,
+        ..route("/mine", proxy_to(serve(echo())))
+    };
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let nobody = gone.local_addr().expect("an address");
+    drop(gone);
+    let (world, lines) = logged(Plan::new(vec![
+        route("/", proxy_to(serve(echo()))),
+        guarded,
+        route("/gone", proxy_to(nobody)),
+    ]));
+    // The client's own word for it is overwritten.
+    let mine = [("x-request-id", "mine"), ("x-wx-skey", "alice")];
+    let answer = ask(world.http, "GET", "/app", &mine, "").await;
+    let id = logged_id(&lines, "GET /app ").await;
+    assert_eq!(id.len(), 32, "{id}");
+    assert_eq!(answer.seen("x-request-id"), [id.as_str()]);
+    assert_eq!(answer.seen("x-wx-call-id"), [id.as_str()]);
+    assert_eq!(answer.header("x-wx-call-id"), id);
+    // Nobody's request has a name too.
+    let answer = ask(world.http, "GET", "/nobody", &[], "").await;
+    let other = logged_id(&lines, "GET /nobody ").await;
+    assert_ne!(id, other);
+    assert_eq!(answer.seen("x-request-id"), [other.as_str()]);
+    assert_eq!(answer.header("x-request-id"), "", "the app's own answer");
+    // Refusals tell it, in the header and in the body or on the page.
+    for (path, headers) in [
+        ("/gone/a", &[][..]),
+        ("/mine/b", &[("x-wx-skey", "old")]),
+        ("/gone/page", &[("accept", "text/html")]),
+    ] {
+        let answer = ask(world.http, "GET", path, headers, "").await;
+        let id = logged_id(&lines, &format!("GET {path} ")).await;
+        assert_eq!(answer.header("x-request-id"), id, "{path}");
+        // The session service has words of its own.
+        let says = path == "/mine/b" || answer.text().contains(&id);
+        assert!(says, "{path}: {}", answer.text());
+    }
+    world.closed().await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxys_name_is_taken() {
+    let plan = Plan::new(vec![route("/", proxy_to(serve(echo())))]);
+    let plan = plan.config(|config| config.trusted_proxies = vec!["loopback".to_owned()]);
+    let (world, lines) = logged(plan);
+    let told = [("x-request-id", "01-proxy.7")];
+    let answer = ask(world.http, "GET", "/a", &told, "").await;
+    assert_eq!(answer.seen("x-request-id"), ["01-proxy.7"]);
+    assert_eq!(logged_id(&lines, "GET /a ").await, "01-proxy.7");
+    let bad = [("x-request-id", "a b\"c")];
+    let answer = ask(world.http, "GET", "/b", &bad, "").await;
+    let id = logged_id(&lines, "GET /b ").await;
+    assert_eq!(id.len(), 32, "{id}");
+    assert_eq!(answer.seen("x-request-id"), [id.as_str()]);
+    world.closed().await;
 }

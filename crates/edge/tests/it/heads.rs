@@ -65,8 +65,13 @@ async fn a_refused_head_is_answered_with_words_and_has_a_line() {
         assert!(heard.contains("content-type: application/json"), "{heard}");
         let body: serde_json::Value = serde_json::from_str(&body).expect("json");
         assert_eq!(body["error"]["code"], code, "{heard}");
+        let id = body["error"]["request_id"].as_str().expect("an id");
+        assert!(
+            heard.contains(&format!("\r\nx-request-id: {id}\r\n")),
+            "{heard}"
+        );
         expected.push(format!(
-            " - - - {status} {}B 0ms \"\"",
+            " - - - {status} {}B 0ms \"\" {id}",
             body.to_string().len()
         ));
     }

@@ -1,5 +1,7 @@
 //! Uploads: what is kept, and what is refused in which words.
 
+use weappd_base::metrics::{MetricRegistry, exposition};
+
 use super::*;
 
 #[tokio::test]
@@ -275,4 +277,34 @@ async fn a_stalled_upload_is_given_up() {
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
     assert!(String::from_utf8_lossy(&body).contains("for 1 s"));
     room.is_empty().await;
+}
+
+#[tokio::test]
+async fn uploads_and_downloads_are_counted_by_their_end() {
+    let room = FilesWorld::new();
+    let registry = MetricRegistry::new();
+    room.files.register_metrics(&registry);
+    room.refused(form_without_file()).await;
+    let name = room.keep(PNG).await;
+    room.get(&name, &[]).await;
+    room.get("nobody.png", &[]).await;
+    room.get("0123456789abcdef0123456789abcdef.png", &[]).await;
+    let text = registry.text();
+    for line in [
+        "weappd_files_uploads_total{end=\"done\"} 1",
+        "weappd_files_uploads_total{end=\"refused\"} 1",
+        "weappd_files_uploads_total{end=\"failed\"} 0",
+        "weappd_files_kept_bytes_total 18",
+        "weappd_files_downloads_total{end=\"done\"} 1",
+        "weappd_files_downloads_total{end=\"refused\"} 1",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line}\n{text}");
+    }
+    assert_eq!(exposition::problem(&text), None, "{text}");
+}
+
+fn form_without_file() -> Vec<u8> {
+    let mut body = part("name=\"user\"", b"1");
+    body.extend_from_slice(b"--XX--\r\n");
+    body
 }

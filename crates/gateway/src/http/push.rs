@@ -19,6 +19,7 @@ use weappd_base::causes::chain;
 use crate::deliver::PushedMessage;
 use crate::error::Error;
 use crate::gateway::GatewayService;
+use crate::gateway_counters::PushEnd;
 use crate::inbox::MessageInbox;
 use crate::push::{PushQuery, PushReader, VerifiedPush, check_url, is_probe, open};
 use crate::tap;
@@ -131,7 +132,10 @@ async fn take(
     let came = Instant::now();
     let body = match read(inbox, body, inbox.deadline(came)).await {
         Ok(body) => body,
-        Err((status, words)) => return say(status, words.to_owned()),
+        Err((status, words)) => {
+            shared.counters.pushes.inc(PushEnd::Refused);
+            return say(status, words.to_owned());
+        }
     };
     if is_probe(&body) {
         return say(StatusCode::OK, SUCCESS.to_owned());
@@ -144,6 +148,7 @@ async fn take(
     ) {
         Ok(push) => push,
         Err(fake) => {
+            shared.counters.pushes.inc(PushEnd::Refused);
             tracing::warn!(appid, why = %fake, "a pushed message was refused");
             return say(StatusCode::FORBIDDEN, fake.to_string());
         }
@@ -151,11 +156,13 @@ async fn take(
     tap::pushed(&shared.tap, &drawn(&push), &headers, push.mailbox.is_some());
     let (status, words) = match inbox.take(&push, came).await {
         Ok(word) => {
+            shared.counters.pushes.inc(PushEnd::Taken);
             tap::push_answered(&shared.tap, push.openid.as_deref(), &word.text);
             let word = inbox.sealed(&push, word);
             return say(word.status, word.text);
         }
         Err(error) => {
+            shared.counters.pushes.inc(PushEnd::Failed);
             tracing::error!(
                 error = chain(&error),
                 hint = error.hint(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weappd_base::metrics::{MetricRegistry, exposition};
 use weappd_base::secret::Secret;
 use weappd_wechat::envelope;
 use weappd_wechat::message::{MessageKey, encrypt, msg_signature, signature};
@@ -596,4 +597,51 @@ async fn without_a_message_token_there_is_no_inbox() {
     assert_eq!(world.push(&signed(), text(1, "o1")).await.status, 404);
     assert_eq!(world.check_url(&signed()).await.status, 404);
     assert!(!world.dir.path().join("inbox.db").exists());
+}
+
+#[tokio::test]
+async fn calls_pushes_and_deliveries_are_counted_by_their_end() {
+    let world = World::of(plain(quick())).await;
+    let registry = MetricRegistry::new();
+    world.gateway.register_metrics(&registry);
+    let told = |line: &str| registry.text().lines().any(|told| told == line);
+    // The app is away once, says no once, and takes it.
+    *world.app.mood.lock() = Mood::Away;
+    assert_eq!(world.push(&signed(), text(1, "o1")).await.status, 200);
+    until("the app is away", || {
+        told("weappd_gateway_deliveries_total{end=\"absent\"} 1")
+    })
+    .await;
+    *world.app.mood.lock() = Mood::Says(500, "");
+    until("the app says no, and once more to the end", || {
+        world.hand.advance(1000);
+        told("weappd_gateway_given_up_total 1")
+    })
+    .await;
+    *world.app.mood.lock() = Mood::Says(200, "");
+    assert_eq!(world.push(&signed(), text(2, "o1")).await.status, 200);
+    until("the app takes it", || {
+        told("weappd_gateway_deliveries_total{end=\"taken\"} 1")
+    })
+    .await;
+    world
+        .push("signature=x&timestamp=1&nonce=2", text(3, "o1"))
+        .await;
+    world.call("/wxa/x").await;
+    world.call("/wxa/../x").await;
+    world.wechat.rejects("*", 45009);
+    world.call("/wxa/x").await;
+    for line in [
+        "weappd_gateway_pushes_total{end=\"taken\"} 2",
+        "weappd_gateway_pushes_total{end=\"refused\"} 1",
+        "weappd_gateway_pushes_total{end=\"failed\"} 0",
+        "weappd_gateway_deliveries_total{end=\"refused\"} 3",
+        "weappd_gateway_calls_total{end=\"done\"} 1",
+        "weappd_gateway_calls_total{end=\"refused\"} 1",
+        "weappd_gateway_calls_total{end=\"not_made\"} 1",
+        "weappd_gateway_call_seconds_count 3",
+    ] {
+        assert!(told(line), "{line}\n{}", registry.text());
+    }
+    assert_eq!(exposition::problem(&registry.text()), None);
 }

@@ -118,7 +118,18 @@ async fn everything_that_is_counted_can_be_asked_for() {
         assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
         String::from_utf8(answer.body().to_vec()).expect("text")
     };
-    let text = scrape().await;
+    let answer = world.site().get("/").send().await;
+    assert_eq!(answer.status(), 200);
+    // A request ends a moment after its client has the answer.
+    let ended = "weappd_edge_requests_total{status=\"2xx\"} 1";
+    let mut text = scrape().await;
+    for _ in 0..200 {
+        if text.contains(ended) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        text = scrape().await;
+    }
     assert_eq!(
         weappd_base::metrics::exposition::problem(&text),
         None,
@@ -127,6 +138,9 @@ async fn everything_that_is_counted_can_be_asked_for() {
     for line in [
         "weappd_server_reloads_total{end=\"taken\"} 0",
         "# TYPE process_cpu_seconds counter",
+        ended,
+        "# TYPE weappd_edge_connections counter",
+        "weappd_edge_upstream_failures_total{how=\"unreached\"} 0",
         "# TYPE weappd_tunnel_tunnels gauge",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
