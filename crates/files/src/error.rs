@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, io, path::PathBuf};
 
+use http::StatusCode;
 use weappd_base::tasks::WorkLost;
 
 /// A failure of this room.
@@ -101,31 +102,29 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether weappd or its disk failed, not the request.
-    pub(crate) fn is_ours(&self) -> bool {
+    /// The HTTP status each failure is answered with; 5xx where weappd or its disk failed.
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::OpenStore { .. }
             | Self::Setting { .. }
             | Self::BeginUpload(_)
             | Self::WriteUpload(_)
             | Self::KeepUpload(_)
-            | Self::DiskFull(_)
-            | Self::TotalReached { .. }
             | Self::WorkLost(_)
+            | Self::OpenFile(_)
             | Self::RemoveFile(_)
-            | Self::ReadStore(_)
-            | Self::OpenFile(_) => true,
-            Self::TooLarge { .. }
-            | Self::TypeRefused { .. }
-            | Self::NotMultipart
-            | Self::NoHost
+            | Self::ReadStore(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::DiskFull(_) | Self::TotalReached { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TypeRefused { .. } | Self::NotMultipart => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NoHost
             | Self::Malformed(_)
             | Self::Interrupted(_)
-            | Self::Stalled { .. }
             | Self::TooMuchForm
             | Self::NoFile
-            | Self::SecondFile
-            | Self::NotFound => false,
+            | Self::SecondFile => StatusCode::BAD_REQUEST,
+            Self::Stalled { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::NotFound => StatusCode::NOT_FOUND,
         }
     }
 

@@ -204,31 +204,10 @@ fn refuse_upload(error: &Error) -> Response<Body> {
     envelope(status, &json!({"code": -1, "error": words}))
 }
 
-/// The HTTP status and the words each failure is answered with. What went wrong inside is
+/// The status and the words each failure is answered with. What went wrong inside is
 /// logged here, once, and not told.
 fn told(error: &Error) -> (StatusCode, String) {
-    let status = match error {
-        Error::OpenStore { .. }
-        | Error::Setting { .. }
-        | Error::BeginUpload(_)
-        | Error::WriteUpload(_)
-        | Error::KeepUpload(_)
-        | Error::WorkLost(_)
-        | Error::OpenFile(_)
-        | Error::RemoveFile(_)
-        | Error::ReadStore(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        Error::DiskFull(_) | Error::TotalReached { .. } => StatusCode::INSUFFICIENT_STORAGE,
-        Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Error::TypeRefused { .. } | Error::NotMultipart => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Error::NoHost
-        | Error::Malformed(_)
-        | Error::Interrupted(_)
-        | Error::TooMuchForm
-        | Error::NoFile
-        | Error::SecondFile => StatusCode::BAD_REQUEST,
-        Error::Stalled { .. } => StatusCode::REQUEST_TIMEOUT,
-        Error::NotFound => StatusCode::NOT_FOUND,
-    };
+    let status = error.status();
     let words = if status.is_server_error() {
         let cause = std::error::Error::source(error).map(ToString::to_string);
         tracing::error!(error = %error, cause, "files: a request failed");

@@ -28,7 +28,7 @@ impl TransferEnd {
     pub(crate) fn of<T>(outcome: &Result<T, Error>) -> Self {
         match outcome {
             Ok(_) => Self::Done,
-            Err(error) if error.is_ours() => Self::Failed,
+            Err(error) if error.status().is_server_error() => Self::Failed,
             Err(_) => Self::Refused,
         }
     }
