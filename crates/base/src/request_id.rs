@@ -3,9 +3,8 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-
-use crate::random::RandomSource;
 
 /// The header that carries it.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -13,8 +12,9 @@ pub const REQUEST_ID: &str = "x-request-id";
 const MOST: usize = 64;
 
 thread_local! {
-    /// This thread's names: one half is drawn at random at the first, the other counts.
-    static NEXT: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
+    /// This thread's names: how many there were, and the keys that hide the count. Whoever
+    /// sees a name is not told how much this server has to do.
+    static NEXT: (RandomState, Cell<u64>) = (RandomState::new(), Cell::new(0));
 }
 
 tokio::task_local! {
@@ -35,11 +35,12 @@ enum IdText {
 impl RequestId {
     /// A new one. No system call but for the first of a thread.
     pub fn fresh() -> Self {
-        let (thread, count) = NEXT
-            .get()
-            .unwrap_or_else(|| (u64::from_be_bytes(RandomSource::system().bytes()), 0));
-        NEXT.set(Some((thread, count.wrapping_add(1))));
-        Self(IdText::Own(thread, count))
+        NEXT.with(|(keys, next)| {
+            let count = next.get();
+            next.set(count.wrapping_add(1));
+            let half = |which: u8| keys.hash_one((count, which));
+            Self(IdText::Own(half(0), half(1)))
+        })
     }
 
     /// Runs what answers this request: it, and what it awaits, finds the name by
@@ -64,7 +65,7 @@ impl RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            IdText::Own(thread, count) => write!(f, "{thread:016x}{count:016x}"),
+            IdText::Own(first, second) => write!(f, "{first:016x}{second:016x}"),
             IdText::Taken(text) => f.write_str(text),
         }
     }
@@ -96,6 +97,12 @@ mod tests {
         let different: HashSet<&String> = all.iter().flatten().collect();
         assert_eq!(different.len(), 40_000);
         assert!(different.iter().all(|name| name.len() == 32));
+        // Neither half counts, nor says which thread it was.
+        let halves = |at: usize| -> HashSet<&str> {
+            let names = all.iter().flatten();
+            names.filter_map(|name| name.get(at..at + 12)).collect()
+        };
+        assert!(halves(0).len() > 39_000 && halves(16).len() > 39_000);
     }
 
     #[tokio::test]

@@ -63,7 +63,9 @@ pub(crate) fn page(
     (english, chinese): (&str, &str),
     id: Option<&RequestId>,
 ) -> String {
-    let id = id.map_or_else(String::new, |id| format!("<p><small>{id}</small></p>"));
+    let id = id.map_or_else(String::new, |id| {
+        format!("<p>请求编号 (request ID) {id}</p>")
+    });
     format!(
         "<!doctype html><html lang=\"zh\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {reason}</title>\
