@@ -69,7 +69,7 @@ pub(crate) fn page(
     format!(
         "<!doctype html><html lang=\"zh\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {reason}</title>\
-         <style>body{{margin:0;min-height:100vh;display:grid;place-content:center;gap:.5em;\
+         <style>body{{margin:0;box-sizing:border-box;min-height:100vh;display:grid;place-content:center;gap:.5em;\
          text-align:center;padding:1em;background:#ededed;color:#191919;\
          font:17px/1.6 system-ui,sans-serif}}b{{font-size:56px;font-weight:300;color:#07c160}}\
          p{{margin:0}}p+p{{color:#767676;font-size:15px}}\
