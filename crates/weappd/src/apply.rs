@@ -205,7 +205,7 @@ impl RunningServer {
         let (listeners, changes) = self.listeners(listen)?;
         let loopback_at = self.loopback_listener(&plan)?;
         plan.sections.tunnel.own_sites.via = loopback_at.as_ref().map(LoopbackAt::address);
-        let (sites, inner) = rooms.sites(&mut plan);
+        let (sites, inner) = rooms.sites(&plan);
         let failed = |error: &weappd_edge::Error| ExitFailure::new(error, EDGE_HINT);
         let loopback = match loopback_at {
             None => StagedLoopback::IsUnused,

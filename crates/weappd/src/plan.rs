@@ -114,7 +114,7 @@ pub(crate) struct InternalAccess {
 }
 
 /// One site.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SitePlan {
     /// Its names.
     pub(crate) hosts: Vec<String>,

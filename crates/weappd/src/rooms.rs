@@ -161,11 +161,10 @@ impl ServerRooms {
         extra_env(plan, &self.common_env)
     }
 
-    /// The sites with the rooms' endpoints, and the same sites for weappd's own callbacks. Takes
-    /// the sites out of the plan.
-    pub(crate) fn sites(&self, plan: &mut ServerPlan) -> (Vec<Site>, Vec<Site>) {
-        let sites = std::mem::take(&mut plan.sites);
-        let sites = sites.into_iter().map(|site| self.site(site, plan));
+    /// The sites with the rooms' endpoints, and the same sites for weappd's own callbacks. The
+    /// plan keeps its sites: the gateway reads there where messages go.
+    pub(crate) fn sites(&self, plan: &ServerPlan) -> (Vec<Site>, Vec<Site>) {
+        let sites = plan.sites.iter().map(|site| self.site(site.clone(), plan));
         let sites: Vec<Site> = sites.collect();
         let callbacks = site_rooms::callback_paths(&plan.sections.tunnel);
         let inside = |site: &Site| site_rooms::inside(site, &callbacks);

@@ -160,7 +160,7 @@ async fn open(
     if let Some(stand_in) = sockets.stand_in {
         stand_in.open(context, &edges, rooms.gateway.clone())?;
     }
-    let (sites, inner) = rooms.sites(&mut plan);
+    let (sites, inner) = rooms.sites(&plan);
     let loopback = match loopback {
         None => None,
         Some((at, socket)) => {

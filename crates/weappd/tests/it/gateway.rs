@@ -162,6 +162,21 @@ async fn messages_reach_the_app_even_if_it_was_down() {
 }
 
 #[tokio::test]
+async fn messages_reach_the_app_after_a_reload() {
+    let (app, mut heard) = app(StatusCode::OK);
+    let world = serve(upstream::serve(app));
+    for content in ["before any", "after one", "after two"] {
+        let pushed = push(&world, content, false).await;
+        assert_eq!(pushed["acknowledged"], true, "{pushed}");
+        let (_, body) = next(&mut heard).await;
+        let message: Value = serde_json::from_str(&body).expect("plain JSON");
+        assert_eq!(message["Content"], content);
+        said(&world.command(&["reload"]));
+    }
+    inbox_has(&world, 0, 0).await;
+}
+
+#[tokio::test]
 async fn what_the_app_refuses_is_listed_and_replayed() {
     let (app, mut heard) = app(StatusCode::INTERNAL_SERVER_ERROR);
     let world = serve(upstream::serve(app));
