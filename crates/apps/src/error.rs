@@ -74,6 +74,24 @@ pub enum Error {
     Closed,
 }
 
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> &str {
+        match self {
+            Self::Config { hint, .. } => hint,
+            Self::MakeDirectory { .. }
+            | Self::LockDataDir { .. }
+            | Self::OpenLog { .. }
+            | Self::ReadLog { .. } => {
+                "it is in the data directory: weappd's user must be able to write there"
+            }
+            Self::DataDirInUse { .. } => "end the other one, or give this one another `data_dir`",
+            Self::UnknownApp { .. } => "`weappd app list` shows every app",
+            Self::MakeSpawner(_) | Self::Closed => "",
+        }
+    }
+}
+
 /// Why a process never started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

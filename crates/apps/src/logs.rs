@@ -55,7 +55,8 @@ struct LogFiles {
 
 impl AppLog {
     pub(crate) fn open(path: PathBuf, config: &LogConfig, clock: Clock) -> Result<Self, Error> {
-        let opened = open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let opened = make_dir_of(&path).and_then(|()| open(&path));
+        let opened = opened.and_then(|file| Ok((file.metadata()?.len(), file)));
         let (len, file) = opened.map_err(|source| Error::OpenLog {
             path: path.clone(),
             source,
@@ -143,6 +144,18 @@ impl AppLog {
             log: self.clone(),
             work,
         })
+    }
+}
+
+/// The directory of logs may have been removed since the start, to make room. The data
+/// directory around it is not made anew: somebody may have moved it away.
+fn make_dir_of(path: &Path) -> io::Result<()> {
+    let Some(dir) = path.parent() else {
+        return Ok(());
+    };
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -370,6 +383,22 @@ impl LogFollower {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_directory_of_logs_is_made_anew_and_the_one_around_it_is_not() {
+        let data = std::env::temp_dir().join(format!("weappd-log-dir-{}", std::process::id()));
+        let open = || {
+            let config = LogConfig::default();
+            AppLog::open(data.join("logs/a.log"), &config, Clock::manual(0).0)
+        };
+        let refused = open().expect_err("no data directory");
+        assert!(refused.hint().contains("data directory"), "{refused}");
+        assert!(!data.exists());
+        fs::create_dir(&data).expect("a directory");
+        open().expect("a log");
+        assert!(data.join("logs/a.log").exists());
+        fs::remove_dir_all(&data).expect("removed");
+    }
 
     fn log(dir: &Path, max_file_bytes: u64, max_files: u32) -> AppLog {
         let config = LogConfig {

@@ -44,7 +44,7 @@ use crate::loopback::{everything, small_config, small_reload};
 use crate::metrics::ReloadCounts;
 use crate::plan::{FixedSettings, ListenAddrs, PushPlan, RoomSections, ServerPlan};
 use crate::plan_source::ReadPlan;
-use crate::rooms::{APPS_HINT, ServerRooms, TUNNEL_HINT, wechat_failure};
+use crate::rooms::{ServerRooms, TUNNEL_HINT, apps_failure, wechat_failure};
 use crate::status::StatusBoard;
 use crate::{listen, logging, site_rooms};
 
@@ -256,7 +256,7 @@ impl RunningServer {
             // It may count the files.
             files: tokio::task::block_in_place(|| rooms.files.prepare(plan.sections.files.clone()))
                 .map_err(|error| ExitFailure::new(&error, "see [files] in weappd.toml"))?,
-            apps: apps.map_err(|error| ExitFailure::new(&error, APPS_HINT))?,
+            apps: apps.map_err(|error| apps_failure(&error))?,
             listeners,
             wechat,
             grace: plan.grace,

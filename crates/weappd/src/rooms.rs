@@ -237,8 +237,11 @@ impl ServerRooms {
 
 /// What to do about tunnel settings that do not work.
 pub(crate) const TUNNEL_HINT: &str = "see [tunnel] in weappd.toml";
-/// What to do about apps' settings that do not work.
-pub(crate) const APPS_HINT: &str = "see [app] in weappd.toml";
+
+/// Why the apps cannot be as a plan says.
+pub(crate) fn apps_failure(error: &weappd_apps::Error) -> ExitFailure {
+    ExitFailure::new(error, error.hint())
+}
 
 /// Why there is no way to WeChat.
 pub(crate) fn wechat_failure(error: &weappd_wechat::Error) -> ExitFailure {
@@ -267,7 +270,7 @@ fn supervisor(
         work: context.work.clone(),
         stop: context.back.clone(),
     })
-    .map_err(|error| ExitFailure::new(&error, APPS_HINT))
+    .map_err(|error| apps_failure(&error))
 }
 
 /// The tokens that open the internal API: the apps' and, if there is one, everybody else's.
