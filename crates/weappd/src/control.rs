@@ -79,7 +79,8 @@ pub(crate) async fn ask(
         ExitFailure::say(
             format_args!("no weappd answers on {} ({error})", socket.display()),
             "start it with `weappd serve` (or `weappd dev`); if it runs already, run this command in its \
-             directory, or name its file with --config or its directory with --data-dir",
+             directory, or name its file with --config, or the data directory it was started with \
+             with --data-dir",
         )
     };
     let stream = UnixStream::connect(&socket)

@@ -1,5 +1,7 @@
 //! Where a plan is read, at the start and at each reload.
 
+use std::path::Path;
+
 use crate::config::WrittenKeys;
 use crate::exit::ExitFailure;
 use crate::plan::{ListenAddrs, ServerPlan};
@@ -8,6 +10,9 @@ use crate::plan::{ListenAddrs, ServerPlan};
 pub(crate) trait PlanSource: Send + Sync + 'static {
     /// Reads and checks everything anew. May block.
     fn read(&self) -> Result<ReadPlan, ExitFailure>;
+
+    /// The file it is read from.
+    fn file(&self) -> &Path;
 }
 
 /// A plan as it was read.

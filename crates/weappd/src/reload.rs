@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -64,27 +65,34 @@ type ReloadReply = oneshot::Sender<Result<ReloadReport, ExitFailure>>;
 
 /// Asks for reloads. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct ReloadRequests(mpsc::Sender<Option<ReloadReply>>);
+pub(crate) struct ReloadRequests {
+    sender: mpsc::Sender<Option<ReloadReply>>,
+    /// The file that is read again.
+    file: Arc<Path>,
+}
 
 /// The other end.
 pub(crate) type ReloadQueue = mpsc::Receiver<Option<ReloadReply>>;
 
 impl ReloadRequests {
-    /// Both ends.
-    pub(crate) fn channel() -> (Self, ReloadQueue) {
+    /// Both ends, for a plan that is read from `file`.
+    pub(crate) fn channel(file: &Path) -> (Self, ReloadQueue) {
         let (sender, queue) = mpsc::channel(8);
-        (Self(sender), queue)
+        // Whoever asks stands in another directory.
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let file = Arc::from(file);
+        (Self { sender, file }, queue)
     }
 
     /// Asks; what becomes of it is in the log. One that waits already will do.
     pub(crate) fn ask(&self) {
-        drop(self.0.try_send(None));
+        drop(self.sender.try_send(None));
     }
 
     async fn ask_and_wait(&self) -> Result<ReloadReport, ExitFailure> {
         let (reply, answer) = oneshot::channel();
         let ends = || ExitFailure::say("weappd is stopping: nothing was changed", "");
-        (self.0.send(Some(reply)).await).map_err(|_| ends())?;
+        (self.sender.send(Some(reply)).await).map_err(|_| ends())?;
         answer.await.map_err(|_| ends())?
     }
 }
@@ -156,21 +164,20 @@ pub(crate) fn control_router(requests: Option<ReloadRequests>) -> Router {
 async fn ask_reload(State(requests): State<Option<ReloadRequests>>) -> Response {
     let Some(requests) = requests else {
         let message = "`weappd dev` has no weappd.toml to read again; end it and start it anew";
-        return refuse(StatusCode::CONFLICT, 1, message);
+        let error = json!({ "error": { "exit_code": 1, "message": message } });
+        return (StatusCode::CONFLICT, Json(error)).into_response();
     };
     match requests.ask_and_wait().await {
-        Ok(report) => Json(json!({ "words": report.words(), "report": report })).into_response(),
-        Err(failure) => refuse(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            failure.code(),
-            failure.words(),
-        ),
+        Ok(report) => {
+            let words = report.words();
+            Json(json!({ "words": words, "report": report, "file": requests.file })).into_response()
+        }
+        Err(failure) => {
+            let error = json!({ "exit_code": failure.code(), "message": failure.words() });
+            let told = json!({ "error": error, "file": requests.file });
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(told)).into_response()
+        }
     }
-}
-
-fn refuse(status: StatusCode, code: u8, message: &str) -> Response {
-    let error = json!({ "error": { "exit_code": code, "message": message } });
-    (status, Json(error)).into_response()
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub(crate) async fn run(
     };
     let asked = Stop::new();
     let requests = source.map(|(source, keys)| {
-        let (requests, queue) = ReloadRequests::channel();
+        let (requests, queue) = ReloadRequests::channel(source.file());
         let reloads = reload::serve(Arc::clone(&server), source, keys, queue);
         // A stop does not wait for a file to be read.
         let stop = context.front.clone();

@@ -1,5 +1,7 @@
 //! `weappd reload`: the running weappd takes what weappd.toml says now.
 
+use std::path::Path;
+
 use hyper::Method;
 use serde_json::Value;
 
@@ -13,6 +15,16 @@ pub(super) async fn run(target: RunningWeappd) -> Result<(), ExitFailure> {
     let is_done = answer.status().is_success();
     let body = control::body(answer).await?;
     let told = read(&String::from_utf8_lossy(&body))?;
+    let read = told["file"].as_str().map(Path::new);
+    if let (Some(named), Some(read)) = (target.config(), read)
+        && !is_same(named, read)
+    {
+        warn(&format!(
+            "the weappd that runs here was started with {}: that was read again, and not {}\n",
+            read.display(),
+            named.display()
+        ));
+    }
     if !is_done {
         return Err(refused(&told));
     }
@@ -21,6 +33,12 @@ pub(super) async fn run(target: RunningWeappd) -> Result<(), ExitFailure> {
     }
     say(told["words"].as_str().unwrap_or("reloaded"));
     Ok(())
+}
+
+/// Whether both lead to one file, or to one place where no file is.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+    matches!((place(one), place(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Why nothing changed, in weappd's own words.

@@ -28,6 +28,11 @@ pub(super) struct RunningWeappd {
 }
 
 impl RunningWeappd {
+    /// `--config`.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// `--data-dir`, else what the configuration says, else `.weappd` here.
     pub(super) fn data_dir(&self) -> PathBuf {
         if let Some(dir) = &self.data_dir {

@@ -105,6 +105,10 @@ impl PlanSource for FileSource {
             warnings: config::render(&loud(warnings), false),
         })
     }
+
+    fn file(&self) -> &Path {
+        &self.file
+    }
 }
 
 fn listen_addrs(config: &Config) -> ListenAddrs {

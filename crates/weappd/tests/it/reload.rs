@@ -346,6 +346,24 @@ async fn what_needs_a_restart_is_named() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_not_its_own_is_named() {
+    let world = WorldRecipe::new()
+        .site(&format!("proxy = \"{}\"", answering("one")))
+        .serve();
+    let own = world.command(&["reload", "--config", "./weappd.toml"]);
+    assert!(own.status.success(), "{}", words(&own));
+    assert!(!words(&own).contains("was started with"), "{}", words(&own));
+    let copy = world.dir().join("other.toml");
+    fs::copy(world.dir().join("weappd.toml"), copy).expect("a copy");
+    // The running weappd is found, and reads what it was started with.
+    for name in ["other.toml", "nowhere.toml"] {
+        let other = words(&world.command(&["reload", "--config", name]));
+        let told = format!("weappd.toml: that was read again, and not {name}");
+        assert!(other.contains(&told), "{other}");
+    }
+}
+
+#[tokio::test]
 async fn dev_has_no_file_to_read_again() {
     let world = TestWorld::dev().await;
     let output = world.command(&["reload"]);
