@@ -2,13 +2,16 @@
 
 use std::error::Error;
 
-/// An error and its causes, on one line.
+/// An error and its causes, on one line. Wrappers that end with their cause's words say them once.
 pub fn chain(error: &dyn Error) -> String {
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        told.push_str(": ");
-        told.push_str(&error.to_string());
+        let text = error.to_string();
+        if !told.ends_with(&text) {
+            told.push_str(": ");
+            told.push_str(&text);
+        }
         cause = error.source();
     }
     told
@@ -32,5 +35,10 @@ mod tests {
             chain(&login),
             "no login: the write failed: the disk is full"
         );
+        let repeats = Told(
+            "no login: the disk is full",
+            Some(Box::new(Told("the disk is full", None))),
+        );
+        assert_eq!(chain(&repeats), "no login: the disk is full");
     }
 }

@@ -46,6 +46,9 @@ pub(crate) const WARN_INTERVAL: Duration = Duration::from_mins(10);
 /// More of them are not told apart.
 pub(crate) const WARN_SUBJECTS: usize = 1024;
 
+/// Warned of as often as a mini program, whose name this cannot be.
+const QUEUE: &str = "the message queue";
+
 /// How many deliveries that ended may wait to be heard of.
 const ENDS: usize = 64;
 
@@ -137,7 +140,11 @@ impl MessageDispatcher {
         let due = match queue.due(now, at_once * 2, &delivery.appids).await {
             Ok(due) => due,
             Err(error) => {
-                tracing::error!(error = chain(&error), "the message queue cannot be read");
+                // It is tried every second, maybe for days.
+                if let Some(untold) = self.warnings.permit(QUEUE) {
+                    let error = chain(&error);
+                    tracing::error!(error, untold, "the message queue cannot be read");
+                }
                 return QUEUE_RETRY_PAUSE;
             }
         };

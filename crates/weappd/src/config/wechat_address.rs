@@ -35,9 +35,13 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, endpoint: &str, doors: &[SocketA
         Some((ip, door))
     });
     if let Some((ip, door)) = circle {
+        let called = match host.parse::<IpAddr>() {
+            Ok(_) => String::new(),
+            Err(_) => format!("{host} is {ip} on this machine, and "),
+        };
         let message = format!(
-            "calls of WeChat's API would come back to weappd: {host} is {ip} on this machine, \
-             and weappd itself listens on {door}"
+            "calls of WeChat's API would come back to weappd: {called}weappd itself listens on \
+             {door}"
         );
         checker.error(&path, message, mend(checker, &host));
     } else if is_api_host(&host)
@@ -112,9 +116,26 @@ mod tests {
             Err(problems) => problems
                 .into_iter()
                 .map(|problem| (problem.message, problem.hint.unwrap_or_default()))
-                .filter(|(message, _)| message.contains("on this machine"))
+                .filter(|(message, _)| {
+                    ["on this machine", "come back"]
+                        .iter()
+                        .any(|words| message.contains(words))
+                })
                 .collect(),
         }
+    }
+
+    #[test]
+    fn an_address_that_is_weappds_own_is_told_without_a_name() {
+        let own = format!("{FILE}[wechat]\nendpoint = \"http://127.0.0.1:80\"\n");
+        let told = told(&own, &[]);
+        let [(message, _)] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert!(
+            message.contains("to weappd: weappd itself listens on"),
+            "{message}"
+        );
     }
 
     #[test]
