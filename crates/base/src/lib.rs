@@ -14,6 +14,7 @@
 //! - [`json`]: bodies that must be objects.
 //! - [`local_host`]: the names by which programs call listeners of this machine.
 //! - [`metrics`]: what is counted, and how a room takes part.
+//! - [`open_files`]: what to do where no more files can be opened.
 //! - [`request_id`]: the name of one request, wherever it is told of.
 //! - [`secret`]: values that must not reach a log, an error or a client.
 //! - [`small_file`]: files that a setting names, read up to a size.
@@ -32,6 +33,7 @@ pub mod file_place;
 pub mod json;
 pub mod local_host;
 pub mod metrics;
+pub mod open_files;
 pub mod random;
 pub mod rate_limit;
 pub mod request_id;

@@ -8,8 +8,11 @@
 //! | 70 | a part of weappd ended that never should |
 //! | 78 | the configuration has problems |
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+
+use weappd_base::open_files;
 
 /// Why a command ended without success.
 #[derive(Debug)]
@@ -20,10 +23,12 @@ pub(crate) struct ExitFailure {
 
 impl ExitFailure {
     /// Exit code 1, with an error, its causes and a hint.
-    pub(crate) fn new(error: &dyn std::error::Error, hint: &str) -> Self {
+    pub(crate) fn new(error: &(dyn Error + 'static), hint: &str) -> Self {
         let mut words = format!("error: {error}\n");
+        let mut hint = open_files::hint_of(error).unwrap_or(hint);
         let mut cause = error.source();
         while let Some(error) = cause {
+            hint = open_files::hint_of(error).unwrap_or(hint);
             let text = error.to_string();
             // Wrappers often repeat their cause's words.
             if !words.contains(&text) {
@@ -109,5 +114,13 @@ mod tests {
             failure.words,
             "error: outer\n  caused by: disk is full\n  hint: free some space\n"
         );
+    }
+
+    #[test]
+    fn without_descriptors_no_other_hint_helps() {
+        let spent = std::io::Error::from(rustix::io::Errno::MFILE);
+        let failure = ExitFailure::new(&OuterError(spent), "see [app] in weappd.toml");
+        assert!(failure.words.contains("LimitNOFILE"), "{}", failure.words);
+        assert!(!failure.words.contains("[app]"), "{}", failure.words);
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use weappd_base::open_files;
 
 use crate::exit::ExitFailure;
 
@@ -28,7 +29,10 @@ pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpList
             format_args!("{what} cannot listen on {addr}: this machine has no such address"),
             change,
         ),
-        _ => ExitFailure::new(&error, &format!("{what} could not listen on {addr}; {change}")),
+        _ => ExitFailure::say(
+            format_args!("{what} cannot listen on {addr}: {error}"),
+            open_files::hint_of(&error).unwrap_or(change),
+        ),
     })
 }
 

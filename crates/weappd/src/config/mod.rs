@@ -61,7 +61,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use weappd_base::clock::Clock;
-use weappd_base::small_file;
+use weappd_base::{open_files, small_file};
 
 pub(crate) use problem::{ConfigProblem, ProblemSeverity, render, to_json};
 pub(crate) use raw::LogFormat;
@@ -149,7 +149,10 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, &'static str)> {
             format!("{name} cannot be read: {error}"),
             "is it the right file?",
         ),
-        _ => (format!("{name} cannot be read: {error}"), ""),
+        _ => (
+            format!("{name} cannot be read: {error}"),
+            open_files::hint_of(&error).unwrap_or_default(),
+        ),
     })
 }
 

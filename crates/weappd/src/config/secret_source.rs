@@ -10,7 +10,7 @@ use std::{
 };
 
 use weappd_base::secret::is_secret_name;
-use weappd_base::small_file;
+use weappd_base::{open_files, small_file};
 
 use crate::config::document::{TomlEntry, TomlNode, TomlValue};
 
@@ -76,9 +76,9 @@ impl SecretSource<'_> {
         }
         let path = self.dir.join(name);
         self.files.borrow_mut().push(path.clone());
-        file(&path).map_err(|what| MissingSecret {
+        file(&path).map_err(|(what, hint)| MissingSecret {
             message: format!("the file `{name}` {what}"),
-            hint: "the path is relative to the directory of weappd.toml".to_owned(),
+            hint: hint.to_owned(),
         })
     }
 
@@ -98,18 +98,27 @@ impl SecretSource<'_> {
     }
 }
 
-/// The text in a file, without its last line break.
-fn file(path: &Path) -> Result<FetchedText, String> {
+/// The text in a file, without its last line break; else what is wrong with it and what to do.
+fn file(path: &Path) -> Result<FetchedText, (String, &'static str)> {
     let said = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
-        _ => format!("cannot be read: {error}"),
+        std::io::ErrorKind::NotFound => (
+            "does not exist".to_owned(),
+            "the path is relative to the directory of weappd.toml",
+        ),
+        std::io::ErrorKind::PermissionDenied => (
+            "may not be read by this user".to_owned(),
+            "it should belong to the user weappd runs as",
+        ),
+        _ => (
+            format!("cannot be read: {error}"),
+            open_files::hint_of(&error).unwrap_or("is it the right file?"),
+        ),
     };
     let facts = std::fs::metadata(path).map_err(said)?;
     let mut text = small_file::read_text(path, MAX_BYTES).map_err(said)?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     if text.is_empty() {
-        return Err("is empty".to_owned());
+        return Err(("is empty".to_owned(), "write the secret into it"));
     }
     let open = facts.permissions().mode() & 0o007 != 0;
     let warning = open.then(|| MissingSecret {
@@ -156,15 +165,22 @@ mod tests {
             None
         );
 
-        for (name, content, words) in [
-            ("gone", None, "does not exist"),
-            (".", None, "it is a directory, not a regular file"),
-            ("/dev/zero", None, "it is a device, not a regular file"),
-            ("empty", Some(String::new()), "is empty"),
+        let other = "is it the right file?";
+        for (name, content, words, hint) in [
+            ("gone", None, "does not exist", "is relative to"),
+            (".", None, "it is a directory, not a regular file", other),
+            (
+                "/dev/zero",
+                None,
+                "it is a device, not a regular file",
+                other,
+            ),
+            ("empty", Some(String::new()), "is empty", "write the secret"),
             (
                 "large",
                 Some("x".repeat(70_000)),
                 "it is larger than 64 KiB",
+                other,
             ),
         ] {
             if let Some(content) = content {
@@ -172,6 +188,7 @@ mod tests {
             }
             let missing = text("file", name).expect_err(name);
             assert!(missing.message.contains(words), "{missing:?}");
+            assert!(missing.hint.contains(hint), "{missing:?}");
         }
     }
 }

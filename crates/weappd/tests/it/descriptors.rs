@@ -1,8 +1,32 @@
 //! How many files weappd may have open at a time.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::world::WEAPPD;
+
+#[test]
+fn a_limit_that_stays_low_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let start = "ulimit -n 400; exec \"$0\" dev --http 0 --https 0 --internal 0 --wechat 0";
+    let mut weappd = Command::new("sh")
+        .args(["-c", start, WEAPPD])
+        .current_dir(dir.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("weappd starts");
+    let log = BufReader::new(weappd.stderr.take().expect("piped"));
+    let mut told = log.lines().map_while(Result::ok);
+    let told = told.find(|line| line.contains("few files"));
+    weappd.kill().expect("killed");
+    weappd.wait().expect("gone");
+    let told = told.expect("a warning");
+    assert!(
+        told.contains("files=400") && told.contains("LimitNOFILE"),
+        "{told}"
+    );
+}
 
 #[test]
 fn a_low_limit_of_the_shell_is_raised() {
