@@ -38,7 +38,7 @@ impl RequestId {
         NEXT.with(|(keys, next)| {
             let count = next.get();
             next.set(count.wrapping_add(1));
-            let half = |which: u8| keys.hash_one((count, which));
+            let half = |which: u64| keys.hash_one(count.wrapping_mul(2) | which);
             Self(IdText::Own(half(0), half(1)))
         })
     }
@@ -54,6 +54,20 @@ impl RequestId {
         CURRENT.try_with(Clone::clone).ok()
     }
 
+    /// Its text, without an allocation.
+    pub fn with_text<T>(&self, reader: impl FnOnce(&str) -> T) -> T {
+        match &self.0 {
+            IdText::Own(first, second) => {
+                let mut digits = [0; 32];
+                let halves = (u128::from(*first) << 64) | u128::from(*second);
+                // They fit, and are text.
+                let _fits = hex::encode_to_slice(halves.to_be_bytes(), &mut digits);
+                reader(str::from_utf8(&digits).unwrap_or_default())
+            }
+            IdText::Taken(text) => reader(text),
+        }
+    }
+
     /// What somebody trusted called it: 1 to 64 letters, digits, `-`, `_`, `.`, `:` and `=`.
     pub fn taken(text: &str) -> Option<Self> {
         let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"-_.:=".contains(&c);
@@ -64,10 +78,7 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            IdText::Own(first, second) => write!(f, "{first:016x}{second:016x}"),
-            IdText::Taken(text) => f.write_str(text),
-        }
+        self.with_text(|text| f.write_str(text))
     }
 }
 

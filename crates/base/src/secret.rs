@@ -1,5 +1,6 @@
 //! Values that must not reach a log, an error or a client.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
@@ -83,7 +84,12 @@ const TOKEN_LEN: usize = 40;
 
 /// Masks every run of 40 or more letters, digits, `-` and `_` in a text: whatever it is, it
 /// can be used by whoever reads it.
-pub fn mask_tokens(text: &str) -> String {
+pub fn mask_tokens(text: &str) -> Cow<'_, str> {
+    let is_token_byte = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let mut runs = text.as_bytes().split(|b| !is_token_byte(b));
+    if text.len() < TOKEN_LEN || runs.all(|run| run.len() < TOKEN_LEN) {
+        return Cow::Borrowed(text);
+    }
     let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
@@ -100,7 +106,7 @@ pub fn mask_tokens(text: &str) -> String {
         rest = after;
     }
     masked.push_str(rest);
-    masked
+    Cow::Owned(masked)
 }
 
 /// Names, lower case without `-` and `_`, whose values are secrets wherever they stand.
@@ -147,7 +153,9 @@ pub fn mask_json(value: &mut serde_json::Value) {
             }
         }
         serde_json::Value::Array(items) => items.iter_mut().for_each(mask_json),
-        serde_json::Value::String(text) if text.len() >= TOKEN_LEN => *text = mask_tokens(text),
+        serde_json::Value::String(text) if text.len() >= TOKEN_LEN => {
+            *text = mask_tokens(text).into_owned();
+        }
         _ => {}
     }
 }

@@ -105,8 +105,8 @@ impl EdgeBody {
     }
 
     /// Counts this answer until it is sent or given up.
-    pub(crate) fn recorded(mut self, record: RequestRecord) -> Self {
-        self.record = Some(Box::new(record));
+    pub(crate) fn recorded(mut self, record: Box<RequestRecord>) -> Self {
+        self.record = Some(record);
         self
     }
 

@@ -53,7 +53,7 @@ pub(crate) fn refuse(
 
 /// Tells the client what its request is called in the log.
 pub(crate) fn name_request(headers: &mut HeaderMap, id: &RequestId) {
-    if let Ok(value) = HeaderValue::try_from(id.to_string()) {
+    if let Ok(value) = id.with_text(HeaderValue::from_str) {
         headers.insert(REQUEST_ID, value);
     }
 }

@@ -70,8 +70,14 @@ pub(crate) async fn answer(
     let html = error_page::wants_html(request.headers());
     let is_head = request.method() == Method::HEAD;
     let span = tracing::debug_span!("request", request.id = %id, method = %request.method());
-    let answering = run_pipeline(&context, forwarded.as_ref(), request).instrument(span);
-    let response = match answering.await {
+    let answered = if span.is_disabled() {
+        run_pipeline(&context, forwarded.as_ref(), request).await
+    } else {
+        // Boxed: the future of every other request would be as large.
+        let answering = Box::pin(run_pipeline(&context, forwarded.as_ref(), request));
+        answering.instrument(span).await
+    };
+    let response = match answered {
         Ok(response) => response,
         Err(refusal) => refuse(&context, refusal, html),
     };
@@ -353,7 +359,8 @@ fn outgoing_request(
 }
 
 fn header_value(id: &RequestId) -> HeaderValue {
-    HeaderValue::try_from(id.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+    id.with_text(|text| HeaderValue::from_str(text).ok())
+        .unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// To a business server. No async fn: it would hold the request a second time.

@@ -6,12 +6,15 @@
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use sha2::{Digest, Sha256};
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 
 use crate::identity::AuthError;
+
+const X_WX_ID: HeaderName = HeaderName::from_static("x-wx-id");
+const X_WX_SKEY: HeaderName = HeaderName::from_static("x-wx-skey");
 
 /// The longest skey and id that the dialects allow.
 const MAX_LEN: usize = 100;
@@ -102,12 +105,12 @@ impl<'a> PresentedSkey<'a> {
 
     /// Reads `X-WX-Skey` (with `X-WX-Id`, where it is sent) or `Authorization: Bearer`.
     pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, AuthError> {
-        if let Some(skey) = headers.get("x-wx-skey").filter(|value| !value.is_empty()) {
+        if let Some(skey) = headers.get(X_WX_SKEY).filter(|value| !value.is_empty()) {
             let skey = skey.to_str().map_err(|_| AuthError::Unknown)?;
             if skey.len() > MAX_LEN {
                 return Err(AuthError::Unknown);
             }
-            let id = match headers.get("x-wx-id").filter(|value| !value.is_empty()) {
+            let id = match headers.get(X_WX_ID).filter(|value| !value.is_empty()) {
                 Some(id) => Some(id.to_str().map_err(|_| AuthError::Unknown)?),
                 None => None,
             };

@@ -110,7 +110,7 @@ impl LogBuffer {
         (!batch.lines.is_empty()).then_some(batch)
     }
 
-    fn add_request(&self, facts: RequestFacts, (status, bytes): (u16, u64), took: Duration) {
+    fn add_request(&self, facts: &RequestFacts, (status, bytes): (u16, u64), took: Duration) {
         let mut batch = self.batch.lock();
         let LogBatch { text, lines } = &mut *batch;
         let target = add(
@@ -127,7 +127,7 @@ impl LogBuffer {
         let agent = add(text, printable(facts.agent.as_ref()), AGENT_MAX_BYTES);
         lines.push(LogLine {
             at: self.clock.unix_millis(),
-            method: facts.method,
+            method: facts.method.clone(),
             target,
             host,
             agent,
@@ -135,7 +135,7 @@ impl LogBuffer {
             status,
             bytes,
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            request_id: facts.request_id,
+            request_id: facts.request_id.clone(),
         });
         let full = lines.len() >= BATCH_LINES;
         drop(batch);
@@ -177,12 +177,12 @@ pub(crate) struct RequestRecord {
     start: Instant,
     bytes: u64,
     status: u16,
-    pending: Option<Box<PendingRecord>>,
+    pending: Option<PendingRecord>,
 }
 
 #[derive(Debug)]
 struct PendingRecord {
-    facts: Option<RequestFacts>,
+    facts: RequestFacts,
     log_buffer: Arc<LogBuffer>,
 }
 
@@ -202,30 +202,30 @@ impl RequestRecord {
         conn: &ConnInfo,
         (request, id): (&Request<B>, &RequestId),
         log_buffer: Option<&Arc<LogBuffer>>,
-    ) -> Self {
+    ) -> Box<Self> {
         let traffic = Arc::clone(&conn.traffic);
         traffic.request_begins();
         let pending = log_buffer.map(|log_buffer| {
             let headers = request.headers();
-            Box::new(PendingRecord {
-                facts: Some(RequestFacts {
+            PendingRecord {
+                facts: RequestFacts {
                     method: request.method().clone(),
                     uri: request.uri().clone(),
                     host: headers.get(header::HOST).cloned(),
                     agent: headers.get(header::USER_AGENT).cloned(),
                     peer: conn.peer,
                     request_id: id.clone(),
-                }),
+                },
                 log_buffer: Arc::clone(log_buffer),
-            })
+            }
         });
-        Self {
+        Box::new(Self {
             traffic,
             start: Instant::now(),
             bytes: 0,
             status: LEFT_STATUS,
             pending,
-        }
+        })
     }
 
     /// The answer's status is known.
@@ -245,10 +245,8 @@ impl Drop for RequestRecord {
         let took = self.start.elapsed();
         let ended = (self.status, self.bytes);
         self.traffic.counters.request_ended(ended, took);
-        if let Some(mut pending) = self.pending.take()
-            && let Some(facts) = pending.facts.take()
-        {
-            pending.log_buffer.add_request(facts, ended, took);
+        if let Some(pending) = &self.pending {
+            pending.log_buffer.add_request(&pending.facts, ended, took);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Access log lines as they are written: masked, for people or for programs, many at once.
 
+use std::borrow::Cow;
 use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::mpsc::Receiver;
 
 use time::OffsetDateTime;
@@ -30,38 +33,60 @@ pub(crate) fn write(batches: &Receiver<LogBatch>, mut log: AccessLog, switch: &L
 
 fn add(out: &mut Vec<u8>, batch: &LogBatch, json: bool, second_text: &mut SecondText) {
     for line in &batch.lines {
-        let written = if json {
-            as_json(out, &batch.text, line, second_text)
+        if json {
+            // Writing to memory does not fail.
+            drop(as_json(out, &batch.text, line, second_text));
         } else {
-            as_text(out, &batch.text, line, second_text)
-        };
-        // Writing to memory does not fail.
-        drop(written);
+            as_text(out, &batch.text, line, second_text);
+        }
     }
 }
 
-fn as_text(
-    out: &mut Vec<u8>,
-    text: &str,
-    line: &LogLine,
-    second_text: &mut SecondText,
-) -> std::io::Result<()> {
-    let part = |range: &std::ops::Range<usize>| text.get(range.clone()).unwrap_or_default();
+/// Without `write!`, which took an eighth of what a session check costs.
+fn as_text(out: &mut Vec<u8>, text: &str, line: &LogLine, second_text: &mut SecondText) {
+    let part = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
     let host = Some(part(&line.host)).filter(|host| !host.is_empty());
-    second_text.write(out, line.at)?;
-    writeln!(
-        out,
-        " access {} {} {} {} {} {}B {}ms \"{}\" {}",
-        line.peer,
-        host.unwrap_or("-"),
-        line.method,
-        mask_target(part(&line.target)),
-        line.status,
-        line.bytes,
-        line.ms,
-        part(&line.agent).replace('"', "'"),
-        line.request_id,
-    )
+    second_text.write(out, line.at);
+    push(out, &[" access "]);
+    push_peer(out, line.peer);
+    let method = line.method.as_str();
+    push(out, &[" ", host.unwrap_or("-"), " ", method, " "]);
+    push(out, &[&mask_target(part(&line.target)), " "]);
+    push_number(out, line.status);
+    push(out, &[" "]);
+    push_number(out, line.bytes);
+    push(out, &["B "]);
+    push_number(out, line.ms);
+    push(out, &["ms \""]);
+    let quote_free = |byte: &u8| if *byte == b'"' { b'\'' } else { *byte };
+    out.extend(part(&line.agent).as_bytes().iter().map(quote_free));
+    line.request_id
+        .with_text(|id| push(out, &["\" ", id, "\n"]));
+}
+
+fn push(out: &mut Vec<u8>, texts: &[&str]) {
+    for text in texts {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn push_peer(out: &mut Vec<u8>, peer: SocketAddr) {
+    match peer.ip() {
+        IpAddr::V4(ip) => {
+            for (index, octet) in ip.octets().into_iter().enumerate() {
+                push(out, &[if index == 0 { "" } else { "." }]);
+                push_number(out, octet);
+            }
+        }
+        // Writing to memory does not fail.
+        IpAddr::V6(ip) => drop(write!(out, "[{ip}]")),
+    }
+    push(out, &[":"]);
+    push_number(out, peer.port());
 }
 
 fn as_json(
@@ -69,24 +94,33 @@ fn as_json(
     text: &str,
     line: &LogLine,
     second_text: &mut SecondText,
-) -> std::io::Result<()> {
-    let part = |range: &std::ops::Range<usize>| text.get(range.clone()).unwrap_or_default();
-    out.extend_from_slice(b"{\"timestamp\":\"");
-    second_text.write(out, line.at)?;
-    write!(
+) -> serde_json::Result<()> {
+    let part = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+    push(out, &["{\"timestamp\":\""]);
+    second_text.write(out, line.at);
+    push(
         out,
-        "\",\"level\":\"INFO\",\"target\":\"access\",\"peer\":\"{}\",\"method\":\"{}\",\"status\":{},\"bytes\":{},\"took_ms\":{},\"request_id\":\"{}\"",
-        line.peer, line.method, line.status, line.bytes, line.ms, line.request_id
-    )?;
+        &["\",\"level\":\"INFO\",\"target\":\"access\",\"peer\":\""],
+    );
+    push_peer(out, line.peer);
+    push(out, &["\",\"method\":\"", line.method.as_str()]);
+    push(out, &["\",\"status\":"]);
+    push_number(out, line.status);
+    push(out, &[",\"bytes\":"]);
+    push_number(out, line.bytes);
+    push(out, &[",\"took_ms\":"]);
+    push_number(out, line.ms);
+    line.request_id
+        .with_text(|id| push(out, &[",\"request_id\":\"", id, "\""]));
     for (name, value) in [
         ("host", part(&line.host)),
         ("path", &mask_target(part(&line.target))),
         ("agent", part(&line.agent)),
     ] {
-        write!(out, ",\"{name}\":")?;
+        push(out, &[",\"", name, "\":"]);
         serde_json::to_writer(&mut *out, value)?;
     }
-    out.extend_from_slice(b"}\n");
+    push(out, &["}\n"]);
     Ok(())
 }
 
@@ -98,7 +132,7 @@ struct SecondText {
 }
 
 impl SecondText {
-    fn write(&mut self, out: &mut Vec<u8>, unix_millis: i64) -> std::io::Result<()> {
+    fn write(&mut self, out: &mut Vec<u8>, unix_millis: i64) {
         let unix = unix_millis.div_euclid(1000);
         if self.text.is_empty() || self.unix != unix {
             let now =
@@ -114,20 +148,26 @@ impl SecondText {
                 now.second()
             );
         }
-        write!(out, "{}.{:03}Z", self.text, unix_millis.rem_euclid(1000))
+        let millis = unix_millis.rem_euclid(1000);
+        let zeros = match millis {
+            0..=9 => "00",
+            10..=99 => "0",
+            _ => "",
+        };
+        push(out, &[&self.text, ".", zeros]);
+        push_number(out, millis);
+        push(out, &["Z"]);
     }
 }
 
 /// A request target without what must not be written down: values of secret names in the
 /// query, and path segments that are tokens.
-pub(crate) fn mask_target(target: &str) -> String {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
+pub(crate) fn mask_target(target: &str) -> Cow<'_, str> {
+    let Some((path, query)) = target.split_once('?') else {
+        return mask_tokens(target);
     };
     let mut whole = String::with_capacity(target.len());
     whole.push_str(&mask_tokens(path));
-    let Some(query) = query else { return whole };
     for (index, pair) in query.split('&').enumerate() {
         whole.push(if index == 0 { '?' } else { '&' });
         match pair.split_once('=') {
@@ -139,7 +179,7 @@ pub(crate) fn mask_target(target: &str) -> String {
             _ => whole.push_str(&mask_tokens(pair)),
         }
     }
-    whole
+    Cow::Owned(whole)
 }
 
 fn is_secret(name: &str) -> bool {
@@ -204,6 +244,26 @@ mod tests {
             "2026-11-20T23:45:18.161Z access 127.0.0.1:7 www.example.com GET \
              /l?code=0123…(13)&n=\" 200 12B 3ms \"wrk '1'\" r-1\n"
         );
+    }
+
+    #[test]
+    fn times_and_peers_are_written_as_everywhere_else() {
+        let mut second_text = SecondText::default();
+        for (millis, told) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (7, "1970-01-01T00:00:00.007Z"),
+            (1_042, "1970-01-01T00:00:01.042Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            let mut out = Vec::new();
+            second_text.write(&mut out, millis);
+            assert_eq!(String::from_utf8(out).unwrap(), told);
+        }
+        for peer in ["0.10.255.1:65535", "[2001:db8::1]:0", "[::]:443"] {
+            let mut out = Vec::new();
+            push_peer(&mut out, peer.parse().unwrap());
+            assert_eq!(String::from_utf8(out).unwrap(), peer);
+        }
     }
 
     #[test]

@@ -37,9 +37,9 @@ impl RequestTap {
         }
         Some(Self {
             tap: tap.clone(),
-            name: mask_target(path),
+            name: mask_target(path).into_owned(),
             method: head.method.clone(),
-            target: mask_target(head.uri.path_and_query().map_or("/", |p| p.as_str())),
+            target: mask_target(head.uri.path_and_query().map_or("/", |p| p.as_str())).into_owned(),
             who: None,
         })
     }

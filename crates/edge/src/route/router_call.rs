@@ -9,7 +9,8 @@ use futures_util::FutureExt as _;
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
-use tower::ServiceExt as _;
+use http_body::Body as _;
+use tower::Service as _;
 
 use crate::body::EdgeBody;
 use crate::error_page;
@@ -31,8 +32,14 @@ pub(crate) async fn call_router(
     } else {
         Scheme::HTTP
     });
-    let request = Request::from_parts(head, axum::body::Body::new(body));
-    let answering = AssertUnwindSafe(router.clone().oneshot(request)).catch_unwind();
+    let body = if body.is_end_stream() {
+        axum::body::Body::empty()
+    } else {
+        axum::body::Body::new(body)
+    };
+    // A router is always ready.
+    let answering = router.clone().call(Request::from_parts(head, body));
+    let answering = AssertUnwindSafe(answering).catch_unwind();
     let Ok(answer) = id.clone().scope(answering).await else {
         tracing::error!(request.id = %id, "a room panicked; the request is answered 500");
         return Err(EdgeRefusal::Internal);
