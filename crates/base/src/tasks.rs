@@ -133,25 +133,24 @@ impl Work {
 
     /// Runs `work` on the shared runtime and waits for its answer. The work goes on when
     /// the caller is dropped: a phone that hangs up must not tear a half-done login.
-    pub async fn run<F, T>(&self, work: F) -> Result<T, WorkLost>
+    pub fn run<F, T>(&self, work: F) -> impl Future<Output = Result<T, WorkLost>> + use<F, T>
     where
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        self.0.spawn(work).await.map_err(WorkLost)
+        run_on(&self.0, work)
     }
 
     /// Runs `work` where the caller runs, and goes on like [`Work::run`] when the caller is
     /// dropped. Spares the way to another thread and back; for work that waits for others
     /// more than it does, and opens no database.
-    pub async fn run_here<F, T>(&self, work: F) -> Result<T, WorkLost>
+    pub fn run_here<F, T>(&self, work: F) -> impl Future<Output = Result<T, WorkLost>> + use<F, T>
     where
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
         let here = Handle::try_current();
-        let runtime = here.as_ref().unwrap_or(&self.0);
-        runtime.spawn(work).await.map_err(WorkLost)
+        run_on(here.as_ref().unwrap_or(&self.0), work)
     }
 
     /// Runs blocking `work` (file system, heavy sums) off every event loop.
@@ -167,6 +166,24 @@ impl Work {
     pub fn handle(&self) -> &Handle {
         &self.0
     }
+}
+
+/// Larger work is boxed first: tokio moves what it runs several times, and its answer with as
+/// many bytes.
+const LARGE_FUTURE: usize = 1024;
+
+/// Not async: the caller's future would hold the work a second time.
+fn run_on<F, T>(runtime: &Handle, work: F) -> impl Future<Output = Result<T, WorkLost>> + use<F, T>
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let task = if size_of::<F>() > LARGE_FUTURE {
+        runtime.spawn(Box::pin(work))
+    } else {
+        runtime.spawn(work)
+    };
+    async move { task.await.map_err(WorkLost) }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -24,6 +25,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct ApiClient {
     endpoint: String,
+    scheme: Scheme,
+    authority: Authority,
+    /// What stands before each path.
+    folder: String,
     client: OutboundClient<OutBody>,
 }
 
@@ -39,13 +44,16 @@ impl ApiClient {
     pub(crate) fn build(endpoint: &str) -> Result<Self, Error> {
         let refuse = || Error::Endpoint(endpoint.to_owned());
         let uri: Uri = endpoint.parse().map_err(|_| refuse())?;
-        let tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(refuse()),
+        if uri.query().is_some() {
+            return Err(refuse());
+        }
+        let folder = uri.path().trim_end_matches('/').to_owned();
+        let parts = uri.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return Err(refuse());
         };
-        let authority = uri.authority().ok_or_else(refuse)?;
-        if authority.as_str().contains('@') || uri.query().is_some() {
+        let tls = scheme == Scheme::HTTPS;
+        if !(tls || scheme == Scheme::HTTP) || authority.as_str().contains('@') {
             return Err(refuse());
         }
         // Without TLS no trusted certificates are asked of the machine: a simulated WeChat works
@@ -62,6 +70,9 @@ impl ApiClient {
         .map_err(|problem| Error::TrustRoots(Arc::new(problem)))?;
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
+            scheme,
+            authority,
+            folder,
             client,
         })
     }
@@ -72,8 +83,18 @@ impl ApiClient {
     }
 
     /// The address of a path (with its query) at the endpoint; none if it is too long.
-    pub(crate) fn uri(&self, path_and_query: &str) -> Option<Uri> {
-        format!("{}{path_and_query}", self.endpoint).parse().ok()
+    pub(crate) fn uri(&self, path_and_query: impl Into<String>) -> Option<Uri> {
+        let path_and_query = path_and_query.into();
+        let whole = if self.folder.is_empty() {
+            path_and_query
+        } else {
+            format!("{}{path_and_query}", self.folder)
+        };
+        let mut parts = Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(whole).ok()?);
+        Uri::from_parts(parts).ok()
     }
 
     /// Sends a request; the answer's body is still on its way.

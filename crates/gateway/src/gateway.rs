@@ -91,7 +91,6 @@ pub(crate) struct Shared {
     pub(crate) inbox: Option<MessageInbox>,
     pub(crate) callers: Arc<Vec<Secret>>,
     pub(crate) local_hosts: LocalHosts,
-    pub(crate) tokens: RandomSource,
     pub(crate) tasks: Tasks,
     pub(crate) work: Work,
     pub(crate) tap: TrafficTap,
@@ -114,7 +113,6 @@ impl GatewayService {
             inbox: None,
             callers: Arc::default(),
             local_hosts: settings.local_hosts.clone(),
-            tokens: parts.tokens.clone(),
             tasks: parts.tasks.clone(),
             work: parts.work.clone(),
             tap: parts.tap.clone(),
@@ -203,10 +201,5 @@ impl Shared {
             (None, [only]) => Ok(only),
             (None, _) => Err(ProxyError::WhichApp),
         }
-    }
-
-    /// A new `x-openapi-seqid`.
-    pub(crate) fn seqid(&self) -> String {
-        hex::encode(self.tokens.bytes::<16>())
     }
 }

@@ -29,45 +29,38 @@ const NOT_FOR_WECHAT: [HeaderName; 8] = [
 
 /// What goes on to WeChat of an app's headers. Who the app's user is stays here.
 pub(crate) fn outgoing(mut headers: HeaderMap) -> HeaderMap {
-    drop_hop_by_hop(&mut headers);
-    for name in &NOT_FOR_WECHAT {
-        headers.remove(name);
-    }
     let inside = |name: &HeaderName| {
         let name = name.as_str();
         let prefixes = ["x-wx-", "x-weappd-", "x-forwarded-", "x-real-ip", "sec-"];
         prefixes.iter().any(|prefix| name.starts_with(prefix))
     };
-    let gone: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| inside(name))
-        .cloned()
-        .collect();
-    for name in gone {
-        headers.remove(name);
-    }
+    drop_all(&mut headers, |name| {
+        NOT_FOR_WECHAT.contains(name) || inside(name)
+    });
     headers
 }
 
 /// What goes back to the app of WeChat's headers.
 pub(crate) fn incoming(mut headers: HeaderMap, head: bool) -> HeaderMap {
-    drop_hop_by_hop(&mut headers);
-    if !head {
-        // The body knows its length, if anybody does.
-        headers.remove(header::CONTENT_LENGTH);
-    }
+    // The body knows its length, if anybody does.
+    drop_all(&mut headers, |name| {
+        !head && *name == header::CONTENT_LENGTH
+    });
     headers
 }
 
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
+/// Drops what belongs to one connection, and what `is_doomed` takes.
+fn drop_all(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
+    let named = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+        .filter_map(|name| name.trim().parse().ok());
+    let there = headers.keys();
+    let there = there.filter(|name| HOP_BY_HOP.contains(name) || is_doomed(name));
+    let doomed: Vec<HeaderName> = named.chain(there.cloned()).collect();
+    for name in doomed {
         headers.remove(name);
     }
 }
@@ -100,5 +93,28 @@ mod tests {
             .map(HeaderName::to_string)
             .collect();
         assert_eq!(names, ["content-type", "wechatmp-appid"]);
+    }
+
+    #[test]
+    fn answers_lose_their_length_but_to_head() {
+        let came = || {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [
+                ("connection", "x-private"),
+                ("keep-alive", "timeout=5"),
+                ("x-private", "1"),
+                ("content-length", "2"),
+                ("content-type", "application/json"),
+            ] {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            headers
+        };
+        let names = |headers: HeaderMap| -> Vec<String> {
+            headers.keys().map(HeaderName::to_string).collect()
+        };
+        assert_eq!(names(incoming(came(), false)), ["content-type"]);
+        let of_head = ["content-length", "content-type"];
+        assert_eq!(names(incoming(came(), true)), of_head);
     }
 }

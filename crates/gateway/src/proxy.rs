@@ -3,6 +3,8 @@
 //! The call runs on the work runtime under one deadline. Only the start of an answer is
 //! read here, to see whether WeChat rejected the token; then the call is made once more
 //! with another one, if its body was short enough to be kept. Never a third time.
+//!
+//! What few calls take is boxed: the future of every call would be as large.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -29,10 +31,15 @@ use crate::spool::{SpoolResult, SpooledBody};
 use crate::tap;
 use crate::token::{AccessToken, errcode};
 
+const X_WEAPPD_APPID: HeaderName = HeaderName::from_static("x-weappd-appid");
+const X_WX_APPID: HeaderName = HeaderName::from_static("x-wx-appid");
+const X_WX_FROM_APPID: HeaderName = HeaderName::from_static("x-wx-from-appid");
+
 /// WeChat's words for a token that is wrong, old or over.
 const STALE: [i64; 3] = [40001, 40014, 42001];
 /// The longest answer that may be an error; WeChat's have a few hundred bytes.
 const PEEK: usize = 4096;
+
 /// A call, read as far as it takes to send it.
 struct ProxyCall {
     method: Method,
@@ -91,6 +98,15 @@ impl ApiAnswer {
         self.errcode.is_some_and(|code| code != 0) || !self.status.is_success()
     }
 
+    /// The answer for the app, whose body ends at `deadline`.
+    pub(crate) fn into_response(mut self, limit: u64, deadline: Instant) -> Response<Body> {
+        let (status, headers) = (self.status, std::mem::take(&mut self.headers));
+        let mut response = Response::new(self.into_body(limit, deadline));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
     /// The body for the app, which ends at `deadline`.
     pub(crate) fn into_body(self, limit: u64, deadline: Instant) -> Body {
         Body::new(MeteredBody::new(self.start, self.rest, limit, self.length).until(deadline))
@@ -147,15 +163,15 @@ impl Shared {
     ) -> Result<ApiAnswer, ProxyError> {
         let (parts, body) = request.into_parts();
         let query = CallQuery::read(parts.uri.query().unwrap_or_default());
-        let named = |name| {
+        let named = |name: HeaderName| {
             let value: Option<&HeaderValue> = parts.headers.get(name);
             value.and_then(|value| value.to_str().ok().map(str::to_owned))
         };
         let call = ProxyCall {
             appid: (query.from_appid.clone())
-                .or_else(|| named("x-weappd-appid"))
-                .or_else(|| named("x-wx-from-appid"))
-                .or_else(|| named("x-wx-appid")),
+                .or_else(|| named(X_WEAPPD_APPID))
+                .or_else(|| named(X_WX_FROM_APPID))
+                .or_else(|| named(X_WX_APPID)),
             method: parts.method,
             path: parts.uri.path().to_owned(),
             query,
@@ -202,7 +218,7 @@ impl Shared {
         let (keep, limit) = (self.config.replay_bytes, self.config.max_request_bytes);
         if length.is_some_and(|length| length > keep as u64) {
             if may_go_twice {
-                return self.spooled(Bytes::new(), body, length).await;
+                return Box::pin(self.spooled(Bytes::new(), body, length)).await;
             }
             let passing = MeteredBody::new(Bytes::new(), Some(body), limit, length);
             return Ok(CallBody::Passing(passing));
@@ -215,7 +231,7 @@ impl Shared {
         }
         match start.rest {
             None => Ok(CallBody::Kept(start.read)),
-            Some(rest) if may_go_twice => self.spooled(start.read, rest, length).await,
+            Some(rest) if may_go_twice => Box::pin(self.spooled(start.read, rest, length)).await,
             rest => Ok(CallBody::Passing(MeteredBody::new(
                 start.read, rest, limit, length,
             ))),
@@ -250,7 +266,7 @@ impl Shared {
     ) -> Result<ApiAnswer, ProxyError> {
         if !call.takes_token() {
             if let CallBody::Kept(body) = &*load
-                && let Some(answer) = self.answer_token_call(call, body).await?
+                && let Some(answer) = Box::pin(self.answer_token_call(call, body)).await?
             {
                 return Ok(answer);
             }
@@ -272,7 +288,7 @@ impl Shared {
             self.tasks.spawn_on(&self.work, renewed);
             return Ok(first);
         }
-        self.again(call, load, (centre, &token), code)
+        Box::pin(self.again(call, load, (centre, &token), code))
             .await
             .unwrap_or(Ok(first))
     }
@@ -327,10 +343,10 @@ impl Shared {
             )
         });
         if let Some(sealer) = sealer {
-            return self.send_sealed(&sealer, call, load, text).await;
+            return Box::pin(self.send_sealed(&sealer, call, load, text)).await;
         }
         let target = call.query.on(&call.path, text);
-        let uri = self.api.uri(&target).ok_or(ProxyError::BadRequest)?;
+        let uri = self.api.uri(target).ok_or(ProxyError::BadRequest)?;
         let mut alarm = None;
         let body: OutBody = match load {
             CallBody::Kept(body) => whole(body.clone()),

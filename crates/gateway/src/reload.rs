@@ -75,7 +75,6 @@ impl GatewayService {
                 inbox: inbox.transpose()?,
                 callers: next.callers,
                 local_hosts: next.local_hosts,
-                tokens: room.tokens.clone(),
                 tasks: room.tasks.clone(),
                 work: room.work.clone(),
                 tap: room.tap.clone(),

@@ -92,7 +92,7 @@ impl Shared {
         let target = CallQuery::default().on(plain.path, token);
         let mut request = Request::new(whole(Bytes::from(letter.body)));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.api.uri(&target).ok_or(ProxyError::BadRequest)?;
+        *request.uri_mut() = self.api.uri(target).ok_or(ProxyError::BadRequest)?;
         let headers = request.headers_mut();
         *headers = plain.headers.clone();
         headers.remove(header::CONTENT_ENCODING);

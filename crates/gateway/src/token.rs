@@ -1,7 +1,12 @@
 //! An access token, and how WeChat is asked for one.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use bytes::Bytes;
 use http::{Method, Request, header};
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
 use weappd_wechat::AppCredential;
@@ -116,7 +121,7 @@ pub(crate) fn question(
                 encode(secret)
             );
             Request::builder()
-                .uri(api.uri(&path)?)
+                .uri(api.uri(path)?)
                 .body(whole(Bytes::new()))
         }
     };
@@ -143,8 +148,33 @@ pub(crate) fn read(answer: &[u8], now: i64) -> Result<AccessToken, ProxyError> {
 
 /// The `errcode` of an answer, if it is a JSON object with one.
 pub(crate) fn errcode(answer: &[u8]) -> Option<i64> {
-    let fields: Value = serde_json::from_slice(answer).ok()?;
-    number(fields.get("errcode"))
+    let mut answer = serde_json::Deserializer::from_slice(answer);
+    let given = answer.deserialize_map(ErrcodeField).ok()?;
+    answer.end().ok()?;
+    number(given.as_ref())
+}
+
+/// Reads `errcode` of an object and passes over the rest.
+struct ErrcodeField;
+
+impl<'de> Visitor<'de> for ErrcodeField {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+        let mut errcode = None;
+        while let Some(name) = fields.next_key::<Cow<'de, str>>()? {
+            if name == "errcode" {
+                errcode = Some(fields.next_value()?);
+            } else {
+                let IgnoredAny = fields.next_value()?;
+            }
+        }
+        Ok(errcode)
+    }
 }
 
 /// WeChat writes some numbers as texts.
@@ -201,6 +231,18 @@ mod tests {
         }
         assert_eq!(errcode(br#"{"errcode":42001}"#), Some(42001));
         assert_eq!(errcode(b"[42001]"), None);
+        let nested = br#"{"data":{"errcode":1},"x":["\u5fae"],"errcode":"40001","y":null}"#;
+        assert_eq!(errcode(nested), Some(40001));
+        for other in [
+            "",
+            "{}",
+            "null",
+            r#"{"errcode":null}"#,
+            r#"{"errcode":1} x"#,
+            r#"{"errcode":1"#,
+        ] {
+            assert_eq!(errcode(other.as_bytes()), None, "{other}");
+        }
     }
 
     proptest! {

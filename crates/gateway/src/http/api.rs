@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 use tower::ServiceExt as _;
+use weappd_base::request_id::RequestId;
 use weappd_wechat::is_api_host;
 
 use crate::allow;
@@ -18,6 +19,7 @@ use crate::proxy_error::ProxyError;
 
 /// Marks answers that went through the gateway, as in 微信云托管.
 const SEQID: HeaderName = HeaderName::from_static("x-openapi-seqid");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The API proxy, at every path, and the token centre at `GET|POST /token`.
 pub fn api_router(gateway: GatewayService) -> Router {
@@ -38,12 +40,13 @@ async fn for_programs(
     next: Next,
 ) -> Response {
     let shared = gateway.shared();
-    let seqid = shared.seqid();
     let mut response = match no_browsers(&shared, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refuse(&refusal),
     };
-    if let Ok(seqid) = HeaderValue::from_str(&seqid) {
+    // What the request is called in the log.
+    let id = RequestId::current().unwrap_or_else(RequestId::fresh);
+    if let Ok(seqid) = id.with_text(HeaderValue::from_str) {
         response.headers_mut().insert(SEQID, seqid);
     }
     response
@@ -75,14 +78,7 @@ async fn proxy(State(gateway): State<GatewayService>, request: Request) -> Respo
         Err(refusal) => Err(refusal),
     };
     match answer {
-        Ok(answer) => {
-            let (status, headers) = (answer.status, answer.headers.clone());
-            let body = answer.into_body(shared.config.max_answer_bytes, deadline);
-            let mut response = Response::new(body);
-            *response.status_mut() = status;
-            *response.headers_mut() = headers;
-            response
-        }
+        Ok(answer) => answer.into_response(shared.config.max_answer_bytes, deadline),
         Err(refusal) => refuse(&refusal),
     }
 }
@@ -166,7 +162,7 @@ fn want_bearer(shared: &Shared, headers: &HeaderMap) -> Result<(), ProxyError> {
 fn no_browsers(shared: &Shared, request: &Request) -> Result<(), ProxyError> {
     let headers = request.headers();
     let host = host_of(request);
-    let from_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
+    let from_page = headers.contains_key(header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
     let is_ours = |host: String| is_api_host(&host) || shared.local_hosts.allow(&host);
     // Browsers always name a host.
     if from_page || !host.is_none_or(is_ours) {
