@@ -238,7 +238,7 @@ impl InstanceTask {
     /// From the start of a process to its end.
     async fn supervise(&mut self, mut running: RunningInstance) -> NextStep {
         let (pid, port) = (running.process.pid(), running.process.port);
-        let now = self.context.clock.unix_millis();
+        let now = self.context.clock.unix_millis().get();
         self.status.send_modify(|status| {
             status.pid = Some(pid);
             status.port = port;
@@ -363,7 +363,7 @@ impl InstanceTask {
                 let cause = RestartCause::of(ending);
                 self.context.counters.restarts.inc(cause);
                 let wait_ms = millis(wait);
-                let next_try_at = self.context.clock.unix_millis() + wait_ms.cast_signed();
+                let next_try_at = self.context.clock.unix_millis().get() + wait_ms.cast_signed();
                 if let ExitReason::NeverStarted { .. } = ending {
                     self.note(&ending.to_string());
                 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::unix_time::{UnixMillis, UnixSecs};
+
 /// The wall clock, or a hand-moved one in tests. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<AtomicI64>>);
@@ -24,23 +26,26 @@ impl Clock {
         (Self(Some(Arc::clone(&now))), ManualClock(now))
     }
 
-    /// Milliseconds since 1970-01-01 UTC.
+    /// What time it is, in milliseconds.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that asks the system"
     )]
-    pub fn unix_millis(&self) -> i64 {
+    pub fn unix_millis(&self) -> UnixMillis {
         match &self.0 {
-            Some(now) => now.load(Ordering::Relaxed),
-            None => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+            Some(now) => UnixMillis::new(now.load(Ordering::Relaxed)),
+            None => {
+                UnixMillis::new(0)
+                    + SystemTime::now()
+                        .duration_since(UNIX_EPOCH)
+                        .unwrap_or_default()
+            }
         }
     }
 
-    /// Seconds since 1970-01-01 UTC.
-    pub fn unix_secs(&self) -> i64 {
-        self.unix_millis().div_euclid(1000)
+    /// What time it is, in seconds.
+    pub fn unix_secs(&self) -> UnixSecs {
+        self.unix_millis().to_secs()
     }
 }
 
@@ -59,13 +64,13 @@ mod tests {
     #[test]
     fn a_manual_clock_moves_only_by_hand() {
         let (clock, hand) = Clock::manual(100);
-        assert_eq!(clock.unix_secs(), 100);
+        assert_eq!(clock.unix_secs(), UnixSecs::new(100));
         hand.advance(-30);
-        assert_eq!(clock.unix_millis(), 70_000);
+        assert_eq!(clock.unix_millis(), UnixMillis::new(70_000));
     }
 
     #[test]
     fn the_system_clock_is_past_2025() {
-        assert!(Clock::system().unix_secs() > 1_735_689_600);
+        assert!(Clock::system().unix_secs() > UnixSecs::new(1_735_689_600));
     }
 }

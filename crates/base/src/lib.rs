@@ -19,6 +19,7 @@
 //! - [`secret`]: values that must not reach a log, an error or a client.
 //! - [`small_file`]: files that a setting names, read up to a size.
 //! - [`tap`]: what went over the wire, for the sequence diagram of `weappd dev`.
+//! - [`unix_time`]: moments of the wall clock, each with its unit.
 //!
 //! # Invariants
 //!
@@ -42,3 +43,4 @@ pub mod setting_problem;
 pub mod small_file;
 pub mod tap;
 pub mod tasks;
+pub mod unix_time;

@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 
+use crate::unix_time::UnixMillis;
+
 /// Buckets that hold as much as a time span allows. Each is one number: when it would be
 /// full again (the generic cell rate algorithm). Time is told by the caller.
 pub struct RateBuckets<K> {
-    /// The time span in microseconds.
-    span: i64,
-    /// The microseconds one costs; 0 for no limit.
-    cost: AtomicI64,
+    span_micros: i64,
+    /// What one costs; 0 for no limit.
+    cost_micros: AtomicI64,
+    /// Microseconds since 1970.
     full_at: Cache<K, Arc<AtomicI64>>,
 }
 
@@ -28,8 +30,8 @@ impl<K: Eq + Hash + Clone> RateBuckets<K> {
     /// Allows `count` in `span` for each of at most `most` keys; 0: however many.
     pub fn new(count: u32, span: Duration, most: usize) -> Self {
         let buckets = Self {
-            span: i64::try_from(span.as_micros()).unwrap_or(i64::MAX),
-            cost: AtomicI64::new(0),
+            span_micros: i64::try_from(span.as_micros()).unwrap_or(i64::MAX),
+            cost_micros: AtomicI64::new(0),
             full_at: Cache::new(most),
         };
         buckets.allow(count);
@@ -38,24 +40,24 @@ impl<K: Eq + Hash + Clone> RateBuckets<K> {
 
     /// Allows so many in the span from now on; 0: however many. What was counted still counts.
     pub fn allow(&self, count: u32) {
-        let cost = self.span.checked_div(count.into()).unwrap_or(0);
-        self.cost.store(cost, Ordering::Relaxed);
+        let cost = self.span_micros.checked_div(count.into()).unwrap_or(0);
+        self.cost_micros.store(cost, Ordering::Relaxed);
     }
 
     /// Takes one, or says after how many seconds there is one.
-    pub fn take(&self, key: &K, now_millis: i64) -> Result<(), u64> {
-        let cost = self.cost.load(Ordering::Relaxed);
+    pub fn take(&self, key: &K, now: UnixMillis) -> Result<(), u64> {
+        let cost = self.cost_micros.load(Ordering::Relaxed);
         if cost == 0 {
             return Ok(());
         }
-        let now = now_millis.saturating_mul(1000);
+        let now = now.get().saturating_mul(1000);
         let fresh = || Ok::<_, Infallible>(Arc::new(AtomicI64::new(now)));
         let Ok(full_at) = self.full_at.get_or_insert_with(key, fresh);
         let mut short = 0;
         let taken = full_at.fetch_update(Ordering::AcqRel, Ordering::Acquire, |full_at| {
-            let debt = full_at.saturating_sub(now).clamp(0, self.span);
-            short = debt + cost - self.span;
-            (short <= 0).then_some(now + debt + cost)
+            let debt = full_at.saturating_sub(now).clamp(0, self.span_micros);
+            short = debt.saturating_add(cost).saturating_sub(self.span_micros);
+            (short <= 0).then_some(now.saturating_add(debt).saturating_add(cost))
         });
         match taken {
             Ok(_) => Ok(()),
@@ -66,7 +68,7 @@ impl<K: Eq + Hash + Clone> RateBuckets<K> {
     /// Gives one back that was taken just now.
     pub fn give_back(&self, key: &K) {
         if let Some(full_at) = self.full_at.get(key) {
-            full_at.fetch_sub(self.cost.load(Ordering::Relaxed), Ordering::AcqRel);
+            full_at.fetch_sub(self.cost_micros.load(Ordering::Relaxed), Ordering::AcqRel);
         }
     }
 
@@ -81,7 +83,7 @@ impl<K> std::fmt::Debug for RateBuckets<K> {
         write!(
             f,
             "RateBuckets({} us each)",
-            self.cost.load(Ordering::Relaxed)
+            self.cost_micros.load(Ordering::Relaxed)
         )
     }
 }
@@ -160,27 +162,28 @@ mod tests {
     #[test]
     fn a_bucket_fills_evenly_and_what_is_given_back_is_there_at_once() {
         let buckets = RateBuckets::new(3, Duration::from_mins(1), 16);
+        let take = |key, millis| buckets.take(&key, UnixMillis::new(millis));
         for _ in 0..3 {
-            assert_eq!(buckets.take(&"a", 0), Ok(()));
+            assert_eq!(take("a", 0), Ok(()));
         }
-        assert_eq!(buckets.take(&"a", 0), Err(20));
-        assert_eq!(buckets.take(&"b", 0), Ok(()), "another key");
+        assert_eq!(take("a", 0), Err(20));
+        assert_eq!(take("b", 0), Ok(()), "another key");
         buckets.give_back(&"a");
-        assert_eq!(buckets.take(&"a", 0), Ok(()));
-        assert_eq!(buckets.take(&"a", 19_999), Err(1));
-        assert_eq!(buckets.take(&"a", 20_000), Ok(()));
+        assert_eq!(take("a", 0), Ok(()));
+        assert_eq!(take("a", 19_999), Err(1));
+        assert_eq!(take("a", 20_000), Ok(()));
         buckets.allow(0);
-        assert_eq!(buckets.take(&"a", 20_000), Ok(()), "no limit");
+        assert_eq!(take("a", 20_000), Ok(()), "no limit");
         buckets.allow(3);
         buckets.forget();
-        assert_eq!(buckets.take(&"a", 20_000), Ok(()));
+        assert_eq!(take("a", 20_000), Ok(()));
     }
 
     #[test]
     fn the_table_is_bounded() {
         let buckets = RateBuckets::new(1, Duration::from_mins(1), 100);
         for key in 0..10_000 {
-            assert_eq!(buckets.take(&key, 0), Ok(()));
+            assert_eq!(buckets.take(&key, UnixMillis::new(0)), Ok(()));
         }
         assert!(buckets.full_at.len() <= 100);
     }
@@ -196,7 +199,7 @@ mod tests {
             times.sort_unstable();
             let buckets = RateBuckets::new(count, Duration::from_mins(1), 4);
             let taken: Vec<i64> = (times.into_iter())
-                .filter(|now| buckets.take(&(), *now).is_ok())
+                .filter(|now| buckets.take(&(), UnixMillis::new(*now)).is_ok())
                 .collect();
             for (at, first) in taken.iter().enumerate() {
                 let inside = taken[at..].iter().take_while(|now| **now < first + 60_000);

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
+use crate::unix_time::UnixMillis;
 
 /// One end of an arrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,8 +32,8 @@ pub enum TapPeer {
 pub struct TapEvent {
     /// Rises by one with each event.
     pub seq: u64,
-    /// Milliseconds since 1970.
-    pub at: i64,
+    /// When it was recorded.
+    pub at: UnixMillis,
     /// Where the arrow starts.
     pub from: TapPeer,
     /// Where the arrow ends.
@@ -148,7 +149,8 @@ mod tests {
         tap.record(report);
         let first = heard.recv().await.expect("an event");
         let second = heard.recv().await.expect("an event");
-        assert_eq!((first.seq, second.seq, first.at), (0, 1, 5000));
+        assert_eq!((first.seq, second.seq), (0, 1));
+        assert_eq!(first.at, UnixMillis::new(5000));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl EdgeControl {
             protected: reload.protected,
             quiet_paths: reload.quiet_paths,
         };
-        let unix_secs = self.shared.clock.unix_secs();
+        let unix_secs = self.shared.clock.unix_secs().get();
         let tables = EdgeTables::build(parts, &self.shared.ticketer, Some(&before), unix_secs)?;
         let tables = Arc::new(tables);
         let thread = |_| Arc::new(ThreadTables::new(Arc::clone(&tables)));

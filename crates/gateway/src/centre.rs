@@ -141,7 +141,7 @@ impl TokenCentre {
     }
 
     pub(crate) fn now(&self) -> i64 {
-        self.parts.clock.unix_millis()
+        self.parts.clock.unix_millis().get()
     }
 
     /// A good token.

@@ -126,7 +126,7 @@ impl MessageDispatcher {
         state: &mut DispatchState,
         tell: &mpsc::Sender<DeliveryEnd>,
     ) -> Duration {
-        let now = self.clock.unix_millis();
+        let now = self.clock.unix_millis().get();
         let delivery = self.core.delivery.load_full();
         self.tell_stranded(state, &delivery).await;
         self.hasten_if_clock_went_back(state, &delivery, now).await;
@@ -187,7 +187,7 @@ impl MessageDispatcher {
         if !end.reached {
             state.away.insert(end.appid);
         } else if state.away.remove(&end.appid) {
-            let now = self.clock.unix_millis();
+            let now = self.clock.unix_millis().get();
             let hasten = HastenScope {
                 appid: Some(end.appid),
                 now,
@@ -233,7 +233,7 @@ impl MessageDispatcher {
             appid: message.appid.clone(),
             reached: !matches!(verdict, AppVerdict::Absent(_)),
         };
-        let now = self.clock.unix_millis();
+        let now = self.clock.unix_millis().get();
         let outcome = match verdict.why() {
             None => DeliveryOutcome::Delivered(kept_answer(config, &message.kind, rule, &verdict)),
             Some(why) => {

@@ -136,7 +136,7 @@ impl SessionService {
         let Some(millis) = shared.recheck_millis() else {
             return true;
         };
-        let now = shared.clock.unix_millis();
+        let now = shared.clock.unix_millis().get();
         if session.is_confirmed(now, millis) {
             return true;
         }
@@ -182,7 +182,7 @@ impl SessionService {
         known: Option<Arc<CachedSession>>,
     ) -> Result<Option<Arc<CachedSession>>, Error> {
         let shared = self.shared();
-        let now = shared.clock.unix_millis();
+        let now = shared.clock.unix_millis().get();
         if let Some(session) = &known {
             // Whoever comes meanwhile is answered from memory.
             session.confirm(now);
@@ -201,7 +201,10 @@ impl SessionService {
             }
             (Err(Error::Closed), Some(_)) => return Ok(known),
             (Err(err), Some(_)) => {
-                if shared.breaker.record_failure(shared.clock.unix_millis()) {
+                if shared
+                    .breaker
+                    .record_failure(shared.clock.unix_millis().get())
+                {
                     tracing::warn!(error = chain(&err), "sessions are checked from memory");
                 }
                 return Ok(known);
@@ -241,7 +244,7 @@ impl SessionService {
             return Err(AuthError::Unknown);
         }
         let shared = self.shared();
-        if session.visit(shared.clock.unix_secs())? {
+        if session.visit(shared.clock.unix_secs().get())? {
             shared.visits.list(Arc::clone(&session));
         }
         Ok(session)

@@ -63,7 +63,9 @@ impl SessionService {
         // What everybody can see of the data, without any key.
         let sealed = SealedData::parse(sealed.encrypted, sealed.iv)
             .map_err(|err| Error::Encoding(Arc::new(err)))?;
-        shared.limits.open(bringer, shared.clock.unix_millis())?;
+        shared
+            .limits
+            .open(bringer, shared.clock.unix_millis().get())?;
         let begun = Instant::now();
         let mut found = None;
         // All keys, whichever fits.
@@ -98,7 +100,8 @@ impl SessionService {
         let shared = self.shared();
         let oldest =
             i64::try_from(shared.settings.load().config.open_data_max_age_secs).unwrap_or(i64::MAX);
-        let age = open_data::made_at(data).map(|at| shared.clock.unix_secs().saturating_sub(at));
+        let age =
+            open_data::made_at(data).map(|at| shared.clock.unix_secs().get().saturating_sub(at));
         oldest == 0 || age.is_some_and(|age| (-AHEAD_SECS..=oldest).contains(&age))
     }
 }

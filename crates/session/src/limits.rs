@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use weappd_base::rate_limit::RateBuckets;
+use weappd_base::unix_time::UnixMillis;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -80,7 +81,10 @@ impl LoginLimits {
     pub(crate) fn try_from(&self, address: Option<IpAddr>, now_millis: i64) -> Result<(), Error> {
         self.reset_if_clock_went_back(now_millis);
         match counted(address) {
-            Some(network) => self.addresses.take(&network, now_millis).map_err(too_many),
+            Some(network) => self
+                .addresses
+                .take(&network, UnixMillis::new(now_millis))
+                .map_err(too_many),
             None => Ok(()),
         }
     }
@@ -89,14 +93,18 @@ impl LoginLimits {
     pub(crate) fn log_in(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
         self.reset_if_clock_went_back(now_millis);
         let user = (appid.into(), openid.into());
-        self.users.take(&user, now_millis).map_err(too_many)
+        self.users
+            .take(&user, UnixMillis::new(now_millis))
+            .map_err(too_many)
     }
 
     /// Counts a call to WeChat on behalf of a user: as many as logins, counted apart.
     pub(crate) fn call(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
         self.reset_if_clock_went_back(now_millis);
         let user = (appid.into(), openid.into());
-        self.calls.take(&user, now_millis).map_err(too_many)
+        self.calls
+            .take(&user, UnixMillis::new(now_millis))
+            .map_err(too_many)
     }
 
     /// Counts data that is about to be opened as if it would not: many at once are too many
@@ -105,13 +113,13 @@ impl LoginLimits {
         self.reset_if_clock_went_back(now_millis);
         let too_many = |retry_secs| Error::TooManyFailures { retry_secs };
         self.failures
-            .take(&bringer.user(), now_millis)
+            .take(&bringer.user(), UnixMillis::new(now_millis))
             .map_err(too_many)?;
         let Some(network) = counted(bringer.address) else {
             return Ok(());
         };
         self.failures_from
-            .take(&network, now_millis)
+            .take(&network, UnixMillis::new(now_millis))
             .inspect_err(|_| self.failures.give_back(&bringer.user()))
             .map_err(too_many)
     }

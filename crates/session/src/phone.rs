@@ -171,7 +171,7 @@ impl SessionService {
     ) -> Result<VerifiedPhone, OpenDataError> {
         let shared = self.shared();
         let who = &session.identity;
-        let now = shared.clock.unix_millis();
+        let now = shared.clock.unix_millis().get();
         shared.limits.call(&who.appid, &who.openid, now)?;
         let phone = match proof {
             PhoneProof::Code(code) => self.phone_of_code(who, code).await?,
@@ -225,7 +225,7 @@ impl SessionService {
         let calls = shared.calls.as_ref().ok_or(OpenDataError::NoCalls)?;
         // The code of one user is nobody else's, not even for these seconds.
         let name = format!("{}\0{code}", who.openid);
-        let now = shared.clock.unix_millis();
+        let now = shared.clock.unix_millis().get();
         let flight = shared.phone_flights.join(
             &who.appid,
             &name,
@@ -234,7 +234,7 @@ impl SessionService {
         );
         let answered = shared
             .phone_flights
-            .wait(&flight, || shared.clock.unix_millis())
+            .wait(&flight, || shared.clock.unix_millis().get())
             .await;
         let info = answered.map_err(|err| OpenDataError::from(err).of_code())?;
         let made_for = info.pointer("/watermark/appid").and_then(Value::as_str);

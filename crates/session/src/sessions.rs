@@ -218,7 +218,7 @@ impl SessionService {
     /// Drops sessions whose login is too long ago for any mini program; says how many.
     pub(crate) async fn prune(&self) -> Result<u64, Error> {
         let longest = i64::from(self.0.apps.longest_login_days()) * 86_400;
-        let before = self.0.clock.unix_secs().saturating_sub(longest);
+        let before = self.0.clock.unix_secs().get().saturating_sub(longest);
         self.0.store.write(PruneSessions { before }).await
     }
 }

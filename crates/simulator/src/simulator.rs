@@ -214,7 +214,7 @@ impl Simulator {
     }
 
     pub(crate) fn now_millis(&self) -> i64 {
-        self.0.clock.unix_millis() + self.offset() * 1000
+        self.0.clock.unix_millis().get() + self.offset() * 1000
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {

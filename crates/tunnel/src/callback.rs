@@ -379,7 +379,7 @@ impl CallbackSender {
         tunnel: &Tunnel,
         callback: &CallbackRequest,
     ) -> Result<Request<Full<Bytes>>, http::Error> {
-        let timestamp = self.clock.unix_secs();
+        let timestamp = self.clock.unix_secs().get();
         let settings = tunnel.route.business.settings();
         let signed = signature::webhook(&callback.id, timestamp, &callback.body, &settings.key);
         let target = tunnel.route.target();
@@ -402,7 +402,7 @@ impl CallbackSender {
 
     /// An id that stays the same over repeats and sorts by time.
     fn callback_id(&self) -> String {
-        let millis = u64::try_from(self.clock.unix_millis()).unwrap_or(0);
+        let millis = u64::try_from(self.clock.unix_millis().get()).unwrap_or(0);
         let chance: [u8; 10] = self.random.bytes();
         uuid::Builder::from_unix_timestamp_millis(millis, &chance)
             .into_uuid()

@@ -47,7 +47,7 @@ impl ReloadCounts {
     /// The start takes the first configuration.
     pub(crate) fn new(clock: &Clock) -> Self {
         Self {
-            taken_at: Arc::new(AtomicI64::new(clock.unix_secs())),
+            taken_at: Arc::new(AtomicI64::new(clock.unix_secs().get())),
             ..Self::default()
         }
     }
@@ -56,7 +56,8 @@ impl ReloadCounts {
     pub(crate) fn count(&self, end: ReloadEnd, clock: &Clock) {
         self.ends.inc(end);
         if end == ReloadEnd::Taken {
-            self.taken_at.store(clock.unix_secs(), Ordering::Relaxed);
+            self.taken_at
+                .store(clock.unix_secs().get(), Ordering::Relaxed);
         }
     }
 }

@@ -63,7 +63,7 @@ impl ServerFacts {
             command: if plan.dev.is_some() { "dev" } else { "serve" },
             listeners: listeners.collect(),
             grace_ms: millis(plan.grace),
-            since: clock.unix_secs(),
+            since: clock.unix_secs().get(),
         }
     }
 }
@@ -132,7 +132,7 @@ pub(crate) fn control_router(board: StatusBoard, clock: Clock, stop: Stop) -> Ro
 
 async fn status(State(parts): State<StatusState>) -> Json<Value> {
     let facts = parts.board.facts();
-    let up = parts.clock.unix_secs().saturating_sub(facts.since);
+    let up = parts.clock.unix_secs().get().saturating_sub(facts.since);
     let mut told = json!(facts);
     told["uptime_secs"] = json!(up.max(0));
     told["is_stopping"] = json!(parts.stop.is_asked());

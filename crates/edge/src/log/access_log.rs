@@ -92,7 +92,7 @@ impl LogBuffer {
         let LogBatch { text, lines } = &mut *batch;
         let nothing = add(text, "", 0);
         lines.push(LogLine {
-            at: self.clock.unix_millis(),
+            at: self.clock.unix_millis().get(),
             method: Method::from_bytes(b"-").unwrap_or_default(),
             target: add(text, "-", 1),
             host: nothing.clone(),
@@ -126,7 +126,7 @@ impl LogBuffer {
         let host = add(text, host, 255);
         let agent = add(text, printable(facts.agent.as_ref()), AGENT_MAX_BYTES);
         lines.push(LogLine {
-            at: self.clock.unix_millis(),
+            at: self.clock.unix_millis().get(),
             method: facts.method.clone(),
             target,
             host,

@@ -362,7 +362,7 @@ async fn certificate_files_come_in_many_shapes() {
         let warnings = check_certificate(
             &files,
             &["a.example".to_owned()],
-            Clock::system().unix_secs(),
+            Clock::system().unix_secs().get(),
         );
         let warnings = warnings.expect(name).into_iter();
         let loud: Vec<_> = warnings

@@ -65,7 +65,7 @@ impl Board {
                 held_until: self.held_until.load(Ordering::SeqCst),
                 ..Row::default()
             });
-            Ok(change(row, self.clock.unix_millis()))
+            Ok(change(row, self.clock.unix_millis().get()))
         };
         std::future::ready(answer).boxed()
     }
@@ -213,7 +213,7 @@ async fn while_another_node_renews_the_board_is_left_in_peace() {
     nodes[0].call("/wxa/x").await;
     board.hand.advance(6900);
     nodes[0].hand.advance(6900);
-    let now = board.clock.unix_millis();
+    let now = board.clock.unix_millis().get();
     for row in board.rows.lock().values_mut() {
         row.held_until = now + 25_000;
     }
@@ -262,7 +262,7 @@ async fn what_was_shared_before_a_silence_is_no_answer_to_a_later_rejection() {
 async fn a_node_that_dies_with_the_hold_stops_nobody_for_long() {
     for mode in [TokenMode::Stable, TokenMode::Classic] {
         let board = Board::new();
-        let died_at = board.clock.unix_millis();
+        let died_at = board.clock.unix_millis().get();
         board.held_until.store(died_at + 25_000, Ordering::SeqCst);
         let nodes = nodes(&board, mode, 1).await;
         let call = nodes[0].call("/wxa/x");

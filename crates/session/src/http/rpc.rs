@@ -269,7 +269,7 @@ impl RpcState {
             return Err(rpc::INIT_APPINFO_FAIL);
         }
         let app = MiniApp::new(appid, Secret::new(secret));
-        let (store, now) = (shared.store.clone(), shared.clock.unix_secs());
+        let (store, now) = (shared.store.clone(), shared.clock.unix_secs().get());
         let kept = RegisteredApp {
             app: app.clone(),
             now,

@@ -127,6 +127,7 @@ async fn answered(
             .shared()
             .clock
             .unix_secs()
+            .get()
             .saturating_sub(at)
             .max(0)
     });

@@ -61,7 +61,7 @@ async fn status(data_dir: &Path, json: bool) -> Result<(), ExitFailure> {
         return Ok(());
     }
     let counts = read(&body)?;
-    say(summary(&counts, Clock::system().unix_secs()));
+    say(summary(&counts, Clock::system().unix_secs().get()));
     Ok(())
 }
 
@@ -94,7 +94,7 @@ async fn list(data_dir: &Path, most: u32, json: bool) -> Result<(), ExitFailure>
     }
     let list = read(&body)?;
     let letters = list.as_array().map_or(&[][..], Vec::as_slice);
-    say(table(letters, Clock::system().unix_secs()));
+    say(table(letters, Clock::system().unix_secs().get()));
     Ok(())
 }
 

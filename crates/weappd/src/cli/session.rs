@@ -127,7 +127,7 @@ async fn list(data_dir: &Path, user: &str, json: bool) -> Result<(), ExitFailure
     }
     let list = read(&body)?;
     let sessions = list["sessions"].as_array().map_or(&[][..], Vec::as_slice);
-    say(table(sessions, Clock::system().unix_secs()));
+    say(table(sessions, Clock::system().unix_secs().get()));
     Ok(())
 }
 

@@ -121,7 +121,7 @@ impl InboxWriter {
     fn pushed(&self, message: &str) -> (String, String) {
         let tokens = RandomSource::system();
         let (token, nonce) = (Secret::new(TOKEN), hex::encode(tokens.bytes::<4>()));
-        let now = Clock::system().unix_secs().to_string();
+        let now = Clock::system().unix_secs().get().to_string();
         let plain = signature(&token, &now, &nonce);
         let query = format!("signature={plain}&timestamp={now}&nonce={nonce}");
         if self.mode == InboxMode::Plain {

@@ -175,7 +175,7 @@ type HeardUsers = Arc<Mutex<Vec<Value>>>;
 
 /// Pushes an event as WeChat does in plain mode.
 async fn push(world: &TestWorld, event: &Value) -> (StatusCode, String) {
-    let at = Clock::system().unix_secs().to_string();
+    let at = Clock::system().unix_secs().get().to_string();
     let signature = signature(&Secret::new(MESSAGE_TOKEN), &at, "n");
     let path = format!("/weapp/message?signature={signature}&timestamp={at}&nonce=n");
     let answer = world.site().post(&path).json(event).send().await;
@@ -214,7 +214,7 @@ async fn what_a_user_withdraws_at_wechat_is_deleted_and_the_app_hears_of_it() {
     for (info, phone, nick) in [("13", true, true), ("8", false, true), ("6", false, false)] {
         let event = json!({
             "ToUserName": "gh_1", "FromUserName": "oPlatform", "MsgType": "event",
-            "CreateTime": Clock::system().unix_secs() + 5, "Event": "user_authorization_revoke",
+            "CreateTime": Clock::system().unix_secs().get() + 5, "Event": "user_authorization_revoke",
             "OpenID": openid, "AppID": APPID, "RevokeInfo": info,
         });
         let told = push(&world, &event).await;

@@ -48,7 +48,7 @@ pub(super) async fn run(
     if as_json {
         say(json!({"users": list}));
     } else {
-        let now = Clock::system().unix_secs();
+        let now = Clock::system().unix_secs().get();
         let shown: Vec<_> = list.iter().map(|user| described(user, now)).collect();
         say(shown.join("\n\n"));
     }
