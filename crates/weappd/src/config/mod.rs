@@ -238,7 +238,17 @@ fn check(
 /// Notes what is no TOML.
 fn syntax(problems: &problem::ProblemList, text: &str, errors: Vec<(String, Range<usize>)>) {
     let mut doubled = 0..0;
+    let mut no_number = None;
     for (message, span) in errors {
+        if is_no_number(&message) {
+            // A value may be wrong in more than one way.
+            let line = text.get(..span.start).map(|t| t.matches('\n').count());
+            if no_number.replace(line) != Some(line) {
+                let message = "this is neither a number nor a text in quotes";
+                problems.error(Some(span), message, QUOTES_HINT);
+            }
+            continue;
+        }
         let is_doubled = message.contains("duplicate key");
         // What stands in a table that is there twice is there twice.
         if is_doubled && doubled.contains(&span.start) {
@@ -260,13 +270,30 @@ fn syntax(problems: &problem::ProblemList, text: &str, errors: Vec<(String, Rang
     }
 }
 
+const QUOTES_HINT: &str = "text stands in quotes: domain = \"www.example.com\"";
+
+/// Whether a value began as a number and went on otherwise, as secrets and addresses without
+/// quotes do.
+fn is_no_number(message: &str) -> bool {
+    let kinds = [
+        "invalid float",
+        "invalid exponent",
+        "invalid integer",
+        "invalid hexadecimal",
+        "invalid octal",
+        "invalid binary",
+        "leading zero",
+    ];
+    kinds.iter().any(|kind| message.contains(kind))
+}
+
 /// What people most often mean when a line is not TOML.
 fn syntax_hint(text: &str, message: &str, place: &str) -> &'static str {
     let nginx = text.contains("proxy_pass") || text.contains("server {");
     if nginx || text.trim_start().starts_with('{') {
         "weappd.toml is TOML: `weappd init` writes a commented one to begin with"
     } else if message.contains("must be quoted") {
-        "text stands in quotes: domain = \"www.example.com\""
+        QUOTES_HINT
     } else if message.contains("duplicate key") {
         match place.trim_matches(['"', '\'']) {
             "app" => "[app] is for one; of several, each has a name: [apps.web], [apps.worker]",

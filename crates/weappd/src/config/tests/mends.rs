@@ -106,6 +106,27 @@ fn what_stands_twice_is_told_apart() {
 }
 
 #[test]
+fn a_text_without_quotes_that_begins_with_a_digit_is_told_once() {
+    for value in [
+        "0ec2e70f7e57a99000000000c0ffee11",
+        "5ec2e70f7e57a99000000000c0ffee11",
+        "1e5abc0f7e57a99000000000c0ffee11",
+        "0xc0ffee11zz",
+        "127.0.0.1:8080",
+    ] {
+        let found = told(&format!(
+            "{SITE}proxy = 1937\n[miniapp]\nappid = \"wx1234567890abcdef\"\nsecret = {value}\n"
+        ));
+        let [(_, message, hint)] = &found[..] else {
+            panic!("{value}: {found:?}");
+        };
+        assert!(message.contains("a text in quotes"), "{message}");
+        assert!(hint.contains("stands in quotes"), "{hint}");
+        assert!(!format!("{found:?}").contains(value), "{found:?}");
+    }
+}
+
+#[test]
 fn which_app_answers_is_said_in_a_route() {
     let apps = "[apps.py]\nrun = \"sh app.sh\"\n[apps.js]\nrun = \"sh app.sh\"\n";
     let found = told(&format!("app = \"py\"\n{SITE}{apps}"));
