@@ -284,7 +284,7 @@ const BROKEN: &[BrokenConfig] = &[
         "domain = \"www.example.com\"\ntls = \"off\"\nproxy = 1\n[miniapp]\n\
          appid = \"wx0123456789abcdef\"\nsecret = \"5ec2e70f7e57a99000000000c0ffee11\"\n\
          [wechat]\nendpoint = \"http://127.0.0.1:8081\"\n",
-        &[(8, 12, "come back to weappd: 127.0.0.1 is")],
+        &[(8, 12, "come back to weappd: weappd itself listens")],
     ),
 ];
 
