@@ -34,7 +34,32 @@ pub(crate) fn secrets(text: &str) -> String {
     out
 }
 
-/// Whether the scan stands among the variables of an app, all of which may be secrets.
+/// A message with the user and password of each address in it hidden.
+pub(crate) fn logins(message: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '`' | '"' | '\'');
+    let words = message.split_inclusive(ends).map(|word| {
+        let Some((head, host)) = word.rsplit_once('@') else {
+            return word.to_owned();
+        };
+        match head.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://***@{host}"),
+            None if head.contains(':') => format!("***@{host}"),
+            None => word.to_owned(),
+        }
+    });
+    words.collect()
+}
+
+/// Whether a name is one that somebody generated, and may be the secret itself, written where
+/// its variable or its file is named.
+pub(crate) fn is_no_name(name: &str) -> bool {
+    let is_upper = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_';
+    let is_variable = name.bytes().all(is_upper) && !name.starts_with(|c: char| c.is_numeric());
+    looks_random(name) && (!is_variable || name.bytes().all(|c| c.is_ascii_hexdigit()))
+}
+
+/// Whether the scan stands among the variables of an app, all of which may be secrets, or
+/// within a table where a secret should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EnvLine {
     No,
@@ -42,6 +67,8 @@ enum EnvLine {
     Table,
     /// Until the closing brace.
     Inline,
+    /// The same, but for the names of variables and files.
+    Secret,
 }
 
 /// Walks over the text from one hidden stretch to the next.
@@ -106,7 +133,12 @@ impl Iterator for SecretScan<'_> {
                     }
                 }
                 '{' if last(&self.key) == "env" => self.env = EnvLine::Inline,
-                '}' if self.env == EnvLine::Inline => self.env = EnvLine::No,
+                '{' if self.is_value && self.env == EnvLine::No && holds_secret(&self.key) => {
+                    self.env = EnvLine::Secret;
+                }
+                '}' if matches!(self.env, EnvLine::Inline | EnvLine::Secret) => {
+                    self.env = EnvLine::No;
+                }
                 '\n' | ',' | '{' | '[' | '#' => word = self.at + 1,
                 _ => {}
             }
@@ -155,7 +187,11 @@ impl SecretScan<'_> {
     /// Whether what is read now is a variable of an app, as in `env.NAME = "..."` too.
     fn is_env(&self) -> bool {
         let mut parts = self.key.rsplit('.').skip(1);
-        self.env != EnvLine::No || parts.any(|part| bare(part) == "env")
+        match self.env {
+            EnvLine::No => parts.any(|part| bare(part) == "env"),
+            EnvLine::Secret => !matches!(last(&self.key), "env" | "file"),
+            EnvLine::Table | EnvLine::Inline => true,
+        }
     }
 
     fn starts_line(&self) -> bool {
@@ -275,6 +311,11 @@ fn names_secret(key: &str) -> bool {
                 .any(|word| strsim::damerau_levenshtein(&plain, word) <= 2))
 }
 
+/// Whether what stands under a key may be a secret.
+fn holds_secret(key: &str) -> bool {
+    last(key) == "store" || names_secret(key)
+}
+
 /// Whether a text looks like a key that somebody generated.
 fn looks_random(value: &str) -> bool {
     value.len() >= 16
@@ -289,6 +330,40 @@ fn looks_random(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_are_hidden_in_messages() {
+        for (message, shown) in [
+            (
+                "`http://u:p@h:80/` is no host",
+                "`http://***@h:80/` is no host",
+            ),
+            ("\"redis://:p@q@h\" and a", "\"redis://***@h\" and a"),
+            ("`u:p@h:80`: no", "`***@h:80`: no"),
+            ("mail me@a.com: now", "mail me@a.com: now"),
+        ] {
+            assert_eq!(logins(message), shown);
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_a_name_is_known() {
+        for name in [
+            "0ec2e70f7e57a99000000000c0ffee11",
+            "FEC2E70F7E57A99000000000C0FFEE11",
+            "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
+        ] {
+            assert!(is_no_name(name), "{name}");
+        }
+        for name in [
+            "WEAPP_SECRET",
+            "WEAPP_SECRET_2026_07",
+            "shop.secret",
+            "secrets/1",
+        ] {
+            assert!(!is_no_name(name), "{name}");
+        }
+    }
 
     #[test]
     fn secrets_are_hidden_and_places_stay() {
@@ -327,6 +402,15 @@ mod tests {
             ),
             ("a = x://u:p@h\nb = 1", "a = x://***@h\nb = 1"),
             ("miniapp.secret = \"abc\"", "miniapp.secret = \"***\""),
+            (
+                "secret = { value = \"abc\" }\na = \"b\"",
+                "secret = { value = \"***\" }\na = \"b\"",
+            ),
+            (
+                "store = { env = \"X\", pw = \"abc\" }",
+                "store = { env = \"X\", pw = \"***\" }",
+            ),
+            ("secret = { env = \"X\" }", "secret = { env = \"X\" }"),
             ("[app.env] # x\nA = \"b\"", "[app.env] # x\nA = \"*\""),
             (
                 "[ apps.\"a.b\" . env ]\nA = \"b\"",

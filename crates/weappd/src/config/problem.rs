@@ -155,6 +155,8 @@ impl ProblemList {
         {
             return;
         }
+        // A message quotes the value it is about.
+        let message = mask::logins(&message);
         let mut hint = hint;
         let value = span.clone().and_then(|span| self.text.get(span));
         if severity == ProblemSeverity::Error

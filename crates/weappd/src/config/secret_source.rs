@@ -13,6 +13,7 @@ use weappd_base::secret::is_secret_name;
 use weappd_base::{open_files, small_file};
 
 use crate::config::document::{TomlEntry, TomlNode, TomlValue};
+use crate::config::mask;
 
 /// Reads the environment.
 pub(crate) type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -72,13 +73,17 @@ impl SecretSource<'_> {
     /// Fetches the text that `kind` (`env` or `file`) and `name` refer to.
     pub(crate) fn fetch(&self, kind: &str, name: &str) -> Result<FetchedText, MissingSecret> {
         if kind == "env" {
-            return self.variable(name);
+            return self
+                .variable(name)
+                .map_err(|missing| no_name(kind, name).unwrap_or(missing));
         }
         let path = self.dir.join(name);
         self.files.borrow_mut().push(path.clone());
-        file(&path).map_err(|(what, hint)| MissingSecret {
-            message: format!("the file `{name}` {what}"),
-            hint: hint.to_owned(),
+        file(&path).map_err(|(what, hint)| {
+            no_name(kind, name).unwrap_or_else(|| MissingSecret {
+                message: format!("the file `{name}` {what}"),
+                hint: hint.to_owned(),
+            })
         })
     }
 
@@ -96,6 +101,16 @@ impl SecretSource<'_> {
             hint: format!("{mend} where weappd is started, or use {{ file = \"...\" }}"),
         })
     }
+}
+
+/// Where a name that leads to nothing looks like the secret itself: it is not told.
+fn no_name(kind: &str, name: &str) -> Option<MissingSecret> {
+    mask::is_no_name(name).then(|| MissingSecret {
+        message: format!("what `{kind}` names here is not there, and looks like the secret itself"),
+        hint: "name the variable or the file that holds it, as in { env = \"WEAPP_SECRET\" }; the \
+               secret itself stands without braces: secret = \"...\""
+            .to_owned(),
+    })
 }
 
 /// The text in a file, without its last line break; else what is wrong with it and what to do.
@@ -150,6 +165,12 @@ mod tests {
         assert_eq!(text("env", "SET").as_deref(), Ok("from env"));
         let missing = text("env", "UNSET").expect_err("not set");
         assert!(missing.message.contains("UNSET is not set"));
+        let own = "0ec2e70f7e57a99000000000c0ffee11";
+        for kind in ["env", "file"] {
+            let missing = text(kind, own).expect_err("no name");
+            assert!(!format!("{missing:?}").contains(own), "{missing:?}");
+            assert!(missing.hint.contains("without braces"), "{missing:?}");
+        }
         let missing = text("env", "EMPTY").expect_err("empty");
         assert!(missing.message.ends_with("EMPTY is empty"), "{missing:?}");
 
