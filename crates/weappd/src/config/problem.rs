@@ -123,7 +123,7 @@ impl ProblemList {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.add(ProblemSeverity::Error, span, message.into(), hint.into());
+        self.add(ProblemSeverity::Error, span, &message.into(), hint.into());
     }
 
     /// Adds a warning.
@@ -133,21 +133,23 @@ impl ProblemList {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.add(ProblemSeverity::Warning, span, message.into(), hint.into());
+        self.add(ProblemSeverity::Warning, span, &message.into(), hint.into());
     }
 
     /// Adds a note.
     pub(crate) fn note(&self, span: Option<Range<usize>>, message: impl Into<String>) {
-        self.add(ProblemSeverity::Note, span, message.into(), String::new());
+        self.add(ProblemSeverity::Note, span, &message.into(), String::new());
     }
 
     fn add(
         &self,
         severity: ProblemSeverity,
         span: Option<Range<usize>>,
-        message: String,
+        message: &str,
         hint: String,
     ) {
+        // A message quotes the value it is about.
+        let message = mask::logins(message);
         if !self
             .seen
             .borrow_mut()
@@ -155,8 +157,6 @@ impl ProblemList {
         {
             return;
         }
-        // A message quotes the value it is about.
-        let message = mask::logins(&message);
         let mut hint = hint;
         let value = span.clone().and_then(|span| self.text.get(span));
         if severity == ProblemSeverity::Error
