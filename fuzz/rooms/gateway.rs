@@ -11,9 +11,12 @@
 #[path = "../feed.rs"]
 mod feed;
 
+use std::time::Duration;
+
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::{UnixMillis, UnixSecs};
 use weappd_wechat::CallError;
 use weappd_wechat::envelope::BodyFormat;
 use weappd_wechat::message::{self, MessageCodec, MessageKey};
@@ -197,7 +200,7 @@ fn sealed(format: BodyFormat, feed: &mut Feed<'_>) {
     let reader = safe_reader();
     let mailbox = reader.mailbox.clone().expect("it has one");
     let time = 1_714_112_445;
-    let body = mailbox.seal(format, &inner, (time, &nonce), [3; 16]);
+    let body = mailbox.seal(format, &inner, (UnixSecs::new(time), &nonce), [3; 16]);
     let encrypt = weappd_wechat::envelope::read(&body)
         .expect("an envelope")
         .encrypt;
@@ -289,7 +292,7 @@ fn call(data: &[u8]) {
     match feed.below(5) {
         0 => query(&feed.text(), &feed.text()),
         1 => path(&feed.text(), &feed.text()),
-        2 => token_answer(feed.number() % (1 << 50), feed.rest()),
+        2 => token_answer(UnixMillis::new(feed.number()), feed.rest()),
         4 => answer(&mut feed),
         _ => token_made(&mut feed),
     }
@@ -393,15 +396,15 @@ fn path(text: &str, prefix: &str) {
     }
 }
 
-fn token_answer(now: i64, body: &[u8]) {
+fn token_answer(now: UnixMillis, body: &[u8]) {
     let code = token::errcode(body);
     match token::read(body, now) {
         Ok(token) => {
             assert!(code.is_none_or(|code| code == 0));
             assert!(!token.text.is_empty());
-            assert!((0..=86_400 * 30).contains(&token.left_secs(now)));
+            assert!(token.left_secs(now) <= 86_400 * 30);
             for later in [0, 1, 5_000, 300_000, 7_200_000, 86_400_000 * 31] {
-                let at = now + later;
+                let at = now + Duration::from_millis(later);
                 assert!(
                     token.is_good(at) || token.is_due(at),
                     "nobody fetches the next one"
@@ -442,11 +445,15 @@ fn token_made(feed: &mut Feed<'_>) {
         json!(expires_in.to_string())
     };
     let body = json!({"access_token": TEXT, "expires_in": written, "errmsg": extra}).to_string();
-    let token = token::read(body.as_bytes(), 0).expect("a token");
+    let now = UnixMillis::default();
+    let token = token::read(body.as_bytes(), now).expect("a token");
     assert!(token.text.is(TEXT) && !format!("{token:?}").contains(TEXT));
-    assert_eq!(token.left_secs(0), expires_in.clamp(0, 86_400 * 30));
+    assert_eq!(
+        token.left_secs(now),
+        u64::try_from(expires_in).unwrap_or(0).min(86_400 * 30)
+    );
     let half = &body.as_bytes()[..usize::from(cut).min(body.len() - 1)];
-    let refused = token::read(half, 0).expect_err("half an answer");
+    let refused = token::read(half, now).expect_err("half an answer");
     assert!(!refused.errmsg().contains(TEXT));
 }
 

@@ -15,6 +15,7 @@ use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::envelope::BodyFormat;
 use crate::error::Error;
@@ -223,7 +224,7 @@ fn push(data: &[u8]) {
     } else {
         BodyFormat::Xml
     };
-    let body = mailbox.seal(format, &text, (time, &nonce), [7; 16]);
+    let body = mailbox.seal(format, &text, (UnixSecs::new(time), &nonce), [7; 16]);
     let read = envelope::read(&body).expect("an envelope");
     assert_eq!(read.format, format);
     let time = time.to_string();

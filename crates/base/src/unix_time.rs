@@ -4,17 +4,22 @@
 //! two of them. All arithmetic stops at the ends of the range instead of overflowing: a time may
 //! come from a database or from the wire. `new` and `get` are for those two.
 
+use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// Seconds since 1970-01-01 UTC. Of a [`Duration`] its whole seconds count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct UnixSecs(i64);
 
 /// Milliseconds since 1970-01-01 UTC. Of a [`Duration`] its whole milliseconds count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct UnixMillis(i64);
 
 impl UnixSecs {
@@ -68,6 +73,18 @@ impl UnixMillis {
     /// What lies between the two, whichever is the earlier.
     pub const fn distance(self, other: Self) -> Duration {
         Duration::from_millis(self.0.abs_diff(other.0))
+    }
+}
+
+impl fmt::Display for UnixSecs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -185,6 +202,8 @@ mod tests {
     fn on_the_wire_a_moment_is_a_number() {
         let text = serde_json::to_string(&(UnixSecs::new(5), UnixMillis::new(-6)));
         assert_eq!(text.expect("JSON"), "[5,-6]");
+        let told = format!("{} {}", UnixSecs::new(5), UnixMillis::new(-6));
+        assert_eq!(told, "5 -6");
         let read = serde_json::from_str::<(UnixSecs, UnixMillis)>("[5,-6]");
         assert_eq!(
             read.expect("times"),

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use weappd_base::clock::Clock;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Tasks, Work};
+use weappd_base::unix_time::UnixMillis;
 use weappd_outbound::{SharedFlight, read_limited};
 use weappd_wechat::{AppCredential, errcode};
 
@@ -32,23 +33,23 @@ use crate::token_cluster::TokenCluster;
 
 /// WeChat's limits for `force_refresh`.
 const FORCED_A_DAY: usize = 20;
-const FORCE_PAUSE_MILLIS: i64 = 30_000;
-const DAY_MILLIS: i64 = 86_400_000;
+const FORCE_PAUSE: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_hours(24);
 /// Nodes and threads differ by so much about what time it is.
-const DISORDER_MILLIS: i64 = 3000;
+const DISORDER: Duration = Duration::from_secs(3);
 /// How long WeChat's word that a rejected token is the current one holds: it doubles each time
 /// it is given again, up to the pause after which a new one may be forced.
-const CONFIRMED_MILLIS: i64 = 1000;
-const LONGEST_CONFIRMED_MILLIS: i64 = 30_000;
+const CONFIRMED: Duration = Duration::from_secs(1);
+const LONGEST_CONFIRMED: Duration = Duration::from_secs(30);
 /// A classic token ends the one before: two programs that fetch them must not race.
-pub(crate) const CLASSIC_PAUSE_MILLIS: i64 = 10_000;
+pub(crate) const CLASSIC_PAUSE: Duration = Duration::from_secs(10);
 /// How long a path whose calls fail with a fresh token too is not tried twice; it doubles too.
-const HOPELESS_MILLIS: i64 = 2000;
-const LONGEST_HOPELESS_MILLIS: i64 = 60_000;
+const HOPELESS: Duration = Duration::from_secs(2);
+const LONGEST_HOPELESS: Duration = Duration::from_mins(1);
 const MAX_HOPELESS: usize = 256;
 /// How long a failure is remembered: WeChat's no, and everything else.
-const REFUSED_MILLIS: i64 = 10_000;
-const FAILED_MILLIS: i64 = 1000;
+const REFUSED: Duration = Duration::from_secs(10);
+const FAILED: Duration = Duration::from_secs(1);
 /// One question, and the pause before it is asked again.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
@@ -82,24 +83,28 @@ pub(crate) struct TokenCentre {
 struct CentreState {
     current: Option<Arc<AccessToken>>,
     flight: Option<TokenFlight>,
-    failed: Option<(i64, ProxyError)>,
-    forced: VecDeque<i64>,
+    failed: Option<(UnixMillis, ProxyError)>,
+    forced: VecDeque<UnixMillis>,
     confirmed: Option<RetryPause>,
-    asked_at: Option<i64>,
+    asked_at: Option<UnixMillis>,
     hopeless: HashMap<String, RetryPause>,
 }
 
 /// Something that is not asked again for a while, each time for longer.
 #[derive(Clone, Copy)]
 struct RetryPause {
-    until: i64,
-    pause: i64,
+    until: UnixMillis,
+    pause: Duration,
 }
 
 impl RetryPause {
     /// From now on, after `before`.
-    fn after(before: Option<Self>, now: i64, (first, longest): (i64, i64)) -> Self {
-        let again = before.filter(|before| now < before.until.saturating_add(longest));
+    fn after(
+        before: Option<Self>,
+        now: UnixMillis,
+        (first, longest): (Duration, Duration),
+    ) -> Self {
+        let again = before.filter(|before| now < before.until + longest);
         let pause = again.map_or(first, |before| (before.pause * 2).min(longest));
         Self {
             until: now + pause,
@@ -108,15 +113,15 @@ impl RetryPause {
     }
 
     /// Whether it rests still.
-    fn holds(self, now: i64) -> bool {
+    fn holds(self, now: UnixMillis) -> bool {
         rests(now, self.until, self.pause)
     }
 }
 
 /// Whether it is before `until`, a pause that began when it was `pause` away. A clock set back
 /// makes no pause longer.
-fn rests(now: i64, until: i64, pause: i64) -> bool {
-    (1..=pause.saturating_add(DISORDER_MILLIS)).contains(&until.saturating_sub(now))
+fn rests(now: UnixMillis, until: UnixMillis, pause: Duration) -> bool {
+    now < until && until.since(now) <= pause + DISORDER
 }
 
 /// Why WeChat is asked.
@@ -140,8 +145,8 @@ impl TokenCentre {
         &self.parts.credential
     }
 
-    pub(crate) fn now(&self) -> i64 {
-        self.parts.clock.unix_millis().get()
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.parts.clock.unix_millis()
     }
 
     /// A good token.
@@ -215,25 +220,22 @@ impl TokenCentre {
     pub(crate) fn note_hopeless(&self, path: &str) {
         let now = self.now();
         let mut state = self.state.lock();
-        let pauses = (HOPELESS_MILLIS, LONGEST_HOPELESS_MILLIS);
+        let pauses = (HOPELESS, LONGEST_HOPELESS);
         let rest = RetryPause::after(state.hopeless.get(path).copied(), now, pauses);
-        state.hopeless.retain(|_, rest| {
-            rests(
-                now,
-                rest.until + LONGEST_HOPELESS_MILLIS,
-                2 * LONGEST_HOPELESS_MILLIS,
-            )
-        });
+        state
+            .hopeless
+            .retain(|_, rest| rests(now, rest.until + LONGEST_HOPELESS, 2 * LONGEST_HOPELESS));
         if state.hopeless.len() < MAX_HOPELESS {
             state.hopeless.insert(path.to_owned(), rest);
         }
     }
 
-    fn may_ask(&self, state: &CentreState, now: i64) -> bool {
-        let past = |at: Option<i64>, pause| at.is_none_or(|at| !rests(now, at + pause, pause));
+    fn may_ask(&self, state: &CentreState, now: UnixMillis) -> bool {
+        let past =
+            |at: Option<UnixMillis>, pause| at.is_none_or(|at| !rests(now, at + pause, pause));
         state.blocked(now).is_none()
             && !state.confirmed.is_some_and(|rest| rest.holds(now))
-            && (self.parts.mode == TokenMode::Stable || past(state.asked_at, CLASSIC_PAUSE_MILLIS))
+            && (self.parts.mode == TokenMode::Stable || past(state.asked_at, CLASSIC_PAUSE))
     }
 
     fn launch(self: &Arc<Self>, state: &mut CentreState, ask: TokenNeed) -> TokenFlight {
@@ -280,7 +282,7 @@ impl TokenCentre {
     fn note_confirmed(&self) {
         let now = self.now();
         let mut state = self.state.lock();
-        let pauses = (CONFIRMED_MILLIS, LONGEST_CONFIRMED_MILLIS);
+        let pauses = (CONFIRMED, LONGEST_CONFIRMED);
         state.confirmed = Some(RetryPause::after(state.confirmed, now, pauses));
     }
 
@@ -340,17 +342,17 @@ impl TokenCentre {
     }
 
     /// When new tokens were forced, and when WeChat was last asked.
-    pub(crate) fn asked(&self) -> (Vec<i64>, Option<i64>) {
+    pub(crate) fn asked(&self) -> (Vec<UnixMillis>, Option<UnixMillis>) {
         let state = self.state.lock();
         (state.forced.iter().copied().collect(), state.asked_at)
     }
 
     /// Takes what all nodes forced as its own.
-    pub(crate) fn add_forced(&self, forced: &[i64]) {
+    pub(crate) fn add_forced(&self, forced: &[UnixMillis]) {
         let mut state = self.state.lock();
         for at in forced {
             // Its own, gone to the shared place and back, may differ a little.
-            let is_known = |known: &i64| (known - at).abs() < FORCE_PAUSE_MILLIS / 2;
+            let is_known = |known: &UnixMillis| known.distance(*at) < FORCE_PAUSE / 2;
             if !state.forced.iter().any(is_known) {
                 state.forced.push_back(*at);
             }
@@ -374,8 +376,8 @@ impl TokenCentre {
             }
             Err(refusal) => {
                 let pause = match refusal {
-                    ProxyError::TokenRefused { .. } => REFUSED_MILLIS,
-                    _ => FAILED_MILLIS,
+                    ProxyError::TokenRefused { .. } => REFUSED,
+                    _ => FAILED,
                 };
                 state.failed = Some((now + pause, refusal.clone()));
                 let advice = errcode::explain(refusal.errcode()).map(|known| known.advice);
@@ -392,7 +394,7 @@ impl TokenCentre {
 }
 
 impl CentreState {
-    fn good(&self, now: i64) -> Option<Arc<AccessToken>> {
+    fn good(&self, now: UnixMillis) -> Option<Arc<AccessToken>> {
         self.current.clone().filter(|token| token.is_good(now))
     }
 
@@ -402,19 +404,18 @@ impl CentreState {
         (!flight.is_over()).then(|| flight.clone())
     }
 
-    fn blocked(&self, now: i64) -> Option<ProxyError> {
+    fn blocked(&self, now: UnixMillis) -> Option<ProxyError> {
         let (until, refusal) = self.failed.as_ref()?;
-        rests(now, *until, REFUSED_MILLIS).then(|| refusal.clone())
+        rests(now, *until, REFUSED).then(|| refusal.clone())
     }
 
     /// Whether a new token may be forced now; if so, it counts.
-    fn take_force(&mut self, now: i64) -> bool {
-        self.forced
-            .retain(|at| rests(now, at + DAY_MILLIS, DAY_MILLIS));
+    fn take_force(&mut self, now: UnixMillis) -> bool {
+        self.forced.retain(|at| rests(now, *at + DAY, DAY));
         let rested = self
             .forced
             .back()
-            .is_none_or(|at| now - at >= FORCE_PAUSE_MILLIS);
+            .is_none_or(|at| now.since(*at) >= FORCE_PAUSE);
         let may = rested && self.forced.len() < FORCED_A_DAY;
         if may {
             self.forced.push_back(now);
@@ -433,30 +434,37 @@ impl std::fmt::Debug for TokenCentre {
 mod tests {
     use super::*;
 
+    const fn at(millis: i64) -> UnixMillis {
+        UnixMillis::new(millis)
+    }
+
     #[test]
     fn forcing_keeps_to_wechats_limits() {
         let mut state = CentreState::default();
-        assert!(state.take_force(0));
-        assert!(!state.take_force(29_999));
-        let forced = (1..100).filter(|n| state.take_force(n * 30_000)).count();
+        assert!(state.take_force(at(0)));
+        assert!(!state.take_force(at(29_999)));
+        let forced = (1..100)
+            .filter(|n| state.take_force(at(n * 30_000)))
+            .count();
         assert_eq!(forced, 19);
-        assert!(state.take_force(DAY_MILLIS));
+        assert!(state.take_force(at(0) + DAY));
     }
 
     #[test]
     fn a_clock_set_back_makes_no_pause_longer() {
-        let fast = 1_800_003_600_000;
-        for back in [REFUSED_MILLIS, 90_000, 3_600_000] {
+        let fast = at(1_800_003_600_000);
+        let moment = Duration::from_millis(900);
+        for back in [10, 90, 3600].map(Duration::from_secs) {
             let mut state = CentreState {
-                failed: Some((fast + REFUSED_MILLIS, ProxyError::Unreachable)),
+                failed: Some((fast + REFUSED, ProxyError::Unreachable)),
                 ..CentreState::default()
             };
-            assert!(state.blocked(fast).is_some() && state.blocked(fast - 900).is_some());
-            assert!(state.blocked(fast - back).is_none(), "{back} ms back");
-            let rest = RetryPause::after(None, fast, (HOPELESS_MILLIS, LONGEST_HOPELESS_MILLIS));
+            assert!(state.blocked(fast).is_some() && state.blocked(fast - moment).is_some());
+            assert!(state.blocked(fast - back).is_none(), "{back:?} back");
+            let rest = RetryPause::after(None, fast, (HOPELESS, LONGEST_HOPELESS));
             assert!(rest.holds(fast) && !rest.holds(fast - back));
-            assert!(state.take_force(fast) && !state.take_force(fast + 1000));
-            assert!(state.take_force(fast - back), "{back} ms back");
+            assert!(state.take_force(fast) && !state.take_force(fast + Duration::from_secs(1)));
+            assert!(state.take_force(fast - back), "{back:?} back");
         }
     }
 }

@@ -18,6 +18,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::rate_limit::LogLimit;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
+use weappd_base::unix_time::UnixMillis;
 use weappd_outbound::{JitterRange, RetryBackoff};
 
 use crate::config::InboxConfig;
@@ -32,13 +33,15 @@ use crate::verdict::AppVerdict;
 const QUEUE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long it sleeps at most; old ends are cleared away then.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
+/// What is due goes after this at the earliest: times are written in milliseconds.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// A clock that went back by more was set back.
-const DISORDER_MILLIS: i64 = 1000;
-const HOUR_MILLIS: i64 = 3_600_000;
+const DISORDER: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
 /// WeChat's longest schedule of repeats ends after 46 days; so long they hear the same answer.
-const DEED_KEEP_HOURS: i64 = 60 * 24;
+const DEED_KEEP: Duration = Duration::from_hours(60 * 24);
 /// Apple decides alone when three questions of 3 seconds each had no answer.
-const REFUND_QUERY_MILLIS: i64 = 60_000;
+const REFUND_QUERY: Duration = Duration::from_mins(1);
 /// After how many refusals a message no longer holds up its user's later ones.
 const ASIDE_REFUSALS: u32 = 10;
 /// How often a mini program whose messages do not get through is warned of.
@@ -88,9 +91,9 @@ struct DispatchState {
     under_way: HashSet<i64>,
     /// Apps that did not answer the last time.
     away: HashSet<String>,
-    pruned_at: Option<i64>,
+    pruned_at: Option<UnixMillis>,
     /// When the queue was last looked at.
-    looked_at: Option<i64>,
+    looked_at: Option<UnixMillis>,
     /// By what deliveries went then.
     delivery: Option<Arc<DeliverySettings>>,
     /// Mini programs that are not there and have messages, as the log was told.
@@ -126,7 +129,7 @@ impl MessageDispatcher {
         state: &mut DispatchState,
         tell: &mpsc::Sender<DeliveryEnd>,
     ) -> Duration {
-        let now = self.clock.unix_millis().get();
+        let now = self.clock.unix_millis();
         let delivery = self.core.delivery.load_full();
         self.tell_stranded(state, &delivery).await;
         self.hasten_if_clock_went_back(state, &delivery, now).await;
@@ -172,10 +175,7 @@ impl MessageDispatcher {
             });
         }
         match queue.next_due(now, &delivery.appids).await {
-            Ok(Some(due)) => {
-                let millis = u64::try_from(due - now).unwrap_or(0);
-                Duration::from_millis(millis.max(1)).min(LONGEST_SLEEP)
-            }
+            Ok(Some(due)) => due.since(now).clamp(SHORTEST_PAUSE, LONGEST_SLEEP),
             Ok(None) => LONGEST_SLEEP,
             Err(_) => QUEUE_RETRY_PAUSE,
         }
@@ -187,7 +187,7 @@ impl MessageDispatcher {
         if !end.reached {
             state.away.insert(end.appid);
         } else if state.away.remove(&end.appid) {
-            let now = self.clock.unix_millis().get();
+            let now = self.clock.unix_millis();
             let hasten = HastenScope {
                 appid: Some(end.appid),
                 now,
@@ -233,7 +233,7 @@ impl MessageDispatcher {
             appid: message.appid.clone(),
             reached: !matches!(verdict, AppVerdict::Absent(_)),
         };
-        let now = self.clock.unix_millis().get();
+        let now = self.clock.unix_millis();
         let outcome = match verdict.why() {
             None => DeliveryOutcome::Delivered(kept_answer(config, &message.kind, rule, &verdict)),
             Some(why) => {
@@ -291,14 +291,14 @@ impl MessageDispatcher {
         due: &DueMessage,
         DeliveryFailure { rule, reached, why }: DeliveryFailure,
         config: &InboxConfig,
-        now: i64,
+        now: UnixMillis,
     ) -> DeliveryOutcome {
         let refusals = due.refusals.saturating_add(u32::from(reached));
         let is_deed = rule.is_some_and(|rule| rule.is_deed());
-        let age = now - due.came;
+        let age = now.since(due.came);
         let most = match rule {
-            Some(rule) if rule.answer == AnswerForm::RefundQuery => REFUND_QUERY_MILLIS,
-            _ => i64::from(config.max_age_hours) * HOUR_MILLIS,
+            Some(rule) if rule.answer == AnswerForm::RefundQuery => REFUND_QUERY,
+            _ => HOUR * config.max_age_hours,
         };
         let most_refusals = config.max_refusals;
         let is_over = age >= most || (most_refusals > 0 && refusals >= most_refusals);
@@ -336,14 +336,13 @@ impl MessageDispatcher {
 
     /// The pause after the try number `tries`: it doubles, and is drawn from its longer
     /// half, so that not all come back at once.
-    fn pause(&self, tries: u32, config: &InboxConfig) -> i64 {
+    fn pause(&self, tries: u32, config: &InboxConfig) -> Duration {
         let backoff = RetryBackoff {
             first: Duration::from_millis(config.first_pause_ms.max(1)),
             longest: Duration::from_millis(config.longest_pause_ms),
             jitter: JitterRange::UpperHalf,
         };
-        let pause = backoff.pause(tries, &self.tokens).as_millis();
-        i64::try_from(pause.max(1)).unwrap_or(i64::MAX)
+        backoff.pause(tries, &self.tokens).max(SHORTEST_PAUSE)
     }
 
     /// What was to wait by a clock that was fast goes now: nothing waits longer than the longest
@@ -352,12 +351,12 @@ impl MessageDispatcher {
         &self,
         state: &mut DispatchState,
         delivery: &DeliverySettings,
-        now: i64,
+        now: UnixMillis,
     ) {
-        let longest = i64::try_from(delivery.config.longest_pause_ms).unwrap_or(i64::MAX);
+        let longest = Duration::from_millis(delivery.config.longest_pause_ms);
         let after = match state.looked_at.replace(now) {
-            None => now.saturating_add(longest),
-            Some(before) if now < before.saturating_sub(DISORDER_MILLIS) => now,
+            None => now + longest,
+            Some(before) if now < before - DISORDER => now,
             Some(_) => return,
         };
         let hasten = HastenScope {
@@ -371,19 +370,19 @@ impl MessageDispatcher {
         }
     }
 
-    async fn prune(&self, state: &mut DispatchState, delivery: &DeliverySettings, now: i64) {
+    async fn prune(&self, state: &mut DispatchState, delivery: &DeliverySettings, now: UnixMillis) {
         if state
             .pruned_at
-            .is_some_and(|at| (0..HOUR_MILLIS).contains(&(now - at)))
+            .is_some_and(|at| now >= at && now.since(at) < HOUR)
         {
             return;
         }
         state.pruned_at = Some(now);
-        let keep = i64::from(delivery.config.keep_hours);
+        let keep = HOUR * delivery.config.keep_hours;
         let before = PruneLimits {
-            delivered: now - keep * HOUR_MILLIS,
-            deeds: now - keep.max(DEED_KEEP_HOURS) * HOUR_MILLIS,
-            dead: now - i64::from(delivery.config.dead_days) * 24 * HOUR_MILLIS,
+            delivered: now - keep,
+            deeds: now - keep.max(DEED_KEEP),
+            dead: now - HOUR * 24 * delivery.config.dead_days,
         };
         if let Err(error) = self.core.queue.prune(before).await {
             tracing::warn!(

@@ -89,7 +89,7 @@ impl MessageInbox {
             kind: push.kind.clone(),
             body: push.body.clone(),
             is_deed: deed.is_some(),
-            now: self.clock.unix_millis().get(),
+            now: self.clock.unix_millis(),
         };
         let put = self.core.queue.put(message).await?;
         if put == PutOutcome::New || (put == PutOutcome::Waiting && deed.is_some()) {
@@ -124,7 +124,7 @@ impl MessageInbox {
     /// How far from now the time of a push may be.
     pub(crate) fn stamp_range(&self) -> PushTimeRange {
         PushTimeRange {
-            now: self.clock.unix_secs().get(),
+            now: self.clock.unix_secs(),
             hours: Some(self.config.signature_hours).filter(|hours| *hours > 0),
         }
     }
@@ -144,7 +144,7 @@ impl MessageInbox {
             return word;
         };
         let nonce = u64::from(u32::from_be_bytes(self.tokens.bytes())).to_string();
-        let stamp = (self.clock.unix_secs().get(), nonce.as_str());
+        let stamp = (self.clock.unix_secs(), nonce.as_str());
         ReplyWord {
             text: mailbox.seal(push.format, &word.text, stamp, self.tokens.bytes()),
             ..word
@@ -159,7 +159,7 @@ impl MessageInbox {
         let replayed = self
             .core
             .queue
-            .replay(which, self.clock.unix_millis().get())
+            .replay(which, self.clock.unix_millis())
             .await?;
         self.core.wake.notify_one();
         Ok(replayed)

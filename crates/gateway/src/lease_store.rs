@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixMillis;
 
 /// A few values that all nodes see, each changed by one node at a time.
 pub trait LeaseStore: fmt::Debug + Send + Sync {
@@ -40,8 +41,8 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
 pub struct LeasedValue {
     /// None if nobody has put one there yet.
     pub value: Option<Secret>,
-    /// The time there, in milliseconds since 1970: nodes' own clocks differ.
-    pub now: i64,
+    /// The time there: nodes' own clocks differ.
+    pub now: UnixMillis,
 }
 
 /// The shared place cannot be used now. Holds no secret.

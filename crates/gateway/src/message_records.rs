@@ -2,6 +2,7 @@
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _};
+use weappd_base::unix_time::UnixMillis;
 
 use crate::deliver::PushedMessage;
 
@@ -27,7 +28,7 @@ pub(crate) struct NewMessage {
     /// Whether `success` says more than that it arrived: a repeat hears what the first heard,
     /// and one that waits or was given up is tried at once.
     pub(crate) is_deed: bool,
-    pub(crate) now: i64,
+    pub(crate) now: UnixMillis,
 }
 
 /// What was there when a message came in. On the disk is it in any case.
@@ -47,7 +48,7 @@ pub(crate) struct DueMessage {
     pub(crate) seq: i64,
     pub(crate) message: PushedMessage,
     pub(crate) refusals: u32,
-    pub(crate) came: i64,
+    pub(crate) came: UnixMillis,
     pub(crate) key: String,
 }
 
@@ -58,7 +59,7 @@ pub(crate) enum DeliveryOutcome {
     Delivered(Option<String>),
     /// It goes again at `due`.
     Again {
-        due: i64,
+        due: UnixMillis,
         refused: bool,
         /// Whether its user's later messages need not wait for it any more.
         aside: bool,
@@ -73,20 +74,20 @@ pub(crate) enum DeliveryOutcome {
 pub(crate) struct HastenScope {
     /// None: of every mini program.
     pub(crate) appid: Option<String>,
-    pub(crate) now: i64,
+    pub(crate) now: UnixMillis,
     /// What is due later than this.
-    pub(crate) after: i64,
+    pub(crate) after: UnixMillis,
 }
 
 /// Until when what has ended is forgotten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PruneLimits {
     /// Messages that were delivered.
-    pub(crate) delivered: i64,
+    pub(crate) delivered: UnixMillis,
     /// Those whose repeats must hear the same answer.
-    pub(crate) deeds: i64,
+    pub(crate) deeds: UnixMillis,
     /// Dead letters.
-    pub(crate) dead: i64,
+    pub(crate) dead: UnixMillis,
 }
 
 /// A message that could not be delivered.
@@ -104,10 +105,10 @@ pub struct DeadLetter {
     pub body: String,
     /// How often it was tried.
     pub tries: u32,
-    /// When it came, in milliseconds since 1970.
-    pub came: i64,
+    /// When it came.
+    pub came: UnixMillis,
     /// When it was given up.
-    pub given_up: i64,
+    pub given_up: UnixMillis,
     /// Why, as told by the last try.
     pub why: String,
 }
@@ -131,9 +132,9 @@ pub struct InboxStatus {
     /// How many of those that wait were tried already.
     #[serde(skip_serializing_if = "is_zero")]
     pub tried: i64,
-    /// When the oldest of those that wait came, in milliseconds since 1970.
+    /// When the oldest of those that wait came.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oldest: Option<i64>,
+    pub oldest: Option<UnixMillis>,
     /// Why the oldest of those that were tried was not taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -162,7 +163,7 @@ impl FromRow<'_, SqliteRow> for DueMessage {
                 tries: row.try_get(5)?,
             },
             refusals: row.try_get(6)?,
-            came: row.try_get(7)?,
+            came: UnixMillis::new(row.try_get(7)?),
             key: row.try_get(8)?,
         })
     }
@@ -179,8 +180,8 @@ impl FromRow<'_, SqliteRow> for DeadLetter {
             kind: row.try_get(3)?,
             body: row.try_get(4)?,
             tries: row.try_get(5)?,
-            came: row.try_get(6)?,
-            given_up: row.try_get(7)?,
+            came: UnixMillis::new(row.try_get(6)?),
+            given_up: UnixMillis::new(row.try_get(7)?),
             why: why.unwrap_or_default(),
         })
     }

@@ -5,11 +5,13 @@
 //! otherwise whoever has seen one `signature` could write messages of his own.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::envelope::{self, BodyFormat};
 use weappd_wechat::lenient::mend_json;
 use weappd_wechat::message::{self, MessageCodec};
@@ -17,6 +19,8 @@ use weappd_wechat::message::{self, MessageCodec};
 use crate::event_rule::EventRule;
 use crate::number_text;
 use crate::xml;
+
+const HOUR: Duration = Duration::from_hours(1);
 
 /// One mini program's side of message push.
 #[derive(Clone, Debug)]
@@ -89,15 +93,15 @@ pub(crate) enum PushError {
          clock is wrong (compare it with an NTP server; gateway.inbox.signature_hours says how \
          much is allowed)"
     )]
-    OutOfTime { hours: i64 },
+    OutOfTime { hours: u64 },
 }
 
 /// How far from now the `timestamp` of a push may be: whoever has seen one signature of plain
 /// mode could write messages with it for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PushTimeRange {
-    /// This machine's time, in seconds since 1970.
-    pub(crate) now: i64,
+    /// This machine's time.
+    pub(crate) now: UnixSecs,
     /// None: any time will do.
     pub(crate) hours: Option<u32>,
 }
@@ -105,20 +109,22 @@ pub(crate) struct PushTimeRange {
 impl PushTimeRange {
     #[cfg(any(test, fuzzing))]
     pub(crate) const ANY: Self = Self {
-        now: 0,
+        now: UnixSecs::new(0),
         hours: None,
     };
 
     fn check(self, timestamp: &str) -> Result<(), PushError> {
-        let Some(most) = self.hours.map(|hours| i64::from(hours) * 3600) else {
+        let Some(most) = self.hours.map(|hours| HOUR * hours) else {
             return Ok(());
         };
-        let at: i64 = timestamp.parse().unwrap_or(0);
-        let off = self.now.saturating_sub(at).saturating_abs();
+        let at = UnixSecs::new(timestamp.parse().unwrap_or(0));
+        let off = self.now.distance(at);
         if off <= most {
             return Ok(());
         }
-        Err(PushError::OutOfTime { hours: off / 3600 })
+        Err(PushError::OutOfTime {
+            hours: off.as_secs() / HOUR.as_secs(),
+        })
     }
 }
 

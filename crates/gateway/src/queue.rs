@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Connection, SqliteConnection};
 use weappd_base::file_place::FilePlace;
 use weappd_base::tasks::{Tasks, Work};
+use weappd_base::unix_time::UnixMillis;
 use weappd_durable::{DurableWriter, WriteCounts};
 
 use crate::error::Error;
@@ -110,13 +111,13 @@ impl MessageQueue {
         &self,
         seq: i64,
         outcome: DeliveryOutcome,
-        now: i64,
+        now: UnixMillis,
     ) -> Result<(), Error> {
         let settled = SettledDelivery { seq, outcome, now };
         self.write(settled).await
     }
 
-    pub(crate) async fn replay(&self, scope: ReplayScope, now: i64) -> Result<u64, Error> {
+    pub(crate) async fn replay(&self, scope: ReplayScope, now: UnixMillis) -> Result<u64, Error> {
         self.write(ReplayedLetters { scope, now }).await
     }
 
@@ -134,7 +135,7 @@ impl MessageQueue {
     /// is delivered: that it was could not be written.
     pub(crate) async fn due(
         &self,
-        now: i64,
+        now: UnixMillis,
         most: usize,
         appids: &[String],
     ) -> Result<Vec<DueMessage>, Error> {
@@ -142,7 +143,7 @@ impl MessageQueue {
             .check()
             .map_err(|gone| self.failed(gone.into()))?;
         sqlx::query_as(DUE)
-            .bind(now)
+            .bind(now.get())
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
             .bind(json(appids))
             .fetch_all(&self.readers)
@@ -151,13 +152,18 @@ impl MessageQueue {
     }
 
     /// When the next message of these mini programs that is not due yet will be.
-    pub(crate) async fn next_due(&self, now: i64, appids: &[String]) -> Result<Option<i64>, Error> {
-        sqlx::query_scalar(NEXT_DUE)
-            .bind(now)
+    pub(crate) async fn next_due(
+        &self,
+        now: UnixMillis,
+        appids: &[String],
+    ) -> Result<Option<UnixMillis>, Error> {
+        let due: Option<i64> = sqlx::query_scalar(NEXT_DUE)
+            .bind(now.get())
             .bind(json(appids))
             .fetch_one(&self.readers)
             .await
-            .map_err(|problem| self.failed(problem))
+            .map_err(|problem| self.failed(problem))?;
+        Ok(due.map(UnixMillis::new))
     }
 
     /// How many messages wait for each mini program that is none of these.
@@ -189,7 +195,7 @@ impl MessageQueue {
             waiting: status.0,
             dead: status.1,
             tried: status.2,
-            oldest: status.3,
+            oldest: status.3.map(UnixMillis::new),
             why: why.await.map_err(failed)?,
         })
     }
@@ -236,6 +242,10 @@ mod tests {
     use super::*;
     use crate::queue_file::{APPLICATION_ID, MIGRATIONS};
 
+    const fn at(millis: i64) -> UnixMillis {
+        UnixMillis::new(millis)
+    }
+
     fn message(n: i64, openid: &str) -> NewMessage {
         NewMessage {
             appid: "wx1".to_owned(),
@@ -244,7 +254,7 @@ mod tests {
             kind: "text".to_owned(),
             body: format!("{{\"MsgId\":{n}}}"),
             is_deed: false,
-            now: n,
+            now: at(n),
         }
     }
 
@@ -260,7 +270,7 @@ mod tests {
     }
 
     async fn due(queue: &MessageQueue, now: i64) -> Vec<i64> {
-        let due = queue.due(now, 10, &appids()).await.expect("reads");
+        let due = queue.due(at(now), 10, &appids()).await.expect("reads");
         due.into_iter().map(|due| due.seq).collect()
     }
 
@@ -282,7 +292,7 @@ mod tests {
             assert!(matches!(refused, Error::UseQueue { .. }), "{refused:?}");
             assert!(refused.hint().contains("deleted"), "{}", refused.hint());
             queue
-                .due(10, 10, &appids())
+                .due(at(10), 10, &appids())
                 .await
                 .expect_err("nothing goes twice");
         }
@@ -304,25 +314,25 @@ mod tests {
         );
         assert_eq!(due(&queue, 10).await, [1, 3, 4, 5]);
         let again = DeliveryOutcome::Again {
-            due: 50,
+            due: at(50),
             refused: true,
             aside: false,
             why: "HTTP 500".to_owned(),
         };
-        queue.settle(1, again, 10).await.expect("writes");
+        queue.settle(1, again, at(10)).await.expect("writes");
         queue
-            .settle(3, DeliveryOutcome::Delivered(None), 10)
+            .settle(3, DeliveryOutcome::Delivered(None), at(10))
             .await
             .expect("writes");
         assert_eq!(due(&queue, 10).await, [4, 5]);
         assert_eq!(
-            queue.next_due(10, &appids()).await.expect("reads"),
-            Some(50)
+            queue.next_due(at(10), &appids()).await.expect("reads"),
+            Some(at(50))
         );
-        let first = &queue.due(50, 1, &appids()).await.expect("reads")[0];
+        let first = &queue.due(at(50), 1, &appids()).await.expect("reads")[0];
         assert_eq!((first.seq, first.message.tries, first.refusals), (1, 1, 1));
         queue
-            .settle(1, DeliveryOutcome::Delivered(None), 50)
+            .settle(1, DeliveryOutcome::Delivered(None), at(50))
             .await
             .expect("writes");
         assert_eq!(due(&queue, 50).await, [2, 4, 5]);
@@ -341,7 +351,7 @@ mod tests {
             PutOutcome::New
         );
         queue
-            .settle(1, DeliveryOutcome::Delivered(None), 5)
+            .settle(1, DeliveryOutcome::Delivered(None), at(5))
             .await
             .expect("writes");
         // No close: the files as a killed process leaves them.
@@ -379,19 +389,25 @@ mod tests {
         let dead = DeliveryOutcome::Dead {
             why: "HTTP 400".to_owned(),
         };
-        queue.settle(1, dead, 7).await.expect("writes");
+        queue.settle(1, dead, at(7)).await.expect("writes");
         assert_eq!(
             queue.put(message(3, "a")).await.expect("room again"),
             PutOutcome::New
         );
         let letters = queue.dead_letters(10).await.expect("reads");
         assert_eq!((letters[0].id, letters[0].why.as_str()), (1, "HTTP 400"));
-        assert_eq!((letters[0].came, letters[0].given_up), (1, 7));
+        assert_eq!((letters[0].came, letters[0].given_up), (at(1), at(7)));
         assert_eq!(
-            queue.replay(ReplayScope::One(9), 8).await.expect("writes"),
+            queue
+                .replay(ReplayScope::One(9), at(8))
+                .await
+                .expect("writes"),
             0
         );
-        assert_eq!(queue.replay(ReplayScope::All, 8).await.expect("writes"), 1);
+        assert_eq!(
+            queue.replay(ReplayScope::All, at(8)).await.expect("writes"),
+            1
+        );
         assert_eq!(due(&queue, 8).await, [1]);
         let waiting = queue.status().await.expect("reads");
         assert_eq!((waiting.waiting, waiting.dead), (3, 0));
@@ -408,19 +424,19 @@ mod tests {
             );
         }
         queue
-            .settle(1, DeliveryOutcome::Delivered(None), 10)
+            .settle(1, DeliveryOutcome::Delivered(None), at(10))
             .await
             .expect("writes");
         queue
-            .settle(2, DeliveryOutcome::Delivered(None), 20)
+            .settle(2, DeliveryOutcome::Delivered(None), at(20))
             .await
             .expect("writes");
         assert_eq!(
             queue
                 .prune(PruneLimits {
-                    delivered: 15,
-                    deeds: 0,
-                    dead: 15
+                    delivered: at(15),
+                    deeds: at(0),
+                    dead: at(15)
                 })
                 .await
                 .expect("writes"),
@@ -501,12 +517,12 @@ mod tests {
             assert_eq!(queue.put(deed(n)).await.expect("writes"), PutOutcome::New);
         }
         let again = DeliveryOutcome::Again {
-            due: 50,
+            due: at(50),
             refused: true,
             aside: true,
             why: "no".to_owned(),
         };
-        queue.settle(1, again, 10).await.expect("writes");
+        queue.settle(1, again, at(10)).await.expect("writes");
         assert_eq!(due(&queue, 10).await, [2]);
         // WeChat comes again: it goes at once.
         let repeated = queue.put(deed(1)).await.expect("writes");
@@ -516,11 +532,11 @@ mod tests {
         );
         let answer = Some("yes".to_owned());
         let taken = DeliveryOutcome::Delivered(answer.clone());
-        queue.settle(1, taken, 10).await.expect("writes");
+        queue.settle(1, taken, at(10)).await.expect("writes");
         let before = PruneLimits {
-            delivered: 100,
-            deeds: 5,
-            dead: 0,
+            delivered: at(100),
+            deeds: at(5),
+            dead: at(0),
         };
         assert_eq!(queue.prune(before).await.expect("writes"), 0);
         assert_eq!(
@@ -530,7 +546,7 @@ mod tests {
         let over = DeliveryOutcome::Dead {
             why: "old".to_owned(),
         };
-        queue.settle(2, over, 10).await.expect("writes");
+        queue.settle(2, over, at(10)).await.expect("writes");
         assert_eq!(
             queue.put(deed(2)).await.expect("writes"),
             PutOutcome::Waiting

@@ -1,5 +1,7 @@
 //! Every write of the queue, with its SQL.
 
+use weappd_base::unix_time::UnixMillis;
+
 use crate::message_records::{
     DeliveryOutcome, HastenScope, NewMessage, PruneLimits, PutOutcome, ReplayScope,
 };
@@ -29,13 +31,13 @@ const PRUNE: &str = "DELETE FROM messages WHERE (state = 1 AND deed = 0 AND due 
 pub(crate) struct SettledDelivery {
     pub(crate) seq: i64,
     pub(crate) outcome: DeliveryOutcome,
-    pub(crate) now: i64,
+    pub(crate) now: UnixMillis,
 }
 
 /// Dead letters that are to go anew.
 pub(crate) struct ReplayedLetters {
     pub(crate) scope: ReplayScope,
-    pub(crate) now: i64,
+    pub(crate) now: UnixMillis,
 }
 
 fn signed(rows: u64) -> i64 {
@@ -65,7 +67,7 @@ impl QueueWrite for NewMessage {
                 .bind(&self.openid)
                 .bind(&self.kind)
                 .bind(&self.body)
-                .bind(self.now)
+                .bind(self.now.get())
                 .bind(i64::from(self.is_deed))
                 .execute(&mut *change.conn)
                 .await?;
@@ -79,7 +81,7 @@ impl QueueWrite for NewMessage {
             _ => PutOutcome::Waiting,
         };
         if found == PutOutcome::Waiting && self.is_deed {
-            let revive = sqlx::query(REVIVE).bind(seq).bind(self.now);
+            let revive = sqlx::query(REVIVE).bind(seq).bind(self.now.get());
             revive.execute(&mut *change.conn).await?;
         }
         change.added += i64::from(state == 2 && found == PutOutcome::Waiting);
@@ -94,7 +96,7 @@ impl QueueWrite for SettledDelivery {
         let Self { seq, outcome, now } = self;
         let (query, is_over) = match outcome {
             DeliveryOutcome::Delivered(answer) => {
-                let query = sqlx::query(DELIVERED).bind(seq).bind(now);
+                let query = sqlx::query(DELIVERED).bind(seq).bind(now.get());
                 (query.bind(answer), true)
             }
             DeliveryOutcome::Again {
@@ -103,12 +105,12 @@ impl QueueWrite for SettledDelivery {
                 aside,
                 why,
             } => {
-                let query = sqlx::query(AGAIN).bind(seq).bind(due);
+                let query = sqlx::query(AGAIN).bind(seq).bind(due.get());
                 let query = query.bind(i64::from(*refused)).bind(why);
                 (query.bind(i64::from(*aside)), false)
             }
             DeliveryOutcome::Dead { why } => {
-                (sqlx::query(DEAD).bind(seq).bind(now).bind(why), true)
+                (sqlx::query(DEAD).bind(seq).bind(now.get()).bind(why), true)
             }
         };
         let rows = query.execute(&mut *change.conn).await?.rows_affected();
@@ -128,7 +130,7 @@ impl QueueWrite for ReplayedLetters {
             ReplayScope::One(seq) => Some(seq),
             ReplayScope::All => None,
         };
-        let replay = sqlx::query(REPLAY).bind(self.now).bind(seq);
+        let replay = sqlx::query(REPLAY).bind(self.now.get()).bind(seq);
         let rows = replay.execute(&mut *change.conn).await?.rows_affected();
         change.added += signed(rows);
         Ok(rows)
@@ -142,8 +144,8 @@ impl QueueWrite for HastenScope {
     async fn write(&self, change: &mut QueueChange<'_>) -> Result<u64, sqlx::Error> {
         let hasten = sqlx::query(HASTEN)
             .bind(self.appid.as_deref())
-            .bind(self.now)
-            .bind(self.after);
+            .bind(self.now.get())
+            .bind(self.after.get());
         Ok(hasten.execute(&mut *change.conn).await?.rows_affected())
     }
 }
@@ -153,8 +155,8 @@ impl QueueWrite for PruneLimits {
     type Answer = u64;
 
     async fn write(&self, change: &mut QueueChange<'_>) -> Result<u64, sqlx::Error> {
-        let prune = sqlx::query(PRUNE).bind(self.delivered);
-        let prune = prune.bind(self.deeds).bind(self.dead);
+        let prune = sqlx::query(PRUNE).bind(self.delivered.get());
+        let prune = prune.bind(self.deeds.get()).bind(self.dead.get());
         Ok(prune.execute(&mut *change.conn).await?.rows_affected())
     }
 }

@@ -81,7 +81,7 @@ impl Shared {
             iv: self.sealers.tokens.bytes(),
             n: self.sealers.tokens.bytes(),
         };
-        let now = self.sealers.clock.unix_millis().get().div_euclid(1000);
+        let now = self.sealers.clock.unix_secs();
         let letter = sealer
             .channel
             .seal(plain.path, fields, now, fresh)
@@ -143,7 +143,7 @@ impl Shared {
             old: text(api_sign::OLD_SERIAL_HEADER).zip(text(api_sign::OLD_SIGNATURE_HEADER)),
         };
         let body = std::str::from_utf8(body).map_err(|_| bad("it is not text".to_owned()))?;
-        let now = self.sealers.clock.unix_millis().get().div_euclid(1000);
+        let now = self.sealers.clock.unix_secs();
         let fields = sealer.channel.open(path, stamp, body, now);
         let fields = fields.map_err(|error| {
             let hint = error.hint().map(|hint| format!("; {hint}"));

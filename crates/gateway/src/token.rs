@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, header};
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixMillis;
 use weappd_wechat::AppCredential;
 
 use crate::api_client::{ApiClient, OutBody, whole};
@@ -17,78 +20,79 @@ use crate::proxy_error::ProxyError;
 use crate::query::encode;
 
 /// WeChat renews a stable token in its last five minutes, when both are good.
-const OVERLAP_SECS: i64 = 300;
+const OVERLAP: Duration = Duration::from_mins(5);
 /// A token about to end is not sent on a way it may not survive.
-const LAST_MILLIS: i64 = 5000;
+const LAST: Duration = Duration::from_secs(5);
 /// The longest life that is believed.
-const LONGEST_SECS: i64 = 86_400 * 30;
+const LONGEST: Duration = Duration::from_hours(24 * 30);
 /// What two nodes' notion of one moment may differ.
-const BLUR_MILLIS: i64 = 3000;
+const BLUR: Duration = Duration::from_secs(3);
 
-/// An access token and its times, in milliseconds since 1970.
+/// An access token and its times.
 #[derive(Debug)]
 pub(crate) struct AccessToken {
     /// The token itself.
     pub(crate) text: Secret,
-    expires_at: i64,
-    renew_at: i64,
+    expires_at: UnixMillis,
+    renew_at: UnixMillis,
     /// It has no more left than this, unless the clock was set back.
-    life: i64,
+    life: Duration,
 }
 
 impl AccessToken {
     /// A token fetched at `now` that is good for `expires_in` seconds.
-    pub(crate) fn new(text: Secret, expires_in: i64, now: i64) -> Self {
-        let lifetime = expires_in.clamp(0, LONGEST_SECS);
-        let ahead = OVERLAP_SECS.min(lifetime / 4);
+    pub(crate) fn new(text: Secret, expires_in: i64, now: UnixMillis) -> Self {
+        let secs = u64::try_from(expires_in).unwrap_or(0);
+        let life = Duration::from_secs(secs).min(LONGEST);
+        let ahead = OVERLAP.min(Duration::from_secs(secs / 4));
         Self {
             text,
-            expires_at: now + lifetime * 1000,
-            renew_at: now + (lifetime - ahead) * 1000,
-            life: lifetime * 1000,
+            expires_at: now + life,
+            renew_at: now + life - ahead,
+            life,
         }
     }
 
     /// A token that another node fetched.
-    pub(crate) fn known(text: Secret, renew_at: i64, expires_at: i64) -> Self {
-        let earliest = expires_at.saturating_sub(LONGEST_SECS * 1000);
+    pub(crate) fn known(text: Secret, renew_at: UnixMillis, expires_at: UnixMillis) -> Self {
+        let earliest = expires_at - LONGEST;
         Self {
             text,
             expires_at,
             renew_at: renew_at.clamp(earliest, expires_at),
-            life: LONGEST_SECS * 1000,
+            life: LONGEST,
         }
     }
 
     /// Whether it was fetched before `other`. Nodes that lost sight of each other for a while
     /// fetch their own, and what they shared before is no better than what was rejected since.
     pub(crate) fn is_older_than(&self, other: &Self) -> bool {
-        self.expires_at.saturating_add(BLUR_MILLIS) < other.expires_at
+        self.expires_at + BLUR < other.expires_at
     }
 
-    pub(crate) fn renew_at(&self) -> i64 {
+    pub(crate) fn renew_at(&self) -> UnixMillis {
         self.renew_at
     }
 
-    pub(crate) fn expires_at(&self) -> i64 {
+    pub(crate) fn expires_at(&self) -> UnixMillis {
         self.expires_at
     }
 
     /// Whether it may still be sent.
-    pub(crate) fn is_good(&self, now: i64) -> bool {
-        let left = self.expires_at.saturating_sub(now);
-        left <= self.life.saturating_add(BLUR_MILLIS)
-            && now < self.expires_at - LAST_MILLIS.min((self.expires_at - self.renew_at) / 2)
+    pub(crate) fn is_good(&self, now: UnixMillis) -> bool {
+        let left = self.expires_at.since(now);
+        let last = LAST.min(self.expires_at.since(self.renew_at) / 2);
+        left <= self.life + BLUR && now < self.expires_at - last
     }
 
     /// Whether it is time to fetch the next one.
-    pub(crate) fn is_due(&self, now: i64) -> bool {
+    pub(crate) fn is_due(&self, now: UnixMillis) -> bool {
         now >= self.renew_at
     }
 
     /// The seconds it has left.
-    pub(crate) fn left_secs(&self, now: i64) -> i64 {
-        ((self.expires_at - now) / 1000).max(0)
+    pub(crate) fn left_secs(&self, now: UnixMillis) -> u64 {
+        self.expires_at.since(now).as_secs()
     }
 }
 
@@ -129,7 +133,7 @@ pub(crate) fn question(
 }
 
 /// Reads WeChat's answer, come at `now`.
-pub(crate) fn read(answer: &[u8], now: i64) -> Result<AccessToken, ProxyError> {
+pub(crate) fn read(answer: &[u8], now: UnixMillis) -> Result<AccessToken, ProxyError> {
     let fields: Value = serde_json::from_slice(answer).map_err(|_| ProxyError::TokenUnreadable)?;
     if let Some(errcode) = number(fields.get("errcode")).filter(|code| *code != 0) {
         let errmsg = fields.get("errmsg").and_then(Value::as_str);
@@ -192,32 +196,42 @@ mod tests {
 
     use super::*;
 
+    const fn at(millis: i64) -> UnixMillis {
+        UnixMillis::new(millis)
+    }
+
     #[test]
     fn a_token_is_renewed_in_its_last_five_minutes() {
-        let token = AccessToken::new(Secret::new("t"), 7200, 0);
-        assert!(!token.is_due(6_899_999) && token.is_due(6_900_000));
-        assert!(token.is_good(7_194_999) && !token.is_good(7_195_000));
-        assert_eq!(token.left_secs(100_000), 7100);
-        let short = AccessToken::new(Secret::new("t"), 4, 0);
-        assert!(short.is_good(3000) && short.is_due(3000) && !short.is_good(3500));
-        assert!(!AccessToken::new(Secret::new("t"), -5, 0).is_good(0));
+        let token = AccessToken::new(Secret::new("t"), 7200, at(0));
+        assert!(!token.is_due(at(6_899_999)) && token.is_due(at(6_900_000)));
+        assert!(token.is_good(at(7_194_999)) && !token.is_good(at(7_195_000)));
+        assert_eq!(token.left_secs(at(100_000)), 7100);
+        let short = AccessToken::new(Secret::new("t"), 4, at(0));
+        assert!(short.is_good(at(3000)) && short.is_due(at(3000)) && !short.is_good(at(3500)));
+        assert!(!AccessToken::new(Secret::new("t"), -5, at(0)).is_good(at(0)));
     }
 
     #[test]
     fn a_clock_set_back_makes_no_token_live_longer() {
-        let fast = 1_800_003_600_000;
+        let fast = at(1_800_003_600_000);
         let token = AccessToken::new(Secret::new("t"), 7200, fast);
-        assert!(token.is_good(fast - 900), "a moment of disorder");
+        assert!(
+            token.is_good(fast - Duration::from_millis(900)),
+            "a moment of disorder"
+        );
         for back in [5000, 90_000, 3_600_000] {
-            assert!(!token.is_good(fast - back), "{back} ms back");
+            assert!(
+                !token.is_good(fast - Duration::from_millis(back)),
+                "{back} ms back"
+            );
         }
     }
 
     #[test]
     fn answers_are_read_as_wechat_writes_them() {
-        let good = read(br#"{"access_token":"abc","expires_in":"7200"}"#, 0).expect("a token");
+        let good = read(br#"{"access_token":"abc","expires_in":"7200"}"#, at(0)).expect("a token");
         assert!(good.text.is("abc"));
-        let refused = read(br#"{"errcode":"40164","errmsg":"invalid ip"}"#, 0).expect_err("no");
+        let refused = read(br#"{"errcode":"40164","errmsg":"invalid ip"}"#, at(0)).expect_err("no");
         assert_eq!(refused.errcode(), 40164);
         for bad in [
             "",
@@ -226,7 +240,7 @@ mod tests {
             r#"{"access_token":"","expires_in":1}"#,
             "<html>",
         ] {
-            let refused = read(bad.as_bytes(), 0).expect_err(bad);
+            let refused = read(bad.as_bytes(), at(0)).expect_err(bad);
             assert_eq!(refused, ProxyError::TokenUnreadable, "{bad}");
         }
         assert_eq!(errcode(br#"{"errcode":42001}"#), Some(42001));
@@ -248,14 +262,15 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_panics(bytes: Vec<u8>, now: i32) {
-            drop(read(&bytes, i64::from(now)));
+            drop(read(&bytes, at(now.into())));
             prop_assert!(errcode(&bytes).is_none() || !bytes.is_empty());
         }
 
         #[test]
         fn no_lifetime_panics(expires_in: i64) {
-            let token = AccessToken::new(Secret::new("t"), expires_in, 0);
-            prop_assert!(token.left_secs(0) >= 0);
+            let token = AccessToken::new(Secret::new("t"), expires_in, at(0));
+            let most = u64::try_from(expires_in).unwrap_or(0);
+            prop_assert!(token.left_secs(at(0)) <= most);
         }
     }
 }

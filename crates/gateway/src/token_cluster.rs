@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixMillis;
 use weappd_wechat::AppCredential;
 
 use crate::config::TokenMode;
@@ -20,41 +21,42 @@ use crate::token::AccessToken;
 /// How long a lease lasts if its node dies: two questions asked twice, and a little.
 const LEASE_TIME: Duration = Duration::from_secs(25);
 /// How long a shared place that failed is left alone.
-const REST_MILLIS: i64 = 3000;
-const WEEK_MILLIS: u64 = 7 * 86_400_000;
+const REST: Duration = Duration::from_secs(3);
+const WEEK: Duration = Duration::from_hours(7 * 24);
 
 /// What the nodes share of one mini program.
 pub(crate) struct TokenCluster {
     leases: Arc<dyn LeaseStore>,
     name: String,
+    /// In milliseconds since 1970.
     rests_until: AtomicI64,
     is_down: AtomicBool,
 }
 
-/// The shared record. Times are milliseconds by the clock of the shared place.
+/// The shared record. Times are by the clock of the shared place.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct TokenRecord {
     token: Option<StoredToken>,
     /// When new tokens were forced, the oldest first.
-    forced: Vec<i64>,
+    forced: Vec<UnixMillis>,
     /// When WeChat was last asked.
-    asked_at: i64,
+    asked_at: UnixMillis,
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoredToken {
     text: String,
-    renew_at: i64,
-    expires_at: i64,
+    renew_at: UnixMillis,
+    expires_at: UnixMillis,
 }
 
 /// What the nodes know, by this node's clock.
 #[derive(Debug)]
 pub(crate) struct ClusterToken {
     pub(crate) token: Option<Arc<AccessToken>>,
-    pub(crate) forced: Vec<i64>,
-    pub(crate) asked_at: i64,
+    pub(crate) forced: Vec<UnixMillis>,
+    pub(crate) asked_at: UnixMillis,
 }
 
 /// A lease of the record.
@@ -62,15 +64,33 @@ pub(crate) struct ClusterToken {
 pub(crate) struct TokenLease {
     pub(crate) known: ClusterToken,
     fence: i64,
-    /// What this node's clock is ahead of the shared one.
-    ahead: i64,
+    clocks: ClockPair,
+}
+
+/// One moment by this node's clock and by the shared one.
+#[derive(Clone, Copy, Debug)]
+struct ClockPair {
+    here: UnixMillis,
+    there: UnixMillis,
+}
+
+impl ClockPair {
+    /// A time of the shared clock, by this node's.
+    fn to_here(self, time: UnixMillis) -> UnixMillis {
+        self.here + time.since(self.there) - self.there.since(time)
+    }
+
+    /// A time of this node's clock, by the shared one.
+    fn to_there(self, time: UnixMillis) -> UnixMillis {
+        self.there + time.since(self.here) - self.here.since(time)
+    }
 }
 
 /// What this node learned under its lease, by its own clock.
 pub(crate) struct TokenUpdate<'a> {
     pub(crate) token: Option<&'a AccessToken>,
-    pub(crate) forced: Vec<i64>,
-    pub(crate) asked_at: i64,
+    pub(crate) forced: Vec<UnixMillis>,
+    pub(crate) asked_at: UnixMillis,
 }
 
 impl TokenCluster {
@@ -95,14 +115,14 @@ impl TokenCluster {
     }
 
     /// Whether it makes sense to look there now.
-    pub(crate) fn may_answer(&self, now: i64) -> bool {
-        let until = self.rests_until.load(Ordering::Acquire);
+    pub(crate) fn may_answer(&self, now: UnixMillis) -> bool {
+        let until = UnixMillis::new(self.rests_until.load(Ordering::Acquire));
         // A clock set back makes no rest longer.
-        !(1..=REST_MILLIS).contains(&until.saturating_sub(now))
+        now >= until || until.since(now) > REST
     }
 
     /// What the nodes know.
-    pub(crate) async fn read(&self, now: impl Fn() -> i64) -> Option<ClusterToken> {
+    pub(crate) async fn read(&self, now: impl Fn() -> UnixMillis) -> Option<ClusterToken> {
         let looked = self.leases.read(&self.name).await;
         let is_empty = looked.as_ref().is_ok_and(|kept| kept.value.is_none());
         let kept = if is_empty {
@@ -116,14 +136,14 @@ impl TokenCluster {
 
     /// Takes a lease of the record: `Some(None)` if another node has it, none if the shared
     /// place cannot be used.
-    pub(crate) async fn lease(&self, now: impl Fn() -> i64) -> Option<Option<TokenLease>> {
+    pub(crate) async fn lease(&self, now: impl Fn() -> UnixMillis) -> Option<Option<TokenLease>> {
         let lease = self.told(self.leases.lease(&self.name, LEASE_TIME).await, now())?;
         Some(lease.map(|(fence, kept)| {
-            let (known, ahead) = known(&kept, now());
+            let (known, clocks) = known(&kept, now());
             TokenLease {
                 known,
                 fence,
-                ahead,
+                clocks,
             }
         }))
     }
@@ -131,7 +151,7 @@ impl TokenCluster {
     /// Ends the lease with what was learned. A failure is no harm: the lease ends by itself, and
     /// this node keeps what it has.
     pub(crate) async fn publish(&self, lease: TokenLease, update: TokenUpdate<'_>) {
-        let there = |here: i64| here - lease.ahead;
+        let there = |here| lease.clocks.to_there(here);
         let record = TokenRecord {
             token: update.token.map(|token| StoredToken {
                 text: token.text.expose().to_owned(),
@@ -161,7 +181,7 @@ impl TokenCluster {
     }
 
     /// Leaves a place that failed alone for a while, and says so once.
-    fn told<T>(&self, answer: Result<T, LeaseStoreError>, now: i64) -> Option<T> {
+    fn told<T>(&self, answer: Result<T, LeaseStoreError>, now: UnixMillis) -> Option<T> {
         match answer {
             Ok(answer) => {
                 if self.is_down.swap(false, Ordering::AcqRel) {
@@ -170,7 +190,8 @@ impl TokenCluster {
                 Some(answer)
             }
             Err(problem) => {
-                self.rests_until.store(now + REST_MILLIS, Ordering::Release);
+                let until = (now + REST).get();
+                self.rests_until.store(until, Ordering::Release);
                 if !self.is_down.swap(true, Ordering::AcqRel) {
                     tracing::warn!(
                         %problem,
@@ -183,16 +204,19 @@ impl TokenCluster {
     }
 }
 
-/// The record in this node's time, and what its clock is ahead.
-fn known(kept: &LeasedValue, now: i64) -> (ClusterToken, i64) {
+/// The record in this node's time, and how the clocks stand.
+fn known(kept: &LeasedValue, now: UnixMillis) -> (ClusterToken, ClockPair) {
     // Whatever another version of weappd may have put there, it is no reason to fail.
     let record: TokenRecord = kept
         .value
         .as_ref()
         .and_then(|value| serde_json::from_str(value.expose()).ok())
         .unwrap_or_default();
-    let ahead = now.saturating_sub(kept.now);
-    let here = |there: i64| there.saturating_add(ahead);
+    let clocks = ClockPair {
+        here: now,
+        there: kept.now,
+    };
+    let here = |there| clocks.to_here(there);
     let token = record.token.map(|token| {
         let (renew_at, expires_at) = (here(token.renew_at), here(token.expires_at));
         Arc::new(AccessToken::known(
@@ -202,15 +226,14 @@ fn known(kept: &LeasedValue, now: i64) -> (ClusterToken, i64) {
         ))
     });
     let forced = record.forced.into_iter().map(here);
+    let epoch = UnixMillis::default();
     let known = ClusterToken {
         token: token.filter(|token| token.is_good(now)),
         // What is not of these days cannot count.
-        forced: forced
-            .filter(|at| now.abs_diff(*at) < WEEK_MILLIS)
-            .collect(),
-        asked_at: here(record.asked_at).clamp(0, now.max(0)),
+        forced: forced.filter(|at| now.distance(*at) < WEEK).collect(),
+        asked_at: here(record.asked_at).clamp(epoch, now.max(epoch)),
     };
-    (known, ahead)
+    (known, clocks)
 }
 
 #[cfg(test)]
@@ -228,7 +251,7 @@ mod tests {
 
     impl LeaseStore for ReadOnly {
         fn read<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<LeasedValue, LeaseStoreError>> {
-            let (value, now) = (None, 0);
+            let (value, now) = (None, UnixMillis::default());
             ready(Ok(LeasedValue { value, now })).boxed()
         }
 
@@ -262,12 +285,15 @@ mod tests {
         };
         let at = "http://127.0.0.1:1";
         let nodes = TokenCluster::new(Arc::new(ReadOnly), at, &credential, TokenMode::Stable);
+        let now = UnixMillis::default;
         for _ in 0..2 {
-            assert!(nodes.read(|| 0).await.is_some());
-            assert!(nodes.lease(|| 0).await.is_none());
+            assert!(nodes.read(now).await.is_some());
+            assert!(nodes.lease(now).await.is_none());
             assert!(nodes.is_down.load(Ordering::Acquire), "said once, not anew");
-            assert!(!nodes.may_answer(REST_MILLIS - 1) && nodes.may_answer(REST_MILLIS));
-            assert!(nodes.read(|| 0).await.is_some());
+            let rested = now() + REST;
+            assert!(!nodes.may_answer(rested - Duration::from_millis(1)));
+            assert!(nodes.may_answer(rested));
+            assert!(nodes.read(now).await.is_some());
             assert!(nodes.is_down.load(Ordering::Acquire));
         }
     }
@@ -282,10 +308,11 @@ mod tests {
                 "asked_at": asked_at,
             });
             let value = Some(Secret::new(record.to_string()));
+            let (now, there) = (UnixMillis::new(now), UnixMillis::new(there));
             let (known, _) = known(&LeasedValue { value, now: there }, now);
-            prop_assert!((0..=now).contains(&known.asked_at));
-            prop_assert!(known.token.is_none_or(|token| token.left_secs(now) >= 0));
-            prop_assert!(known.forced.iter().all(|at| now.abs_diff(*at) < WEEK_MILLIS));
+            prop_assert!((UnixMillis::default()..=now).contains(&known.asked_at));
+            prop_assert!(known.token.is_none_or(|token| token.is_good(now)));
+            prop_assert!(known.forced.iter().all(|at| now.distance(*at) < WEEK));
         }
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use weappd_base::unix_time::UnixMillis;
 
-use crate::centre::{CLASSIC_PAUSE_MILLIS, TokenCentre, TokenNeed, TokenResult};
+use crate::centre::{CLASSIC_PAUSE, TokenCentre, TokenNeed, TokenResult};
 use crate::config::TokenMode;
 use crate::token_cluster::{ClusterToken, TokenCluster, TokenLease, TokenUpdate};
 
@@ -100,13 +101,18 @@ impl TokenCentre {
 
 impl TokenNeed {
     /// The answer, if the nodes know it.
-    fn answered_by(&self, known: &ClusterToken, now: i64, mode: TokenMode) -> Option<TokenResult> {
+    fn answered_by(
+        &self,
+        known: &ClusterToken,
+        now: UnixMillis,
+        mode: TokenMode,
+    ) -> Option<TokenResult> {
         let token = known.token.as_ref()?;
         let is_answer = match self {
             Self::Need => !token.is_due(now),
             Self::Rejected(rejected) => {
                 // Asked anew at once, WeChat would end the classic token another node has.
-                let just_asked = now - known.asked_at < CLASSIC_PAUSE_MILLIS;
+                let just_asked = now.since(known.asked_at) < CLASSIC_PAUSE;
                 let is_other = token.text != rejected.text && !token.is_older_than(rejected);
                 is_other || (mode == TokenMode::Classic && just_asked)
             }

@@ -238,7 +238,7 @@ mod tests {
             kind: "text".to_owned(),
             body: "{}".to_owned(),
             is_deed: false,
-            now: 1,
+            now: weappd_base::unix_time::UnixMillis::new(1),
         }
     }
 

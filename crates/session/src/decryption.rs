@@ -100,8 +100,8 @@ impl SessionService {
         let shared = self.shared();
         let oldest =
             i64::try_from(shared.settings.load().config.open_data_max_age_secs).unwrap_or(i64::MAX);
-        let age =
-            open_data::made_at(data).map(|at| shared.clock.unix_secs().get().saturating_sub(at));
+        let age = open_data::made_at(data)
+            .map(|at| shared.clock.unix_secs().get().saturating_sub(at.get()));
         oldest == 0 || age.is_some_and(|age| (-AHEAD_SECS..=oldest).contains(&age))
     }
 }

@@ -14,6 +14,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::{CallError, WechatCall, WechatCalls, open_data};
 
 use crate::client_fingerprint::ClientFingerprint;
@@ -185,7 +186,7 @@ impl SessionService {
                     found: opened.kind,
                     wanted: DataKind::PhoneNumber,
                 };
-                let made_at = open_data::made_at(&opened.data).unwrap_or(now / 1000);
+                let made_at = open_data::made_at(&opened.data).map_or(now / 1000, UnixSecs::get);
                 VerifiedPhone::read(&opened.data, made_at, PhoneSource::EncryptedData)
                     .ok_or(wrong)?
             }
@@ -244,7 +245,7 @@ impl SessionService {
         if !self.is_new(&info) {
             return Err(OpenDataError::Stale);
         }
-        let made_at = open_data::made_at(&info).unwrap_or(now / 1000);
+        let made_at = open_data::made_at(&info).map_or(now / 1000, UnixSecs::get);
         let told = with_country_text(&info);
         VerifiedPhone::read(&told, made_at, PhoneSource::Code)
             .ok_or(OpenDataError::Call(CallError::Malformed))

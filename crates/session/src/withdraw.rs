@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::{ConsentWithdrawal, WithdrawnData, lenient_json};
 
 use crate::error::Error;
@@ -50,8 +51,12 @@ impl SessionService {
         let has = |data: WithdrawnData| withdrawal.data.contains(&data);
         let is_closed = has(WithdrawnData::Account);
         if is_closed || has(WithdrawnData::PhoneNumber) {
-            self.withdraw_phone(&known, &who, withdrawal.at.filter(|_| !is_closed))
-                .await?;
+            self.withdraw_phone(
+                &known,
+                &who,
+                withdrawal.at.map(UnixSecs::get).filter(|_| !is_closed),
+            )
+            .await?;
         }
         self.withdraw_profile(&known, &who, &withdrawal.data)
             .await?;

@@ -207,7 +207,7 @@ impl Simulator {
             let mint = TokenMint {
                 random: self.random(),
                 now,
-                lives: state.settings.token_secs,
+                lives: state.settings.token_life(),
             };
             let a_day = state.settings.tokens_per_day;
             state.token_book.classic(asked[0], mint, a_day)
@@ -226,7 +226,7 @@ impl Simulator {
             let mint = TokenMint {
                 random: self.random(),
                 now,
-                lives: state.settings.token_secs,
+                lives: state.settings.token_life(),
             };
             state.token_book.stable(asked[0], mint, force)
         });

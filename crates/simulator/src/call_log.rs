@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::Serialize;
 use serde_json::Value;
 use weappd_base::secret::{is_secret_name, mask, mask_json};
+use weappd_base::unix_time::UnixMillis;
 
 /// The most calls kept.
 pub(crate) const MAX_CALLS: usize = 500;
@@ -30,8 +31,8 @@ pub(crate) enum CallKind {
 pub(crate) struct CallRecord {
     /// Counts from 1.
     pub(crate) seq: u64,
-    /// Unix time in milliseconds, the simulator's.
-    pub(crate) at: i64,
+    /// The simulator's time.
+    pub(crate) at: UnixMillis,
     pub(crate) kind: CallKind,
     pub(crate) method: String,
     pub(crate) path: String,
@@ -158,7 +159,7 @@ mod tests {
     fn entry(path: &str, asked: Value) -> CallRecord {
         CallRecord {
             seq: 0,
-            at: 0,
+            at: UnixMillis::default(),
             kind: CallKind::Api,
             method: "GET".to_owned(),
             path: path.to_owned(),

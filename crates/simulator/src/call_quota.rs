@@ -1,9 +1,12 @@
 //! How often each call was made today, and how often the counts may be cleared.
 
 use std::collections::HashMap;
+use std::time::Duration;
+
+use weappd_base::unix_time::UnixSecs;
 
 /// A day of China, where WeChat's counts begin anew.
-const BEIJING_OFFSET_SECS: i64 = 8 * 3600;
+const BEIJING_OFFSET: Duration = Duration::from_hours(8);
 /// `clear_quota` and `clear_quota/v2` a month.
 const CLEAR_ALL_A_MONTH: u32 = 10;
 /// `openapi/quota/clear` a month.
@@ -21,7 +24,7 @@ pub(crate) struct CallQuota {
 
 impl CallQuota {
     /// Counts a call. Not if it would be one more than `limit`.
-    pub(crate) fn take(&mut self, appid: &str, path: &str, limit: u64, now: i64) -> bool {
+    pub(crate) fn take(&mut self, appid: &str, path: &str, limit: u64, now: UnixSecs) -> bool {
         self.turn(now);
         let key = (appid.to_owned(), path.to_owned());
         if !self.used.contains_key(&key) && self.used.len() >= MAX_COUNTS {
@@ -36,7 +39,7 @@ impl CallQuota {
     }
 
     /// How often a call was made today.
-    pub(crate) fn used(&mut self, appid: &str, path: &str, now: i64) -> u64 {
+    pub(crate) fn used(&mut self, appid: &str, path: &str, now: UnixSecs) -> u64 {
         self.turn(now);
         let key = (appid.to_owned(), path.to_owned());
         self.used.get(&key).copied().unwrap_or(0)
@@ -44,8 +47,8 @@ impl CallQuota {
 
     /// Clears the counts of one path or of all; not more often than WeChat allows in a
     /// month, taken as 30 days.
-    pub(crate) fn clear(&mut self, appid: &str, path: Option<&str>, now: i64) -> bool {
-        let month = now.div_euclid(30 * 86_400);
+    pub(crate) fn clear(&mut self, appid: &str, path: Option<&str>, now: UnixSecs) -> bool {
+        let month = now.get().div_euclid(30 * 86_400);
         let most = if path.is_some() {
             CLEAR_ONE_A_MONTH
         } else {
@@ -66,8 +69,8 @@ impl CallQuota {
         true
     }
 
-    fn turn(&mut self, now: i64) {
-        let day = (now + BEIJING_OFFSET_SECS).div_euclid(86_400);
+    fn turn(&mut self, now: UnixSecs) {
+        let day = (now + BEIJING_OFFSET).get().div_euclid(86_400);
         if day != self.day {
             self.day = day;
             self.used.clear();

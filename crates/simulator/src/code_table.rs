@@ -2,14 +2,16 @@
 //! program.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use weappd_base::secret::{Secret, mask};
+use weappd_base::unix_time::UnixSecs;
 
 use crate::user_name::UserName;
 
-/// How long a code lives, in seconds.
-pub(crate) const CODE_SECS: i64 = 300;
+/// How long a code lives.
+const CODE_LIFE: Duration = Duration::from_mins(5);
 /// The most codes kept at a time; beyond it the oldest are forgotten.
 const MAX_CODES: usize = 200_000;
 /// The most codes shown.
@@ -40,18 +42,18 @@ pub(crate) struct CodeTable {
     /// `None`: redeemed.
     grants: HashMap<String, Option<CodeGrant>>,
     /// When each code ends, oldest first.
-    ends: VecDeque<(i64, String)>,
+    ends: VecDeque<(UnixSecs, String)>,
 }
 
 impl CodeTable {
-    pub(crate) fn add(&mut self, code: String, grant: CodeGrant, now: i64) {
+    pub(crate) fn add(&mut self, code: String, grant: CodeGrant, now: UnixSecs) {
         self.forget_old(now);
         if self.ends.len() >= MAX_CODES
             && let Some((_, oldest)) = self.ends.pop_front()
         {
             self.grants.remove(&oldest);
         }
-        self.ends.push_back((now + CODE_SECS, code.clone()));
+        self.ends.push_back((now + CODE_LIFE, code.clone()));
         self.grants.insert(code, Some(grant));
     }
 
@@ -60,7 +62,7 @@ impl CodeTable {
         &mut self,
         appid: &str,
         code: &str,
-        now: i64,
+        now: UnixSecs,
     ) -> Result<CodeGrant, CodeError> {
         self.forget_old(now);
         let slot = self.grants.get_mut(code).ok_or(CodeError::Invalid)?;
@@ -77,7 +79,7 @@ impl CodeTable {
     }
 
     /// The newest codes that have not ended, masked.
-    pub(crate) fn list(&self, kind: &str, now: i64) -> Vec<Value> {
+    pub(crate) fn list(&self, kind: &str, now: UnixSecs) -> Vec<Value> {
         let newest = self.ends.iter().rev().take_while(|(end, _)| *end > now);
         newest
             .take(MAX_LISTED)
@@ -89,13 +91,13 @@ impl CodeTable {
                     "user": grant.map(|grant| grant.user.as_str()),
                     "appid": grant.map(|grant| &grant.appid),
                     "used": grant.is_none(),
-                    "left_secs": end - now,
+                    "left_secs": end.since(now).as_secs(),
                 })
             })
             .collect()
     }
 
-    fn forget_old(&mut self, now: i64) {
+    fn forget_old(&mut self, now: UnixSecs) {
         while self.ends.front().is_some_and(|(end, _)| *end <= now) {
             if let Some((_, code)) = self.ends.pop_front() {
                 self.grants.remove(&code);
@@ -108,6 +110,10 @@ impl CodeTable {
 mod tests {
     use super::*;
 
+    const fn at(secs: i64) -> UnixSecs {
+        UnixSecs::new(secs)
+    }
+
     fn grant() -> CodeGrant {
         CodeGrant {
             appid: "wx1".to_owned(),
@@ -119,23 +125,23 @@ mod tests {
     #[test]
     fn a_code_works_once() {
         let mut codes = CodeTable::default();
-        codes.add("c".to_owned(), grant(), 0);
-        assert!(codes.redeem("wx1", "c", 1).is_ok());
-        assert_eq!(codes.redeem("wx1", "c", 2).err(), Some(CodeError::Used));
+        codes.add("c".to_owned(), grant(), at(0));
+        assert!(codes.redeem("wx1", "c", at(1)).is_ok());
+        assert_eq!(codes.redeem("wx1", "c", at(2)).err(), Some(CodeError::Used));
     }
 
     #[test]
     fn a_code_lives_five_minutes_used_or_not() {
         let mut codes = CodeTable::default();
-        codes.add("used".to_owned(), grant(), 0);
-        codes.add("new".to_owned(), grant(), 0);
-        assert!(codes.redeem("wx1", "used", 299).is_ok());
+        codes.add("used".to_owned(), grant(), at(0));
+        codes.add("new".to_owned(), grant(), at(0));
+        assert!(codes.redeem("wx1", "used", at(299)).is_ok());
         assert_eq!(
-            codes.redeem("wx1", "new", 300).err(),
+            codes.redeem("wx1", "new", at(300)).err(),
             Some(CodeError::Invalid)
         );
         assert_eq!(
-            codes.redeem("wx1", "used", 300).err(),
+            codes.redeem("wx1", "used", at(300)).err(),
             Some(CodeError::Invalid)
         );
         assert!(codes.grants.is_empty() && codes.ends.is_empty());
@@ -144,18 +150,24 @@ mod tests {
     #[test]
     fn another_mini_program_neither_gets_nor_spends_a_code() {
         let mut codes = CodeTable::default();
-        codes.add("c".to_owned(), grant(), 0);
-        assert_eq!(codes.redeem("wx2", "c", 1).err(), Some(CodeError::OtherApp));
-        assert!(codes.redeem("wx1", "c", 1).is_ok());
+        codes.add("c".to_owned(), grant(), at(0));
+        assert_eq!(
+            codes.redeem("wx2", "c", at(1)).err(),
+            Some(CodeError::OtherApp)
+        );
+        assert!(codes.redeem("wx1", "c", at(1)).is_ok());
     }
 
     #[test]
     fn codes_are_bounded() {
         let mut codes = CodeTable::default();
         for n in 0..=MAX_CODES {
-            codes.add(n.to_string(), grant(), 0);
+            codes.add(n.to_string(), grant(), at(0));
         }
         assert_eq!(codes.grants.len(), MAX_CODES);
-        assert_eq!(codes.redeem("wx1", "0", 1).err(), Some(CodeError::Invalid));
+        assert_eq!(
+            codes.redeem("wx1", "0", at(1)).err(),
+            Some(CodeError::Invalid)
+        );
     }
 }

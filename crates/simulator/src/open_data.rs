@@ -6,7 +6,7 @@ use weappd_wechat::open_data;
 
 use crate::error::Error;
 use crate::phone::Phone;
-use crate::user_keys::KEY_SECS;
+use crate::user_keys::KEY_LIFE;
 use crate::user_name::UserName;
 
 const DAY_SECS: i64 = 86_400;
@@ -14,7 +14,7 @@ const DAY_SECS: i64 = 86_400;
 impl Phone {
     /// `wx.getWeRunData`: the steps of 31 days, always the same for a user and a day.
     pub fn we_run_data(&self) -> Result<Value, Error> {
-        let today = self.simulator.now().div_euclid(DAY_SECS);
+        let today = self.simulator.now().get().div_euclid(DAY_SECS);
         let steps = (0..31).map(|ago| {
             let day = today - 30 + ago;
             json!({ "timestamp": day * DAY_SECS, "step": self.user.steps(day) })
@@ -51,7 +51,7 @@ impl Phone {
                     "encryptKey": key.key.expose(),
                     "iv": key.iv,
                     "version": key.version,
-                    "expireTime": key.made_at + KEY_SECS,
+                    "expireTime": key.made_at + KEY_LIFE,
                 })
             }))
         })?;

@@ -1,6 +1,7 @@
 //! The WeChat app on a user's phone: what `wx.*` calls of a mini program get.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use weappd_base::secret::{Secret, mask_json};
 use weappd_base::tap::{TapPeer, TapReport};
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::open_data;
 
 use crate::call_log::{CallKind, CallRecord};
@@ -18,7 +20,7 @@ use crate::user_name::UserName;
 
 /// How long a login lives that nothing uses. WeChat does not tell its number; activity
 /// extends it there as here.
-pub const LOGIN_SECS: i64 = 3 * 24 * 3600;
+pub const LOGIN_LIFE: Duration = Duration::from_hours(3 * 24);
 
 /// One user's phone, running one mini program.
 #[derive(Clone, Debug)]
@@ -326,8 +328,8 @@ impl Phone {
 }
 
 impl PhoneLogin {
-    pub(crate) fn lives(&self, now: i64) -> bool {
-        now < self.used_at + LOGIN_SECS
+    pub(crate) fn lives(&self, now: UnixSecs) -> bool {
+        now < self.used_at + LOGIN_LIFE
     }
 }
 
@@ -430,7 +432,7 @@ mod tests {
         assert_eq!(open["nickName"], "Alice 爱丽丝");
         assert_eq!(open["avatarUrl"], "http://127.0.0.1:8082/avatar/alice.svg");
         assert_eq!(open.get("unionId"), None);
-        assert_eq!(open_data::made_at(&open), Some(NOW));
+        assert_eq!(open_data::made_at(&open), Some(UnixSecs::new(NOW)));
     }
 
     #[test]
@@ -500,11 +502,12 @@ mod tests {
         assert_eq!(alice.check_session().ok(), Some(false));
         assert!(matches!(alice.user_info(), Err(Error::NotLoggedIn { .. })));
         alice.login().expect("a code");
-        hand.advance(LOGIN_SECS - 1);
+        let life = 3 * 86_400;
+        hand.advance(life - 1);
         assert_eq!(alice.check_session().ok(), Some(true));
-        hand.advance(LOGIN_SECS - 1);
+        hand.advance(life - 1);
         assert!(alice.user_info().is_ok(), "asking kept it alive");
-        hand.advance(LOGIN_SECS);
+        hand.advance(life);
         assert_eq!(alice.check_session().ok(), Some(false));
 
         alice.login().expect("a code");

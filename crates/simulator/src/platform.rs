@@ -72,7 +72,7 @@ impl Simulator {
     pub(crate) fn trace_id(&self) -> String {
         format!(
             "{:08x}-{}-{}",
-            self.now(),
+            self.now().get(),
             hex::encode(self.random().bytes::<4>()),
             hex::encode(self.random().bytes::<4>()),
         )

@@ -3,6 +3,10 @@
 //! A message of the user opens 5 answers within 48 hours; entering the conversation opens 2
 //! within a minute. (Source: the official page on customer messages.)
 
+use std::time::Duration;
+
+use weappd_base::unix_time::UnixSecs;
+
 use crate::wechat_refusal::WechatRefusal;
 
 /// What opened a window.
@@ -15,17 +19,17 @@ pub(crate) enum WindowOpening {
 }
 
 impl WindowOpening {
-    fn terms(self) -> (i64, u32) {
+    fn terms(self) -> (Duration, u32) {
         match self {
-            Self::Message => (48 * 3600, 5),
-            Self::Enter => (60, 2),
+            Self::Message => (Duration::from_hours(48), 5),
+            Self::Enter => (Duration::from_mins(1), 2),
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct ReplyWindow {
-    ends: i64,
+    ends: UnixSecs,
     left: u32,
 }
 
@@ -37,10 +41,10 @@ pub(crate) struct ReplyWindows {
 }
 
 impl ReplyWindows {
-    pub(crate) fn open(&mut self, opening: WindowOpening, now: i64) {
-        let (secs, left) = opening.terms();
+    pub(crate) fn open(&mut self, opening: WindowOpening, now: UnixSecs) {
+        let (span, left) = opening.terms();
         let window = ReplyWindow {
-            ends: now + secs,
+            ends: now + span,
             left,
         };
         match opening {
@@ -50,7 +54,7 @@ impl ReplyWindows {
     }
 
     /// Spends one answer, of the window that ends sooner.
-    pub(crate) fn spend(&mut self, now: i64) -> Result<(), WechatRefusal> {
+    pub(crate) fn spend(&mut self, now: UnixSecs) -> Result<(), WechatRefusal> {
         let mut open = [&mut self.enter, &mut self.message]
             .into_iter()
             .filter(|window| now < window.ends)
@@ -64,7 +68,7 @@ impl ReplyWindows {
     }
 
     /// How many answers are left.
-    pub(crate) fn left(&self, now: i64) -> u32 {
+    pub(crate) fn left(&self, now: UnixSecs) -> u32 {
         [self.enter, self.message]
             .iter()
             .filter(|window| now < window.ends)
@@ -77,27 +81,34 @@ impl ReplyWindows {
 mod tests {
     use super::*;
 
+    const fn at(secs: i64) -> UnixSecs {
+        UnixSecs::new(secs)
+    }
+
     #[test]
     fn a_message_opens_five_answers_for_two_days() {
         let mut windows = ReplyWindows::default();
-        assert_eq!(windows.spend(0), Err(WechatRefusal::OutOfTime));
-        windows.open(WindowOpening::Message, 0);
+        assert_eq!(windows.spend(at(0)), Err(WechatRefusal::OutOfTime));
+        windows.open(WindowOpening::Message, at(0));
         for _ in 0..5 {
-            assert_eq!(windows.spend(1), Ok(()));
+            assert_eq!(windows.spend(at(1)), Ok(()));
         }
-        assert_eq!(windows.spend(1), Err(WechatRefusal::RepliesUsedUp));
-        windows.open(WindowOpening::Message, 10);
-        assert_eq!(windows.left(10), 5);
-        assert_eq!(windows.spend(10 + 48 * 3600), Err(WechatRefusal::OutOfTime));
+        assert_eq!(windows.spend(at(1)), Err(WechatRefusal::RepliesUsedUp));
+        windows.open(WindowOpening::Message, at(10));
+        assert_eq!(windows.left(at(10)), 5);
+        assert_eq!(
+            windows.spend(at(10 + 48 * 3600)),
+            Err(WechatRefusal::OutOfTime)
+        );
     }
 
     #[test]
     fn entering_opens_two_for_a_minute_and_they_go_first() {
         let mut windows = ReplyWindows::default();
-        windows.open(WindowOpening::Message, 0);
-        windows.open(WindowOpening::Enter, 0);
-        assert_eq!(windows.left(59), 7);
-        assert_eq!(windows.spend(1), Ok(()));
-        assert_eq!(windows.left(60), 5);
+        windows.open(WindowOpening::Message, at(0));
+        windows.open(WindowOpening::Enter, at(0));
+        assert_eq!(windows.left(at(59)), 7);
+        assert_eq!(windows.spend(at(1)), Ok(()));
+        assert_eq!(windows.left(at(60)), 5);
     }
 }

@@ -1,6 +1,7 @@
 //! What a test may set: limits, words that are bad, how long WeChat takes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -25,7 +26,7 @@ pub struct SimulatorSettings {
     pub media_check_delay_ms: u64,
     /// How long WeChat waits for the answer to a push before it cuts the connection.
     pub push_deadline_ms: u64,
-    /// How long an `access_token` lives.
+    /// How many seconds an `access_token` lives.
     pub token_secs: i64,
     /// `GET /cgi-bin/token` calls a day before 45009.
     pub tokens_per_day: u32,
@@ -66,6 +67,11 @@ impl SimulatorSettings {
         let new: Self = serde_json::from_value(all).map_err(Error::Body)?;
         new.check()?;
         Ok(new)
+    }
+
+    /// How long an `access_token` lives.
+    pub(crate) fn token_life(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.token_secs).unwrap_or(0))
     }
 
     fn check(&self) -> Result<(), Error> {

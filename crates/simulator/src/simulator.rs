@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -11,6 +12,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::Tasks;
+use weappd_base::unix_time::{UnixMillis, UnixSecs};
 use weappd_wechat::AppCredential;
 
 use crate::app_seals::AppSeals;
@@ -74,7 +76,7 @@ struct Shared {
     tap: TrafficTap,
     tasks: Tasks,
     /// Seconds by which the simulator's time is ahead of the clock.
-    offset: AtomicI64,
+    offset_secs: AtomicI64,
     next_message: AtomicU64,
     /// Held for moments only, never across an await.
     state: Mutex<SimulatorState>,
@@ -113,7 +115,7 @@ pub(crate) struct SimulatedUser {
     /// Whether WeChat takes the user for a danger and blocks the login.
     pub(crate) risky: bool,
     /// When the user was last in each mini program.
-    pub(crate) active_at: HashMap<String, i64>,
+    pub(crate) active_at: HashMap<String, UnixSecs>,
     /// How many messages may be sent, by appid and template.
     pub(crate) subscriptions: HashMap<(String, String), u32>,
     /// How many customer messages may be answered, by appid.
@@ -129,7 +131,7 @@ pub(crate) struct SimulatedUser {
 pub(crate) struct PhoneLogin {
     pub(crate) session_key: Secret,
     /// When it was made or used last; use keeps it alive.
-    pub(crate) used_at: i64,
+    pub(crate) used_at: UnixSecs,
 }
 
 impl Simulator {
@@ -150,7 +152,7 @@ impl Simulator {
             random: parts.random,
             tap: parts.tap,
             tasks: parts.tasks,
-            offset: AtomicI64::new(0),
+            offset_secs: AtomicI64::new(0),
             next_message: AtomicU64::new(1),
             state: Mutex::new(state),
         })))
@@ -184,14 +186,14 @@ impl Simulator {
             (offset.abs() <= MAX_OFFSET_SECS).then_some(offset)
         };
         self.0
-            .offset
+            .offset_secs
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved)
             .map(|before| before + secs)
             .map_err(|_| Error::Advance)
     }
 
-    pub(crate) fn offset(&self) -> i64 {
-        self.0.offset.load(Ordering::Relaxed)
+    pub(crate) fn offset_secs(&self) -> i64 {
+        self.0.offset_secs.load(Ordering::Relaxed)
     }
 
     pub(crate) fn mini_apps(&self) -> &[Arc<SimulatedApp>] {
@@ -209,12 +211,14 @@ impl Simulator {
         self.0.mini_apps.first()
     }
 
-    pub(crate) fn now(&self) -> i64 {
-        self.now_millis().div_euclid(1000)
+    pub(crate) fn now(&self) -> UnixSecs {
+        self.now_millis().to_secs()
     }
 
-    pub(crate) fn now_millis(&self) -> i64 {
-        self.0.clock.unix_millis().get() + self.offset() * 1000
+    pub(crate) fn now_millis(&self) -> UnixMillis {
+        let (now, offset) = (self.0.clock.unix_millis(), self.offset_secs());
+        let span = Duration::from_secs(offset.unsigned_abs());
+        if offset < 0 { now - span } else { now + span }
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {
@@ -286,7 +290,7 @@ impl SimulatorState {
 
     /// The users who were last active, newest first, at most `most`.
     pub(crate) fn last_users(&self, most: usize) -> Vec<(&UserName, &SimulatedUser)> {
-        let seen = |user: &SimulatedUser| user.active_at.values().copied().max().unwrap_or(0);
+        let seen = |user: &SimulatedUser| user.active_at.values().copied().max();
         let mut users: Vec<_> = self.users.iter().collect();
         let order = |a: &(&UserName, &SimulatedUser), b: &(&UserName, &SimulatedUser)| {
             (seen(b.1), a.0.as_str()).cmp(&(seen(a.1), b.0.as_str()))

@@ -1,8 +1,9 @@
 //! Everything at a glance, for the operator's page and for tests: `GET /state`.
 
 use serde_json::{Value, json};
+use weappd_base::unix_time::UnixSecs;
 
-use crate::phone::LOGIN_SECS;
+use crate::phone::LOGIN_LIFE;
 use crate::simulator::{SimulatedUser, Simulator, SimulatorState};
 use crate::user_name::UserName;
 
@@ -23,7 +24,7 @@ impl Simulator {
             .first_mini_app()
             .map(|app| app.credential.appid.clone());
         let appid = first.unwrap_or_default();
-        let offset = self.offset();
+        let offset = self.offset_secs();
         self.with_state(|state| {
             let users = state.last_users(MAX_USERS).into_iter();
             let users: Vec<_> = users
@@ -46,14 +47,14 @@ impl Simulator {
     }
 }
 
-fn codes(state: &SimulatorState, now: i64) -> Vec<Value> {
+fn codes(state: &SimulatorState, now: UnixSecs) -> Vec<Value> {
     let mut codes = state.codes.list("login", now);
     codes.extend(state.phone_codes.list("phone_number", now));
     codes.sort_by_key(|code| -code["left_secs"].as_i64().unwrap_or(0));
     codes
 }
 
-fn shown(name: &UserName, user: &SimulatedUser, appid: &str, now: i64) -> Value {
+fn shown(name: &UserName, user: &SimulatedUser, appid: &str, now: UnixSecs) -> Value {
     let login = user.logins.get(appid).filter(|login| login.lives(now));
     let subscriptions = user
         .subscriptions
@@ -66,7 +67,7 @@ fn shown(name: &UserName, user: &SimulatedUser, appid: &str, now: i64) -> Value 
         "nick_name": name.nick_name(),
         "openid": name.openid(appid),
         "logged_in": login.is_some(),
-        "session_left_secs": login.map(|login| login.used_at + LOGIN_SECS - now),
+        "session_left_secs": login.map(|login| (login.used_at + LOGIN_LIFE).since(now).as_secs()),
         "allows": !user.refuses,
         "risky": user.risky,
         "active_at": user.active_at.get(appid),

@@ -6,23 +6,25 @@
 //! it at once. (Source: the official pages on interface credentials.)
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use weappd_base::random::RandomSource;
 use weappd_base::secret::mask;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::wechat_refusal::WechatRefusal;
 
 /// How long two tokens live beside each other.
-pub(crate) const OVERLAP_SECS: i64 = 300;
+const OVERLAP: Duration = Duration::from_mins(5);
 /// Forced refreshes a day.
 const FORCES_A_DAY: u32 = 20;
-/// Seconds between two of them.
-const FORCE_PAUSE_SECS: i64 = 30;
+/// What lies between two of them.
+const FORCE_PAUSE: Duration = Duration::from_secs(30);
 /// The most tokens remembered; the oldest are forgotten, and are then 40014.
 const MAX_TOKENS: usize = 2000;
 /// Days begin in Beijing.
-const BEIJING_OFFSET_SECS: i64 = 8 * 3600;
+const BEIJING_OFFSET: Duration = Duration::from_hours(8);
 
 /// Which call made a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,9 +39,9 @@ pub(crate) enum TokenFamily {
 struct IssuedToken {
     appid: String,
     family: TokenFamily,
-    ends: i64,
+    ends: UnixSecs,
     /// When a newer token puts this one out of use.
-    replaced: Option<i64>,
+    replaced: Option<UnixSecs>,
 }
 
 /// One family's account of one mini program.
@@ -49,7 +51,7 @@ struct TokenAccount {
     /// Calls counted against the day's quota.
     asked: DailyCount,
     forced: DailyCount,
-    forced_at: Option<i64>,
+    forced_at: Option<UnixSecs>,
 }
 
 #[derive(Debug, Default)]
@@ -60,8 +62,8 @@ struct DailyCount {
 
 impl DailyCount {
     /// Counts one more today, unless `limit` is reached.
-    fn take(&mut self, now: i64, limit: u32) -> bool {
-        let day = (now + BEIJING_OFFSET_SECS).div_euclid(86_400);
+    fn take(&mut self, now: UnixSecs, limit: u32) -> bool {
+        let day = (now + BEIJING_OFFSET).get().div_euclid(86_400);
         if day != self.day {
             *self = Self { day, count: 0 };
         }
@@ -83,16 +85,17 @@ pub(crate) struct TokenBook {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TokenGrant {
     pub(crate) token: String,
-    pub(crate) expires_in: i64,
+    /// In seconds.
+    pub(crate) expires_in: u64,
 }
 
 /// What it takes to hand one out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenMint<'a> {
     pub(crate) random: &'a RandomSource,
-    pub(crate) now: i64,
+    pub(crate) now: UnixSecs,
     /// How long a token lives.
-    pub(crate) lives: i64,
+    pub(crate) lives: Duration,
 }
 
 impl TokenBook {
@@ -108,7 +111,7 @@ impl TokenBook {
             return Err(WechatRefusal::DayLimit);
         }
         let before = account.latest.clone();
-        self.replace(before.as_deref(), mint.now + OVERLAP_SECS);
+        self.replace(before.as_deref(), mint.now + OVERLAP);
         Ok(self.issue(appid, TokenFamily::Classic, mint))
     }
 
@@ -117,9 +120,7 @@ impl TokenBook {
         let now = mint.now;
         let account = self.account(appid, TokenFamily::Stable);
         let latest = account.latest.clone();
-        let rested = account
-            .forced_at
-            .is_none_or(|at| now >= at + FORCE_PAUSE_SECS);
+        let rested = account.forced_at.is_none_or(|at| now >= at + FORCE_PAUSE);
         if force && rested && account.forced.take(now, FORCES_A_DAY) {
             account.forced_at = Some(now);
             self.replace(latest.as_deref(), now);
@@ -128,11 +129,11 @@ impl TokenBook {
         let left = latest
             .as_ref()
             .and_then(|token| self.issued.get(token))
-            .map_or(0, |issued| issued.ends - now);
+            .map_or(Duration::ZERO, |issued| issued.ends.since(now));
         match latest {
-            Some(token) if left > OVERLAP_SECS => TokenGrant {
+            Some(token) if left > OVERLAP => TokenGrant {
                 token,
-                expires_in: left,
+                expires_in: left.as_secs(),
             },
             // The one before ends by itself, within the 5 minutes they share.
             _ => self.issue(appid, TokenFamily::Stable, mint),
@@ -140,7 +141,7 @@ impl TokenBook {
     }
 
     /// The mini program that `token` speaks for.
-    pub(crate) fn check(&self, token: &str, now: i64) -> Result<&str, WechatRefusal> {
+    pub(crate) fn check(&self, token: &str, now: UnixSecs) -> Result<&str, WechatRefusal> {
         if token.is_empty() {
             return Err(WechatRefusal::TokenMissing);
         }
@@ -155,7 +156,7 @@ impl TokenBook {
     }
 
     /// The tokens that work now, newest first, masked.
-    pub(crate) fn list(&self, now: i64) -> Vec<Value> {
+    pub(crate) fn list(&self, now: UnixSecs) -> Vec<Value> {
         let alive = self.oldest_first.iter().rev().filter(|token| {
             let token: &str = token;
             self.check(token, now).is_ok()
@@ -175,7 +176,7 @@ impl TokenBook {
                         TokenFamily::Stable => "stable_token",
                     },
                     "latest": issued.replaced.is_none(),
-                    "left_secs": ends - now,
+                    "left_secs": ends.since(now).as_secs(),
                 })
             })
             .collect()
@@ -185,7 +186,7 @@ impl TokenBook {
         self.accounts.entry((appid.to_owned(), family)).or_default()
     }
 
-    fn replace(&mut self, token: Option<&str>, at: i64) {
+    fn replace(&mut self, token: Option<&str>, at: UnixSecs) {
         if let Some(issued) = token.and_then(|token| self.issued.get_mut(token)) {
             issued.replaced = Some(at);
         }
@@ -216,7 +217,7 @@ impl TokenBook {
         self.account(appid, family).latest = Some(token.clone());
         TokenGrant {
             token,
-            expires_in: mint.lives,
+            expires_in: mint.lives.as_secs(),
         }
     }
 }
@@ -225,7 +226,7 @@ impl TokenBook {
 mod tests {
     use super::*;
 
-    const LIVES: i64 = 7200;
+    const LIVES: Duration = Duration::from_hours(2);
 
     struct Desk {
         book: TokenBook,
@@ -243,7 +244,7 @@ mod tests {
         fn classic(&mut self, now: i64) -> String {
             let mint = TokenMint {
                 random: &self.random,
-                now,
+                now: UnixSecs::new(now),
                 lives: LIVES,
             };
             self.book.classic("wx1", mint, 2000).expect("a token").token
@@ -252,14 +253,14 @@ mod tests {
         fn stable(&mut self, now: i64, force: bool) -> TokenGrant {
             let mint = TokenMint {
                 random: &self.random,
-                now,
+                now: UnixSecs::new(now),
                 lives: LIVES,
             };
             self.book.stable("wx1", mint, force)
         }
 
         fn check(&self, token: &str, now: i64) -> Result<&str, WechatRefusal> {
-            self.book.check(token, now)
+            self.book.check(token, UnixSecs::new(now))
         }
     }
 
@@ -356,13 +357,17 @@ mod tests {
             now,
             lives: LIVES,
         };
-        assert!(desk.book.classic("wx1", mint(0), 1).is_ok());
+        assert!(desk.book.classic("wx1", mint(UnixSecs::new(0)), 1).is_ok());
         assert_eq!(
-            desk.book.classic("wx1", mint(1), 1),
+            desk.book.classic("wx1", mint(UnixSecs::new(1)), 1),
             Err(WechatRefusal::DayLimit)
         );
-        assert!(desk.book.classic("wx2", mint(1), 1).is_ok());
-        assert!(desk.book.classic("wx1", mint(86_400), 1).is_ok());
+        assert!(desk.book.classic("wx2", mint(UnixSecs::new(1)), 1).is_ok());
+        assert!(
+            desk.book
+                .classic("wx1", mint(UnixSecs::new(86_400)), 1)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -374,7 +379,7 @@ mod tests {
         for _ in 0..MAX_TOKENS {
             let mint = TokenMint {
                 random: &desk.random,
-                now: 0,
+                now: UnixSecs::new(0),
                 lives: LIVES,
             };
             assert!(desk.book.classic("wx1", mint, u32::MAX).is_ok());

@@ -7,6 +7,8 @@
 //! server API, 开发前必读; its example is the test vector.) The other suite, SM4 and SM2, is
 //! not spoken here.
 
+use std::time::Duration;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -18,6 +20,7 @@ use rustls::server::ParsedCertificate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::error::Error;
 use crate::lenient_base64;
@@ -37,8 +40,8 @@ pub const OLD_SERIAL_HEADER: &str = "wechatmp-serial-deprecated";
 /// Header of an answer while WeChat changes its key: the old key's signature.
 pub const OLD_SIGNATURE_HEADER: &str = "wechatmp-signature-deprecated";
 
-/// How far the clocks of both sides may be apart, in seconds.
-const CLOCK_TOLERANCE_SECS: u64 = 300;
+/// How far the clocks of both sides may be apart.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
 /// Fields of the encrypted object that belong to the envelope.
 const ENVELOPE_FIELDS: [&str; 3] = ["_n", "_appid", "_timestamp"];
 
@@ -89,7 +92,7 @@ pub struct SealedBody {
     /// `Wechatmp-AppId`.
     pub appid: String,
     /// `Wechatmp-TimeStamp`.
-    pub timestamp: i64,
+    pub timestamp: UnixSecs,
     /// `Wechatmp-Signature`.
     pub signature: String,
     /// `Wechatmp-Serial`, which only answers carry.
@@ -160,14 +163,14 @@ impl SealedChannel {
         &self,
         path: &str,
         fields: Map<String, Value>,
-        now: i64,
+        now: UnixSecs,
         fresh: FreshBytes,
     ) -> Result<SealedBody, Error> {
         let n = lenient_base64::encode(&fresh.n);
         let mut all = Map::new();
         all.insert("_n".to_owned(), Value::from(n.trim_end_matches('=')));
         all.insert("_appid".to_owned(), Value::from(self.appid.as_str()));
-        all.insert("_timestamp".to_owned(), Value::from(now));
+        all.insert("_timestamp".to_owned(), Value::from(now.get()));
         let theirs = |name: &String| !ENVELOPE_FIELDS.contains(&name.as_str());
         all.extend(fields.into_iter().filter(|(name, _)| theirs(name)));
         let mut data = Value::Object(all).to_string().into_bytes();
@@ -206,7 +209,7 @@ impl SealedChannel {
         path: &str,
         stamp: SignatureHeaders<'_>,
         body: &str,
-        now: i64,
+        now: UnixSecs,
     ) -> Result<Map<String, Value>, Error> {
         if stamp.appid != self.appid {
             return Err(Error::OtherApp);
@@ -218,7 +221,8 @@ impl SealedChannel {
             _ => return Err(Error::ApiSerial),
         };
         let timestamp = stamp.timestamp.parse().map_err(|_| Error::ApiTime)?;
-        if now.abs_diff(timestamp) > CLOCK_TOLERANCE_SECS {
+        let timestamp = UnixSecs::new(timestamp);
+        if now.distance(timestamp) > CLOCK_TOLERANCE {
             return Err(Error::ApiTime);
         }
         let signature = lenient_base64::decode(signature).ok_or(Error::ApiSignature)?;
@@ -227,7 +231,7 @@ impl SealedChannel {
             .map_err(|_| Error::ApiSignature)?;
         let mut fields = self.decrypt(path, timestamp, body)?;
         if fields.get("_appid").and_then(Value::as_str) != Some(&self.appid)
-            || fields.get("_timestamp").and_then(Value::as_i64) != Some(timestamp)
+            || fields.get("_timestamp").and_then(Value::as_i64) != Some(timestamp.get())
         {
             return Err(Error::ApiData);
         }
@@ -235,7 +239,12 @@ impl SealedChannel {
         Ok(fields)
     }
 
-    fn decrypt(&self, path: &str, timestamp: i64, body: &str) -> Result<Map<String, Value>, Error> {
+    fn decrypt(
+        &self,
+        path: &str,
+        timestamp: UnixSecs,
+        body: &str,
+    ) -> Result<Map<String, Value>, Error> {
         let envelope: GcmBody = serde_json::from_str(body).map_err(|_| Error::ApiData)?;
         let iv = lenient_base64::decode_exactly(&envelope.iv).ok_or(Error::ApiData)?;
         let tag: [u8; 16] =
@@ -254,7 +263,7 @@ impl SealedChannel {
     }
 
     /// What the encryption is bound to.
-    fn bound_to(&self, path: &str, timestamp: i64) -> String {
+    fn bound_to(&self, path: &str, timestamp: UnixSecs) -> String {
         format!(
             "{ORIGIN}{path}|{}|{timestamp}|{}",
             self.appid, self.symmetric_sn
@@ -262,7 +271,7 @@ impl SealedChannel {
     }
 
     /// What is signed: four lines, without the key's number and without an end of line.
-    fn signed(&self, path: &str, timestamp: i64, body: &str) -> String {
+    fn signed(&self, path: &str, timestamp: UnixSecs, body: &str) -> String {
         format!("{ORIGIN}{path}\n{}\n{timestamp}\n{body}", self.appid)
     }
 }

@@ -3,6 +3,7 @@
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde_json::{Value, json};
+use weappd_base::unix_time::UnixSecs;
 
 use crate::error::Error;
 use crate::lenient::lenient_json;
@@ -96,13 +97,13 @@ pub(crate) fn write(
     format: BodyFormat,
     encrypt: &str,
     signature: &str,
-    (timestamp, nonce): (i64, &str),
+    (timestamp, nonce): (UnixSecs, &str),
 ) -> String {
     match format {
         BodyFormat::Json => json!({
             "Encrypt": encrypt,
             "MsgSignature": signature,
-            "TimeStamp": timestamp,
+            "TimeStamp": timestamp.get(),
             "Nonce": nonce,
         })
         .to_string(),

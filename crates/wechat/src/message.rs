@@ -10,6 +10,7 @@ use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use sha1::{Digest, Sha1};
 use weappd_base::secret::{Secret, same_bytes};
+use weappd_base::unix_time::UnixSecs;
 
 use crate::envelope::{self, BodyFormat};
 use crate::error::Error;
@@ -185,7 +186,7 @@ impl MessageCodec {
         &self,
         format: BodyFormat,
         message: &str,
-        (timestamp, nonce): (i64, &str),
+        (timestamp, nonce): (UnixSecs, &str),
         random: [u8; 16],
     ) -> String {
         let encrypt = encrypt(&self.key, &self.appid, message, random);
@@ -284,7 +285,7 @@ mod tests {
     #[test]
     fn the_official_reply_is_sealed_letter_by_letter() {
         let of = |name: &str| text(&format!("/message_push/reply/{name}"));
-        let timestamp = of("timestamp").parse().expect("a number");
+        let timestamp = UnixSecs::new(of("timestamp").parse().expect("a number"));
         let sealed = mailbox("/message_push").seal(
             BodyFormat::Json,
             &of("msg"),
@@ -338,7 +339,12 @@ mod tests {
     fn a_sealed_answer_opens_in_both_formats() {
         let mailbox = mailbox("/wxbizmsgcrypt_classic");
         for format in [BodyFormat::Json, BodyFormat::Xml] {
-            let body = mailbox.seal(format, "微信 ]]> & <b>", (1, "n]]>1"), [5; 16]);
+            let body = mailbox.seal(
+                format,
+                "微信 ]]> & <b>",
+                (UnixSecs::new(1), "n]]>1"),
+                [5; 16],
+            );
             let encrypt = envelope::read(&body).expect("an envelope").encrypt;
             let signature = msg_signature(&mailbox.token, "1", "n]]>1", &encrypt);
             let stamp = PushSignature {
@@ -438,7 +444,7 @@ mod tests {
         ) {
             let mailbox = mailbox("/message_push");
             let format = if is_json { BodyFormat::Json } else { BodyFormat::Xml };
-            let body = mailbox.seal(format, &message, (timestamp, &nonce), random);
+            let body = mailbox.seal(format, &message, (UnixSecs::new(timestamp), &nonce), random);
             let read = envelope::read(&body).expect("an envelope");
             prop_assert_eq!(read.format, format);
             let timestamp = timestamp.to_string();

@@ -15,6 +15,7 @@ use serde_json::Value;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 use weappd_base::secret::{Secret, same_bytes};
+use weappd_base::unix_time::UnixSecs;
 
 use crate::error::Error;
 use crate::lenient::lenient_json;
@@ -126,9 +127,10 @@ pub fn open(
     Ok(sealed.open(appid, session_key)?.data)
 }
 
-/// When WeChat made the data: seconds since 1970, from its watermark.
-pub fn made_at(data: &Value) -> Option<i64> {
-    data.pointer("/watermark/timestamp")?.as_i64()
+/// When WeChat made the data, from its watermark.
+pub fn made_at(data: &Value) -> Option<UnixSecs> {
+    let secs = data.pointer("/watermark/timestamp")?.as_i64()?;
+    Some(UnixSecs::new(secs))
 }
 
 /// Encrypts as WeChat does: the other end of [`decrypt`], for the simulator and for tests.
@@ -229,7 +231,7 @@ mod tests {
         assert_eq!(text("/wxbizdatacrypt/appid"), APPID);
         let data = official().open().expect("it is ours");
         assert_eq!(data["nickName"], "Band");
-        assert_eq!(made_at(&data), Some(1_477_314_187));
+        assert_eq!(made_at(&data), Some(UnixSecs::new(1_477_314_187)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `user_authorization_cancellation`.
 
 use serde_json::Value;
+use weappd_base::unix_time::UnixSecs;
 
 /// What is taken back, as far as a server may hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub struct ConsentWithdrawal {
     pub openid: String,
     /// What of; nothing where WeChat names only what no server of ours holds.
     pub data: Vec<WithdrawnData>,
-    /// When: seconds since 1970.
-    pub at: Option<i64>,
+    /// When.
+    pub at: Option<UnixSecs>,
 }
 
 impl ConsentWithdrawal {
@@ -49,7 +50,9 @@ impl ConsentWithdrawal {
         Some(Self {
             openid: openid.to_owned(),
             data,
-            at: at.and_then(|at| at.as_i64().or_else(|| at.as_str()?.trim().parse().ok())),
+            at: at
+                .and_then(|at| at.as_i64().or_else(|| at.as_str()?.trim().parse().ok()))
+                .map(UnixSecs::new),
         })
     }
 }
@@ -111,7 +114,8 @@ mod tests {
         ] {
             let read = ConsentWithdrawal::read(&message("user_authorization_revoke", &info));
             let read = read.expect("a withdrawal");
-            assert_eq!((read.openid.as_str(), read.at), ("o1", Some(1_627_359_464)));
+            assert_eq!(read.openid, "o1");
+            assert_eq!(read.at, Some(UnixSecs::new(1_627_359_464)));
             assert_eq!(read.data, data, "{info}");
         }
         let closed = message("USER_authorization_cancellation", &Value::Null);

@@ -4,6 +4,7 @@
 
 use http::Uri;
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 use weappd_outbound::OutboundTrust;
 use weappd_wechat::message::{MessageCodec, MessageKey, PushSignature};
 
@@ -43,7 +44,7 @@ pub(crate) fn letters(feed: &mut Feed<'_>) {
     }
     let stamp = signed_push::PushStamp {
         openid: "oUser",
-        timestamp: 1_800_000_000,
+        timestamp: UnixSecs::new(1_800_000_000),
         nonce: "42",
         random: feed.array(),
         forged: way == 3,
@@ -85,7 +86,7 @@ pub(crate) fn letters(feed: &mut Feed<'_>) {
                 forged: false,
                 random: [0; 16],
                 openid: "o",
-                timestamp: 0,
+                timestamp: UnixSecs::new(0),
                 nonce: "",
             },
         );

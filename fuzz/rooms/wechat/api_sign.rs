@@ -12,7 +12,7 @@ use crate::fuzzing::feed::Feed;
 
 const APPID: &str = "wxba6223c06417af7b";
 const SECRET: &str = "otUpngOjU+nVQaWJIC3D/yMLV17RKaP6t4Ot9tbnzLY=";
-const NOW: i64 = 1_635_927_954;
+const NOW: UnixSecs = UnixSecs::new(1_635_927_954);
 
 /// Each side's keys; made once, they take their time.
 static SIDES: LazyLock<[Side; 2]> = LazyLock::new(|| {
@@ -83,7 +83,7 @@ fn sealed(feed: &mut Feed<'_>) {
         iv: feed.array(),
         n: feed.array(),
     };
-    let (way, now) = (feed.below(8), NOW + i64::from(feed.byte()));
+    let (way, now) = (feed.below(8), NOW + Duration::from_secs(feed.byte().into()));
     let (path, text) = (feed.text(), feed.text());
     let fields = match serde_json::from_str(&text) {
         Ok(Value::Object(fields)) => fields,
@@ -107,7 +107,7 @@ fn sealed(feed: &mut Feed<'_>) {
     let at = feed.below(sealed.body.len());
     let change = feed.byte();
     let (mut body, mut stamp, mut where_to) = (sealed.body.clone(), good, path.clone());
-    let later = (now + 1).to_string();
+    let later = (now + Duration::from_secs(1)).to_string();
     let other = "A".repeat(sealed.signature.len());
     match way {
         0 => {
@@ -128,7 +128,10 @@ fn sealed(feed: &mut Feed<'_>) {
         }
     }
     assert!(them.open(&where_to, stamp, &body, now).is_err(), "{way}");
-    assert!(them.open(&path, good, &sealed.body, now + 301).is_err());
+    assert!(
+        them.open(&path, good, &sealed.body, now + Duration::from_secs(301))
+            .is_err()
+    );
 }
 
 /// Fields written and read once.
@@ -148,7 +151,7 @@ fn unmannered(feed: &mut Feed<'_>) {
         let mut said: Value = serde_json::from_str(&plain).unwrap_or_default();
         if let Value::Object(fields) = &mut said {
             fields.insert("_appid".to_owned(), APPID.into());
-            fields.insert("_timestamp".to_owned(), NOW.into());
+            fields.insert("_timestamp".to_owned(), NOW.get().into());
         }
         plain = said.to_string();
     }
@@ -186,7 +189,7 @@ fn unmannered(feed: &mut Feed<'_>) {
     let right = serde_json::from_str::<Map<String, Value>>(&plain)
         .ok()
         .filter(|said| way != 3 && said.get("_appid") == Some(&json!(APPID)))
-        .filter(|said| said.get("_timestamp").and_then(Value::as_i64) == Some(NOW))
+        .filter(|said| said.get("_timestamp").and_then(Value::as_i64) == Some(NOW.get()))
         .map(|mut said| {
             said.retain(|name, _| !ENVELOPE_FIELDS.contains(&name.as_str()));
             said

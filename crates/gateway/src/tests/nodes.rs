@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use weappd_base::clock::{Clock, ManualClock};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixMillis;
 
 use super::support::{Setting, Wechat, World, until};
 use crate::config::{Config, TokenMode};
@@ -32,7 +33,7 @@ struct Board {
 struct Row {
     value: Option<Secret>,
     fence: i64,
-    held_until: i64,
+    held_until: UnixMillis,
 }
 
 impl Board {
@@ -52,7 +53,7 @@ impl Board {
     fn with<T>(
         &self,
         name: &str,
-        change: impl FnOnce(&mut Row, i64) -> T,
+        change: impl FnOnce(&mut Row, UnixMillis) -> T,
     ) -> BoxFuture<'static, Result<T, LeaseStoreError>>
     where
         T: Send + 'static,
@@ -62,10 +63,10 @@ impl Board {
         } else {
             let mut rows = self.rows.lock();
             let row = rows.entry(name.to_owned()).or_insert_with(|| Row {
-                held_until: self.held_until.load(Ordering::SeqCst),
+                held_until: UnixMillis::new(self.held_until.load(Ordering::SeqCst)),
                 ..Row::default()
             });
-            Ok(change(row, self.clock.unix_millis().get()))
+            Ok(change(row, self.clock.unix_millis()))
         };
         std::future::ready(answer).boxed()
     }
@@ -91,13 +92,12 @@ impl LeaseStore for Board {
         name: &'a str,
         time: Duration,
     ) -> BoxFuture<'a, Result<Option<(i64, LeasedValue)>, LeaseStoreError>> {
-        let millis = i64::try_from(time.as_millis()).expect("a short time");
         self.with(name, move |row, now| {
             if now < row.held_until {
                 return None;
             }
             row.fence += 1;
-            row.held_until = now + millis;
+            row.held_until = now + time;
             let value = row.value.clone();
             Some((row.fence, LeasedValue { value, now }))
         })
@@ -114,7 +114,7 @@ impl LeaseStore for Board {
             let is_mine = row.fence == fence;
             if is_mine {
                 row.value = Some(value);
-                row.held_until = 0;
+                row.held_until = UnixMillis::default();
             }
             is_mine
         })
@@ -127,7 +127,7 @@ impl LeaseStore for Board {
     ) -> BoxFuture<'a, Result<(), LeaseStoreError>> {
         self.with(name, move |row, _| {
             if row.fence == fence {
-                row.held_until = 0;
+                row.held_until = UnixMillis::default();
             }
         })
     }
@@ -213,9 +213,9 @@ async fn while_another_node_renews_the_board_is_left_in_peace() {
     nodes[0].call("/wxa/x").await;
     board.hand.advance(6900);
     nodes[0].hand.advance(6900);
-    let now = board.clock.unix_millis().get();
+    let now = board.clock.unix_millis();
     for row in board.rows.lock().values_mut() {
-        row.held_until = now + 25_000;
+        row.held_until = now + Duration::from_secs(25);
     }
     let (begun, before) = (Instant::now(), board.looks.load(Ordering::SeqCst));
     for _ in 0..200 {

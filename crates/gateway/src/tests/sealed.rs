@@ -1,6 +1,7 @@
 //! Calls that go out encrypted and signed, to a WeChat that proves them.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -11,12 +12,13 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Map, Value, json};
 use weappd_base::clock::Clock;
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::api_sign::{FreshBytes, KeyTexts, SealedChannel, SignatureHeaders};
 
 use super::support::{APPID, Setting, World, mini_app, serve};
 use crate::config::{ApiSecurity, GatewayApp};
 
-const NOW: i64 = 1_714_112_445;
+const NOW: UnixSecs = UnixSecs::new(1_714_112_445);
 const PATH: &str = "/wxa/msg_sec_check";
 
 /// Ours and WeChat's; RSA keys take their time to make.
@@ -88,7 +90,11 @@ async fn answer(State(wechat): State<Arc<Wechat>>, request: Request) -> Response
     let Value::Object(fields) = said.clone() else {
         unreachable!()
     };
-    let at = if mood == Mood::Old { NOW - 301 } else { NOW };
+    let at = if mood == Mood::Old {
+        NOW - Duration::from_secs(301)
+    } else {
+        NOW
+    };
     let signed_path = if mood == Mood::Elsewhere {
         "/wxa/plugin"
     } else {
@@ -253,7 +259,7 @@ async fn bad_keys_are_found_at_the_start() {
         }),
         ..mini_app(APPID, None, None)
     };
-    let (clock, _) = Clock::manual(NOW);
+    let (clock, _) = Clock::manual(NOW.get());
     let tokens = weappd_base::random::RandomSource::system();
     let error = crate::sealed::ApiSealers::build(&[app], clock, tokens).expect_err("bad keys");
     assert!(error.to_string().contains(APPID) && !error.hint().is_empty());

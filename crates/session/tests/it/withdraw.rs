@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use serde_json::{Value, json};
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::{ConsentWithdrawal, WithdrawnData, open_data};
 
 use crate::wechat::session_key;
@@ -13,7 +14,7 @@ fn withdrawal(openid: &str, data: WithdrawnData, at: i64) -> ConsentWithdrawal {
     ConsentWithdrawal {
         openid: openid.to_owned(),
         data: vec![data],
-        at: Some(at),
+        at: Some(UnixSecs::new(at)),
     }
 }
 

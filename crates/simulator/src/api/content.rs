@@ -1,20 +1,24 @@
 //! Content security: texts at once, pictures and sounds by a later push.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::{ApiCall, text};
+use weappd_base::unix_time::UnixSecs;
+
 use crate::simulator::{SimulatedUser, Simulator};
 use crate::wechat_refusal::WechatRefusal;
 
 /// Content is checked for users who were here within 2 hours.
-const ACTIVE_SECS: i64 = 2 * 3600;
+const ACTIVE_SPAN: Duration = Duration::from_hours(2);
 /// The longest text, in characters.
 const MAX_CONTENT: usize = 2500;
 
 impl SimulatedUser {
-    pub(super) fn is_active(&self, appid: &str, now: i64) -> bool {
+    pub(super) fn is_active(&self, appid: &str, now: UnixSecs) -> bool {
         let seen = self.active_at.get(appid);
-        seen.is_some_and(|at| now < at + ACTIVE_SECS)
+        seen.is_some_and(|at| now < *at + ACTIVE_SPAN)
     }
 }
 

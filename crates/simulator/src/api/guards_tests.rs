@@ -7,6 +7,7 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::api_sign::{FreshBytes, KeyTexts, SealedBody, SealedChannel, SignatureHeaders};
 
 use crate::http::simulator_world::{NOW, SimulatorWorld, bytes_of, json_of};
@@ -124,7 +125,7 @@ async fn send(world: &SimulatorWorld, sealed: SealedBody) -> axum::response::Res
     let uri = format!("{RISK}?access_token={}", world.token().await);
     let request = Request::post(uri)
         .header("Wechatmp-AppId", sealed.appid)
-        .header("Wechatmp-TimeStamp", sealed.timestamp)
+        .header("Wechatmp-TimeStamp", sealed.timestamp.get())
         .header("Wechatmp-Signature", sealed.signature)
         .body(axum::body::Body::from(sealed.body))
         .expect("a request");
@@ -155,7 +156,11 @@ async fn sealed_calls_are_proven_and_answered_sealed() {
         iv: [1; 12],
         n: [2; 16],
     };
-    let seal = |at: i64| channel.seal(RISK, Map::new(), at, fresh).expect("sealed");
+    let seal = |at| {
+        channel
+            .seal(RISK, Map::new(), UnixSecs::new(at), fresh)
+            .expect("sealed")
+    };
     let answer = send(&world, seal(NOW)).await;
     let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
     let [appid, at, serial, signature] = ["appid", "timestamp", "serial", "signature"]
@@ -168,7 +173,9 @@ async fn sealed_calls_are_proven_and_answered_sealed() {
         old: None,
     };
     let body = String::from_utf8(bytes_of(answer).await).expect("text");
-    let fields = channel.open(RISK, stamp, &body, NOW).expect("proven");
+    let fields = channel
+        .open(RISK, stamp, &body, UnixSecs::new(NOW))
+        .expect("proven");
     // It was understood: a text without a version is what WeChat complains of.
     assert_ne!(fields["errcode"], 40234);
     assert_ne!(fields["errcode"], 44002);

@@ -3,6 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{ApiCall, fine, template, text};
+use weappd_base::unix_time::UnixSecs;
+
 use crate::simulator::Simulator;
 use crate::wechat_refusal::WechatRefusal;
 
@@ -104,6 +106,6 @@ impl Simulator {
 }
 
 /// A message as the phone keeps it.
-fn received(kind: &str, appid: &str, now: i64, fields: &Map<String, Value>) -> Value {
+fn received(kind: &str, appid: &str, now: UnixSecs, fields: &Map<String, Value>) -> Value {
     json!({ "kind": kind, "appid": appid, "at": now, "message": fields })
 }

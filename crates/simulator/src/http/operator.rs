@@ -6,6 +6,7 @@ use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weappd_base::json::object;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::app_seals::SecuritySettings;
 use crate::call_log::CallRecord;
@@ -47,7 +48,7 @@ pub(super) async fn set_settings(
 /// The simulator's time.
 #[derive(Debug, Serialize)]
 pub(super) struct ClockView {
-    now: i64,
+    now: UnixSecs,
     offset_secs: i64,
 }
 
@@ -60,7 +61,7 @@ struct ClockMove {
 pub(super) async fn show_clock(State(simulator): State<Simulator>) -> Json<ClockView> {
     Json(ClockView {
         now: simulator.now(),
-        offset_secs: simulator.offset(),
+        offset_secs: simulator.offset_secs(),
     })
 }
 

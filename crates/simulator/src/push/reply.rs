@@ -65,6 +65,7 @@ fn field(answer: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use weappd_base::secret::Secret;
+    use weappd_base::unix_time::UnixSecs;
     use weappd_outbound::OutboundTrust;
     use weappd_wechat::envelope;
     use weappd_wechat::message::MessageKey;
@@ -104,7 +105,7 @@ mod tests {
         };
         for format in [envelope::BodyFormat::Json, envelope::BodyFormat::Xml] {
             let reply = r#"{"demo_resp":"good luck"}"#;
-            let sealed = mailbox.seal(format, reply, (1_800_000_000, "42"), [9; 16]);
+            let sealed = mailbox.seal(format, reply, (UnixSecs::new(1_800_000_000), "42"), [9; 16]);
             assert_eq!(
                 read(&safe, &sealed),
                 Some(json!({"demo_resp": "good luck"}))

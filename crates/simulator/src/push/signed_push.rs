@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 use sha1::{Digest, Sha1};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::message;
 
 use crate::push_target::{PushBodyFormat, PushEncryption, PushTarget};
@@ -13,7 +14,7 @@ use crate::push_target::{PushBodyFormat, PushEncryption, PushTarget};
 #[derive(Debug)]
 pub(super) struct PushStamp<'a> {
     pub(super) openid: &'a str,
-    pub(super) timestamp: i64,
+    pub(super) timestamp: UnixSecs,
     pub(super) nonce: &'a str,
     pub(super) random: [u8; 16],
     /// Signed with a token that is not the right one.
@@ -160,7 +161,7 @@ mod tests {
     fn stamp(forged: bool) -> PushStamp<'static> {
         PushStamp {
             openid: "oUser",
-            timestamp: 1_800_000_000,
+            timestamp: UnixSecs::new(1_800_000_000),
             nonce: "42",
             random: [7; 16],
             forged,

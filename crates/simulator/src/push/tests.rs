@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use weappd_base::secret::Secret;
 use weappd_base::tasks::Tasks;
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::envelope::BodyFormat;
 use weappd_wechat::message::{self, MessageCodec, MessageKey, PushSignature};
 
@@ -221,7 +222,8 @@ async fn replies_are_read_and_forgeries_are_forged() {
     let (server, url) = server();
     world.post("/push", settings(&url, "safe", "json")).await;
     let reply = r#"{"MsgType":"transfer_customer_service"}"#;
-    *server.answer.lock() = mailbox().seal(BodyFormat::Json, reply, (NOW, "1"), [3; 16]);
+    *server.answer.lock() =
+        mailbox().seal(BodyFormat::Json, reply, (UnixSecs::new(NOW), "1"), [3; 16]);
     let mut sent = json!({
         "user": "alice",
         "message": { "MsgType": "event", "Event": "debug_demo", "CreateTime": 5 },

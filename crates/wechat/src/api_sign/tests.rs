@@ -10,7 +10,7 @@ use super::*;
 use crate::vectors::{secret, text};
 
 const PATH: &str = "/wxa/getuserriskrank";
-const NOW: i64 = 1_635_927_954;
+const NOW: UnixSecs = UnixSecs::new(1_635_927_954);
 const FRESH: FreshBytes = FreshBytes {
     iv: [7; 12],
     n: [9; 16],
@@ -95,7 +95,7 @@ fn the_official_answer_is_opened_and_nothing_near_it() {
         old: None,
     };
     let open = |path, stamp, body: &str, now| weappd.open(path, stamp, body, now);
-    let fields = open(PATH, good, &body, NOW + 302).expect("opened");
+    let fields = open(PATH, good, &body, NOW + Duration::from_secs(302)).expect("opened");
     assert_eq!(fields, official("/api_sign/resp_plaintext"));
 
     // While WeChat changes its key, the old one's number and signature stand beside.
@@ -107,9 +107,9 @@ fn the_official_answer_is_opened_and_nothing_near_it() {
     };
     assert!(open(PATH, changing, &body, NOW).is_ok());
 
-    let late = open(PATH, good, &body, NOW + 303);
+    let late = open(PATH, good, &body, NOW + Duration::from_secs(303));
     assert!(matches!(late, Err(Error::ApiTime)));
-    let early = open(PATH, good, &body, NOW - 299);
+    let early = open(PATH, good, &body, NOW - Duration::from_secs(299));
     assert!(matches!(early, Err(Error::ApiTime)));
     let elsewhere = open("/wxa/getuserriskranks", good, &body, NOW);
     assert!(matches!(elsewhere, Err(Error::ApiSignature)));
@@ -143,7 +143,11 @@ fn the_four_lines_are_the_official_ones() {
         "https://api.weixin.qq.com/wxa/getuserriskrank|wxba6223c06417af7b|1635927954|\
          fa05fe1e5bcc79b81ad5ad4b58acf787"
     );
-    let payload = channel.signed(PATH, NOW + 2, &text("/api_sign/resp_body"));
+    let payload = channel.signed(
+        PATH,
+        NOW + Duration::from_secs(2),
+        &text("/api_sign/resp_body"),
+    );
     let digest = <sha2::Sha256 as sha2::Digest>::digest(payload.as_bytes());
     assert_eq!(hex::encode(digest), text("/api_sign/resp_payload_sha256"));
 }
@@ -207,7 +211,7 @@ proptest! {
     fn what_one_side_seals_the_other_opens(
         path in "/[a-z/_]{1,40}",
         fields in prop::collection::btree_map("[a-z]{1,8}", ".{0,40}", 0..6),
-        now in 0i64..4_000_000_000,
+        now in (0i64..4_000_000_000).prop_map(UnixSecs::new),
         iv: [u8; 12],
         n: [u8; 16],
     ) {
@@ -228,7 +232,7 @@ proptest! {
         signature in "[A-Za-z0-9+/=]{0,400}",
         old in proptest::option::of("[a-z0-9]{0,3}"),
         body in ".{0,200}",
-        now: i64,
+        now in any::<i64>().prop_map(UnixSecs::new),
     ) {
         let one = channel(0);
         let stamp = SignatureHeaders {
