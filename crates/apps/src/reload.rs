@@ -162,11 +162,16 @@ fn change_of(
     let next = state.ground.spec(name, config.clone(), Some(given), log);
     if next.is_same(&now) {
         None
-    } else if next.starts_like(&now) {
+    } else if next.starts_like(&now) || !entry.instances.iter().any(runs) {
         Some(AppChange::Adjusts)
     } else {
         Some(AppChange::Restarts)
     }
+}
+
+/// Whether an instance is not stopped, by hand or from the start.
+fn runs(instance: &Arc<InstanceHandle>) -> bool {
+    instance.status.borrow().state != InstanceState::Stopped
 }
 
 fn begin(
@@ -221,8 +226,6 @@ fn change(
             leaving.insert((name.clone(), index), instance.life.clone());
         }
     }
-    let runs =
-        |instance: &Arc<InstanceHandle>| instance.status.borrow().state != InstanceState::Stopped;
     let starts = entry.instances.iter().any(runs);
     state.grow(&mut entry, count, starts, leaving);
     if autostart != before.config.autostart {

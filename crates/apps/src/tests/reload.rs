@@ -296,13 +296,15 @@ async fn what_was_stopped_by_hand_stays_stopped_and_what_is_down_is_tried() {
     let is_down = |view: &InstanceView| matches!(view.state, InstanceState::Down { .. });
     world.until("down", is_down).await;
     let env = json!({"env": {"A": "1"}});
-    world.reload(&[
+    let told = world.reload(&[
         ("stopped", with(stopped, env)),
         (
             "down",
             with(down, json!({"run": ["sh", "-c", "exec sleep 600"]})),
         ),
     ]);
+    let told: Vec<AppChange> = told.into_iter().map(|(_, change)| change).collect();
+    assert_eq!(told, [AppChange::Restarts, AppChange::Adjusts]);
     world.ready("down").await;
     assert_eq!(world.one("stopped").await.state, InstanceState::Stopped);
     world.apps.start("stopped").await.expect("started");
