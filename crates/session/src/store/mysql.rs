@@ -90,6 +90,12 @@ impl MysqlStore {
         );
         let patience = Duration::from_millis(settled.config.store_wait_ms);
         let deadline = Instant::now() + patience;
+        let refused = |place, err: sqlx::Error| Error::OpenStore {
+            place,
+            hint: hint(&err),
+            source: Arc::new(err),
+        };
+        let mut said = None;
         let (shape, conn, zone) = loop {
             let opened = async {
                 let (appids, vault) = (settled.appids, &settled.rules.vault);
@@ -106,15 +112,18 @@ impl MysqlStore {
                 Ok(Err(schema::SchemaError::Told(err))) => return Err(err),
                 Ok(Err(schema::SchemaError::Sql(err))) => {
                     if !is_passing(&err) || Instant::now() + PAUSE >= deadline {
-                        return Err(Error::OpenStore {
-                            place,
-                            hint: hint(&err),
-                            source: Arc::new(err),
-                        });
+                        return Err(refused(place, err));
                     }
+                    said = Some(err);
                     sleep(PAUSE).await;
                 }
-                Err(_) => return Err(silent(place, patience)),
+                // What it said before tells more than its silence at the end.
+                Err(_) => {
+                    return Err(match said {
+                        Some(err) => refused(place, err),
+                        None => silent(place, patience),
+                    });
+                }
             }
         };
         let options = options.timezone(zone);
