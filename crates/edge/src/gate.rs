@@ -320,8 +320,13 @@ async fn forward(
         }
         RouteHandler::Static(root) => root.answer(&screened.head).await,
         RouteHandler::Redirect { to, code } => redirect::to_address(&screened.head, to, *code),
-        RouteHandler::Router(router) => {
-            router_call::call_router(router, context, screened.head, screened.body).await
+        RouteHandler::Router(room) => {
+            if screened.body.is_end_stream()
+                && let Some(answer) = room.instant_answer(&screened.head)
+            {
+                return Ok(answer.map(EdgeBody::full));
+            }
+            router_call::call_router(&room.router, context, screened.head, screened.body).await
         }
         RouteHandler::Shared(shared) if shared.is_for_router(&screened.head.method) => {
             router_call::call_router(&shared.router, context, screened.head, screened.body).await

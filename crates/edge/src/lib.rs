@@ -79,6 +79,7 @@ pub use files::protected::ProtectedFiles;
 pub use log::access_sink::{AccessLog, AccessSink};
 pub use reload::{EdgeControl, EdgeReload, StagedEdge};
 pub use route::challenge::AcmeChallenges;
+pub use route::room_router::{InstantAnswer, RoomRouter};
 pub use server::{Edge, EdgeParts};
 pub use site::{
     BoundListener, ListenerKind, RouteTarget, SessionRule, Site, SiteRoute, SiteService,

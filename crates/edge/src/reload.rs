@@ -311,7 +311,7 @@ mod tests {
             appids: Vec::new(),
             routes: vec![SiteRoute {
                 path: "/".to_owned(),
-                target: RouteTarget::Router(Router::new()),
+                target: RouteTarget::Router(Router::new().into()),
                 session: SessionRule::Pass,
             }],
             services: Vec::new(),

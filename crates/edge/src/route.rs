@@ -8,6 +8,7 @@ pub(crate) mod path_spelling;
 pub(crate) mod redirect;
 pub(crate) mod request_screen;
 pub(crate) mod reserved_paths;
+pub(crate) mod room_router;
 pub(crate) mod route_entry;
 pub(crate) mod route_table;
 pub(crate) mod router_call;

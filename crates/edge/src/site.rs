@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use axum::Router;
 use weappd_certs::CertFiles;
 
+use crate::route::room_router::RoomRouter;
+
 /// A listening socket and what is spoken on it.
 #[derive(Debug)]
 pub struct BoundListener {
@@ -99,7 +101,7 @@ pub enum RouteTarget {
     /// One of weappd's own routers. It finds the client's address as
     /// `axum::extract::ConnectInfo<SocketAddr>` and the scheme as `http::uri::Scheme`
     /// among the request's extensions.
-    Router(Router),
+    Router(RoomRouter),
     /// A path of which an app or a proxy answers all but `GET`.
     Shared {
         /// The other target of the path: an app or a proxy.

@@ -4,13 +4,16 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Uri, header, uri::Scheme};
+use axum::http::request::Parts;
+use axum::http::{self, HeaderMap, HeaderValue, Uri, header, uri::Scheme};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use weappd_edge::{Caller, Identify};
+use weappd_edge::{Caller, Identify, InstantAnswer};
+use weappd_session::http::InstantUser;
 use weappd_session::{AuthError, SessionService, UserIdentity};
 use weappd_tunnel::TunnelServer;
 
@@ -50,6 +53,15 @@ impl Identify for SessionIdentify {
 fn wants_page(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).map(HeaderValue::as_bytes);
     accept.is_some_and(|accept| accept.windows(9).any(|word| word == b"text/html"))
+}
+
+/// Tells phones who they are, from the session room's memory.
+pub(crate) struct UserFromMemory(pub(crate) InstantUser);
+
+impl InstantAnswer for UserFromMemory {
+    fn instant_answer(&self, head: &Parts) -> Option<http::Response<Bytes>> {
+        self.0.answer(head)
+    }
 }
 
 /// Tells the edge that nobody is known: for listeners without sessions.

@@ -85,7 +85,7 @@ fn one_site(hosts: Vec<String>, tls: Option<CertFiles>, router: Router) -> Site 
         appids: Vec::new(),
         routes: vec![SiteRoute {
             path: "/".to_owned(),
-            target: RouteTarget::Router(router),
+            target: RouteTarget::Router(router.into()),
             session: SessionRule::Pass,
         }],
         services: Vec::new(),

@@ -14,17 +14,17 @@ use axum::Router;
 use weappd_apps::{AppSupervisor, EnvVariables, SupervisorParts};
 use weappd_base::metrics::MetricRegistry;
 use weappd_base::secret::Secret;
-use weappd_edge::Site;
+use weappd_edge::{RoomRouter, Site};
 use weappd_files::http::PublicBase;
 use weappd_files::{Files, FilesParts};
 use weappd_gateway::GatewayService;
-use weappd_session::http::{SiteChoice, avatar_router};
+use weappd_session::http::{InstantUser, SiteChoice, avatar_router};
 use weappd_session::{SessionParts, SessionService};
 use weappd_tunnel::{TunnelServer, TunnelServerParts};
 use weappd_wechat::WechatClient;
 
 use crate::bound_sockets::BoundSockets;
-use crate::builtin::{is_https, tunnel_router};
+use crate::builtin::{UserFromMemory, is_https, tunnel_router};
 use crate::data_dir::DataDir;
 use crate::exit::ExitFailure;
 use crate::gateway::{self, DeliveryPasses};
@@ -181,7 +181,7 @@ impl ServerRooms {
         site_rooms::site(site, rooms.as_ref(), pages.unwrap_or_default())
     }
 
-    fn rooms_of(&self, site: &SitePlan, files: &weappd_files::Config) -> Router {
+    fn rooms_of(&self, site: &SitePlan, files: &weappd_files::Config) -> RoomRouter {
         let login = weappd_session::http::require_login(self.sessions.clone());
         let login = login.of_apps(&site.appids);
         let choice = SiteChoice {
@@ -209,13 +209,15 @@ impl ServerRooms {
         });
         let downloads = || weappd_files::http::download_router(self.files.clone());
         let downloads = files.enabled.then(downloads);
-        weappd_session::http::public_router(self.sessions.clone(), choice)
+        let instant = InstantUser::new(self.sessions.clone(), &choice);
+        let router = weappd_session::http::public_router(self.sessions.clone(), choice)
             .merge(pictures.unwrap_or_default())
             .merge(inbox.unwrap_or_default())
             .merge(guarded.layer(login))
             .merge(open)
             .merge(downloads.unwrap_or_default())
-            .merge(weappd_tunnel::http::public_router(self.tunnels.clone()))
+            .merge(weappd_tunnel::http::public_router(self.tunnels.clone()));
+        RoomRouter::after(Arc::new(UserFromMemory(instant)), router)
     }
 
     /// Declares what the rooms count. Called once, at the start.

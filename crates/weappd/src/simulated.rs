@@ -56,7 +56,7 @@ pub(crate) fn pages(context: &ServerContext, dev: &DevPlan) -> Vec<SiteRoute> {
     ["= /", "/_dev/"]
         .map(|path| SiteRoute {
             path: path.to_owned(),
-            target: RouteTarget::Router(router.clone()),
+            target: RouteTarget::Router(router.clone().into()),
             session: SessionRule::Pass,
         })
         .to_vec()

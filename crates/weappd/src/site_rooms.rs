@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use axum::Router;
-use weappd_edge::{RouteTarget, SessionRule, Site, SiteRoute};
+use weappd_edge::{RoomRouter, RouteTarget, SessionRule, Site, SiteRoute};
 
 use crate::plan::{SitePlan, TunnelIssuer};
 
@@ -172,7 +171,7 @@ pub(crate) fn takes_over(route: &str, builtin: &str) -> bool {
 }
 
 /// The edge's site: the plan's routes, and the built-in endpoints they leave.
-pub(crate) fn site(plan: SitePlan, rooms: Option<&Router>, pages: Vec<SiteRoute>) -> Site {
+pub(crate) fn site(plan: SitePlan, rooms: Option<&RoomRouter>, pages: Vec<SiteRoute>) -> Site {
     let mut routes = pages;
     let inbox = inbox_paths(&plan);
     let mut no_redirect = Vec::new();
@@ -268,7 +267,7 @@ fn apps_of(site: &SitePlan) -> Vec<String> {
 }
 
 /// Where `path` leads, at which phones ask for tunnels and business servers take callbacks.
-fn tunnel_route(plan: &SitePlan, path: &str, rooms: &Router) -> SiteRoute {
+fn tunnel_route(plan: &SitePlan, path: &str, rooms: &RoomRouter) -> SiteRoute {
     let others = route_of(&plan.routes, path);
     let app =
         others.filter(|route| matches!(route.target, RouteTarget::App(_) | RouteTarget::Proxy(_)));
@@ -277,7 +276,7 @@ fn tunnel_route(plan: &SitePlan, path: &str, rooms: &Router) -> SiteRoute {
         target: match app {
             Some(route) => RouteTarget::Shared {
                 app: Box::new(route.target.clone()),
-                router: rooms.clone(),
+                router: rooms.router().clone(),
                 app_first: plan.tunnel_issuer == TunnelIssuer::Auto,
             },
             None => RouteTarget::Router(rooms.clone()),
@@ -339,6 +338,8 @@ fn exact_path(route: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+
     use super::*;
 
     #[test]
@@ -485,7 +486,7 @@ mod tests {
 
     #[test]
     fn callbacks_need_no_session_and_the_room_takes_none() {
-        let room = RouteTarget::Router(Router::new());
+        let room = RouteTarget::Router(Router::new().into());
         let shared = RouteTarget::Shared {
             app: Box::new(RouteTarget::App("app".to_owned())),
             router: Router::new(),

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use http::StatusCode;
 
 use crate::files::static_files::StaticRoot;
 use crate::route::app_handler::AppHandler;
+use crate::route::room_router::RoomRouter;
 use crate::route::shared_path::SharedPath;
 use crate::site::SessionRule;
 
@@ -36,6 +36,6 @@ pub(crate) enum RouteHandler {
     App(AppHandler),
     Static(StaticRoot),
     Redirect { to: String, code: StatusCode },
-    Router(Router),
+    Router(RoomRouter),
     Shared(Box<SharedPath>),
 }

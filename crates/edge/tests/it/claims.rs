@@ -243,7 +243,7 @@ async fn weappds_own_rooms_are_passed_on_inside() {
             .filter(|name| name.as_str().contains("weappd"));
         names.map(ToString::to_string).collect::<Vec<_>>().join(" ")
     });
-    let world = Plan::new(vec![route("/", RouteTarget::Router(room))]).open();
+    let world = Plan::new(vec![route("/", RouteTarget::Router(room.into()))]).open();
     let answer = ask(world.http, "GET", "/", &claims(), "").await;
     assert_eq!(answer.text(), "x-weappd-appid");
     world.closed().await;

@@ -35,7 +35,7 @@ fn behind_gateway(appids: &[&str]) -> World {
     let mut plan = Plan::new(vec![
         route("/", app.clone()),
         require("/mine", app),
-        route("/room", RouteTarget::Router(whoami)),
+        route("/room", RouteTarget::Router(whoami.into())),
     ])
     .config(|config| config.wechat_gateways = vec![format!("{GATEWAY}/32")]);
     plan.sites[0].appids = appids.iter().map(|id| (*id).to_owned()).collect();
@@ -172,7 +172,7 @@ fn two_services() -> Plan {
     Plan::new(vec![
         route("/api", named("main")),
         require("/api/mine", named("main")),
-        route("/weapp/login", RouteTarget::Router(room)),
+        route("/weapp/login", RouteTarget::Router(room.into())),
     ])
     .services(vec![
         service("orders", named("orders"), SessionRule::Pass),

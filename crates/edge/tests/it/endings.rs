@@ -131,7 +131,7 @@ fn refusing_world(
     locked.session = SessionRule::Require;
     let world = Plan::new(vec![
         locked,
-        route("/room", RouteTarget::Router(room)),
+        route("/room", RouteTarget::Router(room.into())),
         route("/app", RouteTarget::App("away".to_owned())),
         route("/down", proxy_to(nowhere)),
         route("/early", proxy_to(early)),

@@ -116,7 +116,7 @@ async fn check(world: &World, authority: &Authority, cases: Vec<Case>) {
 
 fn open() -> (World, Authority) {
     let authority = Authority::new();
-    let world = Plan::new(vec![route("/", RouteTarget::Router(echo()))])
+    let world = Plan::new(vec![route("/", RouteTarget::Router(echo().into()))])
         .tls(authority.files("a", &["a.example"]))
         .open();
     (world, authority)
@@ -652,7 +652,7 @@ async fn floods_are_bounded() {
     let authority = Authority::new();
     let (room, came) = silent();
     let world = Plan::new(vec![
-        route("/", RouteTarget::Router(room)),
+        route("/", RouteTarget::Router(room.into())),
         route("/echo", proxy_to(serve(echo()))),
     ])
     .tls(authority.files("a", &["a.example"]))

@@ -107,7 +107,7 @@ async fn who_does_not_read_is_let_go() {
             .map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b'x'; 16_384])));
         axum::body::Body::from_stream(pieces)
     });
-    let world = Plan::new(vec![route("/", RouteTarget::Router(room))])
+    let world = Plan::new(vec![route("/", RouteTarget::Router(room.into()))])
         .config(|c| c.send_timeout_secs = 1)
         .open();
     let mut tcp = TcpStream::connect(world.http).await.expect("connected");
@@ -197,7 +197,7 @@ async fn connections_are_dealt_to_all_threads() {
         let name = std::thread::current().name().map(str::to_owned);
         in_seen.lock().insert(name.unwrap_or_default());
     });
-    let world = Plan::new(vec![route("/", RouteTarget::Router(room))])
+    let world = Plan::new(vec![route("/", RouteTarget::Router(room.into()))])
         .config(|c| c.threads = 3)
         .open();
     for _ in 0..3 {
@@ -272,7 +272,7 @@ async fn plain_requests_are_sent_to_https() {
 #[tokio::test]
 async fn sites_are_told_apart_and_may_be_replaced() {
     let say = |text: &'static str| {
-        RouteTarget::Router(Router::new().fallback(move || async move { text }))
+        RouteTarget::Router(Router::new().fallback(move || async move { text }).into())
     };
     let mut plan = Plan::new(vec![]);
     plan.sites = vec![
@@ -333,7 +333,10 @@ async fn a_certificate_authority_gets_its_answer() {
     let (apps, upstreams) = tokio::sync::watch::channel(weappd_edge::AppUpstreams::default());
     let edge = weappd_edge::Edge::build(weappd_edge::EdgeParts {
         config: weappd_edge::Config::default(),
-        sites: vec![site(&["*"], vec![route("/", RouteTarget::Router(room))])],
+        sites: vec![site(
+            &["*"],
+            vec![route("/", RouteTarget::Router(room.into()))],
+        )],
         protected: weappd_edge::ProtectedFiles::default(),
         upstreams,
         identify: Arc::new(crate::world::Doorman),

@@ -18,6 +18,7 @@ mod reload;
 mod reserved;
 mod rest;
 mod reuse;
+mod rooms;
 mod shared;
 mod smuggling;
 mod streams;

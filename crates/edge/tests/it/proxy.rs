@@ -451,45 +451,6 @@ async fn a_slow_reader_holds_the_app_back() {
 }
 
 #[tokio::test]
-async fn rooms_are_answered_in_place() {
-    use axum::extract::ConnectInfo;
-    let router = Router::new()
-        .route(
-            "/room/peer",
-            get(
-                |ConnectInfo(peer): ConnectInfo<std::net::SocketAddr>,
-                 headers: HeaderMap,
-                 request: Request| async move {
-                    let scheme = request.extensions().get::<http::uri::Scheme>().cloned();
-                    format!(
-                        "{} {:?} {:?}",
-                        peer.ip(),
-                        scheme.map(|s| s.to_string()),
-                        headers.get("x-wx-openid")
-                    )
-                },
-            ),
-        )
-        .route(
-            "/room/panic",
-            get(|| async { assert!(std::hint::black_box(false), "on purpose") }),
-        );
-    let world = Plan::new(vec![route("/room", RouteTarget::Router(router))]).open();
-    let answer = ask(
-        world.http,
-        "GET",
-        "/room/peer",
-        &[("x-wx-openid", "mallory")],
-        "",
-    )
-    .await;
-    assert_eq!(answer.text(), "127.0.0.1 Some(\"http\") None");
-    assert_eq!(world.get("/room/panic").await.status, 500);
-    assert_eq!(world.get("/room/peer").await.status, 200);
-    world.closed().await;
-}
-
-#[tokio::test]
 async fn the_tap_hears_what_goes_by_and_no_secret() {
     let app = Router::new()
         .fallback(|| async { axum::Json(serde_json::json!({"skey": "0123456789abcdef", "n": 1})) });

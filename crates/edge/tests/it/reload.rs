@@ -57,7 +57,10 @@ impl Kept {
 
 fn says(text: &'static str) -> Vec<Site> {
     let router = Router::new().fallback(move || async move { text });
-    vec![site(&["*"], vec![route("/", RouteTarget::Router(router))])]
+    vec![site(
+        &["*"],
+        vec![route("/", RouteTarget::Router(router.into()))],
+    )]
 }
 
 /// A router that answers `text` when it is told to, and how to tell it.
@@ -71,7 +74,7 @@ fn slow(text: &'static str) -> (RouteTarget, Arc<Notify>) {
             text
         }
     });
-    (RouteTarget::Router(router), go)
+    (RouteTarget::Router(router.into()), go)
 }
 
 /// The same sites with other settings.
@@ -323,7 +326,7 @@ async fn a_hundred_reloads_leave_only_the_last_table() {
             let _held = Arc::clone(&token);
             async { "b" }
         });
-        let all = vec![route("/", RouteTarget::Router(router))];
+        let all = vec![route("/", RouteTarget::Router(router.into()))];
         let reload = world.new_sites(vec![site(&["*"], all)]);
         world.reload(reload).expect("reloaded");
         if turn % 10 == 0 {

@@ -84,7 +84,7 @@ async fn head_is_answered_with_a_head_alone() {
         locked,
         route("/", RouteTarget::Static(folder)),
         route("/app", proxy_to(serve(echo()))),
-        route("/room", RouteTarget::Router(room)),
+        route("/room", RouteTarget::Router(room.into())),
     ])
     .tls(authority.files("a", &["a.example"]))
     .open();

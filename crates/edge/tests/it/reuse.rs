@@ -207,7 +207,7 @@ async fn a_connection_that_ended_unnoticed_takes_no_order() {
     let room = Router::new().route("/busy", get(busy));
     let plan = Plan::new(vec![
         route("/", proxy_to(app)),
-        route("/busy", RouteTarget::Router(room)),
+        route("/busy", RouteTarget::Router(room.into())),
     ]);
     let world = plan.config(|c| c.threads = 1).open();
     assert_eq!(world.get("/").await.status, 200);

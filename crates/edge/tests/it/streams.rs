@@ -94,7 +94,7 @@ async fn an_upload_that_drips_or_stalls_on_a_stream_is_given_up() {
     let authority = Authority::new();
     let world = Plan::new(vec![
         route("/", proxy_to(serve(echo()))),
-        route("/room", RouteTarget::Router(echo())),
+        route("/room", RouteTarget::Router(echo().into())),
     ])
     .tls(authority.files("a", &["a.example"]))
     .config(|c| c.body_timeout_secs = 1)
@@ -154,7 +154,7 @@ async fn an_answer_that_a_stream_does_not_take_is_given_up() {
     let folder = big_file(4 << 20);
     let world = Plan::new(vec![
         route("/app", proxy_to(endless_upstream().0)),
-        route("/room", RouteTarget::Router(endless().0)),
+        route("/room", RouteTarget::Router(endless().0.into())),
         route("/", RouteTarget::Static(folder.path().to_owned())),
     ])
     .tls(authority.files("a", &["a.example"]))
@@ -198,7 +198,7 @@ async fn a_reader_below_the_least_rate_is_let_go() {
     let folder = big_file(4 << 20);
     let world = Plan::new(vec![
         route("/app", proxy_to(endless_upstream().0)),
-        route("/room", RouteTarget::Router(endless().0)),
+        route("/room", RouteTarget::Router(endless().0.into())),
         route("/", RouteTarget::Static(folder.path().to_owned())),
     ])
     .config(|c| {
@@ -326,7 +326,7 @@ async fn a_slow_reader_costs_little() {
     let (room, of_room) = endless();
     let (app, of_app) = endless_upstream();
     let world = Plan::new(vec![
-        route("/room", RouteTarget::Router(room)),
+        route("/room", RouteTarget::Router(room.into())),
         route("/app", proxy_to(app)),
     ])
     .tls(authority.files("a", &["a.example"]))

@@ -15,13 +15,17 @@ const ELSEWHERE: &str = "127.0.0.8";
 
 /// Says what one of weappd's own rooms is told.
 fn room() -> RouteTarget {
-    RouteTarget::Router(Router::new().fallback(
-        |from: ConnectInfo<SocketAddr>, request: axum::extract::Request| async move {
-            let scheme = request.extensions().get::<Scheme>().map(Scheme::as_str);
-            let host = request.headers().get("host").cloned();
-            format!("{} {} {:?}", from.0, scheme.unwrap_or_default(), host)
-        },
-    ))
+    RouteTarget::Router(
+        Router::new()
+            .fallback(
+                |from: ConnectInfo<SocketAddr>, request: axum::extract::Request| async move {
+                    let scheme = request.extensions().get::<Scheme>().map(Scheme::as_str);
+                    let host = request.headers().get("host").cloned();
+                    format!("{} {} {:?}", from.0, scheme.unwrap_or_default(), host)
+                },
+            )
+            .into(),
+    )
 }
 
 fn plan() -> Plan {

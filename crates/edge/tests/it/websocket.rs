@@ -143,7 +143,7 @@ async fn a_room_may_take_the_connection() {
                 .expect("a response")
         }),
     );
-    let world = Plan::new(vec![route("/weapp/", RouteTarget::Router(router))]).open();
+    let world = Plan::new(vec![route("/weapp/", RouteTarget::Router(router.into()))]).open();
     let mut tcp = TcpStream::connect(world.http).await.expect("connected");
     let ask = String::from_utf8_lossy(ASK).replace("/ws", "/weapp/ws/t");
     tcp.write_all(ask.as_bytes()).await.expect("sent");

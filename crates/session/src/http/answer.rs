@@ -14,7 +14,12 @@ const RETRY_SECS: HeaderValue = HeaderValue::from_static("2");
 
 /// A JSON answer that nobody on the way may keep.
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
+    json_bytes(status, body).map(Body::from)
+}
+
+/// The same, its body not yet boxed.
+pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(

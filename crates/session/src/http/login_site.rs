@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, StatusCode};
 use weappd_base::causes::chain;
 
+use crate::check::CacheLookup;
 use crate::dialect::{LoginFailure, native};
 use crate::error::Error;
 use crate::http::body::BodyError;
@@ -34,6 +35,17 @@ impl LoginSite {
             Ok(session)
         } else {
             Err(AuthError::Unknown)
+        }
+    }
+
+    /// The same, if memory alone knows the session, and it holds.
+    pub(crate) fn check_in_memory(&self, headers: &HeaderMap) -> Option<Arc<CachedSession>> {
+        match self.sessions.check_cache(headers) {
+            CacheLookup::Answer(Ok(session)) => {
+                let is_here = self.appids.contains(&session.identity.appid);
+                is_here.then_some(session)
+            }
+            CacheLookup::Answer(Err(_)) | CacheLookup::AskStore(_) => None,
         }
     }
 

@@ -9,6 +9,7 @@ mod bodies;
 mod check;
 mod data;
 mod golden;
+mod instant;
 mod key;
 mod login;
 mod odd_names;
