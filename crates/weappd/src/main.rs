@@ -19,6 +19,7 @@ mod exit;
 mod gateway;
 mod host_lookup;
 mod internal;
+mod language;
 mod listen;
 mod logging;
 mod loopback;

@@ -9,16 +9,17 @@ use std::{
 
 use weappd_base::random::RandomSource;
 
-use crate::{cli::say, config::sample, exit::ExitFailure};
+use crate::{cli::say, config::sample, exit::ExitFailure, language::Language};
 
-/// Writes `dir/weappd.toml`, over an existing one only by `force`.
-pub(crate) fn run(dir: &Path, force: bool) -> Result<(), ExitFailure> {
+/// Writes `dir/weappd.toml`, commented in `language`, over an existing one only by `force`.
+pub(crate) fn run(dir: &Path, force: bool, language: Language) -> Result<(), ExitFailure> {
     let path = if dir == Path::new(".") {
         PathBuf::from("weappd.toml")
     } else {
         dir.join("weappd.toml")
     };
-    write(&path, force, &RandomSource::system()).map_err(|error| {
+    let text = sample::text(language, &RandomSource::system().hex256());
+    write(&path, force, &text).map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
             return ExitFailure::say(
                 format_args!("{} is there already", path.display()),
@@ -31,22 +32,28 @@ pub(crate) fn run(dir: &Path, force: bool) -> Result<(), ExitFailure> {
             "name a directory that exists and that you may write",
         )
     })?;
-    say(format_args!(
-        "Wrote {path}. Only you can read it: it holds a generated tunnel key.\n\n\
-         Next: put in your domain, certificate, AppID and start command, then run\n  \
-         weappd check --config {path}",
-        path = path.display(),
-    ));
+    let path = path.display();
+    match language {
+        Language::English => say(format_args!(
+            "Wrote {path}. Only you can read it: it holds a generated tunnel key.\n\n\
+             Next: put in your domain, certificate, AppID and start command, then run\n  \
+             weappd check --config {path}"
+        )),
+        Language::Chinese => say(format_args!(
+            "已生成 {path}。只有你能读它：里面有随机生成的信道密钥。\n\n\
+             下一步：填写域名、证书、AppID 和启动命令，然后运行\n  \
+             weappd check --config {path}"
+        )),
+    }
     Ok(())
 }
 
 /// Writes the whole file or none: a new one is put beside it and renamed.
-fn write(path: &Path, force: bool, tokens: &RandomSource) -> io::Result<()> {
+fn write(path: &Path, force: bool, text: &str) -> io::Result<()> {
     if !force && path.symlink_metadata().is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    let beside = with_suffix(path, &format!(".{}", &tokens.hex256()[..16]));
-    let text = sample::text(&tokens.hex256());
+    let beside = with_suffix(path, &format!(".{}", RandomSource::system().hex256()));
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -83,16 +90,16 @@ mod tests {
     fn a_file_is_written_once_and_replaced_only_by_force() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("weappd.toml");
-        write(&path, false, &RandomSource::system()).expect("written");
+        write(&path, false, "first").expect("written");
         let first = fs::read_to_string(&path).expect("a file");
         let mode = path.metadata().expect("metadata").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
-        let error = write(&path, false, &RandomSource::system()).expect_err("there already");
+        let error = write(&path, false, "second").expect_err("there already");
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).expect("a file"), first);
 
-        write(&path, true, &RandomSource::system()).expect("written");
+        write(&path, true, "second").expect("written");
         let second = fs::read_to_string(&path).expect("a file");
         assert_ne!(first, second, "every file has a key of its own");
         let old = fs::read_to_string(dir.path().join("weappd.toml.old")).expect("a file");
@@ -102,13 +109,6 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_not_there_is_an_error() {
-        assert!(
-            write(
-                Path::new("/nowhere/weappd.toml"),
-                false,
-                &RandomSource::system()
-            )
-            .is_err()
-        );
+        assert!(write(Path::new("/nowhere/weappd.toml"), false, "text").is_err());
     }
 }

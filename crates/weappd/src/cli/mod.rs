@@ -32,6 +32,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::demo_chat;
 use crate::exit::ExitFailure;
+use crate::language::Language;
 use crate::rooms::LAUNCH_APP;
 
 /// Everything a WeChat Mini Program needs on the server, in one binary: HTTPS, login,
@@ -47,6 +48,14 @@ struct CliArgs {
     /// Print version
     #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LANGUAGE",
+        help = "Language, otherwise that of LC_ALL, LC_MESSAGES or LANG; so far `init` speaks both"
+    )]
+    lang: Option<Language>,
     #[command(subcommand)]
     command: CliCommand,
 }
@@ -154,12 +163,11 @@ pub(crate) fn run() -> Result<ExitCode, ExitFailure> {
         let error = weappd_apps::launch(words);
         return Err(ExitFailure::new(&error, "check `run` in weappd.toml").not_started());
     }
-    match CliArgs::try_parse()
-        .unwrap_or_else(|error| tipped(error).exit())
-        .command
-    {
+    let args = CliArgs::try_parse().unwrap_or_else(|error| tipped(error).exit());
+    let language = (args.lang).unwrap_or_else(|| Language::of_environment(check::variable));
+    match args.command {
         CliCommand::Dev(args) => runtime()?.block_on(dev::run(args))?,
-        CliCommand::Init { dir, force } => init::run(&dir, force)?,
+        CliCommand::Init { dir, force } => init::run(&dir, force, language)?,
         CliCommand::Check {
             file,
             path,

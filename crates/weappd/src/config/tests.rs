@@ -8,6 +8,7 @@ use weappd_certs::CertFiles;
 use weappd_edge::RouteTarget;
 
 use crate::config::{self, Config, ConfigProblem, ProblemSeverity, sample};
+use crate::language::Language;
 
 mod mends;
 mod special_files;
@@ -603,8 +604,26 @@ fn the_data_directory_is_found_in_files_with_problems() {
 
 #[test]
 fn the_sample_is_right_as_it_is_and_with_every_line_in_use() {
+    for language in Language::ALL {
+        the_sample_is_right(language);
+    }
+    // The same file in both languages, but for what is said beside it.
+    let bare = |language| {
+        let text = sample::text(language, "key");
+        let all = text.replace("#: ", "").replace("#:", "");
+        let lines = all.lines().map(|line| match line.split_once(" #") {
+            Some((code, _)) => code.trim_end().to_owned(),
+            None => line.to_owned(),
+        });
+        let is_code = |line: &String| !line.starts_with('#') && !line.is_empty();
+        lines.filter(is_code).collect::<Vec<String>>()
+    };
+    assert_eq!(bare(Language::English), bare(Language::Chinese));
+}
+
+fn the_sample_is_right(language: Language) {
     let checker = Desk::new();
-    let text = sample::text("0123456789abcdef");
+    let text = sample::text(language, "0123456789abcdef");
     // Only what the user must fill in is missing.
     let told = checker.told(&text);
     assert_eq!(told.len(), 4, "{told:#?}");
@@ -828,7 +847,7 @@ proptest! {
 
     #[test]
     fn a_mangled_sample_never_panics(at in 0_usize..3000, count in 0_usize..40, insert in "[\\[\\]{}\"'=,\n#a1名]{0,4}") {
-        let mut text = sample::text("0123456789abcdef");
+        let mut text = sample::text(Language::English, "0123456789abcdef");
         let start = text.floor_char_boundary(at);
         let end = text.floor_char_boundary(at + count);
         text.replace_range(start..end, &insert);

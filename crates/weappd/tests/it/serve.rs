@@ -75,6 +75,30 @@ async fn eventually(client: &TestClient, path: &str) -> http::HttpAnswer {
     }
 }
 
+#[test]
+fn init_speaks_the_language_of_whoever_calls_it() {
+    for (words, locale, chinese) in [
+        (&["init"][..], "zh_CN.UTF-8", true),
+        (&["init"], "en_US.UTF-8", false),
+        (&["init", "--lang", "zh"], "C", true),
+        (&["--lang", "en", "init"], "zh_CN.UTF-8", false),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let init = Command::new(WEAPPD)
+            .current_dir(dir.path())
+            .args(words)
+            .env("LC_ALL", locale)
+            .output()
+            .expect("weappd runs");
+        assert!(init.status.success(), "{}", stderr(&init));
+        let said = String::from_utf8_lossy(&init.stdout).into_owned();
+        let file = fs::read_to_string(dir.path().join("weappd.toml")).expect("a file");
+        assert_eq!(said.contains("下一步"), chinese, "{said}");
+        assert_eq!(file.contains("你的业务服务器"), chinese, "{words:?}");
+        assert_eq!(file.contains("Your business server"), !chinese, "{words:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_new_user_gets_from_init_to_serve() {
     let dir = tempfile::tempdir().expect("a directory");
