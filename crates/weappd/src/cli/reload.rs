@@ -1,17 +1,27 @@
 //! `weappd reload`: the running weappd takes what weappd.toml says now.
 
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
 use hyper::Method;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::cli::running::{RunningWeappd, read};
 use crate::cli::say;
 use crate::control;
 use crate::exit::ExitFailure;
 
+/// A reload takes moments; a look-up of names may take longer.
+const TELL_AFTER: Duration = Duration::from_secs(5);
+/// After that the log must tell.
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
+
 pub(super) async fn run(target: RunningWeappd) -> Result<(), ExitFailure> {
-    let answer = control::ask(&target.data_dir(), Method::POST, "/reload").await?;
+    let data_dir = target.data_dir();
+    let asking = control::ask(&data_dir, Method::POST, "/reload");
+    let answer = wait_for(asking, (TELL_AFTER, LONGEST_WAIT)).await?;
     let is_done = answer.status().is_success();
     let body = control::body(answer).await?;
     let told = read(&String::from_utf8_lossy(&body))?;
@@ -33,6 +43,26 @@ pub(super) async fn run(target: RunningWeappd) -> Result<(), ExitFailure> {
     }
     say(told["words"].as_str().unwrap_or("reloaded"));
     Ok(())
+}
+
+/// Says after a while that it waits, and ends the wait.
+async fn wait_for<T>(
+    asking: impl Future<Output = Result<T, ExitFailure>>,
+    (tell_after, longest): (Duration, Duration),
+) -> Result<T, ExitFailure> {
+    let mut asking = pin!(asking);
+    if let Ok(answer) = timeout(tell_after, &mut asking).await {
+        return answer;
+    }
+    warn("weappd has not answered yet; Ctrl-C ends the wait and not the reload\n");
+    let late = || {
+        let sentence = format_args!("weappd did not answer within {} s", longest.as_secs());
+        let hint =
+            "what becomes of the reload is in its log; `weappd status` says whether it answers";
+        Err(ExitFailure::say(sentence, hint))
+    };
+    let answer = timeout(longest.saturating_sub(tell_after), asking).await;
+    answer.unwrap_or_else(|_| late())
 }
 
 /// Whether both lead to one file, or to one place where no file is.
@@ -58,4 +88,23 @@ fn refused(told: &Value) -> ExitFailure {
 #[expect(clippy::print_stderr, reason = "warnings for the person who asked")]
 fn warn(words: &str) {
     eprint!("{words}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_for_the_answer_has_an_end() {
+        let short = (Duration::from_millis(1), Duration::from_millis(20));
+        let never = std::future::pending::<Result<(), ExitFailure>>();
+        let ended = wait_for(never, short).await.expect_err("no answer");
+        assert!(ended.words().contains("its log"), "{}", ended.words());
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok(7)
+        };
+        let patient = (Duration::from_millis(1), Duration::from_mins(1));
+        assert_eq!(wait_for(late, patient).await.ok(), Some(7));
+    }
 }
