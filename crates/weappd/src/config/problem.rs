@@ -85,13 +85,21 @@ impl SourceCode for SourceText {
         let start = boundary(text, span.offset());
         let end = boundary(text, span.offset() + span.len()).max(start);
         let (head, tail) = (text.get(..start), text.get(end..));
-        let start = head
+        let line_start = head
             .and_then(|head| head.rfind('\n'))
             .map_or(0, |at| at + 1);
-        let end = end + tail.map_or(0, |tail| tail.find('\n').unwrap_or(tail.len()));
+        let line_end = end + tail.map_or(0, |tail| tail.find('\n').unwrap_or(tail.len()));
+        // Of a long line, what stands around the place.
+        let start = boundary(text, start.saturating_sub(SHOWN_AROUND)).max(line_start);
+        let end = boundary(text, end + SHOWN_AROUND).min(line_end);
         self.0.read_span(&(start..end).into(), 0, 0)
     }
 }
+
+/// How many bytes of a line are shown on each side of a place, and of the place itself.
+const SHOWN_AROUND: usize = 200;
+/// The longest message and hint: each quotes what it is about, which may be anything.
+const MOST_WORDS: usize = 1000;
 
 /// Collects the problems of one file.
 #[derive(Debug)]
@@ -149,7 +157,7 @@ impl ProblemList {
         hint: String,
     ) {
         // A message quotes the value it is about.
-        let message = mask::logins(message);
+        let message = shortened(mask::logins(message));
         if !self
             .seen
             .borrow_mut()
@@ -169,7 +177,7 @@ impl ProblemList {
         self.found.borrow_mut().push(ConfigProblem {
             severity,
             message,
-            hint: (!hint.is_empty()).then_some(hint),
+            hint: (!hint.is_empty()).then_some(shortened(hint)),
             file: self.file.clone(),
             place: span.map(|span| self.place(span)),
         });
@@ -197,6 +205,14 @@ impl ProblemList {
         });
         found
     }
+}
+
+fn shortened(mut words: String) -> String {
+    if words.len() > MOST_WORDS {
+        words.truncate(boundary(&words, MOST_WORDS));
+        words.push('…');
+    }
+    words
 }
 
 /// The nearest place at or before `at` that does not cut a character in two.
@@ -288,7 +304,9 @@ impl Diagnostic for ConfigProblem {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let place = self.place.as_ref()?;
-        let span = LabeledSpan::new_with_span(None, place.span.clone());
+        let Range { start, end } = place.span;
+        let end = boundary(place.source.0.inner(), end.min(start + SHOWN_AROUND));
+        let span = LabeledSpan::new_with_span(None, start..end);
         Some(Box::new(std::iter::once(span)))
     }
 }
@@ -309,6 +327,26 @@ mod tests {
         assert_eq!(words, ["first", "second", "nowhere"]);
         let place = found[1].place.as_ref().expect("a place");
         assert_eq!((place.line, place.column), (2, 5));
+    }
+
+    #[test]
+    fn a_long_line_is_shown_in_part() {
+        let long = "信".repeat(40_000);
+        for text in [
+            format!("key = \"{long}\" wrong = 1\n"),
+            format!("{long} wrong = 1 {long}\nb = 2"),
+        ] {
+            let at = text.find("wrong").expect("there");
+            for span in [at..at + 5, 0..text.len()] {
+                let problems = ProblemList::new(Path::new("weappd.toml"), &text);
+                problems.error(Some(span.clone()), format!("found {text}"), &text);
+                let found = problems.into_sorted();
+                let drawn = render(&found, false);
+                assert!(drawn.len() < 8000, "{}", drawn.len());
+                assert!(span.start == 0 || drawn.contains("wrong = 1"), "{drawn}");
+                assert!(to_json(&found[0]).to_string().len() < 3000);
+            }
+        }
     }
 
     #[test]
