@@ -13,9 +13,12 @@ mod columns;
 #[path = "../feed.rs"]
 mod feed;
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Map, Value, json};
 use weappd_base::json::object;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::app_terms::AppTerms;
 use crate::config::Config;
@@ -352,13 +355,13 @@ fn settings(feed: &mut Feed<'_>) {
     let shown = format!("{problems:?} {config:?}");
     assert!(!shown.contains(PASSWORD), "{shown}");
     let limits = SessionLifetime {
-        login_secs: feed.number(),
-        idle_secs: feed.number(),
+        login: Duration::from_secs(feed.number().unsigned_abs()),
+        idle: Duration::from_secs(feed.number().unsigned_abs()),
     };
-    let (created, visit) = (feed.number(), feed.number());
+    let (created, visit) = (UnixSecs::new(feed.number()), UnixSecs::new(feed.number()));
     let end = limits.end(created, visit);
-    assert!(end <= created.saturating_add(limits.login_secs));
-    assert!(end <= visit.saturating_add(limits.idle_secs));
+    assert!(end <= created + limits.login);
+    assert!(end <= visit + limits.idle);
 }
 
 /// Whatever a column of a database holds, the answers are JSON.
@@ -367,8 +370,8 @@ fn stored(column: &str) {
     for user_info in [info, Some(column.to_owned()), None] {
         let found = SessionRow {
             seq: 1,
-            created: 1,
-            last_visit: 1,
+            created: UnixSecs::new(1),
+            last_visit: UnixSecs::new(1),
             user: 1,
             appid: "wx1".to_owned(),
             openid: "o1".to_owned(),
@@ -378,8 +381,8 @@ fn stored(column: &str) {
             phone: None,
         };
         let terms = AppTerms::of(SessionLifetime {
-            login_secs: 1,
-            idle_secs: 1,
+            login: Duration::from_secs(1),
+            idle: Duration::from_secs(1),
         });
         let session = CachedSession::new(SkeyHash::of("s"), found, terms);
         let info: Value = serde_json::from_str(&session.identity.user_info_json).expect("JSON");

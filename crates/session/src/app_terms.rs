@@ -5,15 +5,16 @@
 //! way, so that no session goes on by what held before.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::session_lifetime::SessionLifetime;
 
 /// What holds for the sessions of one mini program.
 #[derive(Debug)]
 pub(crate) struct AppTerms {
-    login_secs: AtomicI64,
-    idle_secs: AtomicI64,
+    login_secs: AtomicU64,
+    idle_secs: AtomicU64,
     is_served: AtomicBool,
 }
 
@@ -21,8 +22,8 @@ impl AppTerms {
     /// Of a mini program that is served.
     pub(crate) fn of(lifetime: SessionLifetime) -> Arc<Self> {
         Arc::new(Self {
-            login_secs: AtomicI64::new(lifetime.login_secs),
-            idle_secs: AtomicI64::new(lifetime.idle_secs),
+            login_secs: AtomicU64::new(lifetime.login.as_secs()),
+            idle_secs: AtomicU64::new(lifetime.idle.as_secs()),
             is_served: AtomicBool::new(true),
         })
     }
@@ -30,8 +31,9 @@ impl AppTerms {
     /// It is served, and its sessions live so long.
     pub(crate) fn serve(&self, lifetime: SessionLifetime) {
         self.login_secs
-            .store(lifetime.login_secs, Ordering::Relaxed);
-        self.idle_secs.store(lifetime.idle_secs, Ordering::Relaxed);
+            .store(lifetime.login.as_secs(), Ordering::Relaxed);
+        self.idle_secs
+            .store(lifetime.idle.as_secs(), Ordering::Relaxed);
         self.is_served.store(true, Ordering::Release);
     }
 
@@ -46,8 +48,8 @@ impl AppTerms {
 
     pub(crate) fn lifetime(&self) -> SessionLifetime {
         SessionLifetime {
-            login_secs: self.login_secs.load(Ordering::Relaxed),
-            idle_secs: self.idle_secs.load(Ordering::Relaxed),
+            login: Duration::from_secs(self.login_secs.load(Ordering::Relaxed)),
+            idle: Duration::from_secs(self.idle_secs.load(Ordering::Relaxed)),
         }
     }
 }

@@ -5,12 +5,15 @@
 //! [`FAILURE_MEMORY_MILLIS`] without a new trial is no news: the next check asks again.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use weappd_base::unix_time::UnixMillis;
 
 /// How often a store that fails is tried again.
-const RETRY_MILLIS: i64 = 1000;
+const RETRY: Duration = Duration::from_secs(1);
 /// For how long after a failure the store is taken for failing: a trial and its patience,
 /// and some more.
-const FAILURE_MEMORY_MILLIS: i64 = 3000;
+const FAILURE_MEMORY: Duration = Duration::from_secs(3);
 
 /// What a check is to do about a session that was not confirmed lately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub(crate) enum CheckSource {
 }
 
 /// When the store last failed to confirm a session and when it was last tried since, in
-/// milliseconds.
+/// milliseconds since 1970.
 pub(crate) struct StoreBreaker {
     failed: AtomicI64,
     tried: AtomicI64,
@@ -41,18 +44,18 @@ impl Default for StoreBreaker {
 
 impl StoreBreaker {
     /// What to do now. Of many who ask at once, one is told to try.
-    pub(crate) fn source(&self, now: i64) -> CheckSource {
+    pub(crate) fn source(&self, now: UnixMillis) -> CheckSource {
         if !self.is_failing(now) {
             return CheckSource::Store;
         }
         let tried = self.tried.load(Ordering::Acquire);
         // A clock set back brings no pause without end.
-        if (0..RETRY_MILLIS).contains(&now.saturating_sub(tried)) {
+        if is_within(RETRY, tried, now) {
             return CheckSource::Cache;
         }
-        let mine = self
-            .tried
-            .compare_exchange(tried, now, Ordering::AcqRel, Ordering::Acquire);
+        let mine =
+            self.tried
+                .compare_exchange(tried, now.get(), Ordering::AcqRel, Ordering::Acquire);
         if mine.is_ok() {
             CheckSource::CacheAndProbe
         } else {
@@ -61,11 +64,11 @@ impl StoreBreaker {
     }
 
     /// The store failed; says whether that is news.
-    pub(crate) fn record_failure(&self, now: i64) -> bool {
+    pub(crate) fn record_failure(&self, now: UnixMillis) -> bool {
         let is_news = !self.is_failing(now);
-        self.failed.store(now, Ordering::Release);
+        self.failed.store(now.get(), Ordering::Release);
         if is_news {
-            self.tried.store(now, Ordering::Release);
+            self.tried.store(now.get(), Ordering::Release);
         }
         is_news
     }
@@ -77,46 +80,60 @@ impl StoreBreaker {
             && self.failed.swap(i64::MIN, Ordering::AcqRel) != i64::MIN
     }
 
-    fn is_failing(&self, now: i64) -> bool {
+    fn is_failing(&self, now: UnixMillis) -> bool {
         let failed = self.failed.load(Ordering::Acquire);
-        (0..FAILURE_MEMORY_MILLIS).contains(&now.saturating_sub(failed))
+        is_within(FAILURE_MEMORY, failed, now)
     }
+}
+
+/// Whether what happened `at` that millisecond is no longer ago than `span`.
+fn is_within(span: Duration, at: i64, now: UnixMillis) -> bool {
+    let at = UnixMillis::new(at);
+    at <= now && now.since(at) < span
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const fn at(millis: i64) -> UnixMillis {
+        UnixMillis::new(millis)
+    }
+
     #[test]
     fn one_tries_while_the_others_remember() {
         let breaker = StoreBreaker::default();
-        assert_eq!(breaker.source(0), CheckSource::Store);
-        assert!(breaker.record_failure(0));
-        assert!(!breaker.record_failure(0), "no news");
-        assert_eq!(breaker.source(999), CheckSource::Cache);
-        assert_eq!(breaker.source(1000), CheckSource::CacheAndProbe);
-        assert_eq!(breaker.source(1000), CheckSource::Cache, "somebody tries");
-        assert!(!breaker.record_failure(1900));
-        assert_eq!(breaker.source(1999), CheckSource::Cache);
-        assert_eq!(breaker.source(2000), CheckSource::CacheAndProbe);
+        assert_eq!(breaker.source(at(0)), CheckSource::Store);
+        assert!(breaker.record_failure(at(0)));
+        assert!(!breaker.record_failure(at(0)), "no news");
+        assert_eq!(breaker.source(at(999)), CheckSource::Cache);
+        assert_eq!(breaker.source(at(1000)), CheckSource::CacheAndProbe);
+        assert_eq!(
+            breaker.source(at(1000)),
+            CheckSource::Cache,
+            "somebody tries"
+        );
+        assert!(!breaker.record_failure(at(1900)));
+        assert_eq!(breaker.source(at(1999)), CheckSource::Cache);
+        assert_eq!(breaker.source(at(2000)), CheckSource::CacheAndProbe);
         assert!(breaker.record_success());
         assert!(!breaker.record_success());
-        assert_eq!(breaker.source(2000), CheckSource::Store);
+        assert_eq!(breaker.source(at(2000)), CheckSource::Store);
     }
 
     #[test]
     fn an_old_failure_is_not_believed_and_a_clock_set_back_breaks_nothing() {
         let breaker = StoreBreaker::default();
-        breaker.record_failure(10_000);
-        assert_eq!(breaker.source(12_999), CheckSource::CacheAndProbe);
+        breaker.record_failure(at(10_000));
+        assert_eq!(breaker.source(at(12_999)), CheckSource::CacheAndProbe);
         assert_eq!(
-            breaker.source(13_000),
+            breaker.source(at(13_000)),
             CheckSource::Store,
             "nobody has tried since"
         );
-        assert_eq!(breaker.source(9_000), CheckSource::Store);
-        breaker.record_failure(9_000);
-        assert_eq!(breaker.source(9_999), CheckSource::Cache);
-        assert_eq!(breaker.source(10_000), CheckSource::CacheAndProbe);
+        assert_eq!(breaker.source(at(9_000)), CheckSource::Store);
+        breaker.record_failure(at(9_000));
+        assert_eq!(breaker.source(at(9_999)), CheckSource::Cache);
+        assert_eq!(breaker.source(at(10_000)), CheckSource::CacheAndProbe);
     }
 }

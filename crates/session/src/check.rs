@@ -133,11 +133,11 @@ impl SessionService {
     /// and while the store fails.
     fn is_fresh(&self, session: &CachedSession, skey: &str) -> bool {
         let shared = self.shared();
-        let Some(millis) = shared.recheck_millis() else {
+        let Some(within) = shared.recheck_after() else {
             return true;
         };
-        let now = shared.clock.unix_millis().get();
-        if session.is_confirmed(now, millis) {
+        let now = shared.clock.unix_millis();
+        if session.is_confirmed(now, within) {
             return true;
         }
         match shared.breaker.source(now) {
@@ -182,7 +182,7 @@ impl SessionService {
         known: Option<Arc<CachedSession>>,
     ) -> Result<Option<Arc<CachedSession>>, Error> {
         let shared = self.shared();
-        let now = shared.clock.unix_millis().get();
+        let now = shared.clock.unix_millis();
         if let Some(session) = &known {
             // Whoever comes meanwhile is answered from memory.
             session.confirm(now);
@@ -201,10 +201,7 @@ impl SessionService {
             }
             (Err(Error::Closed), Some(_)) => return Ok(known),
             (Err(err), Some(_)) => {
-                if shared
-                    .breaker
-                    .record_failure(shared.clock.unix_millis().get())
-                {
+                if shared.breaker.record_failure(shared.clock.unix_millis()) {
                     tracing::warn!(error = chain(&err), "sessions are checked from memory");
                 }
                 return Ok(known);
@@ -244,7 +241,7 @@ impl SessionService {
             return Err(AuthError::Unknown);
         }
         let shared = self.shared();
-        if session.visit(shared.clock.unix_secs().get())? {
+        if session.visit(shared.clock.unix_secs())? {
             shared.visits.list(Arc::clone(&session));
         }
         Ok(session)

@@ -324,7 +324,7 @@ mod tests {
         fn no_data_panics_and_a_phone_number_is_always_whole(data in any_json()) {
             if DataKind::of(&data, "o") == Some(DataKind::PhoneNumber) {
                 let told = crate::phone::PhoneSource::EncryptedData;
-                prop_assert!(crate::phone::VerifiedPhone::read(&data, 7, told).is_some());
+                prop_assert!(crate::phone::VerifiedPhone::read(&data, weappd_base::unix_time::UnixSecs::new(7), told).is_some());
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::sessions::SessionService;
 /// When a failure is told, counted from the beginning of the work, which is done long before.
 const TOLD_AFTER: Duration = Duration::from_millis(20);
 /// How far WeChat's clock may be ahead of ours.
-const AHEAD_SECS: i64 = 300;
+const AHEAD: Duration = Duration::from_mins(5);
 
 /// `encryptedData` and its iv, as they came.
 #[derive(Clone, Copy)]
@@ -63,9 +63,7 @@ impl SessionService {
         // What everybody can see of the data, without any key.
         let sealed = SealedData::parse(sealed.encrypted, sealed.iv)
             .map_err(|err| Error::Encoding(Arc::new(err)))?;
-        shared
-            .limits
-            .open(bringer, shared.clock.unix_millis().get())?;
+        shared.limits.open(bringer, shared.clock.unix_millis())?;
         let begun = Instant::now();
         let mut found = None;
         // All keys, whichever fits.
@@ -98,10 +96,9 @@ impl SessionService {
     /// Whether the data, by its watermark, is of now.
     pub(crate) fn is_new(&self, data: &serde_json::Value) -> bool {
         let shared = self.shared();
-        let oldest =
-            i64::try_from(shared.settings.load().config.open_data_max_age_secs).unwrap_or(i64::MAX);
-        let age = open_data::made_at(data)
-            .map(|at| shared.clock.unix_secs().get().saturating_sub(at.get()));
-        oldest == 0 || age.is_some_and(|age| (-AHEAD_SECS..=oldest).contains(&age))
+        let secs = shared.settings.load().config.open_data_max_age_secs;
+        let (now, oldest) = (shared.clock.unix_secs(), Duration::from_secs(secs));
+        let is_of_now = |at| at <= now + AHEAD && now.since(at) <= oldest;
+        secs == 0 || open_data::made_at(data).is_some_and(is_of_now)
     }
 }

@@ -125,6 +125,8 @@ fn bytes(value: &serde_json::Value) -> bytes::Bytes {
 
 #[cfg(test)]
 mod tests {
+    use weappd_base::unix_time::UnixSecs;
+
     use super::*;
     use crate::identity::UserIdentity;
     use proptest::prelude::*;
@@ -154,7 +156,7 @@ mod tests {
                 id: id.clone(),
                 user_info_json: text,
             };
-            let body = read(&native::session(Some(&skey), n, &identity, None));
+            let body = read(&native::session(Some(&skey), UnixSecs::new(n), &identity, None));
             let user = json!({
                 "id": id, "appid": id, "openid": id, "unionid": name, "info": info,
             });

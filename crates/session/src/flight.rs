@@ -14,11 +14,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixMillis;
 use weappd_outbound::SharedFlight;
 use weappd_wechat::WechatLogin;
 
@@ -27,9 +29,9 @@ use crate::error::Error;
 use crate::skey::SkeyHash;
 
 /// How long after its exchange a code still gives the same session.
-const REPEAT_MILLIS: i64 = 10_000;
+const REPEAT: Duration = Duration::from_secs(10);
 /// How long a late answer waits for the phone to ask again: as long as a code lives.
-const LATE_MILLIS: i64 = 300_000;
+const LATE: Duration = Duration::from_mins(5);
 /// How many codes are remembered at most; beyond it a code is exchanged but not kept.
 const MAX_FLIGHTS: usize = 65_536;
 /// How many exchanges are looked at for clearing away whenever one begins: more than begin.
@@ -44,14 +46,14 @@ pub(crate) struct CodeFlights<T = WechatLogin, M = IssuedSession>(Mutex<FlightTa
 struct FlightTable<T, M> {
     flights: HashMap<[u8; 32], Arc<CodeFlight<T, M>>>,
     /// The same by age, with the time each was last looked at; failed ones among them.
-    by_age: VecDeque<(i64, Arc<CodeFlight<T, M>>)>,
+    by_age: VecDeque<(UnixMillis, Arc<CodeFlight<T, M>>)>,
 }
 
 /// A code on its way to a session.
 pub(crate) struct CodeFlight<T = WechatLogin, M = IssuedSession> {
     key: [u8; 32],
     exchange: SharedFlight<Result<Arc<T>, Error>>,
-    /// When WeChat had answered, in milliseconds; far in the future until then.
+    /// When WeChat had answered, in milliseconds since 1970; far in the future until then.
     answered_at: AtomicI64,
     /// Whether nobody waited any more when WeChat answered, and nobody has asked since.
     is_late: AtomicBool,
@@ -86,14 +88,14 @@ impl<T, M> CodeFlights<T, M> {
         &self,
         appid: &str,
         code: &str,
-        (client, now_millis): (ClientFingerprint, i64),
+        (client, now): (ClientFingerprint, UnixMillis),
         exchange: impl FnOnce() -> CodeExchange<T>,
     ) -> Arc<CodeFlight<T, M>> {
         let key = key(appid, code);
         let mut state = self.0.lock();
-        state.sweep(now_millis);
+        state.sweep(now);
         if let Some(flight) = state.flights.get(&key)
-            && flight.is_good(now_millis)
+            && flight.is_good(now)
         {
             return Arc::clone(flight);
         }
@@ -107,7 +109,7 @@ impl<T, M> CodeFlights<T, M> {
         });
         if state.by_age.len() < MAX_FLIGHTS {
             state.flights.insert(key, Arc::clone(&flight));
-            state.by_age.push_back((now_millis, Arc::clone(&flight)));
+            state.by_age.push_back((now, Arc::clone(&flight)));
         }
         flight
     }
@@ -116,14 +118,14 @@ impl<T, M> CodeFlights<T, M> {
     pub(crate) async fn wait(
         &self,
         flight: &Arc<CodeFlight<T, M>>,
-        now_millis: impl Fn() -> i64,
+        now: impl Fn() -> UnixMillis,
     ) -> Result<Arc<T>, Error> {
         let answer = flight.exchange.wait().await;
         if answer.is_ok() {
             // The first to land sets the time; all others find it set.
             let _first = flight.answered_at.compare_exchange(
                 i64::MAX,
-                now_millis(),
+                now().get(),
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             );
@@ -145,17 +147,17 @@ impl<T, M> CodeFlights<T, M> {
 
 impl<T, M> FlightTable<T, M> {
     /// Clears the oldest answered exchanges away: a few at a time, so that nobody waits for many.
-    fn sweep(&mut self, now_millis: i64) {
+    fn sweep(&mut self, now: UnixMillis) {
         for _ in 0..SWEEP {
-            let aged = |(seen, _): &(i64, _)| (now_millis - seen).abs() > REPEAT_MILLIS;
+            let aged = |(seen, _): &(UnixMillis, _)| now.distance(*seen) > REPEAT;
             if !self.by_age.front().is_some_and(aged) {
                 return;
             }
             let Some((_, flight)) = self.by_age.pop_front() else {
                 return;
             };
-            if flight.is_good(now_millis) {
-                self.by_age.push_back((now_millis, flight));
+            if flight.is_good(now) {
+                self.by_age.push_back((now, flight));
                 continue;
             }
             let kept = self.flights.get(&flight.key);
@@ -168,15 +170,15 @@ impl<T, M> FlightTable<T, M> {
 
 impl<T, M> CodeFlight<T, M> {
     /// Whether the exchange is under way or was answered just now.
-    fn is_good(&self, now_millis: i64) -> bool {
+    fn is_good(&self, now: UnixMillis) -> bool {
         let answered_at = self.answered_at.load(Ordering::Acquire);
         // A clock set back makes no code good for longer.
         let kept = if self.is_late.load(Ordering::Acquire) {
-            LATE_MILLIS
+            LATE
         } else {
-            REPEAT_MILLIS
+            REPEAT
         };
-        answered_at == i64::MAX || now_millis.abs_diff(answered_at) <= kept.unsigned_abs()
+        answered_at == i64::MAX || now.distance(UnixMillis::new(answered_at)) <= kept
     }
 
     /// Whether the code was brought by the same phone, as far as one can tell.
@@ -190,9 +192,9 @@ impl<T, M> CodeFlight<T, M> {
     }
 
     /// Somebody has the answer: from now on only a repetition gets it again.
-    pub(crate) fn deliver(&self, now_millis: i64) {
+    pub(crate) fn deliver(&self, now: UnixMillis) {
         if self.is_late.swap(false, Ordering::AcqRel) {
-            self.answered_at.store(now_millis, Ordering::Release);
+            self.answered_at.store(now.get(), Ordering::Release);
         }
     }
 }
@@ -209,8 +211,13 @@ fn key(appid: &str, code: &str) -> [u8; 32] {
 mod tests {
     use futures_util::FutureExt as _;
 
-    use super::*;
     use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    const fn at(millis: i64) -> UnixMillis {
+        UnixMillis::new(millis)
+    }
 
     fn login() -> Arc<WechatLogin> {
         Arc::new(WechatLogin {
@@ -225,12 +232,12 @@ mod tests {
     async fn a_code_flies_once_and_is_remembered_for_ten_seconds() {
         let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         let flown = Arc::new(AtomicUsize::new(0));
-        let fly = |now: i64| {
+        let fly = |now| {
             let flown = Arc::clone(&flown);
             flights.join(
                 "wx",
                 "code",
-                (ClientFingerprint::default(), now),
+                (ClientFingerprint::default(), at(now)),
                 move || {
                     async move {
                         flown.fetch_add(1, Ordering::SeqCst);
@@ -242,12 +249,12 @@ mod tests {
         };
         let (a, b) = (fly(0), fly(0));
         assert!(Arc::ptr_eq(&a, &b), "one exchange for two callers");
-        flights.wait(&a, || 5000).await.expect("a login");
-        flights.wait(&b, || 6000).await.expect("a login");
+        flights.wait(&a, || at(5000)).await.expect("a login");
+        flights.wait(&b, || at(6000)).await.expect("a login");
         assert!(Arc::ptr_eq(&a, &fly(15_000)), "still remembered");
         let later = fly(15_001);
         assert!(!Arc::ptr_eq(&a, &later), "forgotten");
-        flights.wait(&later, || 15_001).await.expect("a login");
+        flights.wait(&later, || at(15_001)).await.expect("a login");
         assert_eq!(flown.load(Ordering::SeqCst), 2);
     }
 
@@ -256,14 +263,17 @@ mod tests {
         for back in [10_001, 60_000, 3_600_000] {
             let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
             let fly = |now| {
-                flights.join("wx", "code", (ClientFingerprint::default(), now), || {
-                    async { Ok(login()) }.boxed()
-                })
+                flights.join(
+                    "wx",
+                    "code",
+                    (ClientFingerprint::default(), at(now)),
+                    || async { Ok(login()) }.boxed(),
+                )
             };
             let fast = 1_800_003_600_000;
             let flight = fly(fast);
             assert!(Arc::ptr_eq(&flight, &fly(fast - back)), "under way");
-            flights.wait(&flight, || fast).await.expect("a login");
+            flights.wait(&flight, || at(fast)).await.expect("a login");
             assert!(Arc::ptr_eq(&flight, &fly(fast - 900)), "threads differ");
             assert!(!Arc::ptr_eq(&flight, &fly(fast - back)), "{back} ms back");
         }
@@ -274,16 +284,16 @@ mod tests {
         let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         let crash = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
-            flights.join("wx", "code", (ClientFingerprint::default(), 0), crash),
-            flights.join("wx", "code", (ClientFingerprint::default(), 0), crash),
+            flights.join("wx", "code", (ClientFingerprint::default(), at(0)), crash),
+            flights.join("wx", "code", (ClientFingerprint::default(), at(0)), crash),
         );
         assert!(Arc::ptr_eq(&a, &b));
-        assert!(flights.wait(&a, || 0).await.is_err());
-        assert!(flights.wait(&b, || 0).await.is_err());
-        let again = flights.join("wx", "code", (ClientFingerprint::default(), 0), || {
+        assert!(flights.wait(&a, || at(0)).await.is_err());
+        assert!(flights.wait(&b, || at(0)).await.is_err());
+        let again = flights.join("wx", "code", (ClientFingerprint::default(), at(0)), || {
             async { Ok(login()) }.boxed()
         });
-        assert!(flights.wait(&again, || 0).await.is_ok());
+        assert!(flights.wait(&again, || at(0)).await.is_ok());
     }
 
     #[test]
@@ -292,8 +302,8 @@ mod tests {
         let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         let fly = || async { Err(Error::Closed) }.boxed();
         let (a, b) = (
-            flights.join("wx1", "c", (ClientFingerprint::default(), 0), fly),
-            flights.join("wx2", "c", (ClientFingerprint::default(), 0), fly),
+            flights.join("wx1", "c", (ClientFingerprint::default(), at(0)), fly),
+            flights.join("wx2", "c", (ClientFingerprint::default(), at(0)), fly),
         );
         assert!(!Arc::ptr_eq(&a, &b));
     }
@@ -303,7 +313,12 @@ mod tests {
         let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         for n in 0..100 {
             let fly = || async { Err(Error::Closed) }.boxed();
-            let flight = flights.join("wx", &n.to_string(), (ClientFingerprint::default(), 0), fly);
+            let flight = flights.join(
+                "wx",
+                &n.to_string(),
+                (ClientFingerprint::default(), at(0)),
+                fly,
+            );
             flight.answered_at.store(0, Ordering::Relaxed);
         }
         // Each that joins clears more away than itself.
@@ -312,7 +327,7 @@ mod tests {
             flights.join(
                 "wx",
                 &format!("later {n}"),
-                (ClientFingerprint::default(), 10_001),
+                (ClientFingerprint::default(), at(10_001)),
                 fly,
             );
         }
@@ -324,19 +339,19 @@ mod tests {
     async fn a_late_answer_waits_for_somebody_to_ask_again() {
         let flights = CodeFlights::<WechatLogin, IssuedSession>::default();
         let fly = |now| {
-            let who = (ClientFingerprint::default(), now);
+            let who = (ClientFingerprint::default(), at(now));
             flights.join("wx", "code", who, || async { Ok(login()) }.boxed())
         };
         let flight = fly(0);
         assert!(!flight.abandon() && flight.abandon(), "abandoned once");
-        flights.wait(&flight, || 20_000).await.expect("a login");
+        flights.wait(&flight, || at(20_000)).await.expect("a login");
         assert!(Arc::ptr_eq(&flight, &fly(200_000)), "minutes later");
-        flight.deliver(200_000);
+        flight.deliver(at(200_000));
         assert!(Arc::ptr_eq(&flight, &fly(210_000)), "a repetition");
         assert!(!Arc::ptr_eq(&flight, &fly(210_001)), "once is enough");
         let other = fly(300_000);
         other.abandon();
-        flights.wait(&other, || 320_000).await.expect("a login");
+        flights.wait(&other, || at(320_000)).await.expect("a login");
         assert!(!Arc::ptr_eq(&other, &fly(620_001)), "the code is too old");
     }
 }

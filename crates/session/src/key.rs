@@ -79,7 +79,7 @@ impl SessionService {
             if tried.as_ref() == Some(&key) {
                 return Err(OpenDataError::KeyGone);
             }
-            let now = shared.clock.unix_millis().get();
+            let now = shared.clock.unix_millis();
             let flight = shared.reset_flights.join(
                 &who.appid,
                 &who.openid,
@@ -88,7 +88,7 @@ impl SessionService {
             );
             let answered = shared
                 .reset_flights
-                .wait(&flight, || shared.clock.unix_millis().get())
+                .wait(&flight, || shared.clock.unix_millis())
                 .await;
             match answered {
                 Ok(key) => {
@@ -109,7 +109,7 @@ impl SessionService {
     fn calls(&self, who: &UserIdentity) -> Result<Arc<dyn WechatCalls>, OpenDataError> {
         let shared = self.shared();
         let calls = shared.calls.as_ref().ok_or(OpenDataError::NoCalls)?;
-        let now = shared.clock.unix_millis().get();
+        let now = shared.clock.unix_millis();
         shared.limits.call(&who.appid, &who.openid, now)?;
         Ok(Arc::clone(calls))
     }
@@ -125,7 +125,7 @@ impl SessionService {
             user: session.user,
             who: Arc::clone(&session.identity),
             session_key,
-            now: shared.clock.unix_secs().get(),
+            now: shared.clock.unix_secs(),
         };
         shared.store.write(new).await
     }

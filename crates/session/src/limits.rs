@@ -21,7 +21,7 @@ const BUCKETS: usize = 65_536;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 /// Threads read the clock at nearly the same time, and tell it in any order.
-const DISORDER_MILLIS: i64 = 1000;
+const DISORDER: Duration = Duration::from_secs(1);
 
 /// The limits of logins and of what comes with them.
 pub(crate) struct LoginLimits {
@@ -32,7 +32,7 @@ pub(crate) struct LoginLimits {
     /// What a user brought that did not open, and the same by address.
     failures: RateBuckets<UserKey>,
     failures_from: RateBuckets<[u8; 16]>,
-    /// The latest time that was told, in milliseconds.
+    /// The latest time that was told, in milliseconds since 1970.
     latest: AtomicI64,
 }
 
@@ -78,48 +78,39 @@ impl LoginLimits {
 
     /// Counts a try from an address. Loopback is not counted: a proxy stands there, or a
     /// business server.
-    pub(crate) fn try_from(&self, address: Option<IpAddr>, now_millis: i64) -> Result<(), Error> {
-        self.reset_if_clock_went_back(now_millis);
+    pub(crate) fn try_from(&self, address: Option<IpAddr>, now: UnixMillis) -> Result<(), Error> {
+        self.reset_if_clock_went_back(now);
         match counted(address) {
-            Some(network) => self
-                .addresses
-                .take(&network, UnixMillis::new(now_millis))
-                .map_err(too_many),
+            Some(network) => self.addresses.take(&network, now).map_err(too_many),
             None => Ok(()),
         }
     }
 
     /// Counts a login of a user.
-    pub(crate) fn log_in(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
-        self.reset_if_clock_went_back(now_millis);
+    pub(crate) fn log_in(&self, appid: &str, openid: &str, now: UnixMillis) -> Result<(), Error> {
+        self.reset_if_clock_went_back(now);
         let user = (appid.into(), openid.into());
-        self.users
-            .take(&user, UnixMillis::new(now_millis))
-            .map_err(too_many)
+        self.users.take(&user, now).map_err(too_many)
     }
 
     /// Counts a call to WeChat on behalf of a user: as many as logins, counted apart.
-    pub(crate) fn call(&self, appid: &str, openid: &str, now_millis: i64) -> Result<(), Error> {
-        self.reset_if_clock_went_back(now_millis);
+    pub(crate) fn call(&self, appid: &str, openid: &str, now: UnixMillis) -> Result<(), Error> {
+        self.reset_if_clock_went_back(now);
         let user = (appid.into(), openid.into());
-        self.calls
-            .take(&user, UnixMillis::new(now_millis))
-            .map_err(too_many)
+        self.calls.take(&user, now).map_err(too_many)
     }
 
     /// Counts data that is about to be opened as if it would not: many at once are too many
     /// too.
-    pub(crate) fn open(&self, bringer: DataSender<'_>, now_millis: i64) -> Result<(), Error> {
-        self.reset_if_clock_went_back(now_millis);
+    pub(crate) fn open(&self, bringer: DataSender<'_>, now: UnixMillis) -> Result<(), Error> {
+        self.reset_if_clock_went_back(now);
         let too_many = |retry_secs| Error::TooManyFailures { retry_secs };
-        self.failures
-            .take(&bringer.user(), UnixMillis::new(now_millis))
-            .map_err(too_many)?;
+        self.failures.take(&bringer.user(), now).map_err(too_many)?;
         let Some(network) = counted(bringer.address) else {
             return Ok(());
         };
         self.failures_from
-            .take(&network, UnixMillis::new(now_millis))
+            .take(&network, now)
             .inspect_err(|_| self.failures.give_back(&bringer.user()))
             .map_err(too_many)
     }
@@ -133,15 +124,15 @@ impl LoginLimits {
     }
 
     /// Forgets everything when the clock was set back.
-    fn reset_if_clock_went_back(&self, now_millis: i64) {
-        let latest = self.latest.fetch_max(now_millis, Ordering::AcqRel);
-        if now_millis < latest.saturating_sub(DISORDER_MILLIS) {
+    fn reset_if_clock_went_back(&self, now: UnixMillis) {
+        let latest = UnixMillis::new(self.latest.fetch_max(now.get(), Ordering::AcqRel));
+        if now < latest - DISORDER {
             self.addresses.forget();
             self.users.forget();
             self.calls.forget();
             self.failures.forget();
             self.failures_from.forget();
-            self.latest.store(now_millis, Ordering::Release);
+            self.latest.store(now.get(), Ordering::Release);
         }
     }
 }

@@ -199,7 +199,7 @@ impl SessionService {
             .ok_or_else(|| Error::UnknownApp {
                 appid: attempt.appid.clone(),
             })?;
-        let now = shared.clock.unix_millis().get();
+        let now = shared.clock.unix_millis();
         shared.limits.try_from(attempt.phone.address, now)?;
         let client = &attempt.phone.client;
         let who = (client.clone(), now);
@@ -214,7 +214,7 @@ impl SessionService {
             return Err(code_used());
         }
         let login = self.wait_for_wechat(&flight).await?;
-        flight.deliver(shared.clock.unix_millis().get());
+        flight.deliver(shared.clock.unix_millis());
         let mut issued = flight.issued.lock().await;
         let standing = self.still_standing(issued.as_ref()).await?;
         let digest = attempt.digest();
@@ -278,7 +278,7 @@ impl SessionService {
     /// Waits for WeChat's answer as long as a phone waits. What comes later is kept.
     async fn wait_for_wechat(&self, flight: &Arc<CodeFlight>) -> Result<Arc<WechatLogin>, Error> {
         let shared = self.shared();
-        let now = || shared.clock.unix_millis().get();
+        let now = || shared.clock.unix_millis();
         let waiting = shared.flights.wait(flight, now);
         let wechat = shared.settings.load().wechat.clone();
         if let Ok(answered) = tokio::time::timeout(wechat.timeout(), waiting).await {
@@ -301,7 +301,7 @@ impl SessionService {
             let shared = sessions.shared();
             let answered = shared
                 .flights
-                .wait(&flight, || shared.clock.unix_millis().get())
+                .wait(&flight, || shared.clock.unix_millis())
                 .await;
             if answered.is_ok() {
                 tracing::info!("WeChat's late answer to a login is kept for the next try");
@@ -368,7 +368,7 @@ impl SessionService {
         let unionid = login.unionid.clone().or(unionid.flatten());
         let skey = match &before {
             Some(issued) => issued.skey.clone(),
-            None => skey::new(&shared.tokens, shared.clock.unix_millis().get()),
+            None => skey::new(&shared.tokens, shared.clock.unix_millis()),
         };
         let opened = shared
             .store
@@ -385,7 +385,7 @@ impl SessionService {
                 address: phone
                     .address
                     .map(|address| address.to_canonical().to_string()),
-                now: shared.clock.unix_secs().get(),
+                now: shared.clock.unix_secs(),
                 terms: Arc::clone(&app.terms),
             })
             .await?;

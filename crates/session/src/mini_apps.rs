@@ -263,7 +263,7 @@ mod tests {
         };
         apps.configure(vec![changed], false);
         assert_eq!(
-            one.terms.lifetime().idle_secs,
+            one.terms.lifetime().idle.as_secs(),
             60,
             "what a session has changes"
         );

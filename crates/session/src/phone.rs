@@ -61,8 +61,8 @@ pub(crate) struct VerifiedPhone {
     #[serde(rename = "pure_phone_number")]
     pure: String,
     country_code: String,
-    /// When WeChat told or encrypted it: seconds since 1970.
-    verified_at: i64,
+    /// When WeChat told or encrypted it.
+    verified_at: UnixSecs,
     #[serde(default)]
     source: PhoneSource,
 }
@@ -75,7 +75,7 @@ pub(crate) enum PhoneProof {
 
 impl VerifiedPhone {
     /// Reads `{"phoneNumber", "purePhoneNumber", "countryCode"}`.
-    pub(crate) fn read(info: &Value, verified_at: i64, source: PhoneSource) -> Option<Self> {
+    pub(crate) fn read(info: &Value, verified_at: UnixSecs, source: PhoneSource) -> Option<Self> {
         if !is_phone(info) {
             return None;
         }
@@ -107,7 +107,7 @@ impl VerifiedPhone {
         format!("+{} {head}{stars}{tail}", self.country_code)
     }
 
-    pub(crate) fn verified_at(&self) -> i64 {
+    pub(crate) fn verified_at(&self) -> UnixSecs {
         self.verified_at
     }
 
@@ -172,7 +172,7 @@ impl SessionService {
     ) -> Result<VerifiedPhone, OpenDataError> {
         let shared = self.shared();
         let who = &session.identity;
-        let now = shared.clock.unix_millis().get();
+        let now = shared.clock.unix_millis();
         shared.limits.call(&who.appid, &who.openid, now)?;
         let phone = match proof {
             PhoneProof::Code(code) => self.phone_of_code(who, code).await?,
@@ -186,7 +186,7 @@ impl SessionService {
                     found: opened.kind,
                     wanted: DataKind::PhoneNumber,
                 };
-                let made_at = open_data::made_at(&opened.data).map_or(now / 1000, UnixSecs::get);
+                let made_at = open_data::made_at(&opened.data).unwrap_or(now.to_secs());
                 VerifiedPhone::read(&opened.data, made_at, PhoneSource::EncryptedData)
                     .ok_or(wrong)?
             }
@@ -226,7 +226,7 @@ impl SessionService {
         let calls = shared.calls.as_ref().ok_or(OpenDataError::NoCalls)?;
         // The code of one user is nobody else's, not even for these seconds.
         let name = format!("{}\0{code}", who.openid);
-        let now = shared.clock.unix_millis().get();
+        let now = shared.clock.unix_millis();
         let flight = shared.phone_flights.join(
             &who.appid,
             &name,
@@ -235,7 +235,7 @@ impl SessionService {
         );
         let answered = shared
             .phone_flights
-            .wait(&flight, || shared.clock.unix_millis().get())
+            .wait(&flight, || shared.clock.unix_millis())
             .await;
         let info = answered.map_err(|err| OpenDataError::from(err).of_code())?;
         let made_for = info.pointer("/watermark/appid").and_then(Value::as_str);
@@ -245,7 +245,7 @@ impl SessionService {
         if !self.is_new(&info) {
             return Err(OpenDataError::Stale);
         }
-        let made_at = open_data::made_at(&info).map_or(now / 1000, UnixSecs::get);
+        let made_at = open_data::made_at(&info).unwrap_or(now.to_secs());
         let told = with_country_text(&info);
         VerifiedPhone::read(&told, made_at, PhoneSource::Code)
             .ok_or(OpenDataError::Call(CallError::Malformed))
@@ -316,7 +316,7 @@ mod tests {
         let info = json!({
             "phoneNumber": pure, "purePhoneNumber": pure, "countryCode": country,
         });
-        VerifiedPhone::read(&info, 7, PhoneSource::Code).expect("a phone number")
+        VerifiedPhone::read(&info, UnixSecs::new(7), PhoneSource::Code).expect("a phone number")
     }
 
     #[test]
@@ -331,8 +331,12 @@ mod tests {
         assert_eq!(before.source().name(), "encrypted_data");
         assert!(before.is_same(&mobile) && before != mobile);
         let told = json!({"phoneNumber": "13800138000", "purePhoneNumber": "13800138000", "countryCode": 86});
-        assert!(VerifiedPhone::read(&told, 7, PhoneSource::Code).is_none());
-        let told = VerifiedPhone::read(&with_country_text(&told), 7, PhoneSource::Code);
+        assert!(VerifiedPhone::read(&told, UnixSecs::new(7), PhoneSource::Code).is_none());
+        let told = VerifiedPhone::read(
+            &with_country_text(&told),
+            UnixSecs::new(7),
+            PhoneSource::Code,
+        );
         assert_eq!(told, Some(mobile.clone()));
         assert_eq!(mobile.masked(), "+86 138****8000");
         assert_eq!(format!("{mobile:?}"), "+86 138****8000");
@@ -345,7 +349,7 @@ mod tests {
             country in "[0-9]{1,4}", pure in "[0-9]{4,20}", at in any::<i64>(),
         ) {
             let mut number = phone(&country, &pure);
-            number.verified_at = at;
+            number.verified_at = UnixSecs::new(at);
             let text = serde_json::to_string(&number).expect("JSON");
             prop_assert_eq!(serde_json::from_str::<VerifiedPhone>(&text).ok(), Some(number.clone()));
             let hidden = number.masked().bytes().filter(|c| *c == b'*').count();

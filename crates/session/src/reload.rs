@@ -197,7 +197,7 @@ pub(crate) mod tests {
             .store
             .write(RegisteredApp {
                 app: MiniApp::new("wx3", Secret::new("s")),
-                now: 1,
+                now: weappd_base::unix_time::UnixSecs::new(1),
             })
             .await
             .expect("kept");
@@ -237,6 +237,7 @@ pub(crate) mod tests {
             openid: "o1",
             address: None,
         };
+        let now = weappd_base::unix_time::UnixMillis::default();
         let sent = |n: usize| {
             let openid = n.to_string();
             let sender = crate::limits::DataSender {
@@ -244,14 +245,22 @@ pub(crate) mod tests {
                 address,
                 ..sender
             };
-            shared.limits.open(sender, 0).is_ok()
+            shared
+                .limits
+                .open(sender, weappd_base::unix_time::UnixMillis::default())
+                .is_ok()
         };
         let mut users = 0..;
         let counts = [
-            count(|| shared.limits.try_from(address, 0).is_ok()),
-            count(|| shared.limits.log_in("wx1", "o1", 0).is_ok()),
-            count(|| shared.limits.call("wx1", "o1", 0).is_ok()),
-            count(|| shared.limits.open(sender, 0).is_ok()),
+            count(|| shared.limits.try_from(address, now).is_ok()),
+            count(|| shared.limits.log_in("wx1", "o1", now).is_ok()),
+            count(|| shared.limits.call("wx1", "o1", now).is_ok()),
+            count(|| {
+                shared
+                    .limits
+                    .open(sender, weappd_base::unix_time::UnixMillis::default())
+                    .is_ok()
+            }),
             count(|| users.next().is_some_and(sent)),
         ];
         let (ip, user) = (*logins_per_minute_per_ip, *logins_per_minute_per_user);

@@ -1,5 +1,7 @@
 //! Revoke: who is logged in, and ending it, for the people who run the server.
 
+use weappd_base::unix_time::UnixSecs;
+
 use crate::error::Error;
 use crate::phone::VerifiedPhone;
 use crate::sessions::SessionService;
@@ -16,12 +18,12 @@ pub struct SessionView {
     pub appid: String,
     /// The user.
     pub openid: String,
-    /// When it was opened: seconds since 1970.
-    pub created: i64,
-    /// When it was last used, as far as it is written: seconds since 1970.
-    pub last_visit: i64,
-    /// When it ends if nobody uses it again: seconds since 1970.
-    pub expires_at: i64,
+    /// When it was opened.
+    pub created: UnixSecs,
+    /// When it was last used, as far as it is written.
+    pub last_visit: UnixSecs,
+    /// When it ends if nobody uses it again.
+    pub expires_at: UnixSecs,
     /// What the phone that opened it said it is, in few words.
     pub device: Option<String>,
     /// Where that phone called from.
@@ -40,19 +42,18 @@ pub struct UserView {
     pub unionid: Option<String>,
     /// The Wafer 1 id.
     pub id: String,
-    /// When the user first logged in: seconds since 1970. An old server's tables do not say.
-    pub first_login: Option<i64>,
-    /// When the user last logged in: seconds since 1970.
-    pub last_login: i64,
+    /// When the user first logged in. An old server's tables do not say.
+    pub first_login: Option<UnixSecs>,
+    /// When the user last logged in.
+    pub last_login: UnixSecs,
     /// The phone number that is kept, masked: `+86 138****8000`.
     pub phone: Option<String>,
     /// What proved that number: `code` or `encrypted_data`.
     pub phone_source: Option<&'static str>,
-    /// When WeChat proved that number: seconds since 1970.
-    pub phone_verified_at: Option<i64>,
-    /// When WeChat gave each of the session keys that are kept, the newest first: seconds
-    /// since 1970.
-    pub keys_given: Vec<i64>,
+    /// When WeChat proved that number.
+    pub phone_verified_at: Option<UnixSecs>,
+    /// When WeChat gave each of the session keys that are kept, the newest first.
+    pub keys_given: Vec<UnixSecs>,
     /// The user's sessions, the newest first.
     pub sessions: Vec<SessionView>,
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use weappd_base::unix_time::{UnixMillis, UnixSecs};
 use weappd_wechat::lenient_json;
 
 use crate::app_terms::AppTerms;
@@ -23,12 +25,13 @@ pub(crate) struct CachedSession {
     pub(crate) identity: Arc<UserIdentity>,
     /// The user's phone number, sealed: nothing of it stands in memory in clear.
     pub(crate) phone: Option<Vec<u8>>,
-    created: i64,
+    created: UnixSecs,
     terms: Arc<AppTerms>,
+    /// In seconds since 1970.
     last_visit: AtomicI64,
     /// Whether the last visit stands in the list of visits to be written.
     listed: AtomicBool,
-    /// When the store last confirmed the session, in milliseconds; long ago until then.
+    /// When the store last confirmed the session, in milliseconds since 1970; long ago until then.
     confirmed: AtomicI64,
     wafer2_user: Bytes,
     wafer1_user: OnceLock<Bytes>,
@@ -54,7 +57,7 @@ impl CachedSession {
             phone: found.phone,
             created: found.created,
             terms,
-            last_visit: AtomicI64::new(found.last_visit),
+            last_visit: AtomicI64::new(found.last_visit.get()),
             listed: AtomicBool::new(false),
             confirmed: AtomicI64::new(i64::MIN),
             wafer2_user: wafer2::user(&user_info_json),
@@ -71,25 +74,24 @@ impl CachedSession {
 
     /// Marks a visit at `now`, unless the session has expired or its mini program is served no
     /// more. Says whether the visit is to be listed for writing.
-    pub(crate) fn visit(&self, now: i64) -> Result<bool, AuthError> {
+    pub(crate) fn visit(&self, now: UnixSecs) -> Result<bool, AuthError> {
         if !self.terms.is_served() {
             return Err(AuthError::Unknown);
         }
-        let last = self.last_visit.load(Ordering::Relaxed);
+        let last = UnixSecs::new(self.last_visit.load(Ordering::Relaxed));
         if self.is_expired(now, last) {
             return Err(AuthError::Expired);
         }
         if now <= last {
             return Ok(false);
         }
-        self.last_visit.fetch_max(now, Ordering::Relaxed);
+        self.last_visit.fetch_max(now.get(), Ordering::Relaxed);
         Ok(!self.listed.swap(true, Ordering::AcqRel))
     }
 
-    fn is_expired(&self, now: i64, last_visit: i64) -> bool {
+    fn is_expired(&self, now: UnixSecs, last_visit: UnixSecs) -> bool {
         let lifetime = self.terms.lifetime();
-        now.saturating_sub(self.created) > lifetime.login_secs
-            || now.saturating_sub(last_visit) > lifetime.idle_secs
+        now.since(self.created) > lifetime.login || now.since(last_visit) > lifetime.idle
     }
 
     /// The last visit, about to be written: the next one is listed anew.
@@ -97,21 +99,21 @@ impl CachedSession {
         self.listed.store(false, Ordering::Release);
         LastVisit {
             seq: self.seq,
-            at: self.last_visit.load(Ordering::Acquire),
+            at: UnixSecs::new(self.last_visit.load(Ordering::Acquire)),
             who: Arc::clone(&self.identity),
         }
     }
 
-    /// Whether the store has confirmed the session within the last `millis`.
-    pub(crate) fn is_confirmed(&self, now: i64, millis: i64) -> bool {
-        let confirmed = self.confirmed.load(Ordering::Acquire);
+    /// Whether the store has confirmed the session within that time.
+    pub(crate) fn is_confirmed(&self, now: UnixMillis, within: Duration) -> bool {
+        let confirmed = UnixMillis::new(self.confirmed.load(Ordering::Acquire));
         // A clock set back confirms nothing for longer.
-        confirmed <= now && now.saturating_sub(confirmed) < millis
+        confirmed <= now && now.since(confirmed) < within
     }
 
     /// The store confirms the session now, or is about to be asked: one asks for all.
-    pub(crate) fn confirm(&self, now: i64) {
-        self.confirmed.store(now, Ordering::Release);
+    pub(crate) fn confirm(&self, now: UnixMillis) {
+        self.confirmed.store(now.get(), Ordering::Release);
     }
 
     /// Whether the store still says the same of the session; takes over its last visit.
@@ -126,7 +128,7 @@ impl CachedSession {
             && known.user_info_json == user_info(found);
         if same {
             self.last_visit
-                .fetch_max(found.last_visit, Ordering::AcqRel);
+                .fetch_max(found.last_visit.get(), Ordering::AcqRel);
         }
         same
     }
@@ -145,14 +147,14 @@ impl CachedSession {
     }
 
     /// When the session ends if nobody visits again.
-    pub(crate) fn expires_at(&self) -> i64 {
-        let last_visit = self.last_visit.load(Ordering::Relaxed);
+    pub(crate) fn expires_at(&self) -> UnixSecs {
+        let last_visit = UnixSecs::new(self.last_visit.load(Ordering::Relaxed));
         self.terms.lifetime().end(self.created, last_visit)
     }
 
-    /// How many seconds the session lives without a visit.
-    pub(crate) fn idle_secs(&self) -> i64 {
-        self.terms.lifetime().idle_secs
+    /// How long the session lives without a visit.
+    pub(crate) fn idle(&self) -> Duration {
+        self.terms.lifetime().idle
     }
 
     /// The ready answer of `GET /weapp/user`.
@@ -207,11 +209,15 @@ pub(crate) mod tests {
     use super::*;
     use crate::session_lifetime::SessionLifetime;
 
+    const fn at(secs: i64) -> UnixSecs {
+        UnixSecs::new(secs)
+    }
+
     pub(crate) fn found() -> SessionRow {
         SessionRow {
             seq: 1,
-            created: 1000,
-            last_visit: 1000,
+            created: at(1000),
+            last_visit: at(1000),
             user: 1,
             appid: "wx1".to_owned(),
             openid: "o1".to_owned(),
@@ -224,8 +230,8 @@ pub(crate) mod tests {
 
     pub(crate) fn session(hash: SkeyHash) -> CachedSession {
         let terms = AppTerms::of(SessionLifetime {
-            login_secs: 100,
-            idle_secs: 30,
+            login: Duration::from_secs(100),
+            idle: Duration::from_secs(30),
         });
         CachedSession::new(hash, found(), terms)
     }
@@ -233,33 +239,37 @@ pub(crate) mod tests {
     #[test]
     fn a_session_slides_with_its_visits_and_ends_with_its_login() {
         let session = session(SkeyHash([0; 32]));
-        assert_eq!(session.expires_at(), 1030);
-        assert!(session.visit(1030).expect("the last second"));
-        assert_eq!(session.expires_at(), 1060);
-        assert!(matches!(session.visit(1061), Err(AuthError::Expired)));
-        assert!(!session.visit(1060).expect("slid, and already listed"));
-        assert!(!session.visit(1085).expect("slid"));
-        assert_eq!(session.expires_at(), 1100);
-        assert!(!session.visit(1100).expect("the last second of the login"));
-        assert!(matches!(session.visit(1101), Err(AuthError::Expired)));
+        assert_eq!(session.expires_at(), at(1030));
+        assert!(session.visit(at(1030)).expect("the last second"));
+        assert_eq!(session.expires_at(), at(1060));
+        assert!(matches!(session.visit(at(1061)), Err(AuthError::Expired)));
+        assert!(!session.visit(at(1060)).expect("slid, and already listed"));
+        assert!(!session.visit(at(1085)).expect("slid"));
+        assert_eq!(session.expires_at(), at(1100));
+        assert!(
+            !session
+                .visit(at(1100))
+                .expect("the last second of the login")
+        );
+        assert!(matches!(session.visit(at(1101)), Err(AuthError::Expired)));
     }
 
     #[test]
     fn a_visit_is_listed_once_until_it_is_taken() {
         let session = session(SkeyHash([0; 32]));
-        assert!(!session.visit(1000).expect("no later than the login"));
-        assert!(session.visit(1001).expect("a visit"));
-        assert!(!session.visit(1002).expect("a visit"));
+        assert!(!session.visit(at(1000)).expect("no later than the login"));
+        assert!(session.visit(at(1001)).expect("a visit"));
+        assert!(!session.visit(at(1002)).expect("a visit"));
         let visit = session.take_visit();
-        assert_eq!((visit.seq, visit.at), (1, 1002));
-        assert!(session.visit(1003).expect("a visit"));
+        assert_eq!((visit.seq, visit.at), (1, at(1002)));
+        assert!(session.visit(at(1003)).expect("a visit"));
     }
 
     #[test]
     fn a_clock_set_back_expires_nobody() {
         let session = session(SkeyHash([0; 32]));
-        assert!(!session.visit(0).expect("long before the login"));
-        assert_eq!(session.expires_at(), 1030);
+        assert!(!session.visit(at(0)).expect("long before the login"));
+        assert_eq!(session.expires_at(), at(1030));
     }
 
     #[test]

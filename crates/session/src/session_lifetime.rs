@@ -1,27 +1,30 @@
 //! How long a session lives.
 
+use std::time::Duration;
+
+use weappd_base::unix_time::UnixSecs;
+
 use crate::config::MiniApp;
 
-/// How long the sessions of one mini program live, in seconds.
+/// How long the sessions of one mini program live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SessionLifetime {
-    pub(crate) login_secs: i64,
-    pub(crate) idle_secs: i64,
+    pub(crate) login: Duration,
+    pub(crate) idle: Duration,
 }
 
 impl SessionLifetime {
     /// When a session ends if nobody visits again.
-    pub(crate) fn end(&self, created: i64, last_visit: i64) -> i64 {
-        let idle_end = last_visit.saturating_add(self.idle_secs);
-        idle_end.min(created.saturating_add(self.login_secs))
+    pub(crate) fn end(&self, created: UnixSecs, last_visit: UnixSecs) -> UnixSecs {
+        (last_visit + self.idle).min(created + self.login)
     }
 }
 
 impl From<&MiniApp> for SessionLifetime {
     fn from(app: &MiniApp) -> Self {
         Self {
-            login_secs: i64::from(app.login_duration_days) * 86_400,
-            idle_secs: i64::try_from(app.session_duration_secs).unwrap_or(i64::MAX),
+            login: Duration::from_hours(24 * u64::from(app.login_duration_days)),
+            idle: Duration::from_secs(app.session_duration_secs),
         }
     }
 }

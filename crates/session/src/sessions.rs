@@ -100,11 +100,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// For how long memory is believed, where others write the store too.
-    pub(crate) fn recheck_millis(&self) -> Option<i64> {
-        self.store.is_shared().then(|| {
-            let secs = self.settings.load().config.recheck_secs;
-            i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX)
-        })
+    pub(crate) fn recheck_after(&self) -> Option<Duration> {
+        let secs = || self.settings.load().config.recheck_secs;
+        self.store.is_shared().then(|| Duration::from_secs(secs()))
     }
 }
 
@@ -217,8 +215,8 @@ impl SessionService {
 
     /// Drops sessions whose login is too long ago for any mini program; says how many.
     pub(crate) async fn prune(&self) -> Result<u64, Error> {
-        let longest = i64::from(self.0.apps.longest_login_days()) * 86_400;
-        let before = self.0.clock.unix_secs().get().saturating_sub(longest);
+        let days = u64::from(self.0.apps.longest_login_days());
+        let before = self.0.clock.unix_secs() - Duration::from_hours(24 * days);
         self.0.store.write(PruneSessions { before }).await
     }
 }

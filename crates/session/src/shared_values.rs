@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use weappd_base::secret::Secret;
 use weappd_base::tasks::Work;
+use weappd_base::unix_time::UnixMillis;
 
 use crate::error::Error;
 use crate::sessions::SessionService;
@@ -20,7 +21,7 @@ use crate::vault::{SecretKind, SecretOwner};
 const MAX_NAME: usize = 250;
 /// After this time a value that does not open stands in nobody's way: the key file was
 /// replaced, and no node is left that could read it.
-const FOREIGN_MILLIS: i64 = 7_200_000;
+const FOREIGN: Duration = Duration::from_hours(2);
 
 /// The values. Cheap to clone.
 #[derive(Clone)]
@@ -34,8 +35,8 @@ pub struct SharedValues {
 pub struct SharedValue {
     /// None if nobody has put one there yet.
     pub value: Option<Secret>,
-    /// The database's time, in milliseconds since 1970.
-    pub now: i64,
+    /// The database's time.
+    pub now: UnixMillis,
 }
 
 /// What came of taking hold of a value.
@@ -55,8 +56,8 @@ pub enum LeaseResult {
 /// A row of the table: the value and when it was put there, and the database's time.
 pub(crate) struct SealedValue {
     pub(crate) sealed: Vec<u8>,
-    pub(crate) put_at: i64,
-    pub(crate) now: i64,
+    pub(crate) put_at: UnixMillis,
+    pub(crate) now: UnixMillis,
 }
 
 impl SessionService {
@@ -81,7 +82,7 @@ impl SharedValues {
                     Some(row) => here.open(&name, &row),
                     None => Ok(SharedValue {
                         value: None,
-                        now: 0,
+                        now: UnixMillis::default(),
                     }),
                 }
             })
@@ -91,10 +92,9 @@ impl SharedValues {
     /// Takes hold of a value for at most `time`.
     pub async fn lease(&self, name: &str, time: Duration) -> Result<LeaseResult, Error> {
         let (here, name) = (self.clone(), checked(name)?);
-        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
         self.work
             .run(async move {
-                let Some((fence, row)) = here.mysql.lease_shared_value(&name, millis).await? else {
+                let Some((fence, row)) = here.mysql.lease_shared_value(&name, time).await? else {
                     return Ok(LeaseResult::Busy);
                 };
                 match here.open(&name, &row) {
@@ -130,7 +130,7 @@ impl SharedValues {
         let vault = &self.mysql.rules().vault;
         let value = vault.unseal(SecretKind::Shared, SecretOwner::app(name), &row.sealed);
         let is_foreign = value.is_none() && !row.sealed.is_empty();
-        if is_foreign && row.now - row.put_at < FOREIGN_MILLIS {
+        if is_foreign && row.now.since(row.put_at) < FOREIGN {
             return Err(Error::OtherKeyFile {
                 place: self.mysql.place().to_owned(),
             });

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::open_data;
 
 use crate::error::Error;
@@ -19,8 +20,8 @@ use crate::sessions::SessionService;
 /// A text, signed.
 pub(crate) struct TextSignature {
     pub(crate) signature: String,
-    /// When WeChat gave the key, in seconds since 1970.
-    pub(crate) key_given_at: Option<i64>,
+    /// When WeChat gave the key.
+    pub(crate) key_given_at: Option<UnixSecs>,
 }
 
 impl SessionService {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 use sha2::{Digest, Sha256};
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixMillis;
 
 use crate::identity::AuthError;
 
@@ -26,8 +27,8 @@ const TIME: usize = 6;
 const DIGITS: usize = 2 * TIME + 64;
 
 /// An skey nobody can guess.
-pub(crate) fn new(tokens: &RandomSource, now_millis: i64) -> Secret {
-    let [_, _, time @ ..] = now_millis.to_be_bytes();
+pub(crate) fn new(tokens: &RandomSource, now: UnixMillis) -> Secret {
+    let [_, _, time @ ..] = now.get().to_be_bytes();
     Secret::new(hex::encode(time) + &tokens.hex256())
 }
 
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn skeys_and_hashes_start_with_the_time() {
         let now = 1_800_000_000_123_i64;
-        let skey = new(&RandomSource::system(), now);
+        let skey = new(&RandomSource::system(), UnixMillis::new(now));
         let skey = skey.expose();
         assert_eq!(skey.len(), DIGITS);
         assert!(is_ours(skey) && skey.len() <= MAX_LEN);
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(hash[..6], now.to_be_bytes()[2..]);
         let whole: [u8; 32] = Sha256::digest(skey).into();
         assert_eq!(hash[6..], whole[6..], "the rest is the SHA-256");
-        let other = new(&RandomSource::system(), now);
+        let other = new(&RandomSource::system(), UnixMillis::new(now));
         let other = SkeyHash::of(other.expose());
         assert!(SkeyHash(hash) != other);
         assert_ne!(SkeyHash(hash).word(), other.word());

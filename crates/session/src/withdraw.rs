@@ -51,12 +51,8 @@ impl SessionService {
         let has = |data: WithdrawnData| withdrawal.data.contains(&data);
         let is_closed = has(WithdrawnData::Account);
         if is_closed || has(WithdrawnData::PhoneNumber) {
-            self.withdraw_phone(
-                &known,
-                &who,
-                withdrawal.at.map(UnixSecs::get).filter(|_| !is_closed),
-            )
-            .await?;
+            self.withdraw_phone(&known, &who, withdrawal.at.filter(|_| !is_closed))
+                .await?;
         }
         self.withdraw_profile(&known, &who, &withdrawal.data)
             .await?;
@@ -81,7 +77,7 @@ impl SessionService {
         &self,
         known: &UserRecord,
         who: &Arc<UserIdentity>,
-        at: Option<i64>,
+        at: Option<UnixSecs>,
     ) -> Result<(), Error> {
         let Some(sealed) = &known.phone else {
             return Ok(());

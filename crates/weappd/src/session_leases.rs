@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
-use weappd_base::unix_time::UnixMillis;
 use weappd_gateway::{LeaseStore, LeaseStoreError, LeasedValue};
 use weappd_session::LeaseResult;
 
@@ -86,7 +85,7 @@ impl LeaseStore for SessionLeases {
 fn leased_value(value: weappd_session::SharedValue) -> LeasedValue {
     LeasedValue {
         value: value.value,
-        now: UnixMillis::new(value.now),
+        now: value.now,
     }
 }
 

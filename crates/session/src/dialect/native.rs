@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use weappd_base::error_body::ErrorBody;
+use weappd_base::unix_time::UnixSecs;
 use weappd_wechat::CallError;
 
 use crate::data_kind::DataKind;
@@ -94,7 +95,7 @@ impl PhoneBody {
 struct SessionBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     skey: Option<&'a str>,
-    expires_at: i64,
+    expires_at: UnixSecs,
     user: UserBody<'a>,
 }
 
@@ -127,7 +128,7 @@ pub(crate) fn shown(session: &CachedSession, phone: Option<&VerifiedPhone>) -> B
 /// A session: with its skey to the phone that logged in, without it to one that asks.
 pub(crate) fn session(
     skey: Option<&str>,
-    expires_at: i64,
+    expires_at: UnixSecs,
     identity: &UserIdentity,
     phone: Option<&VerifiedPhone>,
 ) -> Bytes {
@@ -279,10 +280,10 @@ mod tests {
             user_info_json: r#"{"nickName":"Band"}"#.to_owned(),
         };
         assert_eq!(
-            session(Some("s"), 7, &identity, None),
+            session(Some("s"), UnixSecs::new(7), &identity, None),
             r#"{"skey":"s","expires_at":7,"user":{"id":"i","appid":"wx1","openid":"o","info":{"nickName":"Band"}}}"#
         );
-        assert!(session(None, 7, &identity, None).starts_with(br#"{"expires_at""#));
+        assert!(session(None, UnixSecs::new(7), &identity, None).starts_with(br#"{"expires_at""#));
     }
 
     #[test]
@@ -358,7 +359,7 @@ mod tests {
             let info = json!({
                 "phoneNumber": pure, "purePhoneNumber": pure, "countryCode": country,
             });
-            let phone = VerifiedPhone::read(&info, at, crate::phone::PhoneSource::Code).expect("a phone number");
+            let phone = VerifiedPhone::read(&info, UnixSecs::new(at), crate::phone::PhoneSource::Code).expect("a phone number");
             let identity = UserIdentity {
                 appid: "wx1".to_owned(),
                 openid: "o".to_owned(),
@@ -366,7 +367,7 @@ mod tests {
                 id: "i".to_owned(),
                 user_info_json: json!({"nickName": name}).to_string(),
             };
-            let body = session(None, 7, &identity, Some(&phone));
+            let body = session(None, UnixSecs::new(7), &identity, Some(&phone));
             let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             let told = json!({
                 "phone_number": format!("+{country}{pure}"), "pure_phone_number": pure,

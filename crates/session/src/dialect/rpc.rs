@@ -183,6 +183,7 @@ struct RpcLoginData<'a> {
     id: &'a str,
     skey: &'a str,
     user_info: Option<Value>,
+    /// In seconds.
     duration: i64,
 }
 
@@ -191,12 +192,12 @@ struct RpcCheckData {
     user_info: Option<Value>,
 }
 
-/// The answer to `qcloud.cam.id_skey`; `user_info` is JSON text, `duration` seconds.
+/// The answer to `qcloud.cam.id_skey`; `user_info` is JSON text.
 pub(crate) fn logged_in(
     is_new_user: bool,
     (id, skey): (&str, &str),
     user_info: &str,
-    duration: i64,
+    duration_secs: i64,
 ) -> Bytes {
     let message = if is_new_user {
         "NEW_SESSION_SUCCESS"
@@ -207,7 +208,7 @@ pub(crate) fn logged_in(
         id,
         skey,
         user_info: serde_json::from_str(user_info).ok(),
-        duration,
+        duration: duration_secs,
     };
     answer(0, message, data)
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::span_secs;
 
 use crate::config::MiniApp;
 use crate::decryption::{DataRequirement, SealedText};
@@ -202,7 +203,7 @@ impl RpcState {
                 done.is_new_user,
                 (&identity.id, done.skey.expose()),
                 &identity.user_info_json,
-                done.session.idle_secs(),
+                span_secs(done.session.idle()),
             ),
             openid: Some(identity.openid.clone()),
         })
@@ -269,7 +270,7 @@ impl RpcState {
             return Err(rpc::INIT_APPINFO_FAIL);
         }
         let app = MiniApp::new(appid, Secret::new(secret));
-        let (store, now) = (shared.store.clone(), shared.clock.unix_secs().get());
+        let (store, now) = (shared.store.clone(), shared.clock.unix_secs());
         let kept = RegisteredApp {
             app: app.clone(),
             now,

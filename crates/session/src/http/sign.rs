@@ -122,15 +122,9 @@ async fn answered(
             .hint("the phone must call wx.login and log in here with its code");
         (StatusCode::CONFLICT, Bytes::from(body.to_string()))
     })?;
-    let age = signed.key_given_at.map(|at| {
-        sessions
-            .shared()
-            .clock
-            .unix_secs()
-            .get()
-            .saturating_sub(at)
-            .max(0)
-    });
+    let age = signed
+        .key_given_at
+        .map(|at| sessions.shared().clock.unix_secs().since(at).as_secs());
     let mut told = json!({
         "signature": signed.signature,
         "method": METHOD,

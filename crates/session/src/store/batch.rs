@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weappd_base::unix_time::UnixSecs;
+
 use crate::session::CachedSession;
 use crate::skey::SkeyHash;
 use crate::store::new_login::{NewLogin, OpenedSession};
@@ -25,15 +27,15 @@ pub(crate) struct RankedSession {
     pub(crate) seq: i64,
     pub(crate) hash: SkeyHash,
     pub(crate) user: i64,
-    pub(crate) created: i64,
-    pub(crate) last_visit: i64,
+    pub(crate) created: UnixSecs,
+    pub(crate) last_visit: UnixSecs,
 }
 
 /// A session's row after the logins.
 pub(crate) struct BatchSession {
     pub(crate) seq: i64,
-    pub(crate) created: i64,
-    pub(crate) last_visit: i64,
+    pub(crate) created: UnixSecs,
+    pub(crate) last_visit: UnixSecs,
     pub(crate) kept: bool,
 }
 

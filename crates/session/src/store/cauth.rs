@@ -15,6 +15,7 @@ mod zone;
 
 use sqlx::MySqlPool;
 use weappd_base::secret::{Secret, same_bytes};
+use weappd_base::unix_time::UnixSecs;
 
 use crate::config::MiniApp;
 use crate::identity::UserIdentity;
@@ -28,8 +29,8 @@ struct CauthSession {
     uuid: String,
     skey: String,
     openid: String,
-    created: i64,
-    last_visit: i64,
+    created: UnixSecs,
+    last_visit: UnixSecs,
     user_info: String,
 }
 
@@ -38,8 +39,8 @@ impl_from_row!(CauthSession {
     uuid,
     skey,
     openid,
-    created,
-    last_visit,
+    created: UnixSecs::new,
+    last_visit: UnixSecs::new,
     user_info
 });
 
@@ -147,12 +148,16 @@ pub(crate) async fn list(
         sqlx::query_as(sql).bind(openid).fetch_all(pool).await?;
     Ok(rows
         .into_iter()
-        .map(|row| (tables.login_time(&row.1, row.2, row.3), row))
-        .filter(|(created, _)| *created > ENDED)
-        .map(|(created, row)| SessionRecord {
-            seq: row.0,
+        .map(|(seq, skey, created, visited)| {
+            let last_visit = UnixSecs::new(visited);
+            let created = tables.login_time(&skey, UnixSecs::new(created), last_visit);
+            (seq, created, last_visit)
+        })
+        .filter(|(_, created, _)| *created > ENDED)
+        .map(|(seq, created, last_visit)| SessionRecord {
+            seq,
             created,
-            last_visit: row.3,
+            last_visit,
             device: None,
             address: None,
         })
@@ -162,14 +167,14 @@ pub(crate) async fn list(
 /// What a user's row tells of the user.
 struct CauthUser {
     uuid: String,
-    created: i64,
+    created: UnixSecs,
     user_info: String,
     has_key: i64,
 }
 
 impl_from_row!(CauthUser {
     uuid,
-    created,
+    created: UnixSecs::new,
     user_info,
     has_key
 });

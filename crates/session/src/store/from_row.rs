@@ -1,9 +1,12 @@
 //! Rows of a database as structs.
 
 /// Reads a struct from the columns of a row, in the order in which its fields are named here.
-/// Columns are numbers, texts and bytes, or `NULL`.
+/// Columns are numbers, texts and bytes, or `NULL`; what stands after a field's name makes the
+/// field of the number.
 macro_rules! impl_from_row {
-    ($row:ident { $($field:ident),+ $(,)? }) => {
+    (@field $column:expr) => { $column };
+    (@field $column:expr, $made:path) => { $made($column) };
+    ($row:ident { $($field:ident $(: $made:path)?),+ $(,)? }) => {
         impl<'r, R> sqlx::FromRow<'r, R> for $row
         where
             R: sqlx::Row,
@@ -16,7 +19,9 @@ macro_rules! impl_from_row {
                 let mut columns = 0_usize..;
                 // The fields are evaluated as they are written.
                 Ok(Self {
-                    $($field: row.try_get(columns.next().unwrap_or_default())?),+
+                    $($field: impl_from_row!(
+                        @field row.try_get(columns.next().unwrap_or_default())? $(, $made)?
+                    )),+
                 })
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::app_terms::AppTerms;
 use crate::session::CachedSession;
@@ -26,7 +27,7 @@ pub(crate) struct NewLogin {
     pub(crate) device: Option<String>,
     /// Where it calls from.
     pub(crate) address: Option<String>,
-    pub(crate) now: i64,
+    pub(crate) now: UnixSecs,
     pub(crate) terms: Arc<AppTerms>,
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use weappd_base::unix_time::UnixSecs;
+
 use crate::identity::UserIdentity;
 use crate::skey::SkeyHash;
 use crate::store::from_row::impl_from_row;
@@ -22,8 +24,8 @@ pub(crate) struct SessionLookup<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct SessionRow {
     pub(crate) seq: i64,
-    pub(crate) created: i64,
-    pub(crate) last_visit: i64,
+    pub(crate) created: UnixSecs,
+    pub(crate) last_visit: UnixSecs,
     /// The user's row.
     pub(crate) user: i64,
     pub(crate) appid: String,
@@ -37,8 +39,8 @@ pub(crate) struct SessionRow {
 
 impl_from_row!(SessionRow {
     seq,
-    created,
-    last_visit,
+    created: UnixSecs::new,
+    last_visit: UnixSecs::new,
     user,
     appid,
     openid,
@@ -52,16 +54,16 @@ impl_from_row!(SessionRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SessionRecord {
     pub(crate) seq: i64,
-    pub(crate) created: i64,
-    pub(crate) last_visit: i64,
+    pub(crate) created: UnixSecs,
+    pub(crate) last_visit: UnixSecs,
     pub(crate) device: Option<String>,
     pub(crate) address: Option<String>,
 }
 
 impl_from_row!(SessionRecord {
     seq,
-    created,
-    last_visit,
+    created: UnixSecs::new,
+    last_visit: UnixSecs::new,
     device,
     address
 });
@@ -74,14 +76,14 @@ pub(crate) struct UserRecord {
     pub(crate) unionid: Option<String>,
     pub(crate) id: String,
     /// When the user first logged in; the old servers do not keep it.
-    pub(crate) created: Option<i64>,
-    pub(crate) last_login: i64,
+    pub(crate) created: Option<UnixSecs>,
+    pub(crate) last_login: UnixSecs,
     /// Sealed.
     pub(crate) phone: Option<Vec<u8>>,
     /// The user object as JSON text.
     pub(crate) user_info: Option<String>,
     /// When each of the kept session keys was given, the newest first.
-    pub(crate) keys: Vec<i64>,
+    pub(crate) keys: Vec<UnixSecs>,
 }
 
 /// A user's row in weappd's own tables.
@@ -89,8 +91,8 @@ pub(crate) struct UserRow {
     pub(crate) user: i64,
     unionid: Option<String>,
     id: String,
-    created: i64,
-    last_login: i64,
+    created: UnixSecs,
+    last_login: UnixSecs,
     phone: Option<Vec<u8>>,
     user_info: Option<String>,
 }
@@ -99,15 +101,15 @@ impl_from_row!(UserRow {
     user,
     unionid,
     id,
-    created,
-    last_login,
+    created: UnixSecs::new,
+    last_login: UnixSecs::new,
     phone,
     user_info
 });
 
 impl UserRow {
     /// The record, with the times at which the user's session keys were given.
-    pub(crate) fn with_keys(self, keys: Vec<i64>) -> UserRecord {
+    pub(crate) fn with_keys(self, keys: Vec<UnixSecs>) -> UserRecord {
         UserRecord {
             user: self.user,
             unionid: self.unionid,
@@ -124,6 +126,6 @@ impl UserRow {
 /// A last visit to be written.
 pub(crate) struct LastVisit {
     pub(crate) seq: i64,
-    pub(crate) at: i64,
+    pub(crate) at: UnixSecs,
     pub(crate) who: Arc<UserIdentity>,
 }

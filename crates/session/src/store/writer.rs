@@ -66,7 +66,7 @@ impl WriteTarget for StoreTarget {
                 continue;
             };
             if !is_over(&job.login.hash) {
-                opened.session.confirm(job.login.now.saturating_mul(1000));
+                opened.session.confirm(job.login.now.to_millis());
                 cache.opened(Arc::clone(&opened.session));
             }
         }
@@ -93,6 +93,7 @@ impl WriteTarget for StoreTarget {
 pub(crate) mod tests {
     use super::*;
     use std::path::Path;
+    use std::time::Duration;
     use weappd_base::file_place::FilePlace;
 
     use futures_util::future::join_all;
@@ -110,6 +111,7 @@ pub(crate) mod tests {
     use crate::store::write::revoke::RevokeScope;
     use crate::vault;
     use weappd_base::secret::Secret;
+    use weappd_base::unix_time::UnixSecs;
     use weappd_durable::DurableWriter;
 
     pub(crate) fn login(n: usize) -> NewLogin {
@@ -124,10 +126,10 @@ pub(crate) mod tests {
             hash: SkeyHash::of(&n.to_string()),
             device: None,
             address: None,
-            now: 7,
+            now: UnixSecs::new(7),
             terms: AppTerms::of(SessionLifetime {
-                login_secs: 10,
-                idle_secs: 10,
+                login: Duration::from_secs(10),
+                idle: Duration::from_secs(10),
             }),
         }
     }

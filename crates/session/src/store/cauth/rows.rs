@@ -60,13 +60,13 @@ pub(crate) async fn end_rows(
     query
         .push_bind(change.rules.vault.random())
         .push(", open_id), 256), create_time = FROM_UNIXTIME(")
-        .push_bind(ENDED)
+        .push_bind(ENDED.get())
         .push("), last_visit_time = FROM_UNIXTIME(")
-        .push_bind(ENDED)
+        .push_bind(ENDED.get())
         .push(format!(") WHERE {column} = "))
         .push_bind(value)
         .push(" AND last_visit_time > FROM_UNIXTIME(")
-        .push_bind(ENDED)
+        .push_bind(ENDED.get())
         .push(")");
     let rows = query.build().execute(&mut *change.conn).await?;
     Ok(rows.rows_affected())

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use sqlx::MySqlConnection;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::store::cauth::zone::ClockZones;
 
 /// The `create_time` of a row whose session was ended: a second that every zone can write.
-pub(crate) const ENDED: i64 = 86_400;
+pub(crate) const ENDED: UnixSecs = UnixSecs::new(86_400);
 /// What stands in a skey column that nobody may log in by has at least this length.
 const SKEY: usize = 64;
 
@@ -70,7 +71,12 @@ impl CauthTables {
     /// When the user logged in, from the row's own times. Wafer 2 sets `create_time` at a
     /// user's first login and `last_visit_time` at every one; it knows no end but that of
     /// an unused session.
-    pub(crate) fn login_time(&self, skey: &str, created: i64, last_visit: i64) -> i64 {
+    pub(crate) fn login_time(
+        &self,
+        skey: &str,
+        created: UnixSecs,
+        last_visit: UnixSecs,
+    ) -> UnixSecs {
         if self.is_wafer2 && skey.len() == WAFER2_SKEY {
             created.max(last_visit)
         } else {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use quick_cache::sync::Cache;
 use sqlx::MySqlConnection;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::skey::SkeyHash;
 use crate::store::batch::{BatchUser, BatchUsers, RankedSession, beyond, key, opened, rank};
@@ -163,7 +164,7 @@ fn put_strangers(sql: &mut SqlText, strangers: &[&NewLogin]) {
         sql.maybe(login.unionid.as_deref()).words(", ");
         sql.text(&login.new_id).words(", ");
         sql.maybe(login.user_info.as_deref()).words(", ");
-        sql.numbers(&[login.now, login.now]).words(")");
+        sql.numbers(&[login.now.get(), login.now.get()]).words(")");
     })
     // Another node may have been faster.
     .words(
@@ -243,7 +244,7 @@ async fn put(
     let mut sql = SqlText::new();
     // Locks the rows of all the users, and no others: who comes next waits here.
     sql.words("UPDATE weappd_users FORCE INDEX (PRIMARY) SET last_login = ")
-        .number(newest.unwrap_or_default())
+        .number(newest.unwrap_or_default().get())
         .words(" WHERE user IN (")
         .numbers(&users)
         .words("); ")
@@ -294,19 +295,19 @@ impl BatchRows {
                     seq,
                     hash: SkeyHash(*hash),
                     user,
-                    created: 0,
-                    last_visit: 0,
+                    created: UnixSecs::default(),
+                    last_visit: UnixSecs::default(),
                 })
             })
             .collect();
         found.sort_unstable_by_key(|row| Reverse(row.seq));
         self.sessions.append(&mut found);
-        let mut found: Vec<(i64, i64)> = keys
+        let mut found: Vec<(UnixSecs, i64)> = keys
             .unwrap_or_default()
             .split(',')
             .filter_map(|entry| {
                 let (given, seq) = entry.split_once(':')?;
-                Some((given.parse().ok()?, seq.parse().ok()?))
+                Some((UnixSecs::new(given.parse().ok()?), seq.parse().ok()?))
             })
             .collect();
         found.sort_unstable_by_key(|key| Reverse(*key));
@@ -343,7 +344,7 @@ impl BatchRows {
         let dates: Vec<(i64, i64, i64)> = sql.fetch(change).await?;
         let dates: HashMap<_, _> = dates
             .into_iter()
-            .map(|row| (row.0, (row.1, row.2)))
+            .map(|(seq, created, visited)| (seq, (UnixSecs::new(created), UnixSecs::new(visited))))
             .collect();
         for row in &mut self.sessions {
             if let Some(dates) = dates.get(&row.seq) {
@@ -417,7 +418,8 @@ fn put_sessions(sql: &mut SqlText, logins: &[&NewLogin], of: &UserIds) -> Result
     )
     .list(logins, |sql, (login, user)| {
         sql.words("(").bytes(&login.hash.0).words(", ");
-        sql.numbers(&[user, login.now, login.now]).words(", ");
+        sql.numbers(&[user, login.now.get(), login.now.get()])
+            .words(", ");
         sql.maybe(login.device.as_deref()).words(", ");
         sql.maybe(login.address.as_deref()).words(")");
     })
@@ -444,7 +446,7 @@ fn put_keys(
             let sealed = rules.vault.seal(SecretKind::SessionKey, owner, key);
             sql.words("(").number(user).words(", ").bytes(&name);
             sql.words(", ").bytes(&sealed).words(", ");
-            sql.number(login.now).words(")");
+            sql.number(login.now.get()).words(")");
         })
         .words(" ON DUPLICATE KEY UPDATE given = VALUES(given); ");
     Ok(())

@@ -5,6 +5,7 @@
 
 use sqlx::MySqlPool;
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::config::MiniApp;
 use crate::identity::UserIdentity;
@@ -64,11 +65,12 @@ pub(crate) async fn user(
         return Ok(None);
     };
     let sql = "SELECT given FROM weappd_session_keys WHERE user = ? ORDER BY given DESC, seq DESC";
-    let keys = sqlx::query_scalar(sql)
+    let keys: Vec<i64> = sqlx::query_scalar(sql)
         .bind(row.user)
         .fetch_all(pool)
         .await?;
-    Ok(Some(row.with_keys(keys)))
+    let given = keys.into_iter().map(UnixSecs::new);
+    Ok(Some(row.with_keys(given.collect())))
 }
 
 pub(crate) async fn owner(

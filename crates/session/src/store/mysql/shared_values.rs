@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use sqlx::mysql::MySqlPool;
+use weappd_base::unix_time::UnixMillis;
 
 use crate::error::Error;
 use crate::shared_values::SealedValue;
@@ -45,8 +46,10 @@ impl MysqlStore {
     pub(crate) async fn lease_shared_value(
         &self,
         name: &str,
-        millis: i64,
+        time: Duration,
     ) -> Result<Option<(i64, SealedValue)>, Error> {
+        // Half of what a column holds: the database adds it to its time.
+        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
         self.read(PATIENCE, |pool| async move {
             let held = match lease(&pool, name, millis).await {
                 Err(err) if number(&err) == Some(NO_TABLE) => {
@@ -60,7 +63,7 @@ impl MysqlStore {
             };
             let found = read(&pool, name).await?;
             // Somebody else may have it already, if this node slept in between.
-            Ok(found.filter(|(now, _)| *now == fence))
+            Ok(found.filter(|(newest, _)| *newest == fence))
         })
         .await
     }
@@ -101,8 +104,8 @@ async fn read(pool: &MySqlPool, name: &str) -> Result<Option<(i64, SealedValue)>
     Ok(found.map(|(sealed, put_at, fence, now)| {
         let row = SealedValue {
             sealed,
-            put_at,
-            now,
+            put_at: UnixMillis::new(put_at),
+            now: UnixMillis::new(now),
         };
         (fence, row)
     }))

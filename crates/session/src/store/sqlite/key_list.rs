@@ -1,6 +1,7 @@
 //! A user's session keys as they stand in the user's row: sealed, the newest first.
 
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::store::rules::WriteRules;
 use crate::vault::{SecretKind, SecretOwner};
@@ -17,8 +18,8 @@ pub(crate) struct KeyList(Vec<u8>);
 pub(crate) struct ListedKey<'a> {
     /// Names the key without telling it.
     pub(crate) fingerprint: &'a [u8; 16],
-    /// In seconds since 1970.
-    pub(crate) given: i64,
+    /// When.
+    pub(crate) given: UnixSecs,
     pub(crate) sealed: &'a [u8],
 }
 
@@ -44,7 +45,7 @@ impl KeyList {
             rest = after;
             Some(ListedKey {
                 fingerprint,
-                given: i64::from_be_bytes(*given),
+                given: UnixSecs::new(i64::from_be_bytes(*given)),
                 sealed,
             })
         })
@@ -53,7 +54,7 @@ impl KeyList {
     /// Adds a key as the newest, once, and drops the oldest beyond what is kept.
     pub(crate) fn put(
         &mut self,
-        (key, now): (&Secret, i64),
+        (key, now): (&Secret, UnixSecs),
         owner: SecretOwner<'_>,
         rules: &WriteRules,
     ) {
@@ -73,7 +74,7 @@ impl KeyList {
                 continue;
             };
             list.extend_from_slice(key.fingerprint);
-            list.extend_from_slice(&key.given.to_be_bytes());
+            list.extend_from_slice(&key.given.get().to_be_bytes());
             list.extend_from_slice(&length.to_be_bytes());
             list.extend_from_slice(key.sealed);
         }
@@ -106,7 +107,7 @@ mod tests {
             let opened = rules
                 .vault
                 .unseal(SecretKind::SessionKey, OWNER, key.sealed);
-            (opened.expect("opens").expose().to_owned(), key.given)
+            (opened.expect("opens").expose().to_owned(), key.given.get())
         });
         keys.collect()
     }
@@ -116,7 +117,7 @@ mod tests {
         let rules = rules(3);
         let mut list = KeyList::default();
         for (now, key) in (1..).zip(["a", "b", "a", "c", "d"]) {
-            list.put((&Secret::new(key), now), OWNER, &rules);
+            list.put((&Secret::new(key), UnixSecs::new(now)), OWNER, &rules);
         }
         let of = |key: &str, given| (key.to_owned(), given);
         assert_eq!(opened(&list, &rules), [of("d", 5), of("c", 4), of("a", 3)]);
@@ -131,10 +132,10 @@ mod tests {
         ) {
             let rules = rules(kept);
             let mut list = KeyList::of(Some(stored));
-            list.put((&Secret::new("k"), 9), OWNER, &rules);
+            list.put((&Secret::new("k"), UnixSecs::new(9)), OWNER, &rules);
             let first = list.keys().next().expect("a key");
             let key = rules.vault.unseal(SecretKind::SessionKey, OWNER, first.sealed);
-            prop_assert!(key.is_some_and(|key| key.is("k")) && first.given == 9);
+            prop_assert!(key.is_some_and(|key| key.is("k")) && first.given.get() == 9);
             prop_assert!(list.keys().count() <= kept as usize);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, Row as Columns};
+use weappd_base::unix_time::UnixSecs;
 
 use crate::skey::SkeyHash;
 use crate::store::batch::{BatchSession, BatchUser, BatchUsers, key, opened};
@@ -122,10 +123,10 @@ impl<'a> LoginStatements<'a> {
             user.unionid = login.unionid.clone().or_else(|| user.unionid.take());
             user.info = login.user_info.clone().or_else(|| user.info.take());
             let (unionid, info) = (&user.unionid, &user.info);
-            let now = (user.row, unionid, info, login.now, keys, sessions);
+            let now = (user.row, unionid, info, login.now.get(), keys, sessions);
             self.change_user.execute(now)?;
         } else {
-            let now = (user.row, login.now, keys, sessions);
+            let now = (user.row, login.now.get(), keys, sessions);
             self.touch_user.execute(now)?;
         }
         Ok(())
@@ -150,7 +151,7 @@ impl<'a> LoginStatements<'a> {
 
     fn put_session(&mut self, login: &NewLogin, user: i64) -> Result<BatchSession> {
         let (now, device, address) = (login.now, &login.device, &login.address);
-        let new = (&login.hash.0, user, now, device, address);
+        let new = (&login.hash.0, user, now.get(), device, address);
         if self.put_session.execute(new)? > 0 {
             return Ok(BatchSession {
                 seq: self.conn.last_insert_rowid(),
@@ -163,8 +164,8 @@ impl<'a> LoginStatements<'a> {
         known.query_row([&login.hash.0], |row| {
             Ok(BatchSession {
                 seq: row.get(0)?,
-                created: row.get(1)?,
-                last_visit: row.get(2)?,
+                created: UnixSecs::new(row.get(1)?),
+                last_visit: UnixSecs::new(row.get(2)?),
                 kept: true,
             })
         })
@@ -189,7 +190,7 @@ fn new_user(conn: &Connection, login: &NewLogin) -> Result<BatchUser> {
         &login.unionid,
         &login.new_id,
         &login.user_info,
-        login.now,
+        login.now.get(),
     ))?;
     Ok(BatchUser {
         row: conn.last_insert_rowid(),

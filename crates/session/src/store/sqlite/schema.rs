@@ -202,7 +202,10 @@ mod tests {
                 .await
                 .expect("reads");
         let lists: Vec<KeyList> = rows.into_iter().map(KeyList::of).collect();
-        let keys: Vec<_> = lists[0].keys().map(|key| (key.given, key.sealed)).collect();
+        let keys: Vec<_> = lists[0]
+            .keys()
+            .map(|key| (key.given.get(), key.sealed))
+            .collect();
         assert_eq!(keys, [(70, &[0xff][..]), (30, &[1, 2][..])]);
         assert_eq!(
             lists[0].keys().next().map(|key| key.fingerprint[15]),
@@ -246,7 +249,7 @@ mod tests {
             .expect("reads");
         let keys = KeyList::of(keys);
         let key = keys.keys().next().expect("a key");
-        assert_eq!(key.given, 2);
+        assert_eq!(key.given.get(), 2);
         let owner = SecretOwner {
             appid: "wx1",
             openid: "o1",

@@ -1,5 +1,7 @@
 //! Sessions that ended long ago are dropped.
 
+use weappd_base::unix_time::UnixSecs;
+
 use crate::store::change::{CauthChange, NativeChange, SqliteChange};
 use crate::store::write::StoreWrite;
 
@@ -7,8 +9,7 @@ const PRUNE: &str = include_str!("../../../schema/sqlite/prune.sql");
 
 /// Drops some of the sessions whose login is older; the answer says how many.
 pub(crate) struct PruneSessions {
-    /// In seconds since 1970.
-    pub(crate) before: i64,
+    pub(crate) before: UnixSecs,
 }
 
 impl StoreWrite for PruneSessions {
@@ -16,7 +17,7 @@ impl StoreWrite for PruneSessions {
 
     fn sqlite(&self, change: &mut SqliteChange<'_>) -> rusqlite::Result<u64> {
         let mut prune = change.conn.prepare_cached(PRUNE)?;
-        Ok(prune.execute([self.before])? as u64)
+        Ok(prune.execute([self.before.get()])? as u64)
     }
 
     /// Logins stand in the order of seq, so the oldest thousand are the ones to look at.
@@ -25,7 +26,7 @@ impl StoreWrite for PruneSessions {
                 (SELECT seq, created FROM weappd_sessions ORDER BY seq LIMIT 1000) AS oldest \
             WHERE created < ?";
         let old: Vec<i64> = sqlx::query_scalar(sql)
-            .bind(self.before)
+            .bind(self.before.get())
             .fetch_all(&mut *change.conn)
             .await?;
         let delete = "DELETE FROM weappd_sessions WHERE seq IN (";

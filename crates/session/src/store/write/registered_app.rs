@@ -1,5 +1,7 @@
 //! A mini program that was registered over the RPC.
 
+use weappd_base::unix_time::UnixSecs;
+
 use crate::config::MiniApp;
 use crate::store::change::{CauthChange, NativeChange, SqliteChange};
 use crate::store::rules::WriteRules;
@@ -12,7 +14,7 @@ const PUT_NATIVE: &str = include_str!("../../../schema/mysql/put_mini_app.sql");
 /// A mini program to be kept.
 pub(crate) struct RegisteredApp {
     pub(crate) app: MiniApp,
-    pub(crate) now: i64,
+    pub(crate) now: UnixSecs,
 }
 
 impl RegisteredApp {
@@ -30,7 +32,7 @@ impl StoreWrite for RegisteredApp {
     fn sqlite(&self, change: &mut SqliteChange<'_>) -> rusqlite::Result<()> {
         let sealed = self.sealed(change.rules);
         let mut put_mini_app = change.conn.prepare_cached(PUT_MINI_APP)?;
-        put_mini_app.execute((&self.app.appid, sealed, self.now))?;
+        put_mini_app.execute((&self.app.appid, sealed, self.now.get()))?;
         Ok(())
     }
 
@@ -38,7 +40,7 @@ impl StoreWrite for RegisteredApp {
         sqlx::query(PUT_NATIVE)
             .bind(&self.app.appid)
             .bind(self.sealed(change.rules))
-            .bind(self.now)
+            .bind(self.now.get())
             .execute(&mut *change.conn)
             .await?;
         Ok(())

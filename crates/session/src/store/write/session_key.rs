@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::OptionalExtension as _;
 use weappd_base::secret::Secret;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::identity::UserIdentity;
 use crate::store::batch::beyond;
@@ -20,7 +21,7 @@ pub(crate) struct NewKey {
     pub(crate) user: i64,
     pub(crate) who: Arc<UserIdentity>,
     pub(crate) session_key: Secret,
-    pub(crate) now: i64,
+    pub(crate) now: UnixSecs,
 }
 
 impl StoreWrite for NewKey {
@@ -47,7 +48,7 @@ impl StoreWrite for NewKey {
         .bind(self.user)
         .bind(vault.fingerprint(key).to_vec())
         .bind(vault.seal(SecretKind::SessionKey, owner, key))
-        .bind(self.now)
+        .bind(self.now.get())
         .execute(&mut *change.conn)
         .await?;
         let sql = "SELECT seq, user FROM weappd_session_keys WHERE user = ? \

@@ -19,7 +19,7 @@ impl StoreWrite for LastVisits {
     fn sqlite(&self, change: &mut SqliteChange<'_>) -> rusqlite::Result<()> {
         let mut put_visit = change.conn.prepare_cached(PUT_VISIT)?;
         for visit in &self.0 {
-            put_visit.execute([visit.seq, visit.at])?;
+            put_visit.execute([visit.seq, visit.at.get()])?;
         }
         Ok(())
     }
@@ -30,7 +30,7 @@ impl StoreWrite for LastVisits {
             put.words("UPDATE weappd_sessions SET last_visit = GREATEST(last_visit, CASE seq");
             for visit in visits {
                 put.words(" WHEN ").number(visit.seq);
-                put.words(" THEN ").number(visit.at);
+                put.words(" THEN ").number(visit.at.get());
             }
             put.words(" ELSE 0 END) WHERE seq IN (")
                 .list(visits, |put, visit| {
@@ -50,10 +50,10 @@ impl StoreWrite for LastVisits {
             WHERE open_id = ? AND uuid = ? AND last_visit_time > FROM_UNIXTIME(?)";
         for visit in &self.0 {
             sqlx::query(sql)
-                .bind(visit.at)
+                .bind(visit.at.get())
                 .bind(&visit.who.openid)
                 .bind(&visit.who.id)
-                .bind(ENDED)
+                .bind(ENDED.get())
                 .execute(&mut *change.conn)
                 .await?;
         }
