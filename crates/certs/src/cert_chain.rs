@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
+use weappd_base::unix_time::UnixSecs;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
@@ -50,18 +51,14 @@ pub(crate) fn sort(
     path: &Path,
     blocks: &[PemBlock],
     is_leaf: impl Fn(&[u8]) -> bool,
-    unix_secs: i64,
+    now: UnixSecs,
 ) -> Result<Option<CertChain>, String> {
     let mut notes = Vec::new();
     let links = read(blocks, &mut notes)?;
     let own: Vec<usize> = (0..links.len())
         .filter(|at| links.get(*at).is_some_and(|link| is_leaf(link.der)))
         .collect();
-    let is_valid = |at: &&usize| {
-        links
-            .get(**at)
-            .is_some_and(|link| is_valid(link, unix_secs))
-    };
+    let is_valid = |at: &&usize| links.get(**at).is_some_and(|link| is_valid(link, now));
     let Some(leaf) = own.iter().find(is_valid).or(own.first()) else {
         return Ok(None);
     };
@@ -75,7 +72,7 @@ pub(crate) fn sort(
     sorter.take(*leaf);
     sorter.follow();
     sorter.look_at_rest();
-    sorter.look_at_dates(unix_secs);
+    sorter.look_at_dates(now);
     let certs = sorter.sorted.iter().filter_map(|at| sorter.links.get(*at));
     Ok(Some(CertChain {
         certs: certs
@@ -301,10 +298,10 @@ impl ChainSorter<'_> {
     }
 
     /// The dates of the intermediate certificates; the site's own are looked at elsewhere.
-    fn look_at_dates(&mut self, unix_secs: i64) {
+    fn look_at_dates(&mut self, now: UnixSecs) {
         let late: Vec<String> = (self.sorted.iter().skip(1))
             .filter_map(|at| self.links.get(*at))
-            .filter(|link| !is_valid(link, unix_secs) && !is_self_signed(&link.cert))
+            .filter(|link| !is_valid(link, now) && !is_self_signed(&link.cert))
             .map(|link| {
                 format!(
                     "holds {} in line {}, which has expired or is not valid yet",
@@ -331,9 +328,9 @@ fn note(path: &Path, what: String) -> CertWarning {
     }
 }
 
-fn is_valid(link: &ChainLink<'_>, unix_secs: i64) -> bool {
+fn is_valid(link: &ChainLink<'_>, now: UnixSecs) -> bool {
     let validity = link.cert.validity();
-    (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&unix_secs)
+    (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now.get())
 }
 
 fn is_self_signed(cert: &X509Certificate<'_>) -> bool {

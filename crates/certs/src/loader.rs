@@ -9,6 +9,7 @@ use rustls_pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
 use weappd_base::small_file;
+use weappd_base::unix_time::UnixSecs;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::cert_chain;
@@ -35,10 +36,10 @@ pub struct LoadedCert {
 pub fn check_certificate(
     files: &CertFiles,
     hosts: &[String],
-    unix_secs: i64,
+    now: UnixSecs,
 ) -> Result<Vec<CertWarning>, Vec<Error>> {
     match (read_certificates(&files.cert), read_key(&files.key)) {
-        (Ok(blocks), Ok(key)) => match join(files, &blocks, key, hosts, unix_secs) {
+        (Ok(blocks), Ok(key)) => match join(files, &blocks, key, hosts, now) {
             Ok(loaded) => Ok(loaded.warnings),
             Err(error) => Err(vec![error]),
         },
@@ -47,10 +48,10 @@ pub fn check_certificate(
 }
 
 /// Reads a certificate chain and its key to serve them; on error, the first that is wrong.
-pub fn load(files: &CertFiles, hosts: &[String], unix_secs: i64) -> Result<LoadedCert, Error> {
+pub fn load(files: &CertFiles, hosts: &[String], now: UnixSecs) -> Result<LoadedCert, Error> {
     let blocks = read_certificates(&files.cert)?;
     let key = read_key(&files.key)?;
-    join(files, &blocks, key, hosts, unix_secs)
+    join(files, &blocks, key, hosts, now)
 }
 
 /// Sorts a certificate's chain, and proves that the key is its own.
@@ -59,14 +60,14 @@ fn join(
     blocks: &[PemBlock],
     key: Arc<dyn SigningKey>,
     hosts: &[String],
-    unix_secs: i64,
+    now: UnixSecs,
 ) -> Result<LoadedCert, Error> {
     let is_leaf = |der: &[u8]| {
         CertifiedKey::new(vec![der.to_vec().into()], Arc::clone(&key))
             .keys_match()
             .is_ok()
     };
-    let sorted = cert_chain::sort(&files.cert, blocks, is_leaf, unix_secs);
+    let sorted = cert_chain::sort(&files.cert, blocks, is_leaf, now);
     let Some(chain) = sorted.map_err(|what| damaged(&files.cert, &what))? else {
         return Err(Error::Certificate {
             path: files.key.clone(),
@@ -79,7 +80,7 @@ fn join(
         });
     };
     let mut warnings = chain.warnings;
-    warnings.extend(inspect(&files.cert, &chain.certs, hosts, unix_secs)?);
+    warnings.extend(inspect(&files.cert, &chain.certs, hosts, now)?);
     Ok(LoadedCert {
         key: Arc::new(CertifiedKey::new(chain.certs, key)),
         warnings,
@@ -183,7 +184,7 @@ fn inspect(
     path: &Path,
     chain: &[CertificateDer<'static>],
     hosts: &[String],
-    unix_secs: i64,
+    now: UnixSecs,
 ) -> Result<Vec<CertWarning>, Error> {
     let mut warnings = Vec::new();
     let mut warn = |what: String, hint: &str| {
@@ -198,7 +199,7 @@ fn inspect(
         return Err(damaged(path, "its certificate cannot be read"));
     };
     let validity = leaf.validity();
-    let days = (validity.not_after.timestamp() - unix_secs).div_euclid(86_400);
+    let days = (validity.not_after.timestamp().saturating_sub(now.get())).div_euclid(86_400);
     if days < 0 {
         warn(
             format!("expired {} days ago", -days),
@@ -207,7 +208,7 @@ fn inspect(
     } else if days < 7 {
         warn(format!("expires in {days} days"), "renew it now");
     }
-    if validity.not_before.timestamp() > unix_secs {
+    if validity.not_before.timestamp() > now.get() {
         warn(
             "is not valid yet".to_owned(),
             "is this machine's clock right?",

@@ -4,35 +4,35 @@
 //! machine's clock was set back it would write the old hour until that comes again.
 
 use std::cell::RefCell;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue};
+use weappd_base::unix_time::UnixSecs;
 
 thread_local! {
-    static LAST: RefCell<Option<(i64, HeaderValue)>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<(UnixSecs, HeaderValue)>> = const { RefCell::new(None) };
 }
 
 /// Writes the time of the answer, unless the business server wrote its own.
-pub(crate) fn stamp(headers: &mut HeaderMap, unix_secs: i64) {
+pub(crate) fn stamp(headers: &mut HeaderMap, now: UnixSecs) {
     if headers.contains_key(DATE) {
         return;
     }
-    if let Some(date) = LAST.with_borrow_mut(|last| text(last, unix_secs)) {
+    if let Some(date) = LAST.with_borrow_mut(|last| text(last, now)) {
         headers.insert(DATE, date);
     }
 }
 
-fn text(last: &mut Option<(i64, HeaderValue)>, unix_secs: i64) -> Option<HeaderValue> {
-    if let Some((secs, date)) = last
-        && *secs == unix_secs
+fn text(last: &mut Option<(UnixSecs, HeaderValue)>, now: UnixSecs) -> Option<HeaderValue> {
+    if let Some((second, date)) = last
+        && *second == now
     {
         return Some(date.clone());
     }
-    let since = Duration::from_secs(u64::try_from(unix_secs).unwrap_or(0));
-    let date = httpdate::fmt_http_date(UNIX_EPOCH + since);
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + now.since(UnixSecs::default()));
     let date = HeaderValue::try_from(date).ok()?;
-    *last = Some((unix_secs, date.clone()));
+    *last = Some((now, date.clone()));
     Some(date)
 }
 
@@ -49,9 +49,9 @@ mod tests {
             (-5, "Thu, 01 Jan 1970 00:00:00 GMT"),
         ] {
             let mut headers = HeaderMap::new();
-            stamp(&mut headers, secs);
+            stamp(&mut headers, UnixSecs::new(secs));
             assert_eq!(headers[DATE], date);
-            stamp(&mut headers, secs + 60);
+            stamp(&mut headers, UnixSecs::new(secs + 60));
             assert_eq!(headers[DATE], date, "one is enough");
         }
     }

@@ -88,7 +88,7 @@ pub(crate) async fn answer(
     };
     record.answered(response.status().as_u16());
     let mut response = response.map(|body| body.recorded(record));
-    date::stamp(response.headers_mut(), worker.clock().unix_secs().get());
+    date::stamp(response.headers_mut(), worker.clock().unix_secs());
     response
 }
 

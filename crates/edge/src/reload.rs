@@ -92,8 +92,8 @@ impl EdgeControl {
             protected: reload.protected,
             quiet_paths: reload.quiet_paths,
         };
-        let unix_secs = self.shared.clock.unix_secs().get();
-        let tables = EdgeTables::build(parts, &self.shared.ticketer, Some(&before), unix_secs)?;
+        let now = self.shared.clock.unix_secs();
+        let tables = EdgeTables::build(parts, &self.shared.ticketer, Some(&before), now)?;
         let tables = Arc::new(tables);
         let thread = |_| Arc::new(ThreadTables::new(Arc::clone(&tables)));
         Ok(StagedEdge {

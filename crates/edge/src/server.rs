@@ -82,7 +82,7 @@ impl Edge {
             tables,
             &ticketer,
             None,
-            clock.unix_secs().get(),
+            clock.unix_secs(),
         )?);
         let config = &tables.config;
         let slot = |_| {

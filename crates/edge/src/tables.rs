@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use rustls::ServerConfig;
 use rustls::server::ProducesTickets;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::caller::client_share;
 use crate::caller::client_trust::ClientTrust;
@@ -56,10 +57,10 @@ impl EdgeTables {
         parts: TableParts,
         ticketer: &Arc<dyn ProducesTickets>,
         before: Option<&Self>,
-        unix_secs: i64,
+        now: UnixSecs,
     ) -> Result<Self, Error> {
         let config = parts.config;
-        let sites = SiteTable::build(parts.sites, &parts.protected, unix_secs)?;
+        let sites = SiteTable::build(parts.sites, &parts.protected, now)?;
         let trust = match before.filter(|before| trusts_the_same(&before.config, &config)) {
             Some(before) => Arc::clone(&before.trust),
             None => Arc::new(ClientTrust::of(&config)?),

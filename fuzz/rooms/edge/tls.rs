@@ -14,6 +14,7 @@ use super::feed::Feed;
 use crate::tls::cert_resolver::CertResolver;
 use crate::tls::records::{RecordPass, take_records};
 use crate::tls::settings;
+use weappd_base::unix_time::UnixSecs;
 use weappd_certs::{CertFiles, CertTable, load};
 
 const HOST: &str = "www.example.com";
@@ -43,7 +44,8 @@ impl Workshop {
         let (text, key) = (cert.pem(), pair.serialize_pem());
         std::fs::write(&files.cert, &text).expect("a file");
         std::fs::write(&files.key, &key).expect("a file");
-        let loaded = load(&files, &[HOST.to_owned()], 1_800_000_000).expect("good files");
+        let loaded =
+            load(&files, &[HOST.to_owned()], UnixSecs::new(1_800_000_000)).expect("good files");
         let mut table = CertTable::default();
         table.add(HOST, &loaded.key);
         let resolver = CertResolver::new(Arc::new(table));
@@ -275,7 +277,7 @@ fn files(shop: &Workshop, feed: &mut Feed<'_>) {
     match load(
         &shop.files,
         &[HOST.to_owned(), "other.example.com".to_owned()],
-        1_800_000_000,
+        UnixSecs::new(1_800_000_000),
     ) {
         Ok(loaded) => {
             assert!(loaded.key.keys_match().is_ok());

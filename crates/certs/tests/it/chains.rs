@@ -1,9 +1,10 @@
 //! Chains with gaps, and files that are no certificates: each is told apart, with the way out.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use weappd_base::unix_time::UnixSecs;
 use weappd_certs::{CertFiles, CertSeverity, CertWarning, check_certificate};
 
-const NOW: i64 = 1_800_000_000;
+const NOW: UnixSecs = UnixSecs::new(1_800_000_000);
 
 /// `leaf` is signed by `two`, that by `one`, that by `root`; `foreign` by nobody of them.
 struct Family {

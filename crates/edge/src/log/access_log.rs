@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, Request, Uri, header};
 use parking_lot::Mutex;
 use weappd_base::clock::Clock;
 use weappd_base::request_id::RequestId;
+use weappd_base::unix_time::UnixMillis;
 
 use crate::conn::conn_info::ConnInfo;
 use crate::conn::head_answer::HeadAnswer;
@@ -36,8 +37,8 @@ pub(crate) struct LogBatch {
 /// One request; the ranges are of the batch's text.
 #[derive(Debug)]
 pub(crate) struct LogLine {
-    /// When it was answered: milliseconds since 1970.
-    pub(crate) at: i64,
+    /// When it was answered.
+    pub(crate) at: UnixMillis,
     pub(crate) method: Method,
     pub(crate) target: Range<usize>,
     pub(crate) host: Range<usize>,
@@ -92,7 +93,7 @@ impl LogBuffer {
         let LogBatch { text, lines } = &mut *batch;
         let nothing = add(text, "", 0);
         lines.push(LogLine {
-            at: self.clock.unix_millis().get(),
+            at: self.clock.unix_millis(),
             method: Method::from_bytes(b"-").unwrap_or_default(),
             target: add(text, "-", 1),
             host: nothing.clone(),
@@ -126,7 +127,7 @@ impl LogBuffer {
         let host = add(text, host, 255);
         let agent = add(text, printable(facts.agent.as_ref()), AGENT_MAX_BYTES);
         lines.push(LogLine {
-            at: self.clock.unix_millis().get(),
+            at: self.clock.unix_millis(),
             method: facts.method.clone(),
             target,
             host,

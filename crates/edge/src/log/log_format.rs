@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 
 use time::OffsetDateTime;
 use weappd_base::secret::{is_secret_name, mask, mask_tokens};
+use weappd_base::unix_time::{UnixMillis, UnixSecs};
 
 use crate::log::access_log::{LogBatch, LogLine};
 use crate::log::access_sink::AccessLog;
@@ -127,17 +128,17 @@ fn as_json(
 /// The text of a second, made once for all lines of that second.
 #[derive(Debug, Default)]
 struct SecondText {
-    unix: i64,
+    second: UnixSecs,
     text: String,
 }
 
 impl SecondText {
-    fn write(&mut self, out: &mut Vec<u8>, unix_millis: i64) {
-        let unix = unix_millis.div_euclid(1000);
-        if self.text.is_empty() || self.unix != unix {
-            let now =
-                OffsetDateTime::from_unix_timestamp(unix).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-            self.unix = unix;
+    fn write(&mut self, out: &mut Vec<u8>, at: UnixMillis) {
+        let second = at.to_secs();
+        if self.text.is_empty() || self.second != second {
+            let now = OffsetDateTime::from_unix_timestamp(second.get())
+                .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            self.second = second;
             self.text = format!(
                 "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
                 now.year(),
@@ -148,7 +149,7 @@ impl SecondText {
                 now.second()
             );
         }
-        let millis = unix_millis.rem_euclid(1000);
+        let millis = at.get().rem_euclid(1000);
         let zeros = match millis {
             0..=9 => "00",
             10..=99 => "0",
@@ -214,7 +215,7 @@ mod tests {
     fn batch() -> LogBatch {
         let text = "/l?code=0123456789abc&n=\"www.example.comwrk \"1\"".to_owned();
         let line = LogLine {
-            at: 1_795_218_318_161,
+            at: UnixMillis::new(1_795_218_318_161),
             method: http::Method::GET,
             target: 0..25,
             host: 25..40,
@@ -256,7 +257,7 @@ mod tests {
             (-1, "1969-12-31T23:59:59.999Z"),
         ] {
             let mut out = Vec::new();
-            second_text.write(&mut out, millis);
+            second_text.write(&mut out, UnixMillis::new(millis));
             assert_eq!(String::from_utf8(out).unwrap(), told);
         }
         for peer in ["0.10.255.1:65535", "[2001:db8::1]:0", "[::]:443"] {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use rustls::sign::CertifiedKey;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::error::Error;
 use crate::files::protected::ProtectedFiles;
@@ -26,9 +27,9 @@ pub(crate) fn compile(
     site: Site,
     host: &str,
     protected: &ProtectedFiles,
-    unix_secs: i64,
+    now: UnixSecs,
 ) -> Result<(CompiledSite, Option<Arc<CertifiedKey>>), Error> {
-    let key = load_key(&site, unix_secs)?;
+    let key = load_key(&site, now)?;
     let appids: Arc<[String]> = site.appids.into();
     let routes = build_routes(host, &appids, site.routes, protected)?;
     let compiled = CompiledSite {
@@ -43,13 +44,13 @@ pub(crate) fn compile(
     Ok((compiled, key))
 }
 
-fn load_key(site: &Site, unix_secs: i64) -> Result<Option<Arc<CertifiedKey>>, Error> {
+fn load_key(site: &Site, now: UnixSecs) -> Result<Option<Arc<CertifiedKey>>, Error> {
     let Some(files) = &site.tls else {
         return Ok(None);
     };
     // `weappd check` and the start have shown its warnings. Certificates that weappd makes for
     // itself are for clients that were set up to trust them.
-    let loaded = weappd_certs::load(files, &site.hosts, unix_secs)?;
+    let loaded = weappd_certs::load(files, &site.hosts, now)?;
     Ok(Some(loaded.key))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::error::Error;
 use crate::files::protected::ProtectedFiles;
@@ -27,7 +28,7 @@ impl SiteTable {
     pub(crate) fn build(
         sites: Vec<Site>,
         protected: &ProtectedFiles,
-        unix_secs: i64,
+        now: UnixSecs,
     ) -> Result<Self, Error> {
         let mut table = Self {
             exact: HashMap::new(),
@@ -40,7 +41,7 @@ impl SiteTable {
         for site in sites {
             let hosts: Vec<String> = site.hosts.iter().map(|h| plain_host(h)).collect();
             let first = hosts.first().cloned().unwrap_or_default();
-            let (compiled, key) = site_compiler::compile(site, &first, protected, unix_secs)?;
+            let (compiled, key) = site_compiler::compile(site, &first, protected, now)?;
             let compiled = Arc::new(compiled);
             for host in hosts {
                 if let Some(key) = &key {
@@ -152,7 +153,7 @@ mod tests {
             routes: routes.collect(),
             services: Vec::new(),
         };
-        SiteTable::build(vec![site], &ProtectedFiles::default(), 0)
+        SiteTable::build(vec![site], &ProtectedFiles::default(), UnixSecs::default())
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! TLS: versions, protocols, names and the files that vendors issue.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use http_body_util::Full;
@@ -13,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weappd_base::clock::Clock;
 use weappd_base::tasks::Tasks;
+use weappd_base::unix_time::UnixSecs;
 use weappd_certs::{CertFiles, CertSeverity, check_certificate};
 use x509_parser::der_parser::der::parse_der;
 
@@ -362,7 +364,7 @@ async fn certificate_files_come_in_many_shapes() {
         let warnings = check_certificate(
             &files,
             &["a.example".to_owned()],
-            Clock::system().unix_secs().get(),
+            Clock::system().unix_secs(),
         );
         let warnings = warnings.expect(name).into_iter();
         let loud: Vec<_> = warnings
@@ -420,7 +422,7 @@ fn wrong_files_are_told_apart() {
         (cut.as_bytes(), key.clone().into_bytes(), ".crt", "damaged"),
     ] {
         let files = authority.write("wrong", cert, key);
-        let errors = check_certificate(&files, &[], 0).expect_err(what);
+        let errors = check_certificate(&files, &[], UnixSecs::default()).expect_err(what);
         assert_eq!(errors.len(), 1, "{what}: {errors:?}");
         let error = &errors[0];
         let text = error.to_string();
@@ -431,7 +433,7 @@ fn wrong_files_are_told_apart() {
         cert: authority.folder.path().join("none.crt"),
         key: authority.folder.path().join("none.key"),
     };
-    let errors = check_certificate(&missing, &[], 0).expect_err("missing");
+    let errors = check_certificate(&missing, &[], UnixSecs::default()).expect_err("missing");
     let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 2, "both at once: {told:?}");
     assert!(told[0].contains("none.crt") && told[1].contains("none.key"));
@@ -440,7 +442,7 @@ fn wrong_files_are_told_apart() {
 #[test]
 fn what_clients_refuse_is_warned_of() {
     let authority = Authority::new();
-    let now = 1_800_000_000;
+    let now = UnixSecs::new(1_800_000_000);
     let (cert, key) = authority.issue(&["a.example"], |params| {
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(2028, 1, 1);
@@ -456,7 +458,7 @@ fn what_clients_refuse_is_warned_of() {
     };
     assert!(warn("a.example", now).contains("without the intermediate"));
     assert!(warn("b.example", now).contains("does not cover b.example"));
-    assert!(warn("a.example", now + 86_400 * 700).contains("expired"));
-    assert!(warn("a.example", 1_830_200_000).contains("expires in"));
-    assert!(warn("a.example", 0).contains("not valid yet"));
+    assert!(warn("a.example", now + Duration::from_hours(24 * 700)).contains("expired"));
+    assert!(warn("a.example", UnixSecs::new(1_830_200_000)).contains("expires in"));
+    assert!(warn("a.example", UnixSecs::default()).contains("not valid yet"));
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use weappd_base::setting_problem::SettingProblem;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::config::{
     document::{PathStep, TomlNode, TomlPath},
@@ -23,7 +24,7 @@ pub(crate) struct ConfigChecker<'a> {
     pub(crate) file: PathBuf,
     /// What relative paths are relative to.
     pub(crate) dir: PathBuf,
-    pub(crate) unix_secs: i64,
+    pub(crate) now: UnixSecs,
 }
 
 impl ConfigChecker<'_> {

@@ -213,7 +213,7 @@ fn check(
         look_up,
         file: path.to_owned(),
         dir: dir_of(path),
-        unix_secs: Clock::system().unix_secs().get(),
+        now: Clock::system().unix_secs(),
     };
     let config = resolve::resolve(&checker, raw, shared);
     proxies::tell(&checker, &config);

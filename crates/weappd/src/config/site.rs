@@ -302,7 +302,7 @@ fn certificate(
     hosts: &[String],
 ) {
     let place = |path: &FilePath| written.at(if path == files.key { "key" } else { "cert" });
-    match weappd_certs::check_certificate(files, hosts, checker.unix_secs) {
+    match weappd_certs::check_certificate(files, hosts, checker.now) {
         Ok(warnings) => {
             for warning in warnings {
                 let message = format!("{} {}", warning.path.display(), warning.what);
