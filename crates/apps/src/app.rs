@@ -5,10 +5,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
+use weappd_base::unix_time::UnixMillis;
 
 /// The ready addresses of each app. An app without a ready process has an empty list.
 pub type AppAddresses = HashMap<String, Vec<SocketAddr>>;
@@ -97,6 +99,11 @@ impl fmt::Display for HumanDuration {
     }
 }
 
+/// The milliseconds of a span.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What one instance is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
@@ -111,8 +118,8 @@ pub enum InstanceState {
     Stopping,
     /// It ended and waits for the next try.
     Waiting {
-        /// When that is: milliseconds since 1970.
-        next_try_at: i64,
+        /// When that is.
+        next_try_at: UnixMillis,
         /// How many tries in a row have failed.
         failures: u32,
     },
@@ -140,8 +147,8 @@ pub struct InstanceView {
     pub address: Option<SocketAddr>,
     /// How often it was started again since weappd runs.
     pub restarts: u32,
-    /// Since when the process runs: milliseconds since 1970.
-    pub started_at: Option<i64>,
+    /// Since when the process runs.
+    pub started_at: Option<UnixMillis>,
     /// How long the process runs.
     pub uptime_ms: Option<u64>,
     /// How long the last start took until ready.
@@ -181,7 +188,7 @@ pub(crate) struct InstanceStatus {
     pub(crate) address: Option<SocketAddr>,
     /// Starts tried so far.
     pub(crate) tries: u32,
-    pub(crate) started_at: Option<i64>,
+    pub(crate) started_at: Option<UnixMillis>,
     pub(crate) ready_after_ms: Option<u64>,
     /// Why it is not ready, if that takes long.
     pub(crate) waits: Option<String>,
@@ -204,7 +211,7 @@ impl InstanceStatus {
     }
 
     /// The state in words.
-    pub(crate) fn summary(&self, now: i64) -> String {
+    pub(crate) fn summary(&self, now: UnixMillis) -> String {
         match &self.state {
             InstanceState::Stopped => "stopped".to_owned(),
             InstanceState::Starting => match &self.waits {
@@ -217,7 +224,7 @@ impl InstanceStatus {
                 next_try_at,
                 failures,
             } => {
-                let left = HumanDuration(u64::try_from(next_try_at - now).unwrap_or(0));
+                let left = HumanDuration(millis(next_try_at.since(now)));
                 let word = if *failures > 2 {
                     "crash-looping"
                 } else {
@@ -333,14 +340,23 @@ mod tests {
     fn a_crash_loop_says_when_the_next_try_is() {
         let status = |failures| InstanceStatus {
             state: InstanceState::Waiting {
-                next_try_at: 13_000,
+                next_try_at: UnixMillis::new(13_000),
                 failures,
             },
             ..InstanceStatus::new()
         };
-        assert_eq!(status(7).summary(1_000), "crash-looping, next try in 12 s");
-        assert_eq!(status(2).summary(12_800), "restarting, next try in 200 ms");
-        assert_eq!(status(9).summary(99_000), "crash-looping, next try in 0 ms");
+        assert_eq!(
+            status(7).summary(UnixMillis::new(1_000)),
+            "crash-looping, next try in 12 s"
+        );
+        assert_eq!(
+            status(2).summary(UnixMillis::new(12_800)),
+            "restarting, next try in 200 ms"
+        );
+        assert_eq!(
+            status(9).summary(UnixMillis::new(99_000)),
+            "crash-looping, next try in 0 ms"
+        );
     }
 
     #[test]

@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weappd_base::unix_time::UnixMillis;
 
-use crate::app::{AppView, InstanceState, InstanceStatus, InstanceView};
+use crate::app::{AppView, InstanceState, InstanceStatus, InstanceView, millis};
 use crate::app_spec::AppSpec;
 use crate::context::InstanceCommand;
 use crate::procfs::ProcessEntry;
@@ -97,7 +98,7 @@ impl AppEntry {
 }
 
 impl AppEntry {
-    pub(crate) fn view(&self, table: &[ProcessEntry], now: i64) -> AppView {
+    pub(crate) fn view(&self, table: &[ProcessEntry], now: UnixMillis) -> AppView {
         let views = self.instances.iter().enumerate();
         let instances: Vec<_> = views
             .map(|(at, one)| one.view(u16::try_from(at).unwrap_or(u16::MAX), table, now))
@@ -126,9 +127,9 @@ fn severity(state: &InstanceState) -> u8 {
 }
 
 impl InstanceHandle {
-    fn view(&self, index: u16, table: &[ProcessEntry], now: i64) -> InstanceView {
+    fn view(&self, index: u16, table: &[ProcessEntry], now: UnixMillis) -> InstanceView {
         let status = self.status.borrow().clone();
-        let uptime_ms = (status.started_at).map(|at| u64::try_from(now - at).unwrap_or(0));
+        let uptime_ms = (status.started_at).map(|at| millis(now.since(at)));
         // The group has the pid of its leader.
         let group = status.pid.and_then(|pid| i32::try_from(pid).ok());
         let members: Vec<&ProcessEntry> = (table.iter())

@@ -25,7 +25,7 @@ use tracing::{Instrument as _, Span};
 use weappd_base::causes::chain;
 use weappd_base::tasks::Tasks;
 
-use crate::app::{ExitReason, HumanDuration, InstanceState, InstanceStatus};
+use crate::app::{ExitReason, HumanDuration, InstanceState, InstanceStatus, millis};
 use crate::app_entry::{InstanceHandle, InstanceLife};
 use crate::app_spec::AppSpec;
 use crate::context::{AppsContext, InstanceCommand};
@@ -238,7 +238,7 @@ impl InstanceTask {
     /// From the start of a process to its end.
     async fn supervise(&mut self, mut running: RunningInstance) -> NextStep {
         let (pid, port) = (running.process.pid(), running.process.port);
-        let now = self.context.clock.unix_millis().get();
+        let now = self.context.clock.unix_millis();
         self.status.send_modify(|status| {
             status.pid = Some(pid);
             status.port = port;
@@ -363,7 +363,7 @@ impl InstanceTask {
                 let cause = RestartCause::of(ending);
                 self.context.counters.restarts.inc(cause);
                 let wait_ms = millis(wait);
-                let next_try_at = self.context.clock.unix_millis().get() + wait_ms.cast_signed();
+                let next_try_at = self.context.clock.unix_millis() + wait;
                 if let ExitReason::NeverStarted { .. } = ending {
                     self.note(&ending.to_string());
                 }
@@ -492,8 +492,4 @@ impl InstanceTask {
             self.app.log.spool.note(text);
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

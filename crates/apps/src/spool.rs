@@ -234,8 +234,8 @@ fn tells_port_clash(line: &[u8]) -> bool {
 
 /// `2026-11-20T08:00:00.000Z out `, or `… out.2 ` for the third of several instances.
 fn prefix(clock: &Clock, source: LogSource, instance: Option<u16>) -> Vec<u8> {
-    let millis = clock.unix_millis().get();
-    let at = OffsetDateTime::from_unix_timestamp(millis.div_euclid(1_000))
+    let now = clock.unix_millis();
+    let at = OffsetDateTime::from_unix_timestamp(now.to_secs().get())
         .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (date, time) = (at.date(), at.time());
     let mut text = format!(
@@ -246,7 +246,7 @@ fn prefix(clock: &Clock, source: LogSource, instance: Option<u16>) -> Vec<u8> {
         time.hour(),
         time.minute(),
         time.second(),
-        millis.rem_euclid(1_000),
+        now.get().rem_euclid(1_000),
         source.word(),
     );
     if let Some(instance) = instance {

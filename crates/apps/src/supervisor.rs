@@ -167,7 +167,7 @@ impl AppSupervisor {
         let table = self.0.context.work.run_blocking(procfs::table).await;
         let table = table.unwrap_or_default();
         (self.0.apps.load().values())
-            .map(|app| app.view(&table, self.0.context.clock.unix_millis().get()))
+            .map(|app| app.view(&table, self.0.context.clock.unix_millis()))
             .collect()
     }
 
@@ -177,7 +177,7 @@ impl AppSupervisor {
         let table = self.0.context.work.run_blocking(procfs::table).await;
         Ok(app.view(
             &table.unwrap_or_default(),
-            self.0.context.clock.unix_millis().get(),
+            self.0.context.clock.unix_millis(),
         ))
     }
 

@@ -379,7 +379,7 @@ impl CallbackSender {
         tunnel: &Tunnel,
         callback: &CallbackRequest,
     ) -> Result<Request<Full<Bytes>>, http::Error> {
-        let timestamp = self.clock.unix_secs().get();
+        let timestamp = self.clock.unix_secs();
         let settings = tunnel.route.business.settings();
         let signed = signature::webhook(&callback.id, timestamp, &callback.body, &settings.key);
         let target = tunnel.route.target();
@@ -394,7 +394,7 @@ impl CallbackSender {
             .header(USER_AGENT, HeaderValue::from_static("weappd"))
             .header(REQUEST_ID, &callback.id)
             .header("webhook-id", &callback.id)
-            .header("webhook-timestamp", timestamp)
+            .header("webhook-timestamp", timestamp.get())
             .header("webhook-signature", signed)
             .header("x-weappd-seq", callback.seq)
             .body(Full::new(callback.body.clone()))

@@ -11,6 +11,7 @@ use md5::Md5;
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 use weappd_base::secret::{Secret, same_bytes};
+use weappd_base::unix_time::UnixSecs;
 
 /// How a business server is named on the wire: lower-case hex `md5(host)`.
 pub(crate) fn tc_id(host: &str) -> String {
@@ -36,7 +37,7 @@ fn digest(data: &str, key: &Secret) -> [u8; 20] {
 }
 
 /// The `webhook-signature` of a callback.
-pub(crate) fn webhook(id: &str, timestamp: i64, body: &[u8], key: &Secret) -> String {
+pub(crate) fn webhook(id: &str, timestamp: UnixSecs, body: &[u8], key: &Secret) -> String {
     let mut mac = hmac_sha256(key.expose().as_bytes());
     mac.update(id.as_bytes());
     mac.update(b".");
@@ -104,10 +105,19 @@ mod tests {
     #[test]
     fn the_webhook_signature_covers_id_time_and_body() {
         let key = Secret::new("secret");
-        let signed = webhook("msg_1", 1_614_265_330, b"{}", &key);
+        let signed = webhook("msg_1", UnixSecs::new(1_614_265_330), b"{}", &key);
         assert!(signed.starts_with("v1,") && signed.len() == 3 + 44);
-        assert_ne!(signed, webhook("msg_2", 1_614_265_330, b"{}", &key));
-        assert_ne!(signed, webhook("msg_1", 1_614_265_331, b"{}", &key));
-        assert_ne!(signed, webhook("msg_1", 1_614_265_330, b"[]", &key));
+        assert_ne!(
+            signed,
+            webhook("msg_2", UnixSecs::new(1_614_265_330), b"{}", &key)
+        );
+        assert_ne!(
+            signed,
+            webhook("msg_1", UnixSecs::new(1_614_265_331), b"{}", &key)
+        );
+        assert_ne!(
+            signed,
+            webhook("msg_1", UnixSecs::new(1_614_265_330), b"[]", &key)
+        );
     }
 }

@@ -27,6 +27,7 @@ use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
 use weappd_base::tap::TrafficTap;
 use weappd_base::tasks::{Stop, Tasks, Work};
+use weappd_base::unix_time::UnixSecs;
 
 use crate::config::{self, Config};
 use crate::http::{internal_router, public_router};
@@ -135,6 +136,7 @@ async fn hook(
     assert_eq!(envelope["signature"], signature::sign(data, &key));
     assert_eq!(envelope["dataEncode"], "json");
     let stamp = text("webhook-timestamp").parse().expect("seconds");
+    let stamp = UnixSecs::new(stamp);
     let signed = signature::webhook(&text("webhook-id"), stamp, &body, &key);
     assert_eq!(text("webhook-signature"), signed);
     assert_eq!(text("x-request-id"), text("webhook-id"));

@@ -39,7 +39,7 @@ impl MetricLabel for ReloadEnd {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReloadCounts {
     ends: LabelCounters<ReloadEnd>,
-    /// When the configuration that holds was taken.
+    /// When the configuration that holds was taken: seconds since 1970.
     taken_at: Arc<AtomicI64>,
 }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use weappd_base::clock::Clock;
 use weappd_base::tasks::Stop;
+use weappd_base::unix_time::UnixSecs;
 use weappd_edge::{BoundListener, ListenerKind};
 
 use crate::bound_sockets::BoundSockets;
@@ -31,7 +32,7 @@ pub(crate) struct ServerFacts {
     /// How long a stop may take.
     grace_ms: u64,
     #[serde(skip)]
-    since: i64,
+    since: UnixSecs,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -63,7 +64,7 @@ impl ServerFacts {
             command: if plan.dev.is_some() { "dev" } else { "serve" },
             listeners: listeners.collect(),
             grace_ms: millis(plan.grace),
-            since: clock.unix_secs().get(),
+            since: clock.unix_secs(),
         }
     }
 }
@@ -132,9 +133,9 @@ pub(crate) fn control_router(board: StatusBoard, clock: Clock, stop: Stop) -> Ro
 
 async fn status(State(parts): State<StatusState>) -> Json<Value> {
     let facts = parts.board.facts();
-    let up = parts.clock.unix_secs().get().saturating_sub(facts.since);
+    let up = parts.clock.unix_secs().since(facts.since).as_secs();
     let mut told = json!(facts);
-    told["uptime_secs"] = json!(up.max(0));
+    told["uptime_secs"] = json!(up);
     told["is_stopping"] = json!(parts.stop.is_asked());
     Json(told)
 }

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use hyper::Method;
 use serde_json::Value;
 use weappd_base::clock::Clock;
+use weappd_base::unix_time::{UnixMillis, UnixSecs};
 
 use crate::cli::running::{self, RunningWeappd, good, moment, read, text};
 use crate::cli::say;
@@ -61,20 +62,25 @@ async fn status(data_dir: &Path, json: bool) -> Result<(), ExitFailure> {
         return Ok(());
     }
     let counts = read(&body)?;
-    say(summary(&counts, Clock::system().unix_secs().get()));
+    say(summary(&counts, Clock::system().unix_secs()));
     Ok(())
 }
 
+/// A time of the inbox.
+fn millis(value: &Value) -> Option<UnixMillis> {
+    value.as_i64().map(UnixMillis::new)
+}
+
 /// What waits, and why, for people.
-fn summary(counts: &Value, now: i64) -> String {
+fn summary(counts: &Value, now: UnixSecs) -> String {
     let mut lines = vec![format!("waiting for the app: {}", text(&counts["waiting"]))];
     if counts["tried"].as_i64().is_some_and(|tried| tried > 0) {
         lines.push(format!("  tried before: {}", text(&counts["tried"])));
     }
-    if let Some(oldest) = counts["oldest"].as_i64() {
+    if let Some(oldest) = millis(&counts["oldest"]) {
         lines.push(format!(
             "  oldest came: {}",
-            moment(Some(oldest / 1000), now)
+            moment(Some(oldest.to_secs()), now)
         ));
     }
     if let Some(why) = counts["why"].as_str() {
@@ -94,12 +100,12 @@ async fn list(data_dir: &Path, most: u32, json: bool) -> Result<(), ExitFailure>
     }
     let list = read(&body)?;
     let letters = list.as_array().map_or(&[][..], Vec::as_slice);
-    say(table(letters, Clock::system().unix_secs().get()));
+    say(table(letters, Clock::system().unix_secs()));
     Ok(())
 }
 
 /// The dead letters as a table for people.
-fn table(letters: &[Value], now: i64) -> String {
+fn table(letters: &[Value], now: UnixSecs) -> String {
     if letters.is_empty() {
         return "no dead letters".to_owned();
     }
@@ -111,7 +117,7 @@ fn table(letters: &[Value], now: i64) -> String {
             text(&letter["appid"]),
             text(&letter["openid"]),
             text(&letter["kind"]),
-            moment(letter["came"].as_i64().map(|ms| ms / 1000), now),
+            moment(millis(&letter["came"]).map(UnixMillis::to_secs), now),
             text(&letter["tries"]),
             text(&letter["why"]),
         ]);
@@ -149,13 +155,13 @@ mod tests {
         let quiet = serde_json::json!({"waiting": 0, "dead": 1, "tried": 0, "oldest": null,
                                        "why": null});
         assert_eq!(
-            summary(&quiet, 1000),
+            summary(&quiet, UnixSecs::new(1000)),
             "waiting for the app: 0\ndead letters: 1"
         );
         let stuck = serde_json::json!({"waiting": 7, "dead": 0, "tried": 2, "oldest": 940_500,
                                        "why": "the app answered HTTP 500"});
         assert_eq!(
-            summary(&stuck, 1000),
+            summary(&stuck, UnixSecs::new(1000)),
             "waiting for the app: 7\n  tried before: 2\n  oldest came: 1m0s ago\n  \
              not taken: the app answered HTTP 500\ndead letters: 0"
         );
@@ -169,10 +175,10 @@ mod tests {
                                "why": "HTTP 500"}),
         ];
         assert_eq!(
-            table(&letters, 1000),
+            table(&letters, UnixSecs::new(1000)),
             "id  appid  openid  kind  came      tries  why\n\
              3   wx1    o1      text  1m0s ago  10     HTTP 500"
         );
-        assert_eq!(table(&[], 1000), "no dead letters");
+        assert_eq!(table(&[], UnixSecs::new(1000)), "no dead letters");
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hyper::Response;
 use hyper::body::Incoming;
 use serde_json::Value;
+use weappd_base::unix_time::UnixSecs;
 
 use crate::config;
 use crate::control;
@@ -110,12 +111,17 @@ pub(super) fn span(secs: u64) -> String {
     }
 }
 
-/// A moment, in seconds since 1970, as it is seen from `now`.
-pub(super) fn moment(at: Option<i64>, now: i64) -> String {
+/// A moment as the control socket tells it, in seconds.
+pub(super) fn secs(value: &Value) -> Option<UnixSecs> {
+    value.as_i64().map(UnixSecs::new)
+}
+
+/// A moment as it is seen from `now`.
+pub(super) fn moment(at: Option<UnixSecs>, now: UnixSecs) -> String {
     match at {
         None => dash(),
-        Some(at) if at > now => format!("in {}", span(at.abs_diff(now))),
-        Some(at) => format!("{} ago", span(at.abs_diff(now))),
+        Some(at) if at > now => format!("in {}", span(at.since(now).as_secs())),
+        Some(at) => format!("{} ago", span(now.since(at).as_secs())),
     }
 }
 
@@ -135,6 +141,10 @@ pub(super) fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const fn at(secs: i64) -> UnixSecs {
+        UnixSecs::new(secs)
+    }
+
     #[test]
     fn a_text_cannot_leave_its_place_in_a_path_or_a_query() {
         assert_eq!(escaped("a/../b c&all=true"), "a%2F..%2Fb%20c%26all%3Dtrue");
@@ -142,9 +152,9 @@ mod tests {
 
     #[test]
     fn moments_lie_ahead_or_behind() {
-        assert_eq!(moment(Some(1000), 1065), "1m5s ago");
-        assert_eq!(moment(Some(8200), 1000), "in 2h0m");
-        assert_eq!(moment(None, 1000), "-");
+        assert_eq!(moment(Some(at(1000)), at(1065)), "1m5s ago");
+        assert_eq!(moment(Some(at(8200)), at(1000)), "in 2h0m");
+        assert_eq!(moment(None, at(1000)), "-");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use clap::builder::NonEmptyStringValueParser;
 use hyper::Method;
 use serde_json::Value;
 use weappd_base::clock::Clock;
+use weappd_base::unix_time::UnixSecs;
 
-use crate::cli::running::{self, RunningWeappd, escaped, good, moment, read, text};
+use crate::cli::running::{self, RunningWeappd, escaped, good, moment, read, secs, text};
 use crate::cli::say;
 use crate::control;
 use crate::exit::ExitFailure;
@@ -127,12 +128,12 @@ async fn list(data_dir: &Path, user: &str, json: bool) -> Result<(), ExitFailure
     }
     let list = read(&body)?;
     let sessions = list["sessions"].as_array().map_or(&[][..], Vec::as_slice);
-    say(table(sessions, Clock::system().unix_secs().get()));
+    say(table(sessions, Clock::system().unix_secs()));
     Ok(())
 }
 
 /// The sessions as a table for people.
-fn table(sessions: &[Value], now: i64) -> String {
+fn table(sessions: &[Value], now: UnixSecs) -> String {
     if sessions.is_empty() {
         return "no sessions".to_owned();
     }
@@ -142,9 +143,9 @@ fn table(sessions: &[Value], now: i64) -> String {
         rows.push([
             text(&session["session"]),
             text(&session["appid"]),
-            moment(session["created"].as_i64(), now),
-            moment(session["last_visit"].as_i64(), now),
-            moment(session["expires_at"].as_i64(), now),
+            moment(secs(&session["created"]), now),
+            moment(secs(&session["last_visit"]), now),
+            moment(secs(&session["expires_at"]), now),
             text(&session["device"]),
         ]);
     }
@@ -190,11 +191,11 @@ mod tests {
                                "last_visit": 995, "expires_at": 8200, "device": null}),
         ];
         assert_eq!(
-            table(&sessions, 1000),
+            table(&sessions, UnixSecs::new(1000)),
             "id  appid  opened    last visit  ends     device\n\
              12  wx1    1m0s ago  5s ago      in 2h0m  -"
         );
-        assert_eq!(table(&[], 1000), "no sessions");
+        assert_eq!(table(&[], UnixSecs::new(1000)), "no sessions");
     }
 
     #[test]

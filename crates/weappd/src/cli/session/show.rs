@@ -5,9 +5,10 @@ use std::path::Path;
 use hyper::Method;
 use serde_json::{Value, json};
 use weappd_base::clock::Clock;
+use weappd_base::unix_time::UnixSecs;
 
 use super::{HINT, named};
-use crate::cli::running::{self, good, moment, read, text};
+use crate::cli::running::{self, good, moment, read, secs, text};
 use crate::cli::say;
 use crate::control;
 use crate::exit::ExitFailure;
@@ -48,7 +49,7 @@ pub(super) async fn run(
     if as_json {
         say(json!({"users": list}));
     } else {
-        let now = Clock::system().unix_secs().get();
+        let now = Clock::system().unix_secs();
         let shown: Vec<_> = list.iter().map(|user| described(user, now)).collect();
         say(shown.join("\n\n"));
     }
@@ -63,8 +64,8 @@ fn only(user: &mut Value, session: Option<i64>) {
 }
 
 /// A user and their sessions, for people.
-fn described(user: &Value, now: i64) -> String {
-    let at = |name: &str| moment(user[name].as_i64(), now);
+fn described(user: &Value, now: UnixSecs) -> String {
+    let at = |name: &str| moment(secs(&user[name]), now);
     let phone = match &user["phone"] {
         Value::Null => "none".to_owned(),
         phone => {
@@ -79,7 +80,7 @@ fn described(user: &Value, now: i64) -> String {
     let keys = match keys {
         [] => "none".to_owned(),
         [newest, ..] => {
-            let newest = moment(newest.as_i64(), now);
+            let newest = moment(secs(newest), now);
             format!("{} kept, the newest given {newest}", keys.len())
         }
     };
@@ -98,7 +99,7 @@ fn described(user: &Value, now: i64) -> String {
     format!("{}\n\n{}", running::table(&facts), table(sessions, now))
 }
 
-fn table(sessions: &[Value], now: i64) -> String {
+fn table(sessions: &[Value], now: UnixSecs) -> String {
     if sessions.is_empty() {
         return "no sessions".to_owned();
     }
@@ -107,9 +108,9 @@ fn table(sessions: &[Value], now: i64) -> String {
     for session in sessions {
         rows.push([
             text(&session["session"]),
-            moment(session["created"].as_i64(), now),
-            moment(session["last_visit"].as_i64(), now),
-            moment(session["expires_at"].as_i64(), now),
+            moment(secs(&session["created"]), now),
+            moment(secs(&session["last_visit"]), now),
+            moment(secs(&session["expires_at"]), now),
             text(&session["device"]),
             text(&session["address"]),
         ]);
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn a_user_is_described_in_a_few_lines() {
         assert_eq!(
-            described(&user(), 91_000),
+            described(&user(), UnixSecs::new(91_000)),
             "openid        o1\n\
              appid         wx1\n\
              unionid       -\n\
@@ -161,11 +162,13 @@ mod tests {
         only(&mut one, Some(7));
         assert_eq!(one["sessions"].as_array().map(Vec::len), Some(1));
         one["phone_source"] = json!("encrypted_data");
-        assert!(described(&one, 91_000).contains("proven by encrypted data 1m0s ago"));
+        assert!(
+            described(&one, UnixSecs::new(91_000)).contains("proven by encrypted data 1m0s ago")
+        );
         one["phone"] = Value::Null;
         one["keys_given"] = json!([]);
         one["sessions"] = json!([]);
-        let said = described(&one, 91_000);
+        let said = described(&one, UnixSecs::new(91_000));
         assert!(said.contains("phone         none\n"), "{said}");
         assert!(said.contains("session keys  none\n"), "{said}");
         assert!(said.ends_with("\n\nno sessions"), "{said}");
