@@ -190,7 +190,7 @@ fn rpc_call(feed: &mut Feed<'_>) {
         }
     }
     let info = Value::Object(para.clone());
-    let answer = rpc::logged_in(true, ("i", "s"), &info.to_string(), 7);
+    let answer = rpc::logged_in(true, ("i", "s"), &info.to_string(), Duration::from_secs(7));
     let answer: Value = serde_json::from_slice(&answer).expect("JSON");
     assert_eq!(answer["returnData"]["user_info"], info);
     let answer: Value = serde_json::from_slice(&rpc::checked(&info.to_string())).expect("JSON");

@@ -12,6 +12,7 @@ mod rings;
 mod run;
 mod test;
 mod tidy;
+mod times;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::run::{root, say};
-use crate::{arrows, names, rings};
+use crate::{arrows, names, rings, times};
 
 /// A file's budget of lines before its tests.
 const FILE_LINES: usize = 600;
@@ -62,6 +62,14 @@ fn source(file: &Path, problems: &mut Vec<String>) {
     let calls_out = text.contains("client::legacy") || text.contains("hyper_rustls");
     if calls_out && !is_test && !may_call_out.iter().any(|place| name.starts_with(place)) {
         problems.push(format!("{name}: calls go out through crates/outbound"));
+    }
+    // The clock's own numbers are made and moved in `base`.
+    if !is_test && !name.starts_with("crates/base/") {
+        for (line, time) in times::bare(&text) {
+            problems.push(format!(
+                "{name}:{line}: `{time}` is a UnixSecs, a UnixMillis or a Duration, no i64"
+            ));
+        }
     }
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_start();

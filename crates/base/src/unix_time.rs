@@ -120,16 +120,6 @@ impl Sub<Duration> for UnixMillis {
     }
 }
 
-/// The milliseconds of `span` as a column or the wire holds them, at most as many as fit.
-pub fn span_millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The whole seconds of `span` as a column or the wire holds them, at most as many as fit.
-pub fn span_secs(span: Duration) -> i64 {
-    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
-}
-
 fn whole_millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -194,8 +184,6 @@ mod tests {
         assert_eq!(last.since(first), Duration::from_secs(u64::MAX));
         assert_eq!(last.to_millis(), UnixMillis::new(i64::MAX));
         assert_eq!(first.to_millis(), UnixMillis::new(i64::MIN));
-        assert_eq!(span_millis(Duration::MAX), i64::MAX);
-        assert_eq!(span_secs(Duration::MAX), i64::MAX);
     }
 
     #[test]

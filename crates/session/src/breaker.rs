@@ -50,7 +50,7 @@ impl StoreBreaker {
         }
         let tried = self.tried.load(Ordering::Acquire);
         // A clock set back brings no pause without end.
-        if is_within(RETRY, tried, now) {
+        if is_within(RETRY, UnixMillis::new(tried), now) {
             return CheckSource::Cache;
         }
         let mine =
@@ -82,13 +82,12 @@ impl StoreBreaker {
 
     fn is_failing(&self, now: UnixMillis) -> bool {
         let failed = self.failed.load(Ordering::Acquire);
-        is_within(FAILURE_MEMORY, failed, now)
+        is_within(FAILURE_MEMORY, UnixMillis::new(failed), now)
     }
 }
 
-/// Whether what happened `at` that millisecond is no longer ago than `span`.
-fn is_within(span: Duration, at: i64, now: UnixMillis) -> bool {
-    let at = UnixMillis::new(at);
+/// Whether what happened `at` that time is no longer ago than `span`.
+fn is_within(span: Duration, at: UnixMillis, now: UnixMillis) -> bool {
     at <= now && now.since(at) < span
 }
 

@@ -4,6 +4,7 @@
 //! 0.8.2: a JSON body of any content type, HTTP 200 always, the outcome in `returnCode`.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -184,7 +185,7 @@ struct RpcLoginData<'a> {
     skey: &'a str,
     user_info: Option<Value>,
     /// In seconds.
-    duration: i64,
+    duration: u64,
 }
 
 #[derive(Serialize)]
@@ -197,7 +198,7 @@ pub(crate) fn logged_in(
     is_new_user: bool,
     (id, skey): (&str, &str),
     user_info: &str,
-    duration_secs: i64,
+    lifetime: Duration,
 ) -> Bytes {
     let message = if is_new_user {
         "NEW_SESSION_SUCCESS"
@@ -208,7 +209,7 @@ pub(crate) fn logged_in(
         id,
         skey,
         user_info: serde_json::from_str(user_info).ok(),
-        duration: duration_secs,
+        duration: lifetime.as_secs(),
     };
     answer(0, message, data)
 }
@@ -388,7 +389,12 @@ mod tests {
     #[test]
     fn envelopes_are_byte_for_byte_the_originals() {
         assert_eq!(
-            logged_in(true, ("i", "s"), r#"{"nickName":"Band"}"#, 2_592_000),
+            logged_in(
+                true,
+                ("i", "s"),
+                r#"{"nickName":"Band"}"#,
+                Duration::from_hours(30 * 24)
+            ),
             r#"{"returnCode":0,"returnMessage":"NEW_SESSION_SUCCESS","returnData":{"id":"i","skey":"s","user_info":{"nickName":"Band"},"duration":2592000},"version":1,"componentName":"MA"}"#
         );
         assert_eq!(
@@ -430,7 +436,7 @@ mod tests {
         #[test]
         fn answers_round_trip(id in ".*", skey in ".*", name in ".*") {
             let info = json!({"nickName": name});
-            let body = logged_in(false, (&id, &skey), &info.to_string(), 7);
+            let body = logged_in(false, (&id, &skey), &info.to_string(), Duration::from_secs(7));
             let body: Value = serde_json::from_slice(&body).expect("JSON");
             prop_assert_eq!(&body["returnData"]["id"], &json!(id));
             prop_assert_eq!(&body["returnData"]["skey"], &json!(skey));

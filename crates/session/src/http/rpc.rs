@@ -11,7 +11,6 @@ use bytes::Bytes;
 use serde_json::Value;
 use weappd_base::causes::chain;
 use weappd_base::secret::Secret;
-use weappd_base::unix_time::span_secs;
 
 use crate::config::MiniApp;
 use crate::decryption::{DataRequirement, SealedText};
@@ -203,7 +202,7 @@ impl RpcState {
                 done.is_new_user,
                 (&identity.id, done.skey.expose()),
                 &identity.user_info_json,
-                span_secs(done.session.idle()),
+                done.session.idle(),
             ),
             openid: Some(identity.openid.clone()),
         })

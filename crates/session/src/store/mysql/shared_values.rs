@@ -48,13 +48,11 @@ impl MysqlStore {
         name: &str,
         time: Duration,
     ) -> Result<Option<(i64, SealedValue)>, Error> {
-        // Half of what a column holds: the database adds it to its time.
-        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
         self.read(PATIENCE, |pool| async move {
-            let held = match lease(&pool, name, millis).await {
+            let held = match lease(&pool, name, time).await {
                 Err(err) if number(&err) == Some(NO_TABLE) => {
                     sqlx::raw_sql(TABLE).execute(&pool).await?;
-                    lease(&pool, name, millis).await
+                    lease(&pool, name, time).await
                 }
                 held => held,
             };
@@ -111,7 +109,9 @@ async fn read(pool: &MySqlPool, name: &str) -> Result<Option<(i64, SealedValue)>
     }))
 }
 
-async fn lease(pool: &MySqlPool, name: &str, millis: i64) -> Result<Option<i64>, sqlx::Error> {
+async fn lease(pool: &MySqlPool, name: &str, time: Duration) -> Result<Option<i64>, sqlx::Error> {
+    // Half of what a column holds: the database adds it to its own time.
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
     for is_made in [false, true] {
         let held = sqlx::query(LEASE).bind(millis).bind(name.as_bytes());
         let held = held.execute(pool).await?;
