@@ -34,12 +34,11 @@ impl Clock {
     pub fn unix_millis(&self) -> UnixMillis {
         match &self.0 {
             Some(now) => UnixMillis::new(now.load(Ordering::Relaxed)),
-            None => {
-                UnixMillis::new(0)
-                    + SystemTime::now()
-                        .duration_since(UNIX_EPOCH)
-                        .unwrap_or_default()
-            }
+            None => UnixMillis::new(
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+            ),
         }
     }
 

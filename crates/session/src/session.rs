@@ -108,7 +108,7 @@ impl CachedSession {
     pub(crate) fn is_confirmed(&self, now: UnixMillis, within: Duration) -> bool {
         let confirmed = UnixMillis::new(self.confirmed.load(Ordering::Acquire));
         // A clock set back confirms nothing for longer.
-        confirmed <= now && now.since(confirmed) < within
+        (confirmed..confirmed + within).contains(&now)
     }
 
     /// The store confirms the session now, or is about to be asked: one asks for all.
