@@ -32,6 +32,7 @@ pub mod error_body;
 pub mod fair_timer;
 pub mod file_place;
 pub mod json;
+pub mod language;
 pub mod local_host;
 pub mod metrics;
 pub mod open_files;

@@ -19,7 +19,6 @@ mod exit;
 mod gateway;
 mod host_lookup;
 mod internal;
-mod language;
 mod listen;
 mod logging;
 mod loopback;

@@ -3,6 +3,7 @@
 use std::{io::IsTerminal as _, path::Path};
 
 use serde_json::json;
+use weappd_base::words;
 
 use crate::{
     cli::say,
@@ -80,31 +81,37 @@ fn report(
     let words = match loaded {
         Ok(LoadedConfig { warnings, .. }) if json => to_json(fine, &warnings),
         Err(problems) if json => to_json(fine, &problems),
-        Ok(LoadedConfig { warnings, .. }) if !fine => format!(
+        Ok(LoadedConfig { warnings, .. }) if !fine => words!(
             "{}{} has {}, which --strict does not let pass",
+            "{}{} 有 {}，--strict 不允许",
             config::render(&warnings, colors.stderr),
             path.display(),
-            count(warned(&warnings, ProblemSeverity::Warning), "warning"),
+            warnings_of(&warnings),
         ),
         Ok(LoadedConfig {
             config, warnings, ..
-        }) => format!(
+        }) => words!(
             "{}{} is fine: {}, {}, {}{}",
+            "{}{} 没有问题：{}、{}、{}{}",
             config::render(&warnings, colors.stdout),
             path.display(),
-            count(config.sites.len(), "site"),
-            count(config.mini_apps.len(), "mini program"),
-            count(config.apps.len(), "app"),
+            count(config.sites.len(), ("site", "个网站")),
+            count(config.mini_apps.len(), ("mini program", "个小程序")),
+            count(config.apps.len(), ("app", "个应用")),
             match warned(&warnings, ProblemSeverity::Warning) {
                 0 => String::new(),
-                warnings => format!(" ({})", count(warnings, "warning")),
+                _ => words!(" ({})", "（{}）", warnings_of(&warnings)),
             },
         ),
-        Err(problems) => format!(
+        Err(problems) => words!(
             "{}{} has {}",
+            "{}{} 有 {}",
             config::render(&problems, colors.stderr),
             path.display(),
-            count(warned(&problems, ProblemSeverity::Error), "problem"),
+            count(
+                warned(&problems, ProblemSeverity::Error),
+                ("problem", "个问题")
+            ),
         ),
     };
     CheckReport { fine, words }
@@ -120,9 +127,15 @@ fn warned(problems: &[ConfigProblem], severity: ProblemSeverity) -> usize {
     problems.iter().filter(alike).count()
 }
 
-fn count(number: usize, of_what: &str) -> String {
+fn warnings_of(problems: &[ConfigProblem]) -> String {
+    let number = warned(problems, ProblemSeverity::Warning);
+    count(number, ("warning", "条警告"))
+}
+
+/// So many of what both languages call so.
+fn count(number: usize, (english, chinese): (&str, &str)) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {of_what}{plural}")
+    words!("{number} {english}{plural}", "{number} {chinese}")
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use weappd_base::language::Language;
 use weappd_base::random::RandomSource;
 
-use crate::{cli::say, config::sample, exit::ExitFailure, language::Language};
+use crate::{cli::say, config::sample, exit::ExitFailure};
 
 /// Writes `dir/weappd.toml`, commented in `language`, over an existing one only by `force`.
 pub(crate) fn run(dir: &Path, force: bool, language: Language) -> Result<(), ExitFailure> {

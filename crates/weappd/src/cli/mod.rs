@@ -29,10 +29,10 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
+use weappd_base::language::Language;
 
 use crate::demo_chat;
 use crate::exit::ExitFailure;
-use crate::language::Language;
 use crate::rooms::LAUNCH_APP;
 
 /// Everything a WeChat Mini Program needs on the server, in one binary: HTTPS, login,
@@ -53,9 +53,9 @@ struct CliArgs {
         global = true,
         value_enum,
         value_name = "LANGUAGE",
-        help = "Language, otherwise that of LC_ALL, LC_MESSAGES or LANG; so far `init` speaks both"
+        help = "Language, otherwise that of LC_ALL, LC_MESSAGES or LANG; so far `init` and `check` speak both"
     )]
-    lang: Option<Language>,
+    lang: Option<LanguageName>,
     #[command(subcommand)]
     command: CliCommand,
 }
@@ -148,6 +148,15 @@ enum CliCommand {
     DemoChat,
 }
 
+/// A language, as it is typed.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LanguageName {
+    /// English
+    En,
+    /// 中文
+    Zh,
+}
+
 /// Where the configuration stands.
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
@@ -164,7 +173,12 @@ pub(crate) fn run() -> Result<ExitCode, ExitFailure> {
         return Err(ExitFailure::new(&error, "check `run` in weappd.toml").not_started());
     }
     let args = CliArgs::try_parse().unwrap_or_else(|error| tipped(error).exit());
-    let language = (args.lang).unwrap_or_else(|| Language::of_environment(check::variable));
+    let language = match args.lang {
+        Some(LanguageName::En) => Language::English,
+        Some(LanguageName::Zh) => Language::Chinese,
+        None => Language::of_environment(check::variable),
+    };
+    language.settle();
     match args.command {
         CliCommand::Dev(args) => runtime()?.block_on(dev::run(args))?,
         CliCommand::Init { dir, force } => init::run(&dir, force, language)?,

@@ -1,6 +1,8 @@
 //! Names and addresses as people write them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use http::uri::Authority;
 
@@ -9,32 +11,44 @@ pub(crate) type AddressError = (String, &'static str);
 
 /// A host name in its one spelling: lower case, no port.
 pub(crate) fn host(text: &str) -> Result<String, AddressError> {
-    let wrong = |what: &str, hint| Err((format!("`{text}` {what}"), hint));
+    let wrong = |what: &str, hint| Err((words!("`{text}` {what}", "`{text}` {what}"), hint));
     let name = text.strip_prefix("*.").unwrap_or(text);
     if text == "*" {
         return Ok(text.to_owned());
     }
     if text.contains("://") || text.contains('/') {
         return wrong(
-            "is not a host name",
-            "leave out https:// and everything after the name",
+            pick("is not a host name", "不是域名"),
+            pick(
+                "leave out https:// and everything after the name",
+                "去掉 https:// 和域名后面的部分",
+            ),
         );
     }
     if text.starts_with('[') || text.parse::<Ipv6Addr>().is_ok() {
-        return wrong("is an IPv6 address", "give a host name");
+        return wrong(
+            pick("is an IPv6 address", "是 IPv6 地址"),
+            pick("give a host name", "请写域名"),
+        );
     }
     if let Some((_, port)) = text.rsplit_once(':')
         && port.parse::<u16>().is_ok()
     {
         return wrong(
-            "names a port",
-            "leave it out here; ports stand in [edge] http and https",
+            pick("names a port", "带了端口"),
+            pick(
+                "leave it out here; ports stand in [edge] http and https",
+                "这里不写端口；端口写在 [edge] 的 http 和 https 里",
+            ),
         );
     }
     if !name.is_ascii() {
         return wrong(
-            "is not in ASCII",
-            "write the name as DNS has it, beginning with xn--",
+            pick("is not in ASCII", "不是 ASCII"),
+            pick(
+                "write the name as DNS has it, beginning with xn--",
+                "写 DNS 里的形式，以 xn-- 开头",
+            ),
         );
     }
     let label = |label: &str| {
@@ -46,7 +60,10 @@ pub(crate) fn host(text: &str) -> Result<String, AddressError> {
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'))
     };
     if name.len() > 253 || !name.trim_end_matches('.').split('.').all(label) {
-        return wrong("is not a host name", "write it like www.example.com");
+        return wrong(
+            pick("is not a host name", "不是域名"),
+            pick("write it like www.example.com", "写成 www.example.com 这样"),
+        );
     }
     Ok(text.trim_end_matches('.').to_ascii_lowercase())
 }
@@ -54,8 +71,17 @@ pub(crate) fn host(text: &str) -> Result<String, AddressError> {
 /// An address to listen on: `:80` is every address of the machine.
 pub(crate) fn listen(text: &str) -> Result<SocketAddr, AddressError> {
     let wrong = || {
-        let hint = "write \":80\" for every address of this machine, or \"127.0.0.1:80\" for one";
-        (format!("`{text}` is not an address to listen on"), hint)
+        let hint = pick(
+            "write \":80\" for every address of this machine, or \"127.0.0.1:80\" for one",
+            "本机所有地址写 \":80\"，只用一个地址写 \"127.0.0.1:80\"",
+        );
+        (
+            words!(
+                "`{text}` is not an address to listen on",
+                "`{text}` 不是监听地址"
+            ),
+            hint,
+        )
     };
     let (host, port) = match text.rsplit_once(':') {
         Some(parts) => parts,
@@ -80,17 +106,29 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, AddressError> {
 
 /// A running server: `host:port`, or a port of this machine.
 pub(crate) fn upstream(text: &str) -> Result<String, AddressError> {
-    let wrong = |hint| Err((format!("`{text}` is not host:port"), hint));
+    let wrong = |hint| {
+        Err((
+            words!("`{text}` is not host:port", "`{text}` 不是 主机:端口"),
+            hint,
+        ))
+    };
     if text.starts_with("http://") {
-        return wrong("leave out http:// and the path, as in \"127.0.0.1:1937\"");
+        return wrong(pick(
+            "leave out http:// and the path, as in \"127.0.0.1:1937\"",
+            "去掉 http:// 和路径，例如 \"127.0.0.1:1937\"",
+        ));
     }
     if text.starts_with("https://") {
-        return wrong(
+        return wrong(pick(
             "servers behind weappd are spoken to in plain HTTP, as in \"127.0.0.1:1937\"",
-        );
+            "weappd 用 HTTP 访问后面的服务器，例如 \"127.0.0.1:1937\"",
+        ));
     }
     if text.contains('/') {
-        return wrong("leave out the path; the request's own path is passed on");
+        return wrong(pick(
+            "leave out the path; the request's own path is passed on",
+            "去掉路径；请求自己的路径会原样传过去",
+        ));
     }
     let text = match text.parse::<u16>() {
         Ok(_) => format!("127.0.0.1:{text}"),
@@ -102,7 +140,10 @@ pub(crate) fn upstream(text: &str) -> Result<String, AddressError> {
         .filter(|a| !text.contains('@') && !a.host().is_empty());
     match authority.and_then(|authority| authority.port_u16()) {
         Some(port) if port > 0 => Ok(text),
-        _ => wrong("write it like \"127.0.0.1:1937\""),
+        _ => wrong(pick(
+            "write it like \"127.0.0.1:1937\"",
+            "写成 \"127.0.0.1:1937\" 这样",
+        )),
     }
 }
 

@@ -1,7 +1,9 @@
 //! How a mini program's calls of WeChat's API are encrypted and signed (API 安全).
 
 use serde::Deserialize;
+use weappd_base::language::pick;
 use weappd_base::secret::Secret;
+use weappd_base::words;
 use weappd_wechat::api_sign::{KeyTexts, SealedChannel};
 
 use crate::config::checker::ConfigChecker;
@@ -51,8 +53,8 @@ pub(crate) fn settle(
         let at = [section.as_slice(), &[PathStep::Key("algorithms")]].concat();
         checker.error(
             &at,
-            "SM4_GCM with SM2withSM3 is not supported",
-            "choose AES256_GCM and RSAwithSHA256 in WeChat's console (API 安全), and \"rsa\" here",
+            pick("SM4_GCM with SM2withSM3 is not supported", "不支持 SM4_GCM 与 SM2withSM3"),
+            pick("choose AES256_GCM and RSAwithSHA256 in WeChat's console (API 安全), and \"rsa\" here", "在微信后台“API 安全”里选 AES256_GCM 和 RSAwithSHA256，这里写 \"rsa\""),
         );
         return None;
     }
@@ -61,8 +63,11 @@ pub(crate) fn settle(
             let at = [section.as_slice(), &[PathStep::Key("paths")]].concat();
             checker.error(
                 &at,
-                format!("{wrong:?} is not a path"),
-                "write it like /wxa/msg_sec_check",
+                words!("{wrong:?} is not a path", "{wrong:?} 不是路径"),
+                pick(
+                    "write it like /wxa/msg_sec_check",
+                    "写成 /wxa/msg_sec_check 这样",
+                ),
             );
         }
     }
@@ -86,8 +91,11 @@ pub(crate) fn settle(
         checker.error(
             &section,
             problem.to_string(),
-            "copy the keys and their numbers from WeChat's console (API 安全); a PEM text fits \
+            pick(
+                "copy the keys and their numbers from WeChat's console (API 安全); a PEM text fits \
              in with { file = \"api.pem\" }",
+                "从微信后台“API 安全”抄写密钥和编号；PEM 文本可以写成 { file = \"api.pem\" }",
+            ),
         );
         return None;
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_apps::AppConfig;
 
@@ -19,8 +21,14 @@ pub(crate) fn all(checker: &ConfigChecker<'_>, raw: &mut RawConfig) -> BTreeMap<
         if apps.contains_key("app") {
             checker.error(
                 &["apps".into(), "app".into()],
-                "[app] and [apps.app] are the same app",
-                "keep one of them, or give this one another name",
+                pick(
+                    "[app] and [apps.app] are the same app",
+                    "[app] 和 [apps.app] 是同一个应用",
+                ),
+                pick(
+                    "keep one of them, or give this one another name",
+                    "只留一个，或给这一个换个名字",
+                ),
             );
         }
         short = true;
@@ -55,8 +63,11 @@ fn directory(checker: &ConfigChecker<'_>, path: &[PathStep<'_>], app: &AppConfig
     if let Some(dir) = app.dir.as_ref().filter(|dir| !dir.is_dir()) {
         checker.error(
             &[path, &["dir".into()]].concat(),
-            format!("{} is not a directory", dir.display()),
-            "a relative path begins at the directory of weappd.toml",
+            words!("{} is not a directory", "{} 不是目录", dir.display()),
+            pick(
+                "a relative path begins at the directory of weappd.toml",
+                "相对路径以 weappd.toml 所在目录为起点",
+            ),
         );
     }
 }
@@ -78,8 +89,8 @@ fn program(checker: &ConfigChecker<'_>, path: &[PathStep<'_>], app: &AppConfig) 
     if !found {
         checker.warning(
             &[path, &["run".into()]].concat(),
-            format!("the program `{program}` is not found"),
-            "install it, or write its whole path; weappd searches the directories of its own PATH",
+            words!("the program `{program}` is not found", "找不到程序 `{program}`"),
+            pick("install it, or write its whole path; weappd searches the directories of its own PATH", "请安装它，或写出完整路径；weappd 在自己的 PATH 里查找"),
         );
     }
 }

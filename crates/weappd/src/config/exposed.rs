@@ -3,6 +3,8 @@
 //! The edge serves none of it; here its owner hears that it lies where the public looks.
 
 use std::path::{Path, PathBuf};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_edge::ProtectedFiles;
 
@@ -82,12 +84,12 @@ fn tell_of(
     if let Some(holder) = protected.holder_of(root) {
         checker.error(
             place,
-            format!(
-                "{} belongs to the data directory {}, which is never served",
+            words!(
+                "{} belongs to the data directory {}, which is never served", "{} 在数据目录 {} 之内，那里的文件不会对外提供",
                 root.display(),
                 holder.display()
             ),
-            "put the site's files into a directory of their own, such as www beside weappd.toml",
+            pick("put the site's files into a directory of their own, such as www beside weappd.toml", "把网站文件放进单独的目录，例如 weappd.toml 旁边的 www"),
         );
         return;
     }
@@ -103,12 +105,12 @@ fn tell_of(
         .collect();
     checker.warning(
         place,
-        format!(
-            "weappd's own files lie in what this site serves: {}",
+        words!(
+            "weappd's own files lie in what this site serves: {}", "这个网站对外提供的目录里有 weappd 自己的文件：{}",
             names.join(", ")
         ),
-        "they are not given out, but everything else in the directory is, also your program's \
-         source: put the public files into a directory of their own, such as www",
+        pick("they are not given out, but everything else in the directory is, also your program's \
+         source: put the public files into a directory of their own, such as www", "它们不会被送出，但目录里其余的都会，包括你的程序源码：请把公开文件放进单独的目录，例如 www"),
     );
 }
 

@@ -2,6 +2,8 @@
 //! Chinese mode writes them.
 
 use std::ops::Range;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 /// The plain character that a full-width one stands for.
 pub(crate) fn plain(c: char) -> Option<char> {
@@ -160,7 +162,7 @@ fn each(marks: &[WideMark]) -> Vec<WideMark> {
 
 fn shown(c: char) -> String {
     if c == '\u{3000}' {
-        "a full-width blank".to_owned()
+        pick("a full-width blank", "全角空格").to_owned()
     } else {
         c.to_string()
     }
@@ -170,16 +172,31 @@ fn named(marks: &[WideMark]) -> String {
     let mut each: Vec<String> = each(marks).iter().map(|mark| shown(mark.c)).collect();
     each.dedup();
     match each.as_slice() {
-        [one] => format!("{one} is a Chinese full-width character"),
-        _ => format!("{} are Chinese full-width characters", each.join(" ")),
+        [one] => words!(
+            "{one} is a Chinese full-width character",
+            "{one} 是中文全角字符"
+        ),
+        _ => words!(
+            "{} are Chinese full-width characters",
+            "{} 是中文全角字符",
+            each.join(" ")
+        ),
     }
 }
 
 fn mend(marks: &[WideMark], bare: bool) -> String {
     let marks = each(marks);
     let write = |mark: &WideMark| match mark.deed {
-        MarkFix::Write(' ') => Some(format!("a plain blank for {}", shown(mark.c))),
-        MarkFix::Write(plain) => Some(format!("{plain} for {}", shown(mark.c))),
+        MarkFix::Write(' ') => Some(words!(
+            "a plain blank for {}",
+            "把{}改成半角空格",
+            shown(mark.c)
+        )),
+        MarkFix::Write(plain) => Some(words!(
+            "{plain} for {}",
+            "把 {} 改成 {plain}",
+            shown(mark.c)
+        )),
         MarkFix::Remove => None,
     };
     let written: Vec<String> = marks.iter().filter_map(write).collect();
@@ -187,15 +204,15 @@ fn mend(marks: &[WideMark], bare: bool) -> String {
     let removed: Vec<String> = removed.map(|mark| shown(mark.c)).collect();
     let mut mends = Vec::new();
     if !written.is_empty() {
-        mends.push(format!("write {}", written.join(", ")));
+        mends.push(words!("write {}", "写 {}", written.join(", ")));
     }
     if written.is_empty() && removed.len() == 1 {
-        mends.push("remove it".to_owned());
+        mends.push(pick("remove it", "删掉它").to_owned());
     } else if !removed.is_empty() {
-        mends.push(format!("remove {}", removed.join(" ")));
+        mends.push(words!("remove {}", "删掉 {}", removed.join(" ")));
     }
     if bare {
-        mends.push("quote the value".to_owned());
+        mends.push(pick("quote the value", "给值加上引号").to_owned());
     }
     mends.join(" and ")
 }

@@ -1,6 +1,8 @@
 //! `[internal]`: where programs on this machine call weappd, and how they prove themselves.
 
 use std::net::{IpAddr, SocketAddr};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use serde::Deserialize;
 use weappd_base::local_host::LocalHosts;
@@ -49,14 +51,20 @@ pub(crate) fn access(checker: &ConfigChecker<'_>, internal: &InternalSection) ->
     for (at, host) in internal.hosts.iter().enumerate() {
         let is_address = host.parse::<IpAddr>().is_ok();
         let wrong = match address::host(host) {
-            Ok(name) if name.starts_with('*') => "a page on the internet could have this name",
-            Err(_) if !is_address => "is no name of a host",
+            Ok(name) if name.starts_with('*') => pick(
+                "a page on the internet could have this name",
+                "互联网上的网页也可能用这个名字",
+            ),
+            Err(_) if !is_address => pick("is no name of a host", "不是主机名"),
             _ => continue,
         };
         checker.error(
             &["internal".into(), "hosts".into(), at.into()],
-            format!("`{host}`: {wrong}"),
-            "write the name alone, as in hosts = [\"host.docker.internal\", \"10.0.0.7\"]",
+            words!("`{host}`: {wrong}", "`{host}`：{wrong}"),
+            pick(
+                "write the name alone, as in hosts = [\"host.docker.internal\", \"10.0.0.7\"]",
+                "只写名字，例如 hosts = [\"host.docker.internal\", \"10.0.0.7\"]",
+            ),
         );
     }
     InternalAccess {
@@ -72,8 +80,15 @@ pub(crate) fn listener(checker: &ConfigChecker<'_>, internal: &InternalSection) 
         Ok(address) if address.ip().is_loopback() => return address,
         Ok(_) => checker.error(
             &path,
-            format!("`{}` can be reached from other machines", internal.listen),
-            "the internal API is for business servers on this machine: write 127.0.0.1:8081",
+            words!(
+                "`{}` can be reached from other machines",
+                "`{}` 能从别的机器访问",
+                internal.listen
+            ),
+            pick(
+                "the internal API is for business servers on this machine: write 127.0.0.1:8081",
+                "内部接口只给本机的业务服务器用：写 127.0.0.1:8081",
+            ),
         ),
         Err((message, hint)) => checker.error(&path, message, hint),
     }
@@ -91,8 +106,14 @@ pub(crate) fn stand_in(
         Ok(address) if address.ip().is_loopback() => return Some(address),
         Ok(_) => checker.error(
             &path,
-            format!("`{written}` can be reached from other machines"),
-            "whoever reaches it calls WeChat in your name: write 127.0.0.1:8083",
+            words!(
+                "`{written}` can be reached from other machines",
+                "`{written}` 能从别的机器访问"
+            ),
+            pick(
+                "whoever reaches it calls WeChat in your name: write 127.0.0.1:8083",
+                "能访问它的人就能以你的名义调用微信：写 127.0.0.1:8083",
+            ),
         ),
         Err((message, hint)) => checker.error(&path, message, hint),
     }
@@ -101,15 +122,24 @@ pub(crate) fn stand_in(
 
 fn check_token(checker: &ConfigChecker<'_>, token: &str) {
     let path = ["internal".into(), "token".into()];
-    let hint = "make one with `openssl rand -hex 32`, or leave it out: apps of weappd need none";
+    let hint = pick(
+        "make one with `openssl rand -hex 32`, or leave it out: apps of weappd need none",
+        "用 `openssl rand -hex 32` 生成一个，或者不写：weappd 启动的应用不需要它",
+    );
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         checker.error(
             &path,
-            "a header cannot carry blanks or letters beyond ASCII",
+            pick(
+                "a header cannot carry blanks or letters beyond ASCII",
+                "请求头里不能有空格和非 ASCII 字符",
+            ),
             hint,
         );
     } else if token.len() < LEAST_TOKEN {
-        let message = format!("shorter than {LEAST_TOKEN} characters: it can be guessed");
+        let message = words!(
+            "shorter than {LEAST_TOKEN} characters: it can be guessed",
+            "不到 {LEAST_TOKEN} 个字符，容易被猜到"
+        );
         checker.error(&path, message, hint);
     }
 }

@@ -4,6 +4,8 @@ use crate::config::internal::InternalSection;
 use crate::config::keys::keys_of;
 use crate::config::raw::{ListenSection, LogSection, MiniAppSection, RawConfig, TunnelShort};
 use crate::config::spelling;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 /// The nearest of `known`, else the section that has the key, else all of `known`.
 pub(crate) fn meant<'a>(key: &str, known: impl Iterator<Item = &'a &'a str>) -> String {
@@ -42,9 +44,16 @@ fn hint(key: &str) -> Option<String> {
         .collect();
     homes.dedup();
     match homes.as_slice() {
-        ["[gateway]"] if key == "inbox" => Some("write [gateway.inbox]".to_owned()),
-        [home] if home.starts_with('[') => Some(format!("it belongs under {home}")),
-        [home] => Some(format!("it belongs at {home}")),
+        ["[gateway]"] if key == "inbox" => {
+            Some(pick("write [gateway.inbox]", "写 [gateway.inbox]").to_owned())
+        }
+        [home] if home.starts_with('[') => {
+            Some(words!("it belongs under {home}", "它应写在 {home} 下面"))
+        }
+        [home] => Some(words!(
+            "it belongs at {home}",
+            "它应写在文件开头、第一个 [节] 之前"
+        )),
         _ => None,
     }
 }

@@ -59,6 +59,8 @@ mod written_keys;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_base::clock::Clock;
 use weappd_base::{open_files, small_file};
@@ -173,8 +175,8 @@ fn check(
             let end = valid.len();
             problems.error(
                 Some(end..end),
-                "the file is not UTF-8 from here",
-                "save it as UTF-8",
+                pick("the file is not UTF-8 from here", "文件从这里起不是 UTF-8"),
+                pick("save it as UTF-8", "请存成 UTF-8"),
             );
             return Err(problems.into_sorted());
         }
@@ -244,8 +246,11 @@ fn syntax(problems: &problem::ProblemList, text: &str, errors: Vec<(String, Rang
             // A value may be wrong in more than one way.
             let line = text.get(..span.start).map(|t| t.matches('\n').count());
             if no_number.replace(line) != Some(line) {
-                let message = "this is neither a number nor a text in quotes";
-                problems.error(Some(span), message, QUOTES_HINT);
+                let message = pick(
+                    "this is neither a number nor a text in quotes",
+                    "这既不是数字，也不是带引号的文本",
+                );
+                problems.error(Some(span), message, quotes_hint());
             }
             continue;
         }
@@ -266,11 +271,17 @@ fn syntax(problems: &problem::ProblemList, text: &str, errors: Vec<(String, Rang
         let key = text.get(span.clone()).unwrap_or_default();
         let hint = syntax_hint(text, &message, key);
         let message = message.trim_end_matches(", expected literal string");
+        let message = words!("{message}", "TOML 语法错误：{message}");
         problems.error(Some(span), message, hint);
     }
 }
 
-const QUOTES_HINT: &str = "text stands in quotes: domain = \"www.example.com\"";
+fn quotes_hint() -> &'static str {
+    pick(
+        "text stands in quotes: domain = \"www.example.com\"",
+        "文本要加引号：domain = \"www.example.com\"",
+    )
+}
 
 /// Whether a value began as a number and went on otherwise, as secrets and addresses without
 /// quotes do.
@@ -291,18 +302,32 @@ fn is_no_number(message: &str) -> bool {
 fn syntax_hint(text: &str, message: &str, place: &str) -> &'static str {
     let nginx = text.contains("proxy_pass") || text.contains("server {");
     if nginx || text.trim_start().starts_with('{') {
-        "weappd.toml is TOML: `weappd init` writes a commented one to begin with"
+        pick(
+            "weappd.toml is TOML: `weappd init` writes a commented one to begin with",
+            "weappd.toml 是 TOML 格式：可以先用 `weappd init` 生成一份带注释的",
+        )
     } else if message.contains("must be quoted") {
-        QUOTES_HINT
+        quotes_hint()
     } else if message.contains("duplicate key") {
         match place.trim_matches(['"', '\'']) {
-            "app" => "[app] is for one; of several, each has a name: [apps.web], [apps.worker]",
-            "miniapp" => "[miniapp] is for one; of several, each has its AppID: [miniapps.wx...]",
-            "domain" => {
+            "app" => pick(
+                "[app] is for one; of several, each has a name: [apps.web], [apps.worker]",
+                "[app] 只写一个应用；有几个时各起一个名字：[apps.web]、[apps.worker]",
+            ),
+            "miniapp" => pick(
+                "[miniapp] is for one; of several, each has its AppID: [miniapps.wx...]",
+                "[miniapp] 只写一个小程序；有几个时各写自己的 AppID：[miniapps.wx...]",
+            ),
+            "domain" => pick(
                 "one site may have several names: domain = [\"a.example.com\", \"b.example.com\"]; \
-                         for several sites write [sites.\"a.example.com\"]"
-            }
-            _ => "it stands above already: keep one",
+                 for several sites write [sites.\"a.example.com\"]",
+                "一个网站可以有几个域名：domain = [\"a.example.com\", \"b.example.com\"]；\
+                 几个网站就写 [sites.\"a.example.com\"]",
+            ),
+            _ => pick(
+                "it stands above already: keep one",
+                "上面已经写过：只留一个",
+            ),
         }
     } else {
         ""

@@ -2,6 +2,8 @@
 //! know, and what weappd opens they do not.
 
 use std::path::{Path, PathBuf};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_apps::AppConfig;
 use weappd_base::small_file;
@@ -14,9 +16,15 @@ use crate::site_rooms::{builtin_paths, takes_over, tunnel_paths};
 /// The Wafer 2 SDK that looks every skey up in a MySQL database of its own.
 const SDK: &str = "wafer-node-sdk";
 
-const TWO_WAYS: &str = "one of two ways: [session] store = \"mysql://user:password@host:3306/cAuth\", \
-     the database of the SDK, so that both know every session; or dialects = [] for the site, and \
-     the app logs its users in itself";
+fn two_ways() -> &'static str {
+    pick(
+        "one of two ways: [session] store = \"mysql://user:password@host:3306/cAuth\", \
+         the database of the SDK, so that both know every session; or dialects = [] for the site, \
+         and the app logs its users in itself",
+        "两种办法选一种：[session] store = \"mysql://user:password@host:3306/cAuth\"，即 SDK 的\
+         数据库，两边就都认识所有会话；或给网站写 dialects = []，由应用自己登录用户",
+    )
+}
 
 /// Warns of both, unless they may share a database.
 pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
@@ -41,14 +49,17 @@ fn sdk(checker: &ConfigChecker<'_>, site: &SitePlan, name: &str) {
     } else {
         &short
     };
-    let host = site.hosts.first().map_or("the site", String::as_str);
+    let host = site
+        .hosts
+        .first()
+        .map_or(pick("the site", "该网站"), String::as_str);
     checker.warning(
         place,
-        format!(
+        words!(
             "weappd logs the users of {host} in, and this app looks skeys up in a database of its \
-             own ({SDK}): it will call every session invalid (ERR_SKEY_INVALID)"
+             own ({SDK}): it will call every session invalid (ERR_SKEY_INVALID)", "{host} 的用户由 weappd 登录，而这个应用在自己的数据库里查 skey（{SDK}）：它会认为所有会话都无效（ERR_SKEY_INVALID）"
         ),
-        TWO_WAYS,
+        two_ways(),
     );
 }
 
@@ -87,15 +98,18 @@ fn taken_login(checker: &ConfigChecker<'_>, site: &SitePlan) {
         let Some(left) = left.or_else(|| guarded.next().map(|route| route.path.as_str())) else {
             continue;
         };
-        let host = site.hosts.first().map_or("the site", String::as_str);
+        let host = site
+            .hosts
+            .first()
+            .map_or(pick("the site", "该网站"), String::as_str);
         checker.warning(
             &["routes".into()],
-            format!(
+            words!(
                 "the app behind `{}` logs the users of {host} in, and weappd, which answers {left}, \
-                 knows none of its sessions",
+                 knows none of its sessions", "`{}` 后面的应用自己登录 {host} 的用户，而回答 {left} 的 weappd 不认识这些会话",
                 route.path
             ),
-            TWO_WAYS,
+            two_ways(),
         );
     }
 }

@@ -1,6 +1,8 @@
 //! What was copied from a manual and not filled in yet.
 
 use std::path::Path;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_apps::AppConfig;
 
@@ -31,19 +33,26 @@ fn walk(checker: &ConfigChecker<'_>, node: &TomlNode, key: Option<&str>) {
             if let Some(name) = variable(text).filter(|_| key != Some("run")) {
                 checker.problems.warning(
                     Some(span),
-                    format!(
+                    words!(
                         "`{}` is not replaced by a variable: it is taken as it stands",
+                        "`{}` 不会被替换成变量，会原样使用",
                         text.trim()
                     ),
-                    format!("write {{ env = \"{name}\" }} in its place"),
+                    words!(
+                        "write {{ env = \"{name}\" }} in its place",
+                        "请改写成 {{ env = \"{name}\" }}"
+                    ),
                 );
             } else if key == Some("appid") && text == SAMPLE_APPID {
                 sample_appid(checker, span);
             } else if !key.is_some_and(is_name_of_file) && is_placeholder(text) {
                 checker.problems.warning(
                     Some(span),
-                    "this is a placeholder from a manual",
-                    "put your own value in its place",
+                    pick(
+                        "this is a placeholder from a manual",
+                        "这是教程里的占位文字",
+                    ),
+                    pick("put your own value in its place", "请换成你自己的值"),
                 );
             }
         }
@@ -62,8 +71,14 @@ fn is_name_of_file(key: &str) -> bool {
 fn sample_appid(checker: &ConfigChecker<'_>, span: std::ops::Range<usize>) {
     checker.problems.warning(
         Some(span),
-        format!("{SAMPLE_APPID} is the AppID of the sample, not yours"),
-        "mp.weixin.qq.com shows yours under Development settings (开发设置)",
+        words!(
+            "{SAMPLE_APPID} is the AppID of the sample, not yours",
+            "{SAMPLE_APPID} 是示例里的 AppID，不是你的"
+        ),
+        pick(
+            "mp.weixin.qq.com shows yours under Development settings (开发设置)",
+            "在 mp.weixin.qq.com 的“开发设置”里可以看到你的 AppID",
+        ),
     );
 }
 
@@ -136,8 +151,11 @@ pub(crate) fn script(checker: &ConfigChecker<'_>, path: &[PathStep<'_>], app: &A
     let whole = dir.join(&missing);
     checker.warning(
         &[path, &["run".into()]].concat(),
-        format!("{} is not there", whole.display()),
-        "a relative path begins at `dir`, or else at the directory of weappd.toml",
+        words!("{} is not there", "{} 不存在", whole.display()),
+        pick(
+            "a relative path begins at `dir`, or else at the directory of weappd.toml",
+            "相对路径以 `dir` 为起点；没有写 `dir` 时以 weappd.toml 所在目录为起点",
+        ),
     );
 }
 

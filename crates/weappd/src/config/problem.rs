@@ -14,6 +14,8 @@ use miette::{
     SourceCode, SourceSpan, SpanContents,
 };
 
+use weappd_base::language::pick;
+
 use crate::config::{full_width, mask};
 
 /// How bad a problem is.
@@ -169,6 +171,7 @@ impl ProblemList {
         let value = span.clone().and_then(|span| self.text.get(span));
         if severity == ProblemSeverity::Error
             && !message.contains("full-width")
+            && !message.contains("全角")
             && let Some(also) = value.and_then(full_width::in_value)
         {
             let comma = if hint.is_empty() { "" } else { "; " };
@@ -237,13 +240,25 @@ pub(crate) fn render(problems: &[ConfigProblem], color: bool) -> String {
         .with_context_lines(1);
     let mut out = String::new();
     for problem in problems {
-        if handler.render_report(&mut out, problem).is_err() {
+        let mut drawn = String::new();
+        if handler.render_report(&mut drawn, problem).is_err() {
             // Better plain than nothing.
-            out.push_str(&problem.to_string());
+            drawn = problem.to_string();
         }
+        out.push_str(&drawn_here(drawn, problem));
         out.push('\n');
     }
     out
+}
+
+/// The renderer's one word, in the language that is spoken here: as wide as its own.
+fn drawn_here(mut drawn: String, problem: &ConfigProblem) -> String {
+    const HELP: &str = "help: ";
+    let is_said = (problem.hint.as_ref()).is_some_and(|hint| !hint.contains(HELP));
+    if let (true, Some(at)) = (is_said, drawn.rfind(HELP)) {
+        drawn.replace_range(at..at + HELP.len(), pick(HELP, "改法："));
+    }
+    drawn
 }
 
 /// A problem as one JSON value, for programs.
@@ -264,21 +279,63 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// Breaks lines at spaces; the renderer itself would also cut paths at their slashes.
+/// Breaks lines at spaces and between Chinese characters; the renderer itself would also cut
+/// paths at their slashes.
 fn wrapped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut room = WIDTH - 10;
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if !out.is_empty() {
-            let fits = length < room;
-            out.push(if fits { ' ' } else { '\n' });
-            room = if fits { room - 1 } else { WIDTH - 10 };
+    let mut pieces = pieces(text).peekable();
+    while let Some((spaced, piece)) = pieces.next() {
+        // No line begins with what ends a part of a sentence.
+        let clings = pieces.peek().is_some_and(|(_, next)| ends_part(next));
+        let length: usize = piece.chars().map(width).sum::<usize>() + usize::from(clings) * 2;
+        if !out.is_empty() && !ends_part(piece) {
+            let fits = length + usize::from(spaced) <= room;
+            if !fits {
+                out.push('\n');
+                room = WIDTH - 10;
+            } else if spaced {
+                out.push(' ');
+                room -= 1;
+            }
         }
-        out.push_str(word);
-        room = room.saturating_sub(length);
+        out.push_str(piece);
+        room = room.saturating_sub(piece.chars().map(width).sum());
     }
     out
+}
+
+/// Words and single Chinese characters, and whether a space stood before.
+fn pieces(text: &str) -> impl Iterator<Item = (bool, &str)> {
+    text.split(' ').enumerate().flat_map(|(at, word)| {
+        let mut rest = Some(word);
+        let mut spaced = at > 0;
+        std::iter::from_fn(move || {
+            let word = rest.take()?;
+            let first = word.chars().next().unwrap_or(' ');
+            let end = if width(first) == 2 {
+                first.len_utf8()
+            } else {
+                word.find(|c| width(c) == 2).unwrap_or(word.len())
+            };
+            let (piece, after) = word.split_at(end.min(word.len()));
+            rest = Some(after).filter(|after| !after.is_empty());
+            Some((std::mem::take(&mut spaced), piece))
+        })
+    })
+}
+
+fn ends_part(piece: &str) -> bool {
+    piece.starts_with(|c| "，。；：、！？”）".contains(c))
+}
+
+/// How many columns a character takes.
+fn width(c: char) -> usize {
+    if c >= '\u{2E80}' || "“”‘’…—".contains(c) {
+        2
+    } else {
+        1
+    }
 }
 
 impl std::error::Error for ConfigProblem {}

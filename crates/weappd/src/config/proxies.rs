@@ -1,6 +1,8 @@
 //! Sites behind a TLS proxy of the operator's: a word for those whose proxy is not named.
 
 use crate::config::{checker::ConfigChecker, document::PathStep, resolve::Config};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 /// Says where a proxy is to be named; `trusted_proxies = []` says that there is none.
 pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
@@ -8,16 +10,19 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
         return;
     }
     for site in config.sites.iter().filter(|site| site.tls.is_none()) {
-        let name = site.hosts.first().map_or("the site", String::as_str);
+        let name = site
+            .hosts
+            .first()
+            .map_or(pick("the site", "该网站"), String::as_str);
         let own: [PathStep<'_>; 3] = ["sites".into(), name.into(), "tls".into()];
         let short: [PathStep<'_>; 1] = ["tls".into()];
         let place: &[PathStep<'_>] = if checker.says(&own) { &own } else { &short };
         checker.note(
             place,
-            format!(
+            words!(
                 "{name} has no TLS of its own: if a TLS proxy stands in front, name it as \
                  [edge] trusted_proxies = [\"loopback\"] (or its address), or apps see it, and \
-                 plain http, in place of the client"
+                 plain http, in place of the client", "{name} 自己没有 TLS：如果前面有 TLS 代理，请写 [edge] trusted_proxies = [\"loopback\"]（或它的地址），否则应用看到的是代理的地址和 http，而不是用户的"
             ),
         );
     }

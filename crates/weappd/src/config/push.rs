@@ -1,6 +1,8 @@
 //! How each mini program's messages come and where they go.
 
 use std::collections::BTreeMap;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_base::secret::Secret;
 use weappd_gateway::PushChannel;
@@ -29,30 +31,48 @@ pub(crate) fn all(checker: &ConfigChecker<'_>, raw: &RawConfig) -> BTreeMap<Stri
         if mini.encoding_aes_key.is_some() && !has_token {
             checker.error(
                 &at("encoding_aes_key"),
-                "an EncodingAESKey goes with a message_token, which is missing",
-                "copy both from WeChat's console (消息推送)",
+                pick(
+                    "an EncodingAESKey goes with a message_token, which is missing",
+                    "有 EncodingAESKey 就要有 message_token，现在没有",
+                ),
+                pick(
+                    "copy both from WeChat's console (消息推送)",
+                    "两个都从微信后台“消息推送”抄写",
+                ),
             );
         }
         let key = mini.encoding_aes_key.as_ref();
         if key.is_some_and(|key| key.expose().len() != 43) {
             checker.error(
                 &at("encoding_aes_key"),
-                "an EncodingAESKey has 43 characters",
-                "copy it from WeChat's console (消息推送)",
+                pick(
+                    "an EncodingAESKey has 43 characters",
+                    "EncodingAESKey 有 43 个字符",
+                ),
+                pick(
+                    "copy it from WeChat's console (消息推送)",
+                    "从微信后台“消息推送”抄写",
+                ),
             );
         }
         if mini.message_token.as_ref().is_some_and(Secret::is_empty) {
             checker.error(
                 &at("message_token"),
-                "the message Token is empty",
-                "copy it from WeChat's console (消息推送), or leave the line out",
+                pick("the message Token is empty", "消息推送的 Token 是空的"),
+                pick(
+                    "copy it from WeChat's console (消息推送), or leave the line out",
+                    "从微信后台“消息推送”抄写，或删掉这一行",
+                ),
             );
         }
         if !mini.message_path.starts_with('/') {
             checker.error(
                 &at("message_path"),
-                "not a path",
-                "begin with /, as in /weapp/message",
+                pick("not a path", "不是路径"),
+                pick(
+                    "begin with /, as in /weapp/message",
+                    "以 / 开头，例如 /weapp/message",
+                ),
             );
         }
         let security = mini.api_security.as_ref();
@@ -76,7 +96,10 @@ fn further(
     mini: &[PathStep<'_>],
     pushes: &[FurtherPush],
 ) -> Vec<PushChannel> {
-    let copy = "copy it from WeChat's console, where this push configuration stands";
+    let copy = pick(
+        "copy it from WeChat's console, where this push configuration stands",
+        "从微信后台的这一项推送配置里抄写",
+    );
     for (number, push) in pushes.iter().enumerate() {
         let at = |key| [mini, &["pushes".into(), number.into(), PathStep::Key(key)]].concat();
         let path = push.path.as_str();
@@ -89,8 +112,8 @@ fn further(
         if !is_plain || is_own {
             checker.error(
                 &at("path"),
-                format!("{path:?} cannot be the path of a further push configuration"),
-                "write it like /weapp/message/delivery, and set the URL with it in WeChat's console",
+                words!("{path:?} cannot be the path of a further push configuration", "{path:?} 不能作为另一项推送配置的路径"),
+                pick("write it like /weapp/message/delivery, and set the URL with it in WeChat's console", "写成 /weapp/message/delivery 这样，并在微信后台把 URL 设成同样的路径"),
             );
         }
         if pushes
@@ -100,18 +123,28 @@ fn further(
         {
             checker.error(
                 &at("path"),
-                format!("two push configurations have the path {path}"),
-                "give each a path of its own",
+                words!(
+                    "two push configurations have the path {path}",
+                    "两项推送配置用了同一个路径 {path}"
+                ),
+                pick("give each a path of its own", "各用各的路径"),
             );
         }
         if push.token.is_empty() {
-            checker.error(&at("token"), "the Token is missing or empty", copy);
+            checker.error(
+                &at("token"),
+                pick("the Token is missing or empty", "没有写 Token，或它是空的"),
+                copy,
+            );
         }
         let key = push.encoding_aes_key.as_ref();
         if key.is_some_and(|key| key.expose().len() != 43) {
             checker.error(
                 &at("encoding_aes_key"),
-                "an EncodingAESKey has 43 characters",
+                pick(
+                    "an EncodingAESKey has 43 characters",
+                    "EncodingAESKey 有 43 个字符",
+                ),
                 copy,
             );
         }
@@ -161,7 +194,10 @@ pub(crate) fn tell_addresses(checker: &ConfigChecker<'_>, raw: &RawConfig, sites
                 for path in paths.iter().filter(|_| checker.says(&place)) {
                     checker.note(
                         &place,
-                        format!("the URL for WeChat's console (消息推送) is https://{host}{path}"),
+                        words!(
+                            "the URL for WeChat's console (消息推送) is https://{host}{path}",
+                            "微信后台“消息推送”的 URL 填 https://{host}{path}"
+                        ),
                     );
                 }
             }
@@ -198,10 +234,10 @@ pub(crate) fn same_token(checker: &ConfigChecker<'_>, raw: &RawConfig, sites: &[
             };
             checker.warning(
                 place,
-                format!("{appid} and {other} sign messages with the same Token"),
-                format!(
+                words!("{appid} and {other} sign messages with the same Token", "{appid} 和 {other} 用同一个 Token 给消息签名"),
+                words!(
                     "at /weapp/message they may be taken for the first one's: give each a Token \
-                     of its own, or set /weapp/message/{appid} in WeChat's console"
+                     of its own, or set /weapp/message/{appid} in WeChat's console", "在 /weapp/message 上它们可能都被当成前一个的：请各用各的 Token，或在微信后台填 /weapp/message/{appid}"
                 ),
             );
         }

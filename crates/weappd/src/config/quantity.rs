@@ -1,6 +1,8 @@
 //! Sizes and times with units: `"10MB"`, `"30s"`, where a number of bytes, seconds, hours or
 //! days may stand as well.
 
+use weappd_base::language::pick;
+
 /// What the number of a key counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QuantityUnit {
@@ -60,22 +62,37 @@ impl QuantityUnit {
     /// What may stand there.
     pub(crate) fn wish(self) -> &'static str {
         match self {
-            Self::Bytes => "a number of bytes, or a size such as \"10MB\"",
-            Self::Millis => "a number of milliseconds, or a time such as \"5s\"",
-            Self::Secs => "a number of seconds, or a time such as \"30s\"",
-            Self::Hours => "a number of hours, or a time such as \"3d\"",
-            Self::Days => "a number of days, or a time such as \"30d\"",
+            Self::Bytes => pick(
+                "a number of bytes, or a size such as \"10MB\"",
+                "字节数，或 \"10MB\" 这样的大小",
+            ),
+            Self::Millis => pick(
+                "a number of milliseconds, or a time such as \"5s\"",
+                "毫秒数，或 \"5s\" 这样的时间",
+            ),
+            Self::Secs => pick(
+                "a number of seconds, or a time such as \"30s\"",
+                "秒数，或 \"30s\" 这样的时间",
+            ),
+            Self::Hours => pick(
+                "a number of hours, or a time such as \"3d\"",
+                "小时数，或 \"3d\" 这样的时间",
+            ),
+            Self::Days => pick(
+                "a number of days, or a time such as \"30d\"",
+                "天数，或 \"30d\" 这样的时间",
+            ),
         }
     }
 
     /// What it counts, in a sentence.
     pub(crate) fn counts(self) -> &'static str {
         match self {
-            Self::Bytes => "whole bytes",
-            Self::Millis => "whole milliseconds",
-            Self::Secs => "whole seconds",
-            Self::Hours => "whole hours",
-            Self::Days => "whole days",
+            Self::Bytes => pick("whole bytes", "整数个字节"),
+            Self::Millis => pick("whole milliseconds", "整数毫秒"),
+            Self::Secs => pick("whole seconds", "整数秒"),
+            Self::Hours => pick("whole hours", "整数小时"),
+            Self::Days => pick("whole days", "整数天"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! weappd.toml as it is written: the short form, the long form, and what both share.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData, path::PathBuf};
+use weappd_base::language::pick;
 
 use serde::{
     Deserialize, Deserializer,
@@ -328,7 +329,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
             type Value = InOrder<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table")
+                f.write_str(pick("a table", "应为表"))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -425,7 +426,7 @@ pub(crate) struct AddressList(pub(crate) Vec<String>);
 impl<'de> Deserialize<'de> for HostNames {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let one_or_more = OneOrMore {
-            expecting: "a host name, or a list of them",
+            expecting: pick("a host name, or a list of them", "应为域名，或域名的列表"),
             before_port: None,
         };
         deserializer.deserialize_any(one_or_more).map(Self)
@@ -435,7 +436,10 @@ impl<'de> Deserialize<'de> for HostNames {
 impl<'de> Deserialize<'de> for UpstreamList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let one_or_more = OneOrMore {
-            expecting: "a port, \"host:port\", or a list of them",
+            expecting: pick(
+                "a port, \"host:port\", or a list of them",
+                "应为端口、\"主机:端口\"，或它们的列表",
+            ),
             before_port: Some("127.0.0.1"),
         };
         deserializer.deserialize_any(one_or_more).map(Self)
@@ -445,7 +449,10 @@ impl<'de> Deserialize<'de> for UpstreamList {
 impl<'de> Deserialize<'de> for AddressList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let one_or_more = OneOrMore {
-            expecting: "an address such as \":80\" or \"127.0.0.1:8080\", a list of them, or false",
+            expecting: pick(
+                "an address such as \":80\" or \"127.0.0.1:8080\", a list of them, or false",
+                "应为 \":80\"、\"127.0.0.1:8080\" 这样的地址、地址的列表，或 false",
+            ),
             before_port: Some(""),
         };
         deserializer.deserialize_any(one_or_more).map(Self)

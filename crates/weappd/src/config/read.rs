@@ -6,6 +6,8 @@
 //! description of its section.
 
 use std::{cell::RefCell, collections::HashSet};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use serde::{
     Deserialize,
@@ -146,6 +148,20 @@ struct NodeReader<'a, 'de> {
     beside: Option<&'static [&'static str]>,
 }
 
+/// What a value is or should be, in the language that is spoken here.
+fn shown_kind(kind: &str) -> &str {
+    match kind {
+        "text" => pick("text", "文本"),
+        "a whole number" => pick("a whole number", "整数"),
+        "a number" => pick("a number", "数字"),
+        "true or false" => pick("true or false", " true 或 false"),
+        "a date" => pick("a date", "日期"),
+        "a list" => pick("a list", "列表"),
+        "a table" => pick("a table", "表"),
+        other => other,
+    }
+}
+
 impl<'de> NodeReader<'_, 'de> {
     fn mistake(&self, message: String, hint: &str) -> ReadError {
         ReadError {
@@ -159,33 +175,45 @@ impl<'de> NodeReader<'_, 'de> {
     fn expected(&self, what: &str) -> ReadError {
         let hint = match &self.node.value {
             TomlValue::Text(text)
-                if what.contains("number") && text.trim().parse::<i64>().is_ok() =>
+                if (what.contains("number") || what.contains('数'))
+                    && text.trim().parse::<i64>().is_ok() =>
             {
-                "numbers stand without quotes"
+                pick("numbers stand without quotes", "数字不加引号")
             }
             TomlValue::Text(text)
                 if what == "true or false" && matches!(&**text, "true" | "false") =>
             {
-                "true and false stand without quotes"
+                pick(
+                    "true and false stand without quotes",
+                    "true 和 false 不加引号",
+                )
             }
-            TomlValue::Text(_) if what == "a table" && self.key == "app" => {
+            TomlValue::Text(_) if what == "a table" && self.key == "app" => pick(
                 "[app] describes the one app; of several under [apps], say which answers: \
-                 routes = [{ path = \"/\", app = \"...\" }], or app = \"...\" under [sites.\"...\"]"
-            }
-            TomlValue::Text(_) if what == "a table" && self.key == "miniapp" => {
-                "[miniapp] describes the one mini program: appid and secret stand under it"
-            }
-            TomlValue::Table(_) if what == "text" => {
-                "text may also come from { env = \"NAME\" } or { file = \"path\" }"
-            }
+                 routes = [{ path = \"/\", app = \"...\" }], or app = \"...\" under [sites.\"...\"]",
+                "[app] 描述唯一的应用；[apps] 里有几个时，要写明由谁回答：routes = [{ path = \"/\", app = \"...\" }]，或在 [sites.\"...\"] 里写 app = \"...\"",
+            ),
+            TomlValue::Text(_) if what == "a table" && self.key == "miniapp" => pick(
+                "[miniapp] describes the one mini program: appid and secret stand under it",
+                "[miniapp] 描述唯一的小程序：appid 和 secret 写在它下面",
+            ),
+            TomlValue::Table(_) if what == "text" => pick(
+                "text may also come from { env = \"NAME\" } or { file = \"path\" }",
+                "文本也可以写成 { env = \"变量名\" } 或 { file = \"文件路径\" }",
+            ),
             TomlValue::Whole(_) | TomlValue::Fraction(_) | TomlValue::Bool(_) | TomlValue::Date
                 if what == "text" =>
             {
-                "put it in quotes"
+                pick("put it in quotes", "请加上引号")
             }
             _ => "",
         };
-        self.mistake(format!("expected {what}, found {}", self.node.kind()), hint)
+        let (what, found) = (shown_kind(what), shown_kind(self.node.kind()));
+        let message = words!(
+            "expected {what}, found {found}",
+            "应为{what}，实际是{found}"
+        );
+        self.mistake(message, hint)
     }
 
     /// A whole number of type `T`, or a text with a unit that says one.
@@ -197,7 +225,8 @@ impl<'de> NodeReader<'_, 'de> {
                 Ok(number) => i128::from(number),
                 Err(QuantityError::Other) => return Err(self.expected(unit.wish())),
                 Err(QuantityError::Broken) => {
-                    let message = format!("`{}` counts {}", self.key, unit.counts());
+                    let (key, counts) = (self.key, unit.counts());
+                    let message = words!("`{key}` counts {counts}", "`{key}` 的单位是{counts}");
                     return Err(self.mistake(message, ""));
                 }
             },
@@ -207,8 +236,15 @@ impl<'de> NodeReader<'_, 'de> {
         T::try_from(found).map_err(|_| {
             let (least, most) = (T::LEAST, T::MOST);
             let message = match unit {
-                Some(unit) if found < 0 => format!("expected {}, found {found}", unit.wish()),
-                _ => format!("expected a whole number from {least} to {most}, found {found}"),
+                Some(unit) if found < 0 => words!(
+                    "expected {}, found {found}",
+                    "应为{}，实际是 {found}",
+                    unit.wish()
+                ),
+                _ => words!(
+                    "expected a whole number from {least} to {most}, found {found}",
+                    "应为 {least} 到 {most} 的整数，实际是 {found}"
+                ),
             };
             self.mistake(message, "")
         })
@@ -257,7 +293,7 @@ impl<'de> NodeReader<'_, 'de> {
             for entry in entries.iter().filter(|entry| !known(entry)) {
                 if !beside.contains(&&*entry.key) {
                     let hint = key_hints::meant(&entry.key, keys.iter().chain(beside));
-                    let message = format!("unknown key `{}`", entry.key);
+                    let message = words!("unknown key `{}`", "不认识的键 `{}`", entry.key);
                     let span = Some(entry.key_span.clone());
                     self.reader.problems.error(span, message, hint);
                 }
@@ -285,9 +321,10 @@ impl<'de> de::Deserializer<'de> for NodeReader<'_, 'de> {
             TomlValue::Whole(_) => visitor.visit_i64(self.whole()?),
             TomlValue::Fraction(number) => visitor.visit_f64(*number),
             TomlValue::Bool(on) => visitor.visit_bool(*on),
-            TomlValue::Date => {
-                Err(self.mistake("no setting is a date".to_owned(), "put it in quotes"))
-            }
+            TomlValue::Date => Err(self.mistake(
+                pick("no setting is a date", "没有哪一项设置是日期").to_owned(),
+                pick("put it in quotes", "请加上引号"),
+            )),
             TomlValue::List(_) => visitor.visit_seq(self.list()?),
             TomlValue::Table(_) => visitor.visit_map(self.table(None)?),
         }
@@ -379,7 +416,7 @@ impl<'de> de::Deserializer<'de> for NodeReader<'_, 'de> {
         };
         if !variants.contains(&text.as_str()) {
             let hint = spelling::nearest(text, variants).unwrap_or_default();
-            return Err(self.mistake(format!("expected {wish}"), &hint));
+            return Err(self.mistake(words!("expected {wish}", "应为 {wish}"), &hint));
         }
         visitor.visit_enum(text.as_str().into_deserializer())
     }

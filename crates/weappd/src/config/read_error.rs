@@ -3,6 +3,7 @@
 use std::{fmt, ops::Range};
 
 use serde::de;
+use weappd_base::words;
 
 /// Why a value could not be read.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ impl de::Error for ReadError {
         let wish = ["a ", "an "].iter().any(|start| message.starts_with(start));
         Self {
             message: if wish {
-                format!("expected {message}")
+                words!("expected {message}", "应为 {message}")
             } else {
                 message
             },
@@ -40,6 +41,6 @@ impl de::Error for ReadError {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::custom(format!("`{field}` is missing"))
+        Self::custom(words!("`{field}` is missing", "没有写 `{field}`"))
     }
 }

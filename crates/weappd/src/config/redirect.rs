@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use weappd_base::language::pick;
 
 /// `true`, `false`, or the port of HTTPS outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,10 @@ impl Visitor<'_> for OnOrPort {
     type Value = RedirectRule;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true, false, or the port of HTTPS outside such as 443")
+        f.write_str(pick(
+            "true, false, or the port of HTTPS outside such as 443",
+            "true、false，或对外的 HTTPS 端口，例如 443",
+        ))
     }
 
     fn visit_bool<E: Error>(self, on: bool) -> Result<RedirectRule, E> {

@@ -2,6 +2,8 @@
 //! in, and everything that crosses sections is checked.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_apps::AppConfig;
 use weappd_edge::ProtectedFiles;
@@ -188,25 +190,38 @@ fn mini_apps(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Vec<MiniApp> {
         if !short && mini.appid.is_some() {
             checker.error(
                 &at("appid"),
-                "the AppID stands in the table's name already",
-                "remove this line",
+                pick(
+                    "the AppID stands in the table's name already",
+                    "表名里已经有 AppID",
+                ),
+                pick("remove this line", "删掉这一行"),
             );
         }
         if short && !checker.says(&at("appid")) {
-            checker.error(&path, "[miniapp] has no `appid`", APPID_HINT);
+            checker.error(
+                &path,
+                pick("[miniapp] has no `appid`", "[miniapp] 里没有 `appid`"),
+                appid_hint(),
+            );
         } else if !is_appid(appid) {
             let place = if short { at("appid") } else { path.clone() };
             checker.warning(
                 &place,
-                format!("`{appid}` does not look like an AppID"),
-                APPID_HINT,
+                words!(
+                    "`{appid}` does not look like an AppID",
+                    "`{appid}` 不像 AppID"
+                ),
+                appid_hint(),
             );
         }
         if all.iter().any(|other| other.appid == appid) {
             checker.error(
                 &path,
-                format!("the mini program {appid} stands here twice"),
-                "keep one",
+                words!(
+                    "the mini program {appid} stands here twice",
+                    "小程序 {appid} 在这里写了两次"
+                ),
+                pick("keep one", "只留一个"),
             );
         }
         secret(checker, &path, mini);
@@ -217,8 +232,8 @@ fn mini_apps(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Vec<MiniApp> {
             if value == 0 {
                 checker.error(
                     &at(key),
-                    "nobody would stay logged in",
-                    "leave it out for 30 days",
+                    pick("nobody would stay logged in", "这样谁也无法保持登录"),
+                    pick("leave it out for 30 days", "不写就是 30 天"),
                 );
             }
         }
@@ -231,8 +246,12 @@ fn mini_apps(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Vec<MiniApp> {
     all
 }
 
-const APPID_HINT: &str =
-    "wx and 16 hex digits, as mp.weixin.qq.com shows it under Development settings (开发设置)";
+fn appid_hint() -> &'static str {
+    pick(
+        "wx and 16 hex digits, as mp.weixin.qq.com shows it under Development settings (开发设置)",
+        "wx 加 16 位十六进制数，在 mp.weixin.qq.com 的“开发设置”里可以看到",
+    )
+}
 
 fn is_appid(text: &str) -> bool {
     text.strip_prefix("wx")
@@ -241,16 +260,31 @@ fn is_appid(text: &str) -> bool {
 
 fn secret(checker: &ConfigChecker<'_>, mini: &[PathStep<'_>], written: &raw::MiniAppSection) {
     let path = [mini, &["secret".into()]].concat();
-    let hint = "give the AppSecret: secret = { env = \"WEAPP_SECRET\" }, or { file = \"...\" }, or the text itself";
+    let hint = pick(
+        "give the AppSecret: secret = { env = \"WEAPP_SECRET\" }, or { file = \"...\" }, or the text itself",
+        "写上 AppSecret：secret = { env = \"WEAPP_SECRET\" }，或 { file = \"...\" }，或直接写出来",
+    );
     match &written.secret {
-        Some(secret) if secret.is_empty() => checker.error(&path, "the secret is empty", hint),
+        Some(secret) if secret.is_empty() => {
+            checker.error(&path, pick("the secret is empty", "secret 是空的"), hint)
+        }
         None if !checker.says(&path) => {
-            checker.error(mini, "the mini program has no `secret`", hint);
+            checker.error(
+                mini,
+                pick("the mini program has no `secret`", "小程序没有 `secret`"),
+                hint,
+            );
         }
         Some(secret) if !placeholders::is_app_secret(secret.expose()) => checker.warning(
             &path,
-            "this does not look like an AppSecret, which has 32 hex digits",
-            "mp.weixin.qq.com shows a new one under Development settings (开发设置)",
+            pick(
+                "this does not look like an AppSecret, which has 32 hex digits",
+                "这不像 AppSecret：它是 32 位十六进制数",
+            ),
+            pick(
+                "mp.weixin.qq.com shows a new one under Development settings (开发设置)",
+                "在 mp.weixin.qq.com 的“开发设置”里可以重新生成",
+            ),
         ),
         _ => {}
     }
@@ -266,8 +300,12 @@ fn ports(checker: &ConfigChecker<'_>, doors: &OpenDoors, apps: &BTreeMap<String,
         if let Some((other, _)) = other {
             checker.error(
                 path,
-                format!("{who} and {other} both want port {}", address.port()),
-                "give one of them another port",
+                words!(
+                    "{who} and {other} both want port {}",
+                    "{who} 和 {other} 都要用端口 {}",
+                    address.port()
+                ),
+                pick("give one of them another port", "给其中一个换个端口"),
             );
         }
         taken.push((who, address));
@@ -299,7 +337,7 @@ fn ports(checker: &ConfigChecker<'_>, doors: &OpenDoors, apps: &BTreeMap<String,
             };
             take(
                 path,
-                format!("the app `{name}`"),
+                words!("the app `{name}`", "应用 `{name}`"),
                 SocketAddr::from(([127, 0, 0, 1], port)),
             );
         }
@@ -322,8 +360,8 @@ fn log(checker: &ConfigChecker<'_>, log: &LogSection) {
         let hint = spelling::nearest(level, &LEVELS);
         checker.error(
             &["log".into(), "level".into()],
-            format!("`{level}` is not a log level"),
-            hint.unwrap_or_else(|| format!("write {}", spelling::one_of(&LEVELS))),
+            words!("`{level}` is not a log level", "`{level}` 不是日志级别"),
+            hint.unwrap_or_else(|| words!("write {}", "写 {}", spelling::one_of(&LEVELS))),
         );
     }
 }

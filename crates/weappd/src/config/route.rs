@@ -1,6 +1,8 @@
 //! The routes of a site.
 
 use std::{collections::BTreeMap, path::Path as FilePath};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_apps::AppConfig;
 use weappd_edge::{RouteTarget, SessionRule, SiteRoute};
@@ -42,8 +44,12 @@ pub(crate) fn all(
         let path = [place.as_slice(), &["path".into()]].concat();
         check_path(checker, &place, route);
         if routes.iter().any(|other| other.path == route.path.trim()) {
-            let message = format!("the path `{}` leads two ways", route.path.trim());
-            checker.error(&path, message, "keep one of them");
+            let message = words!(
+                "the path `{}` leads two ways",
+                "路径 `{}` 写了两次",
+                route.path.trim()
+            );
+            checker.error(&path, message, pick("keep one of them", "只留一个"));
         }
         let leads = RouteTargets {
             app: route.app.as_deref(),
@@ -85,18 +91,21 @@ fn below_root(
     let link = if path.contains('/') || written.len() < route.path.trim().len() {
         String::new()
     } else {
-        format!("; or `ln -s . {path}` there leaves them where they are")
+        words!(
+            "; or `ln -s . {path}` there leaves them where they are",
+            "；或在那里执行 `ln -s . {path}`，文件就不用移动"
+        )
     };
     checker.warning(
         place,
-        format!(
-            "{} is not there, and the route `{}` finds its files in it",
+        words!(
+            "{} is not there, and the route `{}` finds its files in it", "{} 不存在，而路由 `{}` 要在那里找文件",
             dir.join(path).display(),
             route.path.trim(),
         ),
-        format!(
+        words!(
             "the whole path is looked up under `root` (nginx's root, not its alias): move the \
-             files into that directory, or name as `root` the one in which it lies{link}"
+             files into that directory, or name as `root` the one in which it lies{link}", "整个路径都在 `root` 下面查找（相当于 nginx 的 root，不是 alias）：把文件移到那个目录里，或把 `root` 写成它的上一级目录{link}"
         ),
     );
 }
@@ -117,26 +126,48 @@ fn check_path(checker: &ConfigChecker<'_>, place: &[PathStep<'_>], route: &raw::
     if !checker.says(&at("path")) {
         checker.error(
             place,
-            "the route has no `path`",
-            "write path = \"/\" for everything",
+            pick("the route has no `path`", "路由没有 `path`"),
+            pick(
+                "write path = \"/\" for everything",
+                "要匹配所有路径就写 path = \"/\"",
+            ),
         );
     } else if !path.starts_with('/') && written != "/*" {
-        let hint = "write it like \"/api\", or \"= /api\" for exactly that path";
+        let hint = pick(
+            "write it like \"/api\", or \"= /api\" for exactly that path",
+            "写成 \"/api\"；只匹配这一个路径就写 \"= /api\"",
+        );
         checker.error(
             &at("path"),
-            format!("`{written}` does not begin with /"),
+            words!(
+                "`{written}` does not begin with /",
+                "`{written}` 不是以 / 开头"
+            ),
             hint,
         );
     } else if path.contains(['*', '?', '#']) || path.contains(char::is_whitespace) {
-        let hint = "a path leads everything under it: \"/api\" also leads /api/users?id=1";
+        let hint = pick(
+            "a path leads everything under it: \"/api\" also leads /api/users?id=1",
+            "路径包括它下面的一切：\"/api\" 也匹配 /api/users?id=1",
+        );
         checker.error(
             &at("path"),
-            format!("`{written}` is a pattern, not a path"),
+            words!(
+                "`{written}` is a pattern, not a path",
+                "`{written}` 是通配符或表达式，不是路径"
+            ),
             hint,
         );
     }
     if route.redirect.is_none() && route.code.is_some() {
-        checker.error(&at("code"), "`code` goes with `redirect`", "remove it");
+        checker.error(
+            &at("code"),
+            pick(
+                "`code` goes with `redirect`",
+                "`code` 要和 `redirect` 一起用",
+            ),
+            pick("remove it", "删掉它"),
+        );
     }
 }
 
@@ -171,8 +202,15 @@ impl RouteTargets<'_> {
 
     fn nowhere(&self, checker: &ConfigChecker<'_>) {
         if self.given(checker).is_empty() {
-            let hint = "give one of app, proxy, root, redirect";
-            checker.error(&self.place, "the route leads nowhere", hint);
+            let hint = pick(
+                "give one of app, proxy, root, redirect",
+                "写上 app、proxy、root、redirect 其中一个",
+            );
+            checker.error(
+                &self.place,
+                pick("the route leads nowhere", "这条路由没有去处"),
+                hint,
+            );
         }
     }
 
@@ -185,8 +223,14 @@ impl RouteTargets<'_> {
         if let [first, second, ..] = self.given(checker).as_slice() {
             checker.error(
                 &self.at(second),
-                format!("both `{first}` and `{second}` answer here"),
-                "keep one; to have both, give each a path of its own in routes = [...]",
+                words!(
+                    "both `{first}` and `{second}` answer here",
+                    "`{first}` 和 `{second}` 都要在这里回答"
+                ),
+                pick(
+                    "keep one; to have both, give each a path of its own in routes = [...]",
+                    "只留一个；两个都要的话，在 routes = [...] 里各写一个路径",
+                ),
             );
         }
         if let Some(app) = self.app {
@@ -198,8 +242,11 @@ impl RouteTargets<'_> {
         if let Some(root) = self.root {
             let dir = checker.dir.join(root);
             if !dir.is_dir() {
-                let message = format!("{} is not a directory", dir.display());
-                let hint = "make it; a relative path begins at the directory of weappd.toml";
+                let message = words!("{} is not a directory", "{} 不是目录", dir.display());
+                let hint = pick(
+                    "make it; a relative path begins at the directory of weappd.toml",
+                    "请建立它；相对路径以 weappd.toml 所在目录为起点",
+                );
                 checker.error(&self.at("root"), message, hint);
             }
             return Some(RouteTarget::Static(dir));
@@ -218,17 +265,30 @@ impl RouteTargets<'_> {
             Some(app) if app.listens => return Some(RouteTarget::App(name.to_owned())),
             Some(_) => checker.error(
                 &self.at("app"),
-                format!("the app `{name}` has listens = false"),
-                "only apps that listen on PORT can answer requests",
+                words!(
+                    "the app `{name}` has listens = false",
+                    "应用 `{name}` 写了 listens = false"
+                ),
+                pick(
+                    "only apps that listen on PORT can answer requests",
+                    "只有监听 PORT 的应用才能回答请求",
+                ),
             ),
             None => {
                 let names: Vec<&str> = known.apps.keys().map(String::as_str).collect();
                 let hint = if names.is_empty() {
-                    format!("describe it under [apps.{name}]")
+                    words!(
+                        "describe it under [apps.{name}]",
+                        "在 [apps.{name}] 里写明它"
+                    )
                 } else {
                     spelling::hint(name, names.iter())
                 };
-                checker.error(&self.at("app"), format!("no app is called `{name}`"), hint);
+                checker.error(
+                    &self.at("app"),
+                    words!("no app is called `{name}`", "没有叫 `{name}` 的应用"),
+                    hint,
+                );
             }
         }
         None
@@ -246,8 +306,16 @@ impl RouteTargets<'_> {
                         .all()
                         .any(|door| address::leads_to(&upstream, door))
                     {
-                        let message = format!("{upstream} is weappd itself");
-                        checker.error(&place, message, "give the port your own server listens on");
+                        let message =
+                            words!("{upstream} is weappd itself", "{upstream} 就是 weappd 自己");
+                        checker.error(
+                            &place,
+                            message,
+                            pick(
+                                "give the port your own server listens on",
+                                "写你自己的服务器监听的端口",
+                            ),
+                        );
                     }
                     upstreams.push(upstream);
                 }
@@ -261,20 +329,29 @@ impl RouteTargets<'_> {
             .iter()
             .any(|start| to.starts_with(start));
         if !address || to.contains(char::is_whitespace) || to.contains(char::is_control) {
-            let hint = "write it like https://www.example.com{path}, or /elsewhere";
+            let hint = pick(
+                "write it like https://www.example.com{path}, or /elsewhere",
+                "写成 https://www.example.com{path} 或 /elsewhere 这样",
+            );
             checker.error(
                 &self.at("redirect"),
-                format!("`{to}` is not an address"),
+                words!("`{to}` is not an address", "`{to}` 不是网址"),
                 hint,
             );
         }
         let code = code.unwrap_or(302);
         if !matches!(code, 301 | 302 | 303 | 307 | 308) {
-            let message = format!("{code} is not the status of a redirect");
+            let message = words!(
+                "{code} is not the status of a redirect",
+                "{code} 不是跳转的状态码"
+            );
             checker.error(
                 &self.at("code"),
                 message,
-                "301, 302, 303, 307 or 308; 302 if left out",
+                pick(
+                    "301, 302, 303, 307 or 308; 302 if left out",
+                    "301、302、303、307 或 308；不写就是 302",
+                ),
             );
         }
         RouteTarget::Redirect {

@@ -1,6 +1,6 @@
 //! The weappd.toml that `weappd init` writes.
 
-use crate::language::Language;
+use weappd_base::language::Language;
 
 /// A commented weappd.toml; `tunnel_key` is the generated signature key.
 pub(crate) fn text(language: Language, tunnel_key: &str) -> String {

@@ -8,6 +8,8 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_base::secret::is_secret_name;
 use weappd_base::{open_files, small_file};
@@ -81,7 +83,7 @@ impl SecretSource<'_> {
         self.files.borrow_mut().push(path.clone());
         file(&path).map_err(|(what, hint)| {
             no_name(kind, name).unwrap_or_else(|| MissingSecret {
-                message: format!("the file `{name}` {what}"),
+                message: words!("the file `{name}` {what}", "文件 `{name}` {what}"),
                 hint: hint.to_owned(),
             })
         })
@@ -93,12 +95,21 @@ impl SecretSource<'_> {
                 let warning = None;
                 return Ok(FetchedText { text, warning });
             }
-            Some(_) => ("is empty", "give it a value"),
-            None => ("is not set", "set it"),
+            Some(_) => (
+                pick("is empty", "是空的"),
+                pick("give it a value", "请赋值"),
+            ),
+            None => (pick("is not set", "没有设置"), pick("set it", "请设置")),
         };
         Err(MissingSecret {
-            message: format!("the environment variable {name} {what}"),
-            hint: format!("{mend} where weappd is started, or use {{ file = \"...\" }}"),
+            message: words!(
+                "the environment variable {name} {what}",
+                "环境变量 {name} {what}"
+            ),
+            hint: words!(
+                "{mend} where weappd is started, or use {{ file = \"...\" }}",
+                "在启动 weappd 的地方{mend}，或改用 {{ file = \"...\" }}"
+            ),
         })
     }
 }
@@ -106,9 +117,9 @@ impl SecretSource<'_> {
 /// Where a name that leads to nothing looks like the secret itself: it is not told.
 fn no_name(kind: &str, name: &str) -> Option<MissingSecret> {
     mask::is_no_name(name).then(|| MissingSecret {
-        message: format!("what `{kind}` names here is not there, and looks like the secret itself"),
-        hint: "name the variable or the file that holds it, as in { env = \"WEAPP_SECRET\" }; the \
-               secret itself stands without braces: secret = \"...\""
+        message: words!("what `{kind}` names here is not there, and looks like the secret itself", "这里 `{kind}` 写的名字不存在，看上去就是密钥本身"),
+        hint: pick("name the variable or the file that holds it, as in { env = \"WEAPP_SECRET\" }; the \
+               secret itself stands without braces: secret = \"...\"", "写存放它的变量名或文件名，例如 { env = \"WEAPP_SECRET\" }；密钥本身不用花括号：secret = \"...\"")
             .to_owned(),
     })
 }
@@ -117,27 +128,41 @@ fn no_name(kind: &str, name: &str) -> Option<MissingSecret> {
 fn file(path: &Path) -> Result<FetchedText, (String, &'static str)> {
     let said = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => (
-            "does not exist".to_owned(),
-            "the path is relative to the directory of weappd.toml",
+            pick("does not exist", "不存在").to_owned(),
+            pick(
+                "the path is relative to the directory of weappd.toml",
+                "路径以 weappd.toml 所在目录为起点",
+            ),
         ),
         std::io::ErrorKind::PermissionDenied => (
-            "may not be read by this user".to_owned(),
-            "it should belong to the user weappd runs as",
+            pick("may not be read by this user", "当前用户没有权限读取").to_owned(),
+            pick(
+                "it should belong to the user weappd runs as",
+                "它应属于运行 weappd 的用户",
+            ),
         ),
         _ => (
-            format!("cannot be read: {error}"),
-            open_files::hint_of(&error).unwrap_or("is it the right file?"),
+            words!("cannot be read: {error}", "无法读取：{error}"),
+            open_files::hint_of(&error)
+                .unwrap_or(pick("is it the right file?", "是不是写错了文件？")),
         ),
     };
     let facts = std::fs::metadata(path).map_err(said)?;
     let mut text = small_file::read_text(path, MAX_BYTES).map_err(said)?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     if text.is_empty() {
-        return Err(("is empty".to_owned(), "write the secret into it"));
+        return Err((
+            pick("is empty", "是空的").to_owned(),
+            pick("write the secret into it", "请把密钥写进去"),
+        ));
     }
     let open = facts.permissions().mode() & 0o007 != 0;
     let warning = open.then(|| MissingSecret {
-        message: format!("every user of this machine may read {}", path.display()),
+        message: words!(
+            "every user of this machine may read {}",
+            "这台机器上的所有用户都能读 {}",
+            path.display()
+        ),
         hint: format!("chmod 600 {}", path.display()),
     });
     Ok(FetchedText { text, warning })

@@ -1,5 +1,7 @@
 //! The services of a site, among which `X-WX-SERVICE` chooses.
 
+use weappd_base::language::pick;
+use weappd_base::words;
 use weappd_edge::SiteService;
 
 use crate::config::{
@@ -22,8 +24,8 @@ pub(crate) fn all(
         if !is_name(name) {
             checker.error(
                 &place,
-                format!("`{name}` is no name of a service"),
-                "1 to 64 letters, digits, - _ and dots, as the mini program writes it in X-WX-SERVICE",
+                words!("`{name}` is no name of a service", "`{name}` 不能作为服务名"),
+                pick("1 to 64 letters, digits, - _ and dots, as the mini program writes it in X-WX-SERVICE", "1 到 64 个字母、数字、- _ 和点，与小程序在 X-WX-SERVICE 里写的一致"),
             );
         }
         let leads = RouteTargets {
@@ -40,8 +42,15 @@ pub(crate) fn all(
                 session: route::rule(service.session),
             });
         } else if leads.given(checker).is_empty() {
-            let message = format!("the service `{name}` leads nowhere");
-            checker.error(&leads.place, message, "give it an app or a proxy");
+            let message = words!(
+                "the service `{name}` leads nowhere",
+                "服务 `{name}` 没有去处"
+            );
+            checker.error(
+                &leads.place,
+                message,
+                pick("give it an app or a proxy", "给它写上 app 或 proxy"),
+            );
         }
     }
     services

@@ -3,6 +3,8 @@
 mod tell;
 
 use std::{collections::BTreeMap, path::Path as FilePath};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use weappd_apps::AppConfig;
 use weappd_certs::{CertFiles, CertSeverity};
@@ -49,8 +51,11 @@ pub(crate) fn all(
     if written.is_empty() && !checker.reader.is_left_out(checker.doc, &["sites".into()]) {
         checker.error(
             &["domain".into()],
-            "no site is configured",
-            "begin with: domain = \"www.example.com\"",
+            pick("no site is configured", "没有配置任何网站"),
+            pick(
+                "begin with: domain = \"www.example.com\"",
+                "先写：domain = \"www.example.com\"",
+            ),
         );
     }
     let mut seen: Vec<String> = Vec::new();
@@ -76,8 +81,8 @@ fn short_form(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Option<raw::SiteS
         if let Some(key) = keys.into_iter().find(|key| checker.says(&[(*key).into()])) {
             checker.error(
                 &[key.into()],
-                format!("`{key}` is of no site"),
-                "give the site's name as domain = \"www.example.com\", or put this under [sites.\"...\"]",
+                words!("`{key}` is of no site", "`{key}` 不属于任何网站"),
+                pick("give the site's name as domain = \"www.example.com\", or put this under [sites.\"...\"]", "写上网站的名字 domain = \"www.example.com\"，或把它移到 [sites.\"...\"] 下面"),
             );
         }
         return None;
@@ -85,8 +90,11 @@ fn short_form(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Option<raw::SiteS
     if raw.domain.0.is_empty() {
         checker.error(
             &["domain".into()],
-            "`domain` names no host",
-            "write domain = \"www.example.com\"",
+            pick("`domain` names no host", "`domain` 里没有域名"),
+            pick(
+                "write domain = \"www.example.com\"",
+                "写成 domain = \"www.example.com\"",
+            ),
         );
     }
     let listens = raw.app.as_ref().is_some_and(|app| app.listens);
@@ -213,8 +221,11 @@ fn hosts(
             Err((message, hint)) => checker.error(path, message, hint),
             Ok(host) if seen.contains(&host) => checker.error(
                 path,
-                format!("two sites are called {host}"),
-                "a name leads to one site; put the routes of both under one of them",
+                words!("two sites are called {host}", "有两个网站都叫 {host}"),
+                pick(
+                    "a name leads to one site; put the routes of both under one of them",
+                    "一个域名只属于一个网站；把两边的路由写到同一个网站下面",
+                ),
             ),
             Ok(host) => {
                 seen.push(host.clone());
@@ -231,15 +242,27 @@ fn tls(
     hosts: &[String],
     doors: &OpenDoors,
 ) -> Option<CertFiles> {
-    let name = hosts.first().map_or("the site", String::as_str);
+    let name = hosts
+        .first()
+        .map_or(pick("the site", "该网站"), String::as_str);
     let (site, says) = (written.site, |key| checker.says(&written.at(key)));
     if site.tls == Some(TlsSource::Off) {
         if let Some(key) = ["cert", "key"].into_iter().find(|key| says(key)) {
-            let message = format!("{name} has `{key}`, but TLS is off");
-            checker.error(&written.at("tls"), message, "remove one of the two");
+            let message = words!(
+                "{name} has `{key}`, but TLS is off",
+                "{name} 写了 `{key}`，但 TLS 是关闭的"
+            );
+            checker.error(
+                &written.at("tls"),
+                message,
+                pick("remove one of the two", "删掉其中一个"),
+            );
         } else if doors.no_http {
-            let message = format!("{name} can be reached nowhere");
-            let hint = "it has no TLS, and [edge] http is false";
+            let message = words!("{name} can be reached nowhere", "{name} 无法访问");
+            let hint = pick(
+                "it has no TLS, and [edge] http is false",
+                "它没有 TLS，而 [edge] http 是 false",
+            );
             checker.error(&written.at("tls"), message, hint);
         }
         return None;
@@ -247,14 +270,27 @@ fn tls(
     let (Some(cert), Some(key)) = (&site.cert, &site.key) else {
         match (says("cert"), says("key")) {
             (true, false) => {
-                let hint =
-                    "give the private key that came with it: key = \"2_www.example.com.key\"";
-                checker.error(&written.at("cert"), "`cert` without `key`", hint);
+                let hint = pick(
+                    "give the private key that came with it: key = \"2_www.example.com.key\"",
+                    "写上与它配套的私钥：key = \"2_www.example.com.key\"",
+                );
+                checker.error(
+                    &written.at("cert"),
+                    pick("`cert` without `key`", "有 `cert` 没有 `key`"),
+                    hint,
+                );
             }
             (false, true) => {
-                let hint = "give the certificate chain that came with it: \
-                            cert = \"1_www.example.com_bundle.crt\"";
-                checker.error(&written.at("key"), "`key` without `cert`", hint);
+                let hint = pick(
+                    "give the certificate chain that came with it: \
+                            cert = \"1_www.example.com_bundle.crt\"",
+                    "写上与它配套的证书链：cert = \"1_www.example.com_bundle.crt\"",
+                );
+                checker.error(
+                    &written.at("key"),
+                    pick("`key` without `cert`", "有 `key` 没有 `cert`"),
+                    hint,
+                );
             }
             (true, true) => {}
             (false, false) => no_certificate(checker, written, name),
@@ -262,11 +298,17 @@ fn tls(
         return None;
     };
     if doors.no_https {
-        let message = format!("{name} has a certificate, but [edge] https is false");
+        let message = words!(
+            "{name} has a certificate, but [edge] https is false",
+            "{name} 有证书，但 [edge] https 是 false"
+        );
         checker.error(
             &written.at("cert"),
             message,
-            "give [edge] https an address such as \":443\"",
+            pick(
+                "give [edge] https an address such as \":443\"",
+                "给 [edge] https 写上地址，例如 \":443\"",
+            ),
         );
     }
     let files = CertFiles {
@@ -288,9 +330,9 @@ fn no_certificate(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, name: 
     };
     checker.error(
         &place,
-        format!("{name} has no certificate, and mini programs speak HTTPS only"),
-        "automatic certificates come with a later release: give cert and key, the files your \
-         certificate vendor sent (or tls = \"off\" behind a TLS proxy of your own)",
+        words!("{name} has no certificate, and mini programs speak HTTPS only", "{name} 没有证书，而小程序只能用 HTTPS"),
+        pick("automatic certificates come with a later release: give cert and key, the files your \
+         certificate vendor sent (or tls = \"off\" behind a TLS proxy of your own)", "自动申请证书要等以后的版本：请写上 cert 和 key，即证书商给的文件（前面有自己的 TLS 代理时写 tls = \"off\"）"),
     );
 }
 
@@ -338,8 +380,14 @@ fn mini_apps(
             (Some(_), Some(_)) => {
                 checker.error(
                     &written.at("miniapp"),
-                    "both `miniapp` and `miniapps` say who logs in here",
-                    "keep miniapps = [...], with this one in it",
+                    pick(
+                        "both `miniapp` and `miniapps` say who logs in here",
+                        "`miniapp` 和 `miniapps` 都写了",
+                    ),
+                    pick(
+                        "keep miniapps = [...], with this one in it",
+                        "只留 miniapps = [...]，把这一个也放进去",
+                    ),
                 );
                 return Vec::new();
             }
@@ -347,8 +395,14 @@ fn mini_apps(
             (None, Some(all)) if all.is_empty() => {
                 checker.error(
                     &written.at("miniapps"),
-                    "`miniapps` names no mini program",
-                    "write it like miniapps = [\"wx0123456789abcdef\", \"wxfedcba9876543210\"]",
+                    pick(
+                        "`miniapps` names no mini program",
+                        "`miniapps` 里没有小程序",
+                    ),
+                    pick(
+                        "write it like miniapps = [\"wx0123456789abcdef\", \"wxfedcba9876543210\"]",
+                        "写成 miniapps = [\"wx0123456789abcdef\", \"wxfedcba9876543210\"] 这样",
+                    ),
                 );
                 return Vec::new();
             }
@@ -364,12 +418,18 @@ fn mini_apps(
         if !appids().any(|known| known == appid) {
             let all: Vec<&str> = appids().collect();
             let hint = spelling::hint(appid, all.iter());
-            let message = format!("no mini program is called `{appid}`");
+            let message = words!(
+                "no mini program is called `{appid}`",
+                "没有 AppID 是 `{appid}` 的小程序"
+            );
             checker.error(&place, message, hint);
         }
         if settled.contains(appid) {
-            let message = format!("the mini program {appid} stands here twice");
-            checker.error(&place, message, "keep one");
+            let message = words!(
+                "the mini program {appid} stands here twice",
+                "小程序 {appid} 在这里写了两次"
+            );
+            checker.error(&place, message, pick("keep one", "只留一个"));
         } else {
             settled.push(appid.clone());
         }
@@ -394,17 +454,25 @@ fn unnamed(
             let appids: Vec<&str> = all.iter().map(|mini| mini.appid.as_str()).collect();
             let quoted: Vec<String> = appids.iter().map(|id| format!("\"{id}\"")).collect();
             let hint = if written.path.is_empty() {
-                "put the site under [sites.\"...\"], with miniapps = [...]".to_owned()
+                pick(
+                    "put the site under [sites.\"...\"], with miniapps = [...]",
+                    "把网站写到 [sites.\"...\"] 下面，并写上 miniapps = [...]",
+                )
+                .to_owned()
             } else {
-                format!(
+                words!(
                     "add miniapp = \"...\", one of {}, or for several miniapps = [{}]",
+                    "加上 miniapp = \"...\"（{} 之一），或写几个：miniapps = [{}]",
                     appids.join(", "),
                     quoted.join(", ")
                 )
             };
             checker.error(
                 &written.name_place(),
-                "the site does not say which mini program logs in here",
+                pick(
+                    "the site does not say which mini program logs in here",
+                    "网站没有写明是哪个小程序",
+                ),
                 hint,
             );
             Vec::new()

@@ -1,5 +1,6 @@
 //! Guesses what somebody meant to write.
 
+use weappd_base::words;
 /// What nginx, pm2 and the Wafer SDKs call things, and what weappd calls them.
 const ELSEWHERE: [(&str, &str); 19] = [
     ("server_name", "domain"),
@@ -27,7 +28,7 @@ const ELSEWHERE: [(&str, &str); 19] = [
 pub(crate) fn hint<'a>(written: &str, known: impl IntoIterator<Item = &'a &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().copied().collect();
     nearest(written, &known).unwrap_or_else(|| match known.len() {
-        1..=24 => format!("known here: {}", known.join(", ")),
+        1..=24 => words!("known here: {}", "这里可以写：{}", known.join(", ")),
         _ => String::new(),
     })
 }
@@ -48,7 +49,7 @@ pub(crate) fn nearest(written: &str, known: &[&str]) -> Option<String> {
             .map(|(_, known)| known)
     };
     let meant = foreign.or_else(similar)?;
-    Some(format!("did you mean `{meant}`?"))
+    Some(words!("did you mean `{meant}`?", "是不是想写 `{meant}`？"))
 }
 
 /// `"a", "b" or "c"`.
@@ -63,7 +64,7 @@ pub(crate) fn one_of(choices: &[&str]) -> String {
     if quoted.is_empty() {
         last
     } else {
-        format!("{} or {last}", quoted.join(", "))
+        words!("{} or {last}", "{} 或 {last}", quoted.join(", "))
     }
 }
 

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
+use weappd_base::language::Language;
 use weappd_certs::CertFiles;
 use weappd_edge::RouteTarget;
 
 use crate::config::{self, Config, ConfigProblem, ProblemSeverity, sample};
-use crate::language::Language;
 
 mod certificates;
 mod mends;
@@ -439,6 +439,40 @@ fn every_problem_of_broken_files_is_told() {
                 told == expected || (expected.ends_with(": ") && told.starts_with(expected))
             });
         assert!(alike, "{text}\ntold: {told:#?}\nexpected: {expected:#?}");
+        speaks_chinese(&checker, text);
+    }
+}
+
+/// Says the same in Chinese, but for the words of other rooms.
+fn speaks_chinese(checker: &Desk, text: &str) {
+    let english = checker
+        .load(text)
+        .map_or_else(|found| found, |l| l.warnings);
+    let chinese = Language::Chinese.speak(|| checker.load(text));
+    let chinese = chinese.map_or_else(|found| found, |l| l.warnings);
+    let places = |problems: &[ConfigProblem]| -> Vec<_> {
+        let place = |p: &ConfigProblem| (p.severity, p.place.as_ref().map(|p| p.span.clone()));
+        problems.iter().map(place).collect()
+    };
+    assert_eq!(places(&english), places(&chinese), "{text}");
+    let is_han = |c: char| ('\u{4E00}'..='\u{9FFF}').contains(&c);
+    for (english, chinese) in english.iter().zip(&chinese) {
+        let is_rooms = [
+            "session.", "files.", "edge.", "gateway.", "wechat.", "tunnel.", "app.",
+        ];
+        let is_rooms = is_rooms
+            .iter()
+            .any(|room| english.message.starts_with(room));
+        if is_rooms || english.message.contains(".crt") || english.message.contains(".key") {
+            continue;
+        }
+        assert!(
+            chinese.message.contains(is_han),
+            "{text}\n{}",
+            chinese.message
+        );
+        let hint = chinese.hint.as_deref().unwrap_or("是");
+        assert!(hint.contains(is_han), "{text}\n{} {hint}", chinese.message);
     }
 }
 

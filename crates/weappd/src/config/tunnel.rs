@@ -2,6 +2,8 @@
 //! business server at all.
 
 use std::borrow::Cow;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use http::Uri;
 use weappd_base::setting_problem::SettingProblem;
@@ -46,8 +48,14 @@ pub(crate) fn settle(
     if short.receive.is_some() && !checker.says(&["tunnel".into(), "key".into()]) {
         checker.error(
             &["tunnel".into(), "receive".into()],
-            "`receive` goes with `key`, which is missing",
-            "give the SDK's tunnelSignatureKey as key",
+            pick(
+                "`receive` goes with `key`, which is missing",
+                "有 `receive` 就要有 `key`，现在没有",
+            ),
+            pick(
+                "give the SDK's tunnelSignatureKey as key",
+                "把 SDK 的 tunnelSignatureKey 写作 key",
+            ),
         );
     }
     let problems = tunnel.problems();
@@ -167,8 +175,8 @@ fn follow(
         if let Some(why) = comes_back(&url, &tunnel.own_sites, sites, doors) {
             checker.error(
                 &place.of("receive"),
-                format!("callbacks to {receive} come back to weappd: {why}"),
-                "give the address at which your business server takes callbacks, or leave `receive` out",
+                words!("callbacks to {receive} come back to weappd: {why}", "发往 {receive} 的回调会回到 weappd：{why}"),
+                pick("give the address at which your business server takes callbacks, or leave `receive` out", "写业务服务器接收回调的地址，或不写 `receive`"),
             );
         }
         return;
@@ -178,11 +186,15 @@ fn follow(
         if address::leads_to(&business.host, door) {
             checker.error(
                 &place.of("host"),
-                format!(
+                words!(
                     "callbacks to {} come back to weappd: it is the internal API",
+                    "发往 {} 的回调会回到 weappd：那是内部接口",
                     business.host
                 ),
-                "`host` is the SDK's serverHost: the name of your site",
+                pick(
+                    "`host` is the SDK's serverHost: the name of your site",
+                    "`host` 是 SDK 的 serverHost，即你的网站名",
+                ),
             );
         }
     }
@@ -190,10 +202,17 @@ fn follow(
     for site in sites.iter().filter(own) {
         for path in site_rooms::tunnel_paths(site) {
             if let Some(why) = not_taken(site, path) {
-                let message = format!("tunnels of {} would be dead: {why}", business.host);
-                let hint = "give the site an app or proxy = 1937; or `receive`, the whole \
+                let message = words!(
+                    "tunnels of {} would be dead: {why}",
+                    "{} 的信道会收不到消息：{why}",
+                    business.host
+                );
+                let hint = pick(
+                    "give the site an app or proxy = 1937; or `receive`, the whole \
                             address of a business server elsewhere; or remove the key, if there \
-                            are no tunnels";
+                            are no tunnels",
+                    "给网站写上 app 或 proxy = 1937；业务服务器在别处就写 `receive`（完整地址）；不用信道就删掉 key",
+                );
                 if site.routes.is_empty() {
                     // A site that is still to be written.
                     checker.warning(&place.of("host"), message, hint);
@@ -221,13 +240,13 @@ fn comes_back(
     };
     let named = format!("{host}:{}", url.port_u16().unwrap_or(default));
     if address::leads_to(&named, doors.internal) {
-        return Some("it is the internal API".into());
+        return Some(pick("it is the internal API", "那是内部接口").into());
     }
     if doors
         .wechat_https
         .is_some_and(|door| address::leads_to(&named, door))
     {
-        return Some("it is the stand-in for WeChat".into());
+        return Some(pick("it is the stand-in for WeChat", "那是替代微信接口的地址").into());
     }
     if own.has(url) {
         return not_taken(site_rooms::of_host(sites, host)?, url.path());
@@ -235,18 +254,30 @@ fn comes_back(
     let mut public = doors.http.iter().chain(&doors.https);
     public
         .any(|door| address::leads_to(&named, *door))
-        .then(|| format!("no site is called {host}").into())
+        .then(|| words!("no site is called {host}", "没有叫 {host} 的网站").into())
 }
 
 /// Why a `POST` to `path` of a site reaches no business server.
 fn not_taken(site: &SitePlan, path: &str) -> Option<Cow<'static, str>> {
-    let name = site.hosts.first().map_or("the site", String::as_str);
+    let name = site
+        .hosts
+        .first()
+        .map_or(pick("the site", "该网站"), String::as_str);
     let why = match site_rooms::who_takes(site, path) {
         PathOwner::App => return None,
-        PathOwner::Weappd => format!("weappd itself answers {path} of {name}"),
-        PathOwner::Files => format!("at {path} of {name} stand files"),
-        PathOwner::Redirect => format!("{path} of {name} is sent elsewhere"),
-        PathOwner::Nobody => format!("no app and no proxy answers {path} of {name}"),
+        PathOwner::Weappd => words!(
+            "weappd itself answers {path} of {name}",
+            "{name} 的 {path} 由 weappd 回答"
+        ),
+        PathOwner::Files => words!("at {path} of {name} stand files", "{name} 的 {path} 是文件"),
+        PathOwner::Redirect => words!(
+            "{path} of {name} is sent elsewhere",
+            "{name} 的 {path} 跳转到别处"
+        ),
+        PathOwner::Nobody => words!(
+            "no app and no proxy answers {path} of {name}",
+            "{name} 的 {path} 没有应用或代理来回答"
+        ),
     };
     Some(why.into())
 }

@@ -1,6 +1,7 @@
 //! Uploads that anybody may send: by choice, and not without a word.
 
 use crate::config::{checker::ConfigChecker, resolve::Config};
+use weappd_base::language::pick;
 
 /// Says that uploads want no session, and warns where they may fill the disk.
 pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
@@ -12,13 +13,16 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
     if files.max_total_bytes == 0 {
         checker.warning(
             &place,
-            "anybody on the internet may upload, and all uploads together have no limit",
-            "give one to [files] max_total_bytes, or remove anonymous: phones that are logged in need it not",
+            pick("anybody on the internet may upload, and all uploads together have no limit", "互联网上任何人都能上传，而且总量没有上限"),
+            pick("give one to [files] max_total_bytes, or remove anonymous: phones that are logged in need it not", "给 [files] max_total_bytes 写上限，或删掉 anonymous：已登录的手机不需要它"),
         );
     } else {
         checker.note(
             &place,
-            "anybody on the internet may upload here: /weapp/upload wants no session",
+            pick(
+                "anybody on the internet may upload here: /weapp/upload wants no session",
+                "互联网上任何人都能上传：/weapp/upload 不要求登录",
+            ),
         );
     }
 }

@@ -2,6 +2,8 @@
 //! leads apps to weappd leads weappd itself there too, and each login would go in a circle.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use http::Uri;
 use weappd_wechat::{API_HOSTS, is_api_host};
@@ -37,18 +39,24 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, endpoint: &str, doors: &[SocketA
     if let Some((ip, door)) = circle {
         let called = match host.parse::<IpAddr>() {
             Ok(_) => String::new(),
-            Err(_) => format!("{host} is {ip} on this machine, and "),
+            Err(_) => words!(
+                "{host} is {ip} on this machine, and ",
+                "{host} 在这台机器上是 {ip}，而"
+            ),
         };
-        let message = format!(
+        let message = words!(
             "calls of WeChat's API would come back to weappd: {called}weappd itself listens on \
-             {door}"
+             {door}",
+            "对微信接口的调用会回到 weappd：{called} weappd 自己监听 {door}"
         );
         checker.error(&path, message, mend(checker, &host));
     } else if is_api_host(&host)
         && let Some(ip) = addresses.iter().find(|ip| is_here(**ip))
     {
-        let message =
-            format!("{host} is {ip} on this machine, and WeChat is not there: no login would work");
+        let message = words!(
+            "{host} is {ip} on this machine, and WeChat is not there: no login would work",
+            "{host} 在这台机器上是 {ip}，那里不是微信：谁也无法登录"
+        );
         checker.error(&path, message, mend(checker, &host));
     }
 }
@@ -56,19 +64,25 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, endpoint: &str, doors: &[SocketA
 /// What to do about a name that leads here.
 fn mend(checker: &ConfigChecker<'_>, host: &str) -> String {
     if !is_api_host(host) {
-        return "`endpoint` is where WeChat, a relay or `weappd simulate` answers".to_owned();
+        return pick(
+            "`endpoint` is where WeChat, a relay or `weappd simulate` answers",
+            "`endpoint` 是微信、转发服务或 `weappd simulate` 的地址",
+        )
+        .to_owned();
     }
     let leads_away = |name: &str| !addresses(checker, name).into_iter().any(is_here);
     let mut others = API_HOSTS.into_iter().filter(|name| *name != host);
     match others.find(|name| leads_away(name)) {
-        Some(other) => format!(
+        Some(other) => words!(
             "/etc/hosts (or your DNS) says so, perhaps for your apps; let weappd call WeChat by \
              another of its names: endpoint = \"https://{other}\" under [wechat]. Or take that line \
-             out, and lead apps to weappd by [internal] wechat_https"
+             out, and lead apps to weappd by [internal] wechat_https",
+            "这是 /etc/hosts（或 DNS）里写的，也许是给你的应用用的；让 weappd 用微信的另一个域名：在 [wechat] 里写 endpoint = \"https://{other}\"。或删掉那一行，用 [internal] wechat_https 把应用引到 weappd"
         ),
-        None => format!(
+        None => words!(
             "/etc/hosts (or your DNS) says so: take {host} out there, and lead apps to weappd by \
-             [internal] wechat_https"
+             [internal] wechat_https",
+            "这是 /etc/hosts（或 DNS）里写的：请从那里删掉 {host}，用 [internal] wechat_https 把应用引到 weappd"
         ),
     }
 }

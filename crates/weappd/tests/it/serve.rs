@@ -81,7 +81,7 @@ fn init_speaks_the_language_of_whoever_calls_it() {
         (&["init"][..], "zh_CN.UTF-8", true),
         (&["init"], "en_US.UTF-8", false),
         (&["init", "--lang", "zh"], "C", true),
-        (&["--lang", "en", "init"], "zh_CN.UTF-8", false),
+        (&["init", "--lang", "en"], "zh_CN.UTF-8", false),
     ] {
         let dir = tempfile::tempdir().expect("a directory");
         let init = Command::new(WEAPPD)
@@ -96,6 +96,13 @@ fn init_speaks_the_language_of_whoever_calls_it() {
         assert_eq!(said.contains("下一步"), chinese, "{said}");
         assert_eq!(file.contains("你的业务服务器"), chinese, "{words:?}");
         assert_eq!(file.contains("Your business server"), !chinese, "{words:?}");
+        let mut check = Command::new(WEAPPD);
+        check.current_dir(dir.path()).arg("check").args(&words[1..]);
+        let check = check.env("LC_ALL", locale).output().expect("weappd runs");
+        let told = stderr(&check);
+        assert_eq!(told.contains("个问题"), chinese, "{told}");
+        assert_eq!(told.contains("  改法："), chinese, "{told}");
+        assert_eq!(told.contains("  help: "), !chinese, "{told}");
     }
 }
 

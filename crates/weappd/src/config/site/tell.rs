@@ -1,6 +1,8 @@
 //! Says who answers what on a site.
 
 use std::{borrow::Cow, collections::BTreeMap};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use super::{WrittenSite, short_form, written};
 use crate::{
@@ -18,20 +20,24 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, raw: &RawConfig, sites: &[SitePl
 }
 
 fn tell_of(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, site: &SitePlan) {
-    let name = site.hosts.first().map_or("the site", String::as_str);
+    let name = site
+        .hosts
+        .first()
+        .map_or(pick("the site", "该网站"), String::as_str);
     let said = ["app", "proxy", "root", "routes", "services"];
     if site.routes.is_empty() && !said.iter().any(|key| checker.says(&written.at(key))) {
         checker.warning(
             &written.name_place(),
-            format!("no app, proxy or root answers the paths of {name}"),
-            "add proxy = 1937 for a server that runs already, or [app] run = \"node app.js\" for one that weappd starts",
+            words!("no app, proxy or root answers the paths of {name}", "{name} 的路径没有 app、proxy 或 root 来回答"),
+            pick("add proxy = 1937 for a server that runs already, or [app] run = \"node app.js\" for one that weappd starts", "服务器已经在运行就加 proxy = 1937；要 weappd 启动它就写 [app] run = \"node app.js\""),
         );
     }
     if site.appids.is_empty() {
         checker.note(
             &written.name_place(),
-            format!(
-                "{name} has no [miniapp]: weappd answers no login, upload or tunnel there itself"
+            words!(
+                "{name} has no [miniapp]: weappd answers no login, upload or tunnel there itself",
+                "{name} 没有 [miniapp]：weappd 在那里不提供登录、上传和信道"
             ),
         );
         return;
@@ -62,14 +68,17 @@ fn tell_of(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, site: &SitePl
         let own = own.join(", ");
         checker.note(
             &written.name_place(),
-            format!("weappd itself answers {own} of {name}"),
+            words!(
+                "weappd itself answers {own} of {name}",
+                "{name} 的 {own} 由 weappd 回答"
+            ),
         );
     }
     if is_shared {
         let paths = tunnels.join(", ");
         checker.note(
             &written.name_place(),
-            format!("phones ask your app for tunnels at {paths} of {name}, and weappd if your app has no such path; callbacks are your app's"),
+            words!("phones ask your app for tunnels at {paths} of {name}, and weappd if your app has no such path; callbacks are your app's", "手机在 {name} 的 {paths} 向你的应用申请信道，应用没有这个路径时由 weappd 回答；回调归你的应用"),
         );
     }
     for (at, route) in written.routes.iter().enumerate() {
@@ -78,7 +87,10 @@ fn tell_of(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, site: &SitePl
             let paths = paths.join(", ");
             checker.note(
                 &place,
-                format!("this route takes over {paths}, which weappd would answer"),
+                words!(
+                    "this route takes over {paths}, which weappd would answer",
+                    "这条路由接管了 {paths}，本来由 weappd 回答"
+                ),
             );
         }
     }
