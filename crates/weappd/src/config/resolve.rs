@@ -266,7 +266,7 @@ fn secret(checker: &ConfigChecker<'_>, mini: &[PathStep<'_>], written: &raw::Min
     );
     match &written.secret {
         Some(secret) if secret.is_empty() => {
-            checker.error(&path, pick("the secret is empty", "secret 是空的"), hint)
+            checker.error(&path, pick("the secret is empty", "secret 是空的"), hint);
         }
         None if !checker.says(&path) => {
             checker.error(
