@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use axum::Router;
 use axum::body::Body;
@@ -31,7 +33,11 @@ pub(crate) fn open(data_dir: &Path) -> io::Result<UnixListener> {
     if path.as_os_str().len() > SOCKET_PATH_LIMIT {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("the path {} is too long for a Unix socket", path.display()),
+            words!(
+                "the path {} is too long for a Unix socket",
+                "路径 {} 太长，不能作为 Unix 套接字",
+                path.display()
+            ),
         ));
     }
     match std::fs::remove_file(&path) {
@@ -77,16 +83,31 @@ pub(crate) async fn ask(
     let socket = DataDir::control_socket(data_dir);
     let not_running = |error: &io::Error| {
         ExitFailure::say(
-            format_args!("no weappd answers on {} ({error})", socket.display()),
-            "start it with `weappd serve` (or `weappd dev`); if it runs already, run this command in its \
+            words!(
+                "no weappd answers on {} ({error})",
+                "{} 上没有 weappd 回答（{error}）",
+                socket.display()
+            ),
+            pick(
+                "start it with `weappd serve` (or `weappd dev`); if it runs already, run this command in its \
              directory, or name its file with --config, or the data directory it was started with \
              with --data-dir",
+                "用 `weappd serve`（或 `weappd dev`）启动它；如果已经在运行，请在它的目录里执行这个命令，或用 --config 写出它的配置文件，或用 --data-dir 写出它的数据目录",
+            ),
         )
     };
     let stream = UnixStream::connect(&socket)
         .await
         .map_err(|error| not_running(&error))?;
-    let failed = |error: hyper::Error| ExitFailure::new(&error, "ask again; is weappd stopping?");
+    let failed = |error: hyper::Error| {
+        ExitFailure::new(
+            &error,
+            pick(
+                "ask again; is weappd stopping?",
+                "请再试一次；weappd 是不是正在停止？",
+            ),
+        )
+    };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
@@ -108,7 +129,15 @@ pub(crate) async fn body(response: Response<hyper::body::Incoming>) -> Result<By
         .collect()
         .await
         .map(http_body_util::Collected::to_bytes)
-        .map_err(|error| ExitFailure::new(&error, "weappd ended while it answered"))
+        .map_err(|error| {
+            ExitFailure::new(
+                &error,
+                pick(
+                    "weappd ended while it answered",
+                    "weappd 在回答的途中结束了",
+                ),
+            )
+        })
 }
 
 #[cfg(test)]

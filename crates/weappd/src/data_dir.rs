@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use rustix::fs::FlockOperation;
 
@@ -22,8 +24,11 @@ impl DataDir {
         let failed = |error: io::Error| {
             ExitFailure::new(
                 &DirUnusable(path.to_owned(), error),
-                "weappd keeps its database, certificates and logs there: make the directory \
+                pick(
+                    "weappd keeps its database, certificates and logs there: make the directory \
                  writable for this user, or set `data_dir` (for `weappd dev`: --data-dir) to another one",
+                    "weappd 把数据库、证书和日志放在那里：请让当前用户能写这个目录，或把 `data_dir`（`weappd dev` 用 --data-dir）设成别的目录",
+                ),
             )
         };
         fs::DirBuilder::new()
@@ -44,8 +49,15 @@ impl DataDir {
                 _lock: lock,
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(ExitFailure::say(
-                format_args!("another weappd is running on {}", path.display()),
-                "stop it first, or give this one a data directory of its own",
+                words!(
+                    "another weappd is running on {}",
+                    "另一个 weappd 正在使用 {}",
+                    path.display()
+                ),
+                pick(
+                    "stop it first, or give this one a data directory of its own",
+                    "请先停止它，或给这一个单独的数据目录",
+                ),
             )),
             Err(error) => Err(failed(error.into())),
         }

@@ -9,8 +9,8 @@
 //! | 78 | the configuration has problems |
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::process::ExitCode;
+use weappd_base::words;
 
 use weappd_base::open_files;
 
@@ -24,7 +24,7 @@ pub(crate) struct ExitFailure {
 impl ExitFailure {
     /// Exit code 1, with an error, its causes and a hint.
     pub(crate) fn new(error: &(dyn Error + 'static), hint: &str) -> Self {
-        let mut words = format!("error: {error}\n");
+        let mut words = words!("error: {error}\n", "错误：{error}\n");
         let mut hint = open_files::hint_of(error).unwrap_or(hint);
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -32,21 +32,21 @@ impl ExitFailure {
             let text = error.to_string();
             // Wrappers often repeat their cause's words.
             if !words.contains(&text) {
-                let _ = writeln!(words, "  caused by: {text}");
+                words += &words!("  caused by: {text}\n", "  原因：{text}\n");
             }
             cause = error.source();
         }
         if !hint.is_empty() {
-            let _ = writeln!(words, "  hint: {hint}");
+            words += &words!("  hint: {hint}\n", "  改法：{hint}\n");
         }
         Self { code: 1, words }
     }
 
     /// Exit code 1, with a sentence and a hint.
     pub(crate) fn say(sentence: impl std::fmt::Display, hint: &str) -> Self {
-        let mut words = format!("error: {sentence}\n");
+        let mut words = words!("error: {sentence}\n", "错误：{sentence}\n");
         if !hint.is_empty() {
-            let _ = writeln!(words, "  hint: {hint}");
+            words += &words!("  hint: {hint}\n", "  改法：{hint}\n");
         }
         Self { code: 1, words }
     }

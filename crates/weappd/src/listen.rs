@@ -3,6 +3,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use weappd_base::open_files;
@@ -16,21 +18,21 @@ const BACKLOG: i32 = 4096;
 pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpListener, ExitFailure> {
     try_bind(addr).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => ExitFailure::say(
-            format_args!("{what} cannot listen on {addr}: another program already does"),
+            words!("{what} cannot listen on {addr}: another program already does", "{what}无法监听 {addr}：已有别的程序在监听"),
             &in_use(addr.port(), change),
         ),
         io::ErrorKind::PermissionDenied => ExitFailure::say(
-            format_args!("{what} may not listen on {addr}: ports below 1024 need a privilege"),
-            &format!(
-                "run as root, or `sudo setcap cap_net_bind_service=+ep $(which weappd)`, or {change}"
+            words!("{what} may not listen on {addr}: ports below 1024 need a privilege", "{what}没有权限监听 {addr}：1024 以下的端口需要特权"),
+            &words!(
+                "run as root, or `sudo setcap cap_net_bind_service=+ep $(which weappd)`, or {change}", "用 root 运行，或执行 `sudo setcap cap_net_bind_service=+ep $(which weappd)`，或{change}"
             ),
         ),
         io::ErrorKind::AddrNotAvailable => ExitFailure::say(
-            format_args!("{what} cannot listen on {addr}: this machine has no such address"),
+            words!("{what} cannot listen on {addr}: this machine has no such address", "{what}无法监听 {addr}：这台机器没有这个地址"),
             change,
         ),
         _ => ExitFailure::say(
-            format_args!("{what} cannot listen on {addr}: {error}"),
+            words!("{what} cannot listen on {addr}: {error}", "{what}无法监听 {addr}：{error}"),
             open_files::hint_of(&error).unwrap_or(change),
         ),
     })
@@ -39,14 +41,18 @@ pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpList
 /// What to do about a port that is taken.
 fn in_use(port: u16, change: &str) -> String {
     let usual = match port {
-        80 | 443 => {
+        80 | 443 => pick(
             ". If it is nginx, `sudo systemctl disable --now nginx` ends it; or let it stay in \
              front: tls = \"off\", and under [edge] http = \"127.0.0.1:8080\" and \
-             trusted_proxies = [\"loopback\"]"
-        }
+             trusted_proxies = [\"loopback\"]",
+            "。如果是 nginx，`sudo systemctl disable --now nginx` 可以停掉它；或让它留在前面：写 tls = \"off\"，并在 [edge] 里写 http = \"127.0.0.1:8080\" 和 trusted_proxies = [\"loopback\"]",
+        ),
         _ => "",
     };
-    format!("stop that program (`ss -ltnp 'sport = :{port}'` names it) or {change}{usual}")
+    words!(
+        "stop that program (`ss -ltnp 'sport = :{port}'` names it) or {change}{usual}",
+        "停掉那个程序（`ss -ltnp 'sport = :{port}'` 能查到它），或{change}{usual}"
+    )
 }
 
 /// Binds `addr`, without words.

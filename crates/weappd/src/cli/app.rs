@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use weappd_base::words;
 
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::Value;
 
 use crate::cli::running::{
-    self, APP_HINT, NO_APPS, RunningWeappd, dash, escaped, good, refused, span, text,
+    self, RunningWeappd, app_hint, dash, escaped, good, no_apps, refused, span, text,
 };
 use crate::cli::{logs, say};
 use crate::control;
@@ -54,7 +55,7 @@ pub(super) async fn run(command: AppCommand) -> Result<(), ExitFailure> {
 
 async fn list(data_dir: &Path, json: bool) -> Result<(), ExitFailure> {
     let answer = control::ask(data_dir, Method::GET, "/apps").await?;
-    let text = good(answer, APP_HINT).await?;
+    let text = good(answer, app_hint()).await?;
     if json {
         say(text);
         return Ok(());
@@ -68,7 +69,7 @@ async fn list(data_dir: &Path, json: bool) -> Result<(), ExitFailure> {
 /// The apps as a table for people.
 pub(super) fn table(apps: &[Value]) -> String {
     if apps.is_empty() {
-        return NO_APPS.to_owned();
+        return no_apps().to_owned();
     }
     let head = [
         "app",
@@ -127,7 +128,10 @@ fn failing(state: &str, instance: &Value) -> bool {
 }
 
 fn see_logs(name: &str) -> String {
-    format!("{name}: `weappd logs {name}` shows what it printed")
+    words!(
+        "{name}: `weappd logs {name}` shows what it printed",
+        "{name}：用 `weappd logs {name}` 看它输出了什么"
+    )
 }
 
 /// A state as a cell, and what is too long for one.
@@ -189,7 +193,7 @@ async fn deed(named: &NamedApp, verb: &str) -> Result<(), ExitFailure> {
         }
         return Ok(());
     }
-    Err(refused(answer, APP_HINT).await)
+    Err(refused(answer, app_hint()).await)
 }
 
 /// That an app is not ready after a command, and where to see why.

@@ -1,6 +1,8 @@
 //! `weappd inbox …`: the messages WeChat pushed to the weappd that runs.
 
 use std::path::Path;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use clap::Subcommand;
 use hyper::Method;
@@ -14,7 +16,9 @@ use crate::control;
 use crate::exit::ExitFailure;
 
 /// What to do about a refusal.
-const HINT: &str = "weappd's log says more";
+fn inbox_hint() -> &'static str {
+    pick("weappd's log says more", "详情见 weappd 的日志")
+}
 
 #[derive(Debug, Subcommand)]
 pub(super) enum InboxCommand {
@@ -56,7 +60,7 @@ pub(super) async fn run(command: InboxCommand) -> Result<(), ExitFailure> {
 
 async fn status(data_dir: &Path, json: bool) -> Result<(), ExitFailure> {
     let answer = control::ask(data_dir, Method::GET, "/inbox").await?;
-    let body = good(answer, HINT).await?;
+    let body = good(answer, inbox_hint()).await?;
     if json {
         say(body);
         return Ok(());
@@ -73,27 +77,40 @@ fn millis(value: &Value) -> Option<UnixMillis> {
 
 /// What waits, and why, for people.
 fn summary(counts: &Value, now: UnixSecs) -> String {
-    let mut lines = vec![format!("waiting for the app: {}", text(&counts["waiting"]))];
+    let mut lines = vec![words!(
+        "waiting for the app: {}",
+        "等待交给应用：{}",
+        text(&counts["waiting"])
+    )];
     if counts["tried"].as_i64().is_some_and(|tried| tried > 0) {
-        lines.push(format!("  tried before: {}", text(&counts["tried"])));
+        lines.push(words!(
+            "  tried before: {}",
+            "  已经试过：{}",
+            text(&counts["tried"])
+        ));
     }
     if let Some(oldest) = millis(&counts["oldest"]) {
-        lines.push(format!(
+        lines.push(words!(
             "  oldest came: {}",
+            "  最早的到达于：{}",
             moment(Some(oldest.to_secs()), now)
         ));
     }
     if let Some(why) = counts["why"].as_str() {
-        lines.push(format!("  not taken: {why}"));
+        lines.push(words!("  not taken: {why}", "  没有被接受：{why}"));
     }
-    lines.push(format!("dead letters: {}", text(&counts["dead"])));
+    lines.push(words!(
+        "dead letters: {}",
+        "死信：{}",
+        text(&counts["dead"])
+    ));
     lines.join("\n")
 }
 
 async fn list(data_dir: &Path, most: u32, json: bool) -> Result<(), ExitFailure> {
     let path = format!("/inbox/dead?most={most}");
     let answer = control::ask(data_dir, Method::GET, &path).await?;
-    let body = good(answer, HINT).await?;
+    let body = good(answer, inbox_hint()).await?;
     if json {
         say(body);
         return Ok(());
@@ -107,7 +124,7 @@ async fn list(data_dir: &Path, most: u32, json: bool) -> Result<(), ExitFailure>
 /// The dead letters as a table for people.
 fn table(letters: &[Value], now: UnixSecs) -> String {
     if letters.is_empty() {
-        return "no dead letters".to_owned();
+        return pick("no dead letters", "没有死信").to_owned();
     }
     let head = ["id", "appid", "openid", "kind", "came", "tries", "why"];
     let mut rows = vec![head.map(str::to_owned)];
@@ -129,18 +146,27 @@ async fn replay(data_dir: &Path, id: Option<i64>) -> Result<(), ExitFailure> {
     let which = id.map(|id| format!("?id={id}")).unwrap_or_default();
     let path = format!("/inbox/replay{which}");
     let answer = control::ask(data_dir, Method::POST, &path).await?;
-    let replayed = read(&good(answer, HINT).await?)?["replayed"].as_u64();
+    let replayed = read(&good(answer, inbox_hint()).await?)?["replayed"].as_u64();
     match (replayed.unwrap_or_default(), id) {
         (0, Some(id)) => Err(ExitFailure::say(
-            format_args!("no dead letter has the number {id}"),
-            "`weappd inbox list` shows every dead letter",
+            words!(
+                "no dead letter has the number {id}",
+                "没有编号是 {id} 的死信"
+            ),
+            pick(
+                "`weappd inbox list` shows every dead letter",
+                "`weappd inbox list` 列出所有死信",
+            ),
         )),
         (1, _) => {
-            say("1 dead letter is delivered anew");
+            say(pick("1 dead letter is delivered anew", "重新投递 1 条死信"));
             Ok(())
         }
         (count, _) => {
-            say(format_args!("{count} dead letters are delivered anew"));
+            say(words!(
+                "{count} dead letters are delivered anew",
+                "重新投递 {count} 条死信"
+            ));
             Ok(())
         }
     }

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Response, StatusCode};
 use serde_json::Value;
 
-use crate::cli::running::{APP_HINT, NO_APPS, RunningWeappd, escaped, good, read, refused, text};
+use crate::cli::running::{RunningWeappd, app_hint, escaped, good, no_apps, read, refused, text};
 use crate::cli::say;
 use crate::control;
 use crate::exit::ExitFailure;
@@ -40,7 +40,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), ExitFailure> {
     };
     match &names[..] {
         [] => {
-            say(NO_APPS);
+            say(no_apps());
             Ok(())
         }
         [name] => of_one(name, &args.target, &args.how).await,
@@ -51,7 +51,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), ExitFailure> {
 /// The names of all apps.
 async fn all(target: &RunningWeappd) -> Result<Vec<String>, ExitFailure> {
     let answer = control::ask(&target.data_dir(), Method::GET, "/apps").await?;
-    let apps = read(&good(answer, APP_HINT).await?)?;
+    let apps = read(&good(answer, app_hint()).await?)?;
     let apps = apps.as_array().into_iter().flatten();
     Ok(apps
         .filter_map(|app| app["name"].as_str().map(str::to_owned))
@@ -119,7 +119,7 @@ async fn ask(
     if answer.status() == StatusCode::OK {
         Ok(answer)
     } else {
-        Err(refused(answer, APP_HINT).await)
+        Err(refused(answer, app_hint()).await)
     }
 }
 

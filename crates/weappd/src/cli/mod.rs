@@ -53,7 +53,7 @@ struct CliArgs {
         global = true,
         value_enum,
         value_name = "LANGUAGE",
-        help = "Language, otherwise that of LC_ALL, LC_MESSAGES or LANG; so far `init` and `check` speak both"
+        help = "Language, otherwise that of LC_ALL, LC_MESSAGES or LANG; help and logs are English"
     )]
     lang: Option<LanguageName>,
     #[command(subcommand)]

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use hyper::Method;
 use serde_json::Value;
@@ -29,8 +31,9 @@ pub(super) async fn run(target: RunningWeappd) -> Result<(), ExitFailure> {
     if let (Some(named), Some(read)) = (target.config(), read)
         && !is_same(named, read)
     {
-        warn(&format!(
+        warn(&words!(
             "the weappd that runs here was started with {}: that was read again, and not {}\n",
+            "这里运行的 weappd 是用 {} 启动的：重新读取的是它，而不是 {}\n",
             read.display(),
             named.display()
         ));
@@ -54,11 +57,20 @@ async fn wait_for<T>(
     if let Ok(answer) = timeout(tell_after, &mut asking).await {
         return answer;
     }
-    warn("weappd has not answered yet; Ctrl-C ends the wait and not the reload\n");
+    warn(pick(
+        "weappd has not answered yet; Ctrl-C ends the wait and not the reload\n",
+        "weappd 还没有回答；按 Ctrl-C 只结束等待，不影响重新加载\n",
+    ));
     let late = || {
-        let sentence = format_args!("weappd did not answer within {} s", longest.as_secs());
-        let hint =
-            "what becomes of the reload is in its log; `weappd status` says whether it answers";
+        let sentence = words!(
+            "weappd did not answer within {} s",
+            "weappd 在 {} 秒内没有回答",
+            longest.as_secs()
+        );
+        let hint = pick(
+            "what becomes of the reload is in its log; `weappd status` says whether it answers",
+            "重新加载的结果见它的日志；用 `weappd status` 看它是否有回答",
+        );
         Err(ExitFailure::say(sentence, hint))
     };
     let answer = timeout(longest.saturating_sub(tell_after), asking).await;
@@ -77,9 +89,13 @@ fn refused(told: &Value) -> ExitFailure {
     let code = error["exit_code"].as_u64();
     let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     let words = error["message"].as_str();
-    let words = words.unwrap_or("weappd refused and gave no reason");
-    let words = format!(
+    let words = words.unwrap_or(pick(
+        "weappd refused and gave no reason",
+        "weappd 拒绝了，没有说明原因",
+    ));
+    let words = words!(
         "{}\nnothing changed: the running weappd goes on as before\n",
+        "{}\n什么都没有改变：正在运行的 weappd 照旧\n",
         words.trim_end()
     );
     ExitFailure::told(code, words)

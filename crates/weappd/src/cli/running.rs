@@ -1,6 +1,8 @@
 //! What the commands that speak to a running weappd share: which one, its answers, tables.
 
 use std::path::{Path, PathBuf};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use hyper::Response;
 use hyper::body::Incoming;
@@ -12,10 +14,20 @@ use crate::control;
 use crate::exit::ExitFailure;
 
 /// What to do about a refusal.
-pub(super) const APP_HINT: &str = "`weappd app list` shows every app";
+pub(super) fn app_hint() -> &'static str {
+    pick(
+        "`weappd app list` shows every app",
+        "`weappd app list` 列出所有应用",
+    )
+}
 
 /// What there is to say where no app is.
-pub(super) const NO_APPS: &str = "no apps: add [app] with run = \"…\" to weappd.toml";
+pub(super) fn no_apps() -> &'static str {
+    pick(
+        "no apps: add [app] with run = \"…\" to weappd.toml",
+        "没有应用：在 weappd.toml 里加上 [app] 和 run = \"…\"",
+    )
+}
 
 /// Which running weappd.
 #[derive(Debug, clap::Args)]
@@ -55,8 +67,15 @@ pub(super) async fn good(answer: Response<Incoming>, hint: &str) -> Result<Strin
 
 /// A good answer's text as JSON.
 pub(super) fn read(text: &str) -> Result<Value, ExitFailure> {
-    serde_json::from_str(text)
-        .map_err(|error| ExitFailure::new(&error, "is the running weappd of another version?"))
+    serde_json::from_str(text).map_err(|error| {
+        ExitFailure::new(
+            &error,
+            pick(
+                "is the running weappd of another version?",
+                "正在运行的 weappd 是不是别的版本？",
+            ),
+        )
+    })
 }
 
 /// Why weappd refused, in its own words; its own hint goes before `hint`.
@@ -65,7 +84,10 @@ pub(super) async fn refused(answer: Response<Incoming>, hint: &str) -> ExitFailu
     let words: Value = serde_json::from_slice(&body).unwrap_or_default();
     let error = &words["error"];
     ExitFailure::say(
-        (error["message"].as_str()).unwrap_or("weappd refused and gave no reason"),
+        (error["message"].as_str()).unwrap_or(pick(
+            "weappd refused and gave no reason",
+            "weappd 拒绝了，没有说明原因",
+        )),
         error["hint"].as_str().unwrap_or(hint),
     )
 }
@@ -120,8 +142,8 @@ pub(super) fn secs(value: &Value) -> Option<UnixSecs> {
 pub(super) fn moment(at: Option<UnixSecs>, now: UnixSecs) -> String {
     match at {
         None => dash(),
-        Some(at) if at > now => format!("in {}", span(at.since(now).as_secs())),
-        Some(at) => format!("{} ago", span(now.since(at).as_secs())),
+        Some(at) if at > now => words!("in {}", "{} 后", span(at.since(now).as_secs())),
+        Some(at) => words!("{} ago", "{} 前", span(now.since(at).as_secs())),
     }
 }
 

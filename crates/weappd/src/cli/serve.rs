@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use weappd_base::language::pick;
 
 use parking_lot::Mutex;
 use weappd_base::random::RandomSource;
@@ -127,21 +128,32 @@ fn bind(config: &Config, data_dir: &Path) -> Result<BoundSockets, ExitFailure> {
     let mut failures = Vec::new();
     let mut public = Vec::new();
     let doors = [
-        (&config.http, ListenerKind::Http, "set `http` under [edge]"),
+        (
+            &config.http,
+            ListenerKind::Http,
+            pick("set `http` under [edge]", "在 [edge] 里设置 `http`"),
+        ),
         (
             &config.https,
             ListenerKind::Https,
-            "set `https` under [edge]",
+            pick("set `https` under [edge]", "在 [edge] 里设置 `https`"),
         ),
     ];
     for (addresses, kind, change) in doors {
         for addr in addresses {
-            let bound = listen::bind(*addr, "the front door", change);
+            let bound = listen::bind(*addr, pick("the front door", "网站入口"), change);
             public.extend(noted(bound, &mut failures).map(|socket| BoundListener { socket, kind }));
         }
     }
-    let change = "set `listen` under [internal]";
-    let internal = listen::bind(config.internal, "the internal API", change);
+    let change = pick(
+        "set `listen` under [internal]",
+        "在 [internal] 里设置 `listen`",
+    );
+    let internal = listen::bind(
+        config.internal,
+        pick("the internal API", "内部接口"),
+        change,
+    );
     let internal = noted(internal, &mut failures);
     let stand_in = config.wechat_https;
     let stand_in = stand_in.map(|at| StandIn::bind(at, data_dir, &check::variable));

@@ -3,6 +3,8 @@
 mod show;
 
 use std::path::Path;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
@@ -17,7 +19,12 @@ use crate::control;
 use crate::exit::ExitFailure;
 
 /// What to do about a refusal.
-const HINT: &str = "weappd's log says more; is its store there?";
+fn session_hint() -> &'static str {
+    pick(
+        "weappd's log says more; is its store there?",
+        "详情见 weappd 的日志；它的数据库在吗？",
+    )
+}
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
@@ -121,7 +128,7 @@ fn named(openid: &str, appid: Option<&str>) -> String {
 
 async fn list(data_dir: &Path, user: &str, json: bool) -> Result<(), ExitFailure> {
     let answer = control::ask(data_dir, Method::GET, user).await?;
-    let body = good(answer, HINT).await?;
+    let body = good(answer, session_hint()).await?;
     if json {
         say(body);
         return Ok(());
@@ -135,7 +142,7 @@ async fn list(data_dir: &Path, user: &str, json: bool) -> Result<(), ExitFailure
 /// The sessions as a table for people.
 fn table(sessions: &[Value], now: UnixSecs) -> String {
     if sessions.is_empty() {
-        return "no sessions".to_owned();
+        return pick("no sessions", "没有会话").to_owned();
     }
     let head = ["id", "appid", "opened", "last visit", "ends", "device"];
     let mut rows = vec![head.map(str::to_owned)];
@@ -163,18 +170,25 @@ async fn revoke(
         (None, None) => "/sessions?all=true".to_owned(),
     };
     let answer = control::ask(data_dir, Method::DELETE, &path).await?;
-    let ended = read(&good(answer, HINT).await?)?["ended"].as_u64();
+    let ended = read(&good(answer, session_hint()).await?)?["ended"].as_u64();
     match (ended, which.id) {
         (Some(0), Some(id)) => Err(ExitFailure::say(
-            format_args!("no session has the number {id}"),
-            "`weappd session list --openid …` shows a user's sessions",
+            words!("no session has the number {id}", "没有编号是 {id} 的会话"),
+            pick(
+                "`weappd session list --openid …` shows a user's sessions",
+                "`weappd session list --openid …` 列出一个用户的会话",
+            ),
         )),
         (Some(1), _) => {
-            say("1 session ended");
+            say(pick("1 session ended", "结束了 1 个会话"));
             Ok(())
         }
         (ended, _) => {
-            say(format_args!("{} sessions ended", ended.unwrap_or_default()));
+            say(words!(
+                "{} sessions ended",
+                "结束了 {} 个会话",
+                ended.unwrap_or_default()
+            ));
             Ok(())
         }
     }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::time::{Duration, Instant};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use hyper::Method;
 
@@ -27,12 +29,19 @@ pub(super) async fn run(target: RunningWeappd) -> Result<(), ExitFailure> {
     let took = ended(&data_dir, grace * 2 + PATIENCE).await?;
     let Some(took) = took else {
         return Err(ExitFailure::say(
-            format_args!("weappd (process {pid}) was asked to stop and has not ended yet"),
-            &format!("look at its log; `kill -9 {pid}` ends it at once"),
+            words!(
+                "weappd (process {pid}) was asked to stop and has not ended yet",
+                "已要求 weappd（进程 {pid}）停止，它还没有结束"
+            ),
+            &words!(
+                "look at its log; `kill -9 {pid}` ends it at once",
+                "请看它的日志；`kill -9 {pid}` 会立即结束它"
+            ),
         ));
     };
-    say(format_args!(
+    say(words!(
         "weappd (process {pid}) stopped after {}.{} s",
+        "weappd（进程 {pid}）用了 {}.{} 秒停止",
         took.as_secs(),
         took.subsec_millis() / 100
     ));
@@ -53,7 +62,10 @@ async fn ended(data_dir: &Path, bound: Duration) -> Result<Option<Duration>, Exi
         }
         if took >= LONG && !told {
             told = true;
-            say("stopping: requests, tunnels and apps are given time to finish");
+            say(pick(
+                "stopping: requests, tunnels and apps are given time to finish",
+                "正在停止：等请求、信道和应用做完手头的事",
+            ));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -106,6 +106,31 @@ fn init_speaks_the_language_of_whoever_calls_it() {
     }
 }
 
+#[test]
+fn commands_say_in_either_language_that_nobody_answers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for words in [
+        &["reload"][..],
+        &["stop"],
+        &["logs"],
+        &["app", "list"],
+        &["session", "list", "--openid", "o"],
+        &["inbox", "status"],
+    ] {
+        for (language, said) in [("zh", ["错误：", "改法："]), ("en", ["error: ", "hint: "])]
+        {
+            let words = [words, &["--lang", language]].concat();
+            let ended = weappd(dir.path(), &words);
+            let told = stderr(&ended);
+            assert_eq!(ended.status.code(), Some(1), "{words:?}: {told}");
+            for said in said {
+                assert!(told.contains(said), "{words:?}: {told}");
+            }
+            assert!(told.contains("control.sock"), "{words:?}: {told}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_new_user_gets_from_init_to_serve() {
     let dir = tempfile::tempdir().expect("a directory");

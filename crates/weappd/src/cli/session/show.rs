@@ -1,13 +1,15 @@
 //! `weappd session show`: one session or one user, for people and for programs.
 
 use std::path::Path;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use hyper::Method;
 use serde_json::{Value, json};
 use weappd_base::clock::Clock;
 use weappd_base::unix_time::UnixSecs;
 
-use super::{HINT, named};
+use super::{named, session_hint};
 use crate::cli::running::{self, good, moment, read, secs, text};
 use crate::cli::say;
 use crate::control;
@@ -26,7 +28,7 @@ pub(super) async fn run(
         None => format!("/users?{}", named(which, appid)),
     };
     let answer = control::ask(data_dir, Method::GET, &path).await?;
-    let mut users = read(&good(answer, HINT).await?)?["users"].take();
+    let mut users = read(&good(answer, session_hint()).await?)?["users"].take();
     if let Some(list) = users.as_array_mut() {
         list.retain(|user| appid.is_none_or(|appid| user["appid"] == appid));
         for user in list {
@@ -37,12 +39,25 @@ pub(super) async fn run(
     if list.is_empty() {
         return Err(match session {
             Some(number) => ExitFailure::say(
-                format_args!("no session has the number {number}"),
-                "`weappd session list --openid …` shows a user's sessions",
+                words!(
+                    "no session has the number {number}",
+                    "没有编号是 {number} 的会话"
+                ),
+                pick(
+                    "`weappd session list --openid …` shows a user's sessions",
+                    "`weappd session list --openid …` 列出一个用户的会话",
+                ),
             ),
             None => ExitFailure::say(
-                format_args!("no user has the openid {}", text(&Value::from(which))),
-                "openids differ from one mini program to the next; is it of this one?",
+                words!(
+                    "no user has the openid {}",
+                    "没有 openid 是 {} 的用户",
+                    text(&Value::from(which))
+                ),
+                pick(
+                    "openids differ from one mini program to the next; is it of this one?",
+                    "同一个人在不同小程序里的 openid 不同；是这个小程序的吗？",
+                ),
             ),
         });
     }
@@ -101,7 +116,7 @@ fn described(user: &Value, now: UnixSecs) -> String {
 
 fn table(sessions: &[Value], now: UnixSecs) -> String {
     if sessions.is_empty() {
-        return "no sessions".to_owned();
+        return pick("no sessions", "没有会话").to_owned();
     }
     let head = ["id", "opened", "last visit", "ends", "device", "address"];
     let mut rows = vec![head.map(str::to_owned)];
