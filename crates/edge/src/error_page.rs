@@ -1,24 +1,76 @@
 //! The answer to a request that goes no further: a page for people, JSON for programs.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use memchr::memmem;
+use weappd_base::language::Language;
 use weappd_base::request_id::{REQUEST_ID, RequestId};
 
 use crate::body::EdgeBody;
 use crate::refusal::EdgeRefusal;
 
-/// Whether the client is a person in front of a browser. `wx.request` is not: it sends
-/// `Accept: */*` or JSON, and its caller parses what comes.
-pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::ACCEPT)
-        .is_some_and(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
+/// Who reads a refusal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RefusalReader {
+    /// A person in front of a browser. `wx.request` is none: it sends `Accept: */*` or JSON, and
+    /// its caller parses what comes.
+    html: bool,
+    language: Language,
+}
+
+impl RefusalReader {
+    /// Whoever sent these headers.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).map(HeaderValue::as_bytes);
+        let html = accept.is_some_and(|accept| memmem::find(accept, b"text/html").is_some());
+        let language = headers.get(header::ACCEPT_LANGUAGE).map(preferred);
+        Self {
+            html,
+            language: language.unwrap_or_default(),
+        }
+    }
+}
+
+/// Which of the two languages an `Accept-Language` wants more (RFC 9110, 12.5.4); of equal ones
+/// the first.
+fn preferred(accepted: &HeaderValue) -> Language {
+    // Every request is looked at, before anybody knows whether it is refused.
+    match accepted.as_bytes() {
+        // Phones in China: it comes first, and without a weight of its own.
+        b"zh"
+        | [b'z', b'h', b',', ..]
+        | [b'z', b'h', b'-', _, _]
+        | [b'z', b'h', b'-', _, _, b',', ..] => return Language::Chinese,
+        text if memchr::memchr2(b'z', b'Z', text).is_none() => return Language::English,
+        _ => {}
+    }
+    let is_tag = |tag: &str, wanted: &str| {
+        let begins = tag.get(..wanted.len());
+        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(wanted))
+    };
+    let weight = |wanted: &str| {
+        let ranges = accepted.to_str().unwrap_or_default().split(',');
+        ranges.enumerate().find_map(|(at, range)| {
+            let (tag, weight) = range.split_once(';').unwrap_or((range, "q=1"));
+            let weight = weight.trim().strip_prefix("q=").unwrap_or("1");
+            let thousandths = (weight.parse::<f32>().unwrap_or(0.0) * 1000.0).round();
+            is_tag(tag.trim(), wanted).then_some((thousandths, at))
+        })
+    };
+    match (weight("zh"), weight("en")) {
+        (Some((zh, _)), _) if zh <= 0.0 => Language::English,
+        (Some((zh, first)), Some((en, second))) if zh < en || zh <= en && second < first => {
+            Language::English
+        }
+        (Some(_), _) => Language::Chinese,
+        (None, _) => Language::English,
+    }
 }
 
 /// The answer to a request that goes no further.
 pub(crate) fn refuse(
     refusal: EdgeRefusal,
     id: &RequestId,
-    (html, http1): (bool, bool),
+    (reader, http1): (RefusalReader, bool),
 ) -> Response<EdgeBody> {
     let ends = refusal.ends_connection();
     let (status, _) = refusal.code();
@@ -28,13 +80,16 @@ pub(crate) fn refuse(
         name_request(said.headers_mut(), id);
         return said;
     }
-    let (kind, text) = if html {
+    let (kind, text) = if reader.html {
         (
             "text/html; charset=utf-8",
             page(status, (english, chinese), Some(id)),
         )
     } else {
-        ("application/json; charset=utf-8", refusal.json(id))
+        (
+            "application/json; charset=utf-8",
+            refusal.json(id, reader.language),
+        )
     };
     let mut response = Response::new(EdgeBody::full(text));
     *response.status_mut() = status;
@@ -87,7 +142,11 @@ mod tests {
     #[test]
     fn people_get_a_page_and_programs_json() {
         let id = RequestId::fresh();
-        let refuse = |refusal, html, http1| refuse(refusal, &id, (html, http1));
+        let language = Language::English;
+        let refuse = |refusal, html, http1| {
+            let reader = RefusalReader { html, language };
+            refuse(refusal, &id, (reader, http1))
+        };
         let page = refuse(EdgeRefusal::BadGateway, true, true);
         assert_eq!(
             page.headers()[header::CONTENT_TYPE],
@@ -102,5 +161,32 @@ mod tests {
         assert_eq!(bad.headers()[header::CONNECTION], "close");
         let bad = refuse(EdgeRefusal::BadRequest("no"), false, false);
         assert!(!bad.headers().contains_key(header::CONNECTION));
+    }
+
+    #[test]
+    fn programs_are_told_in_the_language_they_ask_for() {
+        for (accepted, language) in [
+            ("zh-CN,zh;q=0.9", Language::Chinese),
+            ("zh", Language::Chinese),
+            ("ZH-cn", Language::Chinese),
+            ("en;q=0.5, zh;q=0.8", Language::Chinese),
+            ("fr, zh;q=0.1", Language::Chinese),
+            ("en-US,en;q=0.9,zh-CN;q=0.8", Language::English),
+            ("en, zh", Language::English),
+            ("zh, en", Language::Chinese),
+            ("zh;q=0", Language::English),
+            ("zh;q=no", Language::English),
+            ("*", Language::English),
+            ("", Language::English),
+            ("信", Language::English),
+        ] {
+            let value = HeaderValue::from_bytes(accepted.as_bytes()).unwrap();
+            assert_eq!(preferred(&value), language, "{accepted}");
+        }
+        let refusal = EdgeRefusal::NotFound;
+        let id = RequestId::fresh();
+        let (english, chinese) = refusal.sentences();
+        assert!(refusal.json(&id, Language::English).contains(english));
+        assert!(refusal.json(&id, Language::Chinese).contains(chinese));
     }
 }

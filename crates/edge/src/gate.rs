@@ -26,7 +26,7 @@ use crate::caller::peer_role::PeerRole;
 use crate::conn::conn_info::ConnInfo;
 use crate::conn::upload::{UploadProgress, UploadTerms};
 use crate::date;
-use crate::error_page;
+use crate::error_page::{self, RefusalReader};
 use crate::log::access_log::RequestRecord;
 use crate::log::request_tap::{self, RequestTap};
 use crate::refusal::EdgeRefusal;
@@ -67,7 +67,7 @@ pub(crate) async fn answer(
     };
     let log_buffer = worker.log_buffer().filter(|_| tables.config.access_log);
     let mut record = RequestRecord::start(conn, (&request, &id), log_buffer);
-    let html = error_page::wants_html(request.headers());
+    let reader = RefusalReader::of(request.headers());
     let is_head = request.method() == Method::HEAD;
     let span = tracing::debug_span!("request", request.id = %id, method = %request.method());
     let answered = if span.is_disabled() {
@@ -79,7 +79,7 @@ pub(crate) async fn answer(
     };
     let response = match answered {
         Ok(response) => response,
-        Err(refusal) => refuse(&context, refusal, html),
+        Err(refusal) => refuse(&context, refusal, reader),
     };
     let response = if is_head {
         without_body(response)
@@ -105,9 +105,13 @@ fn request_id(worker: &Worker, role: PeerRole, headers: &HeaderMap) -> RequestId
         .unwrap_or_else(RequestId::fresh)
 }
 
-fn refuse(context: &RequestContext<'_>, refusal: EdgeRefusal, html: bool) -> Response<EdgeBody> {
+fn refuse(
+    context: &RequestContext<'_>,
+    refusal: EdgeRefusal,
+    reader: RefusalReader,
+) -> Response<EdgeBody> {
     context.worker.counters.refused(&refusal);
-    error_page::refuse(refusal, context.id, (html, context.conn.http1))
+    error_page::refuse(refusal, context.id, (reader, context.conn.http1))
 }
 
 /// The head alone, as HEAD is answered. Over HTTP/2 hyper would send the body.
@@ -410,10 +414,10 @@ async fn answer_traced(
     screened.body = body;
     tap.request(Phone, Weappd, &screened.head.headers, shown.as_ref());
     let proxied = entry.leads_to_app();
-    let html = error_page::wants_html(&screened.head.headers);
+    let reader = RefusalReader::of(&screened.head.headers);
     let response = match Box::pin(forward(context, &entry.to, screened, Some(&tap))).await {
         Ok(response) => response,
-        Err(refusal) => refuse(context, refusal, html),
+        Err(refusal) => refuse(context, refusal, reader),
     };
     let (response, shown) = request_tap::show_answer(response)
         .await

@@ -3,6 +3,7 @@
 use axum::response::Response;
 use http::StatusCode;
 use weappd_base::error_body::ErrorBody;
+use weappd_base::language::Language;
 use weappd_base::request_id::RequestId;
 
 /// Why a request goes no further.
@@ -172,8 +173,13 @@ impl EdgeRefusal {
     }
 
     /// The body for programs.
-    pub(crate) fn json(&self, id: &RequestId) -> String {
-        ErrorBody::new(self.code().1, self.sentences().0)
+    pub(crate) fn json(&self, id: &RequestId, language: Language) -> String {
+        let (english, chinese) = self.sentences();
+        let sentence = match language {
+            Language::English => english,
+            Language::Chinese => chinese,
+        };
+        ErrorBody::new(self.code().1, sentence)
             .request_id(id)
             .to_string()
     }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use weappd_base::language::Language;
 use weappd_base::request_id::{REQUEST_ID, RequestId};
 
 use crate::refusal::EdgeRefusal;
@@ -43,7 +44,7 @@ pub(crate) fn complete(bare: &[u8]) -> Option<HeadAnswer> {
         _ => EdgeRefusal::BadRequest("The request's head cannot be read."),
     };
     let request_id = RequestId::fresh();
-    let body = refusal.json(&request_id);
+    let body = refusal.json(&request_id, Language::English);
     let length = body.len();
     let close = if bare.contains("connection: close\r\n") {
         ""

@@ -93,3 +93,23 @@ async fn what_a_room_knows_by_heart_is_said_without_its_router() {
     assert_eq!((head.status, head.text().as_str()), (200, ""));
     world.closed().await;
 }
+
+#[tokio::test]
+async fn a_refusal_is_told_in_the_language_of_the_phone() {
+    let world = Plan::new(vec![route(
+        "/room",
+        RouteTarget::Router(Router::new().into()),
+    )])
+    .open();
+    for (accepted, sentence) in [
+        ("zh-CN,zh;q=0.9", "该地址不存在。"),
+        ("en-US", "There is nothing at this address."),
+    ] {
+        let headers = [("accept-language", accepted)];
+        let answer = ask(world.http, "GET", "/nothing", &headers, "").await;
+        let json: serde_json::Value = serde_json::from_str(&answer.text()).expect("JSON");
+        assert_eq!(json["error"]["code"], "not_found");
+        assert_eq!(json["error"]["message"], sentence);
+    }
+    world.closed().await;
+}
