@@ -186,16 +186,16 @@ impl MessageQueue {
     pub(crate) async fn status(&self) -> Result<InboxStatus, Error> {
         let failed = |problem| self.failed(problem);
         let readers = &self.readers;
-        let status: (i64, i64, i64, Option<i64>) = sqlx::query_as(STATUS)
+        let (waiting, dead, tried, oldest): (i64, i64, i64, Option<i64>) = sqlx::query_as(STATUS)
             .fetch_one(readers)
             .await
             .map_err(failed)?;
         let why = sqlx::query_scalar(LAST_WHY).fetch_optional(readers);
         Ok(InboxStatus {
-            waiting: status.0,
-            dead: status.1,
-            tried: status.2,
-            oldest: status.3.map(UnixMillis::new),
+            waiting,
+            dead,
+            tried,
+            oldest: oldest.map(UnixMillis::new),
             why: why.await.map_err(failed)?,
         })
     }
