@@ -204,7 +204,7 @@ fn mend(marks: &[WideMark], bare: bool) -> String {
     let removed: Vec<String> = removed.map(|mark| shown(mark.c)).collect();
     let mut mends = Vec::new();
     if !written.is_empty() {
-        mends.push(words!("write {}", "写 {}", written.join(", ")));
+        mends.push(words!("write {}", "{}", written.join(", ")));
     }
     if written.is_empty() && removed.len() == 1 {
         mends.push(pick("remove it", "删掉它").to_owned());

@@ -97,9 +97,9 @@ impl SecretSource<'_> {
             }
             Some(_) => (
                 pick("is empty", "是空的"),
-                pick("give it a value", "请赋值"),
+                pick("give it a value", "给它赋值"),
             ),
-            None => (pick("is not set", "没有设置"), pick("set it", "请设置")),
+            None => (pick("is not set", "没有设置"), pick("set it", "设置它")),
         };
         Err(MissingSecret {
             message: words!(

@@ -359,11 +359,23 @@ fn certificate(
         Err(errors) => errors.iter().for_each(|error| {
             let at = place(error.path());
             let cause = std::error::Error::source(error);
-            let message = match cause {
-                Some(cause) => format!("{error}: {cause}"),
-                None => error.to_string(),
+            let hint = error.hint().unwrap_or_default();
+            let (message, hint) = match (cause, error) {
+                (Some(cause), weappd_certs::Error::ReadFile { path, .. }) => (
+                    words!(
+                        "cannot read {}: {cause}",
+                        "无法读取 {}：{cause}",
+                        path.display()
+                    ),
+                    words!(
+                        "{hint}",
+                        "路径以 weappd.toml 所在目录为起点，并要让运行 weappd 的用户能读它"
+                    ),
+                ),
+                (Some(cause), _) => (format!("{error}: {cause}"), hint.to_owned()),
+                (None, _) => (error.to_string(), hint.to_owned()),
             };
-            checker.error(&at, message, error.hint().unwrap_or_default());
+            checker.error(&at, message, hint);
         }),
     }
 }
