@@ -23,6 +23,8 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), String> {
     let status = Command::new(program)
         .args(args)
         .current_dir(root())
+        // weappd speaks the caller's language, and its tests read what it says.
+        .env("LC_ALL", "C.UTF-8")
         .status()
         .map_err(|error| format!("{program} could not be started: {error}"))?;
     if status.success() {
