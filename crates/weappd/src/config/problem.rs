@@ -287,9 +287,9 @@ fn wrapped(text: &str) -> String {
     let mut pieces = pieces(text).peekable();
     while let Some((spaced, piece)) = pieces.next() {
         // No line begins with what ends a part of a sentence.
-        let clings = pieces.peek().is_some_and(|(_, next)| ends_part(next));
+        let clings = (pieces.peek()).is_some_and(|(spaced, next)| !spaced && ends_part(next));
         let length: usize = piece.chars().map(width).sum::<usize>() + usize::from(clings) * 2;
-        if !out.is_empty() && !ends_part(piece) {
+        if !out.is_empty() && (spaced || !ends_part(piece)) {
             let fits = length + usize::from(spaced) <= room;
             if !fits {
                 out.push('\n');
@@ -384,6 +384,22 @@ mod tests {
         assert_eq!(words, ["first", "second", "nowhere"]);
         let place = found[1].place.as_ref().expect("a place");
         assert_eq!((place.line, place.column), (2, 5));
+    }
+
+    #[test]
+    fn a_sentence_keeps_its_blanks_and_breaks_before_no_stop() {
+        let named = "把 “ 改成 \", 把 ” 改成 \"";
+        assert_eq!(wrapped(named), named);
+        let long = "信，".repeat(60);
+        let told = wrapped(&long);
+        assert_eq!(told.replace('\n', ""), long);
+        for line in told.lines() {
+            assert!(!line.starts_with('，'), "{told}");
+            assert!(
+                line.chars().map(width).sum::<usize>() <= WIDTH - 10,
+                "{told}"
+            );
+        }
     }
 
     #[test]
