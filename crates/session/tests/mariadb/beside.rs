@@ -46,9 +46,20 @@ impl OldServer {
         rows.await.expect("the old server reads")
     }
 
+    /// A statement of its own that meets weappd's transaction may be the one a deadlock
+    /// takes; its user gets an error and comes again.
     async fn change(&self, sql: String) {
-        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await;
-        done.expect("the old server writes");
+        for _ in 0..100 {
+            let done = sqlx::raw_sql(AssertSqlSafe(sql.as_str())).execute(&self.pool);
+            match done.await {
+                Err(sqlx::Error::Database(error)) if is_deadlock(&*error) => {}
+                done => {
+                    done.expect("the old server writes");
+                    return;
+                }
+            }
+        }
+        panic!("a hundred deadlocks in a row: {sql}");
     }
 
     /// Thirty-two hex digits, as its md5 sums have.
@@ -118,6 +129,12 @@ impl OldServer {
         let info = STANDARD.decode(row.get::<String, _>("user_info"));
         serde_json::from_slice(&info.expect("base64")).ok()
     }
+}
+
+fn is_deadlock(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error
+        .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+        .is_some_and(|error| error.number() == 1213)
 }
 
 /// Seconds as the old server writes them: `Y-m-d H:i:s`, always by Beijing's clock, which

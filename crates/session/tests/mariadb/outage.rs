@@ -4,12 +4,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use serde_json::json;
 use weappd_session::Config;
 
 use crate::backend::Backend;
-use crate::process::WeappdProcess;
+use crate::process::{WeappdProcess, signal_process};
 use crate::world::World;
 use weappd_base::fair_timer::FairTimer;
 
@@ -33,7 +33,7 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(self.pid, signal).expect("the server runs");
+        signal_process(self.pid, signal);
     }
 
     /// Starts it again on the same files, and does not wait for it.

@@ -1,5 +1,6 @@
 //! Child processes of the tests: one group each, read line by line, gone at drop.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
@@ -115,7 +116,7 @@ impl WeappdProcess {
 
     /// Sends a signal to the process alone, as an operator does.
     pub(crate) fn signal_leader(&self, signal: Signal) {
-        kill_process(self.pid(), signal).ok();
+        signal_process(self.pid(), signal);
     }
 
     fn pid(&self) -> Pid {
@@ -135,6 +136,36 @@ impl WeappdProcess {
             thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Sends `pid` a signal. SIGSTOP returns before the process stands still: a thread that
+/// runs on another processor goes on for a moment, so that is waited for.
+pub(crate) fn signal_process(pid: Pid, signal: Signal) {
+    if kill_process(pid, signal).is_err() || signal != Signal::STOP {
+        return;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !is_stopped(pid) {
+        assert!(Instant::now() < deadline, "process {pid:?} does not stop");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether no thread of `pid` runs.
+fn is_stopped(pid: Pid) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        // A thread that has ended has no file.
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name before the state may contain anything.
+        let state = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next());
+        matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
+    })
 }
 
 impl Drop for WeappdProcess {
