@@ -66,7 +66,7 @@ impl MariaDb {
                 return Self { port, server, home };
             }
             assert!(
-                server.transcript().contains("Address already in use"),
+                server.last_transcript().contains("Address already in use"),
                 "mariadbd does not start\n{}",
                 server.transcript()
             );
