@@ -25,9 +25,9 @@ usage: cargo xtask <task>
   tidy     the house rules: arrows between rooms, module docs, lints, README commands
   install  only install what tests and benchmarks need (Debian, Ubuntu; root or sudo)
   bench    weappd against its peers (docs/benchmarks.md); installs what it needs where it may
-           (bench check cold login decrypt proxy start memory: all of them, or those named;
+           (bench check cold login decrypt front proxy start memory: all of them, or those named;
            --rounds 1..50  --seconds 1..60  --profile dist|release|dev
-           --beside FILE: another build of weappd, in the same rounds of check, login, proxy)
+           --beside FILE: another build of weappd, in the same rounds of check, login, front, proxy)
   fuzz     feed hostile input to the parsers (docs/fuzzing.md); needs nightly and cargo-fuzz
            (fuzz [target] [seconds]; fuzz check: only whether all targets compile, on stable)
 ";

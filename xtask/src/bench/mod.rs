@@ -3,7 +3,8 @@
 //! A [`world`] is prepared first: binaries, a certificate, a simulated WeChat, and 1,000 users
 //! who really log in at every server. Then each part measures: [`check`] a session check over
 //! HTTPS, [`cold`] one without a cache, [`login`] durable logins, [`decrypt`] opening what
-//! WeChat encrypted, [`proxy`] the way to WeChat's API, [`start`] the time to the first answer,
+//! WeChat encrypted, [`front`] the way to a business server and to a file,
+//! [`proxy`] the way to WeChat's API, [`start`] the time to the first answer,
 //! [`memory`] what the processes hold. Every part prints a table and leaves its raw rows in `target/bench`. What is measured and how to
 //! read it stands in docs/benchmarks.md.
 //!
@@ -17,12 +18,14 @@ mod check;
 mod cold;
 mod decrypt;
 mod files;
+mod front;
 mod http;
 mod load;
 mod login;
 mod machine;
 mod mariadb;
 mod memory;
+mod nginx;
 mod options;
 mod process;
 mod procfs;
@@ -54,6 +57,7 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
             Part::Cold => cold::run(&world, &options)?,
             Part::Login => login::run(&world, &options)?,
             Part::Decrypt => decrypt::run(&world, &options)?,
+            Part::Front => front::run(&world, &options)?,
             Part::Proxy => proxy::run(&world, &options)?,
             Part::Start => start::run(&world, &options)?,
             Part::Memory => memory::run(&world, &options)?,

@@ -7,16 +7,18 @@ pub(super) enum Part {
     Cold,
     Login,
     Decrypt,
+    Front,
     Proxy,
     Start,
     Memory,
 }
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("check", Part::Check),
     ("cold", Part::Cold),
     ("login", Part::Login),
     ("decrypt", Part::Decrypt),
+    ("front", Part::Front),
     ("proxy", Part::Proxy),
     ("start", Part::Start),
     ("memory", Part::Memory),

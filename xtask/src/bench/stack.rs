@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::bench::files;
-use crate::bench::mariadb::{self, sbin};
+use crate::bench::mariadb;
+use crate::bench::nginx::{self, Nginx};
 use crate::bench::process::{Process, free_port, pinned};
 use crate::bench::weappd::{APP_SECRET, APPID};
 use crate::bench::world::{Base, Running};
@@ -48,7 +49,7 @@ impl Home {
             dir,
         };
         home.install_packages()?;
-        home.configure(base)?;
+        home.configure()?;
         Ok(home)
     }
 
@@ -64,12 +65,11 @@ impl Home {
             dir,
             ..self.clone()
         };
-        home.configure(base)?;
+        home.configure()?;
         Ok(home)
     }
 
-    fn configure(&self, base: &Base) -> Result<(), String> {
-        self.write("nginx.conf", &self.nginx_conf(base))?;
+    fn configure(&self) -> Result<(), String> {
         self.write(
             "sdk.config.json",
             "{\"serverHost\":\"localhost\",\"tunnelServerUrl\":\"http://127.0.0.1:9\",\
@@ -105,52 +105,10 @@ impl Home {
         fs::write(done, wanted).map_err(cannot)
     }
 
-    /// nginx as its manual advises for speed: no access log, connections kept to the client
-    /// and to Koa, one worker for each core it may use.
-    fn nginx_conf(&self, base: &Base) -> String {
-        format!(
-            "daemon off;\n\
-             worker_processes {workers};\n\
-             pid nginx.pid;\n\
-             error_log stderr warn;\n\
-             events {{ worker_connections 4096; }}\n\
-             http {{\n\
-             access_log off;\n\
-             client_body_temp_path tmp-body;\n\
-             proxy_temp_path tmp-proxy;\n\
-             fastcgi_temp_path tmp-fastcgi;\n\
-             uwsgi_temp_path tmp-uwsgi;\n\
-             scgi_temp_path tmp-scgi;\n\
-             upstream koa {{\n\
-             server 127.0.0.1:{koa};\n\
-             keepalive 128;\n\
-             keepalive_requests 100000000;\n\
-             # Below Node's 5 seconds, or it closes under a request.\n\
-             keepalive_timeout 4s;\n\
-             }}\n\
-             server {{\n\
-             listen 127.0.0.1:{https} ssl;\n\
-             server_name localhost;\n\
-             ssl_certificate {cert};\n\
-             ssl_certificate_key {key};\n\
-             ssl_protocols TLSv1.2 TLSv1.3;\n\
-             ssl_session_cache shared:tls:10m;\n\
-             keepalive_requests 100000000;\n\
-             location / {{\n\
-             proxy_pass http://koa;\n\
-             proxy_http_version 1.1;\n\
-             proxy_set_header Connection \"\";\n\
-             proxy_set_header Host $host;\n\
-             proxy_set_header X-Real-IP $remote_addr;\n\
-             }}\n\
-             }}\n\
-             }}\n",
-            workers = base.machine.server_threads,
-            koa = self.koa,
-            https = self.https,
-            cert = base.cert.display(),
-            key = base.key.display(),
-        )
+    fn nginx(&self, base: &Base) -> Result<Nginx, String> {
+        let front = nginx::front(base, self.https, self.koa, "");
+        let on = (base.machine.server_cores, base.machine.server_threads);
+        Nginx::prepare(&self.dir, on, self.https, &front)
     }
 
     /// Starts all three in the order they need each other. nginx may come before Koa: it
@@ -158,7 +116,7 @@ impl Home {
     pub(super) fn spawn(&self, base: &Base) -> Result<Running, String> {
         let mariadb = self.mariadb.start(base)?;
         let node = Process::start("node", &mut self.node(base), &self.dir)?;
-        let nginx = Process::start("nginx", &mut self.nginx(base), &self.dir)?;
+        let nginx = self.nginx(base)?.spawn()?;
         Ok(Running {
             name: "nginx + Koa + MariaDB",
             port: self.https,
@@ -199,12 +157,6 @@ impl Home {
             .env("MYSQL_PORT", self.mariadb.port.to_string())
             .env("MYSQL_USER", mariadb::USER)
             .env("MYSQL_PASS", mariadb::PASSWORD);
-        command
-    }
-
-    fn nginx(&self, base: &Base) -> Command {
-        let mut command = pinned(base.machine.server_cores, &sbin("nginx"));
-        command.arg("-p").arg(&self.dir).args(["-c", "nginx.conf"]);
         command
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Home {
     program: Option<String>,
     /// Whether users log in so often that they must be allowed to.
     hasty: bool,
+    /// What the site has beside weappd's own paths, as its line of the file.
+    serves: String,
 }
 
 impl Home {
@@ -67,6 +69,7 @@ impl Home {
             access_log: true,
             program: None,
             hasty: false,
+            serves: String::new(),
         })
     }
 
@@ -89,6 +92,16 @@ impl Home {
         let home = Self {
             wechat: wechat.to_owned(),
             hasty: true,
+            ..self.copy(base, name)?
+        };
+        home.write(base)?;
+        Ok(home)
+    }
+
+    /// Another site: `serves` is its line of the file, as `proxy = 3000`.
+    pub(super) fn serving(&self, base: &Base, name: &str, serves: String) -> Result<Self, String> {
+        let home = Self {
+            serves,
             ..self.copy(base, name)?
         };
         home.write(base)?;
@@ -158,7 +171,8 @@ impl Home {
         let text = format!(
             "domain = \"localhost\"\n\
              cert = \"{cert}\"\n\
-             key = \"{key}\"\n\n\
+             key = \"{key}\"\n\
+             {serves}\n\
              [miniapp]\n\
              appid = \"{APPID}\"\n\
              secret = \"{APP_SECRET}\"\n\n\
@@ -181,6 +195,7 @@ impl Home {
             access_log = self.access_log,
             internal = self.internal,
             wechat = self.wechat,
+            serves = self.serves,
             store = store.unwrap_or_default(),
             limit = limit.unwrap_or_default(),
         );
