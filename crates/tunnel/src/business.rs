@@ -61,7 +61,7 @@ pub(crate) struct CallbackTarget {
     pub(crate) host: Option<HeaderValue>,
     /// The URL before the shortest way to it was looked for.
     public_url: Uri,
-    settings: Arc<BusinessSettings>,
+    pub(crate) settings: Arc<BusinessSettings>,
 }
 
 impl CallbackTarget {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, InvalidHeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -40,6 +40,14 @@ use crate::retry::RetryNotice;
 use crate::signature;
 use crate::tunnel::{EventKind, Tunnel, TunnelEvent};
 use crate::waker::WakeBatch;
+
+const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static(REQUEST_ID);
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const X_WEAPPD_SEQ: HeaderName = HeaderName::from_static("x-weappd-seq");
+/// So many headers a callback has.
+const HEADERS_MAX: usize = 8;
 
 /// The most that is read of an answer.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
@@ -173,7 +181,13 @@ impl CallbackSender {
             kind = event.kind.name(),
             seq = event.seq,
         );
-        self.tell(tunnel, event, id).instrument(span).await
+        let telling = self.tell(tunnel, event, id);
+        if span.is_disabled() {
+            telling.await
+        } else {
+            // Boxed: the future of every other callback would be as large.
+            Box::pin(telling).instrument(span).await
+        }
     }
 
     /// Tells one event, as often as it is safe and worth it.
@@ -189,11 +203,13 @@ impl CallbackSender {
         let is_close = event.kind == EventKind::Close;
         let mut late = None;
         for tries in 0_u32.. {
-            let set = business.settings();
-            if set.key != settings.key {
-                callback = CallbackRequest::write(tunnel.id, event, &set.key, callback.id);
+            if tries > 0 {
+                let set = business.settings();
+                if set.key != settings.key {
+                    callback = CallbackRequest::write(tunnel.id, event, &set.key, callback.id);
+                }
+                settings = set;
             }
-            settings = set;
             let repeatable = settings.dedupe || !matches!(event.kind, EventKind::Message(_));
             let outcome = tokio::select! {
                 outcome = self.attempt(tunnel, &callback) => outcome,
@@ -378,26 +394,29 @@ impl CallbackSender {
         &self,
         tunnel: &Tunnel,
         callback: &CallbackRequest,
-    ) -> Result<Request<Full<Bytes>>, http::Error> {
+    ) -> Result<Request<Full<Bytes>>, InvalidHeaderValue> {
         let timestamp = self.clock.unix_secs();
-        let settings = tunnel.route.business.settings();
-        let signed = signature::webhook(&callback.id, timestamp, &callback.body, &settings.key);
         let target = tunnel.route.target();
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(target.url.clone());
+        let key = &target.settings.key;
+        let signed = signature::webhook(&callback.id, timestamp, &callback.body, key);
+        let id = HeaderValue::try_from(&callback.id)?;
+        let mut request = Request::new(Full::new(callback.body.clone()));
+        *request.method_mut() = Method::POST;
+        request.uri_mut().clone_from(&target.url);
+        let headers = request.headers_mut();
+        // hyper adds two.
+        headers.reserve(HEADERS_MAX + 2);
         if let Some(host) = &target.host {
-            request = request.header(HOST, host);
+            headers.insert(HOST, host.clone());
         }
-        request
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(USER_AGENT, HeaderValue::from_static("weappd"))
-            .header(REQUEST_ID, &callback.id)
-            .header("webhook-id", &callback.id)
-            .header("webhook-timestamp", timestamp.get())
-            .header("webhook-signature", signed)
-            .header("x-weappd-seq", callback.seq)
-            .body(Full::new(callback.body.clone()))
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static("weappd"));
+        headers.insert(REQUEST_ID_HEADER, id.clone());
+        headers.insert(WEBHOOK_ID, id);
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp.get()));
+        headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(signed)?);
+        headers.insert(X_WEAPPD_SEQ, HeaderValue::from(callback.seq));
+        Ok(request)
     }
 
     /// An id that stays the same over repeats and sorts by time.
