@@ -44,12 +44,13 @@ enum BodyKind {
     #[default]
     Empty,
     Full(Bytes),
+    // The large ones are boxed: requests and answers are moved often, each with its body.
     /// From the client.
-    Upload(UploadBody),
+    Upload(Box<UploadBody>),
     /// From a business server.
-    Download(AnswerBody<EdgeBody>),
+    Download(Box<AnswerBody<EdgeBody>>),
     Router(axum::body::Body),
-    File(FileBody),
+    File(Box<FileBody>),
 }
 
 impl EdgeBody {
@@ -58,7 +59,7 @@ impl EdgeBody {
     }
 
     pub(crate) fn file(file: FileBody) -> Self {
-        Self::of(BodyKind::File(file))
+        Self::of(BodyKind::File(Box::new(file)))
     }
 
     pub(crate) fn from_router(body: axum::body::Body) -> Self {
@@ -75,7 +76,10 @@ impl EdgeBody {
         }
         let upload_progress = UploadProgress::open();
         let upload = UploadBody::new(incoming, terms(), upload_progress.clone());
-        (Self::of(BodyKind::Upload(upload)), upload_progress)
+        (
+            Self::of(BodyKind::Upload(Box::new(upload))),
+            upload_progress,
+        )
     }
 
     /// An answer's body from the connection `lent`.
@@ -86,7 +90,8 @@ impl EdgeBody {
             }
             return Self::default();
         }
-        Self::of(BodyKind::Download(AnswerBody::new(incoming, pooled)))
+        let answer = AnswerBody::new(incoming, pooled);
+        Self::of(BodyKind::Download(Box::new(answer)))
     }
 
     fn of(kind: BodyKind) -> Self {

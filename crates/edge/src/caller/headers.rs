@@ -16,17 +16,37 @@ const X_ORIGINAL_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-original
 pub(crate) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Headers that speak of one connection only (RFC 9110, 7.6.1) or were answered here.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "transfer-encoding",
+    "upgrade",
+    "te",
+    "trailer",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "keep-alive",
+    "proxy-connection",
 ];
+
+/// Which lengths these names have, a bit each: spares most headers the comparisons.
+const HOP_BY_HOP_LENGTHS: u32 = {
+    let (mut lengths, mut at) = (0, 0);
+    while at < HOP_BY_HOP.len() {
+        lengths |= 1 << HOP_BY_HOP[at].len();
+        at += 1;
+    }
+    lengths
+};
+
+/// Where the name stands in [`HOP_BY_HOP`].
+fn hop_by_hop(name: &HeaderName) -> Option<usize> {
+    let name = name.as_str();
+    let length = u32::try_from(name.len()).ok()?;
+    if HOP_BY_HOP_LENGTHS.checked_shr(length)? & 1 == 0 {
+        return None;
+    }
+    HOP_BY_HOP.iter().position(|known| *known == name)
+}
 
 /// Headers that prove who is calling, and must stand once.
 const SINGLE_HEADERS: [HeaderName; 6] = [
@@ -122,13 +142,22 @@ pub(crate) fn refuse_repeated(headers: &mut HeaderMap) -> Result<(), EdgeRefusal
 /// Removes hop-by-hop headers, also those that `Connection` names; but `Cookie`,
 /// `Authorization`, `Host` and the length cannot be removed in that way.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        for name in named_by_connection(headers) {
-            drop(headers.remove(name));
+    // One look at each header: a request or an answer has none or two of them.
+    let mut found = [false; HOP_BY_HOP.len()];
+    for at in headers.keys().filter_map(hop_by_hop) {
+        if let Some(found) = found.get_mut(at) {
+            *found = true;
         }
     }
-    for name in &HOP_BY_HOP {
+    if !found.contains(&true) {
+        return;
+    }
+    for name in named_by_connection(headers) {
         drop(headers.remove(name));
+    }
+    let found = HOP_BY_HOP.iter().zip(found).filter(|(_, found)| *found);
+    for (name, _) in found {
+        drop(headers.remove(*name));
     }
 }
 

@@ -43,6 +43,12 @@ pub trait Identify: Send + Sync {
         appids: &'a [String],
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Caller>;
+
+    /// The same where memory alone can tell, and who has no session may be [`Caller::Nobody`]:
+    /// spares most requests a future. `None`: ask.
+    fn identify_in_memory(&self, _appids: &[String], _headers: &HeaderMap) -> Option<Caller> {
+        None
+    }
 }
 
 /// Who is calling.
@@ -104,8 +110,16 @@ pub(crate) async fn establish(
     rule: CallerRule,
     headers: &mut HeaderMap,
 ) -> Result<(), EdgeRefusal> {
-    let asking = identify.identify(appids, headers);
-    let refusal = match request.clone().scope(asking).await {
+    let caller = match identify.identify_in_memory(appids, headers) {
+        Some(known @ Caller::Known { .. }) => known,
+        Some(_) if rule.session != SessionRule::Require => Caller::Nobody,
+        // A refusal has its dialect's words.
+        _ => {
+            let asking = identify.identify(appids, headers);
+            request.clone().scope(asking).await
+        }
+    };
+    let refusal = match caller {
         Caller::Known {
             openid,
             unionid,

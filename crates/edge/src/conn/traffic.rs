@@ -61,8 +61,9 @@ impl ConnTraffic {
         (self.in_flight.load(Ordering::Relaxed) == 0).then(requests)
     }
 
-    pub(crate) fn request_ends(&self) {
-        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    pub(crate) fn request_ends(&self, now: Instant) {
+        let open = now.saturating_duration_since(self.begun);
+        let now = u64::try_from(open.as_millis()).unwrap_or(u64::MAX);
         self.last_end.store(now, Ordering::Relaxed);
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Uri, header};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use weappd_base::clock::Clock;
 use weappd_base::request_id::RequestId;
 use weappd_base::unix_time::UnixMillis;
@@ -242,8 +243,9 @@ impl RequestRecord {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        self.traffic.request_ends();
-        let took = self.start.elapsed();
+        let now = Instant::now();
+        self.traffic.request_ends(now);
+        let took = now.saturating_duration_since(self.start);
         let ended = (self.status, self.bytes);
         self.traffic.counters.request_ended(ended, took);
         if let Some(pending) = &self.pending {

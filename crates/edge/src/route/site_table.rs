@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 use weappd_base::unix_time::UnixSecs;
 
 use crate::error::Error;
@@ -15,8 +17,9 @@ use weappd_certs::CertTable;
 /// All sites.
 #[derive(Debug)]
 pub(crate) struct SiteTable {
-    exact: HashMap<String, Arc<CompiledSite>>,
-    wild: HashMap<String, Arc<CompiledSite>>,
+    /// Names are the configuration's: nobody chooses them to collide.
+    exact: HashMap<String, Arc<CompiledSite>, RandomState>,
+    wild: HashMap<String, Arc<CompiledSite>, RandomState>,
     any: Option<Arc<CompiledSite>>,
     pub(crate) certs: Arc<CertTable>,
     /// What all sites are called, in their order.
@@ -31,8 +34,8 @@ impl SiteTable {
         now: UnixSecs,
     ) -> Result<Self, Error> {
         let mut table = Self {
-            exact: HashMap::new(),
-            wild: HashMap::new(),
+            exact: HashMap::default(),
+            wild: HashMap::default(),
             any: None,
             certs: Arc::default(),
             names: Vec::new(),

@@ -18,8 +18,14 @@ impl UpstreamGroup {
     /// The servers as a request should ask them.
     pub(crate) fn in_order(&self, health: &UpstreamHealth) -> impl Iterator<Item = &UpstreamAddr> {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
-        let order = health.order(&self.list, start, Instant::now());
-        order.into_iter().filter_map(|at| self.list.get(at))
+        let order = health.order(&self.list, start, Instant::now);
+        (0..self.list.len()).filter_map(move |turn| {
+            let at = match &order {
+                Some(order) => *order.get(turn)?,
+                None => start.wrapping_add(turn) % self.list.len(),
+            };
+            self.list.get(at)
+        })
     }
 
     /// Whether there is another one to ask.
@@ -54,7 +60,32 @@ impl UpstreamGroup {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::upstream::health::UpstreamFailure;
+
+    #[test]
+    fn all_are_asked_in_turn_while_none_fails() {
+        let health = UpstreamHealth::new(Duration::from_secs(10));
+        let list = ["a:1", "b:1", "c:1"].map(str::to_owned);
+        let group = UpstreamGroup::parse(&list).expect("addresses");
+        for order in ["a:1 b:1 c:1", "b:1 c:1 a:1", "c:1 a:1 b:1", "a:1 b:1 c:1"] {
+            let asked: Vec<_> = group.in_order(&health).map(ToString::to_string).collect();
+            assert_eq!(asked.join(" "), order);
+        }
+    }
+
+    #[test]
+    fn who_failed_is_asked_last() {
+        let health = UpstreamHealth::new(Duration::from_secs(10));
+        let group = UpstreamGroup::parse(&["a:1", "b:1"].map(str::to_owned)).expect("addresses");
+        health.failed(&group.list[0], UpstreamFailure::Unreached, Instant::now());
+        for _ in 0..3 {
+            let asked: Vec<_> = group.in_order(&health).map(ToString::to_string).collect();
+            assert_eq!(asked.join(" "), "b:1 a:1");
+        }
+    }
 
     #[test]
     fn addresses_are_read_and_mistakes_told() {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -47,7 +48,8 @@ pub(crate) struct UpstreamPool<B>(Arc<Shared<B>>);
 
 #[derive(Debug)]
 struct Shared<B> {
-    idle: Mutex<HashMap<UpstreamAddr, Vec<IdleConn<B>>>>,
+    /// Addresses are the configuration's and the supervisor's: nobody chooses them to collide.
+    idle: Mutex<HashMap<UpstreamAddr, Vec<IdleConn<B>>, RandomState>>,
     tasks: Tasks,
 }
 
@@ -125,21 +127,22 @@ where
     pub(crate) async fn send(
         &self,
         to: &UpstreamAddr,
-        mut request: Request<B>,
+        mut request: Box<Request<B>>,
         limits: &UpstreamPoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         let repeats = may_be_repeated(&request);
         loop {
             let Some(pooled) = self.take(to, repeats, limits).await else {
-                return self.send_on_new(to, request, limits).await;
+                // Boxed, as the next: what is rare does not make every call's future large.
+                return Box::pin(self.send_on_new(to, request, limits)).await;
             };
-            let copy = repeats.then(|| copy(&request));
+            let copy = repeats.then(|| Box::new(copy(&request)));
             match pooled.send(request).await {
                 Err((Some(unsent), _, _)) => request = unsent,
                 Err((None, error, pooled)) => match copy {
                     // Closed without an answer: at the moment of the request, or because of it.
                     Some(copy) if !pooled.reply_seen.any() => {
-                        return self.repeat(to, copy, limits).await;
+                        return Box::pin(self.repeat(to, copy, limits)).await;
                     }
                     _ => return Err(SendFailure::Lost(error)),
                 },
@@ -151,7 +154,7 @@ where
     async fn repeat(
         &self,
         to: &UpstreamAddr,
-        request: Request<B>,
+        request: Box<Request<B>>,
         limits: &UpstreamPoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         match self.send_on_new(to, request, limits).await {
@@ -164,18 +167,18 @@ where
     async fn send_on_new(
         &self,
         to: &UpstreamAddr,
-        request: Request<B>,
+        request: Box<Request<B>>,
         limits: &UpstreamPoolLimits,
     ) -> Result<PooledAnswer<B>, SendFailure<B>> {
         let pooled = match self.connect(to, limits, false).await {
             Ok(pooled) => pooled,
-            Err(error) => return Err(SendFailure::Unsent(Box::new(request), error)),
+            Err(error) => return Err(SendFailure::Unsent(request, error)),
         };
         pooled
             .send(request)
             .await
             .map_err(|(unsent, error, _)| match unsent {
-                Some(unsent) => SendFailure::Unsent(Box::new(unsent), io::Error::other(error)),
+                Some(unsent) => SendFailure::Unsent(unsent, io::Error::other(error)),
                 None => SendFailure::Lost(error),
             })
     }
@@ -184,14 +187,14 @@ where
     pub(crate) async fn send_upgrade(
         &self,
         to: &UpstreamAddr,
-        request: Request<B>,
+        request: Box<Request<B>>,
         limits: &UpstreamPoolLimits,
     ) -> Result<Response<Incoming>, SendFailure<B>> {
         let mut pooled = match self.connect(to, limits, true).await {
             Ok(pooled) => pooled,
-            Err(error) => return Err(SendFailure::Unsent(Box::new(request), error)),
+            Err(error) => return Err(SendFailure::Unsent(request, error)),
         };
-        let sent = pooled.sender.try_send_request(request).await;
+        let sent = pooled.sender.try_send_request(*request).await;
         sent.map_err(|error| SendFailure::Lost(error.into_error()))
     }
 
@@ -313,18 +316,18 @@ fn copy<B: Default>(request: &Request<B>) -> Request<B> {
 }
 
 /// Why a connection brought no answer; with the request if nothing of it was sent.
-type FailedAttempt<B> = (Option<Request<B>>, hyper::Error, PooledConn<B>);
+type FailedAttempt<B> = (Option<Box<Request<B>>>, hyper::Error, PooledConn<B>);
 
 impl<B> PooledConn<B>
 where
     B: Body<Data = Bytes, Error = EdgeBodyError> + Default + Send + 'static,
 {
-    async fn send(mut self, request: Request<B>) -> Result<PooledAnswer<B>, FailedAttempt<B>> {
+    async fn send(mut self, request: Box<Request<B>>) -> Result<PooledAnswer<B>, FailedAttempt<B>> {
         self.reply_seen.forget();
-        match self.sender.try_send_request(request).await {
+        match self.sender.try_send_request(*request).await {
             Ok(response) => Ok((response, self)),
             Err(mut error) => {
-                let unsent = error.take_message();
+                let unsent = error.take_message().map(Box::new);
                 Err((unsent, error.into_error(), self))
             }
         }

@@ -32,7 +32,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// A request ready to be forwarded.
 #[derive(Debug)]
 pub(crate) struct UpstreamRequest {
-    request: Request<EdgeBody>,
+    /// Boxed: it is handed from function to function.
+    request: Box<Request<EdgeBody>>,
     upload_progress: UploadProgress,
     /// The client's side of a WebSocket, once the business server says 101.
     upgrade: Option<OnUpgrade>,
@@ -64,7 +65,7 @@ impl UpstreamRequest {
             head.headers.insert(header::TRANSFER_ENCODING, chunked);
         }
         Self {
-            request: Request::from_parts(head, body),
+            request: Box::new(Request::from_parts(head, body)),
             upload_progress,
             upgrade,
         }
@@ -76,16 +77,12 @@ impl UpstreamRequest {
 }
 
 /// How an attempt ended.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large variant is the ordinary one"
-)]
 enum AttemptOutcome {
     Answered(Response<EdgeBody>),
     /// Nothing was sent.
-    Unreached(Box<UpstreamRequest>, io::Error),
+    Unreached(UpstreamRequest, io::Error),
     /// The business server went away when it got the request.
-    Gone(Box<UpstreamRequest>, io::Error),
+    Gone(UpstreamRequest, io::Error),
     /// The business server gave no proper answer.
     NoAnswer(EdgeRefusal),
     /// The client's own fault.
@@ -138,7 +135,7 @@ pub(crate) async fn to_group(
             AttemptOutcome::Unreached(unsent, error) | AttemptOutcome::Gone(unsent, error) => {
                 fails(UpstreamFailure::Unreached);
                 unreached = Some((to, error));
-                outgoing = *unsent;
+                outgoing = unsent;
             }
         }
     }
@@ -172,7 +169,7 @@ pub(crate) async fn to_app(
                 }
                 AttemptOutcome::Unreached(unsent, error) => {
                     worker.throttled_log().log_unreached(&to, &error);
-                    outgoing = *unsent;
+                    outgoing = unsent;
                     refusal = EdgeRefusal::BadGateway;
                 }
             }
@@ -207,7 +204,7 @@ async fn attempt(
     outgoing: UpstreamRequest,
 ) -> AttemptOutcome {
     if outgoing.upgrade.is_some() {
-        return attempt_upgrade(context, to, outgoing).await;
+        return Box::pin(attempt_upgrade(context, to, outgoing)).await;
     }
     let UpstreamRequest {
         request,
@@ -323,12 +320,10 @@ fn failed_attempt(
     failed: SendFailure<EdgeBody>,
     (upload_progress, upgrade): (UploadProgress, Option<OnUpgrade>),
 ) -> AttemptOutcome {
-    let outgoing = |request: Box<Request<EdgeBody>>| {
-        Box::new(UpstreamRequest {
-            request: *request,
-            upload_progress: upload_progress.clone(),
-            upgrade,
-        })
+    let outgoing = |request| UpstreamRequest {
+        request,
+        upload_progress: upload_progress.clone(),
+        upgrade,
     };
     match failed {
         SendFailure::Unsent(request, error) => AttemptOutcome::Unreached(outgoing(request), error),

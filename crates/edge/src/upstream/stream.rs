@@ -71,11 +71,12 @@ impl AsyncRead for UpstreamStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let now = Instant::now();
-        match this.last.take() {
-            Some(last) if now.duration_since(last) > QUICK_READ_MAX => this.quick = 0,
-            Some(_) => this.quick = this.quick.saturating_add(1),
-            None => {}
+        if let Some(last) = this.last.take() {
+            if last.elapsed() > QUICK_READ_MAX {
+                this.quick = 0;
+            } else {
+                this.quick = this.quick.saturating_add(1);
+            }
         }
         this.io.set_limit(this.most());
         let before = buf.filled().len();
@@ -83,8 +84,10 @@ impl AsyncRead for UpstreamStream {
         if buf.filled().len() > before {
             this.reply_seen.0.store(true, Ordering::Relaxed);
         }
-        // Only a wait for the reader counts, not one for the business server.
-        this.last = read.is_ready().then(Instant::now);
+        // Only a wait for the reader counts, not one for the business server: more was there
+        // to be read. So the clock is left alone by answers that come in one piece.
+        let is_full = this.io.limit() == 0 || buf.remaining() == 0;
+        this.last = (read.is_ready() && is_full).then(Instant::now);
         read
     }
 }
