@@ -10,6 +10,7 @@ mod app;
 mod check;
 mod dev;
 mod dev_ports;
+mod help_words;
 mod inbox;
 mod init;
 mod logs;
@@ -22,14 +23,16 @@ mod simulate;
 mod status;
 mod stop;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 use weappd_base::language::Language;
+use weappd_base::words;
 
 use crate::demo_chat;
 use crate::exit::ExitFailure;
@@ -51,9 +54,10 @@ struct CliArgs {
     #[arg(
         long,
         global = true,
+        display_order = 900,
         value_enum,
         value_name = "LANGUAGE",
-        help = "Language, otherwise that of LC_ALL, LC_MESSAGES or LANG; help and logs are English"
+        help = "Language, otherwise that of LC_ALL, LC_MESSAGES or LANG; logs are English"
     )]
     lang: Option<LanguageName>,
     #[command(subcommand)]
@@ -148,6 +152,9 @@ enum CliCommand {
     DemoChat,
 }
 
+/// What clap ends with where the command line is wrong.
+const COMMAND_LINE_EXIT: u8 = 2;
+
 /// A language, as it is typed.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum LanguageName {
@@ -172,13 +179,17 @@ pub(crate) fn run() -> Result<ExitCode, ExitFailure> {
         let error = weappd_apps::launch(words);
         return Err(ExitFailure::new(&error, "check `run` in weappd.toml").not_started());
     }
-    let args = CliArgs::try_parse().unwrap_or_else(|error| tipped(error).exit());
-    let language = match args.lang {
-        Some(LanguageName::En) => Language::English,
-        Some(LanguageName::Zh) => Language::Chinese,
-        None => Language::of_environment(check::variable),
-    };
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    // Before all else: what is wrong with the command line is told in it, too.
+    let language = help_words::language_of(&words, check::variable);
     language.settle();
+    let args = match parsed(language, std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => return complain(error, language),
+    };
     match args.command {
         CliCommand::Dev(args) => runtime()?.block_on(dev::run(args))?,
         CliCommand::Init { dir, force } => init::run(&dir, force, language)?,
@@ -214,6 +225,29 @@ pub(crate) fn run() -> Result<ExitCode, ExitFailure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The command line, its help in this language.
+fn parsed(
+    language: Language,
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<CliArgs, clap::Error> {
+    let command = match language {
+        Language::English => CliArgs::command(),
+        Language::Chinese => help_words::in_chinese(CliArgs::command()),
+    };
+    let matches = command.try_get_matches_from(words)?;
+    CliArgs::from_arg_matches(&matches)
+}
+
+/// Says what is wrong with the command line, or prints the help that it asks for.
+fn complain(error: clap::Error, language: Language) -> Result<ExitCode, ExitFailure> {
+    let error = tipped(error);
+    let chinese = (language == Language::Chinese).then(|| help_words::complaint(&error));
+    match chinese.flatten() {
+        Some(words) => Err(ExitFailure::told(COMMAND_LINE_EXIT, words)),
+        None => error.exit(),
+    }
+}
+
 /// The error with a better tip than clap has: what follows `dev` is a command of one's own.
 fn tipped(mut error: clap::Error) -> clap::Error {
     let word = match error.get(ContextKind::InvalidArg) {
@@ -222,7 +256,10 @@ fn tipped(mut error: clap::Error) -> clap::Error {
     };
     let of_dev = |usage: &ContextValue| usage.to_string().contains("weappd dev");
     if error.get(ContextKind::Usage).is_some_and(of_dev) {
-        let tip = format!("your own command goes after --: weappd dev -- {word} ...");
+        let tip = words!(
+            "your own command goes after --: weappd dev -- {word} ...",
+            "你自己的命令写在 -- 之后：weappd dev -- {word} ..."
+        );
         let tips = ContextValue::StyledStrs(vec![tip.into()]);
         error.insert(ContextKind::Suggested, tips);
     }
