@@ -5,6 +5,8 @@
 //! both against each other.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A language that weappd speaks.
@@ -57,6 +59,21 @@ impl Language {
             }
         };
         HERE.get().unwrap_or_else(process)
+    }
+
+    /// Its name in `Accept-Language` (RFC 5646).
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Chinese => "zh",
+        }
+    }
+
+    /// Has a future speak this language while it runs, whatever the process speaks. Tasks that
+    /// it spawns do not.
+    pub async fn scope<F: Future>(self, speaker: F) -> F::Output {
+        let mut speaker = pin!(speaker);
+        poll_fn(|cx| self.speak(|| speaker.as_mut().poll(cx))).await
     }
 
     /// Runs `speaker` in this language, whatever the process speaks.
@@ -132,6 +149,17 @@ mod tests {
             };
             assert_eq!(Language::of_environment(value), wanted, "{set:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_future_speaks_its_language_and_nobody_else_does() {
+        let told = Language::Chinese.scope(async {
+            let before = pick("a", "甲");
+            tokio::task::yield_now().await;
+            (before, pick("b", "乙"))
+        });
+        let other = async { pick("a", "甲") };
+        assert_eq!(tokio::join!(told, other), (("甲", "乙"), "a"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
-use weappd_base::language::pick;
+use weappd_base::language::{Language, pick};
 use weappd_base::words;
 
 use axum::Router;
@@ -117,6 +117,7 @@ pub(crate) async fn ask(
         .method(method)
         .uri(path_and_query)
         .header("host", "control")
+        .header("accept-language", Language::current().tag())
         .body(Body::empty())
         .map_err(|error| ExitFailure::new(&error, ""))?;
     sender.send_request(request).await.map_err(failed)

@@ -5,25 +5,26 @@
 //! served changes nothing, and whoever asked hears why.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+use weappd_base::language::{Language, pick};
+use weappd_base::words;
 
 use crate::apply::RunningServer;
 use crate::config::WrittenKeys;
 use crate::exit::ExitFailure;
 use crate::logging;
 use crate::metrics::ReloadEnd;
-use crate::plan_source::PlanSource;
+use crate::plan_source::{PlanSource, ReadPlan};
 
 /// What a reload did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,17 +43,28 @@ impl ReloadReport {
     /// In a sentence or two.
     pub(crate) fn words(&self) -> String {
         let mut words = if self.changed.is_empty() {
-            "weappd.toml is as it was; certificates and secret files were read anew".to_owned()
+            pick(
+                "weappd.toml is as it was; certificates and secret files were read anew",
+                "weappd.toml 没有变化；已重新读取证书和密钥文件",
+            )
+            .to_owned()
         } else {
-            format!("changed: {}", self.changed.join(", "))
+            words!("changed: {}", "已更改：{}", self.changed.join(", "))
         };
         for (app, what) in &self.apps {
-            let _ = write!(words, "; app {app} {what}");
+            let chinese = match *what {
+                "starts" => "启动",
+                "restarts" => "重启",
+                "changes" => "改变",
+                "stops" => "停止",
+                other => other,
+            };
+            words += &words!("; app {app} {what}", "；应用 {app} {chinese}");
         }
         if !self.restart.is_empty() {
-            let _ = write!(
-                words,
+            words += &words!(
                 "; counts after a restart of weappd: {}",
+                "；重启 weappd 之后才生效：{}",
                 self.restart.join(", ")
             );
         }
@@ -60,8 +72,12 @@ impl ReloadReport {
     }
 }
 
-/// Who asked waits here for what became of it.
-type ReloadReply = oneshot::Sender<Result<ReloadReport, ExitFailure>>;
+/// Who asked waits here for what became of it, in a language of theirs.
+#[derive(Debug)]
+pub(crate) struct ReloadReply {
+    language: Language,
+    sender: oneshot::Sender<Result<ReloadReport, ExitFailure>>,
+}
 
 /// Asks for reloads. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -89,9 +105,18 @@ impl ReloadRequests {
         drop(self.sender.try_send(None));
     }
 
-    async fn ask_and_wait(&self) -> Result<ReloadReport, ExitFailure> {
-        let (reply, answer) = oneshot::channel();
-        let ends = || ExitFailure::say("weappd is stopping: nothing was changed", "");
+    async fn ask_and_wait(&self, language: Language) -> Result<ReloadReport, ExitFailure> {
+        let (sender, answer) = oneshot::channel();
+        let reply = ReloadReply { language, sender };
+        let ends = || {
+            ExitFailure::say(
+                pick(
+                    "weappd is stopping: nothing was changed",
+                    "weappd 正在停止：什么都没有改变",
+                ),
+                "",
+            )
+        };
         (self.sender.send(Some(reply)).await).map_err(|_| ends())?;
         answer.await.map_err(|_| ends())?
     }
@@ -105,26 +130,46 @@ pub(crate) async fn serve(
     mut queue: ReloadQueue,
 ) {
     while let Some(reply) = queue.recv().await {
-        let done = reload(&server, &source, &mut keys).await;
+        // The log is English.
+        let language = reply
+            .as_ref()
+            .map_or(Language::English, |reply| reply.language);
+        let reloading = reload(&server, &source, &mut keys);
+        let done = language.scope(reloading).await;
         let end = match &done {
             Ok(_) => ReloadEnd::Taken,
             Err(_) => ReloadEnd::Refused,
         };
         server.reloads.count(end, &server.rooms.context.clock);
+        let english = match language {
+            Language::English => None,
+            Language::Chinese => Some(read(&source, Language::English).await),
+        };
         match &done {
             Ok(report) => {
-                if !report.warnings.is_empty() {
-                    tracing::warn!("weappd.toml has warnings:\n{}", report.warnings.trim_end());
+                let warnings = match &english {
+                    Some(Ok(english)) => &english.warnings,
+                    _ => &report.warnings,
+                };
+                if !warnings.is_empty() {
+                    tracing::warn!("weappd.toml has warnings:\n{}", warnings.trim_end());
                 }
-                tracing::info!("reloaded; {}", report.words());
+                let words = Language::English.speak(|| report.words());
+                tracing::info!("reloaded; {words}");
             }
-            Err(failure) => tracing::error!(
-                "weappd.toml was not taken, and nothing changed:\n{}",
-                failure.words().trim_end()
-            ),
+            Err(failure) => {
+                let failure = match &english {
+                    Some(Err(english)) => english,
+                    _ => failure,
+                };
+                tracing::error!(
+                    "weappd.toml was not taken, and nothing changed:\n{}",
+                    failure.words().trim_end()
+                );
+            }
         }
         if let Some(reply) = reply {
-            drop(reply.send(done));
+            drop(reply.sender.send(done));
         }
     }
 }
@@ -134,10 +179,7 @@ async fn reload(
     source: &Arc<dyn PlanSource>,
     keys: &mut WrittenKeys,
 ) -> Result<ReloadReport, ExitFailure> {
-    let source = Arc::clone(source);
-    // Files are read, and names looked up.
-    let read = tokio::task::spawn_blocking(move || source.read()).await;
-    let read = read.map_err(|error| ExitFailure::new(&error, ""))??;
+    let read = read(source, Language::current()).await?;
     let level = logging::LogFilter::parse(&read.log_level)?;
     let restart = server.restart_keys(&read);
     let staged = server.prepare(read.plan, &read.listen).await?;
@@ -154,20 +196,45 @@ async fn reload(
     })
 }
 
-/// `POST /reload`.
+/// Reads the file; its problems and warnings are told in `language`.
+async fn read(source: &Arc<dyn PlanSource>, language: Language) -> Result<ReadPlan, ExitFailure> {
+    let source = Arc::clone(source);
+    // Files are read, and names looked up.
+    let reading = move || language.speak(|| source.read());
+    let read = tokio::task::spawn_blocking(reading).await;
+    read.map_err(|error| ExitFailure::new(&error, ""))?
+}
+
+/// `POST /reload`, answered in the language of `Accept-Language`.
 pub(crate) fn control_router(requests: Option<ReloadRequests>) -> Router {
     Router::new()
         .route("/reload", post(ask_reload))
         .with_state(requests)
 }
 
-async fn ask_reload(State(requests): State<Option<ReloadRequests>>) -> Response {
+async fn ask_reload(
+    State(requests): State<Option<ReloadRequests>>,
+    headers: HeaderMap,
+) -> Response {
+    // The command line names one and no more.
+    let said = headers.get(header::ACCEPT_LANGUAGE);
+    let language = Language::ALL
+        .into_iter()
+        .find(|language| said.is_some_and(|said| said == language.tag()))
+        .unwrap_or_default();
+    language.scope(answer_reload(requests, language)).await
+}
+
+async fn answer_reload(requests: Option<ReloadRequests>, language: Language) -> Response {
     let Some(requests) = requests else {
-        let message = "`weappd dev` has no weappd.toml to read again; end it and start it anew";
+        let message = pick(
+            "`weappd dev` has no weappd.toml to read again; end it and start it anew",
+            "`weappd dev` 没有可以重新读取的 weappd.toml；请结束它再启动",
+        );
         let error = json!({ "error": { "exit_code": 1, "message": message } });
         return (StatusCode::CONFLICT, Json(error)).into_response();
     };
-    match requests.ask_and_wait().await {
+    match requests.ask_and_wait(language).await {
         Ok(report) => {
             let words = report.words();
             Json(json!({ "words": words, "report": report, "file": requests.file })).into_response()

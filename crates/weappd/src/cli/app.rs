@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use weappd_base::language::{Language, pick};
 use weappd_base::words;
 
 use clap::Subcommand;
@@ -71,16 +72,28 @@ pub(super) fn table(apps: &[Value]) -> String {
     if apps.is_empty() {
         return no_apps().to_owned();
     }
-    let head = [
-        "app",
-        "state",
-        "pid",
-        "port",
-        "restarts",
-        "uptime",
-        "memory",
-        "last ending",
-    ];
+    let head = match Language::current() {
+        Language::English => [
+            "app",
+            "state",
+            "pid",
+            "port",
+            "restarts",
+            "uptime",
+            "memory",
+            "last ending",
+        ],
+        Language::Chinese => [
+            "应用",
+            "状态",
+            "进程",
+            "端口",
+            "重启次数",
+            "已运行",
+            "内存",
+            "上次结束",
+        ],
+    };
     let mut rows = vec![head.map(str::to_owned)];
     let mut notes = String::new();
     for app in apps {
@@ -90,12 +103,13 @@ pub(super) fn table(apps: &[Value]) -> String {
             let summary = text(&instance["summary"]);
             let (state, why) = state_and_why(&summary);
             if let Some(why) = why {
-                let _ = write!(notes, "\n{}: {why}", text(&app["name"]));
+                let name = text(&app["name"]);
+                notes += &words!("\n{name}: {why}", "\n{name}：{why}");
             }
             fails |= failing(state, &instance);
             rows.push([
                 text(&app["name"]),
-                state.to_owned(),
+                state_words(state),
                 text(&instance["pid"]),
                 port(&instance),
                 text(&instance["restarts"]),
@@ -145,6 +159,29 @@ fn state_and_why(summary: &str) -> (&str, Option<&str>) {
     (summary, None)
 }
 
+/// A state in the language that is spoken here.
+fn state_words(state: &str) -> String {
+    if Language::current() == Language::English {
+        return state.to_owned();
+    }
+    let (word, rest) = state.split_once(", next try in ").unwrap_or((state, ""));
+    let word = match word {
+        "ready" => "就绪",
+        "starting" => "正在启动",
+        "stopping" => "正在停止",
+        "stopped" => "已停止",
+        "restarting" => "正在重启",
+        "crash-looping" => "反复崩溃",
+        "down" => "已放弃",
+        other => other,
+    };
+    if rest.is_empty() {
+        word.to_owned()
+    } else {
+        format!("{word}，{rest} 后再试")
+    }
+}
+
 /// Where requests go: the port it was given, or the one it listens on instead.
 fn port(instance: &Value) -> String {
     let given = text(&instance["port"]);
@@ -161,10 +198,17 @@ fn port(instance: &Value) -> String {
 fn ending(ending: &Value) -> String {
     match ending["kind"].as_str() {
         None => dash(),
-        Some("exited") => format!("exit code {}", ending["code"]),
-        Some("signalled") => format!("signal {}", ending["signal"]),
-        Some("never_started") => format!("could not start: {}", text(&ending["why"])),
-        Some("hung_at_start") => format!("not ready after {} ms", ending["after_ms"]),
+        Some("stopped") => pick("stopped", "被停止").to_owned(),
+        Some("exited") => words!("exit code {}", "退出码 {}", ending["code"]),
+        Some("signalled") => words!("signal {}", "信号 {}", ending["signal"]),
+        Some("never_started") => {
+            words!("could not start: {}", "无法启动：{}", text(&ending["why"]))
+        }
+        Some("hung_at_start") => words!(
+            "not ready after {} ms",
+            "{} 毫秒后仍未就绪",
+            ending["after_ms"]
+        ),
         Some(other) => other.to_owned(),
     }
 }
@@ -179,9 +223,9 @@ async fn deed(named: &NamedApp, verb: &str) -> Result<(), ExitFailure> {
     let answer = control::ask(&named.target.data_dir(), Method::POST, &path).await?;
     if answer.status().is_success() {
         let done = match verb {
-            "start" => "started",
-            "stop" => "stopped",
-            _ => "restarted",
+            "start" => pick("started", "已启动"),
+            "stop" => pick("stopped", "已停止"),
+            _ => pick("restarted", "已重启"),
         };
         let body = control::body(answer).await?;
         let view: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -189,7 +233,7 @@ async fn deed(named: &NamedApp, verb: &str) -> Result<(), ExitFailure> {
             Some(now) if verb != "stop" && now != "ready" => {
                 say(unready(&named.name, done, &text(&view["summary"])));
             }
-            _ => say(format_args!("{} {done}", named.name)),
+            _ => say(words!("{} {done}", "{} {done}", named.name)),
         }
         return Ok(());
     }
@@ -198,7 +242,12 @@ async fn deed(named: &NamedApp, verb: &str) -> Result<(), ExitFailure> {
 
 /// That an app is not ready after a command, and where to see why.
 fn unready(name: &str, done: &str, now: &str) -> String {
-    format!("{name} {done}; now: {now}\n{}", see_logs(name))
+    let now = state_words(now);
+    words!(
+        "{name} {done}; now: {now}\n{}",
+        "{name} {done}；现在：{now}\n{}",
+        see_logs(name)
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `weappd inbox …`: the messages WeChat pushed to the weappd that runs.
 
 use std::path::Path;
-use weappd_base::language::pick;
+use weappd_base::language::{Language, pick};
 use weappd_base::words;
 
 use clap::Subcommand;
@@ -126,7 +126,10 @@ fn table(letters: &[Value], now: UnixSecs) -> String {
     if letters.is_empty() {
         return pick("no dead letters", "没有死信").to_owned();
     }
-    let head = ["id", "appid", "openid", "kind", "came", "tries", "why"];
+    let head = match Language::current() {
+        Language::English => ["id", "appid", "openid", "kind", "came", "tries", "why"],
+        Language::Chinese => ["编号", "appid", "openid", "类型", "到达", "次数", "原因"],
+    };
     let mut rows = vec![head.map(str::to_owned)];
     for letter in letters {
         rows.push([

@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use weappd_base::language::Language;
+use weappd_base::language::{Language, pick};
 use weappd_base::random::RandomSource;
+use weappd_base::words;
 
 use crate::{cli::say, config::sample, exit::ExitFailure};
 
@@ -23,15 +24,23 @@ pub(crate) fn run(dir: &Path, force: bool, language: Language) -> Result<(), Exi
     write(&path, force, &text).map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
             return ExitFailure::say(
-                format_args!("{} is there already", path.display()),
-                "`weappd init --force` writes a new one and keeps the old one as weappd.toml.old",
+                words!("{} is there already", "已经有 {}", path.display()),
+                pick(
+                    "`weappd init --force` writes a new one and keeps the old one as weappd.toml.old",
+                    "`weappd init --force` 会写一份新的，旧的保存为 weappd.toml.old",
+                ),
             );
         }
-        let sentence = format!("{} cannot be written: {error}", path.display());
-        ExitFailure::say(
-            sentence,
+        let sentence = words!(
+            "{} cannot be written: {error}",
+            "无法写入 {}：{error}",
+            path.display()
+        );
+        let hint = pick(
             "name a directory that exists and that you may write",
-        )
+            "请写一个已经存在、并且你有写权限的目录",
+        );
+        ExitFailure::say(sentence, hint)
     })?;
     let path = path.display();
     match language {

@@ -1,12 +1,13 @@
 //! What the commands that speak to a running weappd share: which one, its answers, tables.
 
 use std::path::{Path, PathBuf};
-use weappd_base::language::pick;
+use weappd_base::language::{Language, pick};
 use weappd_base::words;
 
 use hyper::Response;
 use hyper::body::Incoming;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 use weappd_base::unix_time::UnixSecs;
 
 use crate::config;
@@ -83,13 +84,17 @@ pub(super) async fn refused(answer: Response<Incoming>, hint: &str) -> ExitFailu
     let body = control::body(answer).await.unwrap_or_default();
     let words: Value = serde_json::from_slice(&body).unwrap_or_default();
     let error = &words["error"];
-    ExitFailure::say(
-        (error["message"].as_str()).unwrap_or(pick(
-            "weappd refused and gave no reason",
-            "weappd 拒绝了，没有说明原因",
-        )),
-        error["hint"].as_str().unwrap_or(hint),
-    )
+    let message = error["message"].as_str().unwrap_or(pick(
+        "weappd refused and gave no reason",
+        "weappd 拒绝了，没有说明原因",
+    ));
+    // The apps of a running weappd are spoken of in English.
+    let message = match (Language::current(), error["code"].as_str()) {
+        (Language::Chinese, Some("app_not_found")) => "没有这个名字的应用",
+        (Language::Chinese, Some("closing")) => "应用已经停止，weappd 正在结束",
+        _ => message,
+    };
+    ExitFailure::say(message, error["hint"].as_str().unwrap_or(hint))
 }
 
 /// Rows under each other; columns are as wide as their longest text.
@@ -97,17 +102,22 @@ pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String 
     let mut widths = [0; COLUMNS];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.width());
         }
     }
     let lines = rows.iter().map(|row| {
         let cells = row.iter().zip(widths);
-        let line: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
+        let line: Vec<String> = cells.map(|(cell, width)| padded(cell, width)).collect();
         line.join("  ").trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The text with blanks after it, as wide as `width` columns of a terminal: a Chinese character
+/// takes two.
+pub(super) fn padded(text: &str, width: usize) -> String {
+    let blanks = width.saturating_sub(text.width());
+    format!("{text}{}", " ".repeat(blanks))
 }
 
 pub(super) fn dash() -> String {

@@ -8,6 +8,8 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use weappd_base::language::pick;
+use weappd_base::words;
 use weappd_tunnel::BusinessConfig;
 
 use crate::cli::{check, say, serve};
@@ -55,9 +57,12 @@ pub(super) fn run(file: &Path, host: Option<&str>, format: SdkFormat) -> Result<
     .config;
     let answers = answers(&config, host)?;
     let (text, hint) = match format {
-        SdkFormat::File => (format!("{:#}", as_file(&answers)), FILE_HINT),
-        SdkFormat::Js => (as_js(&answers), JS_HINT),
-        SdkFormat::Env => (as_env(&answers), ENV_HINT),
+        SdkFormat::File => (
+            format!("{:#}", as_file(&answers)),
+            pick(FILE_HINT, FILE_HINT_ZH),
+        ),
+        SdkFormat::Js => (as_js(&answers), pick(JS_HINT, JS_HINT_ZH)),
+        SdkFormat::Env => (as_env(&answers), pick(ENV_HINT, ENV_HINT_ZH)),
     };
     say(text);
     tell(hint);
@@ -71,6 +76,22 @@ This is sdk.config; it holds the tunnel key, so keep it private. It goes to
 as in `weappd sdk-config > /etc/qcloud/sdk.config`. Values that begin with \"placeholder\" are
 only there because wafer-node-sdk refuses to start without them. --format js and env print the
 same for programs that are set up otherwise.
+";
+const FILE_HINT_ZH: &str = "\
+这是 sdk.config 的内容；里面有信道密钥，请勿外传。它放在
+  /etc/qcloud/sdk.config          Wafer 1：Node、PHP、Java、C# 的 qcloud-weapp-server-sdk
+  /data/release/sdk.config.json   Wafer 2：wafer-node-sdk 和它的 demo
+例如 `weappd sdk-config > /etc/qcloud/sdk.config`。以 \"placeholder\" 开头的值没有用处，
+只是没有它们 wafer-node-sdk 就拒绝启动。用其他方式配置的程序可以用 --format js 或 env。
+";
+const JS_HINT_ZH: &str = "\
+这是 Node 的模块；里面有信道密钥，请勿外传。把它存在你的服务器代码旁边：
+`weappd sdk-config --format js > sdk.config.js`。开头几行说明了用法。
+";
+const ENV_HINT_ZH: &str = "\
+这些是环境变量；其中有信道密钥，请勿外传。weappd 运行的程序已经有它们；其他程序可以用
+`weappd sdk-config --format env > weappd.env`，再用 systemd 的 EnvironmentFile=、
+`docker run --env-file`，或 `set -a; . ./weappd.env`。
 ";
 const JS_HINT: &str = "\
 This is a module for Node; it holds the tunnel key, so keep it private. Save it beside your
@@ -95,6 +116,9 @@ fn tell(hint: &str) {
 const NO_KEY_HINT: &str = "`openssl rand -hex 32` prints one; write it into weappd.toml, then \
 restart weappd:\n    [tunnel]\n    key = \"what openssl printed\"";
 
+const NO_KEY_HINT_ZH: &str = "用 `openssl rand -hex 32` 生成一个，写进 weappd.toml，\
+然后重启 weappd：\n    [tunnel]\n    key = \"openssl 输出的内容\"";
+
 fn answers(config: &Config, host: Option<&str>) -> Result<SdkAnswers, ExitFailure> {
     let hosts: Vec<&str> = config
         .sites
@@ -106,8 +130,8 @@ fn answers(config: &Config, host: Option<&str>) -> Result<SdkAnswers, ExitFailur
         Some(host) if hosts.contains(&host) => host,
         Some(host) => {
             return Err(ExitFailure::say(
-                format_args!("no site is called {host}"),
-                &format!("the sites are {}", hosts.join(", ")),
+                words!("no site is called {host}", "没有叫 {host} 的站点"),
+                &words!("the sites are {}", "现有的站点：{}", hosts.join(", ")),
             ));
         }
         None => hosts.first().copied().unwrap_or_default(),
@@ -116,8 +140,8 @@ fn answers(config: &Config, host: Option<&str>) -> Result<SdkAnswers, ExitFailur
     let has_key = |business: &&BusinessConfig| business.host == host && !business.key.is_empty();
     let Some(business) = businesses.iter().find(has_key) else {
         return Err(ExitFailure::say(
-            format_args!("{host} has no tunnel key"),
-            NO_KEY_HINT,
+            words!("{host} has no tunnel key", "{host} 没有信道密钥"),
+            pick(NO_KEY_HINT, NO_KEY_HINT_ZH),
         ));
     };
     let mut sites = config.sites.iter();

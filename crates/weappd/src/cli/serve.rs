@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weappd_base::language::pick;
+use weappd_base::words;
 
 use parking_lot::Mutex;
 use weappd_base::random::RandomSource;
@@ -12,7 +13,8 @@ use weappd_base::secret::Secret;
 use weappd_edge::{BoundListener, ListenerKind};
 
 use crate::bound_sockets::BoundSockets;
-use crate::cli::{check, say};
+use crate::cli::running::padded;
+use crate::cli::{check, say, status};
 use crate::config::{self, Config, ConfigProblem, LoadedConfig, LogFormat};
 use crate::data_dir::DataDir;
 use crate::exit::ExitFailure;
@@ -179,7 +181,12 @@ fn noted<T>(bound: Result<T, ExitFailure>, failures: &mut Vec<ExitFailure>) -> O
 fn banner(config: &Config, sockets: &BoundSockets) -> String {
     use std::fmt::Write as _;
 
-    let mut text = format!("weappd {} serves\n\n", env!("CARGO_PKG_VERSION"));
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = words!(
+        "weappd {version} serves\n\n",
+        "weappd {version} 开始服务\n\n"
+    );
+    let label = |name| padded(status::listener_name(name), 11);
     for site in &config.sites {
         let scheme = if site.tls.is_some() { "https" } else { "http" };
         let hosts = site.hosts.iter().map(|host| format!("{scheme}://{host}/"));
@@ -191,16 +198,21 @@ fn banner(config: &Config, sockets: &BoundSockets) -> String {
             ListenerKind::Https => "HTTPS",
         };
         if let Ok(addr) = socket.local_addr() {
-            let _ = writeln!(text, "  {name:11} {addr}");
+            let _ = writeln!(text, "  {} {addr}", label(name));
         }
     }
     if let Some(at) = sockets.stand_in.as_ref().and_then(StandIn::address) {
-        let _ = writeln!(text, "  {:11} {at}, as https://api.weixin.qq.com", "WeChat");
+        let told = words!(
+            "  {} {at}, as https://api.weixin.qq.com\n",
+            "  {} {at}，应用在这里找到 https://api.weixin.qq.com\n",
+            label("WeChat")
+        );
+        text.push_str(&told);
     }
     let internal: SocketAddr = sockets.internal_addr;
-    let _ = writeln!(text, "  {:11} http://{internal}/", "Internal");
+    let _ = writeln!(text, "  {} http://{internal}/", label("Internal"));
     for name in config.apps.keys() {
-        let _ = writeln!(text, "  {:11} {name}", "App");
+        let _ = writeln!(text, "  {} {name}", padded(pick("App", "应用"), 11));
     }
     text
 }

@@ -3,7 +3,7 @@
 mod show;
 
 use std::path::Path;
-use weappd_base::language::pick;
+use weappd_base::language::{Language, pick};
 use weappd_base::words;
 
 use clap::Subcommand;
@@ -144,7 +144,10 @@ fn table(sessions: &[Value], now: UnixSecs) -> String {
     if sessions.is_empty() {
         return pick("no sessions", "没有会话").to_owned();
     }
-    let head = ["id", "appid", "opened", "last visit", "ends", "device"];
+    let head = match Language::current() {
+        Language::English => ["id", "appid", "opened", "last visit", "ends", "device"],
+        Language::Chinese => ["编号", "appid", "开始", "最近访问", "到期", "设备"],
+    };
     let mut rows = vec![head.map(str::to_owned)];
     for session in sessions {
         rows.push([

@@ -2,8 +2,10 @@
 
 use hyper::Method;
 use serde_json::Value;
+use weappd_base::language::{Language, pick};
+use weappd_base::words;
 
-use crate::cli::running::{RunningWeappd, good, read, span, text};
+use crate::cli::running::{RunningWeappd, good, padded, read, span, text};
 use crate::cli::{app, say};
 use crate::control;
 use crate::exit::ExitFailure;
@@ -37,34 +39,43 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), ExitFailure> {
 /// The apps; that there are none is no fault of a site that is a proxy.
 fn apps_words(apps: &[Value]) -> String {
     if apps.is_empty() {
-        return format!("  {:11} none", "apps");
+        let (label, none) = (pick("apps", "应用"), pick("none", "无"));
+        return format!("  {} {none}", padded(label, 11));
     }
     format!("\n{}", app::table(apps))
 }
 
 /// All but the apps.
 fn words(status: &Value) -> String {
-    let mut words = format!(
+    let mut words = words!(
         "weappd {} {}: process {}, up {}{}\n",
+        "weappd {} {}：进程 {}，已运行 {}{}\n",
         text(&status["version"]),
         text(&status["command"]),
         status["pid"],
         span(status["uptime_secs"].as_u64().unwrap_or_default()),
         if status["is_stopping"] == true {
-            ", stopping"
+            pick(", stopping", "，正在停止")
         } else {
             ""
         }
     );
     for listener in status["listeners"].as_array().into_iter().flatten() {
-        let line = format!(
-            "  {:11} {}\n",
-            text(&listener["name"]),
-            text(&listener["address"])
-        );
+        let name = text(&listener["name"]);
+        let name = listener_name(&name);
+        let line = format!("  {} {}\n", padded(name, 11), text(&listener["address"]));
         words.push_str(&line);
     }
     words
+}
+
+/// What a listener is called in the language that is spoken here.
+pub(super) fn listener_name(name: &str) -> &str {
+    match (Language::current(), name) {
+        (Language::Chinese, "Internal") => "内部接口",
+        (Language::Chinese, "WeChat") => "微信",
+        _ => name,
+    }
 }
 
 #[cfg(test)]
