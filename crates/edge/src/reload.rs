@@ -64,6 +64,11 @@ impl EdgeControl {
         self.shared.counters.clone()
     }
 
+    /// Waits until the edge accepts connections, and can be changed. It may end before.
+    pub async fn started(&self) {
+        self.shared.listeners.wait_until_started().await;
+    }
+
     /// The local addresses that are listened at.
     pub fn listening(&self) -> Vec<SocketAddr> {
         self.shared.listeners.addresses()
@@ -130,6 +135,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
     use axum::Router;
+    use futures_util::FutureExt as _;
     use futures_util::future::BoxFuture;
     use http::HeaderMap;
     use weappd_base::clock::Clock;
@@ -357,7 +363,10 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let kind = ListenerKind::Http;
         let first = vec![BoundListener { socket, kind }];
+        // Before that, listeners could not be added: who waits is told when they can.
+        assert!(control.started().now_or_never().is_none());
         let _opened = shared.listeners.start(first, base.max_connections);
+        assert!(control.started().now_or_never().is_some());
         let apply = |config: Config| {
             let staged = control.prepare(reload(config, &site)).expect("it works");
             control.commit(staged);

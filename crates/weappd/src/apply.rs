@@ -129,6 +129,16 @@ pub(crate) struct OpenedEdges {
 }
 
 impl RunningServer {
+    /// Waits until every door is open: from then on all of it can be changed.
+    pub(crate) async fn wait_for_edges(&self) {
+        let loopback = self.state.lock().loopback.clone();
+        self.front.started().await;
+        self.internal.started().await;
+        if let Some((_, loopback)) = loopback {
+            loopback.started().await;
+        }
+    }
+
     pub(crate) fn new(
         rooms: ServerRooms,
         opened: OpenedEdges,

@@ -92,14 +92,23 @@ pub(crate) async fn run(
         });
         requests
     });
+    // Whoever is told that weappd serves may change it at once.
+    let failed = tokio::select! {
+        () = server.wait_for_edges() => None,
+        failure = failures.next() => Some(failure),
+    };
     let status =
         status::control_router(server.status.clone(), context.clock.clone(), asked.clone());
     server.start(data, status.merge(reload::control_router(requests.clone())));
-    announce();
-    if let Some(output) = output {
-        output.show(&context, has_color);
-    }
-    let crashed = until_end(&mut signals, &asked, &mut failures, requests.as_ref()).await;
+    let crashed = if failed.is_some() {
+        failed
+    } else {
+        announce();
+        if let Some(output) = output {
+            output.show(&context, has_color);
+        }
+        until_end(&mut signals, &asked, &mut failures, requests.as_ref()).await
+    };
     tokio::select! {
         () = server.close() => {}
         () = signals.stop() => {}

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{SetOnce, mpsc, watch};
 
 use crate::conn::listener::{ListenerState, OpenListener};
 use crate::conn::listener_changes::ListenerChanges;
@@ -17,6 +17,8 @@ use crate::site::{BoundListener, ListenerKind};
 #[derive(Debug, Default)]
 pub(crate) struct ListenerRegistry {
     running: OnceLock<RunningEdge>,
+    /// Set when the first listeners are open.
+    started: SetOnce<()>,
     /// A listener whose sender is dropped stops accepting.
     open: Mutex<HashMap<SocketAddr, watch::Sender<ListenerState>>>,
 }
@@ -53,7 +55,13 @@ impl ListenerRegistry {
         };
         let staged = self.stage(first, limit)?;
         self.commit(staged);
+        drop(self.started.set(()));
         Ok(receiver)
+    }
+
+    /// Waits until the first listeners are open.
+    pub(crate) async fn wait_until_started(&self) {
+        self.started.wait().await;
     }
 
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {

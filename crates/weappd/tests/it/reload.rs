@@ -327,6 +327,35 @@ async fn a_bad_file_changes_nothing_and_says_why() {
 }
 
 #[tokio::test]
+async fn who_asks_is_answered_in_their_language_and_the_log_is_english() {
+    let world = WorldRecipe::new()
+        .site(&format!("proxy = \"{}\"", answering("one")))
+        .serve();
+    let zh = ["--lang", "zh"];
+    let status = words(&world.command(&[&["status"], &zh[..]].concat()));
+    assert!(
+        status.contains("内部接口") && status.contains("已运行"),
+        "{status}"
+    );
+    let done = words(&world.command(&[&["reload"], &zh[..]].concat()));
+    assert!(done.contains("weappd.toml 没有变化"), "{done}");
+    world.says("reloaded; weappd.toml is as it was").await;
+    world.rewrite("threads = 2", "threads = 2\nthreds = 2");
+    let refused = words(&world.command(&[&["reload"], &zh[..]].concat()));
+    for told in ["不认识的键 `threds`", "什么都没有改变"] {
+        assert!(refused.contains(told), "{refused}");
+    }
+    world.says("unknown key `threds`").await;
+    let english = words(&world.command(&["reload", "--lang", "en"]));
+    assert!(english.contains("unknown key `threds`"), "{english}");
+    let log = world.transcript();
+    assert!(
+        !log.contains("不认识") && !log.contains("没有变化"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
 async fn what_needs_a_restart_is_named() {
     let world = WorldRecipe::new()
         .site(&format!("proxy = \"{}\"", answering("one")))

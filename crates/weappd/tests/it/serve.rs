@@ -107,6 +107,43 @@ fn init_speaks_the_language_of_whoever_calls_it() {
 }
 
 #[test]
+fn a_wrong_command_line_and_the_help_are_told_in_either_language() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (words, chinese, english) in [
+        (
+            &["chek"][..],
+            "是不是想输入 check？",
+            "similar subcommand exists: 'check'",
+        ),
+        (
+            &["app", "stop"],
+            "缺少参数：<NAME>",
+            "required arguments were not provided",
+        ),
+        (
+            &["dev", "--prot", "1"],
+            "没有 --prot 这个参数",
+            "unexpected argument '--prot'",
+        ),
+    ] {
+        for (language, told) in [("zh", chinese), ("en", english)] {
+            let ended = weappd(dir.path(), &[words, &["--lang", language]].concat());
+            let said = stderr(&ended);
+            assert_eq!(ended.status.code(), Some(2), "{said}");
+            assert!(said.contains(told), "{said}");
+        }
+    }
+    for (language, told) in [
+        ("zh", "让这里运行的 weappd 有序停止"),
+        ("en", "Stop the weappd"),
+    ] {
+        let ended = weappd(dir.path(), &["--lang", language, "stop", "--help"]);
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert!(ended.status.success() && said.contains(told), "{said}");
+    }
+}
+
+#[test]
 fn commands_say_in_either_language_that_nobody_answers() {
     let dir = tempfile::tempdir().expect("a directory");
     for words in [
