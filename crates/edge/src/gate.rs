@@ -163,7 +163,7 @@ async fn run_pipeline(
         let share = conn.load.take(tables.client_limit);
         Some(share.ok_or(EdgeRefusal::ClientBusy)?)
     };
-    let tap = RequestTap::new(worker.tap(), &tables.quiet_paths, &head);
+    let tap = RequestTap::new(worker.tap(), &tables.quiet_paths, (&head, context.id));
     let screened = ScreenedRequest {
         head,
         body,
@@ -413,12 +413,13 @@ async fn answer_traced(
     let (body, shown) = shown.map_err(|_| broken)?;
     screened.body = body;
     tap.request(Phone, Weappd, &screened.head.headers, shown.as_ref());
-    let proxied = entry.leads_to_app();
     let reader = RefusalReader::of(&screened.head.headers);
-    let response = match Box::pin(forward(context, &entry.to, screened, Some(&tap))).await {
-        Ok(response) => response,
-        Err(refusal) => refuse(context, refusal, reader),
-    };
+    // What is refused here the business server never said.
+    let (response, proxied) =
+        match Box::pin(forward(context, &entry.to, screened, Some(&tap))).await {
+            Ok(response) => (response, entry.leads_to_app()),
+            Err(refusal) => (refuse(context, refusal, reader), false),
+        };
     let (response, shown) = request_tap::show_answer(response)
         .await
         .map_err(|_| EdgeRefusal::BadGateway)?;

@@ -66,7 +66,8 @@ pub(crate) fn request(method: &Method, uri: &Uri, headers: &HeaderMap) -> Value 
     let mut shown = Map::new();
     for (name, value) in headers {
         let name = name.as_str();
-        if name.starts_with("x-wx-") || name == "authorization" {
+        // `weappd dev` knows its phones by their Referer.
+        if name.starts_with("x-wx-") || name == "authorization" || name == "referer" {
             let value = String::from_utf8_lossy(value.as_bytes());
             let value = if is_secret_name(name) {
                 mask(&value)

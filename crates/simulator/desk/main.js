@@ -44,6 +44,13 @@ function themeButton() {
   return button;
 }
 
+/** To the phone page, where there is one. */
+function leadBack(page) {
+  const tools = document.querySelector('#tools');
+  if (!page || tools.querySelector('.link')) return;
+  tools.prepend(word(h('a', { class: 'tool link', href: page, 'data-testid': 'to-phones' }), 'toPhones'));
+}
+
 async function start() {
   const trouble = word(h('p', { class: 'trouble-bar', role: 'alert', hidden: true }), 'lost');
   const people = createPeople(refresh);
@@ -66,6 +73,7 @@ async function start() {
   async function look() {
     try {
       const state = await ask('GET', '/state');
+      leadBack(state.phone_page);
       people.draw(state);
       weather.draw(state);
       await calls.take();

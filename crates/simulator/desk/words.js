@@ -4,7 +4,7 @@ const WORDS = {
   en: {
     title: 'weappd simulate: a WeChat of your own', skip: 'Skip to the calls',
     tagline: 'A WeChat of your own, for tests. Nothing here leaves this machine.',
-    language: '中文', languageLabel: '切换到中文',
+    toPhones: 'The two phones', language: '中文', languageLabel: '切换到中文',
     themeAuto: 'Colours: as the system. Switch to light.', themeLight: 'Colours: light. Switch to dark.', themeDark: 'Colours: dark. Switch to automatic.',
     users: 'Users', usersNote: 'appear when first named', addUser: 'a name: carol', add: 'Add',
     loggedIn: 'logged in', noLogin: 'no session', refuses: 'refuses', risky: 'risky', inbox: '{count} received', replies: '{count} answers open',
@@ -29,7 +29,7 @@ const WORDS = {
   zh: {
     title: 'weappd simulate：自己的微信', skip: '跳到调用记录',
     tagline: '测试用的微信，一切都在本机。',
-    language: 'English', languageLabel: 'Switch to English',
+    toPhones: '两部手机', language: 'English', languageLabel: 'Switch to English',
     themeAuto: '颜色：跟随系统。切换到浅色。', themeLight: '颜色：浅色。切换到深色。', themeDark: '颜色：深色。切换到自动。',
     users: '用户', usersNote: '第一次被提到时出现', addUser: '名字：carol', add: '添加',
     loggedIn: '已登录', noLogin: '无会话', refuses: '拒绝授权', risky: '风险用户', inbox: '收到 {count} 条', replies: '可回复 {count} 条',

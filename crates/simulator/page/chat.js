@@ -5,9 +5,14 @@ import { label, word } from './words.js';
 
 const MOST_ENTRIES = 300;
 
-export function createChat({ user, name, id, may, whose, me, onSend, onLeave, onEvent }) {
+/** `tab` keeps what was said as long as the tab lives. */
+export function createChat({ user, name, id, may, whose, me, tab, onSend, onLeave, onEvent, onPeople }) {
+  const KEPT = `weappd:chat:${user}`;
   let tunnel = null;
   let open = false;
+  let total = null;
+  let scrolls = 0;
+  let entries = [];
   const waiting = [];
 
   const log = h('div', { class: 'log', 'data-testid': id('chat-log'), role: 'log', 'aria-live': 'polite', tabindex: '0' });
@@ -22,21 +27,22 @@ export function createChat({ user, name, id, may, whose, me, onSend, onLeave, on
   const back = h('button', { class: 'back', 'data-testid': id('chat-leave'), onclick: onLeave }, icon('back', 22), word(h('span'), 'leave'));
   const element = h('div', { class: 'screen chat' }, log, form);
 
-  /** Opens the tunnel; answers how many are in the room, or null when nobody said so in time. */
-  function join(fresh, onTunnel) {
+  /** Opens the tunnel; answers how many are in the room, or null when nobody said so in time.
+   *  `again`: what was said before stays. */
+  function join(fresh, again = false) {
     tunnel = fresh;
-    log.replaceChildren();
     waiting.length = 0;
+    total = null;
     word(people, 'room');
+    if (!again) wipe();
     return new Promise((joined, failed) => {
       let patience = 0;
-      const settled = (total) => { clearTimeout(patience); joined(total); };
-      fresh.on('connect', ({ tunnelId }) => {
+      const settled = (count) => { clearTimeout(patience); joined(count); };
+      fresh.on('connect', () => {
         open = true;
-        onTunnel(tunnelId);
         patience = setTimeout(() => settled(null), 1500);
       });
-      fresh.on('reconnect', ({ tunnelId }) => { onTunnel(tunnelId); event('reconnected'); onEvent('reconnected'); });
+      fresh.on('reconnect', () => { event('reconnected'); onEvent('reconnected'); });
       fresh.on('reconnecting', () => { event('reconnecting'); onEvent('reconnecting'); });
       fresh.on('people', (told) => { showPeople(told || {}); settled(told && told.total); });
       fresh.on('speak', (told) => showWord(told || {}));
@@ -56,7 +62,24 @@ export function createChat({ user, name, id, may, whose, me, onSend, onLeave, on
     const old = tunnel;
     tunnel = null;
     if (old) old.close();
+    tab.set(KEPT, null);
   }
+
+  function wipe() {
+    log.replaceChildren();
+    entries = [];
+  }
+
+  /** What a reload shows again; whether the phone was in the room. */
+  function restore() {
+    const before = tab.get(KEPT);
+    if (!before || !Array.isArray(before.entries)) return false;
+    wipe();
+    for (const entry of before.entries) draw(entry);
+    return before.open === true;
+  }
+
+  addEventListener('pagehide', () => { if (open) tab.set(KEPT, { open, entries }); });
 
   function speak(submitted) {
     submitted.preventDefault();
@@ -80,39 +103,69 @@ export function createChat({ user, name, id, may, whose, me, onSend, onLeave, on
     bubble({ ...who, mine }, String(said ?? ''), false);
   }
 
-  function showPeople({ total, enter, leave: gone }) {
-    if (Number.isFinite(total)) word(people, 'roomOf', { count: total });
+  function showPeople({ total: count, enter, leave: gone }) {
+    if (Number.isFinite(count)) {
+      total = count;
+      word(people, 'roomOf', { count });
+    }
     const who = enter || gone;
     if (!who) return;
+    const called = who.nickName || { word: 'someone' };
     if (enter && isMe(enter)) event('youEntered');
-    else event(enter ? 'entered' : 'left', { name: who.nickName || { word: 'someone' } });
+    else {
+      event(enter ? 'entered' : 'left', { name: called });
+      onPeople({ total, entered: Boolean(enter), name: called });
+    }
   }
 
   const isMe = (who) => Boolean(who && me() && who.openId && who.openId === me().openId);
 
   function bubble(who, text, isWaiting) {
-    const made = h('div', { class: `line ${who.mine ? 'mine' : ''} ${isWaiting ? 'waiting' : ''}`, 'data-testid': id('bubble'), 'data-mine': String(Boolean(who.mine)) },
+    return put({ kind: 'bubble', who: { nickName: who.nickName, avatarUrl: who.avatarUrl, openId: who.openId, mine: Boolean(who.mine) }, text }, isWaiting);
+  }
+
+  const event = (key, values) => put({ kind: 'event', key, values });
+
+  function put(entry, isWaiting) {
+    const made = draw(entry, isWaiting);
+    if (entries.length > MOST_ENTRIES) {
+      entries.shift();
+      log.firstElementChild.remove();
+    }
+    return made;
+  }
+
+  function draw(entry, isWaiting) {
+    entries.push(entry);
+    const made = entry.kind === 'event'
+      ? h('div', { class: 'event', 'data-testid': id('chat-event') }, word(h('span'), String(entry.key), entry.values))
+      : drawBubble(entry, isWaiting);
+    log.append(made);
+    down();
+    return made;
+  }
+
+  function drawBubble({ who, text }, isWaiting) {
+    return h('div', { class: `line ${who.mine ? 'mine' : ''} ${isWaiting ? 'waiting' : ''}`, 'data-testid': id('bubble'), 'data-mine': String(who.mine) },
       portrait(who.nickName || '', who.avatarUrl, who.mine ? user : whose.named(who.openId), may),
       h('div', { class: 'said' },
         who.mine ? null : h('span', { class: 'speaker' }, who.nickName || ''),
         h('span', { class: 'bubble' }, text)));
-    put(made);
-    return made;
   }
 
-  function event(key, values) {
-    put(h('div', { class: 'event', 'data-testid': id('chat-event') }, word(h('span'), key, values)));
-  }
-
-  function put(entry) {
-    log.append(entry);
-    if (log.childElementCount > MOST_ENTRIES) log.firstElementChild.remove();
-    log.scrollTop = log.scrollHeight;
+  /** With the next picture: asked for at once, the browser would lay out the page for each word. */
+  function down() {
+    if (scrolls) return;
+    scrolls = requestAnimationFrame(() => {
+      scrolls = 0;
+      log.scrollTop = 1e9;
+    });
   }
 
   return {
-    element, back, title, join, leave,
+    element, back, title, join, leave, restore,
     isOpen: () => open,
+    total: () => total,
     focus: () => { if (element.closest('.phone')?.contains(document.activeElement) || document.activeElement === document.body) input.focus({ preventScroll: true }); },
   };
 }

@@ -144,7 +144,11 @@ function envelope({ statusCode, data }) {
   return data.data;
 }
 
-const describe = (data, statusCode) => (data && (data.error || data.message)) || `HTTP ${statusCode}`;
+/** The server's own words for a refusal; weappd's are an object with a sentence. */
+function describe(data, statusCode) {
+  const words = data && (data.error || data.message);
+  return (words && words.message) || words || `HTTP ${statusCode}`;
+}
 
 function parsed(text) {
   try {

@@ -1,6 +1,8 @@
 // The start: languages, colours, the two phones and the wire.
 
 import { h, icon } from './dom.js';
+import { listen } from './feed.js';
+import { tab } from './kept.js';
 import { createPhone } from './phone.js';
 import { createWhose } from './whose.js';
 import { createWire } from './wire.js';
@@ -10,6 +12,7 @@ const KEPT = { language: 'weappd:language', theme: 'weappd:theme' };
 const THEMES = ['auto', 'light', 'dark'];
 const THEME_WORDS = { auto: 'themeAuto', light: 'themeLight', dark: 'themeDark' };
 
+// The simulator's page keeps these as plain texts.
 const recall = (key) => {
   try {
     return localStorage.getItem(key);
@@ -62,19 +65,41 @@ function watchHands() {
   addEventListener('keydown', by('keys'), true);
 }
 
+/** The other pages of this weappd. */
+function links(config) {
+  const link = (href, key, testid) => word(h('a', { class: 'tool link', href, 'data-testid': testid }), key);
+  const made = [link(`${config.wechatUrl}/`, 'toDesk', 'to-desk')];
+  if (config.appHome) made.unshift(link(config.appHome, 'toApp', 'to-app'));
+  return made;
+}
+
 async function start() {
   watchHands();
   setLanguage(recall(KEPT.language) || firstLanguage());
-  document.querySelector('#tools').append(languageButton(), themeButton());
+  const tools = document.querySelector('#tools');
+  tools.append(languageButton(), themeButton());
   const config = await (await fetch('/_dev/config.json')).json();
+  tools.prepend(...links(config));
+  const users = config.users.map(({ name }) => name);
   const whose = createWhose(config.users);
-  const wire = createWire({ users: config.users, whose });
+  const places = { weappd: location.origin, wechat: config.wechatUrl };
+  const wire = createWire({ users, whose, places, tab });
   const stage = document.querySelector('#stage');
-  // The wire listens before a phone says its first word, so that no hop is missed.
   stage.after(wire.element);
-  wire.listen('/_dev/wire');
-  for (const user of config.users) stage.append(createPhone({ user, config, whose }).element);
+  const phones = users.map((user) => createPhone({ user, config, whose, tab }));
+  stage.append(...phones.map(({ element }) => element));
   label(stage, 'stage');
+  listen('/_dev/wire', {
+    onRun: wire.startRun,
+    onHop: wire.add,
+    onLost: wire.lost,
+    onServer: wire.showServer,
+    onReach(reached, why) {
+      wire.reach(reached, why);
+      // Where nothing is tapped, weappd may well answer.
+      if (why !== 'untapped') phones.forEach((phone) => phone.reach(reached));
+    },
+  });
   setLanguage(currentLanguage());
   document.documentElement.dataset.ready = 'true';
 }

@@ -45,7 +45,7 @@ const plain = (name) => String(name).trim().toLowerCase().replace(/^(get|post|pu
 const shown = (name) => (String(name).length > 34 ? `${String(name).slice(0, 33)}…` : String(name));
 
 /** Whether a hop is only this page fetching itself. */
-export const isOfPage = ({ name }) => /^(\w+ )?\/(_dev\/|favicon|$)/.test(String(name));
+export const isOfPage = ({ name }) => /^(\w+ )?\/(_dev(\/|$)|favicon|$)/.test(String(name));
 
 /** Inside a message or a push: which kind of message. */
 function asideOf(hop, name) {
@@ -71,8 +71,9 @@ function gather(value, kinds, depth) {
   }
 }
 
-/** The status or code of an answer that is a refusal, else ''. */
-function failureOf({ answer, detail }) {
+/** The status or code of an answer that is a refusal, or of a process that ended, else ''. */
+function failureOf({ answer, detail, name }) {
+  if (name === 'exited') return detail?.ended?.code === undefined ? '✗' : String(detail.ended.code);
   if (!answer || !detail || typeof detail !== 'object') return '';
   const status = [detail.status, detail.statusCode, detail.response?.status].find((one) => Number(one) >= 400);
   if (status) return String(status);
@@ -83,12 +84,20 @@ function failureOf({ answer, detail }) {
   return typeof detail.error === 'string' && detail.error ? '✗' : '';
 }
 
+// weappd's own refusals. Its tap masks whatever is called `code`, for a login's code is a secret.
+const MASKED_REFUSALS = { 'app_…(13)': 'app_not_ready', 'bad_…(11)': 'bad_gateway', 'gate…(15)': 'gateway_timeout' };
+
 /** The server's own short word for a refusal: `ERR_SKEY_INVALID`. */
 function reasonIn(detail) {
   const words = [detail, unfold(detail.body), unfold(detail.response?.body)]
-    .map((one) => one && typeof one === 'object' && (one.error || one.errmsg || one.message))
+    .map((one) => one && typeof one === 'object' && wordsOf(one))
     .find((one) => typeof one === 'string' && one);
   return words ? shown(words.split('\n')[0]) : '';
+}
+
+function wordsOf({ error, errmsg, message }) {
+  if (!error || typeof error !== 'object') return error || errmsg || message;
+  return MASKED_REFUSALS[error.code] || error.message || error.code;
 }
 
 const refuses = (code) => typeof code === 'number' && code !== 0 && !(code >= 200 && code < 400);

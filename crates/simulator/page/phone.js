@@ -4,16 +4,17 @@ import { createChat } from './chat.js';
 import { createClient } from './client.js';
 import { bubbles, h, icon, portrait, statusSigns } from './dom.js';
 import { samplePicture } from './sample.js';
-import { has, label, word } from './words.js';
+import { phoneAddress } from './whose.js';
+import { currentLanguage, has, label, word } from './words.js';
 import { createWx } from './wx.js';
 
 const PICTURES = 'image/png,image/jpeg,image/gif,image/bmp';
 
 /**
- * @param {{user: string, config: object, whose: object}} parts
- * @returns {{element: HTMLElement}}
+ * @param {{user: string, config: object, whose: object, tab: object}} parts
+ * @returns {{element: HTMLElement, reach: (reached: boolean) => void}}
  */
-export function createPhone({ user, config, whose }) {
+export function createPhone({ user, config, whose, tab }) {
   const id = (name) => `phone-${user}-${name}`;
   const named = () => ({ word: user });
   const name = has(user) ? named() : user;
@@ -23,16 +24,14 @@ export function createPhone({ user, config, whose }) {
     user,
     wechatUrl: config.wechatUrl,
     storagePrefix: `weappd:${user}:`,
-    onCall({ phase, result }) {
-      whose.calling(user, phase === 'start' ? 1 : -1);
-      if (result) whose.learnSecret(user, result.code);
-    },
+    referrer: phoneAddress(user),
+    language: () => (currentLanguage() === 'zh' ? 'zh-CN,zh;q=0.9' : 'en,*;q=0.5'),
   });
   const client = createClient(wx, {
     base: location.origin + config.weappPrefix,
     onRenew: (what) => { if (what === 'expired') say('note', 'now_renew'); else state.renewed = true; },
   });
-  const state = { who: null, expired: false, renewed: false, busy: false, did: new Set() };
+  const state = { who: null, expired: false, renewed: false, busy: false, cut: false, did: new Set() };
 
   // ---- the parts that change ----
   const notice = h('p', { class: 'notice-text', 'data-testid': id('notice'), role: 'status', 'aria-live': 'polite' });
@@ -53,14 +52,16 @@ export function createPhone({ user, config, whose }) {
 
   const buttons = {
     user: pill('ask', id('user'), () => run('user', doUser)),
-    chat: pill('join', id('chat-join'), () => run('chat', doJoin)),
+    chat: pill('join', id('chat-join'), () => run('chat', () => doJoin())),
     picture: pill('sample', id('upload-sample'), () => run('picture', () => doUpload(samplePicture(user)))),
     expire: pill('expireDo', id('expire'), () => run('expire', doExpire)),
     clear: pill('clearDo', id('clear'), () => run('clear', doClear)),
   };
   label(buttons.picture, 'sampleLabel');
 
-  const chat = createChat({ user, name, id, may, whose, me: () => state.who, onSend: () => say('ok', 'ok_chat'), onLeave: doLeave, onEvent: chatEvent });
+  const chat = createChat({ user, name, id, may, whose, tab, me: () => state.who, onLeave: doLeave, onEvent: chatEvent, onPeople: chatPeople,
+    onSend: () => say('ok', chat.total() === 1 ? 'ok_chat_first' : 'ok_chat'),
+  });
 
   // ---- screens ----
   const outside = h('div', { class: 'screen out' },
@@ -81,18 +82,18 @@ export function createPhone({ user, config, whose }) {
       cell('clock', 'expire', word(h('span', { class: 'cell-note' }), 'expireNote'), buttons.expire),
       refuseCell(refuses[0]),
       cell('broom', 'clear', word(h('span', { class: 'cell-note' }), 'clearNote'), buttons.clear)));
+  const offline = word(h('div', { class: 'offline', hidden: true, 'data-testid': id('offline') }), 'offline');
   const clock = h('span', { class: 'clock', 'aria-hidden': 'true' });
   const screens = h('div', { class: 'screens' }, outside, home, chat.element);
   const element = h('section', { class: 'phone', 'data-user': user, 'data-testid': `phone-${user}`, 'data-state': 'out' },
+    h('div', { class: 'notice', 'data-kind': 'note' },
+      h('div', {}, word(h('span', { class: 'notice-name' }), has(user) ? user : 'someone'), notice)),
     h('div', { class: 'bezel' }, h('div', { class: 'glass' },
       h('div', { class: 'status', 'aria-hidden': 'true' }, clock, h('span', { class: 'island' }), statusSigns()),
       h('div', { class: 'bar' }, chat.back, chat.title, word(h('span', { class: 'bar-title home-title' }), 'appTitle'),
         h('span', { class: 'capsule', 'aria-hidden': 'true' }, h('i', { class: 'dots' }), h('i', { class: 'ring' }))),
-      screens,
-      h('div', { class: 'home-line', 'aria-hidden': 'true' }))),
-    h('div', { class: 'notice', 'data-kind': 'note' },
-      h('span', { class: 'notice-dot', 'aria-hidden': 'true' }),
-      h('div', {}, word(h('span', { class: 'notice-name' }), has(user) ? user : 'someone'), notice)));
+      offline, screens,
+      h('div', { class: 'home-line', 'aria-hidden': 'true' }))));
   label(element, 'phoneOf', { name });
 
   function pill(key, testid, onclick) {
@@ -145,7 +146,9 @@ export function createPhone({ user, config, whose }) {
     const got = await client.login();
     state.expired = false;
     learn(got);
-    say('ok', got.shared ? 'ok_login' : 'ok_login_refused');
+    // Who refuses now may have said yes before: the server keeps what it was told.
+    const refusal = got.userinfo?.nickName ? 'ok_login_refused_known' : 'ok_login_refused';
+    say('ok', got.shared ? 'ok_login' : refusal, { name: calledBy(state.who) });
     show();
     focusOn(buttons.user);
   }
@@ -157,10 +160,10 @@ export function createPhone({ user, config, whose }) {
     say('ok', 'ok_user', { name: calledBy(state.who) });
   }
 
-  async function doJoin() {
+  async function doJoin(again = false) {
     say('note', 'now_chat');
     state.chatting = true;
-    const total = await chat.join(client.tunnel(), (tunnelId) => whose.learn(user, tunnelId));
+    const total = await chat.join(client.tunnel(), again);
     say('ok', total === 1 ? 'ok_chat_first' : 'ok_chat');
     show();
     chat.focus();
@@ -182,6 +185,13 @@ export function createPhone({ user, config, whose }) {
       say('error', what === 'lost' ? 'e_lost' : 'ok_leave');
       show();
     }
+  }
+
+  /** Others came or went: "alone in the room" must not outlive the arrival of another. */
+  function chatPeople({ total, entered, name: who }) {
+    if (!state.chatting || !chat.isOpen()) return;
+    if (entered) say('ok', 'ok_chat_met', { name: who });
+    else if (total === 1) say('ok', 'ok_chat_alone', { name: who });
   }
 
   async function doUpload(file) {
@@ -212,7 +222,8 @@ export function createPhone({ user, config, whose }) {
     const refused = refuses[0].getAttribute('aria-checked') !== 'true';
     await wx.owner.authorize(!refused).catch((error) => { throw Object.assign(error, { kind: 'wechat' }); });
     refuses.forEach((one) => one.setAttribute('aria-checked', String(refused)));
-    say('ok', refused ? 'ok_refuse_on' : 'ok_refuse_off');
+    const inside = state.who ? '_in' : '';
+    say('ok', refused ? `ok_refuse_on${inside}` : `ok_refuse_off${inside}`, { name: calledBy(state.who) });
   }
 
   async function doClear() {
@@ -226,25 +237,41 @@ export function createPhone({ user, config, whose }) {
     focusOn(login);
   }
 
-  /** Takes in what a login or /user told, and lets the wire recognise it. */
-  function learn({ userinfo, skey }) {
+  /** Takes in what a login or /user told. */
+  function learn({ userinfo }) {
     state.who = { ...state.who, ...userinfo };
-    const { session } = client;
-    whose.learn(user, state.who.openId);
-    whose.learnSecret(user, skey || session()?.skey);
   }
 
   // ---- telling ----
 
   function say(kind, key, values) {
-    word(notice, key, values);
-    notice.dataset.kind = kind;
-    notice.closest('.notice')?.setAttribute('data-kind', kind);
+    // While weappd does not answer, nothing else is true.
+    const [shown, text] = state.cut ? ['error', 'e_cut'] : [kind, key];
+    word(notice, text, state.cut ? {} : values);
+    notice.dataset.kind = shown;
+    notice.closest('.notice')?.setAttribute('data-kind', shown);
+  }
+
+  /** Whether weappd answers at all: who is cut off must not be called connected. */
+  function reach(reached) {
+    if (state.cut === !reached) return;
+    state.cut = !reached;
+    offline.hidden = reached;
+    element.dataset.reached = String(reached);
+    say('ok', 'ok_back');
+  }
+
+  /** An error's own words; those of this page in its language. */
+  function wordsOf(text, statusCode) {
+    const [, key] = OWN_WORDS.find(([looks]) => looks.test(text)) || [];
+    if (key) return { word: key, values: { count: /\d+/.exec(text)?.[0] ?? '?' } };
+    // A whole English sentence has no place in a Chinese one; the wire shows it.
+    return /[a-z]+ [a-z]+ [a-z]+/.test(text) ? { word: 'r_said', values: { text, count: statusCode ?? '?' } } : text;
   }
 
   function explain(what, error) {
     const text = String(error.message || error.errMsg || error).replace(/^\w+:fail /, '');
-    const values = { text, url: config.wechatUrl };
+    const values = { text: wordsOf(text, error.statusCode), url: config.wechatUrl };
     const gone = /unreachable|timeout/.test(text);
     if (what === 'chat') state.chatting = false;
     if (error.kind === 'wechat') say('error', gone ? 'e_wechat' : 'e_wechat_said', values);
@@ -305,14 +332,15 @@ export function createPhone({ user, config, whose }) {
     show();
     try {
       const about = await wx.owner.about();
-      whose.learn(user, about.openid);
       helloFace.replaceChildren(portrait(about.nickName || user, about.avatarUrl, user, may));
       refuses.forEach((one) => one.setAttribute('aria-checked', String(about.allows === false)));
       const stored = await client.resume();
       if (stored) {
         learn(stored);
         say('ok', 'ok_resume');
+        const wasChatting = chat.restore();
         show();
+        if (wasChatting) await run('chat', () => doJoin(true));
       }
     } catch {
       say('error', 'e_wechat', { url: config.wechatUrl });
@@ -320,8 +348,15 @@ export function createPhone({ user, config, whose }) {
   }
 
   start();
-  return { element };
+  return { element, reach };
 }
+
+// What wx.js, wx-sockets.js and client.js say when something fails.
+const OWN_WORDS = [
+  [/^no connectUrl/, 'r_noUrl'], [/^the WebSocket was refused/, 'r_refused'], [/^closed \(/, 'r_closed'],
+  [/^no pong/, 'r_noPong'], [/^WeChat answered \d/, 'r_status'], [/^HTTP \d/, 'r_status'], [/^no code/, 'r_noCode'],
+  [/^file not found/, 'r_noFile'], [/^invalid url/, 'r_badUrl'], [/^exceed max socket/, 'r_sockets'],
+];
 
 const shortId = (openId) => (openId && openId.length > 14 ? `${openId.slice(0, 6)}…${openId.slice(-4)}` : openId);
 const sizeOf = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1000))} KB` : `${(bytes / 1e6).toFixed(1)} MB`);

@@ -1,45 +1,69 @@
-// The wire: a live sequence diagram of the hops the server reports.
+// The wire: a live sequence diagram of the hops the server reports, and of saved ones.
 
 import { bubbles, h, icon } from './dom.js';
-import { jsonView } from './json.js';
 import { LOGIN_SEQUENCE, isOfPage, nameOf } from './names.js';
+import { serverNews } from './server-news.js';
+import { createDetail } from './wire-detail.js';
+import { fromSaved, toHar, toSaved } from './wire-file.js';
+import { MOST_ROWS, clockOf, createRows } from './wire-rows.js';
 import { has, label, onLanguage, t, word } from './words.js';
 
-const MOST_ROWS = 600;
-const NEW_BURST_MS = 700;
-const AT_BOTTOM_PX = 48;
+const CLEARED = 'weappd:wire-cleared';
 
-export function createWire({ users, whose }) {
+/**
+ * @param {{users: string[], whose: object, places: object, tab: object}} parts  `tab` keeps texts
+ *        as long as the tab lives
+ */
+export function createWire({ users, whose, places, tab }) {
   const lanes = [...users, 'weappd', 'wechat', 'app'];
-  const state = { paused: false, held: [], filter: 'all', last: 0, burst: 0, chosen: null, unseen: 0, copied: 0 };
+  // What came over the wire of this weappd, drawn or not.
+  const live = { run: '', seq: -1, entries: [] };
+  const state = { paused: false, held: [], saved: null };
 
-  const rows = h('div', { class: 'rows', role: 'list' });
-  const hint = hintRows();
-  const body = h('div', { class: 'wire-body', tabindex: '-1', onscroll: seen }, laneLines(), hint, rows);
+  const rows = createRows({
+    middle, above: [laneLines(), hintRows()],
+    onOpen: open, onWalk: (row) => detail.isOpen() && open(row),
+    onEscape: () => (detail.isOpen() ? detail.closeAndReturn() : pause.focus()),
+    onCount: drawCount,
+  });
+  const detail = createDetail({ partyName: rows.partyName, onClose: (row) => row?.focus({ preventScroll: true }) });
   const newerText = h('span');
-  const newer = h('button', { class: 'newer', 'data-testid': 'wire-newer', onclick: toBottom }, icon('down', 16), newerText);
+  const newer = h('button', { class: 'newer', 'data-testid': 'wire-newer', hidden: true, onclick: rows.toBottom }, icon('down', 16), newerText);
   const pauseText = h('span');
   const pauseIcon = h('span', { class: 'sign' });
   const pause = h('button', { class: 'tool', 'data-testid': 'wire-pause', 'aria-pressed': 'false', onclick: togglePause }, pauseIcon, pauseText);
   const clear = h('button', { class: 'tool', 'data-testid': 'wire-clear', onclick: wipe }, icon('broom', 18), word(h('span'), 'wipe'));
   const filters = h('div', { class: 'segments', role: 'group' }, filterButton('all', 'all'), ...users.map((user) => filterButton(user, user)));
   label(filters, 'show');
-  const trouble = h('p', { class: 'trouble', role: 'status', hidden: true });
-  const detail = h('aside', { class: 'detail', id: 'wire-detail', 'data-testid': 'wire-detail', hidden: true });
-  label(detail, 'detail');
-  newer.hidden = true;
-
+  const menu = fileMenu();
+  const trouble = h('p', { class: 'trouble', role: 'status', 'data-testid': 'wire-trouble', hidden: true });
+  const savedText = h('span');
+  const backToLive = word(h('button', { class: 'tool', 'data-testid': 'wire-live', onclick: () => showLive() }), 'toLive');
+  const savedBar = h('div', { class: 'saved-bar', role: 'status', 'data-testid': 'wire-saved', hidden: true }, icon('file', 18), savedText, backToLive);
+  const news = serverNews();
   const element = h('section', { class: 'wire', id: 'wire', 'data-testid': 'wire', 'data-live': 'false', tabindex: '-1' },
     h('header', { class: 'wire-head' },
       h('div', { class: 'wire-title' }, word(h('h2'), 'wire'), word(h('p', { class: 'dim' }), 'wireNote')),
-      h('div', { class: 'tools' }, filters, pause, clear)),
+      h('div', { class: 'tools' }, filters, pause, clear, menu.element)),
+    savedBar,
     h('div', { class: 'heads', 'aria-hidden': 'true' }, h('span', { class: 'gutter' }), h('div', { class: 'lane-heads' }, ...lanes.map(laneHead))),
-    h('div', { class: 'wire-middle' }, body, trouble, newer),
-    detail);
+    trouble, news.element,
+    h('div', { class: 'wire-middle' }, rows.body, word(h('p', { class: 'keys', 'aria-hidden': 'true' }), 'keys'), newer),
+    detail.element);
   label(element, 'wire');
-  label(rows, 'lane');
+  label(rows.list, 'lane');
+  // Where there is no room for words, the signs have them.
+  label(clear, 'wipe', {}, 'title');
+  label(menu.summary, 'fileMenu', {}, 'title');
   drawTools();
-  onLanguage(() => { relabel(); drawTools(); drawNewer(); if (state.chosen) openDetail(state.chosen); });
+  onLanguage(() => {
+    rows.relabel();
+    drawTools();
+    drawSaved();
+    drawHeads();
+    detail.again();
+    news.again();
+  });
 
   // ---- lanes ----
 
@@ -48,6 +72,12 @@ export function createWire({ users, whose }) {
     return h('div', { class: 'lane-head', 'data-lane': lane },
       h('span', { class: 'lane-sign' }, signs[lane] || t(lane).slice(0, 1).toUpperCase()),
       has(lane) ? word(h('span', { class: 'lane-name' }), lane) : h('span', { class: 'lane-name' }, lane));
+  }
+
+  function drawHeads() {
+    for (const head of element.querySelectorAll('.lane-head')) {
+      if (users.includes(head.dataset.lane)) head.firstElementChild.textContent = t(head.dataset.lane).slice(0, 1).toUpperCase();
+    }
   }
 
   function laneLines() {
@@ -60,240 +90,186 @@ export function createWire({ users, whose }) {
     return ((at >= 0 ? at : (users.length - 1) / 2) + .5) / lanes.length * 100;
   }
 
+  /** What an empty wire shows: the login as the tutorials draw it. */
   function hintRows() {
-    const ghosts = LOGIN_SEQUENCE.map(([from, to, name, answer]) => (
+    const hint = h('div', { class: 'hint', 'data-testid': 'wire-hint' }, word(h('p', { class: 'hint-text' }), 'hint'), h('div', { class: 'ghosts', 'aria-hidden': 'true' }));
+    queueMicrotask(() => hint.lastElementChild.append(...LOGIN_SEQUENCE.map(([from, to, name, answer]) => (
       h('div', { class: 'row ghost', 'data-phone': users[0] }, h('span', { class: 'gutter' }),
-        arrow({ from, to, answer }, users[0], { label: name, aside: '', failed: '' }))));
-    return h('div', { class: 'hint', 'data-testid': 'wire-hint' },
-      word(h('p', { class: 'hint-text' }), 'hint'), h('div', { 'aria-hidden': 'true' }, ...ghosts));
+        rows.arrow({ from, to, answer }, users[0], { label: name, aside: '', failed: '' }))))));
+    return hint;
   }
 
-  // ---- rows ----
-
-  function arrow(hop, user, { label: text, aside, failed }) {
-    const [a, b] = [middle(hop.from, user), middle(hop.to, user)];
-    const line = h('span', { class: `line ${b < a ? 'leftward' : ''} ${a === b ? 'inward' : ''}` });
-    line.style.left = `${Math.min(a, b)}%`;
-    line.style.width = `${Math.abs(b - a)}%`;
-    const caption = h('span', { class: 'caption' }, h('b', {}, text), aside ? h('em', {}, aside) : null, failed ? h('strong', { class: 'failed' }, failed) : null);
-    caption.style.left = `${(a + b) / 2}%`;
-    return h('span', { class: `track ${hop.answer ? 'answer' : ''}` }, line, caption);
-  }
+  // ---- hops ----
 
   function add(hop) {
+    if (hop.seq <= live.seq) return;
+    live.seq = hop.seq;
     const named = nameOf(hop);
-    if (named.beat || isOfPage(hop)) return;
-    if (state.paused) {
-      state.held.push(hop);
-      if (state.held.length > MOST_ROWS) state.held.shift();
-      drawTools();
+    const user = whose.of(hop);
+    if (named.beat || (isOfPage(hop) && !user) || hop.seq <= cleared()) return;
+    const entry = { hop, user, named };
+    live.entries.push(entry);
+    if (live.entries.length > MOST_ROWS) live.entries.shift();
+    if (state.saved) return;
+    if (!state.paused) {
+      rows.push(entry);
       return;
     }
-    const stays = atBottom();
-    const user = whose.of(hop);
-    if (hop.at - state.last > NEW_BURST_MS) {
-      state.burst = hop.at;
-      rows.append(h('div', { class: 'pause', role: 'presentation' }, h('span', {}, clockOf(hop.at))));
-    }
-    state.last = hop.at;
-    const row = h('button', {
-      class: 'row', 'data-testid': 'wire-arrow', 'data-name': hop.name, 'data-label': named.label,
-      'data-from': hop.from, 'data-to': hop.to, 'data-answer': String(hop.answer), 'data-phone': user || '',
-      'aria-controls': 'wire-detail', onclick: () => openDetail(row), onkeydown: walk,
-    }, h('span', { class: 'gutter' }, t('ms', { count: hop.at - state.burst })), arrow(hop, user, named));
-    row.hop = hop;
-    row.named = named;
-    nameRow(row);
-    rows.append(h('div', { role: 'listitem' }, row));
-    while (rows.childElementCount > MOST_ROWS) rows.firstElementChild.remove();
-    filterRow(row);
-    hint.hidden = true;
-    if (stays) toBottom();
-    else if (!row.parentElement.hidden) {
-      state.unseen += 1;
-      drawNewer();
-    }
+    state.held.push(entry);
+    if (state.held.length > MOST_ROWS) state.held.shift();
+    drawTools();
   }
 
-  function partyName(party, user) {
-    if (party !== 'phone') return t(party);
-    return user ? t(user) : t('phones');
+  /** Another weappd than before counts its hops anew. */
+  function startRun(run) {
+    if (run === live.run) return;
+    if (live.run) whose.forget();
+    Object.assign(live, { run, seq: -1 });
   }
 
-  function nameRow(row) {
-    const { hop, named } = row;
-    const user = row.dataset.phone;
-    row.setAttribute('aria-label', [
-      t('arrowLabel', { name: [named.label, named.aside, named.failed].filter(Boolean).join(' '), from: partyName(hop.from, user), to: partyName(hop.to, user) }),
-      t(hop.answer ? 'answer' : 'request')].join(', '));
+  /** The last hop that was wiped away, which a reload must not bring back. */
+  function cleared() {
+    const kept = tab.get(CLEARED);
+    return kept && kept.run === live.run ? kept.seq : -1;
   }
 
-  function relabel() {
-    for (const row of rows.querySelectorAll('.row')) {
-      nameRow(row);
-      row.firstElementChild.textContent = row.firstElementChild.textContent.replace(/^(\d+).*$/, (all, count) => t('ms', { count }));
-    }
-    for (const head of element.querySelectorAll('.lane-head')) {
-      const lane = head.dataset.lane;
-      if (users.includes(lane)) head.firstElementChild.textContent = t(lane).slice(0, 1).toUpperCase();
-    }
+  function drawCount(unseen, count) {
+    newer.hidden = unseen === 0;
+    word(newerText, 'newer', { count: unseen });
+    rows.body.querySelector('.hint').hidden = count > 0 || Boolean(state.saved);
   }
 
-  /** Up and down walk the arrows; an open detail follows. */
-  function walk(pressed) {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[pressed.key];
-    if (pressed.key === 'Escape' && state.chosen) closeDetail();
-    if (!step) return;
-    pressed.preventDefault();
-    const shown = [...rows.querySelectorAll('.row')].filter((row) => !row.parentElement.hidden);
-    const next = shown[shown.indexOf(pressed.currentTarget) + step];
-    if (!next) return;
-    next.focus();
-    if (state.chosen) openDetail(next);
+  function open(row) {
+    detail.open(row);
+    rows.keepInSight(row);
   }
 
   // ---- tools ----
 
   function filterButton(value, key) {
-    return (has(key) ? word(h('button', attributes()), key) : h('button', attributes(), key));
-    function attributes() {
-      return {
-        'data-testid': `wire-filter-${value}`, 'data-value': value, 'aria-pressed': String(value === 'all'),
-        onclick: () => choose(value),
-      };
-    }
+    const button = h('button', {
+      'data-testid': `wire-filter-${value}`, 'data-value': value, 'aria-pressed': String(value === 'all'),
+      onclick: () => choose(value),
+    }, key);
+    return has(key) ? word(button, key) : button;
   }
 
   function choose(value) {
-    const stays = atBottom();
-    state.filter = value;
     for (const button of filters.children) button.setAttribute('aria-pressed', String(button.dataset.value === value));
-    rows.querySelectorAll('.row').forEach(filterRow);
-    if (stays) toBottom();
+    rows.filter(value);
   }
-
-  const filterRow = (row) => {
-    row.parentElement.hidden = state.filter !== 'all' && row.dataset.phone !== '' && row.dataset.phone !== state.filter;
-  };
 
   function togglePause() {
     state.paused = !state.paused;
     pause.setAttribute('aria-pressed', String(state.paused));
-    if (!state.paused) state.held.splice(0).forEach(add);
+    if (!state.paused) state.held.splice(0).forEach((entry) => rows.push(entry));
     drawTools();
   }
 
   function drawTools() {
     const key = !state.paused ? 'pause' : state.held.length ? 'held' : 'resume';
     word(pauseText, key, { count: state.held.length });
+    label(pause, key, { count: state.held.length }, 'title');
     pauseIcon.replaceChildren(icon(state.paused ? 'play' : 'pause', 18));
+    pause.disabled = clear.disabled = Boolean(state.saved);
   }
 
   function wipe() {
-    rows.replaceChildren();
-    Object.assign(state, { held: [], last: 0, unseen: 0 });
-    closeDetail();
-    hint.hidden = false;
+    tab.set(CLEARED, { run: live.run, seq: live.seq });
+    live.entries = [];
+    state.held = [];
+    detail.close();
+    rows.wipe();
     drawTools();
-    drawNewer();
   }
 
-  // ---- scrolling: follows only who is at the bottom ----
+  // ---- files ----
 
-  function atBottom() {
-    return body.scrollHeight - body.scrollTop - body.clientHeight < AT_BOTTOM_PX;
-  }
-  function toBottom() {
-    body.scrollTop = body.scrollHeight;
-    state.unseen = 0;
-    drawNewer();
-  }
-  function seen() {
-    if (!atBottom() || !state.unseen) return;
-    state.unseen = 0;
-    drawNewer();
-  }
-  function drawNewer() {
-    newer.hidden = state.unseen === 0;
-    word(newerText, 'newer', { count: state.unseen });
-  }
-
-  // ---- the open hop ----
-
-  function openDetail(row) {
-    const { hop, named } = row;
-    const stays = atBottom();
-    state.chosen?.removeAttribute('aria-expanded');
-    state.chosen = row;
-    row.setAttribute('aria-expanded', 'true');
-    const user = row.dataset.phone;
-    const nothing = hop.detail === null || (typeof hop.detail === 'object' && !Object.keys(hop.detail).length);
-    const copy = word(h('button', { class: 'tool', onclick: copyDetail }), 'copy');
-    const close = h('button', { class: 'tool round', 'data-testid': 'wire-detail-close', onclick: closeAndReturn }, icon('close', 18));
-    label(close, 'close');
-    detail.replaceChildren(
-      h('header', {},
-        h('div', {}, h('h3', {}, named.label, named.failed ? h('strong', { class: 'failed' }, named.failed) : null),
-          h('p', { class: 'dim' }, `${partyName(hop.from, user)} → ${partyName(hop.to, user)} · ${t(hop.answer ? 'answer' : 'request')} · ${clockOf(hop.at, true)}${named.label === hop.name ? '' : ` · ${hop.name}`}`)),
-        copy, close),
-      h('pre', { tabindex: '0', 'data-testid': 'wire-detail-json', onkeydown: escape }, nothing ? t('empty') : jsonView(hop.detail)));
-    detail.dataset.phone = user;
-    detail.hidden = false;
-    if (stays && rows.lastElementChild === row.parentElement) toBottom();
-    else row.scrollIntoView({ block: 'nearest' });
-  }
-
-  async function copyDetail(pressed) {
-    const button = pressed.currentTarget;
-    try {
-      await navigator.clipboard.writeText(JSON.stringify(state.chosen.hop, null, 2));
-      word(button, 'copied');
-    } catch {
-      // Without the clipboard's leave the text can still be selected by hand.
-      getSelection().selectAllChildren(detail.querySelector('pre'));
+  function fileMenu() {
+    const input = h('input', { type: 'file', accept: '.json,application/json', class: 'visually-hidden', tabindex: '-1', 'data-testid': 'wire-open-file', onchange: openChosen });
+    label(input, 'openFile');
+    const item = (key, act) => word(h('button', { class: 'item', 'data-testid': `wire-${key}`, onclick() { box.open = false; act(); } }), key);
+    const box = h('details', { class: 'menu', onkeydown: leave, onfocusout: leave },
+      h('summary', { class: 'tool', 'data-testid': 'wire-menu' }, icon('file', 18), word(h('span'), 'fileMenu')),
+      h('div', { class: 'menu-items' },
+        item('save', () => download('json', toSaved(entries(), users))),
+        item('saveHar', () => download('har', toHar(entries(), places))),
+        item('openFile', () => input.click())));
+    function leave(happened) {
+      if (happened.type === 'focusout' && (!happened.relatedTarget || box.contains(happened.relatedTarget))) return;
+      if (happened.type === 'keydown' && happened.key !== 'Escape') return;
+      if (happened.type === 'keydown') box.firstElementChild.focus();
+      box.open = false;
     }
+    addEventListener('pointerdown', ({ target }) => { if (!box.contains(target)) box.open = false; });
+    async function openChosen() {
+      const [file] = input.files;
+      if (!file) return;
+      try {
+        showSaved(file.name, await fromSaved(file, users));
+      } catch (error) {
+        tell(has(error.message) ? error.message : 'openOther', { name: file.name });
+      }
+      input.value = '';
+    }
+    return { element: h('div', { class: 'menu-place' }, box, input), summary: box.firstElementChild };
   }
 
-  function escape(pressed) {
-    if (pressed.key === 'Escape') closeAndReturn();
-  }
-  function closeAndReturn() {
-    const row = state.chosen;
-    closeDetail();
-    row?.focus({ preventScroll: true });
-  }
-  function closeDetail() {
-    state.chosen?.removeAttribute('aria-expanded');
-    state.chosen = null;
-    detail.hidden = true;
+  const entries = () => (state.saved ? state.saved.entries : live.entries);
+
+  function download(kind, text) {
+    const time = new Date(Date.now() - new Date().getTimezoneOffset() * 60000).toISOString().slice(0, 19).replace(/[:T]/g, '-');
+    const href = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
+    h('a', { href, download: `weappd-wire-${time}.${kind}` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60000);
   }
 
-  // ---- listening ----
+  function showSaved(name, { savedAt, entries: opened }) {
+    state.saved = { name, savedAt, entries: opened };
+    redraw(opened.map((entry) => ({ ...entry, named: nameOf(entry.hop) })));
+    tell(null);
+    backToLive.focus();
+  }
+
+  function showLive() {
+    state.saved = null;
+    state.held = [];
+    if (state.paused) togglePause();
+    redraw(live.entries);
+    pause.focus();
+  }
+
+  function redraw(all) {
+    detail.close();
+    rows.wipe();
+    all.forEach((entry) => rows.push(entry));
+    drawTools();
+    drawSaved();
+  }
+
+  function drawSaved() {
+    savedBar.hidden = !state.saved;
+    if (!state.saved) return;
+    const { name, savedAt, entries: opened } = state.saved;
+    const at = savedAt === null ? '?' : `${new Date(savedAt).toLocaleDateString(document.documentElement.lang)} ${clockOf(savedAt)}`;
+    word(savedText, 'savedFile', { name, count: opened.length, at });
+  }
+
+  // ---- what is wrong ----
 
   function tell(key, values) {
     trouble.hidden = !key;
     if (key) word(trouble, key, values);
   }
 
-  function listen(url) {
-    const source = new EventSource(url);
-    source.addEventListener('listening', () => {
-      element.dataset.live = 'true';
-      tell(null);
-    });
-    source.addEventListener('lost', ({ data }) => tell('lostHops', { count: data }));
-    source.onmessage = ({ data }) => add(JSON.parse(data));
-    source.onerror = () => {
-      element.dataset.live = 'false';
-      tell(source.readyState === EventSource.CLOSED ? 'untapped' : 'cut');
-    };
-  }
-
-  return { element, listen, add };
-}
-
-function clockOf(at, precise) {
-  const time = new Date(at);
-  const text = [time.getHours(), time.getMinutes(), time.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
-  return precise ? `${text}.${String(time.getMilliseconds()).padStart(3, '0')}` : text;
+  return {
+    element, add, startRun,
+    lost: (count) => tell('lostHops', { count }),
+    showServer: (told) => news.show(told),
+    /** Whether weappd answers, and why not. */
+    reach(reached, why) {
+      element.dataset.live = String(reached);
+      tell(reached ? null : why);
+    },
+  };
 }

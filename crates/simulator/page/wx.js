@@ -22,8 +22,8 @@ const DEFAULT_TIMEOUT_MS = 60000;
  * @param {Function} [parts.WebSocket]
  * @param {(toast: {title: string}) => void} [parts.onToast]
  * @param {() => Promise<Blob[]>} [parts.pickImages]  what wx.chooseImage gives
- * @param {(call: {api: string, phase: string, url?: string, result?: object}) => void} [parts.onCall]
- *        hears of every network call: `start` and `end`
+ * @param {string} [parts.referrer]     the Referer of every request; phones send one of WeChat's
+ * @param {() => string} [parts.language]  the Accept-Language of every request
  */
 export function createWx(parts) {
   const phone = {
@@ -31,7 +31,8 @@ export function createWx(parts) {
     wechatUrl: parts.wechatUrl.replace(/\/+$/, ''),
     fetch: parts.fetch || ((...args) => globalThis.fetch(...args)),
     WebSocket: parts.WebSocket || globalThis.WebSocket,
-    onCall: parts.onCall || (() => {}),
+    referrer: parts.referrer,
+    language: parts.language || (() => ''),
     files: createFiles(),
     mayShare: true,
   };
@@ -49,7 +50,7 @@ export function createWx(parts) {
 
 function identity(phone) {
   const profile = (api, options, withCredentials) => settle(api, options, async () => {
-    const got = await ask(phone, api, 'user_info', {});
+    const got = await ask(phone, 'user_info', {});
     if (!got.userInfo) throw new Fail(reasonOf(got.errMsg, 'auth deny'));
     const { userInfo, rawData, signature, encryptedData, iv } = got;
     return withCredentials === false
@@ -58,12 +59,12 @@ function identity(phone) {
   });
   return {
     login: (options = {}) => settle('login', options, async () => {
-      const { code, errMsg } = await ask(phone, 'login', 'login', {});
+      const { code, errMsg } = await ask(phone, 'login', {});
       if (!code) throw new Fail(reasonOf(errMsg, 'no code'));
       return { code };
     }),
     checkSession: (options = {}) => settle('checkSession', options, async () => {
-      const { valid } = await ask(phone, 'checkSession', 'check_session', {});
+      const { valid } = await ask(phone, 'check_session', {});
       if (!valid) throw new Fail('session_key expired');
       return {};
     }),
@@ -84,24 +85,22 @@ function owner(phone) {
   return {
     /** Answers WeChat's question whether the mini program may see the profile. */
     async authorize(allow) {
-      await ask(phone, 'authorize', 'authorize', { allow });
+      await ask(phone, 'authorize', { allow });
       phone.mayShare = allow;
     },
     /** Lets WeChat forget the session_key, as it does after some idle days. */
-    expireSession: () => ask(phone, 'expireSession', 'expire_session', {}),
+    expireSession: () => ask(phone, 'expire_session', {}),
     /** `{openid, nickName, avatarUrl, allows, ...}` as WeChat knows this user. */
     async about() {
-      const about = await ask(phone, 'about', '', undefined);
+      const about = await ask(phone, '', undefined);
       phone.mayShare = about.allows !== false;
       return about;
     },
   };
 }
 
-async function ask(phone, api, verb, body) {
+async function ask(phone, verb, body) {
   const url = `${phone.wechatUrl}/phone/${encodeURIComponent(phone.user)}${verb && '/'}${verb}`;
-  phone.onCall({ api, phase: 'start', url });
-  let result;
   try {
     const answer = await phone.fetch(url, body === undefined ? {} : {
       method: 'POST',
@@ -110,13 +109,10 @@ async function ask(phone, api, verb, body) {
       credentials: 'omit',
     });
     if (!answer.ok) throw new Fail(`WeChat answered ${answer.status}`);
-    result = await answer.json();
-    return result;
+    return await answer.json();
   } catch (error) {
     if (error instanceof Fail) throw error;
     throw new Fail('WeChat is unreachable', { unreachable: true });
-  } finally {
-    phone.onCall({ api, phase: 'end', url, result });
   }
 }
 
@@ -130,7 +126,7 @@ function network(phone) {
       const method = (options.method || 'GET').toUpperCase();
       return task(phone, 'request', options, async (signal) => {
         const { url, body, header } = encode(options, method);
-        const answer = await phone.fetch(url, { ...plain(signal), method, headers: header, body });
+        const answer = await phone.fetch(url, { ...plain(phone, signal), method, headers: spoken(phone, header), body });
         return { data: await decode(answer, options), ...headOf(answer), cookies: [] };
       });
     },
@@ -142,7 +138,7 @@ function network(phone) {
         for (const [key, value] of Object.entries(options.formData || {})) form.append(key, value);
         form.append(options.name || 'file', blob, name);
         const answer = await phone.fetch(checkedUrl(options.url), {
-          ...plain(signal), method: 'POST', headers: sendable(options.header), body: form,
+          ...plain(phone, signal), method: 'POST', headers: spoken(phone, sendable(options.header)), body: form,
         });
         progress({ progress: 100, totalBytesSent: blob.size, totalBytesExpectedToSend: blob.size });
         // The answer of an upload stays text: mini programs parse it themselves.
@@ -153,7 +149,7 @@ function network(phone) {
     downloadFile(options) {
       return task(phone, 'downloadFile', options, async (signal, progress) => {
         const answer = await phone.fetch(checkedUrl(options.url), {
-          ...plain(signal), headers: sendable(options.header),
+          ...plain(phone, signal), headers: spoken(phone, sendable(options.header)),
         });
         const blob = await answer.blob();
         progress({ progress: 100, totalBytesWritten: blob.size, totalBytesExpectedToWrite: blob.size });
@@ -174,10 +170,8 @@ function task(phone, api, options, work) {
   // Callbacks are given even when the mini program gave none: a task is no promise.
   const heard = { ...options, complete: options.complete || (() => {}) };
   settle(api, heard, async () => {
-    phone.onCall({ api, phase: 'start', url: String(options.url) });
-    let result;
     try {
-      result = await work(control.signal, (at) => watchers.progress.forEach((f) => f(at)));
+      const result = await work(control.signal, (at) => watchers.progress.forEach((f) => f(at)));
       watchers.headers.forEach((f) => f({ header: result.header }));
       return result;
     } catch (error) {
@@ -186,7 +180,6 @@ function task(phone, api, options, work) {
       throw new Fail('the server is unreachable', { unreachable: true });
     } finally {
       clearTimeout(timer);
-      phone.onCall({ api, phase: 'end', url: String(options.url), result });
     }
   });
   return {
@@ -198,7 +191,17 @@ function task(phone, api, options, work) {
   };
 }
 
-const plain = (signal) => ({ signal, credentials: 'omit', cache: 'no-store' });
+const plain = ({ referrer }, signal) => ({
+  signal, credentials: 'omit', cache: 'no-store',
+  ...(referrer ? { referrer, referrerPolicy: 'same-origin' } : {}),
+});
+
+/** With the language of the phone, where the mini program names none. */
+function spoken(phone, header) {
+  const language = phone.language();
+  const isNamed = Object.keys(header).some((name) => name.toLowerCase() === 'accept-language');
+  return language && !isNamed ? { ...header, 'Accept-Language': language } : header;
+}
 
 function headOf(answer) {
   return { statusCode: answer.status, header: Object.fromEntries(answer.headers.entries()) };

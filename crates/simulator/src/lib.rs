@@ -19,7 +19,8 @@
 //! - `user_name`: people made of their names. `user_keys`: keys of their own. `avatar`, `png`: pictures.
 //! - [`faults`]: a bad day of WeChat, on demand. [`settings`]: its limits.
 //! - `call_log`: the call log. `state_view`: everything at a glance.
-//! - [`http`]: all paths. [`page`]: the phone page of `weappd dev`.
+//! - [`http`]: all paths. [`page`]: the phone page of `weappd dev`; `wire_feed`: what it hears,
+//!   `wire_history`: also of what was before, `server_news`: and of the business server.
 //! - [`error`]: what is refused.
 //!
 //! # Invariants
@@ -54,6 +55,7 @@ mod push;
 mod push_target;
 mod reply_windows;
 mod sealed_calls;
+mod server_news;
 pub mod settings;
 pub mod simulator;
 mod state_view;
@@ -61,11 +63,14 @@ mod token_book;
 mod user_keys;
 mod user_name;
 mod wechat_refusal;
+mod wire_feed;
+mod wire_history;
 
 pub use app_seals::SecuritySettings;
 pub use error::Error;
 pub use faults::{FaultSettings, SimulatedFault};
 pub use phone::Phone;
 pub use push_target::{PushBodyFormat, PushEncryption, PushSettings};
+pub use server_news::ServerNews;
 pub use settings::SimulatorSettings;
 pub use simulator::{SimulatedApp, Simulator, SimulatorParts};

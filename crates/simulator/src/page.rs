@@ -9,8 +9,11 @@
 //! | `wx.js`, `wx-calls.js`, `wx-sockets.js` | the `wx` a mini program sees, over `fetch` and `WebSocket`; no DOM |
 //! | `client.js` | a mini-program client: login with renewal, requests, tunnel; no DOM |
 //! | `phone.js`, `chat.js`, `sample.js` | one phone on the stage, its chat room, its built-in picture |
-//! | `wire.js`, `names.js`, `whose.js`, `json.js` | the sequence diagram: drawing, naming, whose hop it is, opening one |
-//! | `words.js`, `dom.js`, `main.js` | the two languages, small helpers, the start |
+//! | `feed.js`, `names.js`, `whose.js` | what the server tells: hearing it, naming a hop, whose it is; no DOM |
+//! | `wire.js`, `wire-rows.js`, `wire-detail.js`, `json.js` | the sequence diagram: the whole, its rows, the open hop |
+//! | `wire-file.js` | the wire saved and opened again, and as HAR; no DOM |
+//! | `server-news.js` | the business server that ended, and its last lines |
+//! | `words.js`, `dom.js`, `kept.js`, `main.js` | the two languages, small helpers, what a reload keeps, the start |
 //!
 //! # Test ids
 //!
@@ -23,30 +26,35 @@
 //! `phone-U-chat-people`, `phone-U-chat-input`, `phone-U-chat-send`, `phone-U-chat-leave`,
 //! `phone-U-bubble` (one each; `data-mine`), `phone-U-chat-event` (one each),
 //! `phone-U-upload-sample`, `phone-U-upload-file`,
-//! `phone-U-picture` (the picture as it came back), `phone-U-expire`, `phone-U-clear`.
+//! `phone-U-picture` (the picture as it came back), `phone-U-expire`, `phone-U-clear`,
+//! `phone-U-offline` (there while weappd does not answer).
 //!
-//! For the page: `language`, `theme`, `wire` (with `data-live`), `wire-arrow` (one each, with
+//! For the page: `language`, `theme`, `to-desk`, `to-app`, `wire` (with `data-live`), `wire-arrow` (one each, with
 //! `data-name`, `data-label`, `data-from`, `data-to`, `data-answer`, `data-phone`), `wire-hint`,
 //! `wire-pause`, `wire-clear`, `wire-filter-all`, `wire-filter-U`, `wire-newer`,
-//! `wire-detail`, `wire-detail-json`, `wire-detail-close`.
+//! `wire-detail`, `wire-detail-json`, `wire-detail-close`, `wire-trouble`, `wire-menu`, `wire-save`,
+//! `wire-saveHar`, `wire-openFile`, `wire-open-file` (its input), `wire-saved`, `wire-live`,
+//! `server-news`, `server-sentence`, `server-lines`.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use futures_util::Stream;
-use futures_util::stream::{self, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use rust_embed::RustEmbed;
 use serde::Serialize;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
-use weappd_base::tap::{TapEvent, TrafficTap};
-use weappd_base::tasks::Stop;
+use tokio::sync::watch;
+use weappd_base::tap::TrafficTap;
+use weappd_base::tasks::{Stop, Tasks};
+
+use crate::server_news::ServerNews;
+use crate::user_name::UserName;
+use crate::wire_feed::WireFeed;
+use crate::wire_history::WireHistory;
 
 /// What the page must be told about its surroundings.
 #[derive(Clone, Debug)]
@@ -55,19 +63,34 @@ pub struct PageConfig {
     pub wechat_url: String,
     /// The path under which this site answers mini programs: `/weapp`.
     pub weapp_prefix: String,
+    /// The simulated mini program.
+    pub appid: String,
     /// Whose phones stand on the stage, from the left.
     pub users: Vec<String>,
+    /// Where one's own app has its first page, if the site is an app's.
+    pub app_home: Option<String>,
+    /// A word for this run of weappd, unlike any before.
+    pub run: String,
+    /// How the business server is, if somebody tells.
+    pub server: Option<watch::Receiver<ServerNews>>,
+    /// What keeps the wire's last hops runs here.
+    pub tasks: Tasks,
     /// Ends the open event streams when weappd stops.
     pub stop: Stop,
 }
 
 impl PageConfig {
-    /// Alice and Bob, `/weapp`, and a simulated WeChat at `wechat_url`.
-    pub fn new(wechat_url: impl Into<String>, stop: Stop) -> Self {
+    /// Alice and Bob, `/weapp`, and a simulated WeChat at `wechat_url` that knows `appid`.
+    pub fn new(wechat_url: impl Into<String>, appid: impl Into<String>, stop: Stop) -> Self {
         Self {
             wechat_url: wechat_url.into(),
             weapp_prefix: "/weapp".to_owned(),
+            appid: appid.into(),
             users: vec!["alice".to_owned(), "bob".to_owned()],
+            app_home: None,
+            run: "1".to_owned(),
+            server: None,
+            tasks: Tasks::new(),
             stop,
         }
     }
@@ -78,20 +101,30 @@ impl PageConfig {
 #[folder = "page/"]
 struct PageFiles;
 
-/// Serves the page at `/` and all it needs under `/_dev/`.
-pub fn router(tap: TrafficTap, config: PageConfig) -> Router {
+/// Serves the page at `/` and at `/_dev/`, and all it needs under `/_dev/`. What goes over the
+/// wire from now on is kept, within bounds, for pages that are opened later.
+pub fn router(tap: &TrafficTap, config: PageConfig) -> Router {
+    let (stop, run, server) = (config.stop, config.run, config.server);
+    let history = WireHistory::keep(tap, &config.tasks, stop.clone());
     let page = PageState(Arc::new(Shared {
         policy: policy(&config.wechat_url),
         info: PageInfo {
             wechat_url: config.wechat_url.trim_end_matches('/').to_owned(),
             weapp_prefix: config.weapp_prefix.trim_end_matches('/').to_owned(),
-            users: config.users,
+            users: PageUser::list(config.users, &config.appid),
+            app_home: config.app_home,
         },
-        tap,
-        stop: config.stop,
+        feed: history.map(|history| WireFeed {
+            history,
+            run,
+            server,
+            stop,
+        }),
     }));
     Router::new()
         .route("/", get(index))
+        .route("/_dev", get(Redirect::permanent("/_dev/")))
+        .route("/_dev/", get(index))
         .route("/_dev/config.json", get(told))
         .route("/_dev/wire", get(wire))
         .route("/_dev/{*name}", get(asset))
@@ -105,8 +138,7 @@ struct PageState(Arc<Shared>);
 struct Shared {
     policy: HeaderValue,
     info: PageInfo,
-    tap: TrafficTap,
-    stop: Stop,
+    feed: Option<WireFeed>,
 }
 
 /// `/_dev/config.json`.
@@ -115,7 +147,27 @@ struct Shared {
 struct PageInfo {
     wechat_url: String,
     weapp_prefix: String,
-    users: Vec<String>,
+    users: Vec<PageUser>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_home: Option<String>,
+}
+
+/// Who holds a phone, and by which openid the wire knows them.
+#[derive(Serialize)]
+struct PageUser {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openid: Option<String>,
+}
+
+impl PageUser {
+    fn list(names: Vec<String>, appid: &str) -> Vec<Self> {
+        let users = names.into_iter().map(|name| Self {
+            openid: UserName::parse(&name).ok().map(|user| user.openid(appid)),
+            name,
+        });
+        users.collect()
+    }
 }
 
 async fn index(State(page): State<PageState>, headers: HeaderMap) -> Response {
@@ -136,52 +188,18 @@ async fn told(State(page): State<PageState>) -> Response {
     answer
 }
 
-/// Server-sent events: one `listening`, then each hop as JSON (its `seq` is the event's id),
-/// and `lost` with a number when this listener was too slow. 204 when nothing is tapped,
-/// which tells a browser not to ask again.
-async fn wire(State(page): State<PageState>) -> Response {
-    let Some(hops) = page.0.tap.subscribe() else {
+/// Server-sent events: what [`WireFeed::events`] tells. 204 when nothing is tapped, which tells a
+/// browser not to ask again.
+async fn wire(State(page): State<PageState>, headers: HeaderMap) -> Response {
+    let Some(feed) = &page.0.feed else {
         return StatusCode::NO_CONTENT.into_response();
     };
-    let hello = Event::default()
-        .event("listening")
-        .retry(Duration::from_secs(1))
-        .data("{}");
-    let told = stream::iter([Ok(hello)]).chain(events(hops, page.0.stop.clone()));
-    let mut answer = Sse::new(told)
+    let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let mut answer = Sse::new(feed.events(last_id))
         .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
         .into_response();
     page.guard(answer.headers_mut());
     answer
-}
-
-/// The hops of a tap as events, until the tap or weappd ends.
-fn events(
-    hops: Receiver<Arc<TapEvent>>,
-    stop: Stop,
-) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((hops, stop), |(mut hops, stop)| async move {
-        let event = tokio::select! {
-            heard = hops.recv() => match heard {
-                Ok(hop) => of_hop(&hop),
-                Err(RecvError::Lagged(count)) => {
-                    Event::default().event("lost").data(count.to_string())
-                }
-                Err(RecvError::Closed) => return None,
-            },
-            () = stop.asked() => return None,
-        };
-        Some((Ok(event), (hops, stop)))
-    })
-}
-
-fn of_hop(hop: &TapEvent) -> Event {
-    let event = Event::default().id(hop.seq.to_string());
-    match serde_json::to_string(hop) {
-        Ok(text) => event.data(text),
-        // A hop is plain JSON; should one ever not be, the listener hears of a gap.
-        Err(_) => event.event("lost").data("1"),
-    }
 }
 
 impl PageState {
@@ -254,6 +272,7 @@ fn origin(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, Bytes};
+    use futures_util::StreamExt as _;
     use http::Request;
     use tower::ServiceExt;
     use weappd_base::clock::Clock;
@@ -261,8 +280,12 @@ mod tests {
 
     use super::*;
 
-    fn page(tap: TrafficTap) -> Router {
-        router(tap, PageConfig::new("http://127.0.0.1:8082/", Stop::new()))
+    fn page(tap: &TrafficTap) -> Router {
+        router(tap, config())
+    }
+
+    fn config() -> PageConfig {
+        PageConfig::new("http://127.0.0.1:8082/", "wx1", Stop::new())
     }
 
     async fn get(router: Router, path: &str, tag: Option<&HeaderValue>) -> Response {
@@ -298,7 +321,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_index_is_guarded_and_known_again() {
-        let answer = get(page(TrafficTap::off()), "/", None).await;
+        let answer = get(page(&TrafficTap::off()), "/", None).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let policy = answer.headers()[header::CONTENT_SECURITY_POLICY]
             .to_str()
@@ -311,7 +334,7 @@ mod tests {
             "text/html; charset=utf-8"
         );
         let tag = answer.headers()[header::ETAG].clone();
-        let again = get(page(TrafficTap::off()), "/", Some(&tag)).await;
+        let again = get(page(&TrafficTap::off()), "/", Some(&tag)).await;
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert!(text(again).await.is_empty());
     }
@@ -328,11 +351,11 @@ mod tests {
             wanted.extend(quoted_after(&source(script), "from './"));
         }
         for name in wanted {
-            let answer = get(page(TrafficTap::off()), &format!("/_dev/{name}"), None).await;
+            let answer = get(page(&TrafficTap::off()), &format!("/_dev/{name}"), None).await;
             assert_eq!(answer.status(), StatusCode::OK, "{name}");
             assert!(answer.headers().contains_key(header::ETAG), "{name}");
         }
-        let none = get(page(TrafficTap::off()), "/_dev/nothing.js", None).await;
+        let none = get(page(&TrafficTap::off()), "/_dev/nothing.js", None).await;
         assert_eq!(none.status(), StatusCode::NOT_FOUND);
     }
 
@@ -369,6 +392,7 @@ mod tests {
             "picture",
             "expire",
             "clear",
+            "offline",
         ] {
             assert!(sources.contains(&format!("id('{id}')")), "phone-U-{id}");
         }
@@ -384,6 +408,14 @@ mod tests {
             "wire-detail",
             "wire-detail-json",
             "wire-detail-close",
+            "wire-trouble",
+            "wire-menu",
+            "wire-open-file",
+            "wire-saved",
+            "wire-live",
+            "server-news",
+            "server-sentence",
+            "server-lines",
         ] {
             let told = [
                 format!("data-testid=\"{id}\""),
@@ -395,48 +427,94 @@ mod tests {
 
     #[tokio::test]
     async fn the_page_is_told_where_it_stands() {
-        let answer = get(page(TrafficTap::off()), "/_dev/config.json", None).await;
-        let told: serde_json::Value = serde_json::from_str(&text(answer).await).expect("json");
+        let told = async |config: PageConfig| -> serde_json::Value {
+            let router = router(&TrafficTap::off(), config);
+            let answer = get(router, "/_dev/config.json", None).await;
+            serde_json::from_str(&text(answer).await).expect("json")
+        };
+        let users = ["alice", "bob"].map(|name| {
+            let openid = UserName::parse(name).expect("a name").openid("wx1");
+            serde_json::json!({"name": name, "openid": openid})
+        });
         assert_eq!(
-            told,
+            told(config()).await,
             serde_json::json!({
                 "wechatUrl": "http://127.0.0.1:8082",
                 "weappPrefix": "/weapp",
-                "users": ["alice", "bob"],
+                "users": users,
             })
         );
+        let beside_an_app = PageConfig {
+            app_home: Some("/".to_owned()),
+            ..config()
+        };
+        assert_eq!(told(beside_an_app).await["appHome"], "/");
+    }
+
+    #[tokio::test]
+    async fn the_page_stands_under_dev_too() {
+        let there = get(page(&TrafficTap::off()), "/_dev/", None).await;
+        assert!(text(there).await.contains("weappd dev"));
+        let near = get(page(&TrafficTap::off()), "/_dev", None).await;
+        assert_eq!(near.headers()[header::LOCATION], "/_dev/");
+    }
+
+    /// The next event of a stream: its lines but for those that keep it alive.
+    async fn next(body: &mut axum::body::BodyDataStream) -> String {
+        loop {
+            let event = body.next().await.expect("an event").expect("bytes");
+            let event = String::from_utf8(event.to_vec()).expect("utf-8");
+            if !event.starts_with("event: beat\n") {
+                return event;
+            }
+        }
+    }
+
+    async fn listen(page: &Router, last_id: &str) -> axum::body::BodyDataStream {
+        let request = Request::get("/_dev/wire").header("last-event-id", last_id);
+        let request = request.body(Body::empty()).expect("a request");
+        let answer = page.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/event-stream");
+        let mut body = answer.into_body().into_data_stream();
+        let hello = next(&mut body).await;
+        assert!(hello.starts_with("event: listening\n"), "{hello:?}");
+        assert!(hello.contains("{\"run\":\"one\"}"), "{hello:?}");
+        body
+    }
+
+    fn record(tap: &TrafficTap, name: &str) {
+        tap.record(|| TapReport {
+            from: TapPeer::Weappd,
+            to: TapPeer::Wechat,
+            name: name.to_owned(),
+            answer: false,
+            who: Some("o1".to_owned()),
+            detail: serde_json::json!({"appid": "wx1"}),
+        });
+    }
+
+    fn hop(event: &str) -> serde_json::Value {
+        let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+        serde_json::from_str(data.expect("data")).expect("json")
     }
 
     #[tokio::test]
     async fn the_wire_gives_each_hop_as_json_until_the_goodbye() {
         let tap = TrafficTap::on(Clock::manual(5).0);
         let stop = Stop::new();
-        let page = router(
-            tap.clone(),
-            PageConfig::new("http://127.0.0.1:1", stop.clone()),
-        );
-        let answer = get(page, "/_dev/wire", None).await;
-        assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/event-stream");
-        let mut body = answer.into_body().into_data_stream();
-        let hello = body.next().await.expect("hello").expect("bytes");
-        assert!(hello.starts_with(b"event: listening\n"), "{hello:?}");
-        tap.record(|| TapReport {
-            from: TapPeer::Weappd,
-            to: TapPeer::Wechat,
-            name: "jscode2session".to_owned(),
-            answer: false,
-            who: Some("o1".to_owned()),
-            detail: serde_json::json!({"appid": "wx1"}),
-        });
-        let event = body.next().await.expect("an event").expect("bytes");
-        let event = String::from_utf8(event.to_vec()).expect("utf-8");
-        let data = event
-            .lines()
-            .find_map(|line| line.strip_prefix("data: "))
-            .expect("data");
-        let hop: serde_json::Value = serde_json::from_str(data).expect("json");
+        let config = PageConfig {
+            run: "one".to_owned(),
+            stop: stop.clone(),
+            ..config()
+        };
+        let page = router(&tap, config);
+        let mut body = listen(&page, "").await;
+        record(&tap, "jscode2session");
+        let event = next(&mut body).await;
+        assert!(event.contains("id: one-0\n"), "{event}");
+        let told = hop(&event);
         assert_eq!(
-            (&hop["from"], &hop["to"], &hop["name"], &hop["who"]),
+            (&told["from"], &told["to"], &told["name"], &told["who"]),
             (
                 &"weappd".into(),
                 &"wechat".into(),
@@ -444,13 +522,54 @@ mod tests {
                 &"o1".into()
             )
         );
+        record(&tap, "second");
+        assert_eq!(hop(&next(&mut body).await)["seq"], 1);
+        // Whoever comes later hears all of it, whoever comes again what is new.
+        for (last_id, seqs) in [("", &[0, 1][..]), ("one-0", &[1]), ("two-0", &[0, 1])] {
+            let mut late = listen(&page, last_id).await;
+            for seq in seqs {
+                assert_eq!(hop(&next(&mut late).await)["seq"], *seq, "{last_id}");
+            }
+        }
         stop.ask();
-        assert!(body.next().await.is_none());
+        while let Some(last) = body.next().await {
+            let last = String::from_utf8(last.expect("bytes").to_vec()).expect("utf-8");
+            assert!(last.starts_with("event: beat"), "{last}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_hears_of_the_business_server() {
+        let tap = TrafficTap::on(Clock::manual(5).0);
+        let (news, server) = watch::channel(ServerNews::default());
+        let config = PageConfig {
+            run: "one".to_owned(),
+            server: Some(server),
+            ..config()
+        };
+        let page = router(&tap, config);
+        let mut body = listen(&page, "").await;
+        let first = next(&mut body).await;
+        assert!(first.starts_with("event: server\n"), "{first}");
+        assert_eq!(hop(&first)["ready"], false);
+        let ended = serde_json::json!({"kind": "exited", "code": 3});
+        news.send_replace(ServerNews {
+            ended: Some(ended.clone()),
+            lines: vec!["out of luck".to_owned()],
+            ..ServerNews::default()
+        });
+        let told = loop {
+            let told = hop(&next(&mut body).await);
+            if told["ended"] == ended {
+                break told;
+            }
+        };
+        assert_eq!(told["lines"][0], "out of luck");
     }
 
     #[tokio::test]
     async fn an_untapped_wire_is_not_asked_again() {
-        let answer = get(page(TrafficTap::off()), "/_dev/wire", None).await;
+        let answer = get(page(&TrafficTap::off()), "/_dev/wire", None).await;
         assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     }
 }

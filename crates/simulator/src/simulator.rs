@@ -103,6 +103,8 @@ pub(crate) struct SimulatorState {
     pub(crate) quota: CallQuota,
     /// Phone numbers given out encrypted.
     pub(crate) encrypted: EncryptedHashes,
+    /// Where the phone page stands, if there is one.
+    pub(crate) phone_page: Option<String>,
 }
 
 /// What WeChat remembers of a user.
@@ -156,6 +158,11 @@ impl Simulator {
             next_message: AtomicU64::new(1),
             state: Mutex::new(state),
         })))
+    }
+
+    /// The operator's page leads to the phone page at `url`.
+    pub fn set_phone_page(&self, url: &str) {
+        self.with_state(|state| state.phone_page = Some(url.to_owned()));
     }
 
     /// Sets how WeChat's side misbehaves from now on.

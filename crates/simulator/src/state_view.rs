@@ -41,6 +41,7 @@ impl Simulator {
                 "faults": state.faults,
                 "settings": state.settings,
                 "push": push,
+                "phone_page": state.phone_page,
                 "last_call": state.calls.last(),
             })
         })

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Json, Response};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use serde_json::{Value, json};
@@ -75,6 +75,13 @@ pub(crate) enum DemoError {
 
 /// The largest callback: a packet of 32 KiB, escaped twice.
 const MAX_CALLBACK: usize = 256 * 1024;
+
+/// What to do where there is nothing.
+const NO_PATH_HINT: &str =
+    "the phone page is at /; your own server gets all paths with `weappd dev -- COMMAND`";
+
+/// The same for people.
+const NO_PATH_PAGE: &str = include_str!("demo_chat/no_path.html");
 
 /// How many pushes may wait for weappd to take them.
 const MAX_QUEUE: usize = 1024;
@@ -150,8 +157,22 @@ fn listen(port: u16) -> std::io::Result<tokio::net::TcpListener> {
 fn router(chat: Arc<ChatServer>) -> Router {
     Router::new()
         .route("/weapp/tunnel", get(open).post(callback))
+        .fallback(nothing_here)
         .layer(DefaultBodyLimit::max(MAX_CALLBACK))
         .with_state(chat)
+}
+
+/// Every other path: the chat room has no page of its own.
+async fn nothing_here(uri: Uri, headers: HeaderMap) -> Response {
+    let accepts = headers
+        .get(header::ACCEPT)
+        .and_then(|kind| kind.to_str().ok());
+    if !accepts.is_some_and(|kind| kind.contains("text/html")) {
+        let told = format!("the chat room of weappd dev has no path {}", uri.path());
+        let answer = json!({"error": {"code": "not_found", "message": told, "hint": NO_PATH_HINT}});
+        return (StatusCode::NOT_FOUND, Json(answer)).into_response();
+    }
+    (StatusCode::NOT_FOUND, Html(NO_PATH_PAGE)).into_response()
 }
 
 /// `GET /weapp/tunnel`: who calls is in the headers, put there by the edge.

@@ -29,6 +29,7 @@ mod plan_source;
 mod reload;
 mod rooms;
 mod server_context;
+mod server_watch;
 mod session_leases;
 mod signals;
 mod simulated;

@@ -199,8 +199,10 @@ pub(crate) struct DevPlan {
     pub(crate) wechat_url: String,
     /// Whether the apps' output is shown in colours, on a terminal.
     pub(crate) has_color: bool,
-    /// Where its phone page stands, if at all.
-    pub(crate) page: bool,
+    /// Whether the site's `/` is one's own app's: the phone page then stands at `/_dev/` alone.
+    pub(crate) has_own_app: bool,
+    /// The address of the phone page.
+    pub(crate) phone_page: String,
     /// The simulated mini program's secret.
     pub(crate) secret: Secret,
     /// The simulated mini program.

@@ -31,7 +31,7 @@ use crate::gateway::{self, DeliveryPasses};
 use crate::internal::{self, AppTokens};
 use crate::metrics;
 use crate::pictures::FilePictures;
-use crate::plan::{DevPlan, ServerPlan, SitePlan, TunnelForApps};
+use crate::plan::{ServerPlan, SitePlan, TunnelForApps};
 use crate::server_context::ServerContext;
 use crate::session_leases::SessionLeases;
 use crate::simulated::pages;
@@ -176,8 +176,8 @@ impl ServerRooms {
     fn site(&self, site: SitePlan, plan: &ServerPlan) -> Site {
         let served = !site.appids.is_empty();
         let rooms = served.then(|| self.rooms_of(&site, &plan.sections.files));
-        let dev = plan.dev.as_ref().filter(|dev: &&DevPlan| dev.page);
-        let pages = dev.map(|dev| pages(&self.context, dev));
+        let dev = plan.dev.as_ref();
+        let pages = dev.map(|dev| pages(&self.context, dev, &self.apps));
         site_rooms::site(site, rooms.as_ref(), pages.unwrap_or_default())
     }
 

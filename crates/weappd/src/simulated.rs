@@ -4,8 +4,10 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use weappd_apps::AppSupervisor;
 use weappd_base::tasks::Tasks;
 use weappd_edge::{BoundListener, ListenerKind, RouteTarget, SessionRule, SiteRoute};
+use weappd_simulator::page::{self, PageConfig};
 use weappd_simulator::{PushSettings, SimulatedApp, Simulator, SimulatorParts};
 use weappd_wechat::AppCredential;
 
@@ -14,7 +16,11 @@ use crate::exit::ExitFailure;
 use crate::loopback::small_edge;
 use crate::plan::DevPlan;
 use crate::server_context::ServerContext;
+use crate::server_watch::watch_server;
 use crate::signals::ShutdownSignals;
+
+/// Where the phone page stands beside one's own app.
+pub(crate) const PHONE_PAGE: &str = "/_dev/";
 
 /// The mini program of the simulated WeChat.
 pub(crate) const DEV_APPID: &str = "wxde00000000000001";
@@ -48,18 +54,34 @@ pub(crate) async fn alone(
     crashed.map_or(Ok(()), |failure| Err(failure.crashed()))
 }
 
-/// The phone page, before every other route of the site.
-pub(crate) fn pages(context: &ServerContext, dev: &DevPlan) -> Vec<SiteRoute> {
-    let config =
-        weappd_simulator::page::PageConfig::new(dev.wechat_url.as_str(), context.front.clone());
-    let router = weappd_simulator::page::router(context.tap.clone(), config);
-    ["= /", "/_dev/"]
-        .map(|path| SiteRoute {
-            path: path.to_owned(),
-            target: RouteTarget::Router(router.clone().into()),
-            session: SessionRule::Pass,
-        })
-        .to_vec()
+/// The phone page, before every other route of the site. One's own app has its `/` to itself.
+pub(crate) fn pages(
+    context: &ServerContext,
+    dev: &DevPlan,
+    apps: &AppSupervisor,
+) -> Vec<SiteRoute> {
+    let mut run = context.random.hex256();
+    run.truncate(12);
+    let stop = context.front.clone();
+    let config = PageConfig {
+        app_home: dev.has_own_app.then(|| "/".to_owned()),
+        run,
+        server: Some(watch_server(context, apps.clone())),
+        tasks: context.tasks.clone(),
+        ..PageConfig::new(dev.wechat_url.as_str(), DEV_APPID, stop)
+    };
+    let router = page::router(&context.tap, config);
+    let paths = if dev.has_own_app {
+        &[PHONE_PAGE, "= /_dev"][..]
+    } else {
+        &["= /", PHONE_PAGE, "= /_dev"]
+    };
+    let to_page = |path: &&str| SiteRoute {
+        path: (*path).to_owned(),
+        target: RouteTarget::Router(router.clone().into()),
+        session: SessionRule::Pass,
+    };
+    paths.iter().map(to_page).collect()
 }
 
 /// Opens the simulated WeChat at `socket`, with one mini program whose messages it pushes.
@@ -67,13 +89,17 @@ pub(crate) fn open_wechat(
     context: &ServerContext,
     doors: &EdgeServers,
     socket: TcpListener,
-    public_url: String,
-    (credential, push): (AppCredential, PushSettings),
+    dev: &DevPlan,
 ) -> Result<(), ExitFailure> {
-    let simulator = simulator(context, public_url, vec![credential])?;
+    let credential = AppCredential {
+        appid: dev.appid.clone(),
+        secret: dev.secret.clone(),
+    };
+    let simulator = simulator(context, dev.wechat_url.clone(), vec![credential])?;
     simulator
-        .set_push(push)
+        .set_push(dev.push.clone())
         .map_err(|error| ExitFailure::new(&error, ""))?;
+    simulator.set_phone_page(&dev.phone_page);
     open(context, doors, socket, simulator)
 }
 

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use axum::Router;
 use weappd_base::tasks::Stop;
 use weappd_edge::{BoundListener, Edge, EdgeParts, ListenerKind};
-use weappd_wechat::AppCredential;
 
 use crate::app_output::AppOutput;
 use crate::apply::{
@@ -150,12 +149,7 @@ async fn open(
     plan.sections.tunnel.own_sites.via = loopback_at;
     let rooms = ServerRooms::open(context, &plan, &sockets, (data, loopback_at)).await?;
     if let (Some(dev), Some(wechat)) = (&plan.dev, sockets.wechat) {
-        let credential = AppCredential {
-            appid: dev.appid.clone(),
-            secret: dev.secret.clone(),
-        };
-        let known = (credential, dev.push.clone());
-        open_wechat(context, &edges, wechat, dev.wechat_url.clone(), known)?;
+        open_wechat(context, &edges, wechat, dev)?;
     }
     let internal = small_edge(context, rooms.internal_router(&plan))?;
     let internal_control = internal.control();

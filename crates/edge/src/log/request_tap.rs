@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Response, header};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
+use weappd_base::request_id::RequestId;
 use weappd_base::secret::{is_secret_name, mask, mask_json};
 use weappd_base::tap::{TapPeer, TapReport, TrafficTap};
 
@@ -18,6 +20,8 @@ const SHOWN_MAX_BYTES: u64 = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct RequestTap {
     tap: TrafficTap,
+    /// By which an answer is known to be the request's.
+    id: RequestId,
     name: String,
     method: Method,
     target: String,
@@ -29,7 +33,7 @@ impl RequestTap {
     pub(crate) fn new(
         tap: &TrafficTap,
         quiet: &[String],
-        head: &http::request::Parts,
+        (head, id): (&http::request::Parts, &RequestId),
     ) -> Option<Self> {
         let path = head.uri.path();
         if !tap.is_watched() || is_quiet(quiet, path) {
@@ -37,6 +41,7 @@ impl RequestTap {
         }
         Some(Self {
             tap: tap.clone(),
+            id: id.clone(),
             name: mask_target(path).into_owned(),
             method: head.method.clone(),
             target: mask_target(head.uri.path_and_query().map_or("/", |p| p.as_str())).into_owned(),
@@ -61,6 +66,7 @@ impl RequestTap {
             let mut detail = Map::new();
             drop(detail.insert("method".to_owned(), json!(self.method.as_str())));
             drop(detail.insert("path".to_owned(), json!(self.target)));
+            drop(detail.insert("id".to_owned(), json!(self.id.to_string())));
             drop(detail.insert("headers".to_owned(), shown(headers)));
             if let Some(body) = body {
                 drop(detail.insert("body".to_owned(), body.clone()));
@@ -81,6 +87,7 @@ impl RequestTap {
         self.report(from, to, true, || {
             let mut detail = Map::new();
             drop(detail.insert("status".to_owned(), json!(status)));
+            drop(detail.insert("id".to_owned(), json!(self.id.to_string())));
             drop(detail.insert("headers".to_owned(), shown(headers)));
             if let Some(body) = body {
                 drop(detail.insert("body".to_owned(), body.clone()));
@@ -106,7 +113,7 @@ pub(crate) async fn show(
     headers: &HeaderMap,
     body: EdgeBody,
 ) -> Result<(EdgeBody, Option<Value>), EdgeBody> {
-    if !is_small_json(headers) {
+    if !is_small_json(headers, body.size_hint().exact()) {
         return Ok((body, None));
     }
     // An empty body stands for one that could not be read.
@@ -130,10 +137,12 @@ pub(crate) async fn show_answer(
     Ok((Response::from_parts(head, body), shown))
 }
 
-fn is_small_json(headers: &HeaderMap) -> bool {
+/// `known` is the length of a body that is whole already, such as a refusal's.
+fn is_small_json(headers: &HeaderMap, known: Option<u64>) -> bool {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
     let small = text(&header::CONTENT_LENGTH)
         .and_then(|length| length.parse::<u64>().ok())
+        .or(known)
         .is_some_and(|length| length > 0 && length <= SHOWN_MAX_BYTES);
     small
         && text(&header::CONTENT_TYPE).is_some_and(|kind| kind.contains("json"))

@@ -3,7 +3,7 @@
 //! The page is the folder `desk/` of this crate, carried inside the binary. It asks this
 //! site and no other. Test ids: `users`, `user-NAME`, `user-add`, `codes`, `tokens`,
 //! `calls`, `call` (one each, with `data-path`), `call-detail`, `fault-KIND`, `heal`,
-//! `clock-forward-SECS`, `push`, `language`, `theme`.
+//! `clock-forward-SECS`, `push`, `language`, `theme`, `to-phones` (in `weappd dev`).
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};

@@ -22,6 +22,7 @@ use crate::plan::{
     DevPlan, FixedSettings, ListenAddrs, PushPlan, RoomSections, ServerPlan, SitePlan,
     TunnelForApps, TunnelIssuer,
 };
+use crate::simulated::PHONE_PAGE;
 use crate::{
     config, dev_cert, logging, simulated,
     wiring::{self, FirstPlan},
@@ -95,7 +96,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), ExitFailure> {
     let plan = plan(args, cert, http_addr, wechat_addr)?;
     let next = if own {
         format!(
-            "Next: open http://{http_addr}/ — your app answers what the phones ask. Ctrl-C stops."
+            "Next: open http://{http_addr}{PHONE_PAGE} — your app answers what the phones ask. Ctrl-C stops."
         )
     } else {
         format!(
@@ -104,13 +105,20 @@ pub(super) async fn run(args: DevArgs) -> Result<(), ExitFailure> {
     };
     let banner = format!(
         "weappd dev {version}\n\n  \
-         Phones      http://{http_addr}/    two phones, two users, and the wire\n  \
+         Phones      http://{http_addr}{page_path}    two phones, two users, and the wire\n  \
+         {app_line}\
          HTTPS       https://{tls_addr}/   certificate: {cert}\n  \
          Internal    http://{internal_addr}/    session RPC and tunnel API, for business servers\n  \
          WeChat      http://{wechat_addr}/    simulated; appid {appid}\n  \
          Data        {data}\n  \
          Logs        {logs}    what your app prints is shown here too\n{moved}\n{next}",
         version = env!("CARGO_PKG_VERSION"),
+        page_path = page_path(own),
+        app_line = if own {
+            format!("Your app    http://{http_addr}/    all other paths\n  ")
+        } else {
+            String::new()
+        },
         cert = data.path().join("dev-cert.pem").display(),
         appid = simulated::DEV_APPID,
         data = data.path().display(),
@@ -152,6 +160,11 @@ fn bind(args: &DevArgs) -> Result<([BoundSocket; 4], Vec<String>), ExitFailure> 
     let sockets = bound.sockets.try_into();
     let sockets = sockets.map_err(|_| ExitFailure::say("a port was not bound", ""))?;
     Ok((sockets, bound.moved))
+}
+
+/// Where the phone page stands: beside one's own app not at the app's `/`.
+fn page_path(has_own_app: bool) -> &'static str {
+    if has_own_app { PHONE_PAGE } else { "/" }
 }
 
 /// A whole command line in quotes, which is then the name of one program.
@@ -202,6 +215,7 @@ fn plan(
     let key = Secret::new(tokens.hex256());
     let secret = Secret::new(tokens.hex256());
     let push = push(&tokens, http_addr);
+    let has_own_app = !args.run.is_empty();
     let (name, run) = command(args.run)?;
     let app = AppConfig {
         run,
@@ -251,7 +265,8 @@ fn plan(
         dev: Some(DevPlan {
             wechat_url: format!("http://{wechat_addr}"),
             has_color: check::ColorChoice::are_wanted(),
-            page: true,
+            has_own_app,
+            phone_page: format!("http://{http_addr}{}", page_path(has_own_app)),
             secret,
             appid: simulated::DEV_APPID.to_owned(),
             push,

@@ -59,7 +59,7 @@ impl TestWorld {
             process.expect_line(name, |line| {
                 let rest = line.trim_start().strip_prefix(name)?;
                 let url = rest.split_whitespace().next()?;
-                let authority = url.split("://").nth(1)?.trim_end_matches('/');
+                let authority = url.split("://").nth(1)?.split('/').next()?;
                 authority.parse::<SocketAddr>().ok()
             })
         };

@@ -1,12 +1,15 @@
-// Plays one story on the phone page: node drive.js CHROMIUM STORY URL PROFILE
+// Plays one story on the phone page: node drive.js CHROMIUM STORY URL PROFILE PID
 //
 // Prints each step, `done` at the end. Whatever the story, it fails when the page asks
 // another machine for anything, logs an error, or throws one.
 
 const assert = require('node:assert/strict');
 const { chromium } = require('playwright-core');
+const { NAMES, arrow, arrows, phoneOn, step } = require('./phones.js');
+const looks = require('./look-stories.js');
+const promises = require('./page-stories.js');
 
-const [executablePath, story, url, profile] = process.argv.slice(2);
+const [executablePath, story, url, profile, pid] = process.argv.slice(2);
 const PATIENCE = 20000;
 const PHRASE = '你好 Bob, <b>hi</b> "&" 👋';
 
@@ -16,11 +19,6 @@ const FLAGS = [
   // Nothing but this machine has a name.
   '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1',
 ];
-
-// What the simulated WeChat calls them.
-const NAMES = { alice: 'Alice 爱丽丝', bob: 'Bob 小波' };
-
-const step = (text) => console.log(`step: ${text}`);
 
 /** Notes everything the page does that it must not. */
 function watch(context) {
@@ -48,46 +46,6 @@ function watch(context) {
   }));
   return { wrong, asked };
 }
-
-/** One phone on the stage, by what a user can press and read. */
-function phoneOn(page, user) {
-  const at = (name) => page.getByTestId(name ? `phone-${user}-${name}` : `phone-${user}`);
-  const phone = {
-    at,
-    state: (state) => page.locator(`[data-testid="phone-${user}"][data-state="${state}"]`).waitFor(),
-    notice: (kind, text) => page.locator(`[data-testid="phone-${user}-notice"][data-kind="${kind}"]`, { hasText: text }).waitFor(),
-    press: (name) => at(name).click(),
-    async login() {
-      step(`${user} logs in`);
-      await phone.press('login');
-      await phone.state('in');
-    },
-    async join() {
-      step(`${user} joins the chat`);
-      await phone.press('chat-join');
-      await phone.state('chat');
-    },
-    async say(text) {
-      await at('chat-input').fill(text);
-      await phone.press('chat-send');
-    },
-    hears: (text) => page.locator(`[data-testid="phone-${user}-bubble"][data-mine="false"]`, { hasText: text }).waitFor(),
-    sees: (text) => page.locator(`[data-testid="phone-${user}-chat-event"]`, { hasText: text }).waitFor(),
-    skey: () => page.evaluate((prefix) => {
-      const key = Object.keys(localStorage).find((name) => name.startsWith(prefix));
-      return key ? /[0-9a-f]{64}/.exec(localStorage.getItem(key))?.[0] ?? null : null;
-    }, `weappd:${user}:`),
-  };
-  return phone;
-}
-
-/** The arrows so far: label, from, to, whose. */
-const arrows = (page) => page.getByTestId('wire-arrow').evaluateAll((all) => all.map(({ dataset }) => (
-  { label: dataset.label, from: dataset.from, to: dataset.to, phone: dataset.phone, name: dataset.name })));
-
-/** Waits for an arrow of this name, and whose it is. */
-const arrow = (page, label, phone) => page.locator(
-  `[data-testid="wire-arrow"][data-label="${label}"]${phone ? `[data-phone="${phone}"]` : ''}`).first();
 
 async function together({ page, alice, bob, wrong }) {
   await page.locator('[data-testid="wire"][data-live="true"]').waitFor();
@@ -367,7 +325,8 @@ async function main() {
   await page.goto(url);
   const [alice, bob] = ['alice', 'bob'].map((user) => phoneOn(page, user));
   try {
-    await { together, refusal, expiry, wire, languages, desk }[story]({ page, alice, bob, wrong });
+    const stories = { together, refusal, expiry, wire, languages, desk, ...promises, ...looks };
+    await stories[story]({ page, alice, bob, wrong, url, pid: Number(pid) });
     assert.deepEqual(wrong, []);
     assert.ok(asked.size > 0, 'requests are watched');
     if (story === 'together') assert.ok(asked.has('websocket'), 'WebSockets are watched');

@@ -91,8 +91,8 @@ async fn an_app_learns_who_calls_from_weappd_and_never_from_the_client() {
 async fn an_app_is_told_where_the_phone_came_from() {
     let world = with_echo().await;
     let site = world.site();
-    let asked = site.get("/").header("x-forwarded-for", "203.0.113.9");
-    // "/" is the phone page; everything else is the app's.
+    let asked = site.get("/_dev/").header("x-forwarded-for", "203.0.113.9");
+    // The phone page; everything else is the app's.
     assert!(asked.send().await.body().starts_with(b"<!doctype html>"));
     let asked = site
         .get("/x")
