@@ -15,7 +15,7 @@ export function createChat({ user, name, id, may, whose, me, tab, onSend, onLeav
   let entries = [];
   const waiting = [];
 
-  const log = h('div', { class: 'log', 'data-testid': id('chat-log'), role: 'log', 'aria-live': 'polite', tabindex: '0' });
+  const log = h('div', { class: 'log', 'data-testid': id('chat-log'), role: 'log', 'aria-live': 'polite', tabindex: '0', onanimationend: ({ target }) => target.classList.add('still') });
   label(log, 'log');
   const input = h('input', { type: 'text', maxlength: '500', autocomplete: 'off', enterkeyhint: 'send', 'data-testid': id('chat-input') });
   label(input, 'say', {}, 'placeholder');

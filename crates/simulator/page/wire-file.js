@@ -6,7 +6,7 @@
 const FORMAT = 'weappd-wire';
 const VERSION = 1;
 const PARTIES = ['phone', 'weappd', 'wechat', 'app'];
-const MOST_HOPS = 5000;
+const MOST_HOPS = 600;
 const MOST_BYTES = 32 * 1024 * 1024;
 const MOST_NAME = 300;
 

@@ -12,6 +12,7 @@ const PAUSE_PX = 28;
 const NEW_BURST_MS = 700;
 const AT_BOTTOM_PX = 48;
 const PICTURE_MS = 250;
+const DRAWN_MS = 700;
 
 /** A name of names.js in the language of the page, where it has one. */
 export const shownName = (name) => (has(`hop_${name}`) ? t(`hop_${name}`) : name);
@@ -37,7 +38,7 @@ export function createRows({ middle, onOpen, onWalk, onEscape, onCount, above })
   let waiting = [];
   let frame = 0;
   let timer = 0;
-  const state = { filter: 'all', last: 0, burst: 0, sticks: true, unseen: 0, current: null, fresh: 0 };
+  const state = { filter: 'all', last: 0, burst: 0, sticks: true, unseen: 0, current: null };
 
   // ---- putting in ----
 
@@ -56,8 +57,13 @@ export function createRows({ middle, onOpen, onWalk, onEscape, onCount, above })
     frame = timer = 0;
     const came = waiting.splice(0).slice(-MOST_ROWS);
     if (!came.length) return;
-    const still = came.length > BLOCK_ROWS;
-    for (const entry of came) add(entry, still);
+    const drawn = came.map((entry) => add(entry));
+    // The browser goes on counting an animation that has ended, so each is taken away; of many at
+    // once none is made.
+    if (came.length <= BLOCK_ROWS) {
+      for (const row of drawn) row.classList.add('fresh');
+      setTimeout(() => drawn.forEach((row) => row.classList.remove('fresh')), DRAWN_MS);
+    }
     trim();
     const held = list.contains(document.activeElement);
     if (!held) mark(shown().at(-1));
@@ -65,7 +71,7 @@ export function createRows({ middle, onOpen, onWalk, onEscape, onCount, above })
     onCount(state.unseen, count());
   }
 
-  function add({ hop, user, named }, still) {
+  function add({ hop, user, named }) {
     let block = blocks.at(-1);
     if (!block || block.rows.length >= BLOCK_ROWS) {
       block = { element: h('div', { class: 'block', role: 'presentation' }), rows: [], pauses: 0 };
@@ -79,7 +85,7 @@ export function createRows({ middle, onOpen, onWalk, onEscape, onCount, above })
     }
     state.last = hop.at;
     const row = h('button', {
-      class: `row ${still ? 'still' : ''}`, tabindex: '-1', 'data-testid': 'wire-arrow', 'data-name': hop.name, 'data-label': named.label,
+      class: 'row', tabindex: '-1', 'data-testid': 'wire-arrow', 'data-name': hop.name, 'data-label': named.label,
       'data-from': hop.from, 'data-to': hop.to, 'data-answer': String(hop.answer), 'data-phone': user || '',
       'aria-controls': 'wire-detail',
     }, h('span', { class: 'gutter' }), arrow(hop, user, named));
@@ -89,6 +95,7 @@ export function createRows({ middle, onOpen, onWalk, onEscape, onCount, above })
     block.rows.push(row);
     measure(block);
     if (!state.sticks && !isFiltered(row)) state.unseen += 1;
+    return row;
   }
 
   function arrow(hop, user, { label: text, aside, failed }) {

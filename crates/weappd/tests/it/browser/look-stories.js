@@ -88,6 +88,12 @@ async function contrast({ page, alice, bob }) {
     assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), theme);
     assert.deepEqual(await page.evaluate(tooFaint), [], theme);
   }
+  step('the simulated WeChat’s page');
+  await page.getByTestId('theme').click();
+  await page.getByTestId('to-desk').click();
+  await page.getByTestId('user-alice').waitFor();
+  await page.getByTestId('call').first().waitFor();
+  await look('desk');
 }
 
 /** What teaches, what is pressed and where one writes are in sight without scrolling. */

@@ -130,6 +130,9 @@ async function rows({ page, alice, bob }) {
   assert.ok(told.all <= 600 && told.all > 500, JSON.stringify(told));
   assert.ok(told.drawn <= 160, JSON.stringify(told));
   assert.ok(told.scrollHeight >= told.all * 42, 'what is not drawn still has its height');
+  step('no arrow keeps an animation that has ended: each would cost with every later one');
+  await page.waitForFunction(() => [...document.querySelectorAll('[data-testid="wire-arrow"] span')]
+    .every((part) => getComputedStyle(part).animationName === 'none'));
   step('the last is in sight, and a message passes');
   await alice.say('after 600');
   await bob.hears('after 600');
