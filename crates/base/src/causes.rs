@@ -2,8 +2,15 @@
 
 use std::error::Error;
 
-/// An error and its causes, on one line. Wrappers that end with their cause's words say them once.
+use crate::language::Language;
+
+/// An error and its causes, on one line, in English, as logs are. Wrappers that end with their
+/// cause's words say them once.
 pub fn chain(error: &dyn Error) -> String {
+    Language::English.speak(|| in_one_line(error))
+}
+
+fn in_one_line(error: &dyn Error) -> String {
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

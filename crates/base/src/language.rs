@@ -97,6 +97,11 @@ pub fn pick(english: &'static str, chinese: &'static str) -> &'static str {
     }
 }
 
+/// An error as the log tells it, whoever its request's answer is for.
+pub fn english(error: &dyn std::fmt::Display) -> String {
+    Language::English.speak(|| error.to_string())
+}
+
 /// `format!` in the language that is spoken here: the English text, the Chinese one, and the
 /// values of both.
 ///

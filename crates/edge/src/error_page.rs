@@ -30,6 +30,13 @@ impl RefusalReader {
     }
 }
 
+impl RefusalReader {
+    /// The language of what is refused.
+    pub(crate) fn language(self) -> Language {
+        self.language
+    }
+}
+
 /// Which of the two languages an `Accept-Language` wants more (RFC 9110, 12.5.4); of equal ones
 /// the first.
 fn preferred(accepted: &HeaderValue) -> Language {

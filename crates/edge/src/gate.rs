@@ -58,16 +58,17 @@ pub(crate) async fn answer(
         trust.hint(conn, role, request.headers());
     }
     let conn = forwarded.as_ref().map_or(conn, |forwarded| &forwarded.conn);
+    let reader = RefusalReader::of(request.headers());
     let context = RequestContext {
         worker,
         tables: &tables,
         conn,
         role,
         id: &id,
+        reader,
     };
     let log_buffer = worker.log_buffer().filter(|_| tables.config.access_log);
     let mut record = RequestRecord::start(conn, (&request, &id), log_buffer);
-    let reader = RefusalReader::of(request.headers());
     let is_head = request.method() == Method::HEAD;
     let span = tracing::debug_span!("request", request.id = %id, method = %request.method());
     let answered = if span.is_disabled() {
@@ -79,7 +80,7 @@ pub(crate) async fn answer(
     };
     let response = match answered {
         Ok(response) => response,
-        Err(refusal) => refuse(&context, refusal, reader),
+        Err(refusal) => refuse(&context, refusal),
     };
     let response = if is_head {
         without_body(response)
@@ -105,13 +106,9 @@ fn request_id(worker: &Worker, role: PeerRole, headers: &HeaderMap) -> RequestId
         .unwrap_or_else(RequestId::fresh)
 }
 
-fn refuse(
-    context: &RequestContext<'_>,
-    refusal: EdgeRefusal,
-    reader: RefusalReader,
-) -> Response<EdgeBody> {
+fn refuse(context: &RequestContext<'_>, refusal: EdgeRefusal) -> Response<EdgeBody> {
     context.worker.counters.refused(&refusal);
-    error_page::refuse(refusal, context.id, (reader, context.conn.http1))
+    error_page::refuse(refusal, context.id, (context.reader, context.conn.http1))
 }
 
 /// The head alone, as HEAD is answered. Over HTTP/2 hyper would send the body.
@@ -200,6 +197,7 @@ async fn name_caller(
         tables,
         role,
         id,
+        reader,
         ..
     } = *context;
     let asks = session == SessionRule::Require || entry.leads_to_app();
@@ -220,6 +218,7 @@ async fn name_caller(
         let rule = CallerRule {
             session,
             trusted: role.wechat_gateway,
+            language: reader.language(),
         };
         let call_headers = CallHeaders {
             id: &id_value,
@@ -317,6 +316,7 @@ async fn forward(
     screened: ScreenedRequest,
     tap: Option<&RequestTap>,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
+    let language = context.reader.language();
     match to {
         RouteHandler::App(app) => {
             let outgoing = outgoing_request(context, screened, tap);
@@ -326,7 +326,7 @@ async fn forward(
         RouteHandler::Redirect { to, code } => redirect::to_address(&screened.head, to, *code),
         RouteHandler::Router(room) => {
             if screened.body.is_end_stream()
-                && let Some(answer) = room.instant_answer(&screened.head)
+                && let Some(answer) = language.speak(|| room.instant_answer(&screened.head))
             {
                 return Ok(answer.map(EdgeBody::full));
             }
@@ -413,12 +413,11 @@ async fn answer_traced(
     let (body, shown) = shown.map_err(|_| broken)?;
     screened.body = body;
     tap.request(Phone, Weappd, &screened.head.headers, shown.as_ref());
-    let reader = RefusalReader::of(&screened.head.headers);
     // What is refused here the business server never said.
     let (response, proxied) =
         match Box::pin(forward(context, &entry.to, screened, Some(&tap))).await {
             Ok(response) => (response, entry.leads_to_app()),
-            Err(refusal) => (refuse(context, refusal, reader), false),
+            Err(refusal) => (refuse(context, refusal), false),
         };
     let (response, shown) = request_tap::show_answer(response)
         .await

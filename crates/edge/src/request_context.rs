@@ -4,6 +4,7 @@ use weappd_base::request_id::RequestId;
 
 use crate::caller::peer_role::PeerRole;
 use crate::conn::conn_info::ConnInfo;
+use crate::error_page::RefusalReader;
 use crate::tables::ThreadTables;
 use crate::worker::Worker;
 
@@ -16,4 +17,6 @@ pub(crate) struct RequestContext<'a> {
     /// What is believed of the connection's peer.
     pub(crate) role: PeerRole,
     pub(crate) id: &'a RequestId,
+    /// Who reads it, should it be refused.
+    pub(crate) reader: RefusalReader,
 }

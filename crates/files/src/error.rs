@@ -3,7 +3,9 @@
 use std::{borrow::Cow, io, path::PathBuf};
 
 use http::StatusCode;
+use weappd_base::language::pick;
 use weappd_base::tasks::WorkLost;
+use weappd_base::words;
 
 /// A failure of this room.
 #[derive(Debug, thiserror::Error)]
@@ -48,47 +50,74 @@ pub enum Error {
     WorkLost(#[source] WorkLost),
 
     /// The file is larger than `max_upload_bytes`.
-    #[error("the file is larger than the limit of {limit} bytes")]
+    #[error("{}", words!("the file is larger than the limit of {} bytes", "文件超过 {} 字节的上限", .limit))]
     TooLarge {
         /// The configured limit.
         limit: u64,
     },
     /// The first bytes are of no type, or of one that is not accepted.
-    #[error("files of this type are not accepted ({found})")]
+    #[error("{}", words!("files of this type are not accepted ({})", "不接受这种类型的文件（{}）", .found))]
     TypeRefused {
         /// The recognised type, or `unknown type`.
         found: &'static str,
     },
     /// The request is not multipart/form-data.
-    #[error("the request is not multipart/form-data, as wx.uploadFile sends it")]
+    #[error(
+        "{}",
+        pick(
+            "the request is not multipart/form-data, as wx.uploadFile sends it",
+            "请求不是 wx.uploadFile 那样的 multipart/form-data"
+        )
+    )]
     NotMultipart,
     /// The request names no host, so no URL can be given.
-    #[error("the request names no host")]
+    #[error("{}", pick("the request names no host", "请求没有写域名"))]
     NoHost,
     /// The multipart body breaks its own grammar or ends too early.
-    #[error("the multipart body is broken or incomplete")]
+    #[error(
+        "{}",
+        pick(
+            "the multipart body is broken or incomplete",
+            "multipart 内容有误或不完整"
+        )
+    )]
     Malformed(#[source] multer::Error),
     /// The body could not be read to its end: the phone hung up.
-    #[error("the upload ended before it was complete")]
+    #[error(
+        "{}",
+        pick("the upload ended before it was complete", "上传没有完成就中断了")
+    )]
     Interrupted(#[source] multer::Error),
     /// The body sent nothing for too long.
-    #[error("the upload sent nothing for {secs} s")]
+    #[error("{}", words!("the upload sent nothing for {} s", "上传在 {} 秒内没有任何数据", .secs))]
     Stalled {
         /// The configured patience.
         secs: u64,
     },
     /// The form has more parts, or longer names and texts, than an upload needs.
-    #[error("the form has too many parts or too much text beside the file")]
+    #[error(
+        "{}",
+        pick(
+            "the form has too many parts or too much text beside the file",
+            "表单里的部分太多，或文件之外的文字太多"
+        )
+    )]
     TooMuchForm,
     /// The form holds no file.
-    #[error("the form holds no file")]
+    #[error("{}", pick("the form holds no file", "表单里没有文件"))]
     NoFile,
     /// The form holds a second file.
-    #[error("the form holds more than one file; send one file a request")]
+    #[error(
+        "{}",
+        pick(
+            "the form holds more than one file; send one file a request",
+            "表单里有多个文件；每次请求只传一个"
+        )
+    )]
     SecondFile,
 
     /// There is no such file.
-    #[error("no such file")]
+    #[error("{}", pick("no such file", "没有这个文件"))]
     NotFound,
     /// A kept file could not be removed.
     #[error("failed to remove a kept file")]

@@ -11,6 +11,7 @@ use axum::{
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, request, uri::Authority};
 use serde_json::json;
 use weappd_base::error_body::ErrorBody;
+use weappd_base::language::{english, pick};
 
 use crate::{
     download,
@@ -210,15 +211,21 @@ fn told(error: &Error) -> (StatusCode, String) {
     let status = error.status();
     let words = if status.is_server_error() {
         let cause = std::error::Error::source(error).map(ToString::to_string);
-        tracing::error!(error = %error, cause, "files: a request failed");
+        tracing::error!(error = english(error), cause, "files: a request failed");
         match error {
-            Error::DiskFull(_) | Error::TotalReached { .. } => {
-                "the server has no space left for files".to_owned()
-            }
-            _ => "the server could not read or write the file".to_owned(),
+            Error::DiskFull(_) | Error::TotalReached { .. } => pick(
+                "the server has no space left for files",
+                "服务器没有空间存放文件了",
+            )
+            .to_owned(),
+            _ => pick(
+                "the server could not read or write the file",
+                "服务器无法读写这个文件",
+            )
+            .to_owned(),
         }
     } else {
-        tracing::debug!(error = %error, "files: a request was refused");
+        tracing::debug!(error = english(error), "files: a request was refused");
         error.to_string()
     };
     (status, words)

@@ -12,7 +12,10 @@ pub(crate) mod wafer2;
 
 use std::fmt;
 
-use crate::error::Error;
+use weappd_base::language::{Language, pick};
+use weappd_base::words;
+
+use crate::error::{Error, UNOPENED, UNOPENED_ZH};
 use crate::login_app::AppChoiceError;
 
 /// Why a login failed, as far as it concerns the other side.
@@ -93,29 +96,87 @@ impl From<&Error> for LoginFailure {
 impl fmt::Display for LoginFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Input(what) => f.write_str(what),
-            Self::NoApp => f.write_str("no mini program is configured here"),
+            Self::Input(what) => f.write_str(input_words(what)),
+            Self::NoApp => f.write_str(pick(
+                "no mini program is configured here",
+                "这里没有配置小程序",
+            )),
             Self::Stray(stray) => stray.fmt(f),
-            Self::Net { timed_out: true } => f.write_str("WeChat did not answer in time"),
-            Self::Net { timed_out: false } => f.write_str("WeChat could not be reached"),
+            Self::Net { timed_out: true } => f.write_str(pick("WeChat did not answer in time", "微信没有及时回答")),
+            Self::Net { timed_out: false } => f.write_str(pick("WeChat could not be reached", "无法连接微信")),
             Self::Refused { errcode, errmsg } => {
-                write!(f, "WeChat refused the login: {errcode} {errmsg}")
+                f.write_str(&words!(
+                    "WeChat refused the login: {errcode} {errmsg}",
+                    "微信拒绝了这次登录：{errcode} {errmsg}"
+                ))
             }
-            Self::Answer => f.write_str("WeChat's answer was not understood"),
-            Self::Data(why) => write!(f, "the user data cannot be used: {why}"),
-            Self::Signature => f.write_str(
+            Self::Answer => f.write_str(pick("WeChat's answer was not understood", "无法理解微信的回答")),
+            Self::Data(why) => f.write_str(&words!(
+                "the user data cannot be used: {}",
+                "用户数据不能用：{}",
+                input_words(why)
+            )),
+            Self::Signature => f.write_str(pick(
                 "the signature does not fit: rawData is not WeChat's, or older than the code",
-            ),
+                "签名不符：rawData 不是微信给的，或比 code 更早",
+            )),
             Self::TooMany { retry_secs } => {
-                write!(f, "too many logins, try again in {retry_secs} s")
+                f.write_str(&words!(
+                    "too many logins, try again in {retry_secs} s",
+                    "登录太频繁，请 {retry_secs} 秒后再试"
+                ))
             }
-            Self::TooManyFailures { retry_secs } => write!(
-                f,
-                "too much data of this user did not open: nothing is opened for {retry_secs} s; log in with a code alone"
-            ),
-            Self::Internal => f.write_str("the session store failed, try again"),
+            Self::TooManyFailures { retry_secs } => f.write_str(&words!(
+                "too much data of this user did not open: nothing is opened for {retry_secs} s; log in with a code alone",
+                "这个用户有太多数据无法解密：{retry_secs} 秒内不再解密；请只用 code 登录"
+            )),
+            Self::Internal => f.write_str(pick(
+                "the session store failed, try again",
+                "会话存储出了故障，请再试一次",
+            )),
         }
     }
+}
+
+/// What may be wrong with a request, in Chinese: it is found deep inside, where nobody knows
+/// who reads it.
+const INPUTS: [(&str, &str); 12] = [
+    (UNOPENED, UNOPENED_ZH),
+    ("the request lacks X-WX-Code", "请求缺少 X-WX-Code"),
+    (
+        "X-WX-Encrypted-Data and X-WX-IV belong together",
+        "X-WX-Encrypted-Data 和 X-WX-IV 必须一起出现",
+    ),
+    (
+        "encryptedData and iv belong together",
+        "encryptedData 和 iv 必须一起出现",
+    ),
+    (
+        "rawData and signature belong together",
+        "rawData 和 signature 必须一起出现",
+    ),
+    (
+        "bring the code of the phone-number button, or encryptedData with its iv",
+        "请带上手机号按钮给的 code，或 encryptedData 和 iv",
+    ),
+    ("rawData holds no JSON object", "rawData 不是 JSON 对象"),
+    ("the code is longer than 512 bytes", "code 超过 512 字节"),
+    ("the login brings no code", "登录没有带 code"),
+    (
+        "the encrypted data is longer than 32 KiB",
+        "encryptedData 超过 32 KiB",
+    ),
+    ("rawData is longer than 32 KiB", "rawData 超过 32 KiB"),
+    ("the name of a shared value is too long", "名字太长"),
+];
+
+/// What is wrong with a request, in the language that is spoken here.
+pub(crate) fn input_words(english: &str) -> &str {
+    if Language::current() == Language::English {
+        return english;
+    }
+    let known = INPUTS.iter().find(|(known, _)| *known == english);
+    known.map_or(english, |(_, chinese)| chinese)
 }
 
 /// A JSON value as bytes.
@@ -128,9 +189,103 @@ mod tests {
     use weappd_base::unix_time::UnixSecs;
 
     use super::*;
-    use crate::identity::UserIdentity;
+    use crate::identity::{AuthError, UserIdentity};
+    use crate::open_data_error::OpenDataError;
+    use crate::picture_store::PictureError;
     use proptest::prelude::*;
     use serde_json::{Value, json};
+
+    fn is_chinese(told: &dyn fmt::Display) -> bool {
+        let told = Language::Chinese.speak(|| told.to_string());
+        told.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))
+    }
+
+    #[test]
+    fn every_failure_is_told_in_chinese_too() {
+        let logins = [
+            LoginFailure::Input("the login brings no code"),
+            LoginFailure::NoApp,
+            LoginFailure::Stray(AppChoiceError::Torn),
+            LoginFailure::Stray(AppChoiceError::Unreadable),
+            LoginFailure::Stray(AppChoiceError::Named("wx1".to_owned())),
+            LoginFailure::Stray(AppChoiceError::Referer("wx1".to_owned())),
+            LoginFailure::Net { timed_out: true },
+            LoginFailure::Net { timed_out: false },
+            LoginFailure::Refused {
+                errcode: 40029,
+                errmsg: "invalid code".to_owned(),
+            },
+            LoginFailure::Answer,
+            LoginFailure::Data(UNOPENED.to_owned()),
+            LoginFailure::Signature,
+            LoginFailure::TooMany { retry_secs: 1 },
+            LoginFailure::TooManyFailures { retry_secs: 1 },
+            LoginFailure::Internal,
+        ];
+        for fault in &logins {
+            assert!(is_chinese(fault), "{fault}");
+        }
+        let data = [
+            OpenDataError::NoKey,
+            OpenDataError::KeyGone,
+            OpenDataError::Unopened,
+            OpenDataError::ProvenByCode,
+            OpenDataError::Stale,
+            OpenDataError::Unsigned,
+            OpenDataError::BadCode { errcode: 1 },
+            OpenDataError::ForeignCode { errcode: 1 },
+            OpenDataError::TooMany { retry_secs: 1 },
+            OpenDataError::TooManyFailures { retry_secs: 1 },
+            OpenDataError::NoCalls,
+            OpenDataError::Call(weappd_wechat::CallError::Timeout),
+            OpenDataError::Call(weappd_wechat::CallError::Unreachable),
+        ];
+        for fault in &data {
+            assert!(is_chinese(fault), "{fault}");
+        }
+        for denied in [AuthError::Missing, AuthError::Unknown, AuthError::Expired] {
+            assert!(is_chinese(&denied), "{denied}");
+        }
+        let pictures = [
+            PictureError::TooLarge { limit: 1 },
+            PictureError::NotOne {
+                found: "text".to_owned(),
+            },
+            PictureError::TooSlow,
+            PictureError::Full,
+            PictureError::Internal,
+        ];
+        for fault in &pictures {
+            assert!(is_chinese(fault), "{fault}");
+        }
+    }
+
+    #[test]
+    fn every_sentence_about_a_request_has_a_chinese_one() {
+        let sources = [
+            include_str!("login.rs"),
+            include_str!("data.rs"),
+            include_str!("phone.rs"),
+            include_str!("shared_values.rs"),
+            include_str!("http/public.rs"),
+            include_str!("dialect/native.rs"),
+        ];
+        let mut found = 0;
+        for source in sources {
+            let code = source.split("mod tests").next().unwrap_or_default();
+            for before in ["Input(\"", "Err(\""] {
+                for rest in code.split(before).skip(1) {
+                    let (sentence, _) = rest.split_once('"').expect("a literal");
+                    assert!(
+                        INPUTS.iter().any(|(known, _)| *known == sentence),
+                        "{sentence}"
+                    );
+                    found += 1;
+                }
+            }
+        }
+        assert!(found >= INPUTS.len() - 1, "{found} of {}", INPUTS.len());
+    }
 
     fn read(body: &[u8]) -> Value {
         serde_json::from_slice(body).expect("JSON")

@@ -1,5 +1,7 @@
 //! Who is calling, and why a caller is nobody.
 
+use weappd_base::language::pick;
+
 use crate::error::Error;
 
 /// A user of a mini program, as the holder of a valid session.
@@ -21,15 +23,15 @@ pub struct UserIdentity {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
     /// The request carries no session.
-    #[error("the request carries no session")]
+    #[error("{}", pick("the request carries no session", "请求没有带会话"))]
     Missing,
     /// No such session: never opened, logged out, or pushed out by newer ones.
-    #[error("no such session")]
+    #[error("{}", pick("no such session", "没有这个会话"))]
     Unknown,
     /// The session was too long unused, or its login is too long ago.
-    #[error("the session has expired")]
+    #[error("{}", pick("the session has expired", "会话已过期"))]
     Expired,
     /// The store could not be asked; the session may well be valid.
-    #[error("the session could not be checked")]
+    #[error("{}", pick("the session could not be checked", "暂时无法检查会话"))]
     Failed(#[source] Error),
 }

@@ -8,6 +8,8 @@
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 /// What a phone may name its mini program in. Not one of the `X-WX-*` headers: those are
 /// the server's word towards apps, and WeChat's gateway drops a phone's.
@@ -68,18 +70,22 @@ pub(crate) enum AppChoiceError {
 impl fmt::Display for AppChoiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Referer(appid) => write!(
-                f,
-                "the Referer names the mini program {appid}, which this site does not serve"
-            ),
-            Self::Named(appid) => write!(
-                f,
-                "X-Weappd-AppID names the mini program {appid}, which this site does not serve"
-            ),
-            Self::Unreadable => f.write_str("X-Weappd-AppID must be one AppID"),
-            Self::Torn => {
-                f.write_str("the Referer and X-Weappd-AppID name different mini programs")
-            }
+            Self::Referer(appid) => f.write_str(&words!(
+                "the Referer names the mini program {appid}, which this site does not serve",
+                "Referer 里的小程序 {appid} 不属于这个站点"
+            )),
+            Self::Named(appid) => f.write_str(&words!(
+                "X-Weappd-AppID names the mini program {appid}, which this site does not serve",
+                "X-Weappd-AppID 里的小程序 {appid} 不属于这个站点"
+            )),
+            Self::Unreadable => f.write_str(pick(
+                "X-Weappd-AppID must be one AppID",
+                "X-Weappd-AppID 必须是一个 AppID",
+            )),
+            Self::Torn => f.write_str(pick(
+                "the Referer and X-Weappd-AppID name different mini programs",
+                "Referer 和 X-Weappd-AppID 写的是不同的小程序",
+            )),
         }
     }
 }

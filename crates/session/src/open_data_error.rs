@@ -2,53 +2,98 @@
 
 use std::sync::Arc;
 
+use weappd_base::language::pick;
+use weappd_base::words;
 use weappd_wechat::CallError;
 
 use crate::data_kind::DataKind;
-use crate::error::{Error, UNOPENED};
+use crate::dialect::input_words;
+use crate::error::{Error, UNOPENED, UNOPENED_ZH};
 
 /// Why what a phone brought is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenDataError {
-    #[error("{0}")]
+    #[error("{}", input_words(.0))]
     Input(&'static str),
     /// The user has no session key that this weappd can read.
-    #[error("no session key of this user is kept: log in again")]
+    #[error(
+        "{}",
+        pick(
+            "no session key of this user is kept: log in again",
+            "没有保存这个用户的 session_key：请重新登录"
+        )
+    )]
     NoKey,
     /// WeChat has another session key by now, or encrypted with one it gave to nobody here.
     #[error(
-        "WeChat no longer uses the session keys kept of this user: log in again, then ask the phone for the data anew"
+        "{}",
+        pick(
+            "WeChat no longer uses the session keys kept of this user: log in again, then ask the phone for the data anew",
+            "微信已不再使用这里保存的 session_key：请重新登录，再让手机重新取一次数据"
+        )
     )]
     KeyGone,
     /// One word for whatever is wrong with encrypted data.
-    #[error("{UNOPENED}")]
+    #[error("{}", pick(UNOPENED, UNOPENED_ZH))]
     Unopened,
     /// It is not even encoded as it must be.
     #[error("{0}")]
     Encoding(Arc<weappd_wechat::Error>),
     /// A number that was proven better is kept.
     #[error(
-        "the user's number was proven by a code: prove another one by a code too, or DELETE it first"
+        "{}",
+        pick(
+            "the user's number was proven by a code: prove another one by a code too, or DELETE it first",
+            "这个用户的手机号是用 code 验证的：换号也要用 code，或先用 DELETE 删除"
+        )
     )]
     ProvenByCode,
-    #[error("the data is of the kind {found}, not {wanted}")]
+    #[error("{}", words!("the data is of the kind {}, not {}", "这是 {} 类的数据，不是 {} 类", .found, .wanted))]
     Kind { found: DataKind, wanted: DataKind },
-    #[error("the data is older than the configuration allows")]
+    #[error(
+        "{}",
+        pick(
+            "the data is older than the configuration allows",
+            "数据太旧，超过了配置允许的时间"
+        )
+    )]
     Stale,
-    #[error("the signature does not fit: rawData is not WeChat's, or of an older login")]
+    #[error(
+        "{}",
+        pick(
+            "the signature does not fit: rawData is not WeChat's, or of an older login",
+            "签名不符：rawData 不是微信给的，或属于更早的一次登录"
+        )
+    )]
     Unsigned,
     /// WeChat does not take the code.
     #[error(
-        "WeChat does not take the code: it was used, is older than 5 minutes, or is not of the phone-number button"
+        "{}",
+        pick(
+            "WeChat does not take the code: it was used, is older than 5 minutes, or is not of the phone-number button",
+            "微信不接受这个 code：它已用过、超过 5 分钟，或不是手机号按钮给的"
+        )
     )]
     BadCode { errcode: i64 },
-    #[error("the code is of another user or another mini program")]
+    #[error(
+        "{}",
+        pick(
+            "the code is of another user or another mini program",
+            "这个 code 属于别的用户或别的小程序"
+        )
+    )]
     ForeignCode { errcode: i64 },
-    #[error("too many calls for this user, try again in {retry_secs} s")]
+    #[error("{}", words!("too many calls for this user, try again in {} s", "这个用户的请求太多，请 {} 秒后再试", .retry_secs))]
     TooMany { retry_secs: u64 },
-    #[error("too much data of this user did not open: nothing is opened for {retry_secs} s")]
+    #[error("{}", words!("too much data of this user did not open: nothing is opened for {} s", "这个用户有太多数据无法解密：{} 秒内不再解密", .retry_secs))]
     TooManyFailures { retry_secs: u64 },
-    #[error("this weappd has no access_token to ask WeChat with")]
+    #[error(
+        "{}",
+        pick(
+            "this weappd has no access_token to ask WeChat with",
+            "weappd 没有可以用来询问微信的 access_token"
+        )
+    )]
     NoCalls,
     #[error(transparent)]
     Call(CallError),

@@ -3,6 +3,8 @@
 use axum::body::Body;
 use axum::http::request::Parts;
 use futures_util::future::BoxFuture;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use crate::identity::UserIdentity;
 
@@ -29,13 +31,13 @@ pub trait PictureStore: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PictureError {
     /// It is larger than this many bytes.
-    #[error("the picture is larger than {limit} bytes")]
+    #[error("{}", words!("the picture is larger than {} bytes", "图片超过 {} 字节", .limit))]
     TooLarge {
         /// The configured limit.
         limit: u64,
     },
     /// The first bytes are of no picture, or of none that is taken.
-    #[error("the file is no picture of a type that is taken ({found})")]
+    #[error("{}", words!("the file is no picture of a type that is taken ({})", "文件不是可以接受的图片类型（{}）", .found))]
     NotOne {
         /// What it is.
         found: String,
@@ -44,12 +46,24 @@ pub enum PictureError {
     #[error("{0}")]
     Form(String),
     /// The body sent nothing for too long.
-    #[error("the picture did not arrive in time")]
+    #[error("{}", pick("the picture did not arrive in time", "图片没有及时传完"))]
     TooSlow,
     /// No space is left.
-    #[error("the server has no space left for pictures")]
+    #[error(
+        "{}",
+        pick(
+            "the server has no space left for pictures",
+            "服务器没有空间存放图片了"
+        )
+    )]
     Full,
     /// It could not be written; whoever keeps pictures has logged why.
-    #[error("the picture could not be kept, try again")]
+    #[error(
+        "{}",
+        pick(
+            "the picture could not be kept, try again",
+            "图片没有保存成功，请再试一次"
+        )
+    )]
     Internal,
 }

@@ -6,6 +6,8 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use http::Method;
 use serde_json::Value;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 /// Calls WeChat's API with the `access_token` of a mini program.
 pub trait WechatCalls: fmt::Debug + Send + Sync {
@@ -43,7 +45,7 @@ impl fmt::Debug for WechatCall {
 pub enum CallError {
     /// WeChat said no, to the call or to the question for a token; or weappd's own gateway
     /// did, with a number of its own (-808001 and down).
-    #[error("the call was refused: {errcode} {errmsg}")]
+    #[error("{}", words!("the call was refused: {} {}", "微信拒绝了这次调用：{} {}", .errcode, .errmsg))]
     Refused {
         /// WeChat's number, or the gateway's.
         errcode: i64,
@@ -51,18 +53,24 @@ pub enum CallError {
         errmsg: String,
     },
     /// WeChat, or a token for it, could not be reached, or it broke off.
-    #[error("WeChat could not be reached")]
+    #[error("{}", pick("WeChat could not be reached", "无法连接微信"))]
     Unreachable,
     /// It took longer than it may.
-    #[error("WeChat did not answer in time")]
+    #[error("{}", pick("WeChat did not answer in time", "微信没有及时回答"))]
     Timeout,
     /// The answer is no JSON object, too long, or not proven to be WeChat's.
-    #[error("WeChat's answer was not understood")]
+    #[error("{}", pick("WeChat's answer was not understood", "无法理解微信的回答"))]
     Malformed,
     /// Nobody here holds an `access_token` of this mini program.
-    #[error("weappd holds no access_token of this mini program: add it to weappd.toml")]
+    #[error(
+        "{}",
+        pick(
+            "weappd holds no access_token of this mini program: add it to weappd.toml",
+            "weappd 没有这个小程序的 access_token：请把它加进 weappd.toml"
+        )
+    )]
     NoToken,
     /// weappd is stopping.
-    #[error("weappd is shutting down")]
+    #[error("{}", pick("weappd is shutting down", "weappd 正在停止"))]
     Closed,
 }

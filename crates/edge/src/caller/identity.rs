@@ -3,6 +3,7 @@
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use weappd_base::language::Language;
 use weappd_base::request_id::RequestId;
 
 use crate::refusal::EdgeRefusal;
@@ -88,6 +89,8 @@ pub(crate) struct CallerRule {
     pub(crate) session: SessionRule,
     /// A gateway of WeChat's sent it: the identities among its headers are true.
     pub(crate) trusted: bool,
+    /// In which a refusal is told.
+    pub(crate) language: Language,
 }
 
 /// A user with a valid session.
@@ -116,6 +119,7 @@ pub(crate) async fn establish(
         // A refusal has its dialect's words.
         _ => {
             let asking = identify.identify(appids, headers);
+            let asking = rule.language.scope(asking);
             request.clone().scope(asking).await
         }
     };

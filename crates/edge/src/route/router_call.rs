@@ -25,7 +25,9 @@ pub(crate) async fn call_router(
     mut head: Parts,
     body: EdgeBody,
 ) -> Result<Response<EdgeBody>, EdgeRefusal> {
-    let RequestContext { conn, id, .. } = *context;
+    let RequestContext {
+        conn, id, reader, ..
+    } = *context;
     head.extensions.insert(ConnectInfo::<SocketAddr>(conn.peer));
     head.extensions.insert(if conn.proto == "https" {
         Scheme::HTTPS
@@ -39,6 +41,8 @@ pub(crate) async fn call_router(
     };
     // A router is always ready.
     let answering = router.clone().call(Request::from_parts(head, body));
+    // Rooms tell failures in the language of whoever reads them.
+    let answering = reader.language().scope(answering);
     let answering = AssertUnwindSafe(answering).catch_unwind();
     let Ok(answer) = id.clone().scope(answering).await else {
         tracing::error!(request.id = %id, "a room panicked; the request is answered 500");

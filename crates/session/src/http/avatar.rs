@@ -17,6 +17,7 @@ use crate::picture_store::{PictureError, PictureStore};
 use crate::sessions::SessionService;
 use crate::tap::{self, TapArrow};
 use weappd_base::causes::chain;
+use weappd_base::language::english;
 
 /// `POST /weapp/session/avatar` of a site of these mini programs, for whoever has somewhere
 /// to keep pictures.
@@ -55,7 +56,8 @@ async fn put_avatar(State(state): State<AvatarState>, request: Request) -> Respo
         Ok(url) => url,
         Err(fault) => {
             if fault != PictureError::Internal {
-                tracing::warn!(%openid, error = %fault, "a picture was refused");
+                let told = english(&fault);
+                tracing::warn!(%openid, error = told, "a picture was refused");
             }
             let (status, body) = native::picture_refused(&fault);
             return json(status, body);

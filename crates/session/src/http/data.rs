@@ -19,6 +19,7 @@ use crate::profile::ProfileUpdate;
 use crate::session::CachedSession;
 use crate::tap::{self, TapArrow};
 use weappd_base::causes::chain;
+use weappd_base::language::pick;
 
 pub(crate) async fn put_profile(State(site): State<LoginSite>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -59,7 +60,10 @@ pub(crate) async fn decrypt(State(site): State<LoginSite>, request: Request) -> 
         Err(response) => return response,
     };
     let Ok(body) = body::object::<native::DecryptBody>(&text) else {
-        let why = "the body must be a JSON object: {\"encryptedData\", \"iv\", \"kind\"?}";
+        let why = pick(
+            "the body must be a JSON object: {\"encryptedData\", \"iv\", \"kind\"?}",
+            "请求内容必须是 JSON 对象：{\"encryptedData\", \"iv\", \"kind\"?}",
+        );
         return json(StatusCode::BAD_REQUEST, native::error("bad_request", why));
     };
     let address = ClientInfo::of(&parts.headers, &parts.extensions).address;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode};
 use weappd_base::causes::chain;
+use weappd_base::language::{english, pick};
 
 use crate::check::CacheLookup;
 use crate::dialect::{LoginFailure, native};
@@ -67,7 +68,8 @@ impl LoginSite {
         (data, signed): (Option<EncryptedProfile>, Option<SignedProfile>),
     ) -> Result<LoginResult, LoginFailure> {
         let appid = login_app::meant(&self.appids, headers).map_err(|stray| {
-            tracing::warn!(error = %stray, "a login was refused");
+            let told = english(&stray);
+            tracing::warn!(error = told, "a login was refused");
             LoginFailure::Stray(stray)
         })?;
         let appid = appid.ok_or(LoginFailure::NoApp)?;
@@ -132,14 +134,21 @@ pub(crate) fn body_failed(fault: BodyError) -> (StatusCode, bytes::Bytes) {
         BodyError::TooLarge => (
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
-            "the body is longer than 64 KiB",
+            pick("the body is longer than 64 KiB", "请求内容超过 64 KiB"),
         ),
         BodyError::TooSlow => (
             StatusCode::REQUEST_TIMEOUT,
             "body_too_slow",
-            "the body did not arrive within 10 seconds",
+            pick(
+                "the body did not arrive within 10 seconds",
+                "请求内容没有在 10 秒内传完",
+            ),
         ),
-        BodyError::Broken => (StatusCode::BAD_REQUEST, "bad_request", "the body broke off"),
+        BodyError::Broken => (
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            pick("the body broke off", "请求内容中途断了"),
+        ),
     };
     (status, native::error(code, why))
 }

@@ -3,7 +3,9 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use weappd_base::language::pick;
 
+use crate::dialect::input_words;
 use crate::dialect::native;
 use crate::http::answer::json;
 use crate::http::body;
@@ -21,12 +23,17 @@ pub(crate) async fn put_phone(State(site): State<LoginSite>, request: Request) -
     let who = Some(session.identity.openid.as_str());
     site.tell(TapArrow::request("phone number"), who, || tap::body(&text));
     let proof = body::object::<native::PhoneBody>(&text)
-        .map_err(|_| "the body must be a JSON object: {\"code\"} or {\"encryptedData\", \"iv\"}")
+        .map_err(|_| {
+            pick(
+                "the body must be a JSON object: {\"code\"} or {\"encryptedData\", \"iv\"}",
+                "请求内容必须是 JSON 对象：{\"code\"} 或 {\"encryptedData\", \"iv\"}",
+            )
+        })
         .and_then(native::PhoneBody::brought);
     let proof = match proof {
         Ok(proof) => proof,
         Err(why) => {
-            let body = native::error("bad_request", why);
+            let body = native::error("bad_request", input_words(why));
             return json(StatusCode::BAD_REQUEST, body);
         }
     };

@@ -20,6 +20,7 @@ use crate::session::CachedSession;
 use crate::sessions::SessionService;
 use crate::tap::{self, TapArrow};
 use weappd_base::causes::chain;
+use weappd_base::language::pick;
 
 /// Which mini programs a site is of, and which dialects it speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,7 +215,7 @@ async fn native_log_in(
     text: &[u8],
 ) -> Result<LoginAttempt, LoginRefusal> {
     let body: native::LoginBody = body::object(text).map_err(|_| {
-        let why = "the body must be a JSON object: {\"code\", \"encryptedData\"?, \"iv\"?, \"rawData\"?, \"signature\"?}";
+        let why = pick("the body must be a JSON object: {\"code\", \"encryptedData\"?, \"iv\"?, \"rawData\"?, \"signature\"?}", "请求内容必须是 JSON 对象：{\"code\", \"encryptedData\"?, \"iv\"?, \"rawData\"?, \"signature\"?}");
         let body = native::error("bad_request", why);
         (None, (StatusCode::BAD_REQUEST, body))
     })?;

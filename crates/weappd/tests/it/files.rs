@@ -252,3 +252,76 @@ async fn a_refused_upload_gets_to_read_why() {
         assert_eq!(raw::status(&said), status, "{kind}, {size}: {said}");
     }
 }
+
+#[tokio::test]
+async fn rooms_tell_phones_in_their_language_and_the_log_in_english() {
+    let world = WorldRecipe::new().serve();
+    let site = world.site();
+    let mut phone = world.phone("alice");
+    phone.log_in().await;
+    let skey = phone.skey.clone().expect("logged in");
+    for (language, wanted) in [
+        (
+            "zh-CN,zh;q=0.9",
+            [
+                "请求内容必须是 JSON 对象",
+                "没有这个会话",
+                "multipart",
+                "没有这个文件",
+            ],
+        ),
+        (
+            "en",
+            [
+                "the body must be a JSON object",
+                "no such session",
+                "multipart",
+                "no such file",
+            ],
+        ),
+    ] {
+        let body = |answer: HttpAnswer| String::from_utf8_lossy(answer.body()).into_owned();
+        let told = [
+            body(
+                site.post("/weapp/session")
+                    .header("accept-language", language)
+                    .body(b"x".to_vec())
+                    .send()
+                    .await,
+            ),
+            body(
+                site.get("/weapp/session")
+                    .header("accept-language", language)
+                    .header("x-wx-skey", "nobody")
+                    .send()
+                    .await,
+            ),
+            body(
+                site.post("/weapp/upload")
+                    .header("accept-language", language)
+                    .header("x-wx-skey", &skey)
+                    .send()
+                    .await,
+            ),
+            body(
+                site.get("/weapp/files/0123456789abcdef0123456789abcdef.png")
+                    .header("accept-language", language)
+                    .send()
+                    .await,
+            ),
+        ];
+        for (told, wanted) in told.iter().zip(wanted) {
+            assert!(told.contains(wanted), "{language}: {wanted} in {told}");
+        }
+        let chinese = told
+            .iter()
+            .filter(|told| told.contains("请求") || told.contains("没有"));
+        assert_eq!(
+            chinese.count(),
+            if language == "en" { 0 } else { 4 },
+            "{told:?}"
+        );
+    }
+    let log = world.transcript();
+    assert!(!log.contains("没有") && !log.contains("请求"), "{log}");
+}
