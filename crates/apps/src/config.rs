@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use serde::Deserialize;
 use weappd_base::secret::Secret;
@@ -257,56 +259,87 @@ impl AppConfig {
         if self.instances == 0 {
             found.add(
                 "instances",
-                "must be at least 1",
-                "to keep an app from starting, write autostart = false",
+                pick("must be at least 1", "至少是 1"),
+                pick(
+                    "to keep an app from starting, write autostart = false",
+                    "不想让应用启动，请写 autostart = false",
+                ),
             );
         }
         let last_port = u32::from(self.port.unwrap_or(1)) + u32::from(self.instances);
         if self.port == Some(0) || last_port > 65_536 {
             found.add(
                 "port",
-                "is out of range",
-                "a port is 1 to 65535, and instance n gets port + n",
+                pick("is out of range", "超出范围"),
+                pick(
+                    "a port is 1 to 65535, and instance n gets port + n",
+                    "端口是 1 到 65535，第 n 个实例用 port + n",
+                ),
             );
         }
         if self.port.is_some() && !self.listens {
             found.add(
                 "port",
-                "is given, but listens = false",
-                "remove one of the two",
+                pick(
+                    "is given, but listens = false",
+                    "写了端口，却又写了 listens = false",
+                ),
+                pick("remove one of the two", "两者去掉一个"),
             );
         }
         if (self.ready.path.as_deref()).is_some_and(|path| !is_plain_path(path)) {
             found.add(
                 "ready.path",
-                "is not a path",
-                "write it as \"/healthz\": a slash first, no spaces",
+                pick("is not a path", "不是路径"),
+                pick(
+                    "write it as \"/healthz\": a slash first, no spaces",
+                    "写成 \"/healthz\" 这样：以斜杠开头，没有空格",
+                ),
             );
         }
         if self.ready.timeout_ms == 0 {
             found.add(
                 "ready.timeout_ms",
-                "must be above 0",
-                "the default is 600000",
+                pick("must be above 0", "必须大于 0"),
+                pick("the default is 600000", "默认是 600000"),
             );
         }
         self.problems_of_log(&mut found);
+        self.problems_of_env(&mut found);
+        found.0
+    }
+
+    fn problems_of_env(&self, found: &mut AppProblems) {
         if self.env.contains_key("PORT") {
-            found.add("env", "sets PORT", "write port = 5757 instead");
+            found.add(
+                "env",
+                pick("sets PORT", "设置了 PORT"),
+                pick("write port = 5757 instead", "请改写 port = 5757"),
+            );
         }
         for name in self.env.keys() {
             if name.is_empty() || name.contains(['=', '\0']) {
                 found.add(
                     "env",
-                    &format!("\"{}\" cannot name a variable", name.escape_default()),
-                    "a name has no = in it and is not empty",
+                    &words!(
+                        "\"{}\" cannot name a variable",
+                        "\"{}\" 不能作为变量名",
+                        name.escape_default()
+                    ),
+                    pick(
+                        "a name has no = in it and is not empty",
+                        "变量名里没有 =，也不能是空的",
+                    ),
                 );
             }
         }
         if (self.env.values()).any(|value| value.expose().contains('\0')) {
-            found.add("env", "a value holds a NUL byte", "remove it");
+            found.add(
+                "env",
+                pick("a value holds a NUL byte", "值里有一个 NUL 字节"),
+                pick("remove it", "去掉它"),
+            );
         }
-        found.0
     }
 
     /// What of this section will hardly do what it is meant to do.
@@ -317,14 +350,17 @@ impl AppConfig {
             if name == "PORT" {
                 found.add(
                     "run",
-                    "names $PORT, but with listens = false the app gets no port",
-                    "remove one of the two",
+                    pick(
+                        "names $PORT, but with listens = false the app gets no port",
+                        "用了 $PORT，但 listens = false 时应用没有端口",
+                    ),
+                    pick("remove one of the two", "两者去掉一个"),
                 );
             } else {
                 found.add(
                     "run",
-                    &format!("nobody puts a value in the place of ${name}: no shell is started"),
-                    "only $PORT is put in; for all others write run = [\"sh\", \"-c\", \"exec ...\"]",
+                    &words!("nobody puts a value in the place of ${name}: no shell is started", "没有谁会把 ${name} 换成它的值：这里不启动 shell"),
+                    pick("only $PORT is put in; for all others write run = [\"sh\", \"-c\", \"exec ...\"]", "只有 $PORT 会被换掉；其他变量请写 run = [\"sh\", \"-c\", \"exec ...\"]"),
                 );
             }
         }
@@ -342,12 +378,19 @@ impl AppConfig {
         if words.first().is_none_or(String::is_empty) {
             found.add(
                 "run",
-                "names no program",
-                "write the command that starts your server, such as \"node app.js\"",
+                pick("names no program", "没有写程序"),
+                pick(
+                    "write the command that starts your server, such as \"node app.js\"",
+                    "写启动你的服务器的命令，例如 \"node app.js\"",
+                ),
             );
         }
         if words.iter().any(|word| word.contains('\0')) {
-            found.add("run", "holds a NUL byte", "remove it");
+            found.add(
+                "run",
+                pick("holds a NUL byte", "里面有一个 NUL 字节"),
+                pick("remove it", "去掉它"),
+            );
         }
         let RunCommand::Line(_) = &self.run else {
             return;
@@ -358,15 +401,24 @@ impl AppConfig {
         {
             found.add(
                 "run",
-                &format!("\"{word}\" is for a shell, and no shell is started"),
-                "write run = [\"sh\", \"-c\", \"...\"]; weappd keeps the output by itself",
+                &words!(
+                    "\"{word}\" is for a shell, and no shell is started",
+                    "\"{word}\" 是给 shell 用的，而这里不启动 shell"
+                ),
+                pick(
+                    "write run = [\"sh\", \"-c\", \"...\"]; weappd keeps the output by itself",
+                    "写 run = [\"sh\", \"-c\", \"...\"]；weappd 自己会保存输出",
+                ),
             );
         }
         if words.first().is_some_and(|word| word.contains('=')) {
             found.add(
                 "run",
-                "begins with a variable",
-                "variables belong into env = { NAME = \"value\" }",
+                pick("begins with a variable", "以变量开头"),
+                pick(
+                    "variables belong into env = { NAME = \"value\" }",
+                    "变量写在 env = { NAME = \"value\" } 里",
+                ),
             );
         }
     }
@@ -375,25 +427,35 @@ impl AppConfig {
         if self.log.max_file_bytes < 64 * 1024 {
             found.add(
                 "log.max_file_bytes",
-                "is too small",
-                "at least 65536; the default is 10485760",
+                pick("is too small", "太小"),
+                pick(
+                    "at least 65536; the default is 10485760",
+                    "至少 65536；默认是 10485760",
+                ),
             );
         }
         if self.log.max_files == 0 || self.log.max_files > 100 {
-            found.add("log.max_files", "must be 1 to 100", "the default is 5");
+            found.add(
+                "log.max_files",
+                pick("must be 1 to 100", "必须是 1 到 100"),
+                pick("the default is 5", "默认是 5"),
+            );
         }
         if !(256..=64 * 1024).contains(&self.log.max_line_bytes) {
             found.add(
                 "log.max_line_bytes",
-                "must be 256 to 65536",
-                "the default is 16384",
+                pick("must be 256 to 65536", "必须是 256 到 65536"),
+                pick("the default is 16384", "默认是 16384"),
             );
         }
         if self.log.max_bytes_per_sec < 64 * 1024 {
             found.add(
                 "log.max_bytes_per_sec",
-                "is too small",
-                "at least 65536; the default is 16777216",
+                pick("is too small", "太小"),
+                pick(
+                    "at least 65536; the default is 16777216",
+                    "至少 65536；默认是 16777216",
+                ),
             );
         }
     }
@@ -422,8 +484,15 @@ pub fn problem_of_name(name: &str) -> Option<SettingProblem> {
     (!ok).then(|| {
         SettingProblem::new(
             "",
-            format!("\"{}\" cannot name an app", name.escape_default()),
-            "1 to 64 letters, digits, - _ and dots, beginning with a letter or digit",
+            words!(
+                "\"{}\" cannot name an app",
+                "\"{}\" 不能作为应用名",
+                name.escape_default()
+            ),
+            pick(
+                "1 to 64 letters, digits, - _ and dots, beginning with a letter or digit",
+                "1 到 64 个字母、数字、- _ 和点，以字母或数字开头",
+            ),
         )
     })
 }

@@ -4,6 +4,8 @@
 //! each certificate must have been signed by the next one, and the last one by a root.
 
 use std::path::Path;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use rustls_pki_types::CertificateDer;
 use weappd_base::unix_time::UnixSecs;
@@ -89,20 +91,27 @@ fn read<'a>(blocks: &'a [PemBlock], notes: &mut Vec<String>) -> Result<Vec<Chain
         let der = block.der.as_slice();
         let Ok((_, cert)) = X509Certificate::from_der(der) else {
             return Err(match length(der) {
-                Some(length) if length > der.len() => format!(
+                Some(length) if length > der.len() => words!(
                     "the certificate in line {} is cut off: it has {} of {length} bytes",
+                    "第 {} 行的证书不完整：只有 {} 字节，应有 {length} 字节",
                     block.line,
                     der.len()
                 ),
-                _ => format!("the certificate in line {} cannot be read", block.line),
+                _ => words!(
+                    "the certificate in line {} cannot be read",
+                    "第 {} 行的证书无法读取",
+                    block.line
+                ),
             });
         };
         // What OpenSSL appends to a TRUSTED CERTIFICATE is no part of it.
         let der = der.get(..length(der).unwrap_or(der.len())).unwrap_or(der);
         if let Some(first) = links.iter().find(|link| link.der == der) {
-            notes.push(format!(
+            notes.push(words!(
                 "holds the certificate of line {} again in line {}: it is sent once",
-                first.line, block.line
+                "第 {} 行的证书在第 {} 行又出现了一次：只会发送一次",
+                first.line,
+                block.line
             ));
             continue;
         }
@@ -191,12 +200,13 @@ impl ChainSorter<'_> {
             return;
         };
         if !link.cert.is_ca() {
-            let what = format!(
+            let what = words!(
                 "has {} in line {} as the issuer of another certificate, which it may not be",
+                "里面的 {}（第 {} 行）签发了另一张证书，而它没有这个权限",
                 title(link.cert.subject()),
                 link.line
             );
-            self.warn(what, BUNDLE.to_owned());
+            self.warn(what, bundle_hint().to_owned());
         }
     }
 
@@ -212,15 +222,28 @@ impl ChainSorter<'_> {
         }
         if self.sorted.len() == 1 {
             return self.warn(
-                "is signed by itself: phones and WeChat do not trust it".to_owned(),
-                "good for tests in the developer tools; for phones, order one from a vendor"
-                    .to_owned(),
+                pick(
+                    "is signed by itself: phones and WeChat do not trust it",
+                    "是自签名的：手机和微信都不信任它",
+                )
+                .to_owned(),
+                pick(
+                    "good for tests in the developer tools; for phones, order one from a vendor",
+                    "可以在开发者工具里测试；给手机用，请向证书厂商申请一张",
+                )
+                .to_owned(),
             );
         }
         self.warn(
-            format!("leads to {name}, an authority that phones do not know"),
-            "good for machines that were told to trust it; for phones, order one from a vendor"
-                .to_owned(),
+            words!(
+                "leads to {name}, an authority that phones do not know",
+                "由 {name} 签发，手机不认识这个机构"
+            ),
+            pick(
+                "good for machines that were told to trust it; for phones, order one from a vendor",
+                "只适合已设置信任它的机器；给手机用，请向证书厂商申请一张",
+            )
+            .to_owned(),
         );
     }
 
@@ -236,33 +259,38 @@ impl ChainSorter<'_> {
         let (subject, issuer_name) = (title(last.cert.subject()), title(issuer));
         let namesake = namesake.and_then(|at| self.links.get(at));
         let what = if let Some(other) = namesake {
-            format!(
+            words!(
                 "has a gap: {subject} was signed by {issuer_name}, but the certificate of that \
                  name in line {} has another key",
+                "证书链断了：{subject} 由 {issuer_name} 签发，但第 {} 行那张同名证书的密钥不同",
                 other.line
             )
         } else if self.links.len() == 1 {
-            format!(
+            words!(
                 "holds the site's certificate alone, without the intermediate one: {issuer_name}, \
-                 which issued {subject}, is missing"
+                 which issued {subject}, is missing",
+                "只有网站证书，没有中间证书：缺少签发 {subject} 的 {issuer_name}"
             )
         } else if self.sorted.len() == self.links.len() {
-            format!(
+            words!(
                 "ends too early: {issuer_name}, which issued {subject}, is missing, and is no \
-                 root that phones know"
+                 root that phones know",
+                "证书链不完整：缺少签发 {subject} 的 {issuer_name}，而它不是手机认识的根证书"
             )
         } else {
-            format!(
-                "has a gap: {subject} was issued by {issuer_name}, which the file does not hold"
+            words!(
+                "has a gap: {subject} was issued by {issuer_name}, which the file does not hold",
+                "证书链断了：{subject} 由 {issuer_name} 签发，文件里没有它"
             )
         };
         let hint = match issuer_url(&last.cert) {
-            Some(url) => format!(
+            Some(url) => words!(
                 "phones do not fetch what is missing. Use the bundle of the vendor \
                  (1_..._bundle.crt), or: curl -fsSL '{url}' | openssl x509 -inform der >> {}",
+                "手机不会自己去取缺少的证书。请用厂商给的证书包（1_..._bundle.crt），或执行：curl -fsSL '{url}' | openssl x509 -inform der >> {}",
                 quoted(self.path)
             ),
-            None => BUNDLE.to_owned(),
+            None => bundle_hint().to_owned(),
         };
         self.warn(what, hint);
     }
@@ -270,8 +298,11 @@ impl ChainSorter<'_> {
     /// Tells what is not sent, and what is sent in another order.
     fn look_at_rest(&mut self) {
         if !self.sorted.is_sorted() || self.sorted.first() != Some(&0) {
-            let what = "is not in order: weappd sends the site's certificate first, then each \
-                        one's issuer";
+            let what = pick(
+                "is not in order: weappd sends the site's certificate first, then each \
+                        one's issuer",
+                "顺序不对：weappd 会先发网站证书，再依次发各自的签发者",
+            );
             self.warnings.push(note(self.path, what.to_owned()));
         }
         for at in 0..self.links.len() {
@@ -287,8 +318,9 @@ impl ChainSorter<'_> {
                 // Another way to a root; which one a phone takes is its own choice.
                 self.take(at);
             } else {
-                let what = format!(
+                let what = words!(
                     "holds {} in line {}, which signed none of the others: it is not sent",
+                    "里面的 {}（第 {} 行）没有签发其他任何一张：不会发送",
                     title(link.cert.subject()),
                     link.line
                 );
@@ -303,21 +335,26 @@ impl ChainSorter<'_> {
             .filter_map(|at| self.links.get(*at))
             .filter(|link| !is_valid(link, now) && !is_self_signed(&link.cert))
             .map(|link| {
-                format!(
+                words!(
                     "holds {} in line {}, which has expired or is not valid yet",
+                    "里面的 {}（第 {} 行）已过期或尚未生效",
                     title(link.cert.subject()),
                     link.line
                 )
             })
             .collect();
         for what in late {
-            self.warn(what, BUNDLE.to_owned());
+            self.warn(what, bundle_hint().to_owned());
         }
     }
 }
 
-const BUNDLE: &str = "phones do not fetch what is missing: use the bundle that the vendor sent for \
-                      nginx (1_..._bundle.crt), whole";
+fn bundle_hint() -> &'static str {
+    pick(
+        "phones do not fetch what is missing: use the bundle that the vendor sent for nginx (1_..._bundle.crt), whole",
+        "手机不会自己去取缺少的证书：请用厂商给 nginx 的完整证书包（1_..._bundle.crt）",
+    )
+}
 
 fn note(path: &Path, what: String) -> CertWarning {
     CertWarning {

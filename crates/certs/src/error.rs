@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A certificate or key file could not be read.
-    #[error("cannot read {}", path.display())]
+    #[error("{}", words!("cannot read {}", "无法读取 {}", .path.display()))]
     ReadFile {
         /// The file.
         path: PathBuf,
@@ -39,9 +41,10 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Certificate { hint, .. } => Some(hint),
-            Self::ReadFile { .. } => {
-                Some("give the path as seen from weappd.toml, and let weappd's user read it")
-            }
+            Self::ReadFile { .. } => Some(pick(
+                "give the path as seen from weappd.toml, and let weappd's user read it",
+                "写出相对于 weappd.toml 的路径，并让运行 weappd 的用户有权读取",
+            )),
         }
     }
 }

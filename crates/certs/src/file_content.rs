@@ -2,6 +2,8 @@
 //! makes of it what is wanted.
 
 use std::path::{Path, PathBuf};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use rustls_pki_types::PrivateKeyDer;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -171,7 +173,7 @@ pub(crate) fn complaint(
     let what = if says_what_lacks {
         is.to_owned()
     } else {
-        format!("holds no {}: it {is}", wanted.thing())
+        words!("holds no {}: it {is}", "没有{}：它{is}", wanted.thing())
     };
     (what, remedy(content, wanted, path, is_pem))
 }
@@ -180,7 +182,7 @@ impl WantedFile {
     fn thing(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",
-            Self::Key => "private key",
+            Self::Key => pick("private key", "私钥"),
         }
     }
 
@@ -196,34 +198,67 @@ impl WantedFile {
 fn name(content: &FileContent, wanted: WantedFile, is_pem: bool) -> &'static str {
     let key = wanted == WantedFile::Key;
     match content {
-        FileContent::Pfx { .. } => {
-            "is a PFX (PKCS#12): certificate and key in one file under a pass phrase"
+        FileContent::Pfx { .. } => pick(
+            "is a PFX (PKCS#12): certificate and key in one file under a pass phrase",
+            "是 PFX（PKCS#12）：证书和密钥在一个文件里，并有口令",
+        ),
+        FileContent::JavaStore => pick("is a Java key store (JKS)", "是 Java 密钥库（JKS）"),
+        FileContent::P7b if key => pick(
+            "is a PKCS#7 bundle (.p7b), which holds certificates and no private key",
+            "是 PKCS#7 证书包（.p7b），只有证书，没有私钥",
+        ),
+        FileContent::P7b => pick(
+            "is a PKCS#7 bundle (.p7b), not PEM",
+            "是 PKCS#7 证书包（.p7b），不是 PEM",
+        ),
+        FileContent::Request => pick(
+            "is a certificate signing request (CSR)",
+            "是证书签名请求（CSR）",
+        ),
+        FileContent::PublicKey if key => {
+            pick("is a public key, not the private one", "是公钥，不是私钥")
         }
-        FileContent::JavaStore => "is a Java key store (JKS)",
-        FileContent::P7b if key => {
-            "is a PKCS#7 bundle (.p7b), which holds certificates and no private key"
-        }
-        FileContent::P7b => "is a PKCS#7 bundle (.p7b), not PEM",
-        FileContent::Request => "is a certificate signing request (CSR)",
-        FileContent::PublicKey if key => "is a public key, not the private one",
-        FileContent::PublicKey => "holds a public key and no certificate",
-        FileContent::Certificate if key && is_pem => "holds a certificate and no private key",
-        FileContent::Certificate if key => {
-            "holds a certificate in binary form (DER) and no private key"
-        }
-        FileContent::Certificate => "is a certificate in binary form (DER), not text (PEM)",
-        FileContent::Key | FileContent::EncryptedKey if !key => {
-            "holds a private key and no certificate"
-        }
-        FileContent::Key => "is a key in binary form (DER), not text (PEM)",
-        FileContent::EncryptedKey => "is encrypted with a pass phrase",
-        FileContent::Ssh => "is a key of SSH, which belongs to no certificate",
-        FileContent::Utf16 => "is text in UTF-16, as Windows programs save it",
-        FileContent::Archive => "is an archive",
-        FileContent::Page => "is a web page or XML",
-        FileContent::Bare => "is base64 without its first and last line",
-        FileContent::Empty => "is empty",
-        FileContent::Unknown => "is of no kind that weappd knows",
+        FileContent::PublicKey => pick(
+            "holds a public key and no certificate",
+            "只有公钥，没有证书",
+        ),
+        FileContent::Certificate if key && is_pem => pick(
+            "holds a certificate and no private key",
+            "只有证书，没有私钥",
+        ),
+        FileContent::Certificate if key => pick(
+            "holds a certificate in binary form (DER) and no private key",
+            "只有二进制（DER）证书，没有私钥",
+        ),
+        FileContent::Certificate => pick(
+            "is a certificate in binary form (DER), not text (PEM)",
+            "是二进制（DER）证书，不是文本（PEM）",
+        ),
+        FileContent::Key | FileContent::EncryptedKey if !key => pick(
+            "holds a private key and no certificate",
+            "只有私钥，没有证书",
+        ),
+        FileContent::Key => pick(
+            "is a key in binary form (DER), not text (PEM)",
+            "是二进制（DER）密钥，不是文本（PEM）",
+        ),
+        FileContent::EncryptedKey => pick("is encrypted with a pass phrase", "用口令加密了"),
+        FileContent::Ssh => pick(
+            "is a key of SSH, which belongs to no certificate",
+            "是 SSH 的密钥，不属于任何证书",
+        ),
+        FileContent::Utf16 => pick(
+            "is text in UTF-16, as Windows programs save it",
+            "是 UTF-16 文本，Windows 程序常这样保存",
+        ),
+        FileContent::Archive => pick("is an archive", "是压缩包"),
+        FileContent::Page => pick("is a web page or XML", "是网页或 XML"),
+        FileContent::Bare => pick(
+            "is base64 without its first and last line",
+            "是 base64，缺少首行和末行",
+        ),
+        FileContent::Empty => pick("is empty", "是空的"),
+        FileContent::Unknown => pick("is of no kind that weappd knows", "不是 weappd 认识的格式"),
     }
 }
 
@@ -247,59 +282,108 @@ fn remedy(content: &FileContent, wanted: WantedFile, path: &Path, is_pem: bool) 
             return format!("openssl pkey -inform der -in {file} -out {new}");
         }
         FileContent::EncryptedKey if key && is_pem => {
-            return format!("{DECRYPT}: openssl pkey -in {file} -out {new}");
+            return words!(
+                "{}: openssl pkey -in {file} -out {new}",
+                "{}：openssl pkey -in {file} -out {new}",
+                decrypt_hint()
+            );
         }
         FileContent::EncryptedKey if key => {
-            return format!("{DECRYPT}: openssl pkcs8 -inform der -in {file} -out {new}");
+            return words!(
+                "{}: openssl pkcs8 -inform der -in {file} -out {new}",
+                "{}：openssl pkcs8 -inform der -in {file} -out {new}",
+                decrypt_hint()
+            );
         }
         FileContent::Utf16 => return format!("iconv -f UTF-16 -t UTF-8 {file} > {new}"),
-        FileContent::Bare => return format!("put {begin} before it and {end} behind it"),
-        FileContent::Unknown => return format!("it should hold lines between {begin} and {end}"),
-        FileContent::Certificate | FileContent::Key | FileContent::EncryptedKey => {
-            "were cert and key exchanged?"
+        FileContent::Bare => {
+            return words!(
+                "put {begin} before it and {end} behind it",
+                "前面加上 {begin}，后面加上 {end}"
+            );
         }
-        FileContent::Request if !key => {
-            "give what the vendor sent back for it: the certificate and its bundle"
+        FileContent::Unknown => {
+            return words!(
+                "it should hold lines between {begin} and {end}",
+                "它应该是 {begin} 和 {end} 之间的若干行"
+            );
         }
-        FileContent::Archive => {
-            "unpack it and take what is meant for nginx: the bundle (.crt or .pem) and the .key"
-        }
-        FileContent::Page => "a download went wrong: get the file again",
-        FileContent::PublicKey | FileContent::Empty | FileContent::Ssh if !key => BUNDLE,
+        FileContent::Certificate | FileContent::Key | FileContent::EncryptedKey => pick(
+            "were cert and key exchanged?",
+            "是不是把 cert 和 key 写反了？",
+        ),
+        FileContent::Request if !key => pick(
+            "give what the vendor sent back for it: the certificate and its bundle",
+            "请写厂商用它签发回来的文件：证书和证书包",
+        ),
+        FileContent::Archive => pick(
+            "unpack it and take what is meant for nginx: the bundle (.crt or .pem) and the .key",
+            "解压它，取给 nginx 用的：证书包（.crt 或 .pem）和 .key",
+        ),
+        FileContent::Page => pick(
+            "a download went wrong: get the file again",
+            "下载出了问题：请重新取这个文件",
+        ),
+        FileContent::PublicKey | FileContent::Empty | FileContent::Ssh if !key => chain_hint(),
         FileContent::P7b
         | FileContent::Request
         | FileContent::PublicKey
         | FileContent::Empty
-        | FileContent::Ssh => KEY_FILE,
+        | FileContent::Ssh => key_file_hint(),
     };
     words.to_owned()
 }
 
-const DECRYPT: &str = "decrypt it, and let only weappd's user read what comes out";
-const KEY_FILE: &str = "give the .key file that was made together with the signing request";
-const BUNDLE: &str = "give the certificate chain that the vendor sent, in its form for nginx";
+fn decrypt_hint() -> &'static str {
+    pick(
+        "decrypt it, and let only weappd's user read what comes out",
+        "把它解密，解密后的文件只让运行 weappd 的用户读取",
+    )
+}
+
+fn key_file_hint() -> &'static str {
+    pick(
+        "give the .key file that was made together with the signing request",
+        "请写和签名请求一起生成的 .key 文件",
+    )
+}
+
+fn chain_hint() -> &'static str {
+    pick(
+        "give the certificate chain that the vendor sent, in its form for nginx",
+        "请写厂商给的证书链，nginx 格式的那份",
+    )
+}
 
 /// The commands that take a PFX apart.
 fn take_apart(path: &Path, is_legacy: bool) -> String {
     let file = quoted(path);
     let (cert, key) = (quoted(&beside(path, "crt")), quoted(&beside(path, "key")));
     let (legacy, old) = if is_legacy {
-        (" -legacy", " (OpenSSL before 3 takes no -legacy)")
+        (
+            " -legacy",
+            pick(
+                " (OpenSSL before 3 takes no -legacy)",
+                "（OpenSSL 3 以前的版本没有 -legacy）",
+            ),
+        )
     } else {
         ("", "")
     };
-    format!(
+    words!(
         "take it apart, and give the two files as cert and key{old}: \
          openssl pkcs12{legacy} -in {file} -nokeys -out {cert} && \
-         openssl pkcs12{legacy} -in {file} -nocerts -nodes -out {key}"
+         openssl pkcs12{legacy} -in {file} -nocerts -nodes -out {key}",
+        "把它拆开，两个文件分别写作 cert 和 key{old}：openssl pkcs12{legacy} -in {file} -nokeys -out {cert} && openssl pkcs12{legacy} -in {file} -nocerts -nodes -out {key}"
     )
 }
 
 fn java_store(path: &Path) -> String {
     let pfx = beside(path, "p12");
-    format!(
+    words!(
         "make a PFX of it first: keytool -importkeystore -srckeystore {} -destkeystore {} \
          -deststoretype PKCS12; then {}",
+        "先把它转成 PFX：keytool -importkeystore -srckeystore {} -destkeystore {} -deststoretype PKCS12；然后{}",
         quoted(path),
         quoted(&pfx),
         take_apart(&pfx, false)

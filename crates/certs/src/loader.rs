@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -71,12 +73,16 @@ fn join(
     let Some(chain) = sorted.map_err(|what| damaged(&files.cert, &what))? else {
         return Err(Error::Certificate {
             path: files.key.clone(),
-            what: format!(
+            what: words!(
                 "does not belong to the certificate in {}",
+                "与 {} 里的证书不是一对",
                 files.cert.display()
             ),
-            hint: "take the .key file that came with this .crt; after a renewal both change"
-                .to_owned(),
+            hint: pick(
+                "take the .key file that came with this .crt; after a renewal both change",
+                "请用和这个 .crt 一起给的 .key 文件；续期以后两个都会变",
+            )
+            .to_owned(),
         });
     };
     let mut warnings = chain.warnings;
@@ -97,8 +103,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 fn damaged(path: &Path, what: &str) -> Error {
     Error::Certificate {
         path: path.to_owned(),
-        what: format!("is damaged: {what}"),
-        hint: "copy the file again, in text mode and as a whole".to_owned(),
+        what: words!("is damaged: {what}", "已损坏：{what}"),
+        hint: pick(
+            "copy the file again, in text mode and as a whole",
+            "请用文本方式把整个文件重新复制一次",
+        )
+        .to_owned(),
     }
 }
 
@@ -117,7 +127,7 @@ fn read_blocks(path: &Path, wanted: WantedFile) -> Result<Vec<PemBlock>, Error> 
     let blocks = pem::blocks(&bytes).map_err(|faults| {
         let told = faults.iter().take(3);
         let told: Vec<_> = told
-            .map(|fault| format!("line {}: {}", fault.line, fault.what))
+            .map(|fault| words!("line {}: {}", "第 {} 行：{}", fault.line, fault.what))
             .collect();
         damaged(path, &told.join("; "))
     })?;
@@ -174,8 +184,16 @@ fn read_key(path: &Path) -> Result<Arc<dyn SigningKey>, Error> {
     };
     any_supported_type(&der).map_err(|_| Error::Certificate {
         path: path.to_owned(),
-        what: "holds a key of a kind that TLS does not use".to_owned(),
-        hint: "use an ECDSA P-256 or an RSA key of at least 2048 bits".to_owned(),
+        what: pick(
+            "holds a key of a kind that TLS does not use",
+            "里面的密钥类型不能用于 TLS",
+        )
+        .to_owned(),
+        hint: pick(
+            "use an ECDSA P-256 or an RSA key of at least 2048 bits",
+            "请用 ECDSA P-256，或至少 2048 位的 RSA 密钥",
+        )
+        .to_owned(),
     })
 }
 
@@ -196,37 +214,49 @@ fn inspect(
         });
     };
     let Some(Ok((_, leaf))) = chain.first().map(|der| X509Certificate::from_der(der)) else {
-        return Err(damaged(path, "its certificate cannot be read"));
+        return Err(damaged(
+            path,
+            pick("its certificate cannot be read", "其中的证书无法读取"),
+        ));
     };
     let validity = leaf.validity();
     let days = (validity.not_after.timestamp().saturating_sub(now.get())).div_euclid(86_400);
     if days < 0 {
         warn(
-            format!("expired {} days ago", -days),
-            "renew it: WeChat and browsers refuse it",
+            words!("expired {} days ago", "{} 天前已过期", -days),
+            pick(
+                "renew it: WeChat and browsers refuse it",
+                "请续期：微信和浏览器会拒绝它",
+            ),
         );
     } else if days < 7 {
-        warn(format!("expires in {days} days"), "renew it now");
+        warn(
+            words!("expires in {days} days", "{days} 天后过期"),
+            pick("renew it now", "请现在续期"),
+        );
     }
     if validity.not_before.timestamp() > now.get() {
         warn(
-            "is not valid yet".to_owned(),
-            "is this machine's clock right?",
+            pick("is not valid yet", "尚未生效").to_owned(),
+            pick("is this machine's clock right?", "这台机器的时钟准吗？"),
         );
     }
     let names = names_of(&leaf);
     for host in hosts.iter().filter(|host| *host != "*") {
         if !names.iter().any(|name| covers(name, host)) {
             let of = match names.as_slice() {
-                [] => "it names no host at all".to_owned(),
+                [] => pick("it names no host at all", "它没有写任何域名").to_owned(),
                 names => {
                     let shown: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
-                    format!("it is for {}", shown.join(", "))
+                    words!("it is for {}", "它是给 {} 的", shown.join(", "))
                 }
             };
             warn(
-                format!("does not cover {host}: {of}"),
-                "order a certificate with this name, or take the name out of the site's `domain` or `aliases`",
+                words!("does not cover {host}: {of}", "不包括 {host}：{of}"),
+                pick(
+                    "order a certificate with this name, or take the name out of the site's `domain` or `aliases`",
+                    "请申请一张包含这个域名的证书，或把这个域名从站点的 `domain` 或 `aliases` 里去掉",
+                ),
             );
         }
     }

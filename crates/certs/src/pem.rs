@@ -3,6 +3,8 @@
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 /// What stands between a BEGIN and its END.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,14 +86,20 @@ fn block(text: &[u8], at: usize) -> (usize, Option<Result<PemBlock, String>>) {
         let meant = ["CERTIFICATE", "KEY", "PKCS7"]
             .iter()
             .any(|word| label.contains(word));
-        let what = "its BEGIN line is not written with five hyphens (-----) on each side";
+        let what = pick(
+            "its BEGIN line is not written with five hyphens (-----) on each side",
+            "BEGIN 这一行两边不是五个连字符（-----）",
+        );
         return (label_at, meant.then(|| Err(what.to_owned())));
     }
     let body_at = label_at + label_len + DASHES.len();
     let end = find(text, body_at, b"-----END ");
     let other = find(text, body_at, b"-----BEGIN ");
     let Some(end) = end.filter(|end| other.is_none_or(|other| *end < other)) else {
-        let what = format!("the {label} has no END line: the file is cut off, or a line is lost");
+        let what = words!(
+            "the {label} has no END line: the file is cut off, or a line is lost",
+            "{label} 没有 END 行：文件不完整，或丢了一行"
+        );
         return (other.unwrap_or(text.len()), Some(Err(what)));
     };
     let after = end + b"-----END ".len();
@@ -99,7 +107,10 @@ fn block(text: &[u8], at: usize) -> (usize, Option<Result<PemBlock, String>>) {
         .get(after..)
         .is_some_and(|rest| rest.trim_ascii_start().starts_with(label.as_bytes()));
     if !ends_alike {
-        let what = format!("the {label} ends as something else: lines are mixed up");
+        let what = words!(
+            "the {label} ends as something else: lines are mixed up",
+            "{label} 的结尾是别的东西：行乱了"
+        );
         return (after, Some(Err(what)));
     }
     let body = text.get(body_at..end).unwrap_or_default();
@@ -133,16 +144,21 @@ fn decode(code: &[u8], first_line: usize) -> Result<Vec<u8>, String> {
             c if c.is_whitespace() || c == '\u{feff}' || c == '\u{200b}' => {}
             c if c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=') => clean.push(c),
             c => {
-                return Err(format!(
+                return Err(words!(
                     "`{}` in line {line} is no base64",
+                    "第 {line} 行的 `{}` 不是 base64",
                     c.escape_debug()
                 ));
             }
         }
     }
-    ENGINE
-        .decode(clean.trim_end_matches('='))
-        .map_err(|_| "its base64 is damaged: characters are lost".to_owned())
+    ENGINE.decode(clean.trim_end_matches('=')).map_err(|_| {
+        pick(
+            "its base64 is damaged: characters are lost",
+            "base64 已损坏：丢了字符",
+        )
+        .to_owned()
+    })
 }
 
 fn find(text: &[u8], from: usize, what: &[u8]) -> Option<usize> {

@@ -1,6 +1,8 @@
 //! The `[edge]` section: threads, limits and deadlines of the front door.
 
 use std::time::Duration;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use serde::Deserialize;
 use weappd_base::setting_problem::SettingProblem;
@@ -118,27 +120,83 @@ impl Config {
         if self.threads > MAX_THREADS {
             problems.push(SettingProblem::new(
                 "threads",
-                format!("must be at most {MAX_THREADS}, not {}", self.threads),
-                "leave it out for one a processor core",
+                words!(
+                    "must be at most {MAX_THREADS}, not {}",
+                    "最多 {MAX_THREADS}，不能是 {}",
+                    self.threads
+                ),
+                pick(
+                    "leave it out for one a processor core",
+                    "去掉这一行：每个处理器核心一个",
+                ),
             ));
         }
-        let mut at_least = |field: &'static str, value: u64, least: u64, hint| {
-            if value < least {
-                problems.push(SettingProblem::new(
-                    field,
-                    format!("must be at least {least}, not {value}"),
-                    hint,
-                ));
-            }
-        };
+        self.least_problems(&mut problems);
+        let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+        if !(1..=64).contains(&self.env_id.len()) || !self.env_id.bytes().all(plain) {
+            problems.push(SettingProblem::new(
+                "env_id",
+                words!(
+                    "{:?} is no name of an environment",
+                    "{:?} 不是环境的名字",
+                    self.env_id
+                ),
+                pick(
+                    "1 to 64 letters, digits, - _ and dots; leave it out for weappd",
+                    "1 到 64 个字母、数字、- _ 和点；去掉这一行：默认 weappd",
+                ),
+            ));
+        }
+        self.network_problems(&mut problems);
+        problems
+    }
+
+    fn least_problems(&self, problems: &mut Vec<SettingProblem>) {
         let whole = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        at_least(
-            "max_connections",
-            whole(self.max_connections),
-            1,
-            "leave it out for 200000",
+        let no_deadline = pick(
+            "a deadline cannot be switched off: without one, silent clients fill the server",
+            "期限不能关掉：没有期限，不出声的客户端会占满服务器",
         );
-        for (field, secs) in [
+        let default = |value: u32| words!("leave it out for {value}", "去掉这一行：默认 {value}");
+        let head = words!(
+            "browsers send about 1000 bytes; {}",
+            "浏览器大约发 1000 字节；{}",
+            default(32768)
+        );
+        let headers = words!(
+            "browsers send about 20; {}",
+            "浏览器大约发 20 个；{}",
+            default(100)
+        );
+        let mut least = vec![
+            (
+                "max_connections",
+                whole(self.max_connections),
+                1,
+                default(200_000),
+            ),
+            (
+                "connect_timeout_ms",
+                self.connect_timeout_ms,
+                1,
+                default(3000),
+            ),
+            (
+                "upstream_rest_secs",
+                self.upstream_rest_secs,
+                1,
+                default(10),
+            ),
+            ("max_head_bytes", whole(self.max_head_bytes), 1024, head),
+            ("max_headers", whole(self.max_headers), 16, headers),
+            (
+                "max_uri_bytes",
+                whole(self.max_uri_bytes),
+                128,
+                default(8192),
+            ),
+        ];
+        let deadlines = [
             ("head_timeout_secs", self.head_timeout_secs),
             ("handshake_timeout_secs", self.handshake_timeout_secs),
             ("keep_alive_secs", self.keep_alive_secs),
@@ -146,54 +204,15 @@ impl Config {
             ("send_timeout_secs", self.send_timeout_secs),
             ("answer_timeout_secs", self.answer_timeout_secs),
             ("read_timeout_secs", self.read_timeout_secs),
-        ] {
-            at_least(
-                field,
-                secs,
-                1,
-                "a deadline cannot be switched off: without one, silent clients fill the server",
+        ];
+        least.extend(deadlines.map(|(field, secs)| (field, secs, 1, no_deadline.to_owned())));
+        for (field, value, least, hint) in least.into_iter().filter(|it| it.1 < it.2) {
+            let message = words!(
+                "must be at least {least}, not {value}",
+                "至少是 {least}，不能是 {value}"
             );
+            problems.push(SettingProblem::new(field, message, hint));
         }
-        at_least(
-            "connect_timeout_ms",
-            self.connect_timeout_ms,
-            1,
-            "leave it out for 3000",
-        );
-        at_least(
-            "upstream_rest_secs",
-            self.upstream_rest_secs,
-            1,
-            "leave it out for 10",
-        );
-        at_least(
-            "max_head_bytes",
-            whole(self.max_head_bytes),
-            1024,
-            "browsers send about 1000 bytes; leave it out for 32768",
-        );
-        at_least(
-            "max_headers",
-            whole(self.max_headers),
-            16,
-            "browsers send about 20; leave it out for 100",
-        );
-        at_least(
-            "max_uri_bytes",
-            whole(self.max_uri_bytes),
-            128,
-            "leave it out for 8192",
-        );
-        let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
-        if !(1..=64).contains(&self.env_id.len()) || !self.env_id.bytes().all(plain) {
-            problems.push(SettingProblem::new(
-                "env_id",
-                format!("{:?} is no name of an environment", self.env_id),
-                "1 to 64 letters, digits, - _ and dots; leave it out for weappd",
-            ));
-        }
-        self.network_problems(&mut problems);
-        problems
     }
 
     fn network_problems(&self, problems: &mut Vec<SettingProblem>) {

@@ -1,6 +1,8 @@
 //! The `[files]` section of weappd.toml.
 
 use std::path::PathBuf;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use serde::Deserialize;
 use weappd_base::setting_problem::SettingProblem;
@@ -71,23 +73,33 @@ impl Config {
         if self.max_upload_bytes == 0 {
             problems.push(SettingProblem::new(
                 "max_upload_bytes",
-                "no file fits into 0 bytes",
-                "give a size such as 10485760 (10 MiB), or enabled = false",
+                pick("no file fits into 0 bytes", "0 字节装不下任何文件"),
+                pick(
+                    "give a size such as 10485760 (10 MiB), or enabled = false",
+                    "写一个大小，例如 10485760（10 MiB），或 enabled = false",
+                ),
             ));
         }
         if self.max_avatar_bytes == 0 {
             problems.push(SettingProblem::new(
                 "max_avatar_bytes",
-                "no picture fits into 0 bytes",
-                "leave it out for 2097152 (2 MiB)",
+                pick("no picture fits into 0 bytes", "0 字节装不下任何图片"),
+                pick(
+                    "leave it out for 2097152 (2 MiB)",
+                    "去掉这一行：默认 2097152（2 MiB）",
+                ),
             ));
         }
         if self.max_total_bytes > 0 && self.max_total_bytes < self.max_upload_bytes {
             problems.push(SettingProblem::new(
                 "max_total_bytes",
-                "all files together may be smaller than one file may be",
-                format!(
+                pick(
+                    "all files together may be smaller than one file may be",
+                    "所有文件的总量比单个文件的上限还小",
+                ),
+                words!(
                     "give at least max_upload_bytes ({}), or 0 for no limit",
+                    "至少写 max_upload_bytes（{}），或写 0 表示不限",
                     self.max_upload_bytes
                 ),
             ));
@@ -95,23 +107,35 @@ impl Config {
         if self.upload_idle_secs == 0 {
             problems.push(SettingProblem::new(
                 "upload_idle_secs",
-                "every upload would be given up at once",
-                "give a number of seconds such as 30",
+                pick(
+                    "every upload would be given up at once",
+                    "这样每次上传都会立即被放弃",
+                ),
+                pick("give a number of seconds such as 30", "写一个秒数，例如 30"),
             ));
         }
         if self.allowed_types.is_empty() {
             problems.push(SettingProblem::new(
                 "allowed_types",
-                "no type of file is accepted",
-                "leave the line out for the usual types, or say enabled = false",
+                pick("no type of file is accepted", "没有接受任何类型的文件"),
+                pick(
+                    "leave the line out for the usual types, or say enabled = false",
+                    "去掉这一行：接受常见类型；或写 enabled = false",
+                ),
             ));
         }
         for name in &self.allowed_types {
             if !crate::file_type::is_known(name) {
                 problems.push(SettingProblem::new(
                     "allowed_types",
-                    format!("`{name}` cannot be recognised by a file's first bytes"),
-                    "types that can: image/png, audio/mpeg, video/mp4, application/zip ...",
+                    words!(
+                        "`{name}` cannot be recognised by a file's first bytes",
+                        "`{name}` 不能从文件的开头几个字节认出来"
+                    ),
+                    pick(
+                        "types that can: image/png, audio/mpeg, video/mp4, application/zip ...",
+                        "可以认出的类型：image/png、audio/mpeg、video/mp4、application/zip 等",
+                    ),
                 ));
             }
         }

@@ -1,8 +1,10 @@
 //! The `[gateway]` section, and the mini programs it speaks for.
 
 use serde::Deserialize;
+use weappd_base::language::pick;
 use weappd_base::secret::Secret;
 use weappd_base::setting_problem::SettingProblem;
+use weappd_base::words;
 use weappd_wechat::AppCredential;
 use weappd_wechat::api_sign::KeyTexts;
 
@@ -123,8 +125,11 @@ impl Config {
             if !path.starts_with('/') || path.contains(['?', '#', '%', ' ', '*']) {
                 problems.push(SettingProblem::new(
                     "allow",
-                    format!("{path:?} is not a path prefix"),
-                    "write it like /wxa or /cgi-bin/message, without ? and *",
+                    words!("{path:?} is not a path prefix", "{path:?} 不是路径的开头"),
+                    pick(
+                        "write it like /wxa or /cgi-bin/message, without ? and *",
+                        "写成 /wxa 或 /cgi-bin/message 这样，不带 ? 和 *",
+                    ),
                 ));
             }
         }
@@ -133,10 +138,13 @@ impl Config {
             "timeout_ms",
             self.timeout_ms,
             100..=600_000,
-            "the original's limit is 30000",
+            pick("the original's limit is 30000", "原平台的上限是 30000"),
         );
         let most = 1024 * 1024 * 1024;
-        let size = "the original's limit is 33554432";
+        let size = pick(
+            "the original's limit is 33554432",
+            "原平台的上限是 33554432",
+        );
         range(
             &mut problems,
             "max_request_bytes",
@@ -152,7 +160,10 @@ impl Config {
             size,
         );
         let replay = self.replay_bytes as u64;
-        let hint = "this much memory is held for each call under way";
+        let hint = pick(
+            "this much memory is held for each call under way",
+            "每个进行中的调用都要占用这么多内存",
+        );
         range(
             &mut problems,
             "replay_bytes",
@@ -165,7 +176,10 @@ impl Config {
             "spool_bytes",
             self.spool_bytes,
             0..=most,
-            "at most 16 such bodies are on the disk at once",
+            pick(
+                "at most 16 such bodies are on the disk at once",
+                "磁盘上同时最多有 16 个这样的请求体",
+            ),
         );
         self.inbox.add_problems(&mut problems);
         problems
@@ -181,50 +195,61 @@ impl InboxConfig {
                 "inbox.max_message_bytes",
                 length,
                 1024..=16 * 1024 * 1024,
-                "WeChat's messages have some kilobytes",
+                pick(
+                    "WeChat's messages have some kilobytes",
+                    "微信的消息只有几 KB",
+                ),
             ),
-            ("inbox.at_once", at_once, 1..=1024, "16 is a good number"),
+            (
+                "inbox.at_once",
+                at_once,
+                1..=1024,
+                pick("16 is a good number", "16 比较合适"),
+            ),
             (
                 "inbox.max_waiting",
                 self.max_waiting,
                 1..=10_000_000,
-                "100000 is a good number",
+                pick("100000 is a good number", "100000 比较合适"),
             ),
             (
                 "inbox.deliver_timeout_ms",
                 self.deliver_timeout_ms,
                 10..=600_000,
-                "10000 is a good number",
+                pick("10000 is a good number", "10000 比较合适"),
             ),
             (
                 "inbox.first_pause_ms",
                 self.first_pause_ms,
                 10..=3_600_000,
-                "1000 is a good number",
+                pick("1000 is a good number", "1000 比较合适"),
             ),
             (
                 "inbox.longest_pause_ms",
                 self.longest_pause_ms,
                 self.first_pause_ms.max(10)..=86_400_000,
-                "it must not be shorter than first_pause_ms",
+                pick(
+                    "it must not be shorter than first_pause_ms",
+                    "不能比 first_pause_ms 短",
+                ),
             ),
             (
                 "inbox.max_refusals",
                 u64::from(self.max_refusals),
                 0..=10_000,
-                "0 is a good number: time decides",
+                pick("0 is a good number: time decides", "0 比较合适：由时间决定"),
             ),
             (
                 "inbox.max_age_hours",
                 u64::from(self.max_age_hours),
                 1..=8760,
-                "72 is a good number",
+                pick("72 is a good number", "72 比较合适"),
             ),
             (
                 "inbox.reply_wait_ms",
                 self.reply_wait_ms,
                 100..=4800,
-                "WeChat hangs up after 5 seconds",
+                pick("WeChat hangs up after 5 seconds", "微信 5 秒后就会挂断"),
             ),
         ];
         for (field, value, allowed, hint) in checks {
@@ -244,8 +269,11 @@ fn range(
         let (least, most) = (allowed.start(), allowed.end());
         problems.push(SettingProblem::new(
             field,
-            format!("{value} is out of range"),
-            format!("choose {least} to {most}; {hint}"),
+            words!("{value} is out of range", "{value} 超出范围"),
+            words!(
+                "choose {least} to {most}; {hint}",
+                "请写 {least} 到 {most}；{hint}"
+            ),
         ));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use serde::Deserialize;
 use sqlx::mysql::MySqlConnectOptions;
@@ -120,22 +122,28 @@ impl Config {
             problems.push(SettingProblem::new(
                 "store",
                 err.to_string(),
-                "write sqlite:FILE, for example sqlite:weappd.db, or mysql://user:password@host:3306/database",
+                pick("write sqlite:FILE, for example sqlite:weappd.db, or mysql://user:password@host:3306/database", "写 sqlite:文件，例如 sqlite:weappd.db，或 mysql://用户:密码@主机:3306/数据库"),
             ));
         }
         let key = self.key.expose();
         if !key.is_empty() && (key.len() != 64 || !key.bytes().all(|c| c.is_ascii_hexdigit())) {
             problems.push(SettingProblem::new(
                 "key",
-                "is no key",
-                "64 hex digits, as `openssl rand -hex 32` makes them; or leave it out",
+                pick("is no key", "不是密钥"),
+                pick(
+                    "64 hex digits, as `openssl rand -hex 32` makes them; or leave it out",
+                    "64 位十六进制数字，用 `openssl rand -hex 32` 生成；或去掉这一行",
+                ),
             ));
         }
         if self.key_file.as_os_str().is_empty() {
             problems.push(SettingProblem::new(
                 "key_file",
-                "names no file",
-                "leave it out for session.key in the data directory",
+                pick("names no file", "没有写文件名"),
+                pick(
+                    "leave it out for session.key in the data directory",
+                    "去掉这一行：默认是数据目录里的 session.key",
+                ),
             ));
         }
         let limits = [
@@ -149,23 +157,32 @@ impl Config {
             if !(least..=most).contains(&value) {
                 problems.push(SettingProblem::new(
                     field,
-                    format!("{value} is out of bounds"),
-                    format!("write a number from {least} to {most}"),
+                    words!("{value} is out of bounds", "{value} 超出范围"),
+                    words!(
+                        "write a number from {least} to {most}",
+                        "请写 {least} 到 {most} 之间的数"
+                    ),
                 ));
             }
         }
         if !is_offset(&self.cauth_time_zone) {
             problems.push(SettingProblem::new(
                 "cauth_time_zone",
-                "is no offset",
-                "write an offset such as +08:00, or leave it out",
+                pick("is no offset", "不是时差"),
+                pick(
+                    "write an offset such as +08:00, or leave it out",
+                    "写 +08:00 这样的时差，或去掉这一行",
+                ),
             ));
         }
         if self.max_sessions_per_user == 0 {
             problems.push(SettingProblem::new(
                 "max_sessions_per_user",
-                "nobody could ever be logged in",
-                "allow at least 1 session per user (default 8)",
+                pick("nobody could ever be logged in", "这样谁也不能保持登录"),
+                pick(
+                    "allow at least 1 session per user (default 8)",
+                    "每个用户至少允许 1 个会话（默认 8）",
+                ),
             ));
         }
         problems

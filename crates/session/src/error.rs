@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use weappd_base::tasks::WorkLost;
+use weappd_base::words;
 use weappd_wechat::CallError;
 
 /// What is said of encrypted data that cannot be used, whatever is wrong with it.
+pub(crate) const UNOPENED: &str = "the data does not open with WeChat's session key of this user, or is not whole, new and this user's: call wx.login, log in with its code, then ask the phone for the data anew";
 /// The same in Chinese.
 pub(crate) const UNOPENED_ZH: &str = "数据不能用微信给这个用户的 session_key 解开，或不完整、不是新的、不是这个用户的：请调用 wx.login，用它的 code 登录，再让手机重新取一次数据";
-pub(crate) const UNOPENED: &str = "the data does not open with WeChat's session key of this user, or is not whole, new and this user's: call wx.login, log in with its code, then ask the phone for the data anew";
 
 /// A login or a store operation failed.
 ///
@@ -16,7 +17,7 @@ pub(crate) const UNOPENED: &str = "the data does not open with WeChat's session 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The store is none that weappd can open.
-    #[error("{0:?} is no store; write sqlite:FILE or mysql://USER:PASSWORD@HOST:PORT/DATABASE")]
+    #[error("{}", words!("{:?} is no store; write sqlite:FILE or mysql://USER:PASSWORD@HOST:PORT/DATABASE", "{:?} 不是数据库地址；请写 sqlite:文件，或 mysql://用户:密码@主机:端口/数据库", .0))]
     StoreKind(String),
 
     /// The database file could not be made.

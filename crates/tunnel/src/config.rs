@@ -1,6 +1,8 @@
 //! The `[tunnel]` section of weappd.toml.
 
 use std::net::SocketAddr;
+use weappd_base::language::pick;
+use weappd_base::words;
 
 use http::Uri;
 use serde::Deserialize;
@@ -157,8 +159,15 @@ impl Config {
         if !self.public_url.is_empty() && !is_ws_base(&self.public_url) {
             problems.push(SettingProblem::new(
                 "public_url",
-                format!("`{}` is not a WebSocket address", self.public_url),
-                "write wss://host, or ws://host:port in development",
+                words!(
+                    "`{}` is not a WebSocket address",
+                    "`{}` 不是 WebSocket 地址",
+                    self.public_url
+                ),
+                pick(
+                    "write wss://host, or ws://host:port in development",
+                    "写 wss://域名；开发时可以写 ws://主机:端口",
+                ),
             ));
         }
         for (at, business) in self.businesses.iter().enumerate() {
@@ -184,8 +193,8 @@ impl Config {
         for (field, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
             problems.push(SettingProblem::new(
                 field,
-                "0 would let nothing through",
-                "leave it out for the default",
+                pick("0 would let nothing through", "0 的话什么都通不过"),
+                pick("leave it out for the default", "去掉这一行，使用默认值"),
             ));
         }
         let bounded = [
@@ -199,8 +208,8 @@ impl Config {
             if value > most {
                 problems.push(SettingProblem::new(
                     field,
-                    format!("{value} is more than {most}"),
-                    format!("choose at most {most}"),
+                    words!("{value} is more than {most}", "{value} 大于 {most}"),
+                    words!("choose at most {most}", "最多写 {most}"),
                 ));
             }
         }
@@ -222,31 +231,48 @@ impl Config {
         if !is_host(&business.host) {
             wrong(
                 "host",
-                format!("`{}` is not a host name", business.host),
-                "write the host alone, without https:// and path, as in www.example.com",
+                words!("`{}` is not a host name", "`{}` 不是域名", business.host),
+                pick(
+                    "write the host alone, without https:// and path, as in www.example.com",
+                    "只写域名，不带 https:// 和路径，例如 www.example.com",
+                ),
             );
         }
         if business.key.is_empty() {
             wrong(
                 "key",
-                "the signature key is missing".to_owned(),
-                "give the same text as the SDK's tunnelSignatureKey",
+                pick("the signature key is missing", "缺少签名密钥").to_owned(),
+                pick(
+                    "give the same text as the SDK's tunnelSignatureKey",
+                    "与 SDK 的 tunnelSignatureKey 写同一串文字",
+                ),
             );
         }
         let twice = self.businesses.iter().take(at);
         if twice.clone().any(|other| other.host == business.host) {
             wrong(
                 "host",
-                format!("`{}` stands here twice", business.host),
-                "one entry per host",
+                words!(
+                    "`{}` stands here twice",
+                    "`{}` 在这里出现了两次",
+                    business.host
+                ),
+                pick("one entry per host", "每个域名只写一项"),
             );
         }
         match business.receive.as_deref().map(str::parse::<Uri>) {
             None => {}
             Some(Ok(url)) if url.scheme_str() == Some("https") && url.host().is_some() => {}
             Some(Ok(url)) if url.scheme_str() == Some("http") && url.host().is_some() => {
-                let message = "callbacks over plain http are not allowed".to_owned();
-                let hint = "use https, or set allow_http_receive for a server on this machine";
+                let message = pick(
+                    "callbacks over plain http are not allowed",
+                    "不允许用明文 http 回调",
+                )
+                .to_owned();
+                let hint = pick(
+                    "use https, or set allow_http_receive for a server on this machine",
+                    "用 https；服务器就在本机时，可以设置 allow_http_receive",
+                );
                 if self.allow_http_receive {
                     return;
                 }
@@ -254,8 +280,11 @@ impl Config {
             }
             Some(_) => wrong(
                 "receive",
-                "not an http or https address".to_owned(),
-                "write the whole address, as in https://www.example.com/weapp/tunnel",
+                pick("not an http or https address", "不是 http 或 https 地址").to_owned(),
+                pick(
+                    "write the whole address, as in https://www.example.com/weapp/tunnel",
+                    "写完整的地址，例如 https://www.example.com/weapp/tunnel",
+                ),
             ),
         }
     }

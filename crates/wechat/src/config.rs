@@ -2,7 +2,9 @@
 
 use http::Uri;
 use serde::Deserialize;
+use weappd_base::language::pick;
 use weappd_base::setting_problem::SettingProblem;
+use weappd_base::words;
 
 /// The names of WeChat's server API: everywhere, for when that is out of reach, and in
 /// Shanghai, Shenzhen and Hong Kong.
@@ -48,15 +50,25 @@ impl Config {
         if let Err(reason) = parse_endpoint(&self.endpoint) {
             problems.push(SettingProblem::new(
                 "endpoint",
-                format!("{:?} is not an address to call: {reason}", self.endpoint),
-                "write it like https://api.weixin.qq.com",
+                words!(
+                    "{:?} is not an address to call: {reason}",
+                    "{:?} 不是可以调用的地址：{reason}",
+                    self.endpoint
+                ),
+                pick(
+                    "write it like https://api.weixin.qq.com",
+                    "写成 https://api.weixin.qq.com 这样",
+                ),
             ));
         }
         if !(100..=60_000).contains(&self.timeout_ms) {
             problems.push(SettingProblem::new(
                 "timeout_ms",
-                format!("{} ms is out of range", self.timeout_ms),
-                "choose 100 to 60000; a mini program itself gives up after 60 seconds",
+                words!("{} ms is out of range", "{} 毫秒超出范围", self.timeout_ms),
+                pick(
+                    "choose 100 to 60000; a mini program itself gives up after 60 seconds",
+                    "请写 100 到 60000；小程序自己在 60 秒后就会放弃",
+                ),
             ));
         }
         problems
@@ -65,21 +77,33 @@ impl Config {
 
 /// The endpoint without its closing slash, and whether it needs TLS.
 pub(crate) fn parse_endpoint(endpoint: &str) -> Result<(String, bool), &'static str> {
-    let uri: Uri = endpoint.parse().map_err(|_| "it is not a URL")?;
+    let uri: Uri = endpoint
+        .parse()
+        .map_err(|_| pick("it is not a URL", "它不是 URL"))?;
     let tls = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
-        _ => return Err("it must begin with https:// or http://"),
+        _ => {
+            return Err(pick(
+                "it must begin with https:// or http://",
+                "必须以 https:// 或 http:// 开头",
+            ));
+        }
     };
-    let authority = uri.authority().ok_or("it names no host")?;
+    let authority = uri
+        .authority()
+        .ok_or(pick("it names no host", "没有写主机"))?;
     if authority.host().is_empty() {
-        return Err("it names no host");
+        return Err(pick("it names no host", "没有写主机"));
     }
     if authority.as_str().contains('@') {
-        return Err("it must not carry a user name or password");
+        return Err(pick(
+            "it must not carry a user name or password",
+            "不能带用户名或密码",
+        ));
     }
     if uri.query().is_some() {
-        return Err("it must not carry a query");
+        return Err(pick("it must not carry a query", "不能带查询参数"));
     }
     Ok((endpoint.trim_end_matches('/').to_owned(), tls))
 }

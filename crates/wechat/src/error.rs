@@ -1,8 +1,25 @@
 //! What can go wrong between weappd and WeChat, in words that hold no secret.
 
+use weappd_base::language::pick;
 use weappd_outbound::{ExchangeError, SendError, TrustRootsError};
 
 use crate::errcode;
+
+/// What is wrong with a key of the API signature, in the language that is spoken here.
+fn key_words(english: &'static str) -> &'static str {
+    let chinese = match english {
+        "the symmetric key is not 32 bytes of base64" => "对称密钥不是 32 字节的 base64",
+        "a key's number is not letters and digits" => "密钥编号只能是字母和数字",
+        "the private key is not an RSA key of 2048 bits or more in PEM" => {
+            "私钥不是 PEM 格式、2048 位以上的 RSA 密钥"
+        }
+        "the other side's key is no certificate or public key in PEM" => {
+            "开放平台的公钥不是 PEM 格式的证书或公钥"
+        }
+        other => other,
+    };
+    pick(english, chinese)
+}
 
 /// A call, an encrypted text or a pushed message that could not be used.
 ///
@@ -84,7 +101,7 @@ pub enum Error {
     Message,
 
     /// A key of the API signature cannot be used.
-    #[error("{0}")]
+    #[error("{}", key_words(.0))]
     ApiKey(&'static str),
     /// A call could not be encrypted or signed.
     #[error("the call could not be encrypted and signed")]

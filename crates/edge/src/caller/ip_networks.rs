@@ -3,6 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use weappd_base::language::pick;
+use weappd_base::words;
+
 /// What is wrong with a network, and what to do.
 pub(crate) type NetworkProblem = (String, &'static str);
 
@@ -75,8 +78,10 @@ impl IpNetworks {
 impl IpNetwork {
     /// Reads an address, or an address and how many of its bits count.
     pub(crate) fn parse(text: &str) -> Result<Self, NetworkProblem> {
-        const HINT: &str = "write it like \"10.1.0.0/16\", \"2001:db8::/32\" or \"192.0.2.7\", \
-                            or \"loopback\" or \"private\"";
+        let hint = pick(
+            "write it like \"10.1.0.0/16\", \"2001:db8::/32\" or \"192.0.2.7\", or \"loopback\" or \"private\"",
+            "写成 \"10.1.0.0/16\"、\"2001:db8::/32\"、\"192.0.2.7\" 这样，或 \"loopback\"、\"private\"",
+        );
         let text = text.trim();
         let wrong = |what: &str, hint| (format!("`{text}` {what}"), hint);
         let (address, bits) = match text.split_once('/') {
@@ -85,7 +90,7 @@ impl IpNetwork {
         };
         let address: IpAddr = address
             .parse()
-            .map_err(|_| wrong("is no network of addresses", HINT))?;
+            .map_err(|_| wrong(pick("is no network of addresses", "不是网络地址"), hint))?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
             None => width,
@@ -93,12 +98,21 @@ impl IpNetwork {
                 .filter(|bits| bits.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|bits| bits.parse().ok())
                 .filter(|bits| *bits <= width)
-                .ok_or_else(|| wrong("has no length of 0 to 32 (IPv6: 128) after its /", HINT))?,
+                .ok_or_else(|| {
+                    let what = pick(
+                        "has no length of 0 to 32 (IPv6: 128) after its /",
+                        "的 / 后面不是 0 到 32（IPv6：128）的长度",
+                    );
+                    wrong(what, hint)
+                })?,
         };
         if bits == 0 {
             return Err(wrong(
-                "is everybody",
-                "anybody could then say who he is: name the addresses of the proxy or gateway itself",
+                pick("is everybody", "是所有人"),
+                pick(
+                    "anybody could then say who he is: name the addresses of the proxy or gateway itself",
+                    "那样谁都可以冒充别人：请只写代理或网关自己的地址",
+                ),
             ));
         }
         let net = Self {
@@ -107,8 +121,15 @@ impl IpNetwork {
         };
         if net.first & !net.mask() != 0 {
             let first = Ipv6Addr::from_bits(net.first & net.mask()).to_canonical();
-            let what = format!("begins in the middle: its network is {first}/{bits}");
-            return Err(wrong(&what, "write that one, or the address without its /"));
+            let what = words!(
+                "begins in the middle: its network is {first}/{bits}",
+                "从网络中间开始：它所在的网络是 {first}/{bits}"
+            );
+            let hint = pick(
+                "write that one, or the address without its /",
+                "请写那个网络，或不带 / 的地址",
+            );
+            return Err(wrong(&what, hint));
         }
         Ok(net)
     }

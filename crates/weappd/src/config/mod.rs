@@ -50,6 +50,7 @@ mod site;
 mod spelling;
 #[cfg(test)]
 mod tests;
+mod toml_words;
 mod tunnel;
 mod uploads;
 mod wechat_address;
@@ -59,8 +60,7 @@ mod written_keys;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use weappd_base::language::pick;
-use weappd_base::words;
+use weappd_base::language::{Language, pick};
 
 use weappd_base::clock::Clock;
 use weappd_base::{open_files, small_file};
@@ -271,7 +271,10 @@ fn syntax(problems: &problem::ProblemList, text: &str, errors: Vec<(String, Rang
         let key = text.get(span.clone()).unwrap_or_default();
         let hint = syntax_hint(text, &message, key);
         let message = message.trim_end_matches(", expected literal string");
-        let message = words!("{message}", "TOML 语法错误：{message}");
+        let message = match Language::current() {
+            Language::English => message.to_owned(),
+            Language::Chinese => toml_words::in_chinese(message),
+        };
         problems.error(Some(span), message, hint);
     }
 }

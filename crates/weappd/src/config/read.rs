@@ -149,7 +149,7 @@ struct NodeReader<'a, 'de> {
 }
 
 /// What a value is or should be, in the language that is spoken here.
-fn shown_kind(kind: &str) -> &str {
+pub(crate) fn shown_kind(kind: &str) -> &str {
     match kind {
         "text" => pick("text", "文本"),
         "a whole number" => pick("a whole number", "整数"),
@@ -158,6 +158,11 @@ fn shown_kind(kind: &str) -> &str {
         "a date" => pick("a date", "日期"),
         "a list" => pick("a list", "列表"),
         "a table" => pick("a table", "表"),
+        "a command line, or a list of words" => pick(
+            "a command line, or a list of words",
+            "一行命令，或由词组成的列表",
+        ),
+        "a text or a port number" => pick("a text or a port number", "文本或端口号"),
         other => other,
     }
 }

@@ -5,6 +5,8 @@ use std::{fmt, ops::Range};
 use serde::de;
 use weappd_base::words;
 
+use crate::config::read::shown_kind;
+
 /// Why a value could not be read.
 #[derive(Debug, Default)]
 pub(crate) struct ReadError {
@@ -32,7 +34,7 @@ impl de::Error for ReadError {
         let wish = ["a ", "an "].iter().any(|start| message.starts_with(start));
         Self {
             message: if wish {
-                words!("expected {message}", "应为 {message}")
+                words!("expected {}", "应为{}", shown_kind(&message))
             } else {
                 message
             },

@@ -163,7 +163,7 @@ fn file(path: &Path) -> Result<FetchedText, (String, &'static str)> {
             "这台机器上的所有用户都能读 {}",
             path.display()
         ),
-        hint: format!("chmod 600 {}", path.display()),
+        hint: words!("chmod 600 {}", "执行 chmod 600 {}", path.display()),
     });
     Ok(FetchedText { text, warning })
 }

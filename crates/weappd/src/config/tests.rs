@@ -46,7 +46,20 @@ impl Desk {
             "PATH" => Some("/bin:/usr/bin".to_owned()),
             _ => None,
         };
-        config::load(&path, &env, &|_| Vec::new())
+        let load = || config::load(&path, &env, &|_| Vec::new());
+        // Whatever is said in English is said in Chinese, too.
+        let chinese = Language::Chinese.speak(load);
+        for problem in chinese.map_or_else(|found| found, |loaded| loaded.warnings) {
+            for said in [Some(&problem.message), problem.hint.as_ref()] {
+                let said = said.map_or("", String::as_str);
+                let is_chinese = |c| ('\u{4e00}'..='\u{9fff}').contains(&c);
+                assert!(
+                    said.is_empty() || said.contains(is_chinese),
+                    "no Chinese: {said}"
+                );
+            }
+        }
+        load()
     }
 
     fn config(&self, text: &str) -> Config {
