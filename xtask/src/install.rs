@@ -3,12 +3,15 @@
 use crate::run::{found, output, run, say};
 
 /// A program, the Debian package that brings it, and who needs it.
-const NEEDS: [(&str, &str, Need); 6] = [
+const NEEDS: [(&str, &str, Need); 9] = [
     ("node", "nodejs", Need::Tests),
     ("npm", "npm", Need::Tests),
     ("mariadbd", "mariadb-server", Need::Tests),
     ("chromium", "chromium", Need::Tests),
-    ("nginx", "nginx-light", Need::Bench),
+    ("curl", "curl", Need::Tests),
+    ("openssl", "openssl", Need::Tests),
+    ("sqlite3", "sqlite3", Need::Tests),
+    ("nginx", "nginx-light", Need::Tests),
     ("wrk", "wrk", Need::Bench),
 ];
 

@@ -17,9 +17,11 @@ mod cert;
 mod clients;
 // WeChat's cloud hosting: what apps written for it are told, and by whom.
 mod cloud;
-// `weappd dev`, from an empty directory to Ctrl-C.
 mod descriptors;
+// `weappd dev`, from an empty directory to Ctrl-C.
 mod dev;
+// The documents, typed.
+mod docs_run;
 // kill -9 in the middle of everything.
 mod durability;
 // Who descends from a process, and whether they are gone.

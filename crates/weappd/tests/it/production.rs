@@ -18,11 +18,11 @@ use crate::old_software::{OldSoftware, WaferVersion, runs, stories};
 use crate::world::{APPID, TestWorld, WEAPPD, WorldRecipe, text};
 
 /// The checkout.
-fn checkout() -> PathBuf {
+pub(crate) fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn read(name: &str) -> String {
+pub(crate) fn read(name: &str) -> String {
     fs::read_to_string(checkout().join(name)).expect(name)
 }
 
@@ -36,7 +36,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 }
 
 /// The one block with this line in it.
-fn block_with(page: &str, line: &str) -> String {
+pub(crate) fn block_with(page: &str, line: &str) -> String {
     let blocks = blocks(page, "toml").into_iter();
     let mut fitting: Vec<String> = blocks.filter(|block| block.contains(line)).collect();
     assert_eq!(fitting.len(), 1, "{line}");
