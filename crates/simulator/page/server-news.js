@@ -13,10 +13,12 @@ export function serverNews() {
   let told = null;
 
   function draw() {
-    // One that has never ended is only starting.
-    element.hidden = !told || told.ready || !told.ended;
+    // One that has never ended is only starting, and so is one that was asked to start anew.
+    const wasAsked = ['stopped', 'killed'].includes(told?.ended?.kind);
+    element.hidden = !told || told.ready || !told.ended || (wasAsked && !told.rests);
     if (element.hidden) return;
-    word(sentence, 'serverDown', { how: howItEnded(told.ended), next: t(told.rests ? 'serverRests' : 'serverNext') });
+    const next = !told.rests ? 'serverNext' : wasAsked ? 'serverStopped' : 'serverRests';
+    word(sentence, 'serverDown', { how: howItEnded(told.ended), next: t(next) });
     lines.textContent = told.lines.join('\n');
     lines.hidden = !told.lines.length;
     lines.scrollTop = lines.scrollHeight;

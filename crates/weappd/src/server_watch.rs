@@ -88,7 +88,7 @@ fn look(view: &AppView, lines: &LastLines) -> ServerNews {
     let ended = first.and_then(|instance| instance.last_ending.as_ref());
     ServerNews {
         ready: is(|state| *state == InstanceState::Ready),
-        rests: is(|state| matches!(state, InstanceState::Down { .. })),
+        rests: is(|state| matches!(state, InstanceState::Down { .. } | InstanceState::Stopped)),
         ended: ended.and_then(|ending| serde_json::to_value(ending).ok()),
         lines: lines.0.iter().cloned().collect(),
     }

@@ -183,6 +183,15 @@ async function keyboard({ page, alice }) {
   await page.keyboard.press('Escape');
   assert.equal(await at(), -1, 'Esc leaves the arrows');
   assert.equal(await page.evaluate(() => document.activeElement.dataset.testid), 'wire-pause');
+  step('the menu opens and closes by keyboard');
+  const menu = page.getByTestId('wire-menu');
+  await menu.focus();
+  await page.keyboard.press('Enter');
+  await page.getByTestId('wire-save').waitFor();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Escape');
+  await page.getByTestId('wire-save').waitFor({ state: 'hidden' });
+  assert.ok(await menu.evaluate((element) => element === document.activeElement));
   step('Esc in the open hop goes back to its arrow');
   await page.locator('[data-testid="wire-arrow"][tabindex="0"]').focus();
   await page.keyboard.press('Enter');
