@@ -56,7 +56,7 @@ pub enum Error {
         limit: u64,
     },
     /// The first bytes are of no type, or of one that is not accepted.
-    #[error("{}", words!("files of this type are not accepted ({})", "不接受这种类型的文件（{}）", .found))]
+    #[error("{}", words!("files of this type are not accepted ({})", "不接受这种类型的文件（{}）", found_in_words(.found)))]
     TypeRefused {
         /// The recognised type, or `unknown type`.
         found: &'static str,
@@ -128,6 +128,15 @@ pub enum Error {
     /// A kept file could not be opened.
     #[error("failed to open a kept file")]
     OpenFile(#[source] io::Error),
+}
+
+/// What a file turned out to be: its type, by its name, or in words.
+fn found_in_words(found: &'static str) -> &'static str {
+    match found {
+        "unknown type" => pick("unknown type", "未知类型"),
+        "an empty file" => pick("an empty file", "空文件"),
+        known => known,
+    }
 }
 
 impl Error {
