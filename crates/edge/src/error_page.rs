@@ -37,6 +37,9 @@ impl RefusalReader {
     }
 }
 
+/// So many languages of an `Accept-Language` are looked at; people name a few.
+const RANGES_MAX: usize = 32;
+
 /// Which of the two languages an `Accept-Language` wants more (RFC 9110, 12.5.4); of equal ones
 /// the first.
 fn preferred(accepted: &HeaderValue) -> Language {
@@ -56,11 +59,14 @@ fn preferred(accepted: &HeaderValue) -> Language {
     };
     let weight = |wanted: &str| {
         let ranges = accepted.to_str().unwrap_or_default().split(',');
-        ranges.enumerate().find_map(|(at, range)| {
+        ranges.take(RANGES_MAX).enumerate().find_map(|(at, range)| {
             let (tag, weight) = range.split_once(';').unwrap_or((range, "q=1"));
+            if !is_tag(tag.trim(), wanted) {
+                return None;
+            }
             let weight = weight.trim().strip_prefix("q=").unwrap_or("1");
             let thousandths = (weight.parse::<f32>().unwrap_or(0.0) * 1000.0).round();
-            is_tag(tag.trim(), wanted).then_some((thousandths, at))
+            Some((thousandths, at))
         })
     };
     match (weight("zh"), weight("en")) {
@@ -190,6 +196,9 @@ mod tests {
             let value = HeaderValue::from_bytes(accepted.as_bytes()).unwrap();
             assert_eq!(preferred(&value), language, "{accepted}");
         }
+        // A list without end costs no more than a long one.
+        let long = HeaderValue::from_str(&("zu,".repeat(RANGES_MAX) + "zh")).unwrap();
+        assert_eq!(preferred(&long), Language::English);
         let refusal = EdgeRefusal::NotFound;
         let id = RequestId::fresh();
         let (english, chinese) = refusal.sentences();
