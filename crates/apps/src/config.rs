@@ -284,7 +284,7 @@ impl AppConfig {
                     "is given, but listens = false",
                     "写了端口，却又写了 listens = false",
                 ),
-                pick("remove one of the two", "两者去掉一个"),
+                pick("remove one of the two", "请删掉其中一个"),
             );
         }
         if (self.ready.path.as_deref()).is_some_and(|path| !is_plain_path(path)) {
@@ -336,8 +336,8 @@ impl AppConfig {
         if (self.env.values()).any(|value| value.expose().contains('\0')) {
             found.add(
                 "env",
-                pick("a value holds a NUL byte", "值里有一个 NUL 字节"),
-                pick("remove it", "去掉它"),
+                pick("a value holds a NUL byte", "值里有 NUL 字节"),
+                pick("remove it", "请删掉它"),
             );
         }
     }
@@ -354,13 +354,13 @@ impl AppConfig {
                         "names $PORT, but with listens = false the app gets no port",
                         "用了 $PORT，但 listens = false 时应用没有端口",
                     ),
-                    pick("remove one of the two", "两者去掉一个"),
+                    pick("remove one of the two", "请删掉其中一个"),
                 );
             } else {
                 found.add(
                     "run",
-                    &words!("nobody puts a value in the place of ${name}: no shell is started", "没有谁会把 ${name} 换成它的值：这里不启动 shell"),
-                    pick("only $PORT is put in; for all others write run = [\"sh\", \"-c\", \"exec ...\"]", "只有 $PORT 会被换掉；其他变量请写 run = [\"sh\", \"-c\", \"exec ...\"]"),
+                    &words!("nobody puts a value in the place of ${name}: no shell is started", "${name} 不会被替换成它的值：这里不启动 shell"),
+                    pick("only $PORT is put in; for all others write run = [\"sh\", \"-c\", \"exec ...\"]", "只有 $PORT 会被替换；要用其他变量请写 run = [\"sh\", \"-c\", \"exec ...\"]"),
                 );
             }
         }
@@ -381,15 +381,15 @@ impl AppConfig {
                 pick("names no program", "没有写程序"),
                 pick(
                     "write the command that starts your server, such as \"node app.js\"",
-                    "写启动你的服务器的命令，例如 \"node app.js\"",
+                    "请写启动你的业务服务器的命令，例如 \"node app.js\"",
                 ),
             );
         }
         if words.iter().any(|word| word.contains('\0')) {
             found.add(
                 "run",
-                pick("holds a NUL byte", "里面有一个 NUL 字节"),
-                pick("remove it", "去掉它"),
+                pick("holds a NUL byte", "里面有 NUL 字节"),
+                pick("remove it", "请删掉它"),
             );
         }
         let RunCommand::Line(_) = &self.run else {

@@ -202,7 +202,7 @@ impl ChainSorter<'_> {
         if !link.cert.is_ca() {
             let what = words!(
                 "has {} in line {} as the issuer of another certificate, which it may not be",
-                "里面的 {}（第 {} 行）签发了另一张证书，而它没有这个权限",
+                "其中的 {}（第 {} 行）签发了另一张证书，但它不是 CA 证书，无权签发",
                 title(link.cert.subject()),
                 link.line
             );
@@ -229,7 +229,7 @@ impl ChainSorter<'_> {
                 .to_owned(),
                 pick(
                     "good for tests in the developer tools; for phones, order one from a vendor",
-                    "可以在开发者工具里测试；给手机用，请向证书厂商申请一张",
+                    "可以在开发者工具里测试；要给手机用，请向证书服务商申请一张",
                 )
                 .to_owned(),
             );
@@ -237,11 +237,11 @@ impl ChainSorter<'_> {
         self.warn(
             words!(
                 "leads to {name}, an authority that phones do not know",
-                "由 {name} 签发，手机不认识这个机构"
+                "由 {name} 签发，手机不信任这个颁发机构"
             ),
             pick(
                 "good for machines that were told to trust it; for phones, order one from a vendor",
-                "只适合已设置信任它的机器；给手机用，请向证书厂商申请一张",
+                "只适合已设置信任它的机器；要给手机用，请向证书服务商申请一张",
             )
             .to_owned(),
         );
@@ -269,13 +269,13 @@ impl ChainSorter<'_> {
             words!(
                 "holds the site's certificate alone, without the intermediate one: {issuer_name}, \
                  which issued {subject}, is missing",
-                "只有网站证书，没有中间证书：缺少签发 {subject} 的 {issuer_name}"
+                "只有服务器证书，没有中间证书：缺少签发 {subject} 的 {issuer_name}"
             )
         } else if self.sorted.len() == self.links.len() {
             words!(
                 "ends too early: {issuer_name}, which issued {subject}, is missing, and is no \
                  root that phones know",
-                "证书链不完整：缺少签发 {subject} 的 {issuer_name}，而它不是手机认识的根证书"
+                "证书链不完整：缺少签发 {subject} 的 {issuer_name}，而它不是手机信任的根证书"
             )
         } else {
             words!(
@@ -287,7 +287,7 @@ impl ChainSorter<'_> {
             Some(url) => words!(
                 "phones do not fetch what is missing. Use the bundle of the vendor \
                  (1_..._bundle.crt), or: curl -fsSL '{url}' | openssl x509 -inform der >> {}",
-                "手机不会自己去取缺少的证书。请用厂商给的证书包（1_..._bundle.crt），或执行：curl -fsSL '{url}' | openssl x509 -inform der >> {}",
+                "手机不会自己下载缺少的证书。请用证书服务商给的证书链文件（1_..._bundle.crt），或执行：curl -fsSL '{url}' | openssl x509 -inform der >> {}",
                 quoted(self.path)
             ),
             None => bundle_hint().to_owned(),
@@ -301,7 +301,7 @@ impl ChainSorter<'_> {
             let what = pick(
                 "is not in order: weappd sends the site's certificate first, then each \
                         one's issuer",
-                "顺序不对：weappd 会先发网站证书，再依次发各自的签发者",
+                "证书顺序不对：weappd 会先发服务器证书，再依次发各自的签发者",
             );
             self.warnings.push(note(self.path, what.to_owned()));
         }
@@ -320,7 +320,7 @@ impl ChainSorter<'_> {
             } else {
                 let what = words!(
                     "holds {} in line {}, which signed none of the others: it is not sent",
-                    "里面的 {}（第 {} 行）没有签发其他任何一张：不会发送",
+                    "其中的 {}（第 {} 行）没有签发其他任何一张证书：不会发送",
                     title(link.cert.subject()),
                     link.line
                 );
@@ -337,7 +337,7 @@ impl ChainSorter<'_> {
             .map(|link| {
                 words!(
                     "holds {} in line {}, which has expired or is not valid yet",
-                    "里面的 {}（第 {} 行）已过期或尚未生效",
+                    "其中的 {}（第 {} 行）已过期或尚未生效",
                     title(link.cert.subject()),
                     link.line
                 )
@@ -352,7 +352,7 @@ impl ChainSorter<'_> {
 fn bundle_hint() -> &'static str {
     pick(
         "phones do not fetch what is missing: use the bundle that the vendor sent for nginx (1_..._bundle.crt), whole",
-        "手机不会自己去取缺少的证书：请用厂商给 nginx 的完整证书包（1_..._bundle.crt）",
+        "手机不会自己下载缺少的证书：请用证书服务商给的完整证书链文件，Nginx 版（1_..._bundle.crt）",
     )
 }
 

@@ -43,7 +43,7 @@ impl Error {
             Self::Certificate { hint, .. } => Some(hint),
             Self::ReadFile { .. } => Some(pick(
                 "give the path as seen from weappd.toml, and let weappd's user read it",
-                "写出相对于 weappd.toml 的路径，并让运行 weappd 的用户有权读取",
+                "请写相对于 weappd.toml 的路径，并让运行 weappd 的用户有权读取",
             )),
         }
     }

@@ -173,7 +173,7 @@ pub(crate) fn complaint(
     let what = if says_what_lacks {
         is.to_owned()
     } else {
-        words!("holds no {}: it {is}", "没有{}：它{is}", wanted.thing())
+        words!("holds no {}: it {is}", "没有 {}：它{is}", wanted.thing())
     };
     (what, remedy(content, wanted, path, is_pem))
 }
@@ -182,7 +182,7 @@ impl WantedFile {
     fn thing(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",
-            Self::Key => pick("private key", "私钥"),
+            Self::Key => "private key",
         }
     }
 
@@ -200,16 +200,16 @@ fn name(content: &FileContent, wanted: WantedFile, is_pem: bool) -> &'static str
     match content {
         FileContent::Pfx { .. } => pick(
             "is a PFX (PKCS#12): certificate and key in one file under a pass phrase",
-            "是 PFX（PKCS#12）：证书和密钥在一个文件里，并有口令",
+            "是 PFX（PKCS#12）：证书和私钥在同一个文件里，并有密码保护",
         ),
         FileContent::JavaStore => pick("is a Java key store (JKS)", "是 Java 密钥库（JKS）"),
         FileContent::P7b if key => pick(
             "is a PKCS#7 bundle (.p7b), which holds certificates and no private key",
-            "是 PKCS#7 证书包（.p7b），只有证书，没有私钥",
+            "是 PKCS#7 证书链文件（.p7b），只有证书，没有私钥",
         ),
         FileContent::P7b => pick(
             "is a PKCS#7 bundle (.p7b), not PEM",
-            "是 PKCS#7 证书包（.p7b），不是 PEM",
+            "是 PKCS#7 证书链文件（.p7b），不是 PEM",
         ),
         FileContent::Request => pick(
             "is a certificate signing request (CSR)",
@@ -240,12 +240,12 @@ fn name(content: &FileContent, wanted: WantedFile, is_pem: bool) -> &'static str
         ),
         FileContent::Key => pick(
             "is a key in binary form (DER), not text (PEM)",
-            "是二进制（DER）密钥，不是文本（PEM）",
+            "是二进制（DER）私钥，不是文本（PEM）",
         ),
-        FileContent::EncryptedKey => pick("is encrypted with a pass phrase", "用口令加密了"),
+        FileContent::EncryptedKey => pick("is encrypted with a pass phrase", "用密码加密了"),
         FileContent::Ssh => pick(
             "is a key of SSH, which belongs to no certificate",
-            "是 SSH 的密钥，不属于任何证书",
+            "是 SSH 密钥，与任何证书都不配套",
         ),
         FileContent::Utf16 => pick(
             "is text in UTF-16, as Windows programs save it",
@@ -255,9 +255,9 @@ fn name(content: &FileContent, wanted: WantedFile, is_pem: bool) -> &'static str
         FileContent::Page => pick("is a web page or XML", "是网页或 XML"),
         FileContent::Bare => pick(
             "is base64 without its first and last line",
-            "是 base64，缺少首行和末行",
+            "是 base64，缺少第一行和最后一行",
         ),
-        FileContent::Empty => pick("is empty", "是空的"),
+        FileContent::Empty => pick("is empty", "是空文件"),
         FileContent::Unknown => pick("is of no kind that weappd knows", "不是 weappd 认识的格式"),
     }
 }
@@ -299,13 +299,13 @@ fn remedy(content: &FileContent, wanted: WantedFile, path: &Path, is_pem: bool) 
         FileContent::Bare => {
             return words!(
                 "put {begin} before it and {end} behind it",
-                "前面加上 {begin}，后面加上 {end}"
+                "请在前面加一行 {begin}，在后面加一行 {end}"
             );
         }
         FileContent::Unknown => {
             return words!(
                 "it should hold lines between {begin} and {end}",
-                "它应该是 {begin} 和 {end} 之间的若干行"
+                "文件里应有 {begin} 和 {end}，内容在这两行之间"
             );
         }
         FileContent::Certificate | FileContent::Key | FileContent::EncryptedKey => pick(
@@ -314,15 +314,15 @@ fn remedy(content: &FileContent, wanted: WantedFile, path: &Path, is_pem: bool) 
         ),
         FileContent::Request if !key => pick(
             "give what the vendor sent back for it: the certificate and its bundle",
-            "请写厂商用它签发回来的文件：证书和证书包",
+            "请用证书服务商据此签发的文件：证书和证书链",
         ),
         FileContent::Archive => pick(
             "unpack it and take what is meant for nginx: the bundle (.crt or .pem) and the .key",
-            "解压它，取给 nginx 用的：证书包（.crt 或 .pem）和 .key",
+            "请解压它，用其中 Nginx 版的两个文件：证书链（.crt 或 .pem）和私钥（.key）",
         ),
         FileContent::Page => pick(
             "a download went wrong: get the file again",
-            "下载出了问题：请重新取这个文件",
+            "下载出了问题：请重新下载这个文件",
         ),
         FileContent::PublicKey | FileContent::Empty | FileContent::Ssh if !key => chain_hint(),
         FileContent::P7b
@@ -337,21 +337,21 @@ fn remedy(content: &FileContent, wanted: WantedFile, path: &Path, is_pem: bool) 
 fn decrypt_hint() -> &'static str {
     pick(
         "decrypt it, and let only weappd's user read what comes out",
-        "把它解密，解密后的文件只让运行 weappd 的用户读取",
+        "请把它解密，解密后的文件只让运行 weappd 的用户读取",
     )
 }
 
 fn key_file_hint() -> &'static str {
     pick(
         "give the .key file that was made together with the signing request",
-        "请写和签名请求一起生成的 .key 文件",
+        "请用与证书签名请求（CSR）一起生成的 .key 文件",
     )
 }
 
 fn chain_hint() -> &'static str {
     pick(
         "give the certificate chain that the vendor sent, in its form for nginx",
-        "请写厂商给的证书链，nginx 格式的那份",
+        "请用证书服务商给的证书链，Nginx 版的那份",
     )
 }
 
@@ -374,7 +374,7 @@ fn take_apart(path: &Path, is_legacy: bool) -> String {
         "take it apart, and give the two files as cert and key{old}: \
          openssl pkcs12{legacy} -in {file} -nokeys -out {cert} && \
          openssl pkcs12{legacy} -in {file} -nocerts -nodes -out {key}",
-        "把它拆开，两个文件分别写作 cert 和 key{old}：openssl pkcs12{legacy} -in {file} -nokeys -out {cert} && openssl pkcs12{legacy} -in {file} -nocerts -nodes -out {key}"
+        "请把它拆开，两个文件分别填到 cert 和 key{old}：openssl pkcs12{legacy} -in {file} -nokeys -out {cert} && openssl pkcs12{legacy} -in {file} -nocerts -nodes -out {key}"
     )
 }
 
@@ -383,7 +383,7 @@ fn java_store(path: &Path) -> String {
     words!(
         "make a PFX of it first: keytool -importkeystore -srckeystore {} -destkeystore {} \
          -deststoretype PKCS12; then {}",
-        "先把它转成 PFX：keytool -importkeystore -srckeystore {} -destkeystore {} -deststoretype PKCS12；然后{}",
+        "请先把它转成 PFX：keytool -importkeystore -srckeystore {} -destkeystore {} -deststoretype PKCS12；然后{}",
         quoted(path),
         quoted(&pfx),
         take_apart(&pfx, false)

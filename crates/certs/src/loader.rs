@@ -75,12 +75,12 @@ fn join(
             path: files.key.clone(),
             what: words!(
                 "does not belong to the certificate in {}",
-                "与 {} 里的证书不是一对",
+                "与 {} 里的证书不匹配",
                 files.cert.display()
             ),
             hint: pick(
                 "take the .key file that came with this .crt; after a renewal both change",
-                "请用和这个 .crt 一起给的 .key 文件；续期以后两个都会变",
+                "请用与这个 .crt 配套的 .key 文件；续期后两个文件都会变",
             )
             .to_owned(),
         });
@@ -106,7 +106,7 @@ fn damaged(path: &Path, what: &str) -> Error {
         what: words!("is damaged: {what}", "已损坏：{what}"),
         hint: pick(
             "copy the file again, in text mode and as a whole",
-            "请用文本方式把整个文件重新复制一次",
+            "请以文本方式重新复制整个文件",
         )
         .to_owned(),
     }
@@ -186,12 +186,12 @@ fn read_key(path: &Path) -> Result<Arc<dyn SigningKey>, Error> {
         path: path.to_owned(),
         what: pick(
             "holds a key of a kind that TLS does not use",
-            "里面的密钥类型不能用于 TLS",
+            "其中的私钥类型不能用于 TLS",
         )
         .to_owned(),
         hint: pick(
             "use an ECDSA P-256 or an RSA key of at least 2048 bits",
-            "请用 ECDSA P-256，或至少 2048 位的 RSA 密钥",
+            "请用 ECDSA P-256 私钥，或至少 2048 位的 RSA 私钥",
         )
         .to_owned(),
     })
@@ -223,7 +223,7 @@ fn inspect(
     let days = (validity.not_after.timestamp().saturating_sub(now.get())).div_euclid(86_400);
     if days < 0 {
         warn(
-            words!("expired {} days ago", "{} 天前已过期", -days),
+            words!("expired {} days ago", "已过期 {} 天", -days),
             pick(
                 "renew it: WeChat and browsers refuse it",
                 "请续期：微信和浏览器会拒绝它",
@@ -232,30 +232,30 @@ fn inspect(
     } else if days < 7 {
         warn(
             words!("expires in {days} days", "{days} 天后过期"),
-            pick("renew it now", "请现在续期"),
+            pick("renew it now", "请尽快续期"),
         );
     }
     if validity.not_before.timestamp() > now.get() {
         warn(
             pick("is not valid yet", "尚未生效").to_owned(),
-            pick("is this machine's clock right?", "这台机器的时钟准吗？"),
+            pick("is this machine's clock right?", "这台机器的时间准吗？"),
         );
     }
     let names = names_of(&leaf);
     for host in hosts.iter().filter(|host| *host != "*") {
         if !names.iter().any(|name| covers(name, host)) {
             let of = match names.as_slice() {
-                [] => pick("it names no host at all", "它没有写任何域名").to_owned(),
+                [] => pick("it names no host at all", "它没有绑定任何域名").to_owned(),
                 names => {
                     let shown: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
-                    words!("it is for {}", "它是给 {} 的", shown.join(", "))
+                    words!("it is for {}", "它绑定的是 {}", shown.join(", "))
                 }
             };
             warn(
-                words!("does not cover {host}: {of}", "不包括 {host}：{of}"),
+                words!("does not cover {host}: {of}", "不包含域名 {host}：{of}"),
                 pick(
                     "order a certificate with this name, or take the name out of the site's `domain` or `aliases`",
-                    "请申请一张包含这个域名的证书，或把这个域名从站点的 `domain` 或 `aliases` 里去掉",
+                    "请申请一张包含这个域名的证书，或把这个域名从站点的 `domain` 或 `aliases` 里删掉",
                 ),
             );
         }

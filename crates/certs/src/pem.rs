@@ -98,7 +98,7 @@ fn block(text: &[u8], at: usize) -> (usize, Option<Result<PemBlock, String>>) {
     let Some(end) = end.filter(|end| other.is_none_or(|other| *end < other)) else {
         let what = words!(
             "the {label} has no END line: the file is cut off, or a line is lost",
-            "{label} 没有 END 行：文件不完整，或丢了一行"
+            "{label} 没有 END 行：文件不完整，或缺了一行"
         );
         return (other.unwrap_or(text.len()), Some(Err(what)));
     };
@@ -109,7 +109,7 @@ fn block(text: &[u8], at: usize) -> (usize, Option<Result<PemBlock, String>>) {
     if !ends_alike {
         let what = words!(
             "the {label} ends as something else: lines are mixed up",
-            "{label} 的结尾是别的东西：行乱了"
+            "{label} 的 END 行与 BEGIN 行不一致：行的顺序乱了"
         );
         return (after, Some(Err(what)));
     }
@@ -155,7 +155,7 @@ fn decode(code: &[u8], first_line: usize) -> Result<Vec<u8>, String> {
     ENGINE.decode(clean.trim_end_matches('=')).map_err(|_| {
         pick(
             "its base64 is damaged: characters are lost",
-            "base64 已损坏：丢了字符",
+            "base64 已损坏：缺了字符",
         )
         .to_owned()
     })

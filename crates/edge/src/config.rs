@@ -127,7 +127,7 @@ impl Config {
                 ),
                 pick(
                     "leave it out for one a processor core",
-                    "去掉这一行：每个处理器核心一个",
+                    "删掉这一行则每个 CPU 核心一个",
                 ),
             ));
         }
@@ -138,12 +138,12 @@ impl Config {
                 "env_id",
                 words!(
                     "{:?} is no name of an environment",
-                    "{:?} 不是环境的名字",
+                    "{:?} 不能作为环境名",
                     self.env_id
                 ),
                 pick(
                     "1 to 64 letters, digits, - _ and dots; leave it out for weappd",
-                    "1 到 64 个字母、数字、- _ 和点；去掉这一行：默认 weappd",
+                    "1 到 64 个字母、数字、- _ 和点；删掉这一行则默认为 weappd",
                 ),
             ));
         }
@@ -155,9 +155,9 @@ impl Config {
         let whole = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let no_deadline = pick(
             "a deadline cannot be switched off: without one, silent clients fill the server",
-            "期限不能关掉：没有期限，不出声的客户端会占满服务器",
+            "超时不能关闭：没有超时，一直不发数据的客户端会占满服务器",
         );
-        let default = |value: u32| words!("leave it out for {value}", "去掉这一行：默认 {value}");
+        let default = |value: u32| words!("leave it out for {value}", "删掉这一行则默认为 {value}");
         let head = words!(
             "browsers send about 1000 bytes; {}",
             "浏览器大约发 1000 字节；{}",

@@ -111,12 +111,12 @@ impl EdgeRefusal {
             ),
             Self::BodyTooLarge => (
                 "What was sent is larger than this server takes.",
-                "上传内容超过服务器限制。",
+                "发送的内容超过服务器限制。",
             ),
-            Self::BodyTooSlow => ("What was sent came too slowly.", "上传速度过慢，已中止。"),
+            Self::BodyTooSlow => ("What was sent came too slowly.", "发送速度过慢，已中止。"),
             Self::Expectation => (
                 "The only expectation known here is 100-continue.",
-                "不支持该 Expect 请求头。",
+                "Expect 请求头只支持 100-continue。",
             ),
             Self::LoginRequired => ("Log in first.", "请先登录。"),
             Self::Reserved => (
@@ -133,11 +133,11 @@ impl EdgeRefusal {
             ),
             Self::BadGateway => (
                 "The service behind this address does not answer properly.",
-                "后端服务没有正常应答。",
+                "后端服务没有正常响应。",
             ),
             Self::GatewayTimeout => (
                 "The service behind this address took too long.",
-                "后端服务应答超时。",
+                "后端服务响应超时。",
             ),
             Self::Internal | Self::Said(_) => (
                 "Something went wrong here; it was noted.",

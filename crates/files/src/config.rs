@@ -76,7 +76,7 @@ impl Config {
                 pick("no file fits into 0 bytes", "0 字节装不下任何文件"),
                 pick(
                     "give a size such as 10485760 (10 MiB), or enabled = false",
-                    "写一个大小，例如 10485760（10 MiB），或 enabled = false",
+                    "请写一个大小，例如 10485760（10 MiB），或写 enabled = false",
                 ),
             ));
         }
@@ -86,7 +86,7 @@ impl Config {
                 pick("no picture fits into 0 bytes", "0 字节装不下任何图片"),
                 pick(
                     "leave it out for 2097152 (2 MiB)",
-                    "去掉这一行：默认 2097152（2 MiB）",
+                    "删掉这一行则默认为 2097152（2 MiB）",
                 ),
             ));
         }
@@ -109,7 +109,7 @@ impl Config {
                 "upload_idle_secs",
                 pick(
                     "every upload would be given up at once",
-                    "这样每次上传都会立即被放弃",
+                    "这样每次上传都会立即中止",
                 ),
                 pick("give a number of seconds such as 30", "写一个秒数，例如 30"),
             ));
@@ -117,10 +117,10 @@ impl Config {
         if self.allowed_types.is_empty() {
             problems.push(SettingProblem::new(
                 "allowed_types",
-                pick("no type of file is accepted", "没有接受任何类型的文件"),
+                pick("no type of file is accepted", "这样不接受任何类型的文件"),
                 pick(
                     "leave the line out for the usual types, or say enabled = false",
-                    "去掉这一行：接受常见类型；或写 enabled = false",
+                    "删掉这一行则接受常见类型；或写 enabled = false",
                 ),
             ));
         }
@@ -130,11 +130,11 @@ impl Config {
                     "allowed_types",
                     words!(
                         "`{name}` cannot be recognised by a file's first bytes",
-                        "`{name}` 不能从文件的开头几个字节认出来"
+                        "`{name}` 无法从文件开头的字节识别"
                     ),
                     pick(
                         "types that can: image/png, audio/mpeg, video/mp4, application/zip ...",
-                        "可以认出的类型：image/png、audio/mpeg、video/mp4、application/zip 等",
+                        "可以识别的类型：image/png、audio/mpeg、video/mp4、application/zip 等",
                     ),
                 ));
             }

@@ -71,7 +71,7 @@ pub enum Error {
     )]
     NotMultipart,
     /// The request names no host, so no URL can be given.
-    #[error("{}", pick("the request names no host", "请求没有写域名"))]
+    #[error("{}", pick("the request names no host", "请求没有带域名（Host）"))]
     NoHost,
     /// The multipart body breaks its own grammar or ends too early.
     #[error(
@@ -89,7 +89,7 @@ pub enum Error {
     )]
     Interrupted(#[source] multer::Error),
     /// The body sent nothing for too long.
-    #[error("{}", words!("the upload sent nothing for {} s", "上传在 {} 秒内没有任何数据", .secs))]
+    #[error("{}", words!("the upload sent nothing for {} s", "上传已有 {} 秒没有收到数据", .secs))]
     Stalled {
         /// The configured patience.
         secs: u64,
@@ -99,7 +99,7 @@ pub enum Error {
         "{}",
         pick(
             "the form has too many parts or too much text beside the file",
-            "表单里的部分太多，或文件之外的文字太多"
+            "表单字段太多，或文件以外的内容太多"
         )
     )]
     TooMuchForm,

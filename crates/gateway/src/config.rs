@@ -125,7 +125,7 @@ impl Config {
             if !path.starts_with('/') || path.contains(['?', '#', '%', ' ', '*']) {
                 problems.push(SettingProblem::new(
                     "allow",
-                    words!("{path:?} is not a path prefix", "{path:?} 不是路径的开头"),
+                    words!("{path:?} is not a path prefix", "{path:?} 不是路径前缀"),
                     pick(
                         "write it like /wxa or /cgi-bin/message, without ? and *",
                         "写成 /wxa 或 /cgi-bin/message 这样，不带 ? 和 *",
@@ -162,7 +162,7 @@ impl Config {
         let replay = self.replay_bytes as u64;
         let hint = pick(
             "this much memory is held for each call under way",
-            "每个进行中的调用都要占用这么多内存",
+            "每个进行中的调用都会占用这么多内存",
         );
         range(
             &mut problems,
@@ -249,7 +249,10 @@ impl InboxConfig {
                 "inbox.reply_wait_ms",
                 self.reply_wait_ms,
                 100..=4800,
-                pick("WeChat hangs up after 5 seconds", "微信 5 秒后就会挂断"),
+                pick(
+                    "WeChat hangs up after 5 seconds",
+                    "微信 5 秒内收不到响应就会断开连接",
+                ),
             ),
         ];
         for (field, value, allowed, hint) in checks {

@@ -122,7 +122,7 @@ impl Config {
             problems.push(SettingProblem::new(
                 "store",
                 err.to_string(),
-                pick("write sqlite:FILE, for example sqlite:weappd.db, or mysql://user:password@host:3306/database", "写 sqlite:文件，例如 sqlite:weappd.db，或 mysql://用户:密码@主机:3306/数据库"),
+                pick("write sqlite:FILE, for example sqlite:weappd.db, or mysql://user:password@host:3306/database", "请写 sqlite:文件，例如 sqlite:weappd.db，或 mysql://用户:密码@主机:3306/数据库"),
             ));
         }
         let key = self.key.expose();
@@ -132,7 +132,7 @@ impl Config {
                 pick("is no key", "不是密钥"),
                 pick(
                     "64 hex digits, as `openssl rand -hex 32` makes them; or leave it out",
-                    "64 位十六进制数字，用 `openssl rand -hex 32` 生成；或去掉这一行",
+                    "应为 64 位十六进制字符，可用 `openssl rand -hex 32` 生成；或删掉这一行",
                 ),
             ));
         }
@@ -142,7 +142,7 @@ impl Config {
                 pick("names no file", "没有写文件名"),
                 pick(
                     "leave it out for session.key in the data directory",
-                    "去掉这一行：默认是数据目录里的 session.key",
+                    "删掉这一行则默认为数据目录里的 session.key",
                 ),
             ));
         }
@@ -168,17 +168,20 @@ impl Config {
         if !is_offset(&self.cauth_time_zone) {
             problems.push(SettingProblem::new(
                 "cauth_time_zone",
-                pick("is no offset", "不是时差"),
+                pick("is no offset", "不是时区偏移"),
                 pick(
                     "write an offset such as +08:00, or leave it out",
-                    "写 +08:00 这样的时差，或去掉这一行",
+                    "请写 +08:00 这样的时区偏移，或删掉这一行",
                 ),
             ));
         }
         if self.max_sessions_per_user == 0 {
             problems.push(SettingProblem::new(
                 "max_sessions_per_user",
-                pick("nobody could ever be logged in", "这样谁也不能保持登录"),
+                pick(
+                    "nobody could ever be logged in",
+                    "这样所有用户都无法保持登录",
+                ),
                 pick(
                     "allow at least 1 session per user (default 8)",
                     "每个用户至少允许 1 个会话（默认 8）",

@@ -102,7 +102,7 @@ impl fmt::Display for LoginFailure {
                 "这里没有配置小程序",
             )),
             Self::Stray(stray) => stray.fmt(f),
-            Self::Net { timed_out: true } => f.write_str(pick("WeChat did not answer in time", "微信没有及时回答")),
+            Self::Net { timed_out: true } => f.write_str(pick("WeChat did not answer in time", "微信响应超时")),
             Self::Net { timed_out: false } => f.write_str(pick("WeChat could not be reached", "无法连接微信")),
             Self::Refused { errcode, errmsg } => {
                 f.write_str(&words!(
@@ -110,15 +110,15 @@ impl fmt::Display for LoginFailure {
                     "微信拒绝了这次登录：{errcode} {errmsg}"
                 ))
             }
-            Self::Answer => f.write_str(pick("WeChat's answer was not understood", "无法理解微信的回答")),
+            Self::Answer => f.write_str(pick("WeChat's answer was not understood", "无法识别微信返回的内容")),
             Self::Data(why) => f.write_str(&words!(
                 "the user data cannot be used: {}",
-                "用户数据不能用：{}",
+                "用户数据无效：{}",
                 input_words(why)
             )),
             Self::Signature => f.write_str(pick(
                 "the signature does not fit: rawData is not WeChat's, or older than the code",
-                "签名不符：rawData 不是微信给的，或比 code 更早",
+                "签名不符：rawData 不是微信返回的，或早于这个 code",
             )),
             Self::TooMany { retry_secs } => {
                 f.write_str(&words!(
@@ -132,7 +132,7 @@ impl fmt::Display for LoginFailure {
             )),
             Self::Internal => f.write_str(pick(
                 "the session store failed, try again",
-                "会话存储出了故障，请再试一次",
+                "会话存储出现故障，请重试",
             )),
         }
     }
@@ -145,23 +145,23 @@ const INPUTS: [(&str, &str); 12] = [
     ("the request lacks X-WX-Code", "请求缺少 X-WX-Code"),
     (
         "X-WX-Encrypted-Data and X-WX-IV belong together",
-        "X-WX-Encrypted-Data 和 X-WX-IV 必须一起出现",
+        "X-WX-Encrypted-Data 和 X-WX-IV 必须同时提供",
     ),
     (
         "encryptedData and iv belong together",
-        "encryptedData 和 iv 必须一起出现",
+        "encryptedData 和 iv 必须同时提供",
     ),
     (
         "rawData and signature belong together",
-        "rawData 和 signature 必须一起出现",
+        "rawData 和 signature 必须同时提供",
     ),
     (
         "bring the code of the phone-number button, or encryptedData with its iv",
-        "请带上手机号按钮给的 code，或 encryptedData 和 iv",
+        "请带上 getPhoneNumber 按钮返回的 code，或 encryptedData 和 iv",
     ),
     ("rawData holds no JSON object", "rawData 不是 JSON 对象"),
     ("the code is longer than 512 bytes", "code 超过 512 字节"),
-    ("the login brings no code", "登录没有带 code"),
+    ("the login brings no code", "登录请求没有带 code"),
     (
         "the encrypted data is longer than 32 KiB",
         "encryptedData 超过 32 KiB",

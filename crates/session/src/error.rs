@@ -9,7 +9,7 @@ use weappd_wechat::CallError;
 /// What is said of encrypted data that cannot be used, whatever is wrong with it.
 pub(crate) const UNOPENED: &str = "the data does not open with WeChat's session key of this user, or is not whole, new and this user's: call wx.login, log in with its code, then ask the phone for the data anew";
 /// The same in Chinese.
-pub(crate) const UNOPENED_ZH: &str = "数据不能用微信给这个用户的 session_key 解开，或不完整、不是新的、不是这个用户的：请调用 wx.login，用它的 code 登录，再让手机重新取一次数据";
+pub(crate) const UNOPENED_ZH: &str = "数据无法用该用户的 session_key 解密，或数据不完整、已过时、不属于该用户：请调用 wx.login，用得到的 code 登录，再让手机重新获取数据";
 
 /// A login or a store operation failed.
 ///

@@ -20,7 +20,7 @@ pub(crate) enum OpenDataError {
         "{}",
         pick(
             "no session key of this user is kept: log in again",
-            "没有保存这个用户的 session_key：请重新登录"
+            "这里没有这个用户的 session_key：请重新登录"
         )
     )]
     NoKey,
@@ -29,7 +29,7 @@ pub(crate) enum OpenDataError {
         "{}",
         pick(
             "WeChat no longer uses the session keys kept of this user: log in again, then ask the phone for the data anew",
-            "微信已不再使用这里保存的 session_key：请重新登录，再让手机重新取一次数据"
+            "这里保存的该用户的 session_key 已失效：请重新登录，再让手机重新获取数据"
         )
     )]
     KeyGone,
@@ -44,7 +44,7 @@ pub(crate) enum OpenDataError {
         "{}",
         pick(
             "the user's number was proven by a code: prove another one by a code too, or DELETE it first",
-            "这个用户的手机号是用 code 验证的：换号也要用 code，或先用 DELETE 删除"
+            "这个用户的手机号是用 code 验证的：换号也要用 code 验证，或先用 DELETE 删除"
         )
     )]
     ProvenByCode,
@@ -62,7 +62,7 @@ pub(crate) enum OpenDataError {
         "{}",
         pick(
             "the signature does not fit: rawData is not WeChat's, or of an older login",
-            "签名不符：rawData 不是微信给的，或属于更早的一次登录"
+            "签名不符：rawData 不是微信返回的，或属于更早的一次登录"
         )
     )]
     Unsigned,
@@ -71,7 +71,7 @@ pub(crate) enum OpenDataError {
         "{}",
         pick(
             "WeChat does not take the code: it was used, is older than 5 minutes, or is not of the phone-number button",
-            "微信不接受这个 code：它已用过、超过 5 分钟，或不是手机号按钮给的"
+            "微信不接受这个 code：它已使用过、已超过 5 分钟，或不是 getPhoneNumber 按钮返回的"
         )
     )]
     BadCode { errcode: i64 },
@@ -91,7 +91,7 @@ pub(crate) enum OpenDataError {
         "{}",
         pick(
             "this weappd has no access_token to ask WeChat with",
-            "weappd 没有可以用来询问微信的 access_token"
+            "这个 weappd 没有用来调用微信接口的 access_token"
         )
     )]
     NoCalls,

@@ -193,8 +193,8 @@ impl Config {
         for (field, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
             problems.push(SettingProblem::new(
                 field,
-                pick("0 would let nothing through", "0 的话什么都通不过"),
-                pick("leave it out for the default", "去掉这一行，使用默认值"),
+                pick("0 would let nothing through", "写 0 就什么都通不过"),
+                pick("leave it out for the default", "删掉这一行则使用默认值"),
             ));
         }
         let bounded = [
@@ -244,7 +244,7 @@ impl Config {
                 pick("the signature key is missing", "缺少签名密钥").to_owned(),
                 pick(
                     "give the same text as the SDK's tunnelSignatureKey",
-                    "与 SDK 的 tunnelSignatureKey 写同一串文字",
+                    "请填写与 SDK 的 tunnelSignatureKey 相同的值",
                 ),
             );
         }
@@ -254,7 +254,7 @@ impl Config {
                 "host",
                 words!(
                     "`{}` stands here twice",
-                    "`{}` 在这里出现了两次",
+                    "`{}` 在这里写了两次",
                     business.host
                 ),
                 pick("one entry per host", "每个域名只写一项"),

@@ -35,7 +35,7 @@ pub(crate) fn open(data_dir: &Path) -> io::Result<UnixListener> {
             io::ErrorKind::InvalidInput,
             words!(
                 "the path {} is too long for a Unix socket",
-                "路径 {} 太长，不能作为 Unix 套接字",
+                "路径 {} 太长，不能用作 Unix 域套接字",
                 path.display()
             ),
         ));
@@ -85,14 +85,14 @@ pub(crate) async fn ask(
         ExitFailure::say(
             words!(
                 "no weappd answers on {} ({error})",
-                "{} 上没有 weappd 回答（{error}）",
+                "{} 上没有 weappd 响应（{error}）",
                 socket.display()
             ),
             pick(
                 "start it with `weappd serve` (or `weappd dev`); if it runs already, run this command in its \
              directory, or name its file with --config, or the data directory it was started with \
              with --data-dir",
-                "用 `weappd serve`（或 `weappd dev`）启动它；如果已经在运行，请在它的目录里执行这个命令，或用 --config 写出它的配置文件，或用 --data-dir 写出它的数据目录",
+                "用 `weappd serve`（或 `weappd dev`）启动它；如果已经在运行，请在它的目录里执行这个命令，或用 --config 指定它的配置文件，或用 --data-dir 指定它启动时用的数据目录",
             ),
         )
     };
@@ -133,10 +133,7 @@ pub(crate) async fn body(response: Response<hyper::body::Incoming>) -> Result<By
         .map_err(|error| {
             ExitFailure::new(
                 &error,
-                pick(
-                    "weappd ended while it answered",
-                    "weappd 在回答的途中结束了",
-                ),
+                pick("weappd ended while it answered", "weappd 在响应途中退出了"),
             )
         })
 }

@@ -27,7 +27,7 @@ impl DataDir {
                 pick(
                     "weappd keeps its database, certificates and logs there: make the directory \
                  writable for this user, or set `data_dir` (for `weappd dev`: --data-dir) to another one",
-                    "weappd 把数据库、证书和日志放在那里：请让当前用户能写这个目录，或把 `data_dir`（`weappd dev` 用 --data-dir）设成别的目录",
+                    "weappd 把数据库、证书和日志放在那里：请给当前用户这个目录的写权限，或把 `data_dir`（`weappd dev` 用 --data-dir）设为其他目录",
                 ),
             )
         };
@@ -56,7 +56,7 @@ impl DataDir {
                 ),
                 pick(
                     "stop it first, or give this one a data directory of its own",
-                    "请先停止它，或给这一个单独的数据目录",
+                    "请先停止它，或给这一个另外指定数据目录",
                 ),
             )),
             Err(error) => Err(failed(error.into())),

@@ -37,7 +37,7 @@ impl ExitFailure {
             cause = error.source();
         }
         if !hint.is_empty() {
-            words += &words!("  hint: {hint}\n", "  改法：{hint}\n");
+            words += &words!("  hint: {hint}\n", "  提示：{hint}\n");
         }
         Self { code: 1, words }
     }
@@ -46,7 +46,7 @@ impl ExitFailure {
     pub(crate) fn say(sentence: impl std::fmt::Display, hint: &str) -> Self {
         let mut words = words!("error: {sentence}\n", "错误：{sentence}\n");
         if !hint.is_empty() {
-            words += &words!("  hint: {hint}\n", "  改法：{hint}\n");
+            words += &words!("  hint: {hint}\n", "  提示：{hint}\n");
         }
         Self { code: 1, words }
     }

@@ -24,7 +24,7 @@ pub(crate) fn bind(addr: SocketAddr, what: &str, change: &str) -> Result<TcpList
         io::ErrorKind::PermissionDenied => ExitFailure::say(
             words!("{what} may not listen on {addr}: ports below 1024 need a privilege", "{what}没有权限监听 {addr}：1024 以下的端口需要特权"),
             &words!(
-                "run as root, or `sudo setcap cap_net_bind_service=+ep $(which weappd)`, or {change}", "用 root 运行，或执行 `sudo setcap cap_net_bind_service=+ep $(which weappd)`，或{change}"
+                "run as root, or `sudo setcap cap_net_bind_service=+ep $(which weappd)`, or {change}", "请用 root 运行，或执行 `sudo setcap cap_net_bind_service=+ep $(which weappd)`，或{change}"
             ),
         ),
         io::ErrorKind::AddrNotAvailable => ExitFailure::say(
@@ -51,7 +51,7 @@ fn in_use(port: u16, change: &str) -> String {
     };
     words!(
         "stop that program (`ss -ltnp 'sport = :{port}'` names it) or {change}{usual}",
-        "停掉那个程序（`ss -ltnp 'sport = :{port}'` 能查到它），或{change}{usual}"
+        "请停掉那个程序（`ss -ltnp 'sport = :{port}'` 能查到它），或{change}{usual}"
     )
 }
 

@@ -229,7 +229,7 @@ async fn answer_reload(requests: Option<ReloadRequests>, language: Language) -> 
     let Some(requests) = requests else {
         let message = pick(
             "`weappd dev` has no weappd.toml to read again; end it and start it anew",
-            "`weappd dev` 没有可以重新读取的 weappd.toml；请结束它再启动",
+            "`weappd dev` 没有可以重新读取的 weappd.toml；请停止它，再重新启动",
         );
         let error = json!({ "error": { "exit_code": 1, "message": message } });
         return (StatusCode::CONFLICT, Json(error)).into_response();

@@ -56,10 +56,13 @@ pub enum CallError {
     #[error("{}", pick("WeChat could not be reached", "无法连接微信"))]
     Unreachable,
     /// It took longer than it may.
-    #[error("{}", pick("WeChat did not answer in time", "微信没有及时回答"))]
+    #[error("{}", pick("WeChat did not answer in time", "微信响应超时"))]
     Timeout,
     /// The answer is no JSON object, too long, or not proven to be WeChat's.
-    #[error("{}", pick("WeChat's answer was not understood", "无法理解微信的回答"))]
+    #[error(
+        "{}",
+        pick("WeChat's answer was not understood", "无法识别微信返回的内容")
+    )]
     Malformed,
     /// Nobody here holds an `access_token` of this mini program.
     #[error(

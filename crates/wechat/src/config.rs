@@ -67,7 +67,7 @@ impl Config {
                 words!("{} ms is out of range", "{} 毫秒超出范围", self.timeout_ms),
                 pick(
                     "choose 100 to 60000; a mini program itself gives up after 60 seconds",
-                    "请写 100 到 60000；小程序自己在 60 秒后就会放弃",
+                    "请写 100 到 60000；小程序自己等待 60 秒就会放弃",
                 ),
             ));
         }
@@ -92,9 +92,9 @@ pub(crate) fn parse_endpoint(endpoint: &str) -> Result<(String, bool), &'static 
     };
     let authority = uri
         .authority()
-        .ok_or(pick("it names no host", "没有写主机"))?;
+        .ok_or(pick("it names no host", "没有写主机名"))?;
     if authority.host().is_empty() {
-        return Err(pick("it names no host", "没有写主机"));
+        return Err(pick("it names no host", "没有写主机名"));
     }
     if authority.as_str().contains('@') {
         return Err(pick(

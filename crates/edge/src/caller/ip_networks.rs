@@ -90,7 +90,7 @@ impl IpNetwork {
         };
         let address: IpAddr = address
             .parse()
-            .map_err(|_| wrong(pick("is no network of addresses", "不是网络地址"), hint))?;
+            .map_err(|_| wrong(pick("is no network of addresses", "不是网段"), hint))?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
             None => width,
@@ -101,14 +101,14 @@ impl IpNetwork {
                 .ok_or_else(|| {
                     let what = pick(
                         "has no length of 0 to 32 (IPv6: 128) after its /",
-                        "的 / 后面不是 0 到 32（IPv6：128）的长度",
+                        "的 / 后面不是 0 到 32（IPv6 为 0 到 128）的前缀长度",
                     );
                     wrong(what, hint)
                 })?,
         };
         if bits == 0 {
             return Err(wrong(
-                pick("is everybody", "是所有人"),
+                pick("is everybody", "包括了所有地址"),
                 pick(
                     "anybody could then say who he is: name the addresses of the proxy or gateway itself",
                     "那样谁都可以冒充别人：请只写代理或网关自己的地址",
@@ -123,11 +123,11 @@ impl IpNetwork {
             let first = Ipv6Addr::from_bits(net.first & net.mask()).to_canonical();
             let what = words!(
                 "begins in the middle: its network is {first}/{bits}",
-                "从网络中间开始：它所在的网络是 {first}/{bits}"
+                "不是网段的起始地址：它所在的网段是 {first}/{bits}"
             );
             let hint = pick(
                 "write that one, or the address without its /",
-                "请写那个网络，或不带 / 的地址",
+                "请写那个网段，或写不带 / 的地址",
             );
             return Err(wrong(&what, hint));
         }

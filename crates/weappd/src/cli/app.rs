@@ -91,7 +91,7 @@ pub(super) fn table(apps: &[Value]) -> String {
             "重启次数",
             "已运行",
             "内存",
-            "上次结束",
+            "上次退出",
         ],
     };
     let mut rows = vec![head.map(str::to_owned)];
@@ -144,7 +144,7 @@ fn failing(state: &str, instance: &Value) -> bool {
 fn see_logs(name: &str) -> String {
     words!(
         "{name}: `weappd logs {name}` shows what it printed",
-        "{name}：用 `weappd logs {name}` 看它输出了什么"
+        "{name}：用 `weappd logs {name}` 查看它的输出"
     )
 }
 
@@ -178,7 +178,7 @@ fn state_words(state: &str) -> String {
     if rest.is_empty() {
         word.to_owned()
     } else {
-        format!("{word}，{rest} 后再试")
+        format!("{word}，{rest} 后重试")
     }
 }
 
@@ -245,7 +245,7 @@ fn unready(name: &str, done: &str, now: &str) -> String {
     let now = state_words(now);
     words!(
         "{name} {done}; now: {now}\n{}",
-        "{name} {done}；现在：{now}\n{}",
+        "{name} {done}；当前状态：{now}\n{}",
         see_logs(name)
     )
 }

@@ -83,7 +83,7 @@ fn report(
         Err(problems) if json => to_json(fine, &problems),
         Ok(LoadedConfig { warnings, .. }) if !fine => words!(
             "{}{} has {}, which --strict does not let pass",
-            "{}{} 有 {}，--strict 不允许",
+            "{}{} 有 {}，--strict 下不予通过",
             config::render(&warnings, colors.stderr),
             path.display(),
             warnings_of(&warnings),
@@ -95,7 +95,7 @@ fn report(
             "{}{} 没有问题：{}、{}、{}{}",
             config::render(&warnings, colors.stdout),
             path.display(),
-            count(config.sites.len(), ("site", "个网站")),
+            count(config.sites.len(), ("site", "个站点")),
             count(config.mini_apps.len(), ("mini program", "个小程序")),
             count(config.apps.len(), ("app", "个应用")),
             match warned(&warnings, ProblemSeverity::Warning) {

@@ -9,7 +9,7 @@ use weappd_base::language::Language;
 const TEXTS: [(&str, &str); 79] = [
     (
         "Everything a WeChat Mini Program needs on the server, in one binary: HTTPS, login, sessions, realtime tunnels, uploads, and your app kept alive",
-        "微信小程序在服务器上需要的一切，只要一个程序：HTTPS、登录、会话、实时信道、上传，并让你的应用一直运行",
+        "微信小程序服务端需要的一切，一个程序就够：HTTPS、登录、会话、实时信道、文件上传，并守护你的应用",
     ),
     ("Print version", "显示版本"),
     ("Print help (see more with '--help')", "显示帮助"),
@@ -19,19 +19,19 @@ const TEXTS: [(&str, &str); 79] = [
     ),
     (
         "Language, otherwise that of LC_ALL, LC_MESSAGES or LANG; logs are English",
-        "语言；不指定时看 LC_ALL、LC_MESSAGES 或 LANG；日志总是英文",
+        "界面语言；不指定时由 LC_ALL、LC_MESSAGES 或 LANG 决定；日志始终是英文",
     ),
     (
         "Run everything on loopback with a simulated WeChat: no AppID, domain or database needed",
-        "在本机运行全部服务，配一个模拟的微信：不需要 AppID、域名和数据库",
+        "在本机运行全部服务，微信是模拟的：不需要 AppID、域名和数据库",
     ),
     (
         "Port of the phone page and the site over HTTP; else 8080, or the next free one",
-        "手机页面和网站的 HTTP 端口；默认 8080，被占用时用下一个空闲端口",
+        "手机页面和站点的 HTTP 端口；默认 8080，被占用时用下一个空闲端口",
     ),
     (
         "Port of the site over HTTPS, with a certificate made on first run; else 8443",
-        "网站的 HTTPS 端口，证书在第一次运行时自动生成；默认 8443",
+        "站点的 HTTPS 端口，证书在第一次运行时自动生成；默认 8443",
     ),
     (
         "Port of the internal API; else 8081",
@@ -43,7 +43,7 @@ const TEXTS: [(&str, &str); 79] = [
     ),
     (
         "The `PORT` of your own business server; else a free one",
-        "你自己的业务服务器拿到的 `PORT`；默认任选一个空闲端口",
+        "传给你自己的业务服务器的 `PORT`；默认选一个空闲端口",
     ),
     (
         "Where the database, the certificate, uploads and logs are kept",
@@ -67,7 +67,7 @@ const TEXTS: [(&str, &str); 79] = [
     ),
     (
         "Overwrite a weappd.toml that is there",
-        "已有 weappd.toml 时覆盖它",
+        "覆盖已有的 weappd.toml",
     ),
     (
         "Check weappd.toml: every problem at once, with file, line and hint",
@@ -75,15 +75,15 @@ const TEXTS: [(&str, &str); 79] = [
     ),
     ("The configuration file", "配置文件"),
     ("The same as --config", "与 --config 相同"),
-    ("Print the problems as JSON", "以 JSON 输出问题"),
+    ("Print the problems as JSON", "以 JSON 格式输出问题"),
     (
         "Fail on warnings too, as before a deployment",
-        "有警告也算失败，适合部署之前",
+        "有警告也算失败，适合部署前使用",
     ),
     ("Serve what weappd.toml says", "按 weappd.toml 运行服务"),
     (
         "Say whether a weappd runs here: since when, where it listens, its apps",
-        "这里有没有 weappd 在运行：运行了多久、监听哪里、有哪些应用",
+        "查看这里是否有 weappd 在运行：运行了多久、监听哪些地址、有哪些应用",
     ),
     (
         "The configuration file of the running weappd",
@@ -93,10 +93,10 @@ const TEXTS: [(&str, &str); 79] = [
         "The data directory of the running weappd",
         "正在运行的 weappd 的数据目录",
     ),
-    ("Print JSON", "以 JSON 输出"),
+    ("Print JSON", "以 JSON 格式输出"),
     (
         "Make the weappd that runs here take what weappd.toml says now, without a restart",
-        "让正在运行的 weappd 改用现在的 weappd.toml，不必重启",
+        "让这里运行的 weappd 重新加载 weappd.toml，无需重启",
     ),
     (
         "Stop the weappd that runs here, in order",
@@ -104,17 +104,17 @@ const TEXTS: [(&str, &str); 79] = [
     ),
     (
         "Print what the apps of a running weappd print",
-        "显示正在运行的 weappd 的应用输出",
+        "显示正在运行的 weappd 中各应用的输出",
     ),
     (
         "The app, as `weappd app list` shows it; all of them unless said",
-        "应用名，见 `weappd app list`；不指定时是全部应用",
+        "应用名，见 `weappd app list`；不指定时为全部应用",
     ),
     ("How many lines to go back", "先显示最近多少行"),
     ("Go on printing as lines come", "持续显示新的输出"),
     (
         "List, restart and read the apps of a running weappd",
-        "列出、重启正在运行的 weappd 的应用，或看它们的输出",
+        "列出、重启正在运行的 weappd 中的应用，或查看它们的输出",
     ),
     (
         "Show every app: state, port, restarts, memory",
@@ -146,7 +146,7 @@ const TEXTS: [(&str, &str); 79] = [
     ("Of this mini program only", "只看这个小程序"),
     (
         "Show one session or one user: name, phone number (masked), session keys' age, devices",
-        "查看一个会话或一个用户：昵称、手机号（已打码）、session_key 的时间、设备",
+        "查看一个会话或一个用户：昵称、手机号（已打码）、session_key 的获取时间、设备",
     ),
     (
         "The session's number, as `weappd session list` shows it, or the user's openid",
@@ -158,34 +158,34 @@ const TEXTS: [(&str, &str); 79] = [
     ),
     (
         "End one session, a user's sessions, or everybody's",
-        "结束一个会话、一个用户的会话，或所有人的会话",
+        "结束一个会话、一个用户的会话，或所有用户的会话",
     ),
     (
         "The session's number, as `weappd session list` shows it",
         "会话编号，见 `weappd session list`",
     ),
     ("All sessions of this user", "这个用户的全部会话"),
-    ("All sessions of everybody", "所有人的全部会话"),
+    ("All sessions of everybody", "所有用户的全部会话"),
     (
         "The user's sessions of this mini program only",
         "只结束该用户在这个小程序的会话",
     ),
     (
         "See the messages WeChat pushed to a running weappd, and deliver dead letters anew",
-        "查看微信推送给正在运行的 weappd 的消息，重新投递死信",
+        "查看微信推送给正在运行的 weappd 的消息，或重新投递死信",
     ),
     (
         "Show how many messages wait for the app, and how many were given up",
-        "显示有多少消息在等应用接收，多少已放弃",
+        "显示有多少消息在等待应用接收，有多少已放弃投递",
     ),
     (
         "Show the dead letters: messages the app did not take in days",
-        "列出死信：应用几天都没有接收的消息",
+        "列出死信：应用连续几天都没有接收的消息",
     ),
     ("How many at most", "最多显示多少条"),
     (
         "Print JSON, with the messages themselves",
-        "以 JSON 输出，包括消息内容",
+        "以 JSON 格式输出，包括消息内容",
     ),
     (
         "Deliver dead letters anew: all of them, or one",
@@ -197,12 +197,12 @@ const TEXTS: [(&str, &str); 79] = [
     ),
     (
         "Run the simulated WeChat alone, for the tests of any stack",
-        "只运行模拟的微信，供任何技术栈测试使用",
+        "只运行模拟微信，供任何技术栈测试使用",
     ),
     ("Port on 127.0.0.1", "127.0.0.1 上的端口"),
     (
         "The mini program it knows; give it more than once for several",
-        "它认识的小程序；要多个就写多次",
+        "它认识的小程序；可重复指定多个",
     ),
     (
         "The file with its app secret; one for all mini programs, or one for each in their order. Without one, the secret is `secret`",
@@ -218,52 +218,52 @@ const TEXTS: [(&str, &str); 79] = [
     ),
     (
         "The EncodingAESKey, 43 characters; with it messages are encrypted",
-        "EncodingAESKey，43 个字符；有它时消息会加密",
+        "EncodingAESKey，43 个字符；设置后消息会加密",
     ),
     (
         "The file with the certificate an https push address may show, or with who signed it; those this machine trusts, unless said",
-        "https 推送地址可以使用的证书文件，或签发它的证书文件；不指定时只信任本机信任的证书",
+        "https 推送地址所用的证书文件，或签发它的 CA 证书文件；不指定时按本机信任的 CA 校验",
     ),
     (
         "How much is encrypted: safe with a key and plain without one, unless said",
-        "加密方式；不指定时有密钥用 safe，没有用 plain",
+        "消息加密方式；不指定时，有 EncodingAESKey 用 safe，没有则用 plain",
     ),
-    ("How pushed messages are written", "推送消息的格式"),
+    ("How pushed messages are written", "推送消息的数据格式"),
     (
         "Print what points an old Wafer business server at this weappd, and where it goes",
-        "输出让旧 Wafer 业务服务器接到这个 weappd 的配置，并说明放在哪里",
+        "输出一份配置，让旧的 Wafer 业务服务器改用这个 weappd，并说明配置放在哪里",
     ),
     (
         "The site's host, when weappd.toml has several",
-        "weappd.toml 里有多个站点时，是哪个域名",
+        "站点的域名；weappd.toml 里有多个站点时需要指定",
     ),
-    ("What to print", "输出什么"),
+    ("What to print", "输出哪种配置"),
     (
         "sdk.config, JSON: the file that old servers read",
         "sdk.config，JSON：旧服务器读取的文件",
     ),
     (
         "A module for Node, with the names each SDK has for them",
-        "Node 模块，用各个 SDK 自己的名字",
+        "Node 模块，配置项沿用各个 SDK 的名称",
     ),
     (
         "The variables that apps under weappd find",
-        "weappd 给应用的环境变量",
+        "weappd 传给应用的环境变量",
     ),
     ("Print shell completions", "输出命令行补全脚本"),
-    ("The shell to complete for", "用于哪个 shell"),
+    ("The shell to complete for", "为哪个 shell 生成"),
     ("English", "English"),
     ("中文", "中文"),
 ];
 
 /// What follows the help of `weappd` itself.
 const AFTER_HELP: &str = "例如：
-  weappd dev               在本机运行全部服务，配一个模拟的微信
+  weappd dev               在本机运行全部服务，微信是模拟的
   weappd init              生成一份带注释的 weappd.toml
   weappd check             一次列出 weappd.toml 的全部问题
   weappd serve             运行服务
 
-退出码：0 完成，1 失败，2 命令行有误，70 某个部分崩溃，78 配置有问题。";
+退出码：0 成功，1 失败，2 命令行参数有误，70 weappd 的某个部分崩溃，78 配置有问题。";
 
 const TEMPLATE: &str = "{about}\n\n用法：{usage}\n\n{all-args}{after-help}";
 
@@ -370,7 +370,7 @@ pub(super) fn complaint(error: &clap::Error) -> Option<String> {
             format!("{arg} 的值多了一个：“{}”", of(ContextKind::InvalidValue))
         }
         ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
-            format!("{arg} 的值太少或太多")
+            format!("{arg} 的值的个数不对")
         }
         _ => return None,
     };

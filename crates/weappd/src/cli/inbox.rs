@@ -79,25 +79,25 @@ fn millis(value: &Value) -> Option<UnixMillis> {
 fn summary(counts: &Value, now: UnixSecs) -> String {
     let mut lines = vec![words!(
         "waiting for the app: {}",
-        "等待交给应用：{}",
+        "等待投递给应用：{}",
         text(&counts["waiting"])
     )];
     if counts["tried"].as_i64().is_some_and(|tried| tried > 0) {
         lines.push(words!(
             "  tried before: {}",
-            "  已经试过：{}",
+            "  其中已尝试过：{}",
             text(&counts["tried"])
         ));
     }
     if let Some(oldest) = millis(&counts["oldest"]) {
         lines.push(words!(
             "  oldest came: {}",
-            "  最早的到达于：{}",
+            "  最早一条到达：{}",
             moment(Some(oldest.to_secs()), now)
         ));
     }
     if let Some(why) = counts["why"].as_str() {
-        lines.push(words!("  not taken: {why}", "  没有被接受：{why}"));
+        lines.push(words!("  not taken: {why}", "  未被接收的原因：{why}"));
     }
     lines.push(words!(
         "dead letters: {}",
@@ -128,7 +128,15 @@ fn table(letters: &[Value], now: UnixSecs) -> String {
     }
     let head = match Language::current() {
         Language::English => ["id", "appid", "openid", "kind", "came", "tries", "why"],
-        Language::Chinese => ["编号", "appid", "openid", "类型", "到达", "次数", "原因"],
+        Language::Chinese => [
+            "编号",
+            "appid",
+            "openid",
+            "类型",
+            "到达",
+            "尝试次数",
+            "原因",
+        ],
     };
     let mut rows = vec![head.map(str::to_owned)];
     for letter in letters {
@@ -154,7 +162,7 @@ async fn replay(data_dir: &Path, id: Option<i64>) -> Result<(), ExitFailure> {
         (0, Some(id)) => Err(ExitFailure::say(
             words!(
                 "no dead letter has the number {id}",
-                "没有编号是 {id} 的死信"
+                "没有编号为 {id} 的死信"
             ),
             pick(
                 "`weappd inbox list` shows every dead letter",
@@ -162,13 +170,16 @@ async fn replay(data_dir: &Path, id: Option<i64>) -> Result<(), ExitFailure> {
             ),
         )),
         (1, _) => {
-            say(pick("1 dead letter is delivered anew", "重新投递 1 条死信"));
+            say(pick(
+                "1 dead letter is delivered anew",
+                "正在重新投递 1 条死信",
+            ));
             Ok(())
         }
         (count, _) => {
             say(words!(
                 "{count} dead letters are delivered anew",
-                "重新投递 {count} 条死信"
+                "正在重新投递 {count} 条死信"
             ));
             Ok(())
         }

@@ -24,10 +24,10 @@ pub(crate) fn run(dir: &Path, force: bool, language: Language) -> Result<(), Exi
     write(&path, force, &text).map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
             return ExitFailure::say(
-                words!("{} is there already", "已经有 {}", path.display()),
+                words!("{} is there already", "{} 已存在", path.display()),
                 pick(
                     "`weappd init --force` writes a new one and keeps the old one as weappd.toml.old",
-                    "`weappd init --force` 会写一份新的，旧的保存为 weappd.toml.old",
+                    "`weappd init --force` 会生成一份新的，旧的另存为 weappd.toml.old",
                 ),
             );
         }
@@ -38,7 +38,7 @@ pub(crate) fn run(dir: &Path, force: bool, language: Language) -> Result<(), Exi
         );
         let hint = pick(
             "name a directory that exists and that you may write",
-            "请写一个已经存在、并且你有写权限的目录",
+            "请指定一个已存在、并且你有写权限的目录",
         );
         ExitFailure::say(sentence, hint)
     })?;
@@ -50,7 +50,7 @@ pub(crate) fn run(dir: &Path, force: bool, language: Language) -> Result<(), Exi
              weappd check --config {path}"
         )),
         Language::Chinese => say(format_args!(
-            "已生成 {path}。只有你能读它：里面有随机生成的信道密钥。\n\n\
+            "已生成 {path}。只有你能读取它：里面有随机生成的信道密钥。\n\n\
              下一步：填写域名、证书、AppID 和启动命令，然后运行\n  \
              weappd check --config {path}"
         )),

@@ -258,7 +258,7 @@ fn tipped(mut error: clap::Error) -> clap::Error {
     if error.get(ContextKind::Usage).is_some_and(of_dev) {
         let tip = words!(
             "your own command goes after --: weappd dev -- {word} ...",
-            "你自己的命令写在 -- 之后：weappd dev -- {word} ..."
+            "你自己的启动命令写在 -- 之后：weappd dev -- {word} ..."
         );
         let tips = ContextValue::StyledStrs(vec![tip.into()]);
         error.insert(ContextKind::Suggested, tips);

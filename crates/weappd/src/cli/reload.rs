@@ -33,7 +33,7 @@ pub(super) async fn run(target: RunningWeappd) -> Result<(), ExitFailure> {
     {
         warn(&words!(
             "the weappd that runs here was started with {}: that was read again, and not {}\n",
-            "这里运行的 weappd 是用 {} 启动的：重新读取的是它，而不是 {}\n",
+            "这里运行的 weappd 是用 {} 启动的：重新加载的是它，而不是 {}\n",
             read.display(),
             named.display()
         ));
@@ -59,17 +59,17 @@ async fn wait_for<T>(
     }
     warn(pick(
         "weappd has not answered yet; Ctrl-C ends the wait and not the reload\n",
-        "weappd 还没有回答；按 Ctrl-C 只结束等待，不影响重新加载\n",
+        "weappd 还没有响应；按 Ctrl-C 只结束等待，不影响重新加载\n",
     ));
     let late = || {
         let sentence = words!(
             "weappd did not answer within {} s",
-            "weappd 在 {} 秒内没有回答",
+            "weappd 在 {} 秒内没有响应",
             longest.as_secs()
         );
         let hint = pick(
             "what becomes of the reload is in its log; `weappd status` says whether it answers",
-            "重新加载的结果见它的日志；用 `weappd status` 看它是否有回答",
+            "重新加载的结果见它的日志；用 `weappd status` 查看它是否有响应",
         );
         Err(ExitFailure::say(sentence, hint))
     };
@@ -91,11 +91,11 @@ fn refused(told: &Value) -> ExitFailure {
     let words = error["message"].as_str();
     let words = words.unwrap_or(pick(
         "weappd refused and gave no reason",
-        "weappd 拒绝了，没有说明原因",
+        "weappd 拒绝了请求，没有说明原因",
     ));
     let words = words!(
         "{}\nnothing changed: the running weappd goes on as before\n",
-        "{}\n什么都没有改变：正在运行的 weappd 照旧\n",
+        "{}\n什么都没有改变：正在运行的 weappd 照常工作\n",
         words.trim_end()
     );
     ExitFailure::told(code, words)

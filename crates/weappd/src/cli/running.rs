@@ -26,7 +26,7 @@ pub(super) fn app_hint() -> &'static str {
 pub(super) fn no_apps() -> &'static str {
     pick(
         "no apps: add [app] with run = \"…\" to weappd.toml",
-        "没有应用：在 weappd.toml 里加上 [app] 和 run = \"…\"",
+        "没有应用：请在 weappd.toml 里加上 [app] 和 run = \"…\"",
     )
 }
 
@@ -73,7 +73,7 @@ pub(super) fn read(text: &str) -> Result<Value, ExitFailure> {
             &error,
             pick(
                 "is the running weappd of another version?",
-                "正在运行的 weappd 是不是别的版本？",
+                "正在运行的 weappd 是不是另一个版本？",
             ),
         )
     })
@@ -86,12 +86,12 @@ pub(super) async fn refused(answer: Response<Incoming>, hint: &str) -> ExitFailu
     let error = &words["error"];
     let message = error["message"].as_str().unwrap_or(pick(
         "weappd refused and gave no reason",
-        "weappd 拒绝了，没有说明原因",
+        "weappd 拒绝了请求，没有说明原因",
     ));
     // The apps of a running weappd are spoken of in English.
     let message = match (Language::current(), error["code"].as_str()) {
         (Language::Chinese, Some("app_not_found")) => "没有这个名字的应用",
-        (Language::Chinese, Some("closing")) => "应用已经停止，weappd 正在结束",
+        (Language::Chinese, Some("closing")) => "应用已停止，weappd 正在退出",
         _ => message,
     };
     ExitFailure::say(message, error["hint"].as_str().unwrap_or(hint))

@@ -78,18 +78,18 @@ only there because wafer-node-sdk refuses to start without them. --format js and
 same for programs that are set up otherwise.
 ";
 const FILE_HINT_ZH: &str = "\
-这是 sdk.config 的内容；里面有信道密钥，请勿外传。它放在
+这是 sdk.config 的内容；里面有信道密钥，请勿外传。请存为下面的文件：
   /etc/qcloud/sdk.config          Wafer 1：Node、PHP、Java、C# 的 qcloud-weapp-server-sdk
   /data/release/sdk.config.json   Wafer 2：wafer-node-sdk 和它的 demo
-例如 `weappd sdk-config > /etc/qcloud/sdk.config`。以 \"placeholder\" 开头的值没有用处，
-只是没有它们 wafer-node-sdk 就拒绝启动。用其他方式配置的程序可以用 --format js 或 env。
+例如 `weappd sdk-config > /etc/qcloud/sdk.config`。以 \"placeholder\" 开头的值不会被用到，
+但缺了它们 wafer-node-sdk 会拒绝启动。用其他方式配置的程序可以用 --format js 或 env。
 ";
 const JS_HINT_ZH: &str = "\
-这是 Node 的模块；里面有信道密钥，请勿外传。把它存在你的服务器代码旁边：
+这是 Node 模块；里面有信道密钥，请勿外传。请存到你的业务服务器代码旁边：
 `weappd sdk-config --format js > sdk.config.js`。开头几行说明了用法。
 ";
 const ENV_HINT_ZH: &str = "\
-这些是环境变量；其中有信道密钥，请勿外传。weappd 运行的程序已经有它们；其他程序可以用
+这些是环境变量；其中有信道密钥，请勿外传。weappd 启动的应用已经有这些变量；其他程序可以用
 `weappd sdk-config --format env > weappd.env`，再用 systemd 的 EnvironmentFile=、
 `docker run --env-file`，或 `set -a; . ./weappd.env`。
 ";
@@ -130,7 +130,7 @@ fn answers(config: &Config, host: Option<&str>) -> Result<SdkAnswers, ExitFailur
         Some(host) if hosts.contains(&host) => host,
         Some(host) => {
             return Err(ExitFailure::say(
-                words!("no site is called {host}", "没有叫 {host} 的站点"),
+                words!("no site is called {host}", "没有域名为 {host} 的站点"),
                 &words!("the sites are {}", "现有的站点：{}", hosts.join(", ")),
             ));
         }

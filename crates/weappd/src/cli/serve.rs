@@ -143,7 +143,7 @@ fn bind(config: &Config, data_dir: &Path) -> Result<BoundSockets, ExitFailure> {
     ];
     for (addresses, kind, change) in doors {
         for addr in addresses {
-            let bound = listen::bind(*addr, pick("the front door", "网站入口"), change);
+            let bound = listen::bind(*addr, pick("the front door", "站点入口"), change);
             public.extend(noted(bound, &mut failures).map(|socket| BoundListener { socket, kind }));
         }
     }
@@ -204,7 +204,7 @@ fn banner(config: &Config, sockets: &BoundSockets) -> String {
     if let Some(at) = sockets.stand_in.as_ref().and_then(StandIn::address) {
         let told = words!(
             "  {} {at}, as https://api.weixin.qq.com\n",
-            "  {} {at}，应用在这里找到 https://api.weixin.qq.com\n",
+            "  {} {at}，供应用代替 https://api.weixin.qq.com 使用\n",
             label("WeChat")
         );
         text.push_str(&told);

@@ -22,7 +22,7 @@ use crate::exit::ExitFailure;
 fn session_hint() -> &'static str {
     pick(
         "weappd's log says more; is its store there?",
-        "详情见 weappd 的日志；它的数据库在吗？",
+        "详情见 weappd 的日志；它的会话数据库能用吗？",
     )
 }
 
@@ -146,7 +146,7 @@ fn table(sessions: &[Value], now: UnixSecs) -> String {
     }
     let head = match Language::current() {
         Language::English => ["id", "appid", "opened", "last visit", "ends", "device"],
-        Language::Chinese => ["编号", "appid", "开始", "最近访问", "到期", "设备"],
+        Language::Chinese => ["编号", "appid", "建立", "最近访问", "到期", "设备"],
     };
     let mut rows = vec![head.map(str::to_owned)];
     for session in sessions {
@@ -176,20 +176,20 @@ async fn revoke(
     let ended = read(&good(answer, session_hint()).await?)?["ended"].as_u64();
     match (ended, which.id) {
         (Some(0), Some(id)) => Err(ExitFailure::say(
-            words!("no session has the number {id}", "没有编号是 {id} 的会话"),
+            words!("no session has the number {id}", "没有编号为 {id} 的会话"),
             pick(
                 "`weappd session list --openid …` shows a user's sessions",
                 "`weappd session list --openid …` 列出一个用户的会话",
             ),
         )),
         (Some(1), _) => {
-            say(pick("1 session ended", "结束了 1 个会话"));
+            say(pick("1 session ended", "已结束 1 个会话"));
             Ok(())
         }
         (ended, _) => {
             say(words!(
                 "{} sessions ended",
-                "结束了 {} 个会话",
+                "已结束 {} 个会话",
                 ended.unwrap_or_default()
             ));
             Ok(())

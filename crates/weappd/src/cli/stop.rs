@@ -31,17 +31,17 @@ pub(super) async fn run(target: RunningWeappd) -> Result<(), ExitFailure> {
         return Err(ExitFailure::say(
             words!(
                 "weappd (process {pid}) was asked to stop and has not ended yet",
-                "已要求 weappd（进程 {pid}）停止，它还没有结束"
+                "已要求 weappd（进程 {pid}）停止，但它还没有退出"
             ),
             &words!(
                 "look at its log; `kill -9 {pid}` ends it at once",
-                "请看它的日志；`kill -9 {pid}` 会立即结束它"
+                "请查看它的日志；`kill -9 {pid}` 会立即强制结束它"
             ),
         ));
     };
     say(words!(
         "weappd (process {pid}) stopped after {}.{} s",
-        "weappd（进程 {pid}）用了 {}.{} 秒停止",
+        "weappd（进程 {pid}）已停止，用时 {}.{} 秒",
         took.as_secs(),
         took.subsec_millis() / 100
     ));
@@ -64,7 +64,7 @@ async fn ended(data_dir: &Path, bound: Duration) -> Result<Option<Duration>, Exi
             told = true;
             say(pick(
                 "stopping: requests, tunnels and apps are given time to finish",
-                "正在停止：等请求、信道和应用做完手头的事",
+                "正在停止：等待请求、信道和应用完成手头的工作",
             ));
         }
         tokio::time::sleep(LOOK).await;

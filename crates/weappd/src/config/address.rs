@@ -44,10 +44,10 @@ pub(crate) fn host(text: &str) -> Result<String, AddressError> {
     }
     if !name.is_ascii() {
         return wrong(
-            pick("is not in ASCII", "不是 ASCII"),
+            pick("is not in ASCII", "含有非 ASCII 字符"),
             pick(
                 "write the name as DNS has it, beginning with xn--",
-                "写 DNS 里的形式，以 xn-- 开头",
+                "请写 DNS 里的 Punycode 形式，以 xn-- 开头",
             ),
         );
     }
@@ -73,7 +73,7 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, AddressError> {
     let wrong = || {
         let hint = pick(
             "write \":80\" for every address of this machine, or \"127.0.0.1:80\" for one",
-            "本机所有地址写 \":80\"，只用一个地址写 \"127.0.0.1:80\"",
+            "监听本机所有地址写 \":80\"，只监听一个地址写 \"127.0.0.1:80\"",
         );
         (
             words!(
@@ -108,7 +108,10 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, AddressError> {
 pub(crate) fn upstream(text: &str) -> Result<String, AddressError> {
     let wrong = |hint| {
         Err((
-            words!("`{text}` is not host:port", "`{text}` 不是 主机:端口"),
+            words!(
+                "`{text}` is not host:port",
+                "`{text}` 不是“主机:端口”的形式"
+            ),
             hint,
         ))
     };
@@ -121,13 +124,13 @@ pub(crate) fn upstream(text: &str) -> Result<String, AddressError> {
     if text.starts_with("https://") {
         return wrong(pick(
             "servers behind weappd are spoken to in plain HTTP, as in \"127.0.0.1:1937\"",
-            "weappd 用 HTTP 访问后面的服务器，例如 \"127.0.0.1:1937\"",
+            "weappd 用明文 HTTP 访问后端服务器，例如 \"127.0.0.1:1937\"",
         ));
     }
     if text.contains('/') {
         return wrong(pick(
             "leave out the path; the request's own path is passed on",
-            "去掉路径；请求自己的路径会原样传过去",
+            "去掉路径；请求本身的路径会原样转发",
         ));
     }
     let text = match text.parse::<u16>() {

@@ -54,7 +54,7 @@ pub(crate) fn settle(
         checker.error(
             &at,
             pick("SM4_GCM with SM2withSM3 is not supported", "不支持 SM4_GCM 与 SM2withSM3"),
-            pick("choose AES256_GCM and RSAwithSHA256 in WeChat's console (API 安全), and \"rsa\" here", "在微信后台“API 安全”里选 AES256_GCM 和 RSAwithSHA256，这里写 \"rsa\""),
+            pick("choose AES256_GCM and RSAwithSHA256 in WeChat's console (API 安全), and \"rsa\" here", "在小程序后台的“API 安全”里选择 AES256_GCM 和 RSAwithSHA256，这里写 \"rsa\""),
         );
         return None;
     }
@@ -94,7 +94,7 @@ pub(crate) fn settle(
             pick(
                 "copy the keys and their numbers from WeChat's console (API 安全); a PEM text fits \
              in with { file = \"api.pem\" }",
-                "从微信后台“API 安全”抄写密钥和编号；PEM 文本可以写成 { file = \"api.pem\" }",
+                "从小程序后台的“API 安全”复制密钥和编号；PEM 文本可以写成 { file = \"api.pem\" }",
             ),
         );
         return None;

@@ -27,7 +27,7 @@ pub(crate) fn all(checker: &ConfigChecker<'_>, raw: &mut RawConfig) -> BTreeMap<
                 ),
                 pick(
                     "keep one of them, or give this one another name",
-                    "只留一个，或给这一个换个名字",
+                    "只留一个，或给这一个另起名字",
                 ),
             );
         }

@@ -89,7 +89,7 @@ fn tell_of(
                 root.display(),
                 holder.display()
             ),
-            pick("put the site's files into a directory of their own, such as www beside weappd.toml", "把网站文件放进单独的目录，例如 weappd.toml 旁边的 www"),
+            pick("put the site's files into a directory of their own, such as www beside weappd.toml", "请把站点的文件放进单独的目录，例如 weappd.toml 旁边的 www"),
         );
         return;
     }
@@ -106,11 +106,11 @@ fn tell_of(
     checker.warning(
         place,
         words!(
-            "weappd's own files lie in what this site serves: {}", "这个网站对外提供的目录里有 weappd 自己的文件：{}",
+            "weappd's own files lie in what this site serves: {}", "这个站点对外提供的目录里有 weappd 自己的文件：{}",
             names.join(", ")
         ),
         pick("they are not given out, but everything else in the directory is, also your program's \
-         source: put the public files into a directory of their own, such as www", "它们不会被送出，但目录里其余的都会，包括你的程序源码：请把公开文件放进单独的目录，例如 www"),
+         source: put the public files into a directory of their own, such as www", "它们不会对外提供，但目录里的其他文件都会，包括你的程序源码：请把公开文件放进单独的目录，例如 www"),
     );
 }
 

@@ -82,12 +82,12 @@ pub(crate) fn listener(checker: &ConfigChecker<'_>, internal: &InternalSection) 
             &path,
             words!(
                 "`{}` can be reached from other machines",
-                "`{}` 能从别的机器访问",
+                "`{}` 可以从其他机器访问",
                 internal.listen
             ),
             pick(
                 "the internal API is for business servers on this machine: write 127.0.0.1:8081",
-                "内部接口只给本机的业务服务器用：写 127.0.0.1:8081",
+                "内部接口只供本机的业务服务器使用：请写 127.0.0.1:8081",
             ),
         ),
         Err((message, hint)) => checker.error(&path, message, hint),
@@ -108,11 +108,11 @@ pub(crate) fn stand_in(
             &path,
             words!(
                 "`{written}` can be reached from other machines",
-                "`{written}` 能从别的机器访问"
+                "`{written}` 可以从其他机器访问"
             ),
             pick(
                 "whoever reaches it calls WeChat in your name: write 127.0.0.1:8083",
-                "能访问它的人就能以你的名义调用微信：写 127.0.0.1:8083",
+                "能访问它的人就能以你的名义调用微信：请写 127.0.0.1:8083",
             ),
         ),
         Err((message, hint)) => checker.error(&path, message, hint),
@@ -124,7 +124,7 @@ fn check_token(checker: &ConfigChecker<'_>, token: &str) {
     let path = ["internal".into(), "token".into()];
     let hint = pick(
         "make one with `openssl rand -hex 32`, or leave it out: apps of weappd need none",
-        "用 `openssl rand -hex 32` 生成一个，或者不写：weappd 启动的应用不需要它",
+        "用 `openssl rand -hex 32` 生成一个，或删掉这一行：weappd 启动的应用不需要它",
     );
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         checker.error(

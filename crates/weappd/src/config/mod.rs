@@ -175,8 +175,11 @@ fn check(
             let end = valid.len();
             problems.error(
                 Some(end..end),
-                pick("the file is not UTF-8 from here", "文件从这里起不是 UTF-8"),
-                pick("save it as UTF-8", "请存成 UTF-8"),
+                pick(
+                    "the file is not UTF-8 from here",
+                    "文件从这里开始不是 UTF-8 编码",
+                ),
+                pick("save it as UTF-8", "请以 UTF-8 编码保存"),
             );
             return Err(problems.into_sorted());
         }
@@ -248,7 +251,7 @@ fn syntax(problems: &problem::ProblemList, text: &str, errors: Vec<(String, Rang
             if no_number.replace(line) != Some(line) {
                 let message = pick(
                     "this is neither a number nor a text in quotes",
-                    "这既不是数字，也不是带引号的文本",
+                    "这既不是数字，也不是带引号的字符串",
                 );
                 problems.error(Some(span), message, quotes_hint());
             }
@@ -282,7 +285,7 @@ fn syntax(problems: &problem::ProblemList, text: &str, errors: Vec<(String, Rang
 fn quotes_hint() -> &'static str {
     pick(
         "text stands in quotes: domain = \"www.example.com\"",
-        "文本要加引号：domain = \"www.example.com\"",
+        "字符串要加引号：domain = \"www.example.com\"",
     )
 }
 
@@ -315,17 +318,17 @@ fn syntax_hint(text: &str, message: &str, place: &str) -> &'static str {
         match place.trim_matches(['"', '\'']) {
             "app" => pick(
                 "[app] is for one; of several, each has a name: [apps.web], [apps.worker]",
-                "[app] 只写一个应用；有几个时各起一个名字：[apps.web]、[apps.worker]",
+                "[app] 只能写一个应用；有多个时分别起名：[apps.web]、[apps.worker]",
             ),
             "miniapp" => pick(
                 "[miniapp] is for one; of several, each has its AppID: [miniapps.wx...]",
-                "[miniapp] 只写一个小程序；有几个时各写自己的 AppID：[miniapps.wx...]",
+                "[miniapp] 只能写一个小程序；有多个时分别以 AppID 为名：[miniapps.wx...]",
             ),
             "domain" => pick(
                 "one site may have several names: domain = [\"a.example.com\", \"b.example.com\"]; \
                  for several sites write [sites.\"a.example.com\"]",
-                "一个网站可以有几个域名：domain = [\"a.example.com\", \"b.example.com\"]；\
-                 几个网站就写 [sites.\"a.example.com\"]",
+                "一个站点可以有多个域名：domain = [\"a.example.com\", \"b.example.com\"]；\
+                 多个站点就写 [sites.\"a.example.com\"]",
             ),
             _ => pick(
                 "it stands above already: keep one",

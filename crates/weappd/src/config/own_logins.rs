@@ -22,7 +22,7 @@ fn two_ways() -> &'static str {
          the database of the SDK, so that both know every session; or dialects = [] for the site, \
          and the app logs its users in itself",
         "两种办法选一种：[session] store = \"mysql://user:password@host:3306/cAuth\"，即 SDK 的\
-         数据库，两边就都认识所有会话；或给网站写 dialects = []，由应用自己登录用户",
+         数据库，这样两边都认识所有会话；或给站点写 dialects = []，由应用自己处理用户登录",
     )
 }
 
@@ -52,7 +52,7 @@ fn sdk(checker: &ConfigChecker<'_>, site: &SitePlan, name: &str) {
     let host = site
         .hosts
         .first()
-        .map_or(pick("the site", "该网站"), String::as_str);
+        .map_or(pick("the site", "该站点"), String::as_str);
     checker.warning(
         place,
         words!(
@@ -101,12 +101,12 @@ fn taken_login(checker: &ConfigChecker<'_>, site: &SitePlan) {
         let host = site
             .hosts
             .first()
-            .map_or(pick("the site", "该网站"), String::as_str);
+            .map_or(pick("the site", "该站点"), String::as_str);
         checker.warning(
             &["routes".into()],
             words!(
                 "the app behind `{}` logs the users of {host} in, and weappd, which answers {left}, \
-                 knows none of its sessions", "`{}` 后面的应用自己登录 {host} 的用户，而回答 {left} 的 weappd 不认识这些会话",
+                 knows none of its sessions", "`{}` 后面的应用自己处理 {host} 的用户登录，而处理 {left} 的 weappd 不认识这些会话",
                 route.path
             ),
             two_ways(),

@@ -48,10 +48,7 @@ fn walk(checker: &ConfigChecker<'_>, node: &TomlNode, key: Option<&str>) {
             } else if !key.is_some_and(is_name_of_file) && is_placeholder(text) {
                 checker.problems.warning(
                     Some(span),
-                    pick(
-                        "this is a placeholder from a manual",
-                        "这是教程里的占位文字",
-                    ),
+                    pick("this is a placeholder from a manual", "这是教程里的占位符"),
                     pick("put your own value in its place", "请换成你自己的值"),
                 );
             }

@@ -13,7 +13,7 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
         let name = site
             .hosts
             .first()
-            .map_or(pick("the site", "该网站"), String::as_str);
+            .map_or(pick("the site", "该站点"), String::as_str);
         let own: [PathStep<'_>; 3] = ["sites".into(), name.into(), "tls".into()];
         let short: [PathStep<'_>; 1] = ["tls".into()];
         let place: &[PathStep<'_>] = if checker.says(&own) { &own } else { &short };
@@ -22,7 +22,7 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
             words!(
                 "{name} has no TLS of its own: if a TLS proxy stands in front, name it as \
                  [edge] trusted_proxies = [\"loopback\"] (or its address), or apps see it, and \
-                 plain http, in place of the client", "{name} 自己没有 TLS：如果前面有 TLS 代理，请写 [edge] trusted_proxies = [\"loopback\"]（或它的地址），否则应用看到的是代理的地址和 http，而不是用户的"
+                 plain http, in place of the client", "{name} 自己没有 TLS：如果前面有 TLS 代理，请写 [edge] trusted_proxies = [\"loopback\"]（或它的地址），否则应用看到的是代理的地址和 http，而不是客户端的"
             ),
         );
     }

@@ -33,11 +33,11 @@ pub(crate) fn all(checker: &ConfigChecker<'_>, raw: &RawConfig) -> BTreeMap<Stri
                 &at("encoding_aes_key"),
                 pick(
                     "an EncodingAESKey goes with a message_token, which is missing",
-                    "有 EncodingAESKey 就要有 message_token，现在没有",
+                    "EncodingAESKey 要与 message_token 一起设置，现在缺少 message_token",
                 ),
                 pick(
                     "copy both from WeChat's console (消息推送)",
-                    "两个都从微信后台“消息推送”抄写",
+                    "两个都从小程序后台的“消息推送”复制",
                 ),
             );
         }
@@ -47,21 +47,21 @@ pub(crate) fn all(checker: &ConfigChecker<'_>, raw: &RawConfig) -> BTreeMap<Stri
                 &at("encoding_aes_key"),
                 pick(
                     "an EncodingAESKey has 43 characters",
-                    "EncodingAESKey 有 43 个字符",
+                    "EncodingAESKey 应为 43 个字符",
                 ),
                 pick(
                     "copy it from WeChat's console (消息推送)",
-                    "从微信后台“消息推送”抄写",
+                    "从小程序后台的“消息推送”复制",
                 ),
             );
         }
         if mini.message_token.as_ref().is_some_and(Secret::is_empty) {
             checker.error(
                 &at("message_token"),
-                pick("the message Token is empty", "消息推送的 Token 是空的"),
+                pick("the message Token is empty", "消息推送的 Token 为空"),
                 pick(
                     "copy it from WeChat's console (消息推送), or leave the line out",
-                    "从微信后台“消息推送”抄写，或删掉这一行",
+                    "从小程序后台的“消息推送”复制，或删掉这一行",
                 ),
             );
         }
@@ -98,7 +98,7 @@ fn further(
 ) -> Vec<PushChannel> {
     let copy = pick(
         "copy it from WeChat's console, where this push configuration stands",
-        "从微信后台的这一项推送配置里抄写",
+        "从小程序后台的这一项推送配置里复制",
     );
     for (number, push) in pushes.iter().enumerate() {
         let at = |key| [mini, &["pushes".into(), number.into(), PathStep::Key(key)]].concat();
@@ -113,7 +113,7 @@ fn further(
             checker.error(
                 &at("path"),
                 words!("{path:?} cannot be the path of a further push configuration", "{path:?} 不能作为另一项推送配置的路径"),
-                pick("write it like /weapp/message/delivery, and set the URL with it in WeChat's console", "写成 /weapp/message/delivery 这样，并在微信后台把 URL 设成同样的路径"),
+                pick("write it like /weapp/message/delivery, and set the URL with it in WeChat's console", "写成 /weapp/message/delivery 这样，并在小程序后台把 URL 设成同样的路径"),
             );
         }
         if pushes
@@ -127,13 +127,16 @@ fn further(
                     "two push configurations have the path {path}",
                     "两项推送配置用了同一个路径 {path}"
                 ),
-                pick("give each a path of its own", "各用各的路径"),
+                pick("give each a path of its own", "请给每项配置不同的路径"),
             );
         }
         if push.token.is_empty() {
             checker.error(
                 &at("token"),
-                pick("the Token is missing or empty", "没有写 Token，或它是空的"),
+                pick(
+                    "the Token is missing or empty",
+                    "没有写 Token，或 Token 为空",
+                ),
                 copy,
             );
         }
@@ -143,7 +146,7 @@ fn further(
                 &at("encoding_aes_key"),
                 pick(
                     "an EncodingAESKey has 43 characters",
-                    "EncodingAESKey 有 43 个字符",
+                    "EncodingAESKey 应为 43 个字符",
                 ),
                 copy,
             );
@@ -196,7 +199,7 @@ pub(crate) fn tell_addresses(checker: &ConfigChecker<'_>, raw: &RawConfig, sites
                         &place,
                         words!(
                             "the URL for WeChat's console (消息推送) is https://{host}{path}",
-                            "微信后台“消息推送”的 URL 填 https://{host}{path}"
+                            "小程序后台“消息推送”的 URL（服务器地址）请填 https://{host}{path}"
                         ),
                     );
                 }
@@ -237,7 +240,7 @@ pub(crate) fn same_token(checker: &ConfigChecker<'_>, raw: &RawConfig, sites: &[
                 words!("{appid} and {other} sign messages with the same Token", "{appid} 和 {other} 用同一个 Token 给消息签名"),
                 words!(
                     "at /weapp/message they may be taken for the first one's: give each a Token \
-                     of its own, or set /weapp/message/{appid} in WeChat's console", "在 /weapp/message 上它们可能都被当成前一个的：请各用各的 Token，或在微信后台填 /weapp/message/{appid}"
+                     of its own, or set /weapp/message/{appid} in WeChat's console", "发到 /weapp/message 的消息可能都被当成前一个小程序的：请给它们设不同的 Token，或在小程序后台把路径设为 /weapp/message/{appid}"
                 ),
             );
         }

@@ -151,7 +151,7 @@ struct NodeReader<'a, 'de> {
 /// What a value is or should be, in the language that is spoken here.
 pub(crate) fn shown_kind(kind: &str) -> &str {
     match kind {
-        "text" => pick("text", "文本"),
+        "text" => pick("text", "字符串"),
         "a whole number" => pick("a whole number", "整数"),
         "a number" => pick("a number", "数字"),
         "true or false" => pick("true or false", " true 或 false"),
@@ -160,9 +160,9 @@ pub(crate) fn shown_kind(kind: &str) -> &str {
         "a table" => pick("a table", "表"),
         "a command line, or a list of words" => pick(
             "a command line, or a list of words",
-            "一行命令，或由词组成的列表",
+            "一行命令，或由程序和参数组成的列表",
         ),
-        "a text or a port number" => pick("a text or a port number", "文本或端口号"),
+        "a text or a port number" => pick("a text or a port number", "字符串或端口号"),
         other => other,
     }
 }
@@ -196,15 +196,15 @@ impl<'de> NodeReader<'_, 'de> {
             TomlValue::Text(_) if what == "a table" && self.key == "app" => pick(
                 "[app] describes the one app; of several under [apps], say which answers: \
                  routes = [{ path = \"/\", app = \"...\" }], or app = \"...\" under [sites.\"...\"]",
-                "[app] 描述唯一的应用；[apps] 里有几个时，要写明由谁回答：routes = [{ path = \"/\", app = \"...\" }]，或在 [sites.\"...\"] 里写 app = \"...\"",
+                "[app] 用来写唯一的应用；[apps] 里有多个时，要写明由哪个处理：routes = [{ path = \"/\", app = \"...\" }]，或在 [sites.\"...\"] 里写 app = \"...\"",
             ),
             TomlValue::Text(_) if what == "a table" && self.key == "miniapp" => pick(
                 "[miniapp] describes the one mini program: appid and secret stand under it",
-                "[miniapp] 描述唯一的小程序：appid 和 secret 写在它下面",
+                "[miniapp] 用来写唯一的小程序：appid 和 secret 写在它下面",
             ),
             TomlValue::Table(_) if what == "text" => pick(
                 "text may also come from { env = \"NAME\" } or { file = \"path\" }",
-                "文本也可以写成 { env = \"变量名\" } 或 { file = \"文件路径\" }",
+                "字符串也可以写成 { env = \"变量名\" } 或 { file = \"文件路径\" }",
             ),
             TomlValue::Whole(_) | TomlValue::Fraction(_) | TomlValue::Bool(_) | TomlValue::Date
                 if what == "text" =>
@@ -231,7 +231,7 @@ impl<'de> NodeReader<'_, 'de> {
                 Err(QuantityError::Other) => return Err(self.expected(unit.wish())),
                 Err(QuantityError::Broken) => {
                     let (key, counts) = (self.key, unit.counts());
-                    let message = words!("`{key}` counts {counts}", "`{key}` 的单位是{counts}");
+                    let message = words!("`{key}` counts {counts}", "`{key}` 只能是{counts}");
                     return Err(self.mistake(message, ""));
                 }
             },
@@ -298,7 +298,7 @@ impl<'de> NodeReader<'_, 'de> {
             for entry in entries.iter().filter(|entry| !known(entry)) {
                 if !beside.contains(&&*entry.key) {
                     let hint = key_hints::meant(&entry.key, keys.iter().chain(beside));
-                    let message = words!("unknown key `{}`", "不认识的键 `{}`", entry.key);
+                    let message = words!("unknown key `{}`", "未知的键 `{}`", entry.key);
                     let span = Some(entry.key_span.clone());
                     self.reader.problems.error(span, message, hint);
                 }
@@ -327,7 +327,7 @@ impl<'de> de::Deserializer<'de> for NodeReader<'_, 'de> {
             TomlValue::Fraction(number) => visitor.visit_f64(*number),
             TomlValue::Bool(on) => visitor.visit_bool(*on),
             TomlValue::Date => Err(self.mistake(
-                pick("no setting is a date", "没有哪一项设置是日期").to_owned(),
+                pick("no setting is a date", "没有任何设置项是日期").to_owned(),
                 pick("put it in quotes", "请加上引号"),
             )),
             TomlValue::List(_) => visitor.visit_seq(self.list()?),

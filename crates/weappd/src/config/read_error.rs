@@ -43,6 +43,6 @@ impl de::Error for ReadError {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::custom(words!("`{field}` is missing", "没有写 `{field}`"))
+        Self::custom(words!("`{field}` is missing", "缺少 `{field}`"))
     }
 }

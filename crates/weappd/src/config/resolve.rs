@@ -192,7 +192,7 @@ fn mini_apps(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Vec<MiniApp> {
                 &at("appid"),
                 pick(
                     "the AppID stands in the table's name already",
-                    "表名里已经有 AppID",
+                    "节名里已经有 AppID",
                 ),
                 pick("remove this line", "删掉这一行"),
             );
@@ -200,7 +200,7 @@ fn mini_apps(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Vec<MiniApp> {
         if short && !checker.says(&at("appid")) {
             checker.error(
                 &path,
-                pick("[miniapp] has no `appid`", "[miniapp] 里没有 `appid`"),
+                pick("[miniapp] has no `appid`", "[miniapp] 缺少 `appid`"),
                 appid_hint(),
             );
         } else if !is_appid(appid) {
@@ -232,8 +232,8 @@ fn mini_apps(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Vec<MiniApp> {
             if value == 0 {
                 checker.error(
                     &at(key),
-                    pick("nobody would stay logged in", "这样谁也无法保持登录"),
-                    pick("leave it out for 30 days", "不写就是 30 天"),
+                    pick("nobody would stay logged in", "这样所有用户都无法保持登录"),
+                    pick("leave it out for 30 days", "删掉这一行即为默认的 30 天"),
                 );
             }
         }
@@ -249,7 +249,7 @@ fn mini_apps(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Vec<MiniApp> {
 fn appid_hint() -> &'static str {
     pick(
         "wx and 16 hex digits, as mp.weixin.qq.com shows it under Development settings (开发设置)",
-        "wx 加 16 位十六进制数，在 mp.weixin.qq.com 的“开发设置”里可以看到",
+        "wx 加 16 位十六进制字符，在 mp.weixin.qq.com 的“开发设置”里可以看到",
     )
 }
 
@@ -262,16 +262,16 @@ fn secret(checker: &ConfigChecker<'_>, mini: &[PathStep<'_>], written: &raw::Min
     let path = [mini, &["secret".into()]].concat();
     let hint = pick(
         "give the AppSecret: secret = { env = \"WEAPP_SECRET\" }, or { file = \"...\" }, or the text itself",
-        "写上 AppSecret：secret = { env = \"WEAPP_SECRET\" }，或 { file = \"...\" }，或直接写出来",
+        "写上 AppSecret：secret = { env = \"WEAPP_SECRET\" }，或 { file = \"...\" }，或直接写 AppSecret 本身",
     );
     match &written.secret {
         Some(secret) if secret.is_empty() => {
-            checker.error(&path, pick("the secret is empty", "secret 是空的"), hint);
+            checker.error(&path, pick("the secret is empty", "secret 为空"), hint);
         }
         None if !checker.says(&path) => {
             checker.error(
                 mini,
-                pick("the mini program has no `secret`", "小程序没有 `secret`"),
+                pick("the mini program has no `secret`", "小程序缺少 `secret`"),
                 hint,
             );
         }
@@ -279,11 +279,11 @@ fn secret(checker: &ConfigChecker<'_>, mini: &[PathStep<'_>], written: &raw::Min
             &path,
             pick(
                 "this does not look like an AppSecret, which has 32 hex digits",
-                "这不像 AppSecret：它是 32 位十六进制数",
+                "这不像 AppSecret：AppSecret 是 32 位十六进制字符",
             ),
             pick(
                 "mp.weixin.qq.com shows a new one under Development settings (开发设置)",
-                "在 mp.weixin.qq.com 的“开发设置”里可以重新生成",
+                "在 mp.weixin.qq.com 的“开发设置”里可以重置，得到新的 AppSecret",
             ),
         ),
         _ => {}
@@ -305,7 +305,7 @@ fn ports(checker: &ConfigChecker<'_>, doors: &OpenDoors, apps: &BTreeMap<String,
                     "{who} 和 {other} 都要用端口 {}",
                     address.port()
                 ),
-                pick("give one of them another port", "给其中一个换个端口"),
+                pick("give one of them another port", "请给其中一个换个端口"),
             );
         }
         taken.push((who, address));

@@ -105,7 +105,7 @@ fn below_root(
         ),
         words!(
             "the whole path is looked up under `root` (nginx's root, not its alias): move the \
-             files into that directory, or name as `root` the one in which it lies{link}", "整个路径都在 `root` 下面查找（相当于 nginx 的 root，不是 alias）：把文件移到那个目录里，或把 `root` 写成它的上一级目录{link}"
+             files into that directory, or name as `root` the one in which it lies{link}", "请求的完整路径都在 `root` 下面查找（相当于 nginx 的 root，不是 alias）：请把文件移到那个目录里，或把 `root` 写成它的上一级目录{link}"
         ),
     );
 }
@@ -126,7 +126,7 @@ fn check_path(checker: &ConfigChecker<'_>, place: &[PathStep<'_>], route: &raw::
     if !checker.says(&at("path")) {
         checker.error(
             place,
-            pick("the route has no `path`", "路由没有 `path`"),
+            pick("the route has no `path`", "路由缺少 `path`"),
             pick(
                 "write path = \"/\" for everything",
                 "要匹配所有路径就写 path = \"/\"",
@@ -141,14 +141,14 @@ fn check_path(checker: &ConfigChecker<'_>, place: &[PathStep<'_>], route: &raw::
             &at("path"),
             words!(
                 "`{written}` does not begin with /",
-                "`{written}` 不是以 / 开头"
+                "`{written}` 没有以 / 开头"
             ),
             hint,
         );
     } else if path.contains(['*', '?', '#']) || path.contains(char::is_whitespace) {
         let hint = pick(
             "a path leads everything under it: \"/api\" also leads /api/users?id=1",
-            "路径包括它下面的一切：\"/api\" 也匹配 /api/users?id=1",
+            "路径也匹配它下面的所有路径：\"/api\" 也匹配 /api/users?id=1",
         );
         checker.error(
             &at("path"),
@@ -204,11 +204,11 @@ impl RouteTargets<'_> {
         if self.given(checker).is_empty() {
             let hint = pick(
                 "give one of app, proxy, root, redirect",
-                "写上 app、proxy、root、redirect 其中一个",
+                "请写 app、proxy、root、redirect 其中一个",
             );
             checker.error(
                 &self.place,
-                pick("the route leads nowhere", "这条路由没有去处"),
+                pick("the route leads nowhere", "这条路由没有写由谁处理"),
                 hint,
             );
         }
@@ -225,7 +225,7 @@ impl RouteTargets<'_> {
                 &self.at(second),
                 words!(
                     "both `{first}` and `{second}` answer here",
-                    "`{first}` 和 `{second}` 都要在这里回答"
+                    "这里同时写了 `{first}` 和 `{second}`"
                 ),
                 pick(
                     "keep one; to have both, give each a path of its own in routes = [...]",
@@ -245,7 +245,7 @@ impl RouteTargets<'_> {
                 let message = words!("{} is not a directory", "{} 不是目录", dir.display());
                 let hint = pick(
                     "make it; a relative path begins at the directory of weappd.toml",
-                    "请建立它；相对路径以 weappd.toml 所在目录为起点",
+                    "请创建它；相对路径以 weappd.toml 所在目录为起点",
                 );
                 checker.error(&self.at("root"), message, hint);
             }
@@ -271,7 +271,7 @@ impl RouteTargets<'_> {
                 ),
                 pick(
                     "only apps that listen on PORT can answer requests",
-                    "只有监听 PORT 的应用才能回答请求",
+                    "只有监听 PORT 的应用才能处理请求",
                 ),
             ),
             None => {
@@ -279,14 +279,14 @@ impl RouteTargets<'_> {
                 let hint = if names.is_empty() {
                     words!(
                         "describe it under [apps.{name}]",
-                        "在 [apps.{name}] 里写明它"
+                        "请在 [apps.{name}] 里定义它"
                     )
                 } else {
                     spelling::hint(name, names.iter())
                 };
                 checker.error(
                     &self.at("app"),
-                    words!("no app is called `{name}`", "没有叫 `{name}` 的应用"),
+                    words!("no app is called `{name}`", "没有名为 `{name}` 的应用"),
                     hint,
                 );
             }
@@ -313,7 +313,7 @@ impl RouteTargets<'_> {
                             message,
                             pick(
                                 "give the port your own server listens on",
-                                "写你自己的服务器监听的端口",
+                                "请写你自己的服务器监听的端口",
                             ),
                         );
                     }
@@ -350,7 +350,7 @@ impl RouteTargets<'_> {
                 message,
                 pick(
                     "301, 302, 303, 307 or 308; 302 if left out",
-                    "301、302、303、307 或 308；不写就是 302",
+                    "301、302、303、307 或 308；不写则为 302",
                 ),
             );
         }

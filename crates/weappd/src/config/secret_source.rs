@@ -96,8 +96,8 @@ impl SecretSource<'_> {
                 return Ok(FetchedText { text, warning });
             }
             Some(_) => (
-                pick("is empty", "是空的"),
-                pick("give it a value", "给它赋值"),
+                pick("is empty", "为空"),
+                pick("give it a value", "给它一个值"),
             ),
             None => (pick("is not set", "没有设置"), pick("set it", "设置它")),
         };
@@ -108,7 +108,7 @@ impl SecretSource<'_> {
             ),
             hint: words!(
                 "{mend} where weappd is started, or use {{ file = \"...\" }}",
-                "在启动 weappd 的地方{mend}，或改用 {{ file = \"...\" }}"
+                "请在启动 weappd 的环境里{mend}，或改用 {{ file = \"...\" }}"
             ),
         })
     }
@@ -117,9 +117,9 @@ impl SecretSource<'_> {
 /// Where a name that leads to nothing looks like the secret itself: it is not told.
 fn no_name(kind: &str, name: &str) -> Option<MissingSecret> {
     mask::is_no_name(name).then(|| MissingSecret {
-        message: words!("what `{kind}` names here is not there, and looks like the secret itself", "这里 `{kind}` 写的名字不存在，看上去就是密钥本身"),
+        message: words!("what `{kind}` names here is not there, and looks like the secret itself", "这里 `{kind}` 写的名字不存在，而且看上去就是密钥本身"),
         hint: pick("name the variable or the file that holds it, as in { env = \"WEAPP_SECRET\" }; the \
-               secret itself stands without braces: secret = \"...\"", "写存放它的变量名或文件名，例如 { env = \"WEAPP_SECRET\" }；密钥本身不用花括号：secret = \"...\"")
+               secret itself stands without braces: secret = \"...\"", "请写存放密钥的变量名或文件名，例如 { env = \"WEAPP_SECRET\" }；密钥本身不用花括号：secret = \"...\"")
             .to_owned(),
     })
 }
@@ -131,14 +131,14 @@ fn file(path: &Path) -> Result<FetchedText, (String, &'static str)> {
             pick("does not exist", "不存在").to_owned(),
             pick(
                 "the path is relative to the directory of weappd.toml",
-                "路径以 weappd.toml 所在目录为起点",
+                "相对路径以 weappd.toml 所在目录为起点",
             ),
         ),
         std::io::ErrorKind::PermissionDenied => (
             pick("may not be read by this user", "当前用户没有权限读取").to_owned(),
             pick(
                 "it should belong to the user weappd runs as",
-                "它应属于运行 weappd 的用户",
+                "文件应归运行 weappd 的用户所有",
             ),
         ),
         _ => (
@@ -152,7 +152,7 @@ fn file(path: &Path) -> Result<FetchedText, (String, &'static str)> {
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     if text.is_empty() {
         return Err((
-            pick("is empty", "是空的").to_owned(),
+            pick("is empty", "为空").to_owned(),
             pick("write the secret into it", "请把密钥写进去"),
         ));
     }
@@ -160,10 +160,10 @@ fn file(path: &Path) -> Result<FetchedText, (String, &'static str)> {
     let warning = open.then(|| MissingSecret {
         message: words!(
             "every user of this machine may read {}",
-            "这台机器上的所有用户都能读 {}",
+            "这台机器上的所有用户都能读取 {}",
             path.display()
         ),
-        hint: words!("chmod 600 {}", "执行 chmod 600 {}", path.display()),
+        hint: words!("chmod 600 {}", "请执行 chmod 600 {}", path.display()),
     });
     Ok(FetchedText { text, warning })
 }

@@ -44,12 +44,12 @@ pub(crate) fn all(
         } else if leads.given(checker).is_empty() {
             let message = words!(
                 "the service `{name}` leads nowhere",
-                "服务 `{name}` 没有去处"
+                "服务 `{name}` 没有写由谁处理"
             );
             checker.error(
                 &leads.place,
                 message,
-                pick("give it an app or a proxy", "给它写上 app 或 proxy"),
+                pick("give it an app or a proxy", "请给它写上 app 或 proxy"),
             );
         }
     }

@@ -51,7 +51,7 @@ pub(crate) fn all(
     if written.is_empty() && !checker.reader.is_left_out(checker.doc, &["sites".into()]) {
         checker.error(
             &["domain".into()],
-            pick("no site is configured", "没有配置任何网站"),
+            pick("no site is configured", "没有配置任何站点"),
             pick(
                 "begin with: domain = \"www.example.com\"",
                 "先写：domain = \"www.example.com\"",
@@ -81,8 +81,8 @@ fn short_form(checker: &ConfigChecker<'_>, raw: &RawConfig) -> Option<raw::SiteS
         if let Some(key) = keys.into_iter().find(|key| checker.says(&[(*key).into()])) {
             checker.error(
                 &[key.into()],
-                words!("`{key}` is of no site", "`{key}` 不属于任何网站"),
-                pick("give the site's name as domain = \"www.example.com\", or put this under [sites.\"...\"]", "写上网站的名字 domain = \"www.example.com\"，或把它移到 [sites.\"...\"] 下面"),
+                words!("`{key}` is of no site", "`{key}` 不属于任何站点"),
+                pick("give the site's name as domain = \"www.example.com\", or put this under [sites.\"...\"]", "请写上站点的域名 domain = \"www.example.com\"，或把它移到 [sites.\"...\"] 下面"),
             );
         }
         return None;
@@ -221,10 +221,10 @@ fn hosts(
             Err((message, hint)) => checker.error(path, message, hint),
             Ok(host) if seen.contains(&host) => checker.error(
                 path,
-                words!("two sites are called {host}", "有两个网站都叫 {host}"),
+                words!("two sites are called {host}", "有两个站点都用了域名 {host}"),
                 pick(
                     "a name leads to one site; put the routes of both under one of them",
-                    "一个域名只属于一个网站；把两边的路由写到同一个网站下面",
+                    "一个域名只能属于一个站点；请把两边的路由写到同一个站点下面",
                 ),
             ),
             Ok(host) => {
@@ -244,7 +244,7 @@ fn tls(
 ) -> Option<CertFiles> {
     let name = hosts
         .first()
-        .map_or(pick("the site", "该网站"), String::as_str);
+        .map_or(pick("the site", "该站点"), String::as_str);
     let (site, says) = (written.site, |key| checker.says(&written.at(key)));
     if site.tls == Some(TlsSource::Off) {
         if let Some(key) = ["cert", "key"].into_iter().find(|key| says(key)) {
@@ -272,7 +272,7 @@ fn tls(
             (true, false) => {
                 let hint = pick(
                     "give the private key that came with it: key = \"2_www.example.com.key\"",
-                    "写上与它配套的私钥：key = \"2_www.example.com.key\"",
+                    "请写上与它配套的私钥：key = \"2_www.example.com.key\"",
                 );
                 checker.error(
                     &written.at("cert"),
@@ -284,7 +284,7 @@ fn tls(
                 let hint = pick(
                     "give the certificate chain that came with it: \
                             cert = \"1_www.example.com_bundle.crt\"",
-                    "写上与它配套的证书链：cert = \"1_www.example.com_bundle.crt\"",
+                    "请写上与它配套的证书链：cert = \"1_www.example.com_bundle.crt\"",
                 );
                 checker.error(
                     &written.at("key"),
@@ -332,7 +332,7 @@ fn no_certificate(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, name: 
         &place,
         words!("{name} has no certificate, and mini programs speak HTTPS only", "{name} 没有证书，而小程序只能用 HTTPS"),
         pick("automatic certificates come with a later release: give cert and key, the files your \
-         certificate vendor sent (or tls = \"off\" behind a TLS proxy of your own)", "自动申请证书要等以后的版本：请写上 cert 和 key，即证书商给的文件（前面有自己的 TLS 代理时写 tls = \"off\"）"),
+         certificate vendor sent (or tls = \"off\" behind a TLS proxy of your own)", "以后的版本才支持自动申请证书：请写上 cert 和 key，即证书服务商给的文件（前面有自己的 TLS 代理时写 tls = \"off\"）"),
     );
 }
 
@@ -369,7 +369,7 @@ fn certificate(
                     ),
                     words!(
                         "{hint}",
-                        "路径以 weappd.toml 所在目录为起点，并要让运行 weappd 的用户能读它"
+                        "相对路径以 weappd.toml 所在目录为起点；运行 weappd 的用户要有读取权限"
                     ),
                 ),
                 (Some(cause), _) => (format!("{error}: {cause}"), hint.to_owned()),
@@ -394,7 +394,7 @@ fn mini_apps(
                     &written.at("miniapp"),
                     pick(
                         "both `miniapp` and `miniapps` say who logs in here",
-                        "`miniapp` 和 `miniapps` 都写了",
+                        "这里同时写了 `miniapp` 和 `miniapps`",
                     ),
                     pick(
                         "keep miniapps = [...], with this one in it",
@@ -432,7 +432,7 @@ fn mini_apps(
             let hint = spelling::hint(appid, all.iter());
             let message = words!(
                 "no mini program is called `{appid}`",
-                "没有 AppID 是 `{appid}` 的小程序"
+                "没有 AppID 为 `{appid}` 的小程序"
             );
             checker.error(&place, message, hint);
         }
@@ -468,13 +468,13 @@ fn unnamed(
             let hint = if written.path.is_empty() {
                 pick(
                     "put the site under [sites.\"...\"], with miniapps = [...]",
-                    "把网站写到 [sites.\"...\"] 下面，并写上 miniapps = [...]",
+                    "请把站点写到 [sites.\"...\"] 下面，并写上 miniapps = [...]",
                 )
                 .to_owned()
             } else {
                 words!(
                     "add miniapp = \"...\", one of {}, or for several miniapps = [{}]",
-                    "加上 miniapp = \"...\"（{} 之一），或写几个：miniapps = [{}]",
+                    "加上 miniapp = \"...\"（{} 之一），有多个时写 miniapps = [{}]",
                     appids.join(", "),
                     quoted.join(", ")
                 )
@@ -483,7 +483,7 @@ fn unnamed(
                 &written.name_place(),
                 pick(
                     "the site does not say which mini program logs in here",
-                    "网站没有写明是哪个小程序",
+                    "站点没有写明在这里登录的是哪个小程序",
                 ),
                 hint,
             );

@@ -28,7 +28,7 @@ const ELSEWHERE: [(&str, &str); 19] = [
 pub(crate) fn hint<'a>(written: &str, known: impl IntoIterator<Item = &'a &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().copied().collect();
     nearest(written, &known).unwrap_or_else(|| match known.len() {
-        1..=24 => words!("known here: {}", "这里可以写：{}", known.join(", ")),
+        1..=24 => words!("known here: {}", "可以写：{}", known.join(", ")),
         _ => String::new(),
     })
 }

@@ -2,7 +2,7 @@
 
 /// The beginning of what it says, up to what it expected.
 const WORDS: [(&str, &str); 38] = [
-    ("string values must be quoted", "文本要加引号"),
+    ("string values must be quoted", "字符串要加引号"),
     ("missing opening quote", "缺少开头的引号"),
     (
         "missing comma between array elements",
@@ -13,7 +13,7 @@ const WORDS: [(&str, &str); 38] = [
         "键和值之间缺少 =",
     ),
     ("unexpected leading zero", "数字前面多了 0"),
-    ("unclosed array table", "[[段]] 没有写完，缺少 ]]"),
+    ("unclosed array table", "[[节]] 没有写完，缺少 ]]"),
     ("missing key for inline table element", "{ } 里的一项缺少键"),
     ("missing inline table opening", "缺少 {"),
     ("missing escaped value", "反斜杠后面缺少字符"),
@@ -35,7 +35,7 @@ const WORDS: [(&str, &str); 38] = [
     ),
     ("unexpected content", "有多余的内容"),
     ("unexpected `=` in array", "列表里多了 ="),
-    ("unclosed table", "[段] 没有写完，缺少 ]"),
+    ("unclosed table", "[节] 没有写完，缺少 ]"),
     ("unclosed inline table", "{ 没有对应的 }"),
     ("unclosed array", "[ 没有对应的 ]"),
     ("redundant numeric sign", "正负号写了两次"),
@@ -57,7 +57,7 @@ const WORDS: [(&str, &str); 38] = [
     ("extra `=`", "多了 ="),
     (
         "invalid basic string",
-        "文本没有写完：缺少末尾的引号，或有不允许的字符",
+        "字符串没有写完：缺少末尾的引号，或有不允许的字符",
     ),
     (
         "invalid literal string",

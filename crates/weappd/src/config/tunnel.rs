@@ -50,11 +50,11 @@ pub(crate) fn settle(
             &["tunnel".into(), "receive".into()],
             pick(
                 "`receive` goes with `key`, which is missing",
-                "有 `receive` 就要有 `key`，现在没有",
+                "`receive` 要与 `key` 一起设置，现在缺少 `key`",
             ),
             pick(
                 "give the SDK's tunnelSignatureKey as key",
-                "把 SDK 的 tunnelSignatureKey 写作 key",
+                "请把 SDK 的 tunnelSignatureKey 填到 key",
             ),
         );
     }
@@ -176,7 +176,7 @@ fn follow(
             checker.error(
                 &place.of("receive"),
                 words!("callbacks to {receive} come back to weappd: {why}", "发往 {receive} 的回调会回到 weappd：{why}"),
-                pick("give the address at which your business server takes callbacks, or leave `receive` out", "写业务服务器接收回调的地址，或不写 `receive`"),
+                pick("give the address at which your business server takes callbacks, or leave `receive` out", "请写业务服务器接收回调的地址，或删掉 `receive`"),
             );
         }
         return;
@@ -193,7 +193,7 @@ fn follow(
                 ),
                 pick(
                     "`host` is the SDK's serverHost: the name of your site",
-                    "`host` 是 SDK 的 serverHost，即你的网站名",
+                    "`host` 是 SDK 的 serverHost，即你的站点的域名",
                 ),
             );
         }
@@ -211,7 +211,7 @@ fn follow(
                     "give the site an app or proxy = 1937; or `receive`, the whole \
                             address of a business server elsewhere; or remove the key, if there \
                             are no tunnels",
-                    "给网站写上 app 或 proxy = 1937；业务服务器在别处就写 `receive`（完整地址）；不用信道就删掉 key",
+                    "请给站点写上 app 或 proxy = 1937；业务服务器在别处时写 `receive`（完整地址）；不用信道就删掉 key",
                 );
                 if site.routes.is_empty() {
                     // A site that is still to be written.
@@ -246,7 +246,13 @@ fn comes_back(
         .wechat_https
         .is_some_and(|door| address::leads_to(&named, door))
     {
-        return Some(pick("it is the stand-in for WeChat", "那是替代微信接口的地址").into());
+        return Some(
+            pick(
+                "it is the stand-in for WeChat",
+                "那是 weappd 代替微信接口的监听地址",
+            )
+            .into(),
+        );
     }
     if own.has(url) {
         return not_taken(site_rooms::of_host(sites, host)?, url.path());
@@ -254,7 +260,7 @@ fn comes_back(
     let mut public = doors.http.iter().chain(&doors.https);
     public
         .any(|door| address::leads_to(&named, *door))
-        .then(|| words!("no site is called {host}", "没有叫 {host} 的网站").into())
+        .then(|| words!("no site is called {host}", "没有域名为 {host} 的站点").into())
 }
 
 /// Why a `POST` to `path` of a site reaches no business server.
@@ -262,21 +268,24 @@ fn not_taken(site: &SitePlan, path: &str) -> Option<Cow<'static, str>> {
     let name = site
         .hosts
         .first()
-        .map_or(pick("the site", "该网站"), String::as_str);
+        .map_or(pick("the site", "该站点"), String::as_str);
     let why = match site_rooms::who_takes(site, path) {
         PathOwner::App => return None,
         PathOwner::Weappd => words!(
             "weappd itself answers {path} of {name}",
-            "{name} 的 {path} 由 weappd 回答"
+            "{name} 的 {path} 由 weappd 自己处理"
         ),
-        PathOwner::Files => words!("at {path} of {name} stand files", "{name} 的 {path} 是文件"),
+        PathOwner::Files => words!(
+            "at {path} of {name} stand files",
+            "{name} 的 {path} 是静态文件"
+        ),
         PathOwner::Redirect => words!(
             "{path} of {name} is sent elsewhere",
             "{name} 的 {path} 跳转到别处"
         ),
         PathOwner::Nobody => words!(
             "no app and no proxy answers {path} of {name}",
-            "{name} 的 {path} 没有应用或代理来回答"
+            "{name} 的 {path} 没有应用或 proxy 来处理"
         ),
     };
     Some(why.into())

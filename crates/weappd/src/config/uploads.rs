@@ -14,7 +14,7 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, config: &Config) {
         checker.warning(
             &place,
             pick("anybody on the internet may upload, and all uploads together have no limit", "互联网上任何人都能上传，而且总量没有上限"),
-            pick("give one to [files] max_total_bytes, or remove anonymous: phones that are logged in need it not", "给 [files] max_total_bytes 写上限，或删掉 anonymous：已登录的手机不需要它"),
+            pick("give one to [files] max_total_bytes, or remove anonymous: phones that are logged in need it not", "请用 [files] max_total_bytes 设上限，或删掉 anonymous：已登录的手机不需要它"),
         );
     } else {
         checker.note(

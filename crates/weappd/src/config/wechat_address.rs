@@ -41,13 +41,13 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, endpoint: &str, doors: &[SocketA
             Ok(_) => String::new(),
             Err(_) => words!(
                 "{host} is {ip} on this machine, and ",
-                "{host} 在这台机器上是 {ip}，而"
+                "{host} 在本机解析为 {ip}，而 "
             ),
         };
         let message = words!(
             "calls of WeChat's API would come back to weappd: {called}weappd itself listens on \
              {door}",
-            "对微信接口的调用会回到 weappd：{called} weappd 自己监听 {door}"
+            "对微信接口的调用会回到 weappd：{called}weappd 自己监听 {door}"
         );
         checker.error(&path, message, mend(checker, &host));
     } else if is_api_host(&host)
@@ -55,7 +55,7 @@ pub(crate) fn tell(checker: &ConfigChecker<'_>, endpoint: &str, doors: &[SocketA
     {
         let message = words!(
             "{host} is {ip} on this machine, and WeChat is not there: no login would work",
-            "{host} 在这台机器上是 {ip}，那里不是微信：谁也无法登录"
+            "{host} 在本机解析为 {ip}，那里不是微信：用户都无法登录"
         );
         checker.error(&path, message, mend(checker, &host));
     }
@@ -77,12 +77,12 @@ fn mend(checker: &ConfigChecker<'_>, host: &str) -> String {
             "/etc/hosts (or your DNS) says so, perhaps for your apps; let weappd call WeChat by \
              another of its names: endpoint = \"https://{other}\" under [wechat]. Or take that line \
              out, and lead apps to weappd by [internal] wechat_https",
-            "这是 /etc/hosts（或 DNS）里写的，也许是给你的应用用的；让 weappd 用微信的另一个域名：在 [wechat] 里写 endpoint = \"https://{other}\"。或删掉那一行，用 [internal] wechat_https 把应用引到 weappd"
+            "这是 /etc/hosts（或 DNS）里写的，也许是给你的应用用的；请让 weappd 用微信的另一个域名：在 [wechat] 里写 endpoint = \"https://{other}\"。或删掉那一行，改用 [internal] wechat_https 让应用访问 weappd"
         ),
         None => words!(
             "/etc/hosts (or your DNS) says so: take {host} out there, and lead apps to weappd by \
              [internal] wechat_https",
-            "这是 /etc/hosts（或 DNS）里写的：请从那里删掉 {host}，用 [internal] wechat_https 把应用引到 weappd"
+            "这是 /etc/hosts（或 DNS）里写的：请从那里删掉 {host}，改用 [internal] wechat_https 让应用访问 weappd"
         ),
     }
 }

@@ -154,7 +154,7 @@ fn commands_say_in_either_language_that_nobody_answers() {
         &["session", "list", "--openid", "o"],
         &["inbox", "status"],
     ] {
-        for (language, said) in [("zh", ["错误：", "改法："]), ("en", ["error: ", "hint: "])]
+        for (language, said) in [("zh", ["错误：", "提示："]), ("en", ["error: ", "hint: "])]
         {
             let words = [words, &["--lang", language]].concat();
             let ended = weappd(dir.path(), &words);

@@ -41,7 +41,7 @@ pub(super) async fn run(
             Some(number) => ExitFailure::say(
                 words!(
                     "no session has the number {number}",
-                    "没有编号是 {number} 的会话"
+                    "没有编号为 {number} 的会话"
                 ),
                 pick(
                     "`weappd session list --openid …` shows a user's sessions",
@@ -51,12 +51,12 @@ pub(super) async fn run(
             None => ExitFailure::say(
                 words!(
                     "no user has the openid {}",
-                    "没有 openid 是 {} 的用户",
+                    "没有 openid 为 {} 的用户",
                     text(&Value::from(which))
                 ),
                 pick(
                     "openids differ from one mini program to the next; is it of this one?",
-                    "同一个人在不同小程序里的 openid 不同；是这个小程序的吗？",
+                    "同一个用户在不同小程序里的 openid 不同；这个 openid 属于该小程序吗？",
                 ),
             ),
         });

@@ -23,12 +23,12 @@ fn tell_of(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, site: &SitePl
     let name = site
         .hosts
         .first()
-        .map_or(pick("the site", "该网站"), String::as_str);
+        .map_or(pick("the site", "该站点"), String::as_str);
     let said = ["app", "proxy", "root", "routes", "services"];
     if site.routes.is_empty() && !said.iter().any(|key| checker.says(&written.at(key))) {
         checker.warning(
             &written.name_place(),
-            words!("no app, proxy or root answers the paths of {name}", "{name} 的路径没有 app、proxy 或 root 来回答"),
+            words!("no app, proxy or root answers the paths of {name}", "{name} 的路径没有 app、proxy 或 root 来处理"),
             pick("add proxy = 1937 for a server that runs already, or [app] run = \"node app.js\" for one that weappd starts", "服务器已经在运行就加 proxy = 1937；要 weappd 启动它就写 [app] run = \"node app.js\""),
         );
     }
@@ -70,7 +70,7 @@ fn tell_of(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, site: &SitePl
             &written.name_place(),
             words!(
                 "weappd itself answers {own} of {name}",
-                "{name} 的 {own} 由 weappd 回答"
+                "{name} 的 {own} 由 weappd 自己处理"
             ),
         );
     }
@@ -78,7 +78,7 @@ fn tell_of(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, site: &SitePl
         let paths = tunnels.join(", ");
         checker.note(
             &written.name_place(),
-            words!("phones ask your app for tunnels at {paths} of {name}, and weappd if your app has no such path; callbacks are your app's", "手机在 {name} 的 {paths} 向你的应用申请信道，应用没有这个路径时由 weappd 回答；回调归你的应用"),
+            words!("phones ask your app for tunnels at {paths} of {name}, and weappd if your app has no such path; callbacks are your app's", "手机在 {name} 的 {paths} 向你的应用申请信道，应用没有这个路径时由 weappd 处理；回调由你的应用接收"),
         );
     }
     for (at, route) in written.routes.iter().enumerate() {
@@ -89,7 +89,7 @@ fn tell_of(checker: &ConfigChecker<'_>, written: &WrittenSite<'_>, site: &SitePl
                 &place,
                 words!(
                     "this route takes over {paths}, which weappd would answer",
-                    "这条路由接管了 {paths}，本来由 weappd 回答"
+                    "这条路由接管了 {paths}，原本由 weappd 处理"
                 ),
             );
         }

@@ -177,7 +177,7 @@ async function chinese({ page, alice, bob, wrong }) {
   await bob.login();
   await page.route('**/weapp/user', (route) => route.fulfill({ status: 500, body: 'oops' }));
   await bob.press('user');
-  await bob.notice('error', '服务器回答');
+  await bob.notice('error', '服务器返回');
   wrong.splice(0);
   assert.deepEqual(english(await bob.at('notice').textContent()), []);
 }
