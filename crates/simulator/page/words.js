@@ -151,7 +151,7 @@ const WORDS = {
     e_upload: '服务器没有接收这张图片：{text}。支持 JPEG、PNG、GIF、BMP，最大 10 MB。',
 
     offline: '网络不可用：weappd 没有响应',
-    r_noUrl: '响应里没有 connectUrl', r_refused: 'WebSocket 连接被拒绝', r_closed: '连接已关闭，{count}', r_noPong: '没有收到 pong',
+    r_noUrl: '响应里没有 connectUrl', r_refused: 'WebSocket 连接被拒绝', r_closed: '连接已关闭，{count}', r_noPong: '没有收到心跳响应',
     r_said: '状态码 {count}', r_status: '状态码 {count}', r_noCode: '响应里没有 code', r_noFile: '没有这个文件', r_badUrl: '地址无效', r_sockets: '连接太多',
 
     wire: '通信过程', wireNote: '真实发生的每一步',
