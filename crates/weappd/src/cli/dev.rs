@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weappd_apps::{AppConfig, config::RunCommand};
+use weappd_base::language::pick;
 use weappd_base::random::RandomSource;
 use weappd_base::secret::Secret;
+use weappd_base::words;
 use weappd_edge::{BoundListener, ListenerKind, RouteTarget, SessionRule, SiteRoute};
 use weappd_session::MiniApp;
 use weappd_simulator::PushSettings;
@@ -15,6 +17,7 @@ use weappd_tunnel::{BusinessConfig, OwnSites};
 
 use crate::bound_sockets::BoundSockets;
 use crate::cli::dev_ports::{self, PortWish};
+use crate::cli::running::padded;
 use crate::cli::{check, say};
 use crate::data_dir::DataDir;
 use crate::exit::ExitFailure;
@@ -64,8 +67,14 @@ const OWN: &str = "app";
 pub(super) async fn run(args: DevArgs) -> Result<(), ExitFailure> {
     if let Some(command) = quoted_whole(&args.run) {
         return Err(ExitFailure::say(
-            format_args!("there is no program called `{command}`"),
-            &format!("leave out the quotes: weappd dev -- {command}"),
+            words!(
+                "there is no program called `{command}`",
+                "没有叫 `{command}` 的程序"
+            ),
+            &words!(
+                "leave out the quotes: weappd dev -- {command}",
+                "去掉引号：weappd dev -- {command}"
+            ),
         ));
     }
     logging::start(&args.log, false)?;
@@ -94,39 +103,17 @@ pub(super) async fn run(args: DevArgs) -> Result<(), ExitFailure> {
     let own = !args.run.is_empty();
     let logs = logs(&args);
     let plan = plan(args, cert, http_addr, wechat_addr)?;
-    let next = if own {
-        format!(
-            "Next: open http://{http_addr}{PHONE_PAGE} — your app answers what the phones ask. Ctrl-C stops."
-        )
-    } else {
-        format!(
-            "Next: open http://{http_addr}/ and press the green button on both phones. Ctrl-C stops."
-        )
+    let banner = DevBanner {
+        http: http_addr,
+        https: tls_addr,
+        internal: internal_addr,
+        wechat: wechat_addr,
+        data_dir: data.path(),
+        has_own_app: own,
+        logs,
+        moved,
     };
-    let banner = format!(
-        "weappd dev {version}\n\n  \
-         Phones      http://{http_addr}{page_path}    two phones, two users, and the wire\n  \
-         {app_line}\
-         HTTPS       https://{tls_addr}/   certificate: {cert}\n  \
-         Internal    http://{internal_addr}/    session RPC and tunnel API, for business servers\n  \
-         WeChat      http://{wechat_addr}/    simulated; appid {appid}\n  \
-         Data        {data}\n  \
-         Logs        {logs}    what your app prints is shown here too\n{moved}\n{next}",
-        version = env!("CARGO_PKG_VERSION"),
-        page_path = page_path(own),
-        app_line = if own {
-            format!("Your app    http://{http_addr}/    all other paths\n  ")
-        } else {
-            String::new()
-        },
-        cert = data.path().join("dev-cert.pem").display(),
-        appid = simulated::DEV_APPID,
-        data = data.path().display(),
-        moved = moved
-            .iter()
-            .fold(String::new(), |text, line| format!("{text}\n  {line}"))
-            + if moved.is_empty() { "" } else { "\n" },
-    );
+    let banner = banner.words();
     let first = FirstPlan {
         plan,
         listen: ListenAddrs {
@@ -137,6 +124,105 @@ pub(super) async fn run(args: DevArgs) -> Result<(), ExitFailure> {
         source: None,
     };
     wiring::run(first, &data, || say(banner)).await
+}
+
+/// What is where, for whoever typed `weappd dev`.
+struct DevBanner<'a> {
+    http: SocketAddr,
+    https: SocketAddr,
+    internal: SocketAddr,
+    wechat: SocketAddr,
+    data_dir: &'a Path,
+    has_own_app: bool,
+    /// The command that shows the app's output again.
+    logs: String,
+    /// What is not at its usual port.
+    moved: Vec<String>,
+}
+
+impl DevBanner<'_> {
+    fn words(&self) -> String {
+        let mut text = format!("weappd dev {}\n\n", env!("CARGO_PKG_VERSION"));
+        for (label, place) in self.places() {
+            text += &["  ", &padded(label, 12), &place, "\n"].concat();
+        }
+        for line in &self.moved {
+            text += &["\n  ", line].concat();
+        }
+        if !self.moved.is_empty() {
+            text.push('\n');
+        }
+        format!("{text}\n{}", self.next_step())
+    }
+
+    fn places(&self) -> Vec<(&'static str, String)> {
+        let (http, https) = (self.http, self.https);
+        let phones = words!(
+            "http://{http}{}    two phones, two users, and the wire",
+            "http://{http}{}    两部手机、两个用户和线路",
+            page_path(self.has_own_app)
+        );
+        let mut places = vec![(pick("Phones", "手机"), phones)];
+        if self.has_own_app {
+            let app = words!(
+                "http://{http}/    all other paths",
+                "http://{http}/    其余的路径"
+            );
+            places.push((pick("Your app", "你的应用"), app));
+        }
+        let cert = self.data_dir.join("dev-cert.pem");
+        places.extend([
+            (
+                "HTTPS",
+                words!(
+                    "https://{https}/   certificate: {}",
+                    "https://{https}/   证书：{}",
+                    cert.display()
+                ),
+            ),
+            (
+                pick("Internal", "内部接口"),
+                words!(
+                    "http://{}/    session RPC and tunnel API, for business servers",
+                    "http://{}/    会话 RPC 和信道接口，供业务服务器调用",
+                    self.internal
+                ),
+            ),
+            (
+                pick("WeChat", "微信"),
+                words!(
+                    "http://{}/    simulated; appid {}",
+                    "http://{}/    模拟的；AppID {}",
+                    self.wechat,
+                    simulated::DEV_APPID
+                ),
+            ),
+            (pick("Data", "数据"), self.data_dir.display().to_string()),
+            (
+                pick("Logs", "日志"),
+                words!(
+                    "{}    what your app prints is shown here too",
+                    "{}    应用的输出也会显示在这里",
+                    self.logs
+                ),
+            ),
+        ]);
+        places
+    }
+
+    fn next_step(&self) -> String {
+        let http = self.http;
+        if self.has_own_app {
+            return words!(
+                "Next: open http://{http}{PHONE_PAGE} — your app answers what the phones ask. Ctrl-C stops.",
+                "下一步：打开 http://{http}{PHONE_PAGE}，手机的请求由你的应用回答。按 Ctrl-C 停止。"
+            );
+        }
+        words!(
+            "Next: open http://{http}/ and press the green button on both phones. Ctrl-C stops.",
+            "下一步：打开 http://{http}/，在两部手机上点绿色按钮。按 Ctrl-C 停止。"
+        )
+    }
 }
 
 type BoundSocket = (TcpListener, SocketAddr);
@@ -151,10 +237,30 @@ fn bind(args: &DevArgs) -> Result<([BoundSocket; 4], Vec<String>), ExitFailure> 
         usual,
     };
     let wishes = [
-        wish("the phone page", "--http", args.http, 8080),
-        wish("the HTTPS site", "--https", args.https, 8443),
-        wish("the internal API", "--internal", args.internal, 8081),
-        wish("the simulated WeChat", "--wechat", args.wechat, 8082),
+        wish(
+            pick("the phone page", "手机页面"),
+            "--http",
+            args.http,
+            8080,
+        ),
+        wish(
+            pick("the HTTPS site", "HTTPS 网站"),
+            "--https",
+            args.https,
+            8443,
+        ),
+        wish(
+            pick("the internal API", "内部接口"),
+            "--internal",
+            args.internal,
+            8081,
+        ),
+        wish(
+            pick("the simulated WeChat", "模拟微信"),
+            "--wechat",
+            args.wechat,
+            8082,
+        ),
     ];
     let bound = dev_ports::bind(&wishes)?;
     let sockets = bound.sockets.try_into();
@@ -328,7 +434,49 @@ fn command(own: Vec<String>) -> Result<(String, RunCommand), ExitFailure> {
 
 #[cfg(test)]
 mod tests {
+    use weappd_base::language::Language;
+
     use super::*;
+
+    #[test]
+    fn the_banner_names_every_place_in_either_language() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let banner = DevBanner {
+            http: at(1),
+            https: at(2),
+            internal: at(3),
+            wechat: at(4),
+            data_dir: Path::new(".weappd"),
+            has_own_app: true,
+            logs: "weappd app logs -f app".to_owned(),
+            moved: vec!["port 8080 is taken".to_owned()],
+        };
+        for (language, words) in [
+            (
+                Language::English,
+                ["Phones      http", "Your app", "two users", "Next: open"],
+            ),
+            (
+                Language::Chinese,
+                ["手机        http", "你的应用", "两个用户", "下一步：打开"],
+            ),
+        ] {
+            let told = language.speak(|| banner.words());
+            let places = [
+                "127.0.0.1:1/_dev/",
+                "127.0.0.1:2",
+                "127.0.0.1:3",
+                "127.0.0.1:4",
+            ];
+            for word in words
+                .iter()
+                .chain(&places)
+                .chain(&["-f app", "8080 is taken"])
+            {
+                assert!(told.contains(word), "{word} in\n{told}");
+            }
+        }
+    }
 
     #[test]
     fn a_command_line_in_quotes_is_no_program() {

@@ -3,6 +3,9 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use weappd_base::language::pick;
+use weappd_base::words;
+
 use crate::exit::ExitFailure;
 use crate::listen;
 
@@ -42,33 +45,48 @@ pub(super) fn bind(wishes: &[PortWish]) -> Result<DevSockets, ExitFailure> {
                 let port = addr.port();
                 if wish.asked.is_none() && port != wish.usual {
                     let (usual, what) = (wish.usual, wish.what);
-                    bound
-                        .moved
-                        .push(format!("port {usual} is taken: {what} is at {port}"));
+                    bound.moved.push(words!(
+                        "port {usual} is taken: {what} is at {port}",
+                        "端口 {usual} 已被占用：{what}改用 {port}"
+                    ));
                 }
                 bound.sockets.push((socket, addr));
             }
             Err((addr, error)) => {
                 let why = match error.kind() {
-                    io::ErrorKind::AddrInUse => "another program already does".to_owned(),
-                    io::ErrorKind::PermissionDenied => {
-                        "ports below 1024 need a privilege".to_owned()
+                    io::ErrorKind::AddrInUse => {
+                        pick("another program already does", "已被别的程序占用").to_owned()
                     }
+                    io::ErrorKind::PermissionDenied => pick(
+                        "ports below 1024 need a privilege",
+                        "1024 以下的端口需要特权",
+                    )
+                    .to_owned(),
                     _ => error.to_string(),
                 };
-                problems.push(format!("{} cannot listen on {addr}: {why}", wish.what));
-                hints.push(format!("give {} another port", wish.option));
+                problems.push(words!(
+                    "{} cannot listen on {addr}: {why}",
+                    "{}无法监听 {addr}：{why}",
+                    wish.what
+                ));
+                hints.push(words!(
+                    "give {} another port",
+                    "用 {} 换一个端口",
+                    wish.option
+                ));
             }
         }
     }
     if problems.is_empty() {
         return Ok(bound);
     }
-    let hint = format!(
+    let hint = words!(
         "{}; without the option the next free one is taken",
-        hints.join(", ")
+        "{}；不写这个选项时会用下一个空闲端口",
+        hints.join(pick(", ", "，"))
     );
-    Err(ExitFailure::say(problems.join("\nerror: "), &hint))
+    let problems = problems.join(pick("\nerror: ", "\n错误："));
+    Err(ExitFailure::say(problems, &hint))
 }
 
 fn one(

@@ -4,8 +4,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use weappd_base::language::pick;
 use weappd_base::secret::Secret;
 use weappd_base::small_file;
+use weappd_base::words;
 use weappd_simulator::{PushBodyFormat, PushEncryption, PushSettings};
 use weappd_wechat::AppCredential;
 
@@ -68,13 +70,24 @@ fn readable(file: &Path, option: &str) -> Result<String, ExitFailure> {
     small_file::read_text(file, small_file::MAX_BYTES).map_err(|error| {
         let name = file.display();
         let hint = match error.kind() {
-            io::ErrorKind::NotFound => "make it, or give the name of one that is there",
-            io::ErrorKind::PermissionDenied => "let this user read it",
-            io::ErrorKind::InvalidData => "it must be a file of text",
-            _ => "it must be a file of text that this user may read",
+            io::ErrorKind::NotFound => pick(
+                "make it, or give the name of one that is there",
+                "请先建好这个文件，或写一个已有的文件",
+            ),
+            io::ErrorKind::PermissionDenied => {
+                pick("let this user read it", "请让当前用户有权读取")
+            }
+            io::ErrorKind::InvalidData => pick("it must be a file of text", "它必须是文本文件"),
+            _ => pick(
+                "it must be a file of text that this user may read",
+                "它必须是当前用户能读取的文本文件",
+            ),
         };
         ExitFailure::say(
-            format_args!("the file {name} of {option} cannot be read: {error}"),
+            words!(
+                "the file {name} of {option} cannot be read: {error}",
+                "无法读取 {option} 的文件 {name}：{error}"
+            ),
             hint,
         )
     })
@@ -96,8 +109,14 @@ impl SimulateArgs {
         }
         if secrets.len() != self.appid.len() {
             return Err(ExitFailure::say(
-                "there are not as many secrets as mini programs",
-                "give --secret-file once for all, or once for each --appid",
+                pick(
+                    "there are not as many secrets as mini programs",
+                    "AppSecret 的个数与小程序不一致",
+                ),
+                pick(
+                    "give --secret-file once for all, or once for each --appid",
+                    "--secret-file 只写一次，或每个 --appid 各写一次",
+                ),
             ));
         }
         let apps = self.appid.iter().cloned().zip(secrets);
@@ -141,13 +160,21 @@ pub(super) async fn run(args: SimulateArgs) -> Result<(), ExitFailure> {
     let credentials = args.credentials()?;
     let push = args.push()?;
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    let socket = listen::bind(addr, "the simulated WeChat", "give --port another one")?;
+    let socket = listen::bind(
+        addr,
+        pick("the simulated WeChat", "模拟微信"),
+        pick("give --port another one", "用 --port 换一个端口"),
+    )?;
     let addr = socket.local_addr().unwrap_or(addr);
-    say(format_args!(
+    say(words!(
         "simulated WeChat on http://{addr}/ for appid {}\n\
          Next: use that address in place of https://api.weixin.qq.com; \
          `curl -X POST http://{addr}/phone/alice/login` gives a code. \
          The same address in a browser shows users, codes and calls. Ctrl-C stops.",
+        "模拟微信在 http://{addr}/ ，AppID {}\n\
+         下一步：用这个地址代替 https://api.weixin.qq.com；\
+         `curl -X POST http://{addr}/phone/alice/login` 得到一个 code。\
+         在浏览器里打开它，可以看到用户、code 和调用。按 Ctrl-C 停止。",
         args.appid.join(", ")
     ));
     simulated::alone(socket, credentials, push, signals).await
