@@ -244,7 +244,7 @@ fn bind(args: &DevArgs) -> Result<([BoundSocket; 4], Vec<String>), ExitFailure> 
             8080,
         ),
         wish(
-            pick("the HTTPS site", "HTTPS 网站"),
+            pick("the HTTPS site", "HTTPS 站点"),
             "--https",
             args.https,
             8443,
