@@ -173,7 +173,7 @@ pub(crate) fn complaint(
     let what = if says_what_lacks {
         is.to_owned()
     } else {
-        words!("holds no {}: it {is}", "没有 {}：它{is}", wanted.thing())
+        words!("holds no {}: it {is}", "没有{}：它{is}", wanted.thing())
     };
     (what, remedy(content, wanted, path, is_pem))
 }
@@ -181,14 +181,18 @@ pub(crate) fn complaint(
 impl WantedFile {
     fn thing(self) -> &'static str {
         match self {
-            Self::Certificate => "certificate",
-            Self::Key => "private key",
+            Self::Certificate => pick("certificate", "证书"),
+            Self::Key => pick("private key", "私钥"),
         }
     }
 
     /// `-----BEGIN` and so on.
     fn lines(self) -> (String, String) {
-        let label = self.thing().to_uppercase();
+        // Tools read these: they are no words for people.
+        let label = match self {
+            Self::Certificate => "CERTIFICATE",
+            Self::Key => "PRIVATE KEY",
+        };
         let line = |word: &str| format!("-----{word} {label}-----");
         (line("BEGIN"), line("END"))
     }
@@ -413,6 +417,24 @@ pub(crate) fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_tools_read_are_the_same_in_every_language() {
+        let told = || {
+            complaint(
+                &FileContent::Bare,
+                WantedFile::Key,
+                Path::new("a.key"),
+                true,
+            )
+        };
+        for language in weappd_base::language::Language::ALL {
+            let (_, hint) = language.speak(told);
+            for line in ["-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"] {
+                assert!(hint.contains(line), "{hint}");
+            }
+        }
+    }
 
     #[test]
     fn files_that_are_no_pem_are_known() {
